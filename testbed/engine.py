@@ -1,0 +1,83 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The outer Docker engine: the machine's own if one answers, else one that is started here and stopped again."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+from .run import Failure, run, step, succeeds
+
+PID_FILE = Path("/run/carrel-testbed-dockerd.pid")
+LOG_FILE = Path("/var/log/carrel-testbed-dockerd.log")
+
+
+def install_packages(*packages: str) -> None:
+    """Install those of the Debian packages that are missing."""
+    missing = [package for package in packages if not succeeds("dpkg", "-s", package)]
+    if not missing:
+        return
+    if os.geteuid() or not shutil.which("apt-get"):
+        raise Failure(f"please install {' '.join(missing)}, or run this as root on Debian or Ubuntu")
+    with step(f"installing {' '.join(missing)}"):
+        run("apt-get", "-qq", "update")
+        run(
+            "env", "DEBIAN_FRONTEND=noninteractive",
+            "apt-get", "-qq", "-o", "Dpkg::Options::=--force-unsafe-io", "install", "-y", "--no-install-recommends", *missing,
+        )  # fmt: skip
+
+
+def answers() -> bool:
+    """Whether a Docker engine answers."""
+    return bool(shutil.which("docker")) and succeeds("docker", "info")
+
+
+def up() -> None:
+    """Make sure that a Docker engine answers, starting one where there is none."""
+    if answers():
+        return
+    install_packages("docker.io", "iptables")
+    if Path("/run/systemd/system").is_dir():
+        with step("starting docker.service"):
+            run("systemctl", "start", "docker")
+    else:
+        with step("starting dockerd"), LOG_FILE.open("w") as log:
+            daemon = subprocess.Popen(
+                ["dockerd"], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+            PID_FILE.write_text(str(daemon.pid))
+            deadline = time.monotonic() + 60
+            while not answers():
+                if daemon.poll() is not None or time.monotonic() > deadline:
+                    raise Failure(f"dockerd did not start; its log is {LOG_FILE}:\n{LOG_FILE.read_text()[-2000:]}")
+                time.sleep(0.2)
+
+
+def down() -> None:
+    """Stop the engine, if it was started here."""
+    try:
+        pid = int(PID_FILE.read_text())
+        is_ours = b"dockerd" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (OSError, ValueError):
+        return
+    if is_ours:
+        with step("stopping dockerd"):
+            os.kill(pid, signal.SIGTERM)
+            deadline = time.monotonic() + 60
+            while Path(f"/proc/{pid}").exists() and b"dockerd" in _cmdline(pid):
+                if time.monotonic() > deadline:
+                    raise Failure(f"dockerd (pid {pid}) did not stop within 60 s")
+                time.sleep(0.2)
+    PID_FILE.unlink(missing_ok=True)
+
+
+def _cmdline(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""

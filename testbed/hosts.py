@@ -1,0 +1,130 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Test hosts: containers with systemd as PID 1, in which real rootless Docker runs, and a registry for them."""
+
+from __future__ import annotations
+
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from . import images, pki
+from .run import Failure, run, step, succeeds
+
+LABEL = "carrel.testbed"
+NETWORK = "carrel-testbed"
+REGISTRY = "carrel-registry"
+REGISTRY_NAME = "registry.carrel.test:5000"
+# A machine without SYS_RESOURCE refuses --privileged; this is what systemd and rootless Docker need.
+# The remount gives the host a cgroup v2 tree of its own, whatever the machine has.
+FLAGS = (
+    "--cgroupns=private", "--cap-add=ALL", "--cap-drop=SYS_RESOURCE",
+    "--security-opt=seccomp=unconfined", "--security-opt=systempaths=unconfined", "--security-opt=apparmor=unconfined",
+    "--device=/dev/fuse", "--device=/dev/net/tun",
+    "--tmpfs=/run", "--tmpfs=/run/lock", "--tmpfs=/tmp:exec", "--env=container=docker", "--stop-signal=SIGRTMIN+3",
+)  # fmt: skip
+INIT = "umount -R /sys/fs/cgroup; mount -t cgroup2 cgroup2 /sys/fs/cgroup && exec /sbin/init"
+
+
+def containers(group: str | None = None) -> list[str]:
+    """The names of the test bed's containers, of one group or of all."""
+    label = LABEL if group is None else f"{LABEL}={group}"
+    return run("docker", "ps", "--all", "--filter", f"label={label}", "--format", "{{.Names}}").split()
+
+
+def registry_up(registry_image: str) -> str:
+    """Start the registry; return the address that the machine pushes to."""
+    if REGISTRY in containers():
+        run("docker", "start", REGISTRY)
+    else:
+        if not succeeds("docker", "network", "inspect", NETWORK):
+            run("docker", "network", "create", "--label", LABEL, NETWORK)
+        with step("starting the registry"):
+            run(
+                "docker", "run", "--detach", "--name", REGISTRY, "--label", f"{LABEL}=registry", "--network", NETWORK,
+                "--network-alias", "registry.carrel.test", "--publish", "127.0.0.1::5000",
+                "--volume", f"{REGISTRY}:/var/lib/registry", registry_image,
+            )  # fmt: skip
+            _put(REGISTRY, pki.CERTIFICATE, "/etc/ssl/registry.crt")
+            _put(REGISTRY, pki.KEY, "/etc/ssl/registry.key")
+    port = run("docker", "port", REGISTRY, "5000/tcp").rsplit(":", 1)[1]
+    return f"127.0.0.1:{port}"
+
+
+def up(group: str, specs: list[str]) -> None:
+    """Start test hosts given as NAME or NAME=PORT,OUTER:INNER,… (published on 127.0.0.1), all at once."""
+    host_image = images.build("host", parent=images.base())
+    with ThreadPoolExecutor() as pool:
+        new = [name for name in pool.map(lambda spec: _start(group, spec, host_image), specs) if name]
+    if new:
+        with step(f"waiting for {', '.join(new)}"):
+            for name in new:
+                wait(name)
+
+
+def _start(group: str, spec: str, image: str) -> str | None:
+    name, _, ports = spec.partition("=")
+    if name in containers():
+        state = json.loads(run("docker", "inspect", name))[0]["State"]
+        if state["Running"]:
+            return None
+        run("docker", "start", name)
+        return name
+    publish = []
+    for port in filter(None, ports.split(",")):
+        outer, _, inner = port.partition(":")
+        publish += ["--publish", f"127.0.0.1:{outer}:{inner or outer}"]
+    run(
+        "docker", "run", "--detach", "--name", name, "--hostname", name, "--label", f"{LABEL}={group}",
+        "--network", NETWORK, *publish, *FLAGS, "--volume", f"{name}-srv:/srv", image, "/bin/sh", "-c", INIT,
+    )  # fmt: skip
+    _put(name, pki.CA, "/usr/local/share/ca-certificates/carrel-testbed.crt")
+    _put(name, pki.CERTIFICATE, "/etc/ssl/site.crt")
+    _put(name, pki.KEY, "/etc/ssl/site.key")
+    run("docker", "exec", name, "update-ca-certificates")
+    return name
+
+
+def _put(container: str, source: Path, target: str) -> None:
+    run("docker", "exec", "--interactive", container, "sh", "-c", f"umask 077; cat > {target}", input_text=source.read_text())
+    if not target.endswith(".key"):
+        run("docker", "exec", container, "chmod", "644", target)
+
+
+def wait(name: str, seconds: float = 90) -> None:
+    """Wait until systemd in the host says that it is up."""
+    deadline = time.monotonic() + seconds
+    while True:
+        state = run("docker", "exec", name, "systemctl", "is-system-running", check=False)
+        if state == "running":
+            return
+        if time.monotonic() > deadline or state == "degraded":
+            failed = run("docker", "exec", name, "systemctl", "--failed", "--no-legend", check=False)
+            raise Failure(f"{name} is '{state}', not running; failed units:\n{failed}")
+        time.sleep(0.3)
+
+
+def reboot(names: list[str]) -> None:
+    """Restart hosts and wait until their systemd is up."""
+    with step(f"rebooting {', '.join(names)}"):
+        run("docker", "restart", "--time", "60", *names)
+        for name in names:
+            wait(name)
+
+
+def down(group: str) -> bool:
+    """Remove a group's hosts with their volumes, and with the last group the registry; return whether nothing is left."""
+    names = containers(group)
+    if names:
+        with step(f"removing {', '.join(names)}"):
+            run("docker", "rm", "--force", "--volumes", *names)
+            run("docker", "volume", "rm", "--force", *(f"{name}-srv" for name in names))
+    if set(containers()) - {REGISTRY}:
+        return False
+    if REGISTRY in containers():
+        run("docker", "rm", "--force", "--volumes", REGISTRY)
+        run("docker", "volume", "rm", "--force", REGISTRY)
+    if succeeds("docker", "network", "inspect", NETWORK):
+        run("docker", "network", "rm", NETWORK)
+    return True

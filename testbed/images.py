@@ -1,0 +1,84 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Images, each tagged by the digest of what it is made from, so that nothing is built twice."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from pathlib import Path
+
+from . import engine
+from .run import ROOT, Failure, run, step, succeeds
+
+BASE = "debian:trixie-slim"
+MACHINE_CERTIFICATES = Path("/usr/local/share/ca-certificates")
+FOLDERS = ROOT / "testbed" / "images"
+
+
+def base() -> str:
+    """Make sure that the base image is there: pulled where a registry is in reach, else made with mmdebstrap."""
+    if succeeds("docker", "image", "inspect", BASE):
+        return BASE
+    with step(f"pulling {BASE}"):
+        pulled = succeeds("timeout", "120", "docker", "pull", "--quiet", BASE)
+    if not pulled:
+        engine.install_packages("mmdebstrap")
+        with step(f"no registry in reach: making {BASE} with mmdebstrap"), tempfile.TemporaryDirectory() as scratch:
+            tree = Path(scratch) / "base.tar"
+            run("mmdebstrap", "--variant=minbase", "--include=ca-certificates", "trixie", tree)
+            run("docker", "import", "--change", 'CMD ["bash"]', tree, BASE)
+    return BASE
+
+
+def build(name: str, *, parent: str, args: dict[str, str] | None = None) -> str:
+    """Build testbed/images/NAME on top of `parent` unless it exists; return its tag.
+
+    The machine's own extra CA certificates go into the context's folder `certificates`, for networks with an
+    inspecting proxy.
+    """
+    folder = FOLDERS / name
+    parent_id = run("docker", "image", "inspect", "--format", "{{.Id}}", parent)
+    with tempfile.TemporaryDirectory() as scratch:
+        context = Path(scratch) / "context"
+        shutil.copytree(folder, context)
+        (context / "certificates").mkdir(exist_ok=True)
+        for certificate in sorted(MACHINE_CERTIFICATES.glob("*.crt")):
+            shutil.copy(certificate, context / "certificates")
+        digest = hashlib.sha256(repr((parent_id, sorted((args or {}).items()))).encode())
+        for path in sorted(context.rglob("*")):
+            if path.is_file():
+                digest.update(repr((str(path.relative_to(context)), path.stat().st_mode)).encode() + path.read_bytes())
+        tag = f"carrel-testbed/{name}:{digest.hexdigest()[:12]}"
+        if succeeds("docker", "image", "inspect", tag):
+            return tag
+        arguments = [f"--build-arg={key}={value}" for key, value in {"BASE": parent, **(args or {})}.items()]
+        with step(f"building the image {name}"):
+            run("docker", "build", "--tag", tag, *arguments, context)
+    return tag
+
+
+def push(tag: str, registry: str, name: str) -> str:
+    """Push an image to a registry as NAME:1.0, unless it is there; return the name without the registry's address."""
+    target = f"{registry}/{name}"
+    run("docker", "tag", tag, target)
+    with step(f"pushing {name}"):
+        run("docker", "push", "--quiet", target)
+    return name
+
+
+def remove_all() -> None:
+    """Remove every image that the test bed made; the base image stays when it is somebody else's too."""
+    tags = run("docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}").splitlines()
+    ours = [tag for tag in tags if tag.startswith("carrel-testbed/") or "/carrel/" in tag]
+    if ours:
+        with step(f"removing {len(ours)} images"):
+            run("docker", "image", "rm", "--force", *ours)
+
+
+def check_space(path: Path, gigabytes: int) -> None:
+    """Fail early when the disk is too small."""
+    free = shutil.disk_usage(path).free / 1e9
+    if free < gigabytes:
+        raise Failure(f"{path} has {free:.1f} GB free; the test hosts need {gigabytes} GB")
