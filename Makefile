@@ -1,0 +1,66 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+#   make demo        from nothing to running instances on two test hosts
+#   make demo-down   remove them
+#   make test        everything: linters, unit tests, real hosts, a real browser
+#   make test-quick  what needs no host, in under two minutes
+#   make bench       measure; results in bench/
+#   make clean       remove what the others keep as a cache: images, virtual environment
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+BIN := .venv/bin
+LINK := .cache/collections/ansible_collections/carrel/jupyter
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+export PYTHONPATH := $(CURDIR)/.cache/collections:$(CURDIR)
+
+.PHONY: help venv demo demo-down test test-quick test-hosts lint unit bench clean
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+venv: .venv/.done
+
+.venv/.done: requirements-dev.txt
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "installing python3-venv"; apt-get -qq update && apt-get -qq install -y python3-venv; }
+	@echo "making the virtual environment"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check uv
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements-dev.txt
+	@mkdir -p $(dir $(LINK)) && ln -sfn $(CURDIR) $(LINK)
+	@touch $@
+
+demo: venv
+	@python -m testbed.demo
+
+demo-down: venv
+	@python -m testbed.demo down
+
+lint: venv
+	ruff check .
+	ruff format --check .
+	mypy
+	yamllint --strict .
+	ansible-lint --offline
+
+unit: venv
+	pytest tests/unit
+
+test-quick: lint unit
+
+test-hosts: venv
+	python -m tests.run
+
+test: test-quick test-hosts
+
+bench: venv
+	python -m bench
+
+clean: demo-down
+	@python -m testbed clean
+	rm -rf .venv .cache .testbed .demo .ansible

@@ -1,0 +1,22 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Filters of the role lab over the pure functions that decide what a lab consists of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ansible_collections.carrel.jupyter.plugins.module_utils import _lab
+
+
+class FilterModule:
+    """Filters of carrel.jupyter for labs; documented in the .yml files beside this one."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        return {
+            "lab_project": _lab.project,
+            "lab_labelled": _lab.labelled,
+            "lab_dotenv": _lab.dotenv,
+            "lab_record": _lab.record,
+        }

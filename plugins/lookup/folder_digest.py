@@ -1,0 +1,66 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: folder_digest
+short_description: A digest of everything in a folder on the control node
+version_added: 0.1.0
+description:
+  - The same names, contents and executable bits give the same digest on every machine, so it can stand in the tag of an image
+    that is built from the folder.
+options:
+  _terms:
+    description: Folders.
+    type: list
+    elements: path
+    required: true
+  salt:
+    description: Text that goes into the digest as well, such as build arguments.
+    type: str
+    default: ""
+author:
+  - the carrel.jupyter authors
+"""
+
+EXAMPLES = r"""
+- name: Show the digest of a folder
+  ansible.builtin.debug:
+    msg: "{{ lookup('carrel.jupyter.folder_digest', 'images/geo', salt='VERSION=1') }}"
+"""
+
+RETURN = r"""
+_raw:
+  description: The first twelve hexadecimal digits of a SHA-256.
+  type: list
+  elements: str
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleLookupError
+from ansible.plugins.lookup import LookupBase
+
+
+def digest(folder: Path, salt: str) -> str:
+    """Return the digest of a folder's files; a symbolic link counts by its target's name."""
+    total = hashlib.sha256(salt.encode())
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_symlink():
+            total.update(repr((name, "link", str(path.readlink()))).encode())
+        elif path.is_file():
+            executable = bool(path.stat().st_mode & 0o100)
+            total.update(repr((name, executable, hashlib.sha256(path.read_bytes()).hexdigest())).encode())
+    return total.hexdigest()[:12]
+
+
+class LookupModule(LookupBase):
+    def run(self, terms: list[str], variables: dict[str, Any] | None = None, **kwargs: Any) -> list[str]:
+        self.set_options(var_options=variables, direct=kwargs)
+        for term in terms:
+            if not Path(term).is_dir():
+                raise AnsibleLookupError(f"{term} is not a folder on the control node")
+        return [digest(Path(term), self.get_option("salt")) for term in terms]

@@ -1,0 +1,182 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a lab instance consists of on its host: directories, the server's settings, the environment, the compose project."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.carrel.jupyter.plugins.module_utils._ids import mapped_id
+
+SERVICE = "lab"
+CONTAINER_PORT = 8888
+CONFIG_DIRECTORY = "/etc/carrel"
+HEALTHCHECK = "healthcheck.py"
+
+
+def project(instance: Mapping[str, Any], engine: Mapping[str, Any], image: Mapping[str, Any]) -> dict[str, Any]:
+    """Return everything that the role writes for an instance.
+
+    `instance` is an entry of `lab_instances`, `engine` one of instance_info's `engines`, `image` the result of
+    lab_image_info. The result has the keys `owner` and `group` (mapped ids), `directories`, `settings` (of
+    jupyter_server), `environment` and `compose`.
+    """
+    uid, gid = _owner(instance, image)
+    owner = mapped_id(uid, engine["uid"], **engine["subuid"])
+    group = mapped_id(gid, engine["gid"], **engine["subgid"])
+    return {
+        "owner": owner,
+        "group": group,
+        "server_owner": mapped_id(image["uid"], engine["uid"], **engine["subuid"]),
+        "server_group": mapped_id(image["gid"], engine["gid"], **engine["subgid"]),
+        "directories": _directories(instance, owner, group),
+        "settings": settings(instance, image),
+        "environment": environment(instance),
+        "compose": compose(instance, image),
+    }
+
+
+def _owner(instance: Mapping[str, Any], image: Mapping[str, Any]) -> tuple[int, int]:
+    if instance["owner"] is None:
+        return image["uid"], image["gid"]
+    uid, _, gid = instance["owner"].partition(":")
+    return int(uid), int(gid)
+
+
+def _directories(instance: Mapping[str, Any], owner: int, group: int) -> list[dict[str, Any]]:
+    """Parents belong to root and let others only pass; leaves belong to the mapped id."""
+    root = instance["directory"]
+    parents = [(root, "0711"), (f"{root}/data", "0711"), (f"{root}/server", "0755")]
+    leaves = [f"{root}/data/{name}" for name in ("notebooks", *instance["persist"])]
+    return [{"path": path, "owner": 0, "group": 0, "mode": mode} for path, mode in parents] + [
+        {"path": path, "owner": owner, "group": group, "mode": "0750"} for path in leaves
+    ]
+
+
+def settings(instance: Mapping[str, Any], image: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the traits of jupyter_server, for its configuration file.
+
+    trust_xheaders and allow_remote_access: Apache in front sets X-Forwarded-Proto and keeps the Host
+    (https://jupyter-server.readthedocs.io/en/latest/operators/public-server.html).
+    """
+    server: dict[str, Any] = {
+        "allow_remote_access": True,
+        "base_url": instance["base_url"],
+        "custom_display_url": instance["url"],
+        "ip": "0.0.0.0",
+        "open_browser": False,
+        "port": CONTAINER_PORT,
+        "port_retries": 0,
+        "quit_button": False,
+        "root_dir": instance["notebooks"],
+        "shutdown_no_activity_timeout": instance["idle_shutdown_seconds"],
+        "trust_xheaders": True,
+    }
+    if image["uid"] == 0:
+        server["allow_root"] = True
+    traits: dict[str, Any] = {"ServerApp": server}
+    if instance["collaboration"] is not None:
+        traits["YDocExtension"] = {"disable_rtc": not instance["collaboration"]}
+    return traits
+
+
+def environment(instance: Mapping[str, Any]) -> dict[str, str]:
+    """Return the container's environment: what images of the Carto-Lab kind read, and the administrator's own."""
+    variables = {
+        "JUPYTER_AUTOSHUTDOWN_TIMEOUT": str(instance["idle_shutdown_seconds"]),
+        "JUPYTER_WEBPORT": str(instance["port"]),
+        "JUPYTER_WEBURL": instance["url"],
+    }
+    if instance["collaboration"] is not None:
+        variables["COLLABORATIVE"] = str(instance["collaboration"]).lower()
+    return {**variables, **instance["environment"], "JUPYTER_CONFIG_PATH": CONFIG_DIRECTORY}
+
+
+def dotenv(variables: Mapping[str, str]) -> str:
+    """Return an env_file for compose; single quotes keep `$`, spaces and line ends as they are.
+
+    >>> dotenv({"A": "it's $5"})
+    "A='it\\\\'s $5'\\n"
+    """
+    lines = ["{}='{}'".format(name, value.replace("'", "\\'")) for name, value in sorted(variables.items())]
+    return "\n".join(lines) + "\n"
+
+
+def compose(instance: Mapping[str, Any], image: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the compose project; `$` is doubled, as compose interpolates it."""
+    root = instance["directory"]
+    service: dict[str, Any] = {
+        "image": image["image"],
+        "pull_policy": "never",
+        "hostname": instance["name"],
+        "restart": "unless-stopped",
+        "ports": [f"127.0.0.1:{instance['port']}:{CONTAINER_PORT}"],
+        "env_file": [".env"],
+        "volumes": _volumes(instance),
+        "healthcheck": {
+            "test": ["CMD", image["python"], f"{CONFIG_DIRECTORY}/{HEALTHCHECK}", instance["base_url"]],
+            "interval": "30s",
+            "timeout": "10s",
+            "retries": 3,
+            "start_period": f"{instance['start_timeout_seconds']}s",
+            "start_interval": "1s",
+        },
+        "labels": {"carrel.image": image["image_id"]},
+    }
+    optional = {
+        "user": instance["user"],
+        "command": instance["command"],
+        "mem_limit": instance["memory"],
+        # equal to mem_limit: no swap on top of it
+        "memswap_limit": instance["memory"],
+        "cpus": instance["cpus"],
+        "pids_limit": instance["pids"],
+    }
+    service.update({key: value for key, value in optional.items() if value is not None})
+    service["volumes"].append(_bind(f"{root}/server", CONFIG_DIRECTORY, True))
+    project: dict[str, Any] = _escaped({"name": instance["name"], "services": {SERVICE: service}})
+    return project
+
+
+def labelled(project: Mapping[str, Any], server_config: str) -> dict[str, Any]:
+    """Return the compose project with the checksum of the server's configuration, so that a new one recreates the container."""
+    service = project["services"][SERVICE]
+    service = {**service, "labels": {**service["labels"], "carrel.server-config": server_config}}
+    return {**project, "services": {SERVICE: service}}
+
+
+def _volumes(instance: Mapping[str, Any]) -> list[dict[str, Any]]:
+    data = f"{instance['directory']}/data"
+    own = {"notebooks": instance["notebooks"], **instance["persist"]}
+    return [_bind(f"{data}/{name}", target, False) for name, target in own.items()] + [
+        _bind(volume["source"], volume["target"], volume["read_only"]) for volume in instance["volumes"]
+    ]
+
+
+def _bind(source: str, target: str, read_only: bool) -> dict[str, Any]:
+    """Return a bind mount that fails on a missing source instead of making it with the wrong owner."""
+    return {
+        "type": "bind",
+        "source": source,
+        "target": target,
+        "read_only": read_only,
+        "bind": {"create_host_path": False},
+    }
+
+
+def _escaped(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.replace("$", "$$")
+    if isinstance(value, list):
+        return [_escaped(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _escaped(item) for key, item in value.items()}
+    return value
+
+
+def record(instance: Mapping[str, Any]) -> str:
+    """Return /var/lib/carrel/NAME/instance.json: what the next run must know of an instance."""
+    kept = {key: instance[key] for key in ("name", "engine", "directory", "port", "state", "url")}
+    return json.dumps({"kind": "lab", **kept}, indent=2, sort_keys=True) + "\n"

@@ -1,0 +1,105 @@
+#!/usr/bin/python
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: instance_archive
+short_description: Put an instance that is gone from its host aside, with all of its data
+version_added: 0.1.0
+description:
+  - Renames the instance's directory to C(BASE/.archive/NAME-TIME) on the same file system, which takes no time and no space
+    and keeps every owner and mode. Nothing is deleted.
+  - Frees the instance's name and port by removing its record under C(/var/lib/carrel).
+  - To bring an instance back, move its directory back to its place and declare it again.
+extends_documentation_fragment:
+  - carrel.jupyter.attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+options:
+  name:
+    description: Name of the instance. Its containers must be gone already.
+    type: str
+    required: true
+  directory:
+    description: The instance's directory.
+    type: str
+    required: true
+author:
+  - the carrel.jupyter authors
+"""
+
+EXAMPLES = r"""
+- name: Put a finished course aside
+  carrel.jupyter.instance_archive:
+    name: class101
+    directory: /srv/class101
+"""
+
+RETURN = r"""
+archive:
+  description: Where the directory is now; empty when there was nothing to archive.
+  returned: always
+  type: str
+  sample: /srv/.archive/class101-20261122T230102Z
+"""
+
+import contextlib
+import os
+import time
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.carrel.jupyter.plugins.module_utils import _files as files
+from ansible_collections.carrel.jupyter.plugins.module_utils._tracker import Tracker
+
+RECORD = "/var/lib/carrel/{}/instance.json"
+
+
+def archive(directory: str, target: str) -> None:
+    """Rename a directory into a folder that only root can enter."""
+    parent, name = os.path.split(directory)
+    folder, new_name = os.path.split(target)
+    above = files.open_directory(parent)
+    try:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(os.path.basename(folder), 0o700, dir_fd=above)
+        archives = os.open(os.path.basename(folder), files.DIRECTORY, dir_fd=above)
+        try:
+            os.rename(name, new_name, src_dir_fd=above, dst_dir_fd=archives)
+        finally:
+            os.close(archives)
+    finally:
+        os.close(above)
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={"name": {"type": "str", "required": True}, "directory": {"type": "str", "required": True}},
+        supports_check_mode=True,
+    )
+    name, directory = module.params["name"], module.params["directory"].rstrip("/")
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    target = f"{os.path.dirname(directory)}/.archive/{name}-{stamp}"
+    record = RECORD.format(name)
+    tracker = Tracker()
+    moved = False
+    try:
+        if os.path.lexists(directory):
+            os.close(files.open_directory(directory))
+            moved = tracker.note(directory, f"{directory}\n", f"{target}\n")
+            if not module.check_mode:
+                archive(directory, target)
+        if tracker.note(record, files.read(record) and "present\n", None) and not module.check_mode:
+            files.remove(record)
+    except (files.UnsafePathError, OSError) as error:
+        module.fail_json(msg=f"{name} was not archived: {error}")
+    module.exit_json(**tracker.result(archive=target if moved else ""))
+
+
+if __name__ == "__main__":
+    main()

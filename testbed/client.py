@@ -1,0 +1,148 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A person at a JupyterLab, without a browser: logs in through the public URL, runs cells, opens terminals, moves files."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from types import TracebackType
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import requests
+import websocket
+
+
+class LoginError(Exception):
+    """The site refused the password, or showed no login form."""
+
+
+class Lab:
+    """A session at a lab; use it as a context manager, which stops the kernels and terminals that it started."""
+
+    def __init__(self, url: str, verify: str | bool = True, timeout: float = 30) -> None:
+        self.url = url if url.endswith("/") else url + "/"
+        self.timeout = timeout
+        self.http = requests.Session()
+        self.http.verify = verify
+        self.http.trust_env = False
+        self._started: list[str] = []
+
+    def __enter__(self) -> Lab:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for path in self._started:
+            self.request("DELETE", path, check=False)
+        self.http.close()
+
+    def login(self, password: str) -> Lab:
+        """Log in with the form on the login page; raise LoginError when the password is refused."""
+        page = self.http.get(self.url + "login", timeout=self.timeout)
+        if "_xsrf" not in self.http.cookies or 'type="password"' not in page.text:
+            raise LoginError(f"{self.url}login shows no login form (status {page.status_code})")
+        form = {"password": password, "_xsrf": self.http.cookies["_xsrf"]}
+        answer = self.http.post(self.url + "login", data=form, timeout=self.timeout, allow_redirects=False)
+        if answer.status_code != 302:
+            raise LoginError(f"{self.url}login refused the password with status {answer.status_code}")
+        self.request("GET", "api/status")
+        return self
+
+    def request(self, method: str, path: str, *, check: bool = True, **arguments: Any) -> requests.Response:
+        """Send a request below the site's URL, with the XSRF header that jupyter_server asks for."""
+        headers = {"X-XSRFToken": self.http.cookies.get("_xsrf", "")}
+        answer = self.http.request(method, self.url + path, headers=headers, timeout=self.timeout, **arguments)
+        if check:
+            answer.raise_for_status()
+        return answer
+
+    def put(self, name: str, content: str) -> requests.Response:
+        """Save a text file; every character of its name is encoded, so that a slash goes as %2F."""
+        body = {"type": "file", "format": "text", "content": content}
+        return self.request("PUT", "api/contents/" + quote(name, safe=""), json=body)
+
+    def get(self, name: str) -> Any:
+        """Return a text file's content."""
+        answer = self.request("GET", "api/contents/" + quote(name, safe=""), params={"type": "file", "format": "text"})
+        return answer.json()["content"]
+
+    def websocket(self, path: str) -> websocket.WebSocket:
+        """Open a websocket below the site's URL with the session's cookies."""
+        parts = urlsplit(self.url)
+        scheme = "wss" if parts.scheme == "https" else "ws"
+        cookies = "; ".join(f"{cookie.name}={cookie.value}" for cookie in self.http.cookies)
+        options = {"ca_certs": self.http.verify} if isinstance(self.http.verify, str) else {}
+        return websocket.create_connection(
+            f"{scheme}://{parts.netloc}{parts.path}{path}",
+            cookie=cookies, origin=f"{parts.scheme}://{parts.netloc}", sslopt=options, timeout=self.timeout,
+        )  # fmt: skip
+
+    def kernel(self) -> Kernel:
+        """Start a kernel and connect to it."""
+        identifier = self.request("POST", "api/kernels", json={"name": "python3"}).json()["id"]
+        self._started.append(f"api/kernels/{identifier}")
+        return Kernel(self.websocket(f"api/kernels/{identifier}/channels"), identifier, self.timeout)
+
+    def run(self, code: str) -> str:
+        """Run code in a new kernel and return what it printed."""
+        return self.kernel().run(code)
+
+    def terminal(self) -> Terminal:
+        """Open a terminal."""
+        name = self.request("POST", "api/terminals").json()["name"]
+        self._started.append(f"api/terminals/{name}")
+        return Terminal(self.websocket(f"terminals/websocket/{name}"), self.timeout)
+
+
+class Kernel:
+    """A running kernel behind a websocket."""
+
+    def __init__(self, socket: websocket.WebSocket, identifier: str, timeout: float) -> None:
+        self.socket, self.identifier, self.timeout = socket, identifier, timeout
+
+    def run(self, code: str) -> str:
+        """Run code and return what it printed; raise RuntimeError when it failed."""
+        request = uuid.uuid4().hex
+        header = {"msg_id": request, "msg_type": "execute_request", "session": request, "username": "", "version": "5.3"}
+        content = {"code": code, "silent": False, "store_history": False, "allow_stdin": False, "user_expressions": {}}
+        self.socket.send(
+            json.dumps({"header": header, "parent_header": {}, "metadata": {}, "content": content, "channel": "shell"})
+        )
+        printed, idle, replied = "", False, False
+        deadline = time.monotonic() + self.timeout
+        while not (idle and replied):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the kernel did not answer within {self.timeout} s")
+            message = json.loads(self.socket.recv())
+            if message["parent_header"].get("msg_id") != request:
+                continue
+            if message["msg_type"] == "stream":
+                printed += message["content"]["text"]
+            elif message["msg_type"] == "error":
+                raise RuntimeError("\n".join(message["content"]["traceback"]))
+            elif message["msg_type"] == "status":
+                idle = message["content"]["execution_state"] == "idle"
+            elif message["msg_type"] == "execute_reply":
+                replied = True
+        return printed
+
+
+class Terminal:
+    """A terminal behind a websocket."""
+
+    def __init__(self, socket: websocket.WebSocket, timeout: float) -> None:
+        self.socket, self.timeout = socket, timeout
+
+    def run(self, line: str, until: str) -> str:
+        """Type a line and return what the terminal showed until a text appeared."""
+        self.socket.send(json.dumps(["stdin", line + "\r"]))
+        shown, deadline = "", time.monotonic() + self.timeout
+        while until not in shown:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the terminal did not show {until!r} within {self.timeout} s, but {shown!r}")
+            kind, *rest = json.loads(self.socket.recv())
+            if kind == "stdout":
+                shown += rest[0]
+        return shown
