@@ -1,0 +1,145 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The files that rootless engines need, and what to do with an engine in the state that it is found in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+UNIT = "rootless-docker.service"
+UNIT_PATH = f"/etc/systemd/user/{UNIT}"
+UNIT_LINK = f"/etc/systemd/user/default.target.wants/{UNIT}"
+PROFILE_PATH = "/etc/profile.d/rootless-docker.sh"
+DELEGATE_PATH = "/etc/systemd/system/user@.service.d/delegate.conf"
+# What the role decides itself
+RESERVED = {
+    "data-root": "give the engine a data_root instead",
+    "hosts": "the engine listens on /run/user/UID/docker.sock, where all else looks for it",
+}
+
+# https://docs.docker.com/engine/security/rootless/tips/#limiting-resources
+DELEGATE = """\
+# Managed by Ansible: limits on rootless containers need these controllers
+[Service]
+Delegate=cpu cpuset io memory pids
+"""
+
+PROFILE = """\
+# Managed by Ansible: leads the accounts of rootless engines to their own engine
+if [ -e "/etc/rootless-docker/$(id -un)/daemon.json" ]; then
+    export XDG_RUNTIME_DIR="${XDG_RUNTIME_DIR:-/run/user/$(id -u)}"
+    export DOCKER_HOST="unix://$XDG_RUNTIME_DIR/docker.sock"
+fi
+"""
+
+# The service section is that of upstream's dockerd-rootless-setuptool.sh.
+_UNIT = """\
+# Managed by Ansible: every account's systemd manager reads this; the conditions pick those that have an engine to run
+[Unit]
+Description=Rootless Docker engine of %u
+Documentation=https://docs.docker.com/engine/security/rootless/
+ConditionPathExists=/etc/rootless-docker/%u/daemon.json
+ConditionPathExists=/var/lib/systemd/linger/%u
+Requires=dbus.socket
+After=dbus.socket
+StartLimitIntervalSec=60
+StartLimitBurst=3
+
+[Service]
+Type=notify
+NotifyAccess=all
+Environment=PATH=/usr/bin:/usr/sbin:/bin:/sbin
+{environment}ExecStart={launcher} --config-file=/etc/rootless-docker/%u/daemon.json
+ExecReload=/bin/kill -s HUP $MAINPID
+TimeoutSec=0
+RestartSec=2
+Restart=always
+LimitNOFILE=infinity
+LimitNPROC=infinity
+LimitCORE=infinity
+TasksMax=infinity
+Delegate=yes
+KillMode=mixed
+
+[Install]
+WantedBy=default.target
+"""
+
+HINTS = {
+    "newuidmap": "Look at the account's lines in /etc/subuid and /etc/subgid.",
+    "/dev/net/tun": "slirp4netns needs /dev/net/tun with mode 0666, as udev sets it.",
+    "uid_map: operation not permitted": "Unprivileged user namespaces are restricted on this host.",
+    "no space left": "The file system of the data root is full.",
+    "xtables.lock": "See https://github.com/moby/moby/issues/41230.",
+    "storage-driver": "Look at storage-driver in the daemon options, and at the file system of the data root.",
+}
+
+
+def config_path(name: str) -> str:
+    return f"/etc/rootless-docker/{name}/daemon.json"
+
+
+def unit_text(launcher: str, environment: Mapping[str, str]) -> str:
+    """The user unit; `%` and quotes in values are what systemd.syntax(7) makes of them."""
+    escape = str.maketrans({"\\": "\\\\", '"': '\\"', "%": "%%"})
+    lines = (f'Environment="{name}={value.translate(escape)}"\n' for name, value in sorted(environment.items()))
+    return _UNIT.format(launcher=launcher, environment="".join(lines))
+
+
+def daemon_json(name: str, data_root: str, common: Mapping[str, Any], own: Mapping[str, Any]) -> str:
+    """An engine's dockerd configuration: its own options over those of all engines."""
+    options = merge(common, own)
+    for key, instead in RESERVED.items():
+        if key in options:
+            raise ValueError(f"engine {name}: {key!r} may not be among the daemon options: {instead}")
+    return json.dumps({**options, "data-root": data_root}, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        merged[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+@dataclass(frozen=True)
+class Service:
+    """The engine's unit, as `systemctl --user show` describes it."""
+
+    load: str = "not-found"
+    active: str = "inactive"
+    needs_reload: bool = False
+    # seconds of the monotonic clock; 0: not started
+    started: float = 0.0
+
+    @classmethod
+    def parse(cls, text: str) -> Service:
+        values = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+        return cls(
+            load=values.get("LoadState", "not-found"),
+            active=values.get("ActiveState", "inactive"),
+            needs_reload=values.get("NeedDaemonReload") == "yes",
+            started=int(values.get("ExecMainStartTimestampMonotonic") or 0) / 1e6,
+        )
+
+    @property
+    def up(self) -> bool:
+        return self.active in ("active", "activating", "reloading", "refreshing")
+
+    def step(self, configured: float) -> str | None:
+        """What brings the engine up with its configuration of that monotonic second: start, restart or nothing."""
+        if not self.up:
+            return "start"
+        return "restart" if self.started < configured else None
+
+
+def explain(log: str, account: str) -> str:
+    """The end of an engine's log without the launcher's trace, and where to look."""
+    lines = [line for line in log.splitlines() if not line.startswith("+ ")][-15:]
+    hints = [hint for word, hint in HINTS.items() if any(word in line.lower() for line in lines)]
+    command = f"`journalctl _SYSTEMD_USER_UNIT={UNIT} _UID=$(id -u {account})` shows the whole log."
+    return "\n".join(["The last lines of its log:", *(f"  {line}" for line in lines), *hints, command])

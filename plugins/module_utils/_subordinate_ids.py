@@ -1,0 +1,147 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which range of subordinate ids each account has or gets; subuid(5), subgid(5)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+FILES = {"uid": "/etc/subuid", "gid": "/etc/subgid"}
+
+
+@dataclass(frozen=True, order=True)
+class Range:
+    start: int
+    count: int
+
+    @property
+    def last(self) -> int:
+        return self.start + self.count - 1
+
+    def overlaps(self, other: Range) -> bool:
+        return self.start <= other.last and other.start <= self.last
+
+    def __str__(self) -> str:
+        return f"{self.start}:{self.count}"
+
+
+@dataclass(frozen=True)
+class Entry:
+    owner: str
+    ids: Range
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Where new ranges may lie: SUB_UID_MIN and SUB_UID_MAX, or SUB_GID_MIN and SUB_GID_MAX, of login.defs(5)."""
+
+    first: int = 100_000
+    last: int = 600_100_000
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two files, and the ids that accounts or groups of the host have themselves."""
+
+    entries: list[Entry]
+    taken: frozenset[int] = frozenset()
+    bounds: Bounds = Bounds()
+
+
+@dataclass
+class Plan:
+    ranges: dict[str, dict[str, Range]] = field(default_factory=dict)
+    additions: dict[str, dict[str, Range]] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+
+def parse(text: str) -> list[Entry]:
+    """The entries of a file; lines that are none are skipped, as shadow does."""
+    entries = []
+    for line in text.splitlines():
+        owner, _, rest = line.strip().partition(":")
+        start, _, count = rest.partition(":")
+        if owner and start.isdecimal() and count.isdecimal() and int(count) > 0:
+            entries.append(Entry(owner, Range(int(start), int(count))))
+    return entries
+
+
+def parse_login_defs(text: str, kind: str) -> Bounds:
+    words = (line.split() for line in text.splitlines() if not line.lstrip().startswith("#"))
+    values = {found[0]: int(found[1]) for found in words if len(found) >= 2 and found[1].isdecimal()}
+    name, default = f"SUB_{kind.upper()}", Bounds()
+    return Bounds(values.get(f"{name}_MIN", default.first), values.get(f"{name}_MAX", default.last))
+
+
+def free_range(used: Iterable[Range], count: int, bounds: Bounds) -> Range | None:
+    """The lowest free range."""
+    start = bounds.first
+    for taken in sorted(used):
+        if taken.start >= start + count:
+            break
+        start = max(start, taken.last + 1)
+    found = Range(start, count)
+    return found if found.last <= bounds.last else None
+
+
+def make_plan(accounts: Mapping[str, int | None], sides: Mapping[str, Side], count: int) -> Plan:
+    """Keep each account's one good range, add one where there is none, complain about everything else.
+
+    `accounts` has the uid of each account, None for one that does not exist yet. An entry may name its owner by uid.
+    Nothing is ever repaired: files belong to the ids of a range that was once in use.
+    """
+    plan = Plan()
+    for kind, side in sides.items():
+        used = [entry.ids for entry in side.entries] + [Range(one, 1) for one in side.taken]
+        for name, uid in accounts.items():
+            names = {name} if uid is None else {name, str(uid)}
+            own = [entry for entry in side.entries if entry.owner in names]
+            if not own:
+                new = free_range(used, count, side.bounds)
+                if new is None:
+                    plan.problems.append(_no_room(kind, name, count, side.bounds))
+                    continue
+                used.append(new)
+                plan.additions.setdefault(name, {})[kind] = new
+                plan.ranges.setdefault(name, {})[kind] = new
+                continue
+            plan.ranges.setdefault(name, {})[kind] = own[0].ids
+            plan.problems.extend(_problems(kind, name, own, side, count))
+    return plan
+
+
+def _problems(kind: str, name: str, own: list[Entry], side: Side, count: int) -> list[str]:
+    where, ids = FILES[kind], own[0].ids
+    if len(own) > 1:
+        found = ", ".join(str(entry.ids) for entry in own)
+        return [
+            f"{where}: {name} has {len(own)} ranges ({found}), but must have one. Files may belong to the ids of any of"
+            f" them: keep the one in use and remove each other one with `usermod --del-sub{kind}s FIRST-LAST {name}`"
+        ]
+    move = (
+        f"Stop the account's engine, remove the range with `usermod --del-sub{kind}s {ids.start}-{ids.last} {name}`,"
+        " run this again to get a new one, and give the files that belong to the old ids to the new ones"
+    )
+    problems = []
+    if ids.count < count:
+        problems.append(f"has {ids.count} ids, but at least {count} are needed")
+    for entry in side.entries:
+        if entry is not own[0] and ids.overlaps(entry.ids):
+            problems.append(
+                f"overlaps the range {entry.ids} of {entry.owner}, so that each could read the other's files"
+            )
+    inside = sorted(one for one in side.taken if ids.start <= one <= ids.last)
+    if inside:
+        problems.append(
+            f"holds the {kind} {inside[0]}, which an account or group of this host has itself, so that a container could"
+            " act as it"
+        )
+    return [f"{where}: the range {ids} of {name} {problem}. {move}" for problem in problems]
+
+
+def _no_room(kind: str, name: str, count: int, bounds: Bounds) -> str:
+    return (
+        f"{FILES[kind]}: no {count} consecutive ids are free between {bounds.first} and {bounds.last} for {name}:"
+        f" raise SUB_{kind.upper()}_MAX in /etc/login.defs"
+    )

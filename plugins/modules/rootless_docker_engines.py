@@ -1,0 +1,356 @@
+#!/usr/bin/python
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: rootless_docker_engines
+short_description: Configure and run rootless Docker engines
+version_added: 0.1.0
+author:
+  - the carrel.jupyter authors
+description:
+  - Configures any number of rootless Docker engines, each run by the systemd manager of the account of the same
+    name, and starts, restarts or stops them. Ends when every started engine answers on its socket.
+  - Writes one user unit for all engines, the delegation of cgroup controllers, the accounts' C(DOCKER_HOST), and each
+    engine's C(/etc/rootless-docker/NAME/daemon.json) and data root. Nothing is written in an account's home.
+  - An engine is restarted only when the unit or its own C(daemon.json) is younger than its process.
+  - All C(daemon.json) are validated by C(dockerd) before anything is changed. An engine that does not start with a
+    new one gets its former one back.
+  - Stopping an engine deletes nothing.
+extends_documentation_fragment:
+  - carrel.jupyter.attributes
+attributes:
+  check_mode:
+    support: full
+    details: Accounts and Docker may still be missing then.
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+options:
+  engines:
+    description: The engines.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description: The engine's name and that of its account.
+        type: str
+        required: true
+      state:
+        description: Whether it shall run, also after a boot.
+        type: str
+        choices: [started, stopped]
+        default: started
+      data_root:
+        description: Where it keeps images, containers and volumes. Left out, a directory below O(data_root).
+        type: path
+      daemon_options:
+        description: Options for its C(daemon.json), over those in O(daemon_options).
+        type: dict
+        default: {}
+  data_root:
+    description: The directory that has the data roots of engines without one of their own.
+    type: path
+    default: /srv/docker
+  daemon_options:
+    description: Options for the C(daemon.json) of all engines.
+    type: dict
+    default: {}
+  launcher:
+    description: Path of C(dockerd-rootless.sh).
+    type: path
+    required: true
+  environment:
+    description: Environment variables for O(launcher).
+    type: dict
+    default: {}
+  timeout:
+    description: How many seconds an engine may take until it answers.
+    type: int
+    default: 90
+"""
+
+EXAMPLES = r"""
+- name: Run two engines
+  carrel.jupyter.rootless_docker_engines:
+    launcher: /usr/share/docker.io/contrib/dockerd-rootless.sh
+    engines:
+      - name: ada
+      - name: grace
+        daemon_options:
+          registry-mirrors: [https://mirror.example.org]
+"""
+
+RETURN = r"""
+engines:
+  description: The engines that run, or in check mode those that run already.
+  returned: success
+  type: dict
+  sample:
+    ada:
+      uid: 1000
+      socket: /run/user/1000/docker.sock
+      version: 26.1.5
+      limits_enforced: true
+"""
+
+import contextlib
+import os
+import pwd
+import subprocess
+import tempfile
+import time
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.carrel.jupyter.plugins.module_utils import _files as files
+from ansible_collections.carrel.jupyter.plugins.module_utils import _rootless_docker as decide
+from ansible_collections.carrel.jupyter.plugins.module_utils._rootless_docker_account import Account
+from ansible_collections.carrel.jupyter.plugins.module_utils._tracker import Tracker
+
+
+class EngineError(Exception):
+    """An engine that cannot be brought into its state; the text says why."""
+
+
+class Engine:
+    def __init__(self, module: AnsibleModule, options: dict[str, Any]) -> None:
+        self.module = module
+        self.name: str = options["name"]
+        self.started: bool = options["state"] == "started"
+        self.data_root: str = options["data_root"] or os.path.join(module.params["data_root"], self.name)
+        self.path = decide.config_path(self.name)
+        self.config = files.File(
+            decide.daemon_json(
+                self.name, self.data_root, module.params["daemon_options"], options["daemon_options"]
+            ).encode()
+        )
+        self.former = files.read(self.path)
+        # In check mode it may be missing.
+        self.found: Account | None = None
+        with contextlib.suppress(KeyError):
+            self.found = Account(pwd.getpwnam(self.name))
+        if self.started and not module.check_mode:
+            _ = self.account
+
+    @property
+    def account(self) -> Account:
+        if not self.found:
+            raise EngineError(f"engine {self.name}: there is no account of this name; create it first")
+        return self.found
+
+    def validate(self) -> None:
+        dockerd = self.module.get_bin_path("dockerd")
+        if not self.started or self.config == self.former or not dockerd:
+            return
+        with tempfile.NamedTemporaryFile("wb", suffix=".json") as stream:
+            stream.write(self.config.content)
+            stream.flush()
+            status, output, error = self.module.run_command([dockerd, "--validate", "--config-file", stream.name])
+        if status != 0:
+            reason = (error or output).strip().replace(stream.name, self.path)
+            raise EngineError(f"engine {self.name}: dockerd does not accept its daemon_options: {reason}")
+
+    def prepare(self, tracker: Tracker) -> None:
+        """Its directories and its configuration."""
+        shown = (self.former.describe() if self.former else "", self.config.describe())
+        if tracker.note(self.path, self.former, self.config, show=shown) and not self.module.check_mode:
+            files.write(self.path, self.config)
+        try:
+            status = os.stat(self.data_root, follow_symlinks=False)
+        except FileNotFoundError:
+            tracker.note(self.data_root, None, "directory\n")
+            if not self.module.check_mode:
+                self._make_data_root()
+            return
+        if self.found and status.st_uid != self.found.uid:
+            raise EngineError(
+                f"engine {self.name}: its data root {self.data_root} belongs to uid {status.st_uid} and not to"
+                f" {self.name} (uid {self.found.uid}): choose another data_root, or move the directory away"
+            )
+
+    def _make_data_root(self) -> None:
+        directory, name = os.path.split(self.data_root)
+        parent = files.open_directory(directory, create=True)
+        try:
+            os.mkdir(name, 0o710, dir_fd=parent)
+            child = os.open(name, files.DIRECTORY, dir_fd=parent)
+            os.fchown(child, self.account.uid, self.account.gid)
+            os.close(child)
+        finally:
+            os.close(parent)
+
+    def step(self) -> str | None:
+        service = self.found.service() if self.found else decide.Service()
+        youngest = max(_mtime(self.path), _mtime(decide.UNIT_PATH))
+        return service.step(youngest - time.time() + time.monotonic())
+
+    def begin(self, step: str) -> None:
+        """Have systemd start or restart it, and do not wait."""
+        account = self.account
+        if not account.manager_runs:
+            self.module.run_command(["systemctl", "start", f"user@{account.uid}.service"], check_rc=True)
+        service = account.service()
+        if service.load != "loaded" or service.needs_reload:
+            account.systemctl("daemon-reload")
+        account.systemctl("reset-failed", decide.UNIT)
+        done = account.systemctl("--no-block", step, decide.UNIT)
+        if done.returncode != 0:
+            raise EngineError(f"engine {self.name}: systemctl --user {step} failed: {done.stderr.strip()}")
+
+    def wait(self) -> dict[str, Any]:
+        account = self.account
+        deadline = time.monotonic() + self.module.params["timeout"]
+        # An unmet condition leaves the unit inactive, just as a start that is still queued does.
+        patience = time.monotonic() + 5
+        while True:
+            active = account.service().active
+            info = account.info() if active == "active" else None
+            if info:
+                return info
+            now = time.monotonic()
+            if active == "failed" or (active == "inactive" and now > patience) or now > deadline:
+                seconds = self.module.params["timeout"]
+                reason = "did not start" if now <= deadline else f"did not answer within {seconds} s"
+                raise EngineError(
+                    f"engine {self.name} {reason} (its unit is {active}).\n{decide.explain(account.log(), self.name)}"
+                )
+            time.sleep(0.1)
+
+    def restore(self) -> str:
+        """After a failure: the former configuration, if this run has replaced it."""
+        if self.former is None or self.former == self.config:
+            return ""
+        files.write(self.path, self.former)
+        try:
+            self.begin("restart")
+            self.wait()
+        except EngineError:
+            return f"\n{self.path} is the former one again, but the engine does not start with it either."
+        return f"\n{self.path} is the former one again, and the engine runs with it."
+
+    def stop(self, tracker: Tracker) -> None:
+        if not self.found:
+            return
+        account = self.found
+        service = account.service()
+        running = service.up or service.active == "deactivating"
+        before = "started\n" if running else "stopped\n"
+        if tracker.note(f"engine {self.name}", before, "stopped\n") and not self.module.check_mode:
+            account.systemctl("stop", decide.UNIT, timeout=180)
+        if (
+            tracker.note(f"linger of {self.name}", "on\n" if account.lingers else "off\n", "off\n")
+            and not self.module.check_mode
+        ):
+            self.module.run_command(["loginctl", "disable-linger", self.name], check_rc=True)
+
+
+def _mtime(path: str) -> float:
+    try:
+        return os.stat(path).st_mtime
+    except FileNotFoundError:
+        return 0
+
+
+def write_host_files(module: AnsibleModule, tracker: Tracker) -> None:
+    environment = {name: str(value) for name, value in module.params["environment"].items()}
+    wanted = {
+        decide.DELEGATE_PATH: decide.DELEGATE,
+        decide.PROFILE_PATH: decide.PROFILE,
+        decide.UNIT_PATH: decide.unit_text(module.params["launcher"], environment),
+    }
+    reload = False
+    for path, text in wanted.items():
+        before, after = files.read(path), files.File(text.encode())
+        shown = (before.describe() if before else "", after.describe())
+        if tracker.note(path, before, after, show=shown) and not module.check_mode:
+            files.write(path, after)
+            reload = reload or path == decide.DELEGATE_PATH
+    if reload:
+        module.run_command(["systemctl", "daemon-reload"], check_rc=True)
+    linked = os.path.islink(decide.UNIT_LINK)
+    if tracker.note(decide.UNIT_LINK, "link\n" if linked else None, "link\n") and not module.check_mode:
+        module.run_command(["systemctl", "--global", "enable", decide.UNIT], check_rc=True)
+
+
+def start(module: AnsibleModule, engines: list[Engine], tracker: Tracker) -> None:
+    """Bring up all that must run, at the same time."""
+    idle = [engine for engine in engines if not (engine.found and engine.found.lingers)]
+    for engine in idle:
+        tracker.note(f"linger of {engine.name}", "off\n", "on\n")
+    steps = [(engine, engine.step()) for engine in engines]
+    if idle and not module.check_mode:
+        module.run_command(["loginctl", "enable-linger", *(engine.name for engine in idle)], check_rc=True)
+    for engine, step in steps:
+        if step:
+            tracker.note(f"engine {engine.name}", "stopped\n" if step == "start" else "started\n", f"{step}ed\n")
+            if not module.check_mode:
+                engine.begin(step)
+
+
+def report(module: AnsibleModule, engines: list[Engine]) -> dict[str, Any]:
+    """Wait for the engines, and what they say of themselves."""
+    running: dict[str, Any] = {}
+    failures = []
+    for engine in engines:
+        if module.check_mode and not (engine.found and engine.found.service().active == "active"):
+            continue
+        account = engine.account
+        try:
+            info = engine.wait()
+        except EngineError as error:
+            failures.append(f"{error}{'' if module.check_mode else engine.restore()}")
+            continue
+        running[engine.name] = {
+            "uid": account.uid,
+            "socket": account.socket,
+            "version": info["ServerVersion"],
+            "limits_enforced": all(info.get(key) for key in ("MemoryLimit", "CpuCfsQuota", "PidsLimit")),
+        }
+    if failures:
+        module.fail_json(msg="\n".join(failures))
+    return running
+
+
+def main() -> None:
+    engine = {
+        "name": {"type": "str", "required": True},
+        "state": {"type": "str", "choices": ["started", "stopped"], "default": "started"},
+        "data_root": {"type": "path"},
+        "daemon_options": {"type": "dict", "default": {}},
+    }
+    module = AnsibleModule(
+        argument_spec={
+            "engines": {"type": "list", "elements": "dict", "required": True, "options": engine},
+            "data_root": {"type": "path", "default": "/srv/docker"},
+            "daemon_options": {"type": "dict", "default": {}},
+            "launcher": {"type": "path", "required": True},
+            "environment": {"type": "dict", "default": {}},
+            "timeout": {"type": "int", "default": 90},
+        },
+        supports_check_mode=True,
+    )
+    tracker = Tracker()
+    try:
+        engines = [Engine(module, options) for options in module.params["engines"]]
+        started = [engine for engine in engines if engine.started]
+        for one in started:
+            one.validate()
+        write_host_files(module, tracker)
+        for one in engines:
+            if one.started:
+                one.prepare(tracker)
+            else:
+                one.stop(tracker)
+        start(module, started, tracker)
+        running = report(module, started)
+    except (EngineError, ValueError, files.UnsafePathError, OSError, subprocess.TimeoutExpired) as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(**tracker.result(engines=running))
+
+
+if __name__ == "__main__":
+    main()

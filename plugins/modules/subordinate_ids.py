@@ -1,0 +1,140 @@
+#!/usr/bin/python
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: subordinate_ids
+short_description: Give accounts one range of subordinate uids and gids each
+version_added: 0.1.0
+author:
+  - the carrel.jupyter authors
+description:
+  - Sees to it that each account has exactly one range in C(/etc/subuid) and one in C(/etc/subgid) that overlaps
+    nobody's and holds no id of an account or group of the host. Rootless containers live on such ranges.
+  - A good range is kept as it is. An account without one gets the lowest free one, through C(usermod).
+  - A range that is too small or overlaps another, or several ranges, are an error that says what to do. They are never
+    repaired, because files belong to these ids already.
+extends_documentation_fragment:
+  - carrel.jupyter.attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+options:
+  accounts:
+    description:
+      - The accounts' names. All that belong together go in one call.
+      - In check mode an account may be missing.
+    type: list
+    elements: str
+    required: true
+  count:
+    description: How many ids a new range has, and an existing one must have at least.
+    type: int
+    default: 65536
+notes:
+  - Accounts whose ranges come from elsewhere than the two files (C(subid) in C(/etc/nsswitch.conf)) are not supported.
+"""
+
+EXAMPLES = r"""
+- name: Give two accounts the ids that their rootless engines need
+  carrel.jupyter.subordinate_ids:
+    accounts: [ada, grace]
+  register: ids
+
+- name: Show the uid that uid 1000 of ada's containers has on the host
+  ansible.builtin.debug:
+    msg: "{{ ids.ranges.ada.uid.start + 1000 - 1 }}"
+"""
+
+RETURN = r"""
+ranges:
+  description: The range of each account, in check mode also one that it would get.
+  returned: success
+  type: dict
+  sample:
+    ada:
+      uid: {start: 100000, count: 65536}
+      gid: {start: 100000, count: 65536}
+"""
+
+import grp
+import pwd
+from dataclasses import asdict
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.carrel.jupyter.plugins.module_utils._subordinate_ids import (
+    FILES,
+    Plan,
+    Side,
+    make_plan,
+    parse,
+    parse_login_defs,
+)
+from ansible_collections.carrel.jupyter.plugins.module_utils._tracker import Tracker
+
+
+def read(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""
+
+
+def plan_now(module: AnsibleModule) -> Plan:
+    login_defs = read("/etc/login.defs")
+    users = pwd.getpwall()
+    taken = {
+        "uid": frozenset(user.pw_uid for user in users),
+        "gid": frozenset(group.gr_gid for group in grp.getgrall()) | {user.pw_gid for user in users},
+    }
+    sides = {
+        kind: Side(parse(read(path)), taken[kind], parse_login_defs(login_defs, kind)) for kind, path in FILES.items()
+    }
+    accounts: dict[str, int | None] = {}
+    for name in module.params["accounts"]:
+        try:
+            accounts[name] = pwd.getpwnam(name).pw_uid
+        except KeyError:
+            if not module.check_mode:
+                module.fail_json(msg=f"there is no account {name!r}: create it first (ansible.builtin.user)")
+            accounts[name] = None
+    plan = make_plan(accounts, sides, module.params["count"])
+    if plan.problems:
+        module.fail_json(msg="\n".join(plan.problems))
+    return plan
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "accounts": {"type": "list", "elements": "str", "required": True},
+            "count": {"type": "int", "default": 65536},
+        },
+        supports_check_mode=True,
+    )
+    plan = plan_now(module)
+    tracker = Tracker()
+    for name, added in plan.additions.items():
+        command = ["usermod"]
+        for kind, ids in added.items():
+            tracker.note(FILES[kind], None, f"{name}:{ids}\n")
+            command += [f"--add-sub{kind}s", f"{ids.start}-{ids.last}"]
+        if not module.check_mode:
+            module.run_command([*command, name], check_rc=True)
+    if plan.additions and not module.check_mode:
+        # Somebody may have taken ids in the meantime; usermod does not look.
+        after = plan_now(module)
+        if after.additions:
+            module.fail_json(msg=f"usermod did not add what it was asked for: {', '.join(after.additions)}")
+    ranges = {name: {kind: asdict(ids) for kind, ids in both.items()} for name, both in plan.ranges.items()}
+    module.exit_json(**tracker.result(ranges=ranges))
+
+
+if __name__ == "__main__":
+    main()
