@@ -1,0 +1,30 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    DOCUMENTATION = r"""
+options:
+  image:
+    description: The image to ask. It must be in the engine already; it is never pulled.
+    type: str
+    required: true
+  socket:
+    description: Path of the engine's socket on the host, for a rootless engine C(/run/user/UID/docker.sock).
+    type: path
+    required: true
+  user:
+    description:
+      - The C(user) that the image is run as, as in a compose file (name, C(UID) or C(UID:GID)).
+      - Left out, the image's own.
+    type: str
+  cache:
+    description:
+      - A file in which the image's answer is kept, by the image's id, so that a container is started only for a new
+        image. The modules of this collection can share one file.
+      - Left out, each run starts a container.
+    type: path
+requirements:
+  - the docker command on the host
+"""

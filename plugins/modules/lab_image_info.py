@@ -1,0 +1,127 @@
+#!/usr/bin/python
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: lab_image_info
+short_description: Ask a JupyterLab image what it is
+version_added: 0.1.0
+author: the carrel.jupyter authors (@carrel)
+description:
+  - Says which ids the containers of an image run as, and which jupyter_server installations it has, in conda
+    environments, virtual environments or the system's Python of any version.
+  - Runs one container of the image, without a network, that is removed at once, unless O(cache) knows the image.
+extends_documentation_fragment:
+  - carrel.jupyter.attributes
+  - carrel.jupyter.engine
+attributes:
+  check_mode:
+    support: full
+    details: In check mode O(cache) is read but not written.
+  diff_mode:
+    support: none
+  idempotent:
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Ask which ids the image's containers run as
+  carrel.jupyter.lab_image_info:
+    image: quay.io/jupyter/minimal-notebook:2025-03-14
+    socket: /run/user/1001/docker.sock
+    cache: /var/lib/carrel/tao/image.json
+  register: lab_image
+
+- name: Show them
+  ansible.builtin.debug:
+    msg: "{{ lab_image.uid }}:{{ lab_image.gid }}, jupyter_server {{ lab_image.servers[0].version }}"
+"""
+
+RETURN = r"""
+exists:
+  description: Whether the image is in the engine. The other values are there only if it is.
+  type: bool
+  returned: success
+image_id:
+  description: The image's id.
+  type: str
+  returned: success
+  sample: sha256:0f5a…
+repo_digests:
+  description: The digests under which registries know the image; empty for one that was built here.
+  type: list
+  elements: str
+  returned: success
+uid:
+  description: The numeric user id that a container starts as, seen from inside.
+  type: int
+  returned: success
+  sample: 1000
+gid:
+  description: The numeric group id that a container starts as, seen from inside.
+  type: int
+  returned: success
+  sample: 100
+python:
+  description: The interpreter that serves; the one on the image's PATH if it has jupyter_server, else the first found.
+  type: str
+  returned: success
+  sample: /opt/conda/bin/python3.12
+servers:
+  description: The jupyter_server installations, that of RV(python) first.
+  type: list
+  elements: dict
+  returned: success
+  contains:
+    version:
+      description: The version of jupyter_server.
+      type: str
+    template:
+      description: The path of its login page.
+      type: str
+    python:
+      description: The interpreter of its environment.
+      type: str
+exposed:
+  description: The ports that the image exposes.
+  type: list
+  elements: str
+  returned: success
+  sample: [8888/tcp]
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.carrel.jupyter.plugins.module_utils._files import UnsafePathError
+from ansible_collections.carrel.jupyter.plugins.module_utils._image_probe import (
+    ENGINE_OPTIONS,
+    Engine,
+    MissingImageError,
+    ProbeError,
+)
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=ENGINE_OPTIONS, supports_check_mode=True)
+    engine = Engine.of(module)
+    try:
+        image = engine.examine(module.params["cache"], keep=not module.check_mode)
+    except MissingImageError:
+        module.exit_json(changed=False, exists=False)
+    except (ProbeError, UnsafePathError, OSError) as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(
+        changed=False,
+        exists=True,
+        image_id=image.image_id,
+        repo_digests=image.repo_digests,
+        exposed=image.exposed,
+        uid=image.uid,
+        gid=image.gid,
+        python=image.servers[0].python,
+        servers=[{"version": s.version, "template": s.template, "python": s.python} for s in image.servers],
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+from ansible_collections.carrel.jupyter.plugins.module_utils import _image_probe
+from ansible_collections.carrel.jupyter.plugins.module_utils._image_probe import Engine, Image, ProbeError, Server
+
+INSPECTED = {
+    "Id": "sha256:1",
+    "RepoDigests": ["b@sha256:2", "a@sha256:3"],
+    "Config": {"ExposedPorts": {"8888/tcp": {}}},
+}
+
+
+def environment(prefix: Path, version: str) -> Path:
+    """A virtual environment with something that looks like jupyter_server; returns the login page."""
+    venv.create(prefix, symlinks=True)
+    (site,) = prefix.glob("lib/python3*/site-packages")
+    return package(site, version)
+
+
+def package(site: Path, version: str) -> Path:
+    templates = site / "jupyter_server" / "templates"
+    templates.mkdir(parents=True)
+    (site / "jupyter_server" / "__init__.py").write_text(f"__version__ = {version!r}")
+    (templates / "login.html").write_text(f"page of {version} ü \"'\\ \n$x `y`")
+    return templates / "login.html"
+
+
+def probe(root: Path, path: str) -> dict[str, object]:
+    """PROBE for real, in this machine's /bin/sh."""
+    command = ["/bin/sh", "-s", "--", str(root)]
+    variables = {"PATH": path, "LC_ALL": "C.UTF-8"}
+    result = subprocess.run(
+        command, input=_image_probe.PROBE, capture_output=True, text=True, env=variables, check=True
+    )
+    return _image_probe.parse_probe(result.stdout)
+
+
+def test_every_environment_is_found_and_the_one_on_the_path_is_first(tmp_path: Path) -> None:
+    first = environment(tmp_path / "envs" / "a b", "1.24.0")
+    second = environment(tmp_path / "opt" / "conda", "2.17.0")
+    unused = package(tmp_path / "opt" / "conda" / "pkgs" / "jupyter_server-2.0.0" / "site-packages", "2.0.0")
+    (second.parents[2] / "sitecustomize.py").write_text("print('hello')")
+    found = probe(tmp_path, f"{tmp_path}/opt/conda/bin:/usr/bin:/bin")
+    assert (found["uid"], found["gid"]) == (os.getuid(), os.getgid())
+    servers = found["servers"]
+    assert isinstance(servers, list)
+    assert [server["version"] for server in servers] == ["2.17.0", "1.24.0"]
+    assert [server["template"] for server in servers] == [str(second), str(first)]
+    assert servers[1]["text"] == first.read_text()
+    assert servers[1]["python"].startswith(f"{tmp_path}/envs/a b/bin/python")
+    assert str(unused) not in json.dumps(found)
+
+
+def test_an_image_without_a_server(tmp_path: Path) -> None:
+    assert probe(tmp_path, "/usr/bin:/bin")["servers"] == []
+
+
+def test_a_broken_interpreter_is_passed_over(tmp_path: Path) -> None:
+    page = environment(tmp_path / "env", "2.0.0")
+    binaries = tmp_path / "env" / "bin"
+    for python in binaries.glob("python*"):
+        python.unlink()
+    (binaries / "python").symlink_to(os.path.realpath(sys.executable))
+    broken = binaries / page.parts[-5]
+    broken.write_text("#!/bin/sh\nexit 1\n")
+    broken.chmod(0o755)
+    (server,) = probe(tmp_path, "/usr/bin:/bin")["servers"]
+    assert server["template"] == str(page)
+
+
+@pytest.mark.parametrize("output", ["", "exec format error", 'carrel-probe {"version": "1"}'])
+def test_a_shell_that_does_not_answer(output: str) -> None:
+    with pytest.raises(ProbeError, match="/bin/sh"):
+        _image_probe.parse_probe(output)
+
+
+def engine(status: int, output: str, error: str, user: str | None = None) -> Engine:
+    return Engine("/run/x.sock", "lab:1", user, lambda command, text: (status, output, error))
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            "Error response from daemon: No such image: lab:1",
+            "lab:1 is not in the engine at /run/x.sock: pull or build it first",
+        ),
+        ("Error: No such image: lab:1", "pull or build"),
+        ("Cannot connect to the Docker daemon at unix:///run/x.sock", "does not answer: Cannot connect"),
+    ],
+)
+def test_inspect_says_what_to_do(error: str, message: str) -> None:
+    with pytest.raises(ProbeError, match=message):
+        engine(1, "[]", error).inspect()
+
+
+def test_a_container_that_fails() -> None:
+    with pytest.raises(ProbeError, match="lab:1 failed with status 127: no /bin/sh"):
+        engine(127, "", "no /bin/sh\n").probe(INSPECTED, {})
+
+
+def test_no_server_is_an_error() -> None:
+    with pytest.raises(ProbeError, match="no jupyter_server"):
+        engine(0, 'carrel-probe {"uid": 0, "gid": 0}', "").probe(INSPECTED, {})
+
+
+def test_the_command_pulls_nothing_and_has_no_network() -> None:
+    commands: list[list[str]] = []
+
+    def run(command: list[str], text: str) -> tuple[int, str, str]:
+        commands.append(command)
+        return 0, 'carrel-probe {"pages": []}', ""
+
+    Engine("/run/x.sock", "lab:1", "1000:100", run).render(Server("2", "/t/login.html", "/bin/python", ""), "text")
+    (command,) = commands
+    joined = " ".join(command)
+    assert command[:4] == ["docker", "--host", "unix:///run/x.sock", "run"]
+    for option in ("--rm", "--pull never", "--network none", "--user 1000:100", "--entrypoint /bin/python"):
+        assert option in joined
+    assert command[-3:-1] == ["lab:1", "-c"]
+
+
+@pytest.mark.parametrize("output", ["", "carrel-probe {}\ncarrel-probe {}"])
+def test_no_rendered_page(output: str) -> None:
+    with pytest.raises(ProbeError, match="rendered no page"):
+        engine(0, output, "").render(Server("2", "/t", "/bin/python", ""), "text")
+
+
+def test_the_cache_spares_the_container() -> None:
+    image = Image("sha256:1", [], [], 1000, 100, [Server("2", "/t", "/bin/python", "text")])
+    silent = engine(1, "", "must not be asked")
+    cached = _image_probe.read_cache(_image_probe.extend_cache({}, silent.cache_key(INSPECTED), image))
+    found = silent.probe(INSPECTED, cached)
+    assert (found.uid, found.gid, found.servers) == (1000, 100, image.servers)
+    assert found.repo_digests == ["a@sha256:3", "b@sha256:2"] and found.exposed == ["8888/tcp"]
+    for other in (engine(1, "", "asked", "0").probe, lambda i, c: silent.probe({**INSPECTED, "Id": "sha256:2"}, c)):
+        with pytest.raises(ProbeError):
+            other(INSPECTED, cached)
+
+
+def test_the_cache_is_bounded_and_a_damaged_one_is_empty() -> None:
+    image = Image("sha256:1", [], [], 1000, 100, [])
+    cached: dict[str, object] = {}
+    for number in range(20):
+        cached = _image_probe.read_cache(_image_probe.extend_cache(cached, str(number), image))
+    assert list(cached) == [str(number) for number in range(12, 20)]
+    for content in (None, b"", b"{", b"[]", b"\xff"):
+        assert _image_probe.read_cache(content) == {}
