@@ -1,0 +1,101 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""jupyter_server_config.json for jupyter_server 1.24 to 2.x: one file with the names of both.
+
+2.x reads IdentityProvider and PasswordIdentityProvider. 1.x reads ServerApp, whose traits 2.x takes as deprecated and
+passes over in silence while both have one value (ServerApp._warn_deprecated_config).
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from typing import Any
+
+HIDDEN = "********"
+GENERATED = re.compile(r"[0-9A-Za-z._~-]{16,}")
+
+_OPTION_OF_TRAIT = {
+    ("ServerApp", "password"): "password",
+    ("ServerApp", "token"): "token",
+    ("ServerApp", "allow_password_change"): None,
+    ("IdentityProvider", "token"): "token",
+    ("PasswordIdentityProvider", "hashed_password"): "password",
+    ("PasswordIdentityProvider", "token"): "token",
+    ("PasswordIdentityProvider", "allow_password_change"): None,
+}
+_SECRETS = [trait for trait, option in _OPTION_OF_TRAIT.items() if option]
+
+
+def problems(settings: dict[str, Any], password: str | None, token: str | None) -> list[str]:
+    """Everything that is wrong with the input."""
+    found = []
+    for section, traits in settings.items():
+        if not isinstance(traits, dict):
+            found.append(f"settings.{section} must be a dictionary of traits, as in ServerApp: {{ip: 0.0.0.0}}")
+            continue
+        for trait in traits:
+            if (section, trait) in _OPTION_OF_TRAIT:
+                option = _OPTION_OF_TRAIT[section, trait]
+                advice = f"use the option {option}" if option else "it is always false, since the file is read-only"
+                found.append(f"settings.{section}.{trait} must not be set: {advice}")
+    for option, value in (("password", password), ("token", token)):
+        if value is not None:
+            found += [f"{option} {complaint}" for complaint in _unusable(value)]
+    return found
+
+
+def _unusable(secret: str) -> list[str]:
+    """jupyter_server reads the form by tornado's get_argument, which strips spaces and replaces control characters."""
+    if not secret:
+        return ["is empty: anybody could log in; leave it out to have a token generated"]
+    if secret != secret.strip():
+        return ["begins or ends with a space, which the login form takes away: nobody could log in"]
+    if re.search(r"[\x00-\x1f\x7f]", secret):
+        return ["has a control character, which the login form replaces: nobody could log in"]
+    return []
+
+
+def build(settings: dict[str, Any], hashed_password: str, token: str) -> dict[str, Any]:
+    """The configuration. An empty password or token turns that way of logging in off."""
+    config = copy.deepcopy(settings)
+    server = {"password": hashed_password, "token": token, "allow_password_change": False}
+    config.setdefault("ServerApp", {}).update(server)
+    config.setdefault("IdentityProvider", {})["token"] = token
+    provider = {"hashed_password": hashed_password, "allow_password_change": False}
+    config.setdefault("PasswordIdentityProvider", {}).update(provider)
+    return config
+
+
+def text(config: dict[str, Any]) -> str:
+    return json.dumps(config, indent=2, sort_keys=True) + "\n"
+
+
+def parse(content: bytes | None) -> dict[str, Any]:
+    """An existing file; one that is damaged is as good as none."""
+    try:
+        config = json.loads(content or b"{}")
+    except ValueError:
+        return {}
+    return config if isinstance(config, dict) else {}
+
+
+def secret(config: dict[str, Any], section: str, trait: str) -> str:
+    traits = config.get(section)
+    value = traits.get(trait) if isinstance(traits, dict) else None
+    return value if isinstance(value, str) else ""
+
+
+def masked(before: dict[str, Any], after: dict[str, Any]) -> tuple[str, str]:
+    """Both as text for a diff that says which secrets change, and none of them."""
+    shown = copy.deepcopy(before), copy.deepcopy(after)
+    for section, trait in _SECRETS:
+        old, new = secret(before, section, trait), secret(after, section, trait)
+        for config, value, mask in (
+            (shown[0], old, HIDDEN),
+            (shown[1], new, HIDDEN if new == old else HIDDEN + " (new)"),
+        ):
+            if value:
+                config[section][trait] = mask
+    return text(shown[0]), text(shown[1])

@@ -1,0 +1,78 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import json
+
+import pytest
+from ansible_collections.carrel.jupyter.plugins.module_utils import _server_config
+
+
+def test_one_file_for_both_generations() -> None:
+    settings = {"ServerApp": {"base_url": "/tao/"}, "IdentityProvider": {"cookie_name": "tao"}}
+    config = _server_config.build(settings, "argon2:hash", "")
+    assert config == {
+        "ServerApp": {"base_url": "/tao/", "password": "argon2:hash", "token": "", "allow_password_change": False},
+        "IdentityProvider": {"cookie_name": "tao", "token": ""},
+        "PasswordIdentityProvider": {"hashed_password": "argon2:hash", "allow_password_change": False},
+    }
+    assert settings == {"ServerApp": {"base_url": "/tao/"}, "IdentityProvider": {"cookie_name": "tao"}}
+    assert json.loads(_server_config.text(config)) == config
+    assert _server_config.text(config) == _server_config.text(
+        _server_config.parse(_server_config.text(config).encode())
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "password", "token", "message"),
+    [
+        ({"ServerApp": {"token": "x"}}, None, None, "settings.ServerApp.token must not be set: use the option token"),
+        ({"PasswordIdentityProvider": {"hashed_password": ""}}, None, None, "use the option password"),
+        ({"ServerApp": {"allow_password_change": True}}, None, None, "always false"),
+        ({"ServerApp": 1}, None, None, "settings.ServerApp must be a dictionary"),
+        ({}, "", None, "password is empty"),
+        ({}, None, "", "token is empty"),
+        ({}, "secret ", None, "password begins or ends with a space"),
+        ({}, None, "to\x01ken", "token has a control character"),
+        ({}, "pass\nword", None, "password has a control character"),
+    ],
+)
+def test_problems(settings: dict[str, object], password: str | None, token: str | None, message: str) -> None:
+    (found,) = _server_config.problems(settings, password, token)
+    assert message in found
+    assert "secret" not in found and "word\n" not in found
+
+
+def test_no_problems_and_all_at_once() -> None:
+    assert _server_config.problems({"ServerApp": {"ip": "0.0.0.0"}}, "pass word $ü", "token") == []
+    assert len(_server_config.problems({"ServerApp": 1, "X": []}, "", "")) == 4
+
+
+def test_the_diff_shows_that_secrets_change_but_not_which() -> None:
+    old = _server_config.build({"ServerApp": {"ip": "a"}}, "argon2:old", "token1")
+    new = _server_config.build({"ServerApp": {"ip": "b"}}, "argon2:new", "token1")
+    before, after = _server_config.masked(old, new)
+    for text in (before, after):
+        assert not any(secret in text for secret in ("argon2", "old", "token1"))
+    assert json.loads(before)["ServerApp"]["password"] == "********"
+    assert json.loads(after)["ServerApp"]["password"] == "******** (new)"
+    assert json.loads(after)["ServerApp"]["token"] == "********"
+    assert '"ip": "b"' in after
+    assert old["ServerApp"]["password"] == "argon2:old"
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{", b"[]", b"\xff\xfe"])
+def test_a_damaged_file_is_no_file(content: bytes | None) -> None:
+    assert _server_config.parse(content) == {}
+
+
+def test_a_damaged_section_has_no_secret() -> None:
+    damaged = {"ServerApp": [], "IdentityProvider": {"token": 1}}
+    assert _server_config.secret(damaged, "ServerApp", "password") == ""
+    assert _server_config.secret(damaged, "IdentityProvider", "token") == ""
+    _server_config.masked(damaged, _server_config.build({}, "a", "b"))
+
+
+@pytest.mark.parametrize(("token", "good"), [("a" * 48, True), ("", False), ("short", False), ("a" * 20 + " ", False)])
+def test_what_is_a_generated_token(token: str, good: bool) -> None:
+    assert bool(_server_config.GENERATED.fullmatch(token)) is good
