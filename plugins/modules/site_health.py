@@ -1,0 +1,162 @@
+#!/usr/bin/python
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: site_health
+short_description: Wait until a site answers through the web server of its host
+version_added: 0.1.0
+description:
+  - Connects to the web server of the host where it runs, with the name of the public URL in SNI and Host, like
+    C(curl --resolve), so that neither DNS nor a firewall outside matters.
+  - Redirects are not followed.
+author:
+  - the carrel.jupyter authors (@carrel)
+attributes:
+  check_mode:
+    support: full
+    description: Makes one try and never fails.
+  diff_mode:
+    support: none
+    description: Changes nothing.
+  idempotent:
+    support: full
+    description: Changes nothing.
+options:
+  url:
+    description: The public URL of the site.
+    type: str
+    required: true
+  path:
+    description: What to ask for below the URL.
+    type: str
+    default: api
+  connect_to:
+    description: The address to connect to. The port is the URL's.
+    type: str
+    default: 127.0.0.1
+  timeout_seconds:
+    description: How long to try.
+    type: int
+    default: 60
+  expect_status:
+    description: The statuses that mean healthy.
+    type: list
+    elements: int
+    default: [200]
+  validate_certs:
+    description: Whether the certificate must be valid. By default it need not be, as the host may not know its CA.
+    type: bool
+    default: false
+"""
+
+EXAMPLES = r"""
+- name: Wait for a JupyterLab
+  carrel.jupyter.site_health:
+    url: https://example.org/tao/
+    timeout_seconds: 120
+  register: health
+
+- name: Show its version
+  ansible.builtin.debug:
+    var: health.version
+"""
+
+RETURN = r"""
+healthy:
+  description: Whether an expected status came; false only in check mode.
+  returned: success
+  type: bool
+status:
+  description: The last HTTP status; null without an answer.
+  returned: always
+  type: int
+  sample: 200
+version:
+  description: The version in the JSON answer, as at C(api) of jupyter_server and JupyterHub; null when there is none.
+  returned: always
+  type: str
+  sample: 2.21.1
+elapsed:
+  description: Seconds until the answer.
+  returned: always
+  type: float
+  sample: 0.031
+"""
+
+import http.client
+import socket
+import ssl
+import time
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.carrel.jupyter.plugins.module_utils import _site_health as decide
+
+
+def ask(target: decide.Target, connect_to: str, timeout: float, validate: bool) -> decide.Seen:
+    connection = http.client.HTTPConnection(target.host, target.port, timeout=timeout)
+    try:
+        raw = socket.create_connection((connect_to, target.port), timeout)
+        connection.sock = raw
+        if target.tls:
+            context = ssl.create_default_context()
+            if not validate:
+                context.check_hostname = False
+                context.verify_mode = ssl.CERT_NONE
+            connection.sock = context.wrap_socket(raw, server_hostname=target.host)
+        connection.request("GET", target.path, headers={"Host": target.host_header, "Connection": "close"})
+        response = connection.getresponse()
+        return decide.Seen(status=response.status, body=response.read(65536))
+    except ConnectionRefusedError:
+        return decide.Seen(error="connection refused", kind="refused")
+    except ssl.SSLError as error:
+        return decide.Seen(error=f"TLS error: {error}", kind="tls")
+    except TimeoutError:
+        return decide.Seen(error=f"no answer within {timeout:.0f} s", kind="timeout")
+    except (OSError, http.client.HTTPException) as error:
+        return decide.Seen(error=str(error) or type(error).__name__, kind="other")
+    finally:
+        connection.close()
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "url": {"type": "str", "required": True},
+            "path": {"type": "str", "default": "api"},
+            "connect_to": {"type": "str", "default": "127.0.0.1"},
+            "timeout_seconds": {"type": "int", "default": 60},
+            "expect_status": {"type": "list", "elements": "int", "default": [200]},
+            "validate_certs": {"type": "bool", "default": False},
+        },
+        supports_check_mode=True,
+    )
+    given = module.params
+    try:
+        target = decide.target(given["url"], given["path"])
+    except ValueError as error:
+        module.fail_json(msg=str(error))
+    start = time.monotonic()
+    deadline = start + given["timeout_seconds"]
+    tries = 0
+    while True:
+        left = deadline - time.monotonic()
+        seen = ask(target, given["connect_to"], min(10.0, max(1.0, left)), given["validate_certs"])
+        tries += 1
+        healthy = seen.status in given["expect_status"]
+        pause = min(1.0, 0.1 * tries)
+        if healthy or module.check_mode or time.monotonic() + pause > deadline:
+            break
+        time.sleep(pause)
+    elapsed = round(time.monotonic() - start, 3)
+    result = {"healthy": healthy, "status": seen.status, "version": decide.version(seen.body), "elapsed": elapsed}
+    if not healthy and not module.check_mode:
+        message = decide.failure(target, given["connect_to"], elapsed, tries, seen, given["expect_status"])
+        module.fail_json(msg=message, **result)
+    module.exit_json(changed=False, **result)
+
+
+if __name__ == "__main__":
+    main()
