@@ -1,0 +1,108 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Bring up a host, measure, write bench/results.json and print a table."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import secrets
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from testbed import __main__ as testbed
+from testbed import pki
+from testbed.run import ROOT, Failure, run, step
+
+HOST = "carrel-bench-1"
+PORT = 8471
+RUNS = 3
+RESULTS = ROOT / "bench" / "results.json"
+
+
+def inventory(folder: Path, password: str, instances: int) -> Path:
+    """Write an inventory with a number of instances on one host, each with an engine of its own."""
+    labs = [
+        {
+            "name": f"bench{number}", "kind": "lab", "password": password,
+            "url": f"https://localhost:{PORT}/" + (f"bench{number}/" if number else ""),
+            "image": "registry.carrel.test:5000/carrel/lab:1.0", "login": {"notice": "A benchmark"},
+        }
+        for number in range(instances)
+    ]  # fmt: skip
+    host = {
+        "ansible_connection": "community.docker.docker", "ansible_user": "root",
+        "ansible_python_interpreter": "/usr/bin/python3", "jupyter_instances": labs,
+        "jupyter_tls": {"mode": "files", "certificate": "/etc/ssl/site.crt", "private_key": "/etc/ssl/site.key"},
+    }  # fmt: skip
+    path = folder / f"{instances}.json"
+    path.write_text(json.dumps({"all": {"hosts": {HOST: host}}}))
+    return path
+
+
+def site(inventory_file: Path) -> float:
+    """Run the site playbook; return the seconds that it took."""
+    began = time.perf_counter()
+    run(Path(sys.executable).parent / "ansible-playbook", "-i", inventory_file, ROOT / "playbooks" / "site.yml")
+    return time.perf_counter() - began
+
+
+def second_run(folder: Path, password: str, instances: int) -> tuple[float, float]:
+    """Return the seconds of the first run and the median of further ones."""
+    path = inventory(folder, password, instances)
+    with step(f"site.yml with {instances} instance(s)"):
+        first = site(path)
+        return first, statistics.median(site(path) for _ in range(RUNS))
+
+
+def inside(password: str) -> dict[str, Any]:
+    """Measure through Apache and directly, from the host's own network."""
+    pid = run("docker", "inspect", "--format", "{{.State.Pid}}", HOST)
+    port = json.loads(run("docker", "exec", HOST, "cat", "/var/lib/carrel/bench0/instance.json"))["port"]
+    with step("download and websocket, through Apache and directly"):
+        done = subprocess.run(
+            ["nsenter", f"--net=/proc/{pid}/ns/net", sys.executable, "-m", "bench.inside",
+             f"https://localhost:{PORT}/", str(pki.CA), f"http://127.0.0.1:{port}/"],
+            cwd=ROOT, input=password, text=True, capture_output=True,
+        )  # fmt: skip
+    if done.returncode:
+        raise Failure(done.stderr)
+    figures: dict[str, Any] = json.loads(done.stdout)
+    return figures
+
+
+def main() -> None:
+    """Measure everything, write and print it."""
+    password = secrets.token_hex(12)
+    testbed.up("bench", [f"{HOST}={PORT}"])
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            first, one = second_run(Path(scratch), password, 1)
+            _, three = second_run(Path(scratch), password, 3)
+        results = {
+            "machine": {"cores": os.cpu_count(), "kernel": platform.release(), "python": platform.python_version()},
+            "first_run_s": round(first, 1),
+            "second_run": {
+                "one_instance_s": round(one, 1), "three_instances_s": round(three, 1),
+                "each_further_instance_s": round((three - one) / 2, 1),
+                "goal": "10 s a host and 2 s an instance: 12 s with one",
+            },
+            **inside(password),
+        }  # fmt: skip
+    finally:
+        testbed.down("bench")
+    RESULTS.write_text(json.dumps(results, indent=2) + "\n")
+    print(f"\n{RESULTS.read_text()}\nwritten to {RESULTS.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except Failure as failure:
+        sys.exit(f"\n{failure}")

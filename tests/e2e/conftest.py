@@ -1,0 +1,143 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the end-to-end tests know of the hosts: the inventory as Ansible sees it, and a way to run playbooks."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from testbed import pki
+from testbed.client import Lab
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+INVENTORY = ROOT / "molecule" / "default" / "inventory"
+
+
+@functools.cache
+def hostvars() -> dict[str, dict[str, Any]]:
+    """Variables of every test host, templated where the tests need it."""
+    listing = subprocess.run(["ansible-inventory", "-i", INVENTORY, "--list"], cwd=ROOT, capture_output=True, check=True)
+    variables: dict[str, dict[str, Any]] = json.loads(listing.stdout)["_meta"]["hostvars"]
+    return variables
+
+
+def run_on(host: str, *command: str, check: bool = True, input_text: str | None = None) -> str:
+    """Run a command as root on a test host and return what it printed."""
+    done = subprocess.run(
+        ["docker", "exec", "--interactive", host, *command], input=input_text, capture_output=True, text=True
+    )
+    if check and done.returncode:
+        raise AssertionError(f"{command} on {host} failed:\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+@dataclass
+class Site:
+    """An instance of the test inventory."""
+
+    host: str
+    declared: dict[str, Any]
+    ca: str = field(default=str(pki.CA))
+
+    @property
+    def name(self) -> str:
+        return str(self.declared["name"])
+
+    @property
+    def url(self) -> str:
+        url = str(self.declared["url"])
+        return url if url.endswith("/") else url + "/"
+
+    @property
+    def secret(self) -> str:
+        """What a person types on the login page: the password, else the token."""
+        if "password" in self.declared:
+            return str(self.declared["password"])
+        return run_on(self.host, "cat", f"/srv/{self.name}/token").strip()
+
+    def lab(self, **options: Any) -> Lab:
+        return Lab(self.url, self.ca, **options)
+
+    def container(self, *command: str) -> str:
+        """Run a command in the instance's container, as the account of its engine."""
+        return self.docker("compose", "-f", f"/srv/{self.name}/compose.yaml", "exec", "-T", "lab", *command)
+
+    def docker(self, *arguments: str) -> str:
+        account = str(self.declared.get("engine", self.name))
+        return run_on(self.host, "su", "-", account, "-c", " ".join(["docker", *arguments]))
+
+
+@functools.cache
+def sites() -> dict[str, Site]:
+    found = {}
+    for host, variables in hostvars().items():
+        for declared in variables["jupyter_instances"]:
+            found[declared["name"]] = Site(host, declared)
+    return found
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "site" in metafunc.fixturenames:
+        names = list(sites())
+        metafunc.parametrize("site", [sites()[name] for name in names], ids=names)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Trust the self-signed certificates of the sites that have one."""
+    for site in sites().values():
+        tls = hostvars()[site.host].get("jupyter_tls")
+        if tls == "selfsigned":
+            path = tmp_path_factory.mktemp("certificates") / f"{site.name}.crt"
+            path.write_text(run_on(site.host, "sh", "-c", "cat /etc/ssl/carrel/localhost*.crt"))
+            site.ca = str(path)
+
+
+@dataclass
+class Playbook:
+    """What a run of ansible-playbook said."""
+
+    code: int
+    output: str
+
+    @property
+    def changed(self) -> int:
+        return sum(int(line.split("changed=")[1].split()[0]) for line in self.output.splitlines() if "changed=" in line)
+
+
+Play = Callable[..., Playbook]
+
+
+@pytest.fixture
+def play(tmp_path: Path) -> Iterator[Play]:
+    """Run a playbook on the test inventory with one host's instances changed by a function."""
+
+    def run(
+        host: str,
+        change: Callable[[list[dict[str, Any]]], None] = lambda instances: None,
+        *arguments: str,
+        playbook: str = "playbooks/site.yml",
+        **variables: Any,
+    ) -> Playbook:
+        mine = copy.deepcopy(hostvars()[host])
+        change(mine["jupyter_instances"])
+        mine.update(variables)
+        inventory = tmp_path / "inventory.yml"
+        inventory.write_text(yaml.safe_dump({"all": {"hosts": {host: mine}}}))
+        done = subprocess.run(
+            ["ansible-playbook", "-i", inventory, playbook, *arguments],
+            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        return Playbook(done.returncode, done.stdout)
+
+    yield run

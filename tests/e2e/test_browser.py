@@ -1,0 +1,52 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A real browser: Debian's Chromium, driven by Playwright."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect, sync_playwright
+
+from testbed import engine
+
+from .conftest import ROOT, sites
+
+OUTPUT = ROOT / "tests" / "output"
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Path:
+    engine.install_packages("chromium")
+    return Path("/usr/bin/chromium")
+
+
+@pytest.fixture
+def page(chromium: Path) -> Iterator[Page]:
+    with sync_playwright() as playwright:
+        quiet = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+        browser = playwright.chromium.launch(executable_path=chromium, args=quiet)
+        # the test bed's authority is not in Chromium's store; that TLS verifies is what the other tests show
+        context = browser.new_context(ignore_https_errors=True, viewport={"width": 1280, "height": 800})
+        context.set_default_timeout(60_000)
+        yield context.new_page()
+        browser.close()
+
+
+def test_somebody_reads_the_notice_logs_in_and_runs_a_cell(page: Page) -> None:
+    geo = sites()["geo"]
+    page.goto(geo.url)
+    expect(page.get_by_text("Do not share <your> password.")).to_be_visible()
+    OUTPUT.mkdir(exist_ok=True)
+    page.screenshot(path=OUTPUT / "login.png")
+    page.locator("input[type=password]").fill(geo.secret)
+    page.locator("input[type=password]").press("Enter")
+    page.locator('.jp-LauncherCard[data-category="Notebook"]').first.click()
+    cell = page.locator(".jp-Notebook .jp-Cell .cm-content").first
+    cell.click()
+    cell.fill("import sys\nprint('carrels:', 6 * 7)")
+    page.keyboard.press("Shift+Enter")
+    expect(page.locator(".jp-OutputArea-output").first).to_contain_text("carrels: 42")
+    page.screenshot(path=OUTPUT / "notebook.png")

@@ -1,0 +1,174 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What people do at each instance, through its public URL."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import re
+
+import pytest
+import requests
+
+from testbed.client import LoginError
+
+from .conftest import Site, run_on, sites
+
+
+def test_a_kernel_answers(site: Site) -> None:
+    with site.lab().login(site.secret) as lab:
+        assert lab.run("print(6 * 7)").strip() == "42"
+
+
+def test_a_terminal_answers(site: Site) -> None:
+    with site.lab().login(site.secret) as lab:
+        shown = lab.terminal().run("echo $((6 * 7))-done", until="42-done")
+    assert "42-done" in shown
+
+
+@pytest.mark.parametrize("wrong", ["wrong", "", "' or 1=1"])
+def test_a_wrong_password_is_refused(site: Site, wrong: str) -> None:
+    with pytest.raises(LoginError, match="refused the password with status 401"):
+        site.lab().login(wrong)
+
+
+def test_nobody_gets_in_without_logging_in(site: Site) -> None:
+    answer = requests.get(site.url + "api/contents", verify=site.ca, timeout=30)
+    assert answer.status_code == 403
+
+
+def test_a_name_with_an_encoded_slash(site: Site) -> None:
+    with site.lab().login(site.secret) as lab:
+        lab.request("PUT", "api/contents/folder", json={"type": "directory"})
+        assert lab.put("folder/a name & ünïcode.txt", "there").status_code in (200, 201)
+        assert lab.get("folder/a name & ünïcode.txt") == "there"
+
+
+def test_a_large_upload(site: Site) -> None:
+    content = os.urandom(100 * 2**20)
+    with site.lab(timeout=300).login(site.secret) as lab:
+        body = {"type": "file", "format": "base64", "content": base64.b64encode(content).decode()}
+        lab.request("PUT", "api/contents/large.bin", json=body)
+        answer = lab.request("GET", "files/large.bin")
+        assert hashlib.sha256(answer.content).digest() == hashlib.sha256(content).digest()
+        lab.request("DELETE", "api/contents/large.bin")
+
+
+def test_files_belong_to_the_mapped_id_on_the_host(site: Site) -> None:
+    with site.lab().login(site.secret) as lab:
+        ids = lab.run("import os, pathlib; pathlib.Path.home(); open('owned', 'w').close(); print(os.getuid(), os.getgid())")
+    uid, gid = (int(part) for part in ids.split())
+    expected = tuple(_mapped(site, number, kind) for number, kind in ((uid, "uid"), (gid, "gid")))
+    owner = run_on(site.host, "stat", "-c", "%u %g", f"/srv/{site.name}/data/notebooks/owned").split()
+    assert tuple(int(part) for part in owner) == expected
+
+
+def _mapped(site: Site, number: int, kind: str) -> int:
+    """The host's id by /etc/subuid or /etc/subgid, read anew and by other code than the collection's."""
+    account = str(site.declared.get("engine", site.name))
+    if number == 0:
+        return int(run_on(site.host, "id", "-u" if kind == "uid" else "-g", account))
+    line = re.search(rf"^{account}:(\d+):(\d+)$", run_on(site.host, "cat", f"/etc/sub{kind}"), re.MULTILINE)
+    assert line
+    return int(line.group(1)) + number - 1
+
+
+def test_secrets_are_readable_by_their_owner_alone(site: Site) -> None:
+    modes = run_on(site.host, "find", f"/srv/{site.name}", "-maxdepth", "2", "-type", "f", "-printf", "%p %m\n")
+    by_name = dict(line.rsplit(" ", 1) for line in modes.splitlines())
+    assert by_name[f"/srv/{site.name}/.env"] == "600"
+    assert by_name[f"/srv/{site.name}/server/jupyter_server_config.json"] == "400"
+    if f"/srv/{site.name}/token" in by_name:
+        assert by_name[f"/srv/{site.name}/token"] == "600"
+
+
+def test_secrets_are_in_no_other_file_and_no_command_line(site: Site) -> None:
+    secret = site.secret
+    found = run_on(
+        site.host, "grep", "--recursive", "--fixed-strings", "--files-with-matches", "--exclude-dir=data", "--",
+        secret, f"/srv/{site.name}", "/etc/apache2", "/etc/cron.d", "/var/lib/carrel", check=False,
+    ).split()  # fmt: skip
+    allowed = {f"/srv/{site.name}/token", f"/srv/{site.name}/server/jupyter_server_config.json"}
+    assert set(found) <= allowed
+    commands = run_on(site.host, "sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '")
+    assert secret not in commands
+
+
+def test_parents_of_data_belong_to_root(site: Site) -> None:
+    for path in (f"/srv/{site.name}", f"/srv/{site.name}/data"):
+        assert run_on(site.host, "stat", "-c", "%u %a", path).split() == ["0", "711"]
+
+
+def test_the_port_is_published_on_the_loopback_alone(site: Site) -> None:
+    record = json.loads(run_on(site.host, "cat", f"/var/lib/carrel/{site.name}/instance.json"))
+    tables = run_on(site.host, "cat", "/proc/net/tcp", "/proc/net/tcp6")
+    listening = [line.split()[1] for line in tables.splitlines() if " 0A " in line]
+    addresses = {address.split(":")[0] for address in listening if int(address.split(":")[1], 16) == record["port"]}
+    assert addresses == {"0100007F"}
+
+
+def test_the_container_is_healthy(site: Site) -> None:
+    states = site.docker("compose", "-f", f"/srv/{site.name}/compose.yaml", "ps", "--format", "'{{.Health}}'").split()
+    assert states == ["healthy"]
+
+
+def test_the_environment_arrives_unchanged() -> None:
+    geo = sites()["geo"]
+    with geo.lab().login(geo.secret) as lab:
+        seen = json.loads(lab.run("import json, os; print(json.dumps(dict(os.environ)))"))
+    assert seen["GREETING"] == geo.declared["environment"]["GREETING"]
+    assert seen["ANSWER"] == "42"
+    assert seen["JUPYTER_AUTOSHUTDOWN_TIMEOUT"] == "86400"
+    assert (seen["JUPYTER_WEBURL"], seen["JUPYTER_WEBPORT"]) == (geo.url, "8899")
+    assert not any(geo.secret in value for value in seen.values())
+
+
+def test_build_arguments_volumes_and_persistent_directories() -> None:
+    geo = sites()["geo"]
+    with geo.lab().login(geo.secret) as lab:
+        code = """
+            import os, pathlib
+            print(pathlib.Path('/opt/app-version').read_text().strip())
+            print(pathlib.Path('/home/jovyan/work/licenses/GPL-3').exists())
+            pathlib.Path('/root/.jupyter/lab/kept').write_text('kept')
+            try:
+                pathlib.Path('/home/jovyan/work/licenses/new').touch()
+            except OSError as error:
+                print(error.strerror)
+        """
+        lines = lab.run("\n".join(line[12:] for line in code.splitlines())).split("\n")
+    assert lines[:3] == ["3.1", "True", "Read-only file system"]
+    assert run_on(geo.host, "cat", "/srv/geo/data/settings/kept") == "kept"
+
+
+def test_a_fixed_token_works_beside_the_password() -> None:
+    geo = sites()["geo"]
+    with geo.lab().login(geo.declared["token"]) as lab:
+        assert lab.run("print('token')").strip() == "token"
+
+
+def test_the_notice_is_on_the_login_page_as_it_was_written() -> None:
+    geo = sites()["geo"]
+    page = requests.get(geo.url + "login", verify=geo.ca, timeout=30).text
+    assert "The service restarts daily at 01:25. {{ Only your home folder is kept. }}" in _unescaped(page)
+    assert "<your>" not in page and "&lt;your&gt;" in page
+    atlas = requests.get(sites()["atlas"].url + "login", verify=sites()["atlas"].ca, timeout=30).text
+    assert "<h2 id='atlas-notice'>Atlas</h2>" in atlas
+
+
+def _unescaped(text: str) -> str:
+    return text.replace("&#123;", "{").replace("&#125;", "}")
+
+
+def test_http_leads_to_https() -> None:
+    answer = requests.get("http://localhost:8480/lab?x=1", allow_redirects=False, timeout=30)
+    assert (answer.status_code, answer.headers["Location"]) in [(301, "https://localhost:8461/lab?x=1"), (308, "https://localhost:8461/lab?x=1")]
+
+
+def test_hsts() -> None:
+    tao = sites()["tao"]
+    answer = requests.get(tao.url + "login", verify=tao.ca, timeout=30)
+    assert answer.headers["Strict-Transport-Security"].startswith("max-age=")

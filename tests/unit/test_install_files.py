@@ -1,0 +1,129 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The module as Ansible runs it, as root, on real files."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="files of several owners need root")
+
+
+def run(module: str = "install_files", check: bool = False, **arguments: Any) -> dict[str, Any]:
+    """Run a module the way Ansible does and return what it said."""
+    name = f"ansible_collections.carrel.jupyter.plugins.modules.{module}"
+    arguments.update(_ansible_check_mode=check, _ansible_diff=True)
+    code = (
+        "import json, runpy, sys\n"
+        "from ansible.module_utils import basic\n"
+        "from ansible.module_utils.testing import patch_module_args\n"
+        f"with patch_module_args(json.loads(sys.argv[1])): runpy.run_module({name!r}, run_name='__main__')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, json.dumps(arguments)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.stdout, done.stderr
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
+
+
+def four_runs(module: str = "install_files", **arguments: Any) -> None:
+    """Check, real, check, real: the first two change, the others do not."""
+    assert [run(module, check, **arguments).get("changed") for check in (True, False, True, False)] == [True, True, False, False]
+
+
+def test_directories_and_files(tmp_path: Path) -> None:
+    arguments = {
+        "directories": [
+            {"path": f"{tmp_path}/a", "mode": "0711"},
+            {"path": f"{tmp_path}/a/leaf", "owner": 12345, "group": 54321, "mode": "0750"},
+        ],
+        "files": [{"path": f"{tmp_path}/a/file", "content": "text", "owner": 12345, "mode": "0640"}],
+    }
+    assert run(check=True, **arguments)["changed"]
+    assert not (tmp_path / "a").exists()
+    four_runs(**arguments)
+    leaf, file = (tmp_path / "a" / name for name in ("leaf", "file"))
+    assert (leaf.stat().st_uid, leaf.stat().st_gid, stat.S_IMODE(leaf.stat().st_mode)) == (12345, 54321, 0o750)
+    assert (file.stat().st_uid, stat.S_IMODE(file.stat().st_mode), file.read_text()) == (12345, 0o640, "text")
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["file", "leaf"]
+
+
+def test_a_foreign_directory_is_reported_and_left_alone(tmp_path: Path) -> None:
+    leaf = tmp_path / "leaf"
+    leaf.mkdir()
+    os.chown(leaf, 4711, 4711)
+    result = run(directories=[{"path": str(leaf), "owner": 12345, "group": 12345}])
+    assert result["failed"] and "belongs to 4711:4711, not to 12345:12345" in result["msg"]
+    assert leaf.stat().st_uid == 4711
+
+
+@pytest.mark.parametrize("kind", ["directory", "file", "parent"])
+def test_a_link_is_never_followed(tmp_path: Path, kind: str) -> None:
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    (victim / "file").write_text("old")
+    link = tmp_path / "link"
+    link.symlink_to(victim if kind != "file" else victim / "file")
+    wanted: dict[str, Any] = {
+        "directory": {"directories": [{"path": str(link), "owner": 12345}]},
+        "file": {"files": [{"path": str(link), "content": "new"}]},
+        "parent": {"files": [{"path": f"{link}/file", "content": "new"}]},
+    }[kind]
+    result = run(**wanted)
+    assert result["failed"] and "symbolic link" in result["msg"]
+    assert (victim.stat().st_uid, (victim / "file").read_text()) == (0, "old")
+
+
+def test_the_owner_of_a_leaf_may_change_its_mode(tmp_path: Path) -> None:
+    leaf = {"path": f"{tmp_path}/leaf", "owner": 12345, "mode": "0750"}
+    run(directories=[leaf])
+    (tmp_path / "leaf").chmod(0o700)
+    assert not run(directories=[leaf])["changed"]
+
+
+def test_the_mode_of_roots_directory_is_kept(tmp_path: Path) -> None:
+    parent = {"path": f"{tmp_path}/parent", "mode": "0711"}
+    run(directories=[parent])
+    (tmp_path / "parent").chmod(0o777)
+    four_runs(directories=[parent])
+    assert stat.S_IMODE((tmp_path / "parent").stat().st_mode) == 0o711
+
+
+def test_a_secret_is_nowhere_in_the_result(tmp_path: Path) -> None:
+    result = run(files=[{"path": f"{tmp_path}/.env", "secret_content": "PASSWORD='hunter2'\n", "mode": "0600"}])
+    assert result["changed"] and "hunter2" not in json.dumps(result)
+    assert (tmp_path / ".env").read_text() == "PASSWORD='hunter2'\n"
+
+
+def test_absent(tmp_path: Path) -> None:
+    (tmp_path / "gone").write_text("")
+    four_runs(absent=[f"{tmp_path}/gone"])
+    assert not (tmp_path / "gone").exists()
+
+
+def test_archive_moves_everything_and_frees_the_name(tmp_path: Path) -> None:
+    instance = tmp_path / "tao"
+    (instance / "data").mkdir(parents=True)
+    (instance / "data" / "kept").write_text("kept")
+    os.chown(instance / "data" / "kept", 12345, 12345)
+    four_runs("instance_archive", name="tao-of-the-unit-tests", directory=str(instance))
+    (kept,) = (tmp_path / ".archive").glob("tao-of-the-unit-tests-*/data/kept")
+    assert (kept.read_text(), kept.stat().st_uid) == ("kept", 12345)
+    assert stat.S_IMODE((tmp_path / ".archive").stat().st_mode) == 0o700
+
+
+def test_archive_refuses_a_link(tmp_path: Path) -> None:
+    (tmp_path / "victim").mkdir()
+    (tmp_path / "tao").symlink_to(tmp_path / "victim")
+    assert run("instance_archive", name="tao", directory=str(tmp_path / "tao"))["failed"]
+    assert (tmp_path / "victim").exists()

@@ -1,0 +1,137 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from ansible_collections.carrel.jupyter.plugins.module_utils import _lab
+
+ENGINE = {"uid": 1001, "gid": 1002, "subuid": {"start": 200000, "count": 65536}, "subgid": {"start": 300000, "count": 65536}}
+IMAGE = {"image": "lab:1", "image_id": "sha256:abc", "uid": 1000, "gid": 100, "python": "/opt/conda/bin/python3"}
+
+
+def instance(**changes: Any) -> dict[str, Any]:
+    return {
+        "name": "tao", "state": "present", "engine": "tao", "directory": "/srv/tao", "url": "https://example.org/tao/",
+        "base_url": "/tao/", "port": 8801, "user": None, "owner": None, "command": None, "notebooks": "/home/jovyan/work",
+        "persist": {}, "volumes": [], "environment": {}, "collaboration": None, "idle_shutdown_seconds": 0, "memory": None,
+        "cpus": None, "pids": None, "start_timeout_seconds": 120, **changes,
+    }  # fmt: skip
+
+
+def project(image: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
+    return _lab.project(instance(**changes), ENGINE, {**IMAGE, **(image or {})})
+
+
+def service(**changes: Any) -> dict[str, Any]:
+    found: dict[str, Any] = project(**changes)["compose"]["services"]["lab"]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("image", "changes", "expected"),
+    [
+        ({}, {}, (200999, 300099)),
+        ({"uid": 0, "gid": 0}, {}, (1001, 1002)),
+        ({"uid": 0, "gid": 0}, {"owner": "1000:100"}, (200999, 300099)),
+    ],
+)
+def test_the_data_belongs_to_the_mapped_id(image: dict[str, Any], changes: dict[str, Any], expected: tuple[int, int]) -> None:
+    decided = project(image, **changes)
+    leaf = next(entry for entry in decided["directories"] if entry["path"] == "/srv/tao/data/notebooks")
+    assert (leaf["owner"], leaf["group"]) == expected
+
+
+def test_the_server_reads_its_settings_whoever_owns_the_data() -> None:
+    decided = project({"uid": 0, "gid": 0}, owner="1000:100")
+    assert (decided["server_owner"], decided["server_group"]) == (1001, 1002)
+
+
+def test_an_id_outside_of_the_range_is_an_error() -> None:
+    with pytest.raises(ValueError, match="the container's id 70000 is outside of the 65536 ids"):
+        project({"uid": 70000})
+
+
+def test_parents_belong_to_root_and_come_first() -> None:
+    directories = project(persist={"settings": "/home/jovyan/.jupyter"})["directories"]
+    assert [(entry["path"], entry["owner"]) for entry in directories] == [
+        ("/srv/tao", 0), ("/srv/tao/data", 0), ("/srv/tao/server", 0),
+        ("/srv/tao/data/notebooks", 200999), ("/srv/tao/data/settings", 200999),
+    ]  # fmt: skip
+
+
+def test_every_mount_is_a_bind_that_fails_on_a_missing_source() -> None:
+    volumes = service(volumes=[{"source": "/data", "target": "/data", "read_only": True}], persist={"a": "/a"})["volumes"]
+    assert {volume["target"]: (volume["source"], volume["read_only"]) for volume in volumes} == {
+        "/home/jovyan/work": ("/srv/tao/data/notebooks", False),
+        "/a": ("/srv/tao/data/a", False),
+        "/data": ("/data", True),
+        "/etc/carrel": ("/srv/tao/server", True),
+    }
+    assert all(volume["type"] == "bind" and not volume["bind"]["create_host_path"] for volume in volumes)
+
+
+def test_the_port_is_published_on_the_loopback_alone() -> None:
+    assert service()["ports"] == ["127.0.0.1:8801:8888"]
+
+
+def test_optional_keys_are_left_out() -> None:
+    assert not {"user", "command", "mem_limit", "cpus", "pids_limit"} & service().keys()
+
+
+def test_limits_leave_no_swap() -> None:
+    limited = service(memory=2**30, cpus=1.5, pids=100)
+    assert (limited["mem_limit"], limited["memswap_limit"]) == (2**30, 2**30)
+    assert (limited["cpus"], limited["pids_limit"]) == (1.5, 100)
+
+
+def test_a_dollar_in_the_project_is_doubled() -> None:
+    assert service(command=["sh", "-c", "echo $HOME"])["command"] == ["sh", "-c", "echo $$HOME"]
+
+
+def test_a_new_server_configuration_or_image_changes_the_project() -> None:
+    compose = project()["compose"]
+    assert _lab.labelled(compose, "one") != _lab.labelled(compose, "two")
+    assert compose != project({"image_id": "sha256:def"})["compose"]
+
+
+@pytest.mark.parametrize(("collaboration", "disabled"), [(True, False), (False, True)])
+def test_collaboration(collaboration: bool, disabled: bool) -> None:
+    decided = project(collaboration=collaboration)
+    assert decided["settings"]["YDocExtension"]["disable_rtc"] is disabled
+    assert decided["environment"]["COLLABORATIVE"] == str(collaboration).lower()
+
+
+def test_collaboration_is_the_images_choice_when_nothing_is_said() -> None:
+    decided = project()
+    assert "YDocExtension" not in decided["settings"] and "COLLABORATIVE" not in decided["environment"]
+
+
+def test_idle_shutdown_reaches_both_the_server_and_images_that_read_the_environment() -> None:
+    decided = project(idle_shutdown_seconds=600)
+    assert decided["settings"]["ServerApp"]["shutdown_no_activity_timeout"] == 600
+    assert decided["environment"]["JUPYTER_AUTOSHUTDOWN_TIMEOUT"] == "600"
+
+
+def test_root_inside_is_allowed_to_jupyter_only_where_it_is_root() -> None:
+    assert "allow_root" not in project()["settings"]["ServerApp"]
+    assert project({"uid": 0, "gid": 0})["settings"]["ServerApp"]["allow_root"] is True
+
+
+def test_the_administrators_environment_wins_but_not_over_the_configuration_path() -> None:
+    variables = project(environment={"JUPYTER_WEBPORT": "1", "JUPYTER_CONFIG_PATH": "/tmp"})["environment"]
+    assert (variables["JUPYTER_WEBPORT"], variables["JUPYTER_CONFIG_PATH"]) == ("1", "/etc/carrel")
+
+
+def test_dotenv_quotes_everything() -> None:
+    assert _lab.dotenv({"B": "two\nlines", "A": "it's $5"}) == "A='it\\'s $5'\nB='two\nlines'\n"
+
+
+def test_the_record_has_no_secret() -> None:
+    record = json.loads(_lab.record({**instance(), "password": "secret"}))
+    assert record == {
+        "kind": "lab", "name": "tao", "engine": "tao", "directory": "/srv/tao", "port": 8801, "state": "present",
+        "url": "https://example.org/tao/",
+    }  # fmt: skip
