@@ -1,0 +1,98 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Reads the variables of a host, lets _plan decide, and shows no secret whatever happens."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from ansible.errors import AnsibleError, AnsibleUndefinedVariable
+from ansible.plugins.action import ActionBase
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan import Inputs, make_plan
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan_keys import instance_path
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan_problems import Problems
+from ansible_collections.carrel.jupyter.plugins.module_utils._schema import INVALID
+
+VARIABLES = {
+    "instances": "jupyter_instances",
+    "defaults": "jupyter_defaults",
+    "base_dir": "jupyter_base_dir",
+    "port_range": "jupyter_port_range",
+    "tls": "jupyter_tls",
+}
+
+
+class ControlFiles:
+    """The files of the control node; implements _plan_lab.ControlNode."""
+
+    def __init__(self, inventory_dir: str | None) -> None:
+        self._base = inventory_dir or os.getcwd()
+
+    def absolute(self, path: str) -> str:
+        return os.path.abspath(os.path.join(self._base, os.path.expanduser(path)))
+
+    def is_dir(self, path: str) -> bool:
+        return os.path.isdir(path)
+
+    def is_file(self, path: str) -> bool:
+        return os.path.isfile(path)
+
+    def read_text(self, path: str) -> str:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+
+
+class ActionModule(ActionBase):
+    TRANSFERS_FILES = False
+    _requires_connection = False
+    _VALID_ARGS = frozenset((*VARIABLES, "current"))
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        variables = task_vars or {}
+        problems = Problems()
+        raw = {
+            option: self._task.args[option]
+            if self._task.args.get(option) is not None
+            else self._render(variables.get(name), name, problems)
+            for option, name in VARIABLES.items()
+        }
+        inputs = Inputs(current=self._task.args.get("current"), **raw)
+        plan = make_plan(inputs, ControlFiles(variables.get("inventory_dir")), problems)
+        result["changed"] = False
+        if plan is None:
+            count = len(problems.items)
+            head = f"{variables.get('inventory_hostname')}: {count} problem{'s' if count > 1 else ''} in its variables"
+            result["failed"] = True
+            result["msg"] = "\n".join([head, *map(str, problems.items)])
+            result["problems"] = [{"path": problem.path, "message": problem.message} for problem in problems.items]
+            return result
+        result["plan"] = plan
+        # Callbacks, and with them the terminal and the log, get a censored copy; the registered variable stays whole.
+        result["_ansible_no_log"] = True
+        return result
+
+    def _render(self, value: Any, path: str, problems: Problems) -> Any:
+        """Renders each text on its own, so that what can't be rendered is reported with its key path, and all of it."""
+        if isinstance(value, Mapping):
+            return {key: self._render(item, f"{path}.{key}", problems) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            paths = (
+                instance_path(index, item) if path == VARIABLES["instances"] else f"{path}[{index}]"
+                for index, item in enumerate(value)
+            )
+            return [self._render(item, here, problems) for item, here in zip(value, paths)]
+        if value is None or isinstance(value, (bool, int, float)):
+            return value
+        try:
+            rendered = self._templar.template(value)
+        except AnsibleUndefinedVariable as error:
+            problems.add(path, "template", error=str(error).splitlines()[0])
+        except AnsibleError as error:
+            # The text of other errors may quote what was being rendered.
+            problems.add(path, "template", error=type(error).__name__)
+        else:
+            return rendered
+        return INVALID

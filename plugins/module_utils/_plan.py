@@ -1,0 +1,81 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From the administrator's variables to the inputs of the roles, or to the list of all that is wrong with them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan_host import check_host, give_ports, read_host
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan_keys import Lab, read_defaults, read_lab, read_tls
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan_lab import ControlNode, check_lab
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan_labs import check_labs
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan_problems import Problems, kind_of
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan_result import make_result
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan_values import volume_source
+from ansible_collections.carrel.jupyter.plugins.module_utils._schema import INVALID, Invalid, listing, read, whole
+
+BASE_DIR = "/srv"
+PORT_RANGE = (8800, 9799)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Raw values. None: not given; INVALID anywhere inside: what could not be rendered, and is among the problems."""
+
+    instances: Any = None
+    defaults: Any = None
+    base_dir: Any = None
+    port_range: Any = None
+    tls: Any = None
+    current: Any = None
+
+
+def make_plan(inputs: Inputs, control: ControlNode, problems: Problems) -> dict[str, Any] | None:
+    """The plan, or None when PROBLEMS, to which everything is added that is wrong, is not empty."""
+    low, high = _read_port_range(inputs.port_range, problems)
+    base_dir = (
+        BASE_DIR if inputs.base_dir is None else read(volume_source, inputs.base_dir, "jupyter_base_dir", problems)
+    )
+    tls = None if inputs.tls is None else read(read_tls, inputs.tls, "jupyter_tls", problems)
+    defaults = read_defaults(inputs.defaults, problems)
+    labs = _read_labs(inputs.instances, defaults, problems)
+    for lab in labs:
+        if lab.wanted:
+            check_lab(lab, tls, control, problems)
+    check_labs(labs, problems)
+    host = read_host(inputs.current, problems)
+    if host:
+        check_host(labs, host, problems)
+        give_ports(labs, host, low, high, problems)
+    problems.sort()
+    return None if problems.items else make_result(labs, host, base_dir)
+
+
+def _read_labs(instances: Any, defaults: Mapping[str, Any], problems: Problems) -> list[Lab]:
+    if instances is None or instances is INVALID:
+        return []
+    if not isinstance(instances, list):
+        problems.add("jupyter_instances", "wrong_type", got=kind_of(instances), wanted="a list of instances")
+        return []
+    labs = (read_lab(item, index, defaults, problems) for index, item in enumerate(instances) if item is not INVALID)
+    return [lab for lab in labs if lab]
+
+
+def _read_port_range(value: Any, problems: Problems) -> tuple[int, int]:
+    if value is None:
+        return PORT_RANGE
+    path = "jupyter_port_range"
+    wanted = "a list of the first and the last port, for example [8800, 9799]"
+    ports: list[int] | Invalid = read(listing(whole(1024, 65535), wanted), value, path, problems)
+    if ports is INVALID:
+        return PORT_RANGE
+    if len(ports) != 2:
+        problems.add(path, "wrong_type", got=f"a list of {len(ports)}", wanted=wanted)
+        return PORT_RANGE
+    if ports[0] > ports[1]:
+        problems.add(path, "port_range_order", low=ports[0], high=ports[1])
+        return PORT_RANGE
+    return ports[0], ports[1]

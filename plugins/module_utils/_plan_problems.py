@@ -1,0 +1,151 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The problems that a plan finds: every message in one place, none of them with a value that may be secret."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+# What follows the key path. "{x}" is filled in; a message says what is wrong and then what to write.
+MESSAGES: dict[str, str] = {
+    # shape
+    "wrong_type": "is {got}; write {wanted}",
+    "unknown_key": "unknown key; did you mean '{near}'?",
+    "unknown_key_far": "unknown key; the keys here are: {known}",
+    "missing": "is missing; write {wanted}",
+    "empty": "is empty; write {wanted}, or leave the key out",
+    "choice": "{value} is not one of the possible values; write {options}",
+    "range": "{value} is out of range; write {wanted} from {low} to {high}",
+    "control_character": "contains a line break or another control character; write it without",
+    "not_a_default": "can't be a default, each instance needs its own; move it to jupyter_instances",
+    "template": "could not be rendered: {error}; define what is missing, or give the vault's password",
+    # names
+    "name": "{value} is not a name for an instance or an engine; write 1 to 31 of a-z, 0-9 and '-', beginning with a "
+    "letter and not ending in '-'{hint}",
+    "name_reserved": "{value} can't be used: {reason}; choose another name",
+    "name_twice": "{value} is also the name of {other}; give each instance a name of its own",
+    "engine_chain": "instance {value} runs on the engine '{engine}' itself; write engine: {engine}",
+    "kind_hub": "this release has no hubs yet; write kind: lab, or leave the instance out",
+    # urls
+    "url_scheme": "does not begin with https:// or http://; write the full address{hint}",
+    "url_character": "contains a space, a backslash or a control character; write the address without it",
+    "url_userinfo": "contains a user name or password before '@'; write the address without it",
+    "url_query": "contains '?' or '#'; an instance's address has neither, write what comes before",
+    "url_host": "{value} is not a host name; write letters, digits, '-' and '.', for example lab.example.org",
+    "url_host_unicode": "{value} is not ASCII; write the host name in punycode{hint}",
+    "url_ipv6": "the host is an IPv6 address; write a host name that leads to it",
+    "url_port": "{value} is not a port; write a whole number from 1 to 65535",
+    "url_port_scheme": "{scheme} on port {port} is what browsers and Apache take for the other scheme; write {wanted}",
+    "url_path": "the path {value} can't be served; write segments of letters, digits, '-', '_', '.' and '~' that don't "
+    "begin with '.', single slashes between them",
+    "url_path_encoded": "the path contains an encoded character ('%'); write a path of plain letters and digits",
+    "url_twice": "{value} is also the address of {other}; give each instance an address of its own",
+    "url_shadow": "{value} hides a page of {other}, whose server answers under that path itself; choose another path",
+    "url_plain_and_tls": "port 80 of {host} leads to https because of {other}; write https:// too, or another host",
+    "url_mixed_port": "port {port} speaks both http and https, because of {other}; choose another port",
+    # tls
+    "tls_missing": "is missing for an https address; choose one of {modes} (none only with http://), here or for all "
+    "instances in jupyter_tls",
+    "tls_none": "is none, but the address begins with https://; write http:// there, or one of {modes} here",
+    "tls_on_http": "is {mode}, but the address begins with http://; write https:// there, or tls: none here",
+    "tls_pair": "mode files needs certificate and private_key, both paths on the host; write both",
+    "tls_no_pair": "mode {mode} makes its own certificate; leave certificate and private_key out, or write mode: files",
+    "tls_acme_host": "no authority gives a certificate for {host}; write a public host name in url, or another mode",
+    "tls_differs": "differs from {other} on the same host name and port; write the same tls for both",
+    "hsts_on_http": "is more than 0, but the address begins with http://; write 0, or https:// there",
+    "hsts_differs": "differs from {other} on the same host name and port; write the same hsts_seconds for both",
+    # images
+    "image": "is not an image reference; write [registry/]name[:tag][@sha256:...] in lower case, for example "
+    "registry.example.org/lab:1.0",
+    "image_tag_for_pull": "has no tag or digest, so reset.pull would bring in a different image any night; write a tag",
+    "image_and_build": "both image and build are given; keep one",
+    "image_or_build": "neither image nor build is given; write image: NAME:TAG, or build: FOLDER",
+    "build_pull": "there is no image to pull for an instance that is built; write pull: false",
+    "build_context": "{value} is not a folder on the control node; write the folder that holds the Dockerfile",
+    "build_dockerfile": "there is no file {value} on the control node; write its name relative to the context",
+    # values
+    "time": '{value} is not a time of day; write HH:MM, for example "01:25"',
+    "time_unquoted": 'is a number, because YAML reads HH:MM without quotes in base 60; write "{text}" in quotes',
+    "secret_type": "is {got}, not text; write it in quotes, or YAML may change it",
+    "size": '{value} is not a size; write a number with K, M, G or T, for example "8G"',
+    "size_range": '{value} is out of range; write a size from {low} to {high}, for example "8G"',
+    "ids": 'is not a pair of ids; write "uid:gid" in quotes, both from 0 to 65535, for example "1000:100"',
+    "environment_name": "is not the name of an environment variable; write letters, digits and '_', no digit first",
+    "environment_reserved": "is set by the role itself; {instead}",
+    "container_path": "{value} is not a folder in the container; write an absolute path without '..', not '/' and not "
+    "in /proc, /sys or /dev",
+    "host_path": "{value} is not a path on the host; write an absolute path without '..', not '/'",
+    "source_forbidden": "{value} can't be used: {reason}; choose another folder",
+    "relative_path": "{value} leaves the folder; write a path relative to it, without '..'",
+    "target_twice": "{value} is also where {other} is mounted; give each mount a folder of its own",
+    "persist_name": "{value} is not a name for a folder; write a-z, 0-9, '.', '_' and '-', beginning with a letter or "
+    "digit, and not notebooks",
+    "login_one": "has {count} of notice, notice_html and template; write exactly one of them",
+    "login_template": "{value} can't be read on the control node ({error}); write the path of a text file",
+    # ports and the host
+    "port_range_order": "the first port {low} is above the last {high}; write the smaller one first",
+    "port_twice": "{value} is also the port of {other}; choose another one, or leave port out",
+    "port_public": "{value} is a port on which Apache listens; choose another one, or leave port out",
+    "port_taken": "{value} is in use on the host by {owner}; choose another one, or leave port out",
+    "port_none_free": "no port is free from {low} to {high}; widen jupyter_port_range",
+    "account_foreign": "the host has an account '{engine}' already, which is no engine of this collection; choose "
+    "another name, or remove the account",
+    "engine_moved": "the instance lives on the engine '{old}', on '{new}' its data would belong to nobody there; write "
+    "engine: {old}, or run with state: absent first, which archives the data",
+    "cpus_host": "{value} is more than the host's processors, and Docker refuses that; write at most {cpus}",
+}
+
+
+class Problem(NamedTuple):
+    path: str
+    id: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}"
+
+
+class Problems:
+    """Collects problems in the order in which they are found."""
+
+    def __init__(self) -> None:
+        self.items: list[Problem] = []
+
+    def add(self, path: str, message_id: str, **fields: object) -> None:
+        self.items.append(Problem(path, message_id, MESSAGES[message_id].format(**fields)))
+
+    def sort(self) -> None:
+        """Instance by instance, what is about the whole host first."""
+
+        def index(problem: Problem) -> int:
+            found = re.match(r"jupyter_instances\[([0-9]+)\]", problem.path)
+            return int(found[1]) if found else -1
+
+        self.items.sort(key=index)
+
+
+def show(value: object) -> str:
+    """A value as it may stand in a message: short, on one line. Never called with a secret."""
+    if isinstance(value, int) and abs(value) >= 10**18:
+        return "a number of more than 18 digits"
+    text = repr(str(value)) if isinstance(value, str) else str(value)
+    return text if len(text) <= 80 else text[:76] + "...'"
+
+
+def kind_of(value: object) -> str:
+    """The type of a value in the words of YAML."""
+    if value is None:
+        return "empty (null)"
+    words: tuple[tuple[type, str], ...] = (
+        (bool, "true or false"),
+        (int, "a whole number"),
+        (float, "a number"),
+        (str, "text"),
+        (Mapping, "a mapping"),
+        (list, "a list"),
+        (datetime.date, "a date"),
+    )
+    return next((word for kind, word in words if isinstance(value, kind)), "of a type that YAML does not have")

@@ -1,0 +1,309 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Readers of single values of an instance."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan_problems import Problems, kind_of, show
+from ansible_collections.carrel.jupyter.plugins.module_utils._schema import (
+    INVALID,
+    Invalid,
+    Reader,
+    boolean,
+    given,
+    has_control,
+    mapping,
+    read,
+    record,
+    text,
+    wrong_type,
+)
+
+TLS_MODES = ("files", "selfsigned", "acme", "none")
+
+# Variables of the container that the role sets, and what to use instead.
+ROLE_ENVIRONMENT: dict[str, str] = {
+    "JUPYTER_CONFIG_PATH": "leave it out",
+    "JUPYTER_TOKEN": "use the key token",
+    "JUPYTER_TOKEN_FILE": "use the key token",
+    "JUPYTER_PASSWORD": "use the key password",
+    "JUPYTER_WEBURL": "it follows from the key url",
+    "JUPYTER_WEBPORT": "it follows from the key port",
+    "JUPYTER_AUTOSHUTDOWN_TIMEOUT": "use the key idle_shutdown_seconds",
+    "COLLABORATIVE": "use the key collaboration",
+}
+
+_SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,6})?) ?([KMGT]?)(?:i?B)?", re.IGNORECASE)
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+# Distribution's grammar of references (github.com/distribution/reference, reference.go).
+_IMAGE = re.compile(
+    r"(?:(?:[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?/)?"
+    r"(?P<path>[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*)"
+    r"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
+)
+
+_FORBIDDEN_SOURCES = {
+    "/etc": "it holds the host's configuration",
+    "/proc": "it is the kernel's",
+    "/sys": "it is the kernel's",
+    "/dev": "it holds the host's devices",
+    "/root": "it is root's home",
+    "/run": "it holds the sockets of the host's services",
+    "/var/run": "it holds the sockets of the host's services",
+}
+
+
+class Volume(NamedTuple):
+    source: str
+    target: str
+    read_only: bool
+
+
+def secret(value: Any, path: str, problems: Problems) -> str | Invalid:
+    if not isinstance(value, str):
+        problems.add(path, "secret_type", got=kind_of(value))
+        return INVALID
+    checked: str | Invalid = text("it in quotes")(value, path, problems)
+    return checked
+
+
+def time_of_day(value: Any, path: str, problems: Problems) -> tuple[int, int] | Invalid:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 24 * 60:
+        problems.add(path, "time_unquoted", text=f"{value // 60:02}:{value % 60:02}")
+        return INVALID
+    if not isinstance(value, str):
+        return wrong_type(value, 'HH:MM in quotes, for example "01:25"', path, problems)
+    match = re.fullmatch(r"([01]?[0-9]|2[0-3]):([0-5][0-9])", value)
+    if not match:
+        problems.add(path, "time", value=show(value))
+        return INVALID
+    return int(match[1]), int(match[2])
+
+
+def size(low: int, high: int, low_text: str, high_text: str, zero: bool = False) -> Reader:
+    """Bytes: a whole number, or text with a unit of 1024 as Docker reads it. ZERO stands for no limit."""
+
+    def reader(value: Any, path: str, problems: Problems) -> int | Invalid:
+        if isinstance(value, str):
+            match = _SIZE.fullmatch(value)
+            if not match:
+                problems.add(path, "size", value=show(value))
+                return INVALID
+            amount = int(float(match[1]) * _UNITS[match[2].upper()])
+        elif isinstance(value, int) and not isinstance(value, bool):
+            amount = int(value)
+        else:
+            return wrong_type(value, 'a size in quotes, for example "8G"', path, problems)
+        if not low <= amount <= high and not (zero and amount == 0):
+            problems.add(path, "size_range", value=show(value), low=low_text, high=high_text)
+            return INVALID
+        return amount
+
+    return reader
+
+
+def id_pair(value: Any, path: str, problems: Problems) -> str | Invalid:
+    # An engine's account has 65,536 ids: a greater id does not exist in its containers.
+    match = re.fullmatch(r"([0-9]{1,5}):([0-9]{1,5})", value) if isinstance(value, str) else None
+    if not match or int(match[1]) > 65535 or int(match[2]) > 65535:
+        problems.add(path, "ids")
+        return INVALID
+    return f"{int(match[1])}:{int(match[2])}"
+
+
+def _absolute(value: str) -> str | None:
+    """The normal form of an absolute path below /; None for anything else."""
+    if not value.startswith("/") or ".." in value.split("/") or has_control(value):
+        return None
+    normal = "/" + posixpath.normpath(value).lstrip("/")
+    return None if normal == "/" else normal
+
+
+def inside(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder + "/")
+
+
+def _path_reader(message_id: str, example: str, forbidden: tuple[str, ...]) -> Reader:
+    def reader(value: Any, path: str, problems: Problems) -> str | Invalid:
+        if not isinstance(value, str):
+            return wrong_type(value, f"an absolute path, for example {example}", path, problems)
+        normal = _absolute(value)
+        if normal is None or any(inside(normal, folder) for folder in forbidden):
+            problems.add(path, message_id, value=show(value))
+            return INVALID
+        return normal
+
+    return reader
+
+
+container_path = _path_reader("container_path", "/home/jovyan/work", ("/proc", "/sys", "/dev"))
+host_path = _path_reader("host_path", "/data/maps", ())
+
+
+def volume_source(value: Any, path: str, problems: Problems) -> str | Invalid:
+    source: str | Invalid = host_path(value, path, problems)
+    if isinstance(source, Invalid):
+        return source
+    reason = next((why for folder, why in _FORBIDDEN_SOURCES.items() if inside(source, folder)), None)
+    if source.endswith("/docker.sock"):
+        reason = "whoever has Docker's socket has all of the engine"
+    if reason:
+        problems.add(path, "source_forbidden", value=show(source), reason=reason)
+        return INVALID
+    return source
+
+
+def _key_path(path: str, key: object) -> str:
+    """Keys that an administrator made up: shown only if they can't hold a value, as in the key `PASSWORD=secret`."""
+    return f"{path}.{key}" if isinstance(key, str) and re.fullmatch(r"[A-Za-z0-9_.-]{1,60}", key) else path
+
+
+def _scalars(value: Any, wanted: str, path: str, problems: Problems) -> dict[str, str] | Invalid:
+    """A mapping of text to scalars, as text. Messages never show a value."""
+    if not isinstance(value, Mapping):
+        return wrong_type(value, wanted, path, problems)
+    result: dict[str, str] = {}
+    valid = True
+    for key, item in value.items():
+        here = _key_path(path, key)
+        if not isinstance(key, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key):
+            problems.add(here, "environment_name")
+            valid = False
+        elif item is INVALID:
+            valid = False
+        elif not isinstance(item, (str, int, float)):
+            wrong_type(item, "text in quotes", here, problems)
+            valid = False
+        elif has_control(item.translate({9: None, 10: None}) if isinstance(item, str) else ""):
+            problems.add(here, "control_character")
+            valid = False
+        else:
+            result[str(key)] = str(item).lower() if isinstance(item, bool) else str(item)
+    return result if valid else INVALID
+
+
+def environment(value: Any, path: str, problems: Problems) -> dict[str, str] | Invalid:
+    result = _scalars(value, "a mapping, for example {LANG: de_DE.UTF-8}", path, problems)
+    taken = [key for key in value if key in ROLE_ENVIRONMENT] if isinstance(value, Mapping) else []
+    for key in taken:
+        problems.add(f"{path}.{key}", "environment_reserved", instead=ROLE_ENVIRONMENT[key])
+    return INVALID if taken else result
+
+
+def persist(value: Any, path: str, problems: Problems) -> dict[str, str] | Invalid:
+    if not isinstance(value, Mapping):
+        return wrong_type(value, "a mapping, for example {conda: /opt/conda/envs}", path, problems)
+    result: dict[str, str] = {}
+    for name, item in value.items():
+        good = isinstance(name, str) and re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,62}", name) and name != "notebooks"
+        target = read(container_path, item, f"{path}.{name}" if good else path, problems)
+        if not good:
+            problems.add(path, "persist_name", value=show(name) if isinstance(name, str) else kind_of(name))
+        elif given(target):
+            result[str(name)] = target
+    return result if len(result) == len(value) else INVALID
+
+
+def volume(value: Any, path: str, problems: Problems) -> Volume | Invalid:
+    from_record = record(
+        {"source": volume_source, "target": container_path, "read_only": boolean},
+        {"source": "a folder of the host", "target": "a folder in the container"},
+    )
+    values = from_record(value, path, problems)
+    return (
+        values
+        if isinstance(values, Invalid)
+        else Volume(values["source"], values["target"], values["read_only"] or False)
+    )
+
+
+def image(value: Any, path: str, problems: Problems) -> str | Invalid:
+    if not isinstance(value, str):
+        return wrong_type(value, "an image reference, for example registry.example.org/lab:1.0", path, problems)
+    match = _IMAGE.fullmatch(value)
+    # Docker takes 64 hexadecimal digits for an image's id, and no name may be longer than 255 characters.
+    if not match or len(value) > 255 + 200 or len(match["path"]) > 255 or re.fullmatch(r"[0-9a-f]{64}", value):
+        problems.add(path, "image")
+        return INVALID
+    return str(value)
+
+
+def has_tag_or_digest(reference: str) -> bool:
+    match = _IMAGE.fullmatch(reference)
+    return bool(match and (match["tag"] or match["digest"]))
+
+
+def _relative(value: Any, path: str, problems: Problems) -> str | Invalid:
+    checked: str | Invalid = text("a file name, for example Dockerfile")(value, path, problems)
+    if checked is not INVALID and (checked.startswith("/") or ".." in checked.split("/")):
+        problems.add(path, "relative_path", value=show(checked))
+        return INVALID
+    return checked
+
+
+def _arguments(value: Any, path: str, problems: Problems) -> dict[str, str] | Invalid:
+    return _scalars(value, 'a mapping, for example {VERSION: "1.0"}', path, problems)
+
+
+_folder = text("a folder of the control node that holds a Dockerfile")
+_build = record(
+    {"context": _folder, "dockerfile": _relative, "args": _arguments, "no_cache": boolean},
+    {"context": "the folder that holds the Dockerfile"},
+)
+
+
+def build(value: Any, path: str, problems: Problems) -> dict[str, Any] | Invalid:
+    given_mapping = {"context": value} if isinstance(value, str) else value
+    values = _build(given_mapping, path, problems)
+    if isinstance(values, Invalid):
+        return values
+    return {
+        "context": values["context"],
+        "dockerfile": values["dockerfile"] or "Dockerfile",
+        "args": values["args"] or {},
+        "no_cache": values["no_cache"] or False,
+    }
+
+
+_login = mapping(
+    {
+        "notice": text("the notice, as plain text", multiline=True),
+        "notice_html": text("the notice, as HTML that you trust", multiline=True),
+        "template": text("the path of a whole login page on the control node"),
+    }
+)
+
+
+def login(value: Any, path: str, problems: Problems) -> dict[str, str | None] | Invalid:
+    values = _login(value, path, problems)
+    if isinstance(values, Invalid):
+        return values
+    chosen = [key for key, item in values.items() if item is not None]
+    if len(chosen) != 1:
+        problems.add(path, "login_one", count=len(chosen) or "none")
+    if len(chosen) != 1 or values[chosen[0]] is INVALID:
+        return INVALID
+    return {key: values.get(key) for key in ("notice", "notice_html", "template")}
+
+
+_reset = record({"at": time_of_day, "pull": boolean}, {"at": 'a time of day, for example "01:25"'})
+
+
+class Reset(NamedTuple):
+    hour: int
+    minute: int
+    pull: bool
+
+
+def reset(value: Any, path: str, problems: Problems) -> Reset | Invalid:
+    values = _reset(value, path, problems)
+    if isinstance(values, Invalid):
+        return values
+    hour, minute = values["at"]
+    return Reset(hour, minute, values["pull"] or False)

@@ -1,0 +1,159 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Readers: each takes a raw YAML value, records what is wrong with it, and returns the checked value or INVALID."""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from ansible_collections.carrel.jupyter.plugins.module_utils._nearest import nearest
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan_problems import Problems, kind_of, show
+
+
+class Invalid(enum.Enum):
+    INVALID = "invalid"
+
+
+# Stands for a value whose problem is reported already, so that nothing else is said about it.
+INVALID: Final = Invalid.INVALID
+
+Reader = Callable[[Any, str, Problems], Any]
+
+
+def given(value: object) -> bool:
+    """True for a value that is there and has no problem."""
+    return value is not None and value is not INVALID
+
+
+def read(reader: Reader, value: object, path: str, problems: Problems) -> Any:
+    return INVALID if value is INVALID else reader(value, path, problems)
+
+
+def has_control(text: str) -> bool:
+    """Control characters, and lone surrogates, which no file can hold."""
+    return any(ord(char) < 32 or 127 <= ord(char) < 160 or 0xD800 <= ord(char) < 0xE000 for char in text)
+
+
+def wrong_type(value: object, wanted: str, path: str, problems: Problems) -> Invalid:
+    problems.add(path, "wrong_type", got=kind_of(value), wanted=wanted)
+    return INVALID
+
+
+def text(wanted: str, multiline: bool = False) -> Reader:
+    """Text that is not empty."""
+
+    def reader(value: Any, path: str, problems: Problems) -> str | Invalid:
+        if not isinstance(value, str):
+            return wrong_type(value, wanted, path, problems)
+        if not value.strip():
+            problems.add(path, "empty", wanted=wanted)
+            return INVALID
+        if has_control(value.translate({9: None, 10: None, 13: None}) if multiline else value):
+            problems.add(path, "control_character")
+            return INVALID
+        return str(value)
+
+    return reader
+
+
+def choice(*options: str) -> Reader:
+    def reader(value: Any, path: str, problems: Problems) -> str | Invalid:
+        wanted = ", ".join(options[:-1]) + " or " + options[-1] if len(options) > 1 else options[0]
+        if not isinstance(value, str):
+            return wrong_type(value, wanted, path, problems)
+        if value not in options:
+            problems.add(path, "choice", value=show(value), options=wanted)
+            return INVALID
+        return str(value)
+
+    return reader
+
+
+def whole(low: int, high: int) -> Reader:
+    def reader(value: Any, path: str, problems: Problems) -> int | Invalid:
+        wanted = "a whole number"
+        if isinstance(value, bool) or not isinstance(value, int):
+            return wrong_type(value, f"{wanted} from {low} to {high}", path, problems)
+        if not low <= value <= high:
+            problems.add(path, "range", value=show(value), wanted=wanted, low=low, high=high)
+            return INVALID
+        return int(value)
+
+    return reader
+
+
+def number(low: float, high: float) -> Reader:
+    def reader(value: Any, path: str, problems: Problems) -> float | Invalid:
+        wanted = "a number"
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            return wrong_type(value, f"{wanted} from {low} to {high}", path, problems)
+        if (isinstance(value, float) and math.isnan(value)) or not low <= value <= high:
+            problems.add(path, "range", value=show(value), wanted=wanted, low=low, high=high)
+            return INVALID
+        return float(value)
+
+    return reader
+
+
+def boolean(value: Any, path: str, problems: Problems) -> bool | Invalid:
+    return value if isinstance(value, bool) else wrong_type(value, "true or false", path, problems)
+
+
+def listing(item: Reader, wanted: str) -> Reader:
+    """A list; INVALID as a whole when one of its items is."""
+
+    def reader(value: Any, path: str, problems: Problems) -> list[Any] | Invalid:
+        if not isinstance(value, list):
+            return wrong_type(value, wanted, path, problems)
+        items = [read(item, entry, f"{path}[{index}]", problems) for index, entry in enumerate(value)]
+        return INVALID if any(entry is INVALID for entry in items) else items
+
+    return reader
+
+
+def mapping(keys: Mapping[str, Reader]) -> Reader:
+    """A mapping of known keys. The result holds what was given: checked values, None for null, INVALID for bad ones."""
+
+    def reader(value: Any, path: str, problems: Problems) -> dict[str, Any] | Invalid:
+        if not isinstance(value, Mapping):
+            return wrong_type(value, "a mapping of " + ", ".join(keys), path, problems)
+        result: dict[str, Any] = {}
+        for key, item in value.items():
+            if isinstance(key, str) and key in keys:
+                here = f"{path}.{key}"
+                result[str(key)] = None if item is None else read(keys[key], item, here, problems)
+                continue
+            near = nearest(str(key), keys) if isinstance(key, str) else None
+            here = f"{path}.{show(str(key))[1:-1] if isinstance(key, str) else kind_of(key)}"
+            if near:
+                problems.add(here, "unknown_key", near=near)
+                # The key was most likely meant: don't say that it is missing as well.
+                result.setdefault(near, INVALID)
+            else:
+                problems.add(here, "unknown_key_far", known=", ".join(keys))
+        return result
+
+    return reader
+
+
+def record(keys: Mapping[str, Reader], required: Mapping[str, str]) -> Reader:
+    """A mapping that is INVALID as a whole when a value is, or when a required key is missing."""
+    inner = mapping(keys)
+
+    def reader(value: Any, path: str, problems: Problems) -> dict[str, Any] | Invalid:
+        values = inner(value, path, problems)
+        if isinstance(values, Invalid):
+            return values
+        complete = all(item is not INVALID for item in values.values())
+        for key, wanted in required.items():
+            if values.get(key) is None:
+                problems.add(f"{path}.{key}", "missing", wanted=wanted)
+                complete = False
+        if not complete:
+            return INVALID
+        return {key: values.get(key) for key in keys}
+
+    return reader

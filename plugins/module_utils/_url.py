@@ -1,0 +1,122 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Public addresses: https://host[:port]/path/ in one normal form."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Any, NamedTuple
+
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan_problems import Problems, show
+from ansible_collections.carrel.jupyter.plugins.module_utils._schema import INVALID, Invalid, has_control, wrong_type
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_SEGMENT = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]*")
+_EXAMPLE = 'an address in quotes, for example "https://lab.example.org/"'
+
+# First path segments that jupyter_server and the extensions that usually come with it answer themselves.
+_SERVER_PATHS = """
+    api consoles custom doc edit files hub kernelspecs lab login logout lsp metrics nbconvert nbextensions notebooks
+    proxy services static terminals tree user view voila
+"""
+SERVER_PATHS = frozenset(_SERVER_PATHS.split())
+
+
+class Url(NamedTuple):
+    scheme: str
+    host: str
+    port: int
+    path: str  # begins and ends with a slash
+
+    def __str__(self) -> str:
+        port = "" if self.port == _DEFAULT_PORTS[self.scheme] else f":{self.port}"
+        return f"{self.scheme}://{self.host}{port}{self.path}"
+
+
+def is_ipv4(host: str) -> bool:
+    try:
+        return bool(ipaddress.IPv4Address(host))
+    except ValueError:
+        return False
+
+
+def _read_host(host: str, path: str, problems: Problems) -> str | None:
+    if host.startswith("["):
+        problems.add(path, "url_ipv6")
+        return None
+    if not host.isascii():
+        try:
+            hint = ": " + host.encode("idna").decode("ascii").lower()
+        except UnicodeError:
+            hint = ""
+        problems.add(path, "url_host_unicode", value=show(host), hint=hint)
+        return None
+    name = host.lower().removesuffix(".")
+    labels = name.split(".")
+    valid = len(name) <= 253 and all(_LABEL.fullmatch(label) for label in labels)
+    # A name whose last label is a number is taken for an IPv4 address by browsers (WHATWG URL, host parsing).
+    if not valid or (re.fullmatch(r"[0-9]+|0x[0-9a-f]*", labels[-1]) and not is_ipv4(name)):
+        problems.add(path, "url_host", value=show(host))
+        return None
+    return name
+
+
+def _read_port(text: str, scheme: str, path: str, problems: Problems) -> int | None:
+    if not text:
+        return _DEFAULT_PORTS[scheme]
+    port = int(text) if re.fullmatch(r"0*[0-9]{1,5}", text) else 0
+    if not 1 <= port <= 65535:
+        problems.add(path, "url_port", value=show(text))
+        return None
+    other = "http" if scheme == "https" else "https"
+    if port == _DEFAULT_PORTS[other]:
+        problems.add(path, "url_port_scheme", scheme=scheme, port=port, wanted=f"{other}://, or another port")
+        return None
+    return port
+
+
+def _read_path(text: str, path: str, problems: Problems) -> str | None:
+    if "%" in text:
+        problems.add(path, "url_path_encoded")
+        return None
+    trimmed = text[1:-1] if text.endswith("/") else text[1:]
+    segments = trimmed.split("/") if text not in ("", "/") else []
+    if len(text) > 200 or not all(_SEGMENT.fullmatch(segment) for segment in segments):
+        problems.add(path, "url_path", value=show(text))
+        return None
+    return "/" + "".join(segment + "/" for segment in segments)
+
+
+def read_url(value: Any, path: str, problems: Problems) -> Url | Invalid:
+    """Records every problem at once; shows no part of an address that may hold a password."""
+    if not isinstance(value, str):
+        return wrong_type(value, _EXAMPLE, path, problems)
+    before = len(problems.items)
+    if has_control(value) or re.search(r"[\s\\]", value):
+        problems.add(path, "url_character")
+        return INVALID
+    match = re.fullmatch(r"(?i:(https?)://)([^/?#]*)([^?#]*)(.*)", value)
+    if not match:
+        bare = re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)+(/[a-z0-9-]+)*/?", value)
+        problems.add(
+            path, "url_scheme", hint=f": https://{value}" if bare else ", for example https://lab.example.org/"
+        )
+        return INVALID
+    scheme, authority, url_path, rest = match[1].lower(), match[2], match[3], match[4]
+    if "@" in authority:
+        problems.add(path, "url_userinfo")
+        return INVALID
+    if rest:
+        problems.add(path, "url_query")
+    split = re.fullmatch(r"(\[[^\]]*\]|[^:]*)(?::(.*))?", authority)
+    if not split:
+        problems.add(path, "url_host", value=show(authority))
+        return INVALID
+    host = _read_host(split[1], path, problems)
+    port = _read_port(split[2] or "", scheme, path, problems)
+    clean_path = _read_path(url_path, path, problems)
+    if len(problems.items) > before or host is None or port is None or clean_path is None:
+        return INVALID
+    return Url(scheme, host, port, clean_path)

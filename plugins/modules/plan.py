@@ -1,0 +1,136 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: plan
+short_description: Check the variables of a host and turn them into the inputs of the roles
+version_added: 0.1.0
+description:
+  - Checks everything that an administrator wrote about a host's instances, fills in what was left open, and returns
+    what each role needs. Touches neither the host nor the control node.
+  - Fails with all problems at once, one a line, each with the path of the key and what to write instead.
+  - Shows no secret. The result is censored wherever Ansible prints or logs it, the registered variable is whole.
+    Do not print that variable yourself, except RV(plan.summary) and RV(plan.warnings).
+  - This is an action plugin, it runs on the control node and needs no connection to the host.
+author:
+  - the carrel.jupyter authors
+options:
+  instances:
+    description:
+      - The instances of the host. C(inventories/example) shows and explains every key.
+      - Read from the variable C(jupyter_instances) when not given, like the other options from theirs. Each text in
+        these is rendered on its own, so an undefined variable is reported with the path of its key.
+      - Relative paths, those of C(build) and C(login.template), begin at the folder of the inventory, or at the current
+        folder when the inventory is no file.
+    type: list
+    elements: dict
+  defaults:
+    description:
+      - Keys that apply to every instance which does not say them itself; variable C(jupyter_defaults).
+      - An instance's own value replaces a default as a whole, and a null takes it away. C(image) and C(build) count as
+        one. C(tls) and C(hsts_seconds) apply to https addresses only.
+    type: dict
+  base_dir:
+    description: The folder of the instances' folders; variable C(jupyter_base_dir), else C(/srv).
+    type: path
+  port_range:
+    description:
+      - First and last of the ports on 127.0.0.1 that new instances get; variable C(jupyter_port_range), else
+        C([8800, 9799]).
+    type: list
+    elements: int
+  tls:
+    description:
+      - The C(tls) of every https address for which neither the instance nor O(defaults) say it; variable
+        C(jupyter_tls).
+      - A mode, or a mapping of C(mode), C(certificate) and C(private_key).
+    type: raw
+  current:
+    description:
+      - The result of M(carrel.jupyter.instance_info). Without it the input is checked, but ports that nobody gave stay
+        null.
+    type: dict
+extends_documentation_fragment:
+  - carrel.jupyter.attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: N/A
+    details:
+      - Nothing is ever changed.
+  idempotent:
+    support: full
+seealso:
+  - module: carrel.jupyter.instance_info
+"""
+
+EXAMPLES = r"""
+- name: Check the variables of the host
+  carrel.jupyter.plan:
+
+- name: Read what the host has
+  carrel.jupyter.instance_info:
+  register: host
+
+- name: Plan
+  carrel.jupyter.plan:
+    current: "{{ host }}"
+  register: planned
+
+- name: Set up the engines
+  ansible.builtin.include_role:
+    name: carrel.jupyter.rootless_docker
+  vars:
+    rootless_docker_engines: "{{ planned.plan.rootless_docker_engines }}"
+"""
+
+RETURN = r"""
+plan:
+  description: The inputs of the roles.
+  type: dict
+  returned: success
+  contains:
+    rootless_docker_engines:
+      description: Engines, started or stopped.
+      type: list
+      elements: dict
+      sample: [{name: tao, state: started}]
+    apache_vhosts:
+      description: One entry a server name and port, with the locations of its instances, longest path first.
+      type: list
+      elements: dict
+    lab_instances:
+      description: The instances, with every key. Contains secrets.
+      type: list
+      elements: dict
+    reset_jobs:
+      description: One job an instance, absent where there is nothing to reset.
+      type: list
+      elements: dict
+    summary:
+      description: One line an instance, without secrets.
+      type: list
+      elements: str
+      sample: ["tao: present; https://example.org/tao/; image lab:1.0; engine tao; port 8801; reset 01:25; limits none"]
+    warnings:
+      description: What is allowed but looks wrong, without secrets.
+      type: list
+      elements: str
+problems:
+  description: Everything that is wrong.
+  type: list
+  elements: dict
+  returned: failure
+  contains:
+    path:
+      description: The path of the key.
+      type: str
+      sample: jupyter_instances[1] (geo).reset.at
+    message:
+      description: What is wrong with it and what to write.
+      type: str
+      sample: "'25:00' is not a time of day; write HH:MM, for example \"01:25\""
+"""

@@ -1,0 +1,204 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a plan says about good input."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan_keys import INSTANCE
+from plan_helpers import HOST, host, lab, plan, two
+
+ARCHITECTURE = Path(__file__).parents[2] / "docs" / "architecture.md"
+
+
+def good(instances: list[dict[str, Any]], **inputs: Any) -> dict[str, Any]:
+    result, problems = plan(instances, **inputs)
+    assert result is not None, problems
+    return result
+
+
+def contract() -> dict[str, Any]:
+    """The plan as docs/architecture.md shows it."""
+    block = ARCHITECTURE.read_text(encoding="utf-8").split("The plan's result")[1].split("```yaml\n")[1].split("```")[0]
+    return yaml.safe_load(block.replace("…", "..."))["plan"]
+
+
+def shape(value: Any) -> Any:
+    """The keys at every depth, but for the mappings whose keys administrators make up."""
+    made_up = ("persist", "environment", "tls", "build")
+    if isinstance(value, dict):
+        return {key: None if key in made_up else shape(item) for key, item in value.items()}
+    return [shape(value[0])] if isinstance(value, list) and value and isinstance(value[0], dict) else None
+
+
+def test_result_has_the_keys_of_the_contract() -> None:
+    result = good([lab(reset={"at": "01:25"}), lab(name="geo", url="http://geo.example.org", tls=...)])
+    expected = contract()
+    for part in ("rootless_docker_engines", "apache_vhosts", "lab_instances", "reset_jobs"):
+        assert shape(result[part][:1]) == shape(expected[part][:1]), part
+    assert set(result) == set(expected)
+
+
+def test_nothing_is_planned_without_instances() -> None:
+    assert good([]) == {key: [] for key in contract()}
+    assert plan(None)[0] == good([])
+
+
+def test_defaults_are_below_an_instance_and_null_takes_them_away() -> None:
+    defaults = {"memory": "2G", "reset": {"at": "01:25"}, "environment": {"A": 1, "B": True}, "build": "images/lab"}
+    instances = [lab(memory="512M", reset=None), lab(name="geo", url="https://geo.example.org", image=...)]
+    tao, geo = good(instances, defaults=defaults)["lab_instances"]
+    assert (tao["memory"], geo["memory"]) == (512 << 20, 2 << 30)
+    assert tao["environment"] == {"A": "1", "B": "true"}
+    assert tao["build"] is None and geo["image"] is None
+    assert geo["build"] == {
+        "context": "/inventory/images/lab",
+        "dockerfile": "Dockerfile",
+        "args": {},
+        "no_cache": False,
+    }
+    assert [job["state"] for job in good(instances, defaults=defaults)["reset_jobs"]] == ["absent", "present"]
+
+
+def test_locations_share_a_vhost_longest_path_first() -> None:
+    middle = lab(name="mid", url="https://tao.example.org/geo")
+    instances = [*two({}, {"url": "https://tao.example.org/geo/deep"}), middle]
+    (vhost,) = good(instances)["apache_vhosts"]
+    assert [location["path"] for location in vhost["locations"]] == ["/geo/deep/", "/geo/", "/"]
+
+
+def test_other_ports_and_names_are_other_vhosts() -> None:
+    instances = [*two({}, {"url": "https://tao.example.org:8443"}), lab(name="c", url="http://c.example.org", tls=...)]
+    vhosts = good(instances, tls="acme")["apache_vhosts"]
+    assert [(vhost["server_name"], vhost["port"], vhost["tls"]["mode"]) for vhost in vhosts] == [
+        ("c.example.org", 80, "none"),
+        ("tao.example.org", 443, "selfsigned"),
+        ("tao.example.org", 8443, "selfsigned"),
+    ]
+
+
+@pytest.mark.parametrize(("mode", "seconds"), [("acme", 31536000), ("selfsigned", 0)])
+def test_hsts_only_with_a_certificate_that_browsers_trust(mode: str, seconds: int) -> None:
+    assert good([lab(tls=mode)])["apache_vhosts"][0]["hsts_seconds"] == seconds
+
+
+def test_tls_of_the_host_is_for_https_without_its_own() -> None:
+    files = {"mode": "files", "certificate": "/c", "private_key": "/k"}
+    assert good([lab(tls=...)], tls=files)["apache_vhosts"][0]["tls"] == files
+    assert good([lab()], tls=files)["apache_vhosts"][0]["tls"]["mode"] == "selfsigned"
+
+
+def test_absent_needs_only_a_name_and_stops_its_engine() -> None:
+    result = good([{"name": "tao", "state": "absent"}])
+    assert result["rootless_docker_engines"] == [{"name": "tao", "state": "stopped"}]
+    assert result["apache_vhosts"] == []
+    assert result["lab_instances"][0]["state"] == "absent"
+    assert result["reset_jobs"][0]["state"] == "absent"
+
+
+def test_absent_is_removed_from_the_engine_that_has_it() -> None:
+    current = host(instances={"tao": {"engine": "shared", "port": 8801}}, engines={"shared": {}})
+    result = good([{"name": "tao", "state": "absent"}], current=current)
+    assert result["lab_instances"][0]["engine"] == "shared"
+    assert result["rootless_docker_engines"] == [{"name": "shared", "state": "stopped"}]
+
+
+def test_no_engine_is_made_to_be_stopped() -> None:
+    assert good([{"name": "tao", "state": "absent"}], current=HOST)["rootless_docker_engines"] == []
+
+
+def test_an_engine_runs_on_for_an_instance_that_left_the_inventory() -> None:
+    known = {"tao": {"engine": "shared", "port": 8801}, "old": {"engine": "shared", "port": 8802}}
+    current = host(instances=known, engines={"shared": {}})
+    result = good([{"name": "tao", "state": "absent"}], current=current)
+    assert result["rootless_docker_engines"] == [{"name": "shared", "state": "started"}]
+    assert "write {name: old, state: absent}" in result["warnings"][0]
+
+
+def test_held_keeps_its_place_and_is_not_reset() -> None:
+    result = good([lab(state="held", reset={"at": "01:25"})])
+    assert result["apache_vhosts"][0]["locations"][0]["state"] == "held"
+    assert result["rootless_docker_engines"][0]["state"] == "started"
+    assert result["reset_jobs"][0]["state"] == "absent"
+
+
+def test_ports_are_unknown_without_the_host_unless_given() -> None:
+    result = good(two({"port": 8801}, {}))
+    assert [item["port"] for item in result["lab_instances"]] == [8801, None]
+    assert "port not known yet" in result["summary"][1]
+
+
+def test_an_instance_keeps_its_port_while_it_listens() -> None:
+    current = host(instances={"tao": {"engine": "tao", "port": 8900}}, engines={"tao": {}}, accounts={"tao": 1001})
+    (tao,) = good([lab()], current=current)["lab_instances"]
+    assert tao["port"] == 8900
+    assert (
+        good([lab(port=8900)], current=current)["apache_vhosts"][0]["locations"][0]["backend"]
+        == "http://127.0.0.1:8900"
+    )
+
+
+def test_an_account_of_ours_is_no_problem() -> None:
+    assert good([lab(name="ada")], current=host(engines={"ada": {}}))["lab_instances"][0]["engine"] == "ada"
+
+
+def test_template_becomes_its_text() -> None:
+    (tao,) = good([lab(login={"template": "login.html"})])["lab_instances"]
+    assert tao["login"] == {"notice": None, "notice_html": None, "template": "<form></form>"}
+
+
+def test_warnings() -> None:
+    memory = good(two({"memory": "5G"}, {"memory": "5G"}), current=HOST)["warnings"]
+    assert memory == ["the memory limits add up to 10.0 GiB, the host has 8.0 GiB"]
+    assert "in the clear" in good([lab(url="http://tao.example.org", tls=...)])["warnings"][0]
+    assert "did you mean 'shared'" in good(two({"engine": "shared"}, {"engine": "shraed"}))["warnings"][-1]
+    assert good(two({"engine": "shared"}, {"engine": "shared"}))["warnings"] == []
+
+
+def test_summary_shows_no_secret() -> None:
+    result = good([lab(password="SECRET", token="SECRET", environment={"A": "SECRET"}, memory="8G", cpus=2, pids=500)])
+    assert result["summary"] == [
+        "tao: present; https://tao.example.org/; image registry.example.org/lab:1.0; engine tao; port not known yet; "
+        "reset never; limits 8 GiB, 2 CPUs, 500 processes"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("memory", "1.5G", 1610612736),
+        ("memory", "512MiB", 536870912),
+        ("memory", 1073741824, 1073741824),
+        ("user", "01000:100", "1000:100"),
+        ("notebooks", "/home//jovyan/", "/home/jovyan"),
+        ("command", ["start-notebook.py"], ["start-notebook.py"]),
+        ("image", "localhost:5000/a/b-c__d:V1.0@sha256:" + "0" * 64, "localhost:5000/a/b-c__d:V1.0@sha256:" + "0" * 64),
+    ],
+)
+def test_values(key: str, value: Any, expected: Any) -> None:
+    assert good([lab(**{key: value})])["lab_instances"][0][key] == expected
+
+
+def test_proxy_is_filled_up() -> None:
+    (vhost,) = good([lab(proxy={"max_body": 0, "websocket": "wstunnel"})])["apache_vhosts"]
+    assert {key: vhost["locations"][0][key] for key in ("websocket", "max_body_bytes", "timeout_seconds")} == {
+        "websocket": "wstunnel",
+        "max_body_bytes": 0,
+        "timeout_seconds": 600,
+    }
+
+
+def test_example_inventory_has_every_key_once() -> None:
+    folder = Path(__file__).parents[2] / "inventories" / "example"
+    hosts = [yaml.safe_load(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("host_vars/*.yml"))]
+    instances = [item for variables in hosts for item in variables["jupyter_instances"]]
+    variables = yaml.safe_load((folder / "group_vars" / "all" / "jupyter.yml").read_text(encoding="utf-8"))
+    used = [key for item in instances for key in item] + list(variables["jupyter_defaults"])
+    assert set(used) == set(INSTANCE)
+    needed_by_all = {"name", "url", "image", "build", "login", "state"}
+    assert [key for key in sorted(set(used) - needed_by_all) if used.count(key) > 1] == []
+    assert sorted(key for item in instances for key in item.get("login", {})) == ["notice", "notice_html", "template"]

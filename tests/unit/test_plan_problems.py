@@ -1,0 +1,356 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every message of a plan, with the input that brings it about and the key path that it names."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+import pytest
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan import Inputs, make_plan
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan_problems import MESSAGES, Problems, show
+from ansible_collections.carrel.jupyter.plugins.module_utils._schema import INVALID
+from plan_helpers import GEO, HOST, TAO, Control, here, host, lab, plan, two
+
+# (id, path, what the message must contain, inputs)
+CASES: list[tuple[str, str, str, dict[str, Any]]] = [
+    ("wrong_type", "jupyter_instances", "is a mapping; write a list", {"instances": {"tao": {}}}),
+    ("wrong_type", "jupyter_instances[0]", "is text; write a mapping", {"instances": ["tao"]}),
+    ("wrong_type", f"{TAO}.url", "is a list; write an address", here(url=["https://x.org"])),
+    ("wrong_type", f"{TAO}.port", "is text; write a whole number from 1024", here(port="8801")),
+    ("wrong_type", f"{TAO}.port", "is true or false", here(port=True)),
+    ("wrong_type", f"{TAO}.cpus", "is text; write a number", here(cpus="2")),
+    ("wrong_type", f"{TAO}.collaboration", "write true or false", here(collaboration="yes")),
+    ("wrong_type", f"{TAO}.state", "is true or false; write present, held or absent", here(state=True)),
+    ("wrong_type", f"{TAO}.memory", "write a size in quotes", here(memory=1.5)),
+    ("wrong_type", f"{TAO}.image", "write an image reference", here(image=1.0)),
+    ("wrong_type", f"{TAO}.command", "is text; write a list", here(command="start.sh")),
+    ("wrong_type", f"{TAO}.command[1]", "is empty (null)", here(command=["start.sh", None])),
+    ("wrong_type", f"{TAO}.environment", "is a list", here(environment=["A=b"])),
+    ("wrong_type", f"{TAO}.environment.A", "is empty (null)", here(environment={"A": None})),
+    ("wrong_type", f"{TAO}.persist", "is a list", here(persist=[])),
+    ("wrong_type", f"{TAO}.notebooks", "is a date", here(notebooks=datetime.date(2026, 1, 1))),
+    ("wrong_type", f"{TAO}.reset.at", "is a number; write HH:MM", here(reset={"at": 1.25})),
+    (
+        "wrong_type",
+        f"{TAO}.volumes[0].read_only",
+        "write true",
+        here(volumes=[{"source": "/d", "target": "/d", "read_only": 1}]),
+    ),
+    ("wrong_type", "jupyter_instances[0].name", "is a whole number; write a name in quotes", here(name=7)),
+    ("wrong_type", "jupyter_port_range", "is a list of 1", {"port_range": [8800]}),
+    ("wrong_type", "jupyter_defaults", "is text", {"defaults": "x"}),
+    ("wrong_type", "current", "the result of carrel.jupyter.instance_info", {"current": {"msg": "failed"}}),
+    ("unknown_key", f"{TAO}.imagee", "did you mean 'image'?", here(imagee="x")),
+    ("unknown_key", f"{TAO}.idle-shutdown-seconds", "'idle_shutdown_seconds'", here(**{"idle-shutdown-seconds": 1})),
+    ("unknown_key", f"{TAO}.reset.pul", "did you mean 'pull'?", here(reset={"at": "01:00", "pul": True})),
+    (
+        "unknown_key",
+        f"{TAO}.volumes[0].sorce",
+        "did you mean 'source'?",
+        here(volumes=[{"sorce": "/d", "target": "/d"}]),
+    ),
+    ("unknown_key_far", f"{TAO}.zzz", "the keys here are: name, kind", here(zzz=1)),
+    ("unknown_key_far", "jupyter_defaults.a whole number", "the keys here are", {"defaults": {1: 2}}),
+    ("missing", "jupyter_instances[0].name", "write a name", here(name=...)),
+    ("missing", f"{TAO}.url", "write the public address", here(url=...)),
+    ("missing", f"{TAO}.reset.at", "write a time of day", here(reset={"pull": False})),
+    ("missing", f"{TAO}.volumes[0].target", "write a folder in the container", here(volumes=[{"source": "/d"}])),
+    ("missing", f"{TAO}.build.context", "the Dockerfile", here(image=..., build={"no_cache": True})),
+    ("empty", f"{TAO}.password", "leave the key out", here(password="")),
+    ("empty", f"{TAO}.login.notice", "leave the key out", here(login={"notice": " \n"})),
+    ("choice", f"{TAO}.state", "'stopped' is not one of", here(state="stopped")),
+    ("choice", f"{TAO}.kind", "write lab", here(kind="notebook")),
+    ("choice", f"{TAO}.proxy.websocket", "write upgrade or wstunnel", here(proxy={"websocket": "ws"})),
+    ("choice", "jupyter_tls.mode", "files, selfsigned, acme or none", {"tls": "letsencrypt"}),
+    ("range", f"{TAO}.port", "from 1024 to 65535", here(port=80)),
+    ("range", f"{TAO}.pids", "a number of more than 18 digits", here(pids=10**5000)),
+    ("range", f"{TAO}.cpus", "nan is out of range", here(cpus=float("nan"))),
+    ("range", f"{TAO}.proxy.timeout_seconds", "from 31", here(proxy={"timeout_seconds": 30})),
+    ("control_character", f"{TAO}.token", "without", here(token="SECRET\n")),
+    ("control_character", f"{TAO}.environment.A", "without", here(environment={"A": "SECRET\0"})),
+    ("not_a_default", "jupyter_defaults.port", "move it", {"defaults": {"port": 8801}}),
+    ("not_a_default", "jupyter_defaults.url", "move it", {"defaults": {"url": "https://x.org"}}),
+    ("name", "jupyter_instances[0].name", "'Tao Lab' is not a name", here(name="Tao Lab")),
+    ("name", "jupyter_instances[0].name", "for example tao-lab", here(name="Tao Lab")),
+    ("name", "jupyter_instances[0].name", "is not a name", here(name="tao-")),
+    ("name", "jupyter_instances[0].name", "is not a name", here(name="a" * 32)),
+    ("name", "jupyter_instances[0].name", "is not a name", here(name="tao\n")),
+    ("name", f"{TAO}.engine", "is not a name", here(engine="9lives")),
+    ("name_reserved", "jupyter_instances[0].name", "root's rights", here(name="docker")),
+    ("name_reserved", "jupyter_instances[0].name", "system account", here(name="www-data")),
+    ("name_reserved", "jupyter_instances[0].name", "system group", here(name="users")),
+    ("name_reserved", "jupyter_instances[0].name", "systemd", here(name="systemd-lab")),
+    ("name_reserved", f"{TAO}.engine", "'root'", here(engine="root")),
+    (
+        "name_twice",
+        "jupyter_instances[1] (tao).name",
+        f"also the name of {TAO}",
+        {"instances": two({}, {"name": "tao"})},
+    ),
+    (
+        "engine_chain",
+        f"{TAO}.engine",
+        "write engine: shared",
+        {"instances": two({"engine": "geo"}, {"engine": "shared"})},
+    ),
+    ("kind_hub", f"{TAO}.kind", "no hubs yet", here(kind="hub", users=[])),
+    ("url_scheme", f"{TAO}.url", "write the full address: https://tao.example.org", here(url="tao.example.org")),
+    ("url_scheme", f"{TAO}.url", "https:// or http://", here(url="ftp://tao.example.org")),
+    ("url_character", f"{TAO}.url", "a space", here(url="https://tao.example.org/a b")),
+    ("url_character", f"{TAO}.url", "a control character", here(url="https://tao.example.org/\n")),
+    ("url_userinfo", f"{TAO}.url", "before '@'", here(url="https://me:SECRET@tao.example.org/")),
+    ("url_query", f"{TAO}.url", "write what comes before", here(url="https://tao.example.org/?token=SECRET")),
+    ("url_query", f"{TAO}.url", "'#'", here(url="https://tao.example.org/#top")),
+    ("url_host", f"{TAO}.url", "'a_b.org' is not a host name", here(url="https://a_b.org/")),
+    ("url_host", f"{TAO}.url", "'1.2.3.256'", here(url="https://1.2.3.256/")),
+    ("url_host", f"{TAO}.url", "'' is not", here(url="https:///tao/")),
+    ("url_host_unicode", f"{TAO}.url", "in punycode: xn--bcher-kva.example", here(url="https://bücher.example/")),
+    ("url_ipv6", f"{TAO}.url", "IPv6", here(url="https://[::1]/")),
+    ("url_port", f"{TAO}.url", "'65536' is not a port", here(url="https://tao.example.org:65536/")),
+    ("url_port", f"{TAO}.url", "is not a port", here(url="https://tao.example.org:٨/")),
+    ("url_port_scheme", f"{TAO}.url", "https on port 80", here(url="https://tao.example.org:80/")),
+    ("url_port_scheme", f"{TAO}.url", "http on port 443", here(url="http://tao.example.org:443/", tls=...)),
+    ("url_path", f"{TAO}.url", "'/../x'", here(url="https://tao.example.org/../x")),
+    ("url_path", f"{TAO}.url", "single slashes", here(url="https://tao.example.org//x/")),
+    ("url_path_encoded", f"{TAO}.url", "'%'", here(url="https://tao.example.org/%2e/")),
+    (
+        "url_twice",
+        f"{GEO}.url",
+        f"also the address of {TAO}",
+        {"instances": two({}, {"url": "https://TAO.example.org:443"})},
+    ),
+    ("url_shadow", f"{GEO}.url", "'/lab/' hides", {"instances": two({}, {"url": "https://tao.example.org/lab"})}),
+    (
+        "url_plain_and_tls",
+        f"{GEO}.url",
+        "write https://",
+        {"instances": two({}, {"url": "http://tao.example.org/x", "tls": ...})},
+    ),
+    (
+        "url_mixed_port",
+        f"{GEO}.url",
+        "port 8443 speaks both",
+        {"instances": two({"url": "https://tao.example.org:8443"}, {"url": "http://geo.example.org:8443", "tls": ...})},
+    ),
+    ("tls_missing", f"{TAO}.tls", "files, selfsigned, acme, none", here(tls=...)),
+    ("tls_none", f"{TAO}.tls", "begins with https://", here(tls="none")),
+    ("tls_none", f"{TAO}.tls", "begins with https://", {**here(tls=...), "tls": "none"}),
+    ("tls_on_http", f"{TAO}.tls", "is acme, but", here(url="http://tao.example.org", tls="acme")),
+    ("tls_pair", f"{TAO}.tls", "certificate and private_key", here(tls={"mode": "files", "certificate": "/c.pem"})),
+    ("tls_no_pair", f"{TAO}.tls", "mode acme", here(tls={"mode": "acme", "certificate": "/c.pem"})),
+    ("tls_acme_host", f"{TAO}.tls", "public host name", here(url="https://localhost/", tls="acme")),
+    ("tls_acme_host", f"{TAO}.tls", "10.0.0.1", here(url="https://10.0.0.1/", tls="acme")),
+    (
+        "tls_differs",
+        f"{GEO}.tls",
+        f"differs from {TAO}",
+        {"instances": two({}, {"url": "https://tao.example.org/geo", "tls": "acme"})},
+    ),
+    ("hsts_on_http", f"{TAO}.hsts_seconds", "write 0", here(url="http://tao.example.org", tls=..., hsts_seconds=60)),
+    (
+        "hsts_differs",
+        f"{GEO}.hsts_seconds",
+        f"differs from {TAO}",
+        {"instances": two({}, {"url": "https://tao.example.org/geo", "hsts_seconds": 60})},
+    ),
+    ("image", f"{TAO}.image", "in lower case", here(image="example.org/Lab:1")),
+    ("image", f"{TAO}.image", "is not an image reference", here(image="lab:1\n")),
+    ("image", f"{TAO}.image", "is not an image reference", here(image="a" * 64)),
+    ("image", f"{TAO}.image", "is not an image reference", here(image="me:SECRET@example.org/lab:1")),
+    (
+        "image_tag_for_pull",
+        f"{TAO}.image",
+        "no tag",
+        here(image="localhost:5000/lab", reset={"at": "01:00", "pull": True}),
+    ),
+    ("image_and_build", f"{TAO}.build", "keep one", here(build="images/lab")),
+    ("image_or_build", f"{TAO}.image", "write image: NAME:TAG", here(image=...)),
+    (
+        "build_pull",
+        f"{TAO}.reset.pull",
+        "pull: false",
+        here(image=..., build="lab", reset={"at": "01:00", "pull": True}),
+    ),
+    ("build_context", f"{TAO}.build.context", "'/inventory/missing'", here(image=..., build="missing")),
+    (
+        "build_dockerfile",
+        f"{TAO}.build.dockerfile",
+        "'/inventory/lab/nofile'",
+        here(image=..., build={"context": "lab", "dockerfile": "nofile"}),
+    ),
+    ("time", f"{TAO}.reset.at", "'25:00' is not a time of day", here(reset={"at": "25:00"})),
+    ("time", f"{TAO}.reset.at", "is not a time of day", here(reset={"at": "01:00\n"})),
+    ("time_unquoted", f"{TAO}.reset.at", '"11:25" in quotes', here(reset={"at": 685})),
+    ("secret_type", f"{TAO}.password", "write it in quotes", here(password=987654321)),
+    ("secret_type", f"{TAO}.token", "is a list, not text", here(token=["SECRET"])),
+    ("size", f"{TAO}.memory", "'8 gigs' is not a size", here(memory="8 gigs")),
+    ("size", f"{TAO}.proxy.max_body", "is not a size", here(proxy={"max_body": "-1G"})),
+    ("size_range", f"{TAO}.memory", "8 is out of range; write a size from 6M", here(memory=8)),
+    ("size_range", f"{TAO}.memory", "to 64T", here(memory="65T")),
+    ("size_range", f"{TAO}.proxy.max_body", "0 for no limit", here(proxy={"max_body": 5})),
+    ("ids", f"{TAO}.user", '"1000:100"', here(user=60010)),
+    ("ids", f"{TAO}.owner", "0 to 65535", here(owner="65536:0")),
+    ("environment_name", f"{TAO}.environment.A-B", "no digit first", here(environment={"A-B": "SECRET"})),
+    ("environment_name", f"{TAO}.environment", "no digit first", here(environment={"A=SECRET": "x"})),
+    (
+        "environment_reserved",
+        f"{TAO}.environment.JUPYTER_TOKEN",
+        "use the key token",
+        here(environment={"JUPYTER_TOKEN": "SECRET"}),
+    ),
+    ("container_path", f"{TAO}.notebooks", "'work' is not a folder", here(notebooks="work")),
+    ("container_path", f"{TAO}.notebooks", "not '/'", here(notebooks="/")),
+    ("container_path", f"{TAO}.persist.conda", "/proc", here(persist={"conda": "/proc/self"})),
+    (
+        "host_path",
+        f"{TAO}.volumes[0].source",
+        "'data' is not a path",
+        here(volumes=[{"source": "data", "target": "/d"}]),
+    ),
+    ("host_path", f"{TAO}.volumes[0].source", "without '..'", here(volumes=[{"source": "/d/../etc", "target": "/d"}])),
+    (
+        "host_path",
+        f"{TAO}.tls.certificate",
+        "absolute",
+        here(tls={"mode": "files", "certificate": "c", "private_key": "/k"}),
+    ),
+    (
+        "source_forbidden",
+        f"{TAO}.volumes[0].source",
+        "configuration",
+        here(volumes=[{"source": "/etc/x", "target": "/d"}]),
+    ),
+    (
+        "source_forbidden",
+        f"{TAO}.volumes[0].source",
+        "socket",
+        here(volumes=[{"source": "/var//run/", "target": "/d"}]),
+    ),
+    (
+        "source_forbidden",
+        f"{TAO}.volumes[0].source",
+        "has all of the engine",
+        here(volumes=[{"source": "/srv/docker.sock", "target": "/d"}]),
+    ),
+    ("source_forbidden", "jupyter_base_dir", "root's home", {"base_dir": "/root/labs"}),
+    (
+        "relative_path",
+        f"{TAO}.build.dockerfile",
+        "'../Dockerfile'",
+        here(image=..., build={"context": "lab", "dockerfile": "../Dockerfile"}),
+    ),
+    (
+        "target_twice",
+        f"{TAO}.volumes[0].target",
+        "where notebooks is mounted",
+        here(volumes=[{"source": "/d", "target": "/home/jovyan/work/"}]),
+    ),
+    ("target_twice", f"{TAO}.persist.b", "where persist.a is mounted", here(persist={"a": "/opt/x", "b": "/opt//x"})),
+    ("persist_name", f"{TAO}.persist", "'notebooks' is not a name", here(persist={"notebooks": "/opt/x"})),
+    ("persist_name", f"{TAO}.persist", "'../x'", here(persist={"../x": "/opt/x"})),
+    ("login_one", f"{TAO}.login", "has 2 of", here(login={"notice": "a", "notice_html": "b"})),
+    ("login_one", f"{TAO}.login", "has none of", here(login={})),
+    ("login_template", f"{TAO}.login.template", "No such file", here(login={"template": "missing.html"})),
+    ("login_template", f"{TAO}.login.template", "not UTF-8", here(login={"template": "binary.html"})),
+    ("port_range_order", "jupyter_port_range", "9000 is above the last 8000", {"port_range": [9000, 8000]}),
+    ("port_twice", f"{GEO}.port", f"also the port of {TAO}", {"instances": two({"port": 8801}, {"port": 8801})}),
+    (
+        "port_public",
+        f"{TAO}.port",
+        "8443 is a port on which Apache",
+        here(url="https://tao.example.org:8443", port=8443),
+    ),
+    ("port_taken", f"{TAO}.port", "by another program", {**here(port=8900), "current": HOST}),
+    (
+        "port_taken",
+        f"{TAO}.port",
+        "by instance old",
+        {**here(port=8901), "current": host(instances={"old": {"engine": "old", "port": 8901}})},
+    ),
+    ("port_none_free", f"{TAO}.port", "from 8900 to 8900", {**here(), "port_range": [8900, 8900], "current": HOST}),
+    (
+        "account_foreign",
+        "jupyter_instances[0] (ada).name",
+        "has an account 'ada'",
+        {**here(name="ada"), "current": HOST},
+    ),
+    ("account_foreign", f"{TAO}.engine", "has an account 'ada'", {**here(engine="ada"), "current": HOST}),
+    (
+        "engine_moved",
+        f"{TAO}.engine",
+        "write engine: old",
+        {**here(), "current": host(instances={"tao": {"engine": "old", "port": 8801}})},
+    ),
+    ("cpus_host", f"{TAO}.cpus", "write at most 4", {**here(cpus=8), "current": HOST}),
+]
+
+
+def test_every_message_has_a_case() -> None:
+    # `template` comes from the action plugin; test_plan_action.py has its cases.
+    assert {case[0] for case in CASES} | {"template"} == set(MESSAGES)
+
+
+@pytest.mark.parametrize(("message_id", "path", "text", "inputs"), CASES)
+def test_message(message_id: str, path: str, text: str, inputs: dict[str, Any]) -> None:
+    result, problems = plan(
+        inputs.get("instances", []), **{key: item for key, item in inputs.items() if key != "instances"}
+    )
+    assert result is None
+    found = [problem.message for problem in problems if (problem.id, problem.path) == (message_id, path)]
+    assert len(found) == 1, problems
+    assert text in found[0]
+    assert all(
+        "\n" not in str(problem) and "SECRET" not in str(problem) and "987654321" not in str(problem)
+        for problem in problems
+    )
+
+
+def test_a_bad_value_brings_one_problem() -> None:
+    """What is reported once is not reported again as missing or contradictory."""
+    alone = {
+        "wrong_type",
+        "unknown_key",
+        "name",
+        "name_reserved",
+        "url_path",
+        "time",
+        "size",
+        "image",
+        "tls_pair",
+        "choice",
+    }
+    for message_id, _path, _text, inputs in CASES:
+        if message_id in alone:
+            _result, problems = plan(
+                inputs.get("instances", []), **{key: item for key, item in inputs.items() if key != "instances"}
+            )
+            assert [problem.id for problem in problems] == [message_id], problems
+
+
+def test_all_problems_of_all_instances_in_their_order() -> None:
+    instances = [lab(state="x", port=1), lab(name="geo", url="https://geo.example.org", memory="x")]
+    _result, problems = plan(instances, tls="x")
+    assert [problem.path for problem in problems] == [
+        "jupyter_tls.mode",
+        f"{TAO}.state",
+        f"{TAO}.port",
+        f"{GEO}.memory",
+    ]
+
+
+def test_what_could_not_be_rendered_is_not_reported_again() -> None:
+    """The action plugin has reported it; nothing else may follow from it."""
+    instances = [
+        lab(image=INVALID, url=INVALID, password=INVALID, environment={"A": INVALID}, login={"notice": INVALID})
+    ]
+    problems = Problems()
+    problems.add(f"{TAO}.url", "template", error="'domain' is undefined")
+    assert make_plan(Inputs(instances=instances), Control(), problems) is None
+    assert [problem.id for problem in problems.items] == ["template"]
+
+
+def test_show_is_short_and_on_one_line() -> None:
+    assert show("a\nb") == "'a\\nb'"
+    assert len(show("x" * 500)) == 80
