@@ -74,7 +74,7 @@ HINTS = {
     "uid_map: operation not permitted": "Unprivileged user namespaces are restricted on this host.",
     "no space left": "The file system of the data root is full.",
     "xtables.lock": "See https://github.com/moby/moby/issues/41230.",
-    "storage-driver": "Look at storage-driver in the daemon options, and at the file system of the data root.",
+    "graphdriver": "Look at storage-driver in the daemon options, and at the file system of the data root.",
 }
 
 
@@ -138,8 +138,8 @@ class Service:
 
 
 def explain(log: str, account: str) -> str:
-    """The end of an engine's log without the launcher's trace, and where to look."""
-    lines = [line for line in log.splitlines() if not line.startswith("+ ")][-15:]
+    """The end of an engine's log without the launcher's trace and the chatter, and where to look."""
+    lines = [line for line in log.splitlines() if not line.startswith("+ ") and " level=info " not in line][-12:]
     hints = [hint for word, hint in HINTS.items() if any(word in line.lower() for line in lines)]
     command = f"`journalctl _SYSTEMD_USER_UNIT={UNIT} _UID=$(id -u {account})` shows the whole log."
     return "\n".join(["The last lines of its log:", *(f"  {line}" for line in lines), *hints, command])

@@ -128,14 +128,12 @@ def _problems(kind: str, name: str, own: list[Entry], side: Side, count: int) ->
         problems.append(f"has {ids.count} ids, but at least {count} are needed")
     for entry in side.entries:
         if entry is not own[0] and ids.overlaps(entry.ids):
-            problems.append(
-                f"overlaps the range {entry.ids} of {entry.owner}, so that each could read the other's files"
-            )
+            problems.append(f"overlaps {entry.ids} of {entry.owner}, so that each could read the other's files")
     inside = sorted(one for one in side.taken if ids.start <= one <= ids.last)
     if inside:
         problems.append(
-            f"holds the {kind} {inside[0]}, which an account or group of this host has itself, so that a container could"
-            " act as it"
+            f"holds the {kind} {inside[0]}, which an account or group of this host has itself, so that a container"
+            " could act as it"
         )
     return [f"{where}: the range {ids} of {name} {problem}. {move}" for problem in problems]
 

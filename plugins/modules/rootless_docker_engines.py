@@ -143,8 +143,16 @@ class Engine:
         return self.found
 
     def validate(self) -> None:
+        """Find what is wrong before anything is changed."""
+        self.has_data_root = os.path.lexists(self.data_root)
+        owner = os.lstat(self.data_root).st_uid if self.has_data_root else None
+        if owner is not None and self.found and owner != self.found.uid:
+            raise EngineError(
+                f"engine {self.name}: its data root {self.data_root} belongs to uid {owner} and not to {self.name}"
+                f" (uid {self.found.uid}): choose another data_root, or move the directory away"
+            )
         dockerd = self.module.get_bin_path("dockerd")
-        if not self.started or self.config == self.former or not dockerd:
+        if self.config == self.former or not dockerd:
             return
         with tempfile.NamedTemporaryFile("wb", suffix=".json") as stream:
             stream.write(self.config.content)
@@ -155,22 +163,13 @@ class Engine:
             raise EngineError(f"engine {self.name}: dockerd does not accept its daemon_options: {reason}")
 
     def prepare(self, tracker: Tracker) -> None:
-        """Its directories and its configuration."""
+        """Its data root and its configuration."""
+        root = "directory\n" if self.has_data_root else None
+        if tracker.note(self.data_root, root, "directory\n") and not self.module.check_mode:
+            self._make_data_root()
         shown = (self.former.describe() if self.former else "", self.config.describe())
         if tracker.note(self.path, self.former, self.config, show=shown) and not self.module.check_mode:
             files.write(self.path, self.config)
-        try:
-            status = os.stat(self.data_root, follow_symlinks=False)
-        except FileNotFoundError:
-            tracker.note(self.data_root, None, "directory\n")
-            if not self.module.check_mode:
-                self._make_data_root()
-            return
-        if self.found and status.st_uid != self.found.uid:
-            raise EngineError(
-                f"engine {self.name}: its data root {self.data_root} belongs to uid {status.st_uid} and not to"
-                f" {self.name} (uid {self.found.uid}): choose another data_root, or move the directory away"
-            )
 
     def _make_data_root(self) -> None:
         directory, name = os.path.split(self.data_root)
@@ -183,9 +182,11 @@ class Engine:
         finally:
             os.close(parent)
 
-    def step(self) -> str | None:
+    def step(self, unit_is_new: bool) -> str | None:
         service = self.found.service() if self.found else decide.Service()
         youngest = max(_mtime(self.path), _mtime(decide.UNIT_PATH))
+        if self.module.check_mode and (unit_is_new or self.config != self.former):
+            youngest = time.time()
         return service.step(youngest - time.time() + time.monotonic())
 
     def begin(self, step: str) -> None:
@@ -255,33 +256,36 @@ def _mtime(path: str) -> float:
         return 0
 
 
-def write_host_files(module: AnsibleModule, tracker: Tracker) -> None:
+def write_host_files(module: AnsibleModule, tracker: Tracker) -> bool:
+    """The files that all engines share; whether the unit is new."""
     environment = {name: str(value) for name, value in module.params["environment"].items()}
     wanted = {
         decide.DELEGATE_PATH: decide.DELEGATE,
         decide.PROFILE_PATH: decide.PROFILE,
         decide.UNIT_PATH: decide.unit_text(module.params["launcher"], environment),
     }
-    reload = False
+    new = set()
     for path, text in wanted.items():
         before, after = files.read(path), files.File(text.encode())
         shown = (before.describe() if before else "", after.describe())
-        if tracker.note(path, before, after, show=shown) and not module.check_mode:
-            files.write(path, after)
-            reload = reload or path == decide.DELEGATE_PATH
-    if reload:
+        if tracker.note(path, before, after, show=shown):
+            new.add(path)
+            if not module.check_mode:
+                files.write(path, after)
+    if decide.DELEGATE_PATH in new and not module.check_mode:
         module.run_command(["systemctl", "daemon-reload"], check_rc=True)
     linked = os.path.islink(decide.UNIT_LINK)
     if tracker.note(decide.UNIT_LINK, "link\n" if linked else None, "link\n") and not module.check_mode:
         module.run_command(["systemctl", "--global", "enable", decide.UNIT], check_rc=True)
+    return decide.UNIT_PATH in new
 
 
-def start(module: AnsibleModule, engines: list[Engine], tracker: Tracker) -> None:
+def start(module: AnsibleModule, engines: list[Engine], tracker: Tracker, unit_is_new: bool) -> None:
     """Bring up all that must run, at the same time."""
     idle = [engine for engine in engines if not (engine.found and engine.found.lingers)]
     for engine in idle:
         tracker.note(f"linger of {engine.name}", "off\n", "on\n")
-    steps = [(engine, engine.step()) for engine in engines]
+    steps = [(engine, engine.step(unit_is_new)) for engine in engines]
     if idle and not module.check_mode:
         module.run_command(["loginctl", "enable-linger", *(engine.name for engine in idle)], check_rc=True)
     for engine, step in steps:
@@ -339,13 +343,13 @@ def main() -> None:
         started = [engine for engine in engines if engine.started]
         for one in started:
             one.validate()
-        write_host_files(module, tracker)
+        unit_is_new = write_host_files(module, tracker)
         for one in engines:
             if one.started:
                 one.prepare(tracker)
             else:
                 one.stop(tracker)
-        start(module, started, tracker)
+        start(module, started, tracker, unit_is_new)
         running = report(module, started)
     except (EngineError, ValueError, files.UnsafePathError, OSError, subprocess.TimeoutExpired) as error:
         module.fail_json(msg=str(error))

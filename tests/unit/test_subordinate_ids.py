@@ -76,8 +76,8 @@ def test_new_ranges_avoid_ids_of_the_host() -> None:
             ["2 ranges (100000:65536, 300000:65536)", "usermod --del-subuids"],
         ),
         ("ada:100000:1000\n", (), ["has 1000 ids", "65536 are needed", "--del-subuids 100000-100999 ada"]),
-        ("ada:100000:65536\nbob:165535:9\n", (), ["100000:65536 of ada overlaps the range 165535:9 of bob"]),
-        ("ada:100000:65536\nbob:100000:65536\n", (), ["overlaps the range 100000:65536 of bob"]),
+        ("ada:100000:65536\nbob:165535:9\n", (), ["100000:65536 of ada overlaps 165535:9 of bob"]),
+        ("ada:100000:65536\nbob:100000:65536\n", (), ["overlaps 100000:65536 of bob"]),
         ("ada:100000:65536\n", (165535,), ["holds the uid 165535"]),
     ],
 )

@@ -1,0 +1,165 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from ansible_collections.carrel.jupyter.plugins.module_utils._rootless_docker import (
+    Service,
+    daemon_json,
+    explain,
+    merge,
+    unit_text,
+)
+from ansible_collections.carrel.jupyter.plugins.module_utils._rootless_docker_host import (
+    Host,
+    missing,
+    packages,
+    problems,
+    warnings,
+)
+
+GOOD = Host(
+    os_id="debian",
+    os_version="13",
+    systemd=True,
+    user_namespaces=96365,
+    unprivileged_userns_clone=True,
+    apparmor_restricts=False,
+    rootlesskit_profile=False,
+    controllers=frozenset({"cpuset", "cpu", "io", "memory", "pids"}),
+    uids={"ada": 1000},
+)
+UBUNTU = replace(GOOD, os_id="ubuntu", os_version="24.04", apparmor_restricts=True, rootlesskit_profile=True)
+
+
+@pytest.mark.parametrize(
+    ("host", "source"),
+    [
+        (GOOD, "distro"),
+        (GOOD, "docker_ce"),
+        (replace(GOOD, os_version="12"), "docker_ce"),
+        (replace(GOOD, os_version=""), "distro"),  # testing
+        (UBUNTU, "distro"),
+        (replace(UBUNTU, os_version="22.04"), "docker_ce"),
+    ],
+)
+def test_a_host_that_will_do(host: Host, source: str) -> None:
+    assert problems(host, source) == []
+    assert warnings(host) == []
+
+
+@pytest.mark.parametrize(
+    ("host", "source", "words"),
+    [
+        (replace(GOOD, os_version="12"), "distro", "rootless_docker_package_source: docker_ce"),
+        (replace(GOOD, os_version="11"), "distro", "Debian 11 is too old: Debian 13 or later"),
+        (replace(GOOD, os_version="11"), "docker_ce", "Debian 11 is too old: Debian 12 or later"),
+        (replace(UBUNTU, os_version="20.04"), "distro", "Ubuntu 20.04 is too old: Ubuntu 22.04 or later"),
+        (replace(GOOD, os_id="fedora"), "distro", "'fedora'"),
+        (replace(GOOD, systemd=False), "distro", "systemd does not run as process 1"),
+        (replace(GOOD, user_namespaces=0), "distro", "set user.max_user_namespaces=28633"),
+        (replace(GOOD, unprivileged_userns_clone=False), "distro", "kernel.unprivileged_userns_clone=1"),
+        (replace(UBUNTU, rootlesskit_profile=False), "distro", "Do not turn the restriction off"),
+        (replace(GOOD, uids={"daemon": 1}), "distro", "system account daemon (uid 1)"),
+    ],
+)
+def test_a_host_that_will_not_do(host: Host, source: str, words: str) -> None:
+    found = problems(host, source)
+    assert len(found) == 1
+    assert words in found[0]
+
+
+def test_all_problems_come_at_once() -> None:
+    assert len(problems(replace(GOOD, systemd=False, user_namespaces=0, os_version="10"), "distro")) == 3
+
+
+@pytest.mark.parametrize(
+    ("controllers", "words"),
+    [(None, "cgroup v1"), (frozenset({"cpu", "io"}), "does not offer the cgroup controllers memory, pids")],
+)
+def test_limits_that_will_not_hold_are_said_loudly(controllers: frozenset[str] | None, words: str) -> None:
+    host = replace(GOOD, controllers=controllers)
+    assert not host.can_limit
+    assert problems(host, "distro") == []
+    assert words in warnings(host)[0]
+    assert warnings(host)[0].startswith("MEMORY, CPU AND PROCESS LIMITS")
+
+
+def test_packages() -> None:
+    assert {"docker.io", "docker-compose", "uidmap"} <= set(packages("debian", "distro"))
+    assert "docker-compose-v2" in packages("ubuntu", "distro")
+    assert "docker-ce-rootless-extras" in packages("debian", "docker_ce")
+    assert "docker.io" not in packages("debian", "docker_ce")
+
+
+def test_a_removed_package_is_missing() -> None:
+    assert missing(["a", "b", "c"], "a installed\nb config-files\n") == ["b", "c"]
+
+
+def test_daemon_json() -> None:
+    common = {"log-opts": {"max-size": "10m", "max-file": "3"}, "mtu": 1400}
+    text = daemon_json("ada", "/srv/docker/ada", common, {"log-opts": {"max-size": "5m"}, "mtu": 1500})
+    assert json.loads(text) == {
+        "data-root": "/srv/docker/ada",
+        "log-opts": {"max-size": "5m", "max-file": "3"},
+        "mtu": 1500,
+    }
+    assert text.endswith("}\n")
+    assert common["log-opts"] == {"max-size": "10m", "max-file": "3"}
+
+
+@pytest.mark.parametrize("key", ["data-root", "hosts"])
+@pytest.mark.parametrize("side", [0, 1])
+def test_reserved_options(key: str, side: int) -> None:
+    options: list[dict[str, object]] = [{}, {}]
+    options[side] = {key: "x"}
+    with pytest.raises(ValueError, match=f"engine ada: '{key}' may not be among the daemon options"):
+        daemon_json("ada", "/srv/docker/ada", *options)
+
+
+def test_a_list_or_another_type_replaces() -> None:
+    assert merge({"a": [1], "b": {"c": 1}}, {"a": [2], "b": 3}) == {"a": [2], "b": 3}
+
+
+def test_unit() -> None:
+    lines = unit_text("/usr/bin/dockerd-rootless.sh", {"B": '100% "x"\\', "A": "1"}).splitlines()
+    assert "ExecStart=/usr/bin/dockerd-rootless.sh --config-file=/etc/rootless-docker/%u/daemon.json" in lines
+    first = lines.index('Environment="A=1"')
+    assert lines[first + 1] == 'Environment="B=100%% \\"x\\"\\\\"'
+    assert "ConditionPathExists=/etc/rootless-docker/%u/daemon.json" in lines
+
+
+SHOWN = "LoadState=loaded\nActiveState={}\nNeedDaemonReload=no\nExecMainStartTimestampMonotonic=50500000\n"
+
+
+@pytest.mark.parametrize(
+    ("active", "configured", "step"),
+    [
+        ("active", 50.4, None),
+        ("active", 50.6, "restart"),
+        ("activating", 50.4, None),
+        ("activating", 50.6, "restart"),
+        ("inactive", 50.4, "start"),
+        ("failed", 50.6, "start"),
+        ("deactivating", 50.4, "start"),
+    ],
+)
+def test_what_brings_an_engine_up(active: str, configured: float, step: str | None) -> None:
+    assert Service.parse(SHOWN.format(active)).step(configured) == step
+
+
+def test_a_manager_that_says_nothing() -> None:
+    assert Service.parse("") == Service()
+    assert Service.parse("").step(0) == "start"
+
+
+def test_explain_leaves_the_chatter_out_and_gives_a_hint() -> None:
+    log = "+ exec rootlesskit\ntime=x level=info msg=fine\nopen /dev/net/tun: Permission denied\n"
+    text = explain(log, "ada")
+    assert "exec rootlesskit" not in text and "fine" not in text
+    assert "  open /dev/net/tun: Permission denied\nslirp4netns needs /dev/net/tun with mode 0666" in text
+    assert "_UID=$(id -u ada)" in text
+    assert "slirp4netns" not in explain("nothing of the kind\n", "ada")
