@@ -9,6 +9,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from ansible.errors import AnsibleFilterError
+from ansible_collections.carrel.jupyter.plugins.filter.mapped_id import FilterModule
 from ansible_collections.carrel.jupyter.plugins.module_utils._ids import mapped_id
 from ansible_collections.carrel.jupyter.plugins.module_utils._names import read_name, reserved
 from ansible_collections.carrel.jupyter.plugins.module_utils._nearest import nearest
@@ -27,6 +29,7 @@ LABELS = st.from_regex(r"\A[a-z]([a-z0-9-]{0,8}[a-z0-9])?\Z")
 SEGMENTS = st.from_regex(r"\A[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,8}\Z")
 URL_LIKE = st.text("https:/.[]@%?#ab0-_\\ ü:ÄB~", max_size=40) | st.text(max_size=20)
 PORTS = st.integers(8800, 8830)
+RANGE = {"start": 165536, "count": 65536}
 
 
 def url_of(text: Any) -> tuple[Any, Problems]:
@@ -198,3 +201,12 @@ def test_no_message_shows_a_secret(secrets: dict[str, Any], more: dict[str, Any]
     _result, problems = plan([lab(**secrets, **more)])
     for problem in problems:
         assert HIDDEN not in str(problem)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("1000", 1001, RANGE), (True, 1001, RANGE), (1000, 1001, {"start": 1}), (1000, None, RANGE), (65537, 1001, RANGE)],
+)
+def test_the_filter_refuses_what_is_no_id(arguments: tuple[Any, ...]) -> None:
+    with pytest.raises(AnsibleFilterError, match="mapped_id: "):
+        FilterModule().filters()["mapped_id"](*arguments)

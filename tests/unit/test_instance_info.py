@@ -1,0 +1,79 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What instance_info reads, from a folder that stands for a host's root."""
+
+from __future__ import annotations
+
+import json
+import pwd
+import socket
+from pathlib import Path
+
+import pytest
+from ansible_collections.carrel.jupyter.plugins.module_utils._host_facts import listening_ports
+from ansible_collections.carrel.jupyter.plugins.modules.instance_info import Broken, collect
+
+ACCOUNTS = {"tao": pwd.struct_passwd(("tao", "!", 1001, 1002, "", "/home/tao", "/bin/bash"))}
+
+
+def write(root: Path, path: str, text: str) -> None:
+    (root / path).parent.mkdir(parents=True, exist_ok=True)
+    (root / path).write_text(text, encoding="utf-8")
+
+
+def test_a_bare_host(tmp_path: Path) -> None:
+    facts = collect(tmp_path, {})
+    assert facts["cpus"] >= 1
+    assert {key: item for key, item in facts.items() if key != "cpus"} == {
+        "instances": {},
+        "engines": {},
+        "accounts": {},
+        "listening_ports": [],
+        "memory_bytes": None,
+    }
+
+
+def test_a_host_with_an_engine(tmp_path: Path) -> None:
+    instance = {"name": "tao", "kind": "lab", "engine": "tao", "port": 8801, "url": "https://tao.example.org/"}
+    write(tmp_path, "var/lib/carrel/tao/instance.json", json.dumps(instance))
+    write(tmp_path, "var/lib/carrel/archived/manifest.json", "{}")
+    write(tmp_path, "var/lib/carrel/lock", "")
+    write(tmp_path, "etc/rootless-docker/tao/daemon.json", "{}")
+    write(tmp_path, "etc/rootless-docker/half/daemon.json", "{}")
+    write(tmp_path, "etc/subuid", "ada:100000:65536\ntao:165536:65536\n")
+    write(tmp_path, "etc/subgid", "ada:100000:65536\n1001:231072:65536\n")
+    write(tmp_path, "proc/meminfo", "MemTotal:       16384000 kB\nMemFree: 1 kB\n")
+    facts = collect(tmp_path, ACCOUNTS)
+    assert facts["instances"] == {"tao": instance}
+    assert facts["engines"]["tao"] == {
+        "uid": 1001,
+        "gid": 1002,
+        "home": "/home/tao",
+        "socket": "/run/user/1001/docker.sock",
+        "subuid": {"start": 165536, "count": 65536},
+        "subgid": {"start": 231072, "count": 65536},
+    }
+    assert set(facts["engines"]["half"].values()) == {None}
+    assert facts["accounts"] == {"tao": 1001}
+    assert facts["memory_bytes"] == 16384000 * 1024
+
+
+@pytest.mark.parametrize("text", ["{", "[]", ""])
+def test_a_broken_file_is_named(tmp_path: Path, text: str) -> None:
+    write(tmp_path, "var/lib/carrel/tao/instance.json", text)
+    with pytest.raises(Broken, match=r"/var/lib/carrel/tao/instance\.json is broken: .*Restore it"):
+        collect(tmp_path, {})
+
+
+@pytest.mark.parametrize(("family", "address"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
+def test_a_real_listener_is_seen_and_a_mere_connection_is_not(family: socket.AddressFamily, address: str) -> None:
+    with socket.socket(family) as listener:
+        listener.bind((address, 0))
+        port = listener.getsockname()[1]
+        file = Path("/proc/net/tcp" if family == socket.AF_INET else "/proc/net/tcp6")
+        assert port not in listening_ports(file.read_text(encoding="ascii"))
+        listener.listen()
+        with socket.create_connection((address, port)) as client:
+            ports = listening_ports(file.read_text(encoding="ascii"))
+            assert port in ports
+            assert client.getsockname()[1] not in ports

@@ -1,0 +1,148 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""plan, instance_info and mapped_id as Ansible runs them, on this machine and on hosts that are not there."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import ansible_collections.carrel.jupyter as collection
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+COLLECTIONS = Path(next(iter(collection.__path__))).parents[2]
+HERE = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+# Nothing listens on port 1: the connection is refused at once.
+AWAY = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
+
+PROBE = """
+- hosts: all
+  gather_facts: false
+  tasks:
+    - carrel.jupyter.plan:
+      register: planned
+    - ansible.builtin.assert:
+        that:
+          - planned.plan.lab_instances[0].password == 'xq7SECRET' ~ '-vaulted'
+          - planned.plan.lab_instances[0].environment.API_KEY == 'xq7SECRET' ~ '-env'
+          - "1000 | carrel.jupyter.mapped_id(1001, {'start': 165536, 'count': 65536}) == 166535"
+        quiet: true
+"""
+
+
+def run(folder: Path, hosts: dict[str, Any], playbook: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    inventory = folder / "hosts.yml"
+    inventory.write_text(yaml.safe_dump({"all": {"hosts": hosts}}), encoding="utf-8")
+    return subprocess.run(
+        [str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(inventory), str(playbook), *arguments],
+        env={
+            **os.environ,
+            "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
+            "ANSIBLE_LOG_PATH": str(folder / "log"),
+            "ANSIBLE_NOCOLOR": "1",
+            "ANSIBLE_HOST_KEY_CHECKING": "false",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        cwd=folder,
+    )
+
+
+def lab(**keys: Any) -> dict[str, Any]:
+    return {"name": "tao", "url": "https://tao.example.org", "image": "lab:1.0", "tls": "acme", **keys}
+
+
+def test_the_registered_plan_is_whole_and_nothing_is_printed(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("vault password", encoding="utf-8")
+    vault = ["--vault-password-file", str(tmp_path / "password")]
+    encrypted = subprocess.run(
+        [
+            str(Path(sys.executable).with_name("ansible-vault")),
+            "encrypt_string",
+            *vault,
+            "xq7SECRET-vaulted",
+            "-n",
+            "v",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    variables = tmp_path / "host_vars" / "h1.yml"
+    variables.parent.mkdir()
+    variables.write_text(
+        f"{encrypted}\nkey: xq7SECRET-env\n"
+        + yaml.safe_dump({"jupyter_instances": [lab(password="{{ v }}", environment={"API_KEY": "{{ key }}"})]}),
+        encoding="utf-8",
+    )
+    probe = tmp_path / "probe.yml"
+    probe.write_text(PROBE, encoding="utf-8")
+    done = run(tmp_path, {"h1": HERE}, probe, "-vvv", *vault)
+    assert done.returncode == 0, done.stdout + done.stderr
+    printed = done.stdout + done.stderr + (tmp_path / "log").read_text(encoding="utf-8")
+    assert "xq7SECRET" not in printed
+    assert "censored" in printed
+
+
+def test_all_problems_in_one_message_without_a_secret(tmp_path: Path) -> None:
+    bad = lab(
+        imag="x",
+        password="{{ nowhere }}",
+        token="{{ 'xq7SECRET' | from_json }}",
+        environment={"A": "xq7SECRET\0"},
+        build="images/missing",
+        image=None,
+    )
+    probe = tmp_path / "probe.yml"
+    probe.write_text(PROBE, encoding="utf-8")
+    done = run(tmp_path, {"h1": {**HERE, "jupyter_instances": [bad]}}, probe, "-vvv")
+    assert done.returncode == 2
+    printed = done.stdout + done.stderr
+    assert "xq7SECRET" not in printed
+    assert "h1: 5 problems in its variables" in printed
+    for line in (
+        "jupyter_instances[0] (tao).password: could not be rendered: 'nowhere' is undefined",
+        "jupyter_instances[0] (tao).token: could not be rendered: Ansible",
+        "jupyter_instances[0] (tao).imag: unknown key; did you mean 'image'?",
+        "jupyter_instances[0] (tao).environment.A: contains a line break",
+        f"jupyter_instances[0] (tao).build.context: '{tmp_path}/images/missing' is not a folder",
+    ):
+        assert line in printed
+
+
+def test_the_playbook_shows_the_plan_of_every_host(tmp_path: Path) -> None:
+    (tmp_path / "login.html").write_text("<form></form>", encoding="utf-8")
+    hosts = {
+        "here": {**HERE, "jupyter_instances": [lab(login={"template": "login.html"})]},
+        "away": {**AWAY, "jupyter_instances": [lab(name="geo", url="http://geo.example.org", tls=None)]},
+        "bare": HERE,
+    }
+    done = run(tmp_path, hosts, ROOT / "playbooks" / "plan.yml")
+    assert done.returncode == 0, done.stdout + done.stderr
+    printed = " ".join(done.stdout.split())
+    assert "tao: present; https://tao.example.org/; image lab:1.0; engine tao; port 9" in printed
+    assert "geo: present; http://geo.example.org/; image lab:1.0; engine geo; port not known yet" in printed
+    assert "warning: geo: http:// sends passwords" in printed
+    assert "ports are not known, because the host could not be reached" in printed
+    assert "no instances" in printed
+
+
+@pytest.mark.parametrize("arguments", ["", "--check"])
+def test_instance_info_reads_this_machine(tmp_path: Path, arguments: str) -> None:
+    probe = tmp_path / "probe.yml"
+    probe.write_text(
+        "- hosts: all\n  gather_facts: false\n  tasks:\n"
+        "    - carrel.jupyter.instance_info:\n      register: info\n"
+        "    - ansible.builtin.assert:\n        that:\n"
+        "          - not info.changed and info.accounts.root == 0 and info.cpus >= 1 and info.memory_bytes > 2 ** 27\n",
+        encoding="utf-8",
+    )
+    done = run(tmp_path, {"h1": HERE}, probe, *arguments.split())
+    assert done.returncode == 0, done.stdout + done.stderr
