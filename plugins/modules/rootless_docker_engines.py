@@ -241,7 +241,9 @@ class Engine:
         running = service.up or service.active == "deactivating"
         before = "started\n" if running else "stopped\n"
         if tracker.note(f"engine {self.name}", before, "stopped\n") and not self.module.check_mode:
-            account.systemctl("stop", decide.UNIT, timeout=180)
+            done = account.systemctl("stop", decide.UNIT, timeout=180)
+            if done.returncode != 0:
+                raise EngineError(f"engine {self.name}: systemctl --user stop failed: {done.stderr.strip()}")
         if (
             tracker.note(f"linger of {self.name}", "on\n" if account.lingers else "off\n", "off\n")
             and not self.module.check_mode
