@@ -18,7 +18,7 @@ from .client import Lab
 from .run import ROOT, Failure, step
 
 DEMO = ROOT / ".demo"
-INVENTORY = ROOT / "inventories" / "demo"
+INVENTORY = ROOT / "inventories" / "demo" / "hosts.yml"
 HOSTS = ("carrel-demo-1=8441", "carrel-demo-2=8442")
 
 

@@ -28,6 +28,11 @@ def first_range(subids: str, name: str, uid: int | None) -> dict[str, int] | Non
     return next(({"start": ids.start, "count": ids.count} for ids in ranges), None)
 
 
+def installed_packages(status: str) -> list[str]:
+    """The packages that /var/lib/dpkg/status calls installed (dpkg-query(1), package states)."""
+    return sorted(re.findall(r"^Package: (\S+)\nStatus: \S+ \S+ installed$", status, re.MULTILINE))
+
+
 def parse_instance(text: str) -> dict[str, Any]:
     """An instance.json; raises ValueError."""
     content = json.loads(text)

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._ids import mapped_id
@@ -14,6 +14,7 @@ SERVICE = "lab"
 CONTAINER_PORT = 8888
 CONFIG_DIRECTORY = "/etc/carrel"
 HEALTHCHECK = "healthcheck.py"
+LIMITS = {"memory": "memory", "cpus": "cpu", "pids": "pids"}
 
 
 def project(instance: Mapping[str, Any], engine: Mapping[str, Any], image: Mapping[str, Any]) -> dict[str, Any]:
@@ -34,8 +35,14 @@ def project(instance: Mapping[str, Any], engine: Mapping[str, Any], image: Mappi
         "directories": _directories(instance, owner, group),
         "settings": settings(instance, image),
         "environment": environment(instance),
-        "compose": compose(instance, image),
+        "compose": compose(instance, image, engine["controllers"]),
+        "unenforceable": unenforceable(instance, engine["controllers"]),
     }
+
+
+def unenforceable(instance: Mapping[str, Any], controllers: Collection[str]) -> list[str]:
+    """Return the limits that the engine's cgroup cannot hold; Docker drops some of them silently and refuses others."""
+    return [limit for limit, controller in LIMITS.items() if instance[limit] is not None and controller not in controllers]
 
 
 def _owner(instance: Mapping[str, Any], image: Mapping[str, Any]) -> tuple[int, int]:
@@ -104,8 +111,8 @@ def dotenv(variables: Mapping[str, str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def compose(instance: Mapping[str, Any], image: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the compose project; `$` is doubled, as compose interpolates it."""
+def compose(instance: Mapping[str, Any], image: Mapping[str, Any], controllers: Collection[str]) -> dict[str, Any]:
+    """Return the compose project, with the limits that the cgroup controllers can hold; compose interpolates `$`."""
     root = instance["directory"]
     service: dict[str, Any] = {
         "image": image["image"],
@@ -125,14 +132,15 @@ def compose(instance: Mapping[str, Any], image: Mapping[str, Any]) -> dict[str, 
         },
         "labels": {"carrel.image": image["image_id"]},
     }
+    limits = {limit: instance[limit] for limit, controller in LIMITS.items() if controller in controllers}
     optional = {
         "user": instance["user"],
         "command": instance["command"],
-        "mem_limit": instance["memory"],
+        "mem_limit": limits.get("memory"),
         # equal to mem_limit: no swap on top of it
-        "memswap_limit": instance["memory"],
-        "cpus": instance["cpus"],
-        "pids_limit": instance["pids"],
+        "memswap_limit": limits.get("memory"),
+        "cpus": limits.get("cpus"),
+        "pids_limit": limits.get("pids"),
     }
     service.update({key: value for key, value in optional.items() if value is not None})
     service["volumes"].append(_bind(f"{root}/server", CONFIG_DIRECTORY, True))

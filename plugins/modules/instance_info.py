@@ -51,6 +51,8 @@ engines:
   description:
     - Each engine with a folder in C(/etc/rootless-docker), by name.
     - RV(engines.NAME.uid) and what follows from it is null while the account does not exist, a range while it has none.
+    - RV(engines.NAME.controllers) are the cgroup controllers that the account's containers have; a limit without its controller
+      does not hold.
   type: dict
   returned: success
   sample:
@@ -61,6 +63,13 @@ engines:
       socket: /run/user/1001/docker.sock
       subuid: {start: 165536, count: 65536}
       subgid: {start: 165536, count: 65536}
+      controllers: [cpu, memory, pids]
+packages:
+  description: The Debian packages that are installed.
+  type: list
+  elements: str
+  returned: success
+  sample: [apache2, cron]
 accounts:
   description: The uid of every account of the host.
   type: dict
@@ -92,10 +101,14 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.carrel.jupyter.plugins.module_utils._host_facts import (
     first_range,
+    installed_packages,
     listening_ports,
     memory_bytes,
     parse_instance,
 )
+
+
+CONTROLLERS = "sys/fs/cgroup/user.slice/user-{0}.slice/user@{0}.service/cgroup.controllers"
 
 
 class Broken(Exception):
@@ -144,6 +157,7 @@ def read_engines(root: Path, accounts: dict[str, pwd.struct_passwd]) -> dict[str
             "socket": f"/run/user/{uid}/docker.sock" if account else None,
             "subuid": first_range(subuid, name, uid),
             "subgid": first_range(subgid, name, uid),
+            "controllers": read_text(root / CONTROLLERS.format(uid)).split(),
         }
     return engines
 
@@ -153,6 +167,7 @@ def collect(root: Path, accounts: dict[str, pwd.struct_passwd]) -> dict[str, Any
     return {
         "instances": read_instances(root),
         "engines": read_engines(root, accounts),
+        "packages": installed_packages(read_text(root / "var/lib/dpkg/status")),
         "accounts": {name: account.pw_uid for name, account in accounts.items()},
         "listening_ports": sorted(ports),
         "memory_bytes": memory_bytes(read_text(root / "proc/meminfo")),

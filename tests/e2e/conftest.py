@@ -20,7 +20,7 @@ from testbed import pki
 from testbed.client import Lab
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-INVENTORY = ROOT / "molecule" / "default" / "inventory"
+INVENTORY = ROOT / "molecule" / "default" / "inventory" / "hosts.yml"
 
 
 @functools.cache

@@ -30,6 +30,7 @@ def test_a_bare_host(tmp_path: Path) -> None:
         "accounts": {},
         "listening_ports": [],
         "memory_bytes": None,
+        "packages": [],
     }
 
 
@@ -42,6 +43,10 @@ def test_a_host_with_an_engine(tmp_path: Path) -> None:
     write(tmp_path, "etc/rootless-docker/half/daemon.json", "{}")
     write(tmp_path, "etc/subuid", "ada:100000:65536\ntao:165536:65536\n")
     write(tmp_path, "etc/subgid", "ada:100000:65536\n1001:231072:65536\n")
+    service = "sys/fs/cgroup/user.slice/user-1001.slice/user@1001.service"
+    write(tmp_path, f"{service}/cgroup.controllers", "cpu memory pids\n")
+    status = "Package: {}\nStatus: install ok {}\nVersion: 1\n\n"
+    write(tmp_path, "var/lib/dpkg/status", status.format("cron", "installed") + status.format("gone", "config-files"))
     write(tmp_path, "proc/meminfo", "MemTotal:       16384000 kB\nMemFree: 1 kB\n")
     facts = collect(tmp_path, ACCOUNTS)
     assert facts["instances"] == {"tao": instance}
@@ -52,8 +57,11 @@ def test_a_host_with_an_engine(tmp_path: Path) -> None:
         "socket": "/run/user/1001/docker.sock",
         "subuid": {"start": 165536, "count": 65536},
         "subgid": {"start": 231072, "count": 65536},
+        "controllers": ["cpu", "memory", "pids"],
     }
-    assert set(facts["engines"]["half"].values()) == {None}
+    half = facts["engines"]["half"]
+    assert half.pop("controllers") == [] and set(half.values()) == {None}
+    assert facts["packages"] == ["cron"]
     assert facts["accounts"] == {"tao": 1001}
     assert facts["memory_bytes"] == 16384000 * 1024
 

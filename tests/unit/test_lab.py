@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 from ansible_collections.carrel.jupyter.plugins.module_utils import _lab
 
-ENGINE = {"uid": 1001, "gid": 1002, "subuid": {"start": 200000, "count": 65536}, "subgid": {"start": 300000, "count": 65536}}
+ENGINE = {
+    "uid": 1001, "gid": 1002, "controllers": ["cpu", "memory", "pids"],
+    "subuid": {"start": 200000, "count": 65536}, "subgid": {"start": 300000, "count": 65536},
+}  # fmt: skip
 IMAGE = {"image": "lab:1", "image_id": "sha256:abc", "uid": 1000, "gid": 100, "python": "/opt/conda/bin/python3"}
 
 
@@ -85,6 +88,13 @@ def test_limits_leave_no_swap() -> None:
     limited = service(memory=2**30, cpus=1.5, pids=100)
     assert (limited["mem_limit"], limited["memswap_limit"]) == (2**30, 2**30)
     assert (limited["cpus"], limited["pids_limit"]) == (1.5, 100)
+
+
+def test_limits_without_their_controller_are_left_out_and_told() -> None:
+    decided = _lab.project(instance(memory=2**30, cpus=1.5), {**ENGINE, "controllers": ["memory"]}, IMAGE)
+    limited = decided["compose"]["services"]["lab"]
+    assert limited["mem_limit"] == 2**30 and "cpus" not in limited
+    assert decided["unenforceable"] == ["cpus"]
 
 
 def test_a_dollar_in_the_project_is_doubled() -> None:
