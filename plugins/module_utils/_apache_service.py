@@ -173,4 +173,6 @@ def complaint(offset: int) -> str:
             lines = [line for line in stream if ":notice]" not in line and ":warn]" not in line]
     except OSError:
         lines = []
-    return relevant("".join(lines[-5:])) if lines else "see 'journalctl -u apache2' on the host."
+    if not lines:  # systemd saw something that we do not, like a file in /tmp, of which Apache has its own
+        lines = run(["journalctl", "-u", UNIT, "-n", "8", "-o", "cat", "--no-pager"]).stdout.splitlines(keepends=True)
+    return relevant("".join(lines[-8:]))

@@ -70,8 +70,10 @@ def advice(seen: Seen, connect_to: str, asked: Target) -> str:
     """What to do about the last thing that was seen."""
     if seen.kind == "refused":
         return f"Nothing listens on {connect_to}:{asked.port}: is Apache running ('systemctl status apache2')?"
+    if "CERTIFICATE_VERIFY_FAILED" in seen.error:
+        return "The certificate must be for this name and its CA known to the host, or validate_certs be false."
     if seen.kind == "tls":
-        return "With validate_certs the certificate must be for this name and its CA known to the host."
+        return f"What listens on port {asked.port} does not speak TLS: does the URL have the right port?"
     if seen.kind == "timeout" or seen.status == 504:
         return "The server accepts connections but does not answer: look at its log and at the load of the host."
     if seen.status in (502, 503):

@@ -10,7 +10,7 @@ short_description: Apache's virtual hosts on Debian and Ubuntu, all or nothing
 version_added: 0.1.0
 description:
   - Installs virtual hosts, enables Apache's modules, adds C(Listen) directives and reloads or starts Apache, all as one
-    transaction. A host has one such task; what it does not name in O(listen) is no longer listened to.
+    transaction.
   - The new configuration is tested as a whole in a staging directory before a file is changed. Should Apache not come
     up with it all the same, everything is put back and Apache runs with what it had.
   - Certificates are checked first (readable, in date, the key belongs to the certificate), because Apache's own
@@ -36,7 +36,9 @@ options:
     type: dict
     default: {}
   prune:
-    description: Whether to remove files C(carrel-*.conf) that O(sites) does not name. Other sites are never touched.
+    description:
+      - Whether to remove files C(carrel-*.conf) that O(sites) does not name, and C(Listen) directives of this module
+        that O(listen) does not name. What others made is never touched.
     type: bool
     default: false
   modules:
@@ -245,11 +247,16 @@ class Sites:
         if isinstance(ports, File):
             content = decide.restricted_ports_conf(ports.content, self.wanted)
             self.desired[f"{CONFDIR}/ports.conf"] = File(content, ports.mode)
+        own = current(f"{CONFDIR}/conf-available/{decide.LISTEN_CONF}.conf")
+        if isinstance(own, File) and not self.module.params["prune"]:
+            self.wanted += decide.listens_of_dump(own.content)
         self.desired.update(decide.listen_tree([]))
         others = decide.listens_of_dump(self.test())
         missing = decide.missing_listens(self.wanted, others)
         self.desired.update(decide.listen_tree(missing))
         self.listens = [*others, *missing]
+        if not self.listens:
+            raise ApacheError("Apache would listen to nothing, and end: give a port in listen. Nothing was changed.")
 
     def test(self) -> str:
         """Test the staged configuration; return Apache's dump of it."""

@@ -1,0 +1,188 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Apache in front of the instances, and what it survives."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+
+from .conftest import INVENTORY, ROOT, Site, hostvars, run_on, sites
+
+MISMATCH = """
+set -e; cd /etc/ssl/private
+for name in one two; do
+    openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=bad.test -days 1 -keyout $name.key -out $name.crt 2>/dev/null
+done
+"""
+ASK_PORT_80 = """
+import http.client, sys
+connection = http.client.HTTPConnection("127.0.0.1", 80)
+connection.request("GET", sys.argv[2], headers={"Host": sys.argv[1]})
+answer = connection.getresponse()
+print(answer.status, answer.headers["Location"])
+"""
+BAD_PAIR = """<VirtualHost *:443>
+    ServerName bad.test
+    SSLEngine on
+    SSLCertificateFile /etc/ssl/private/one.crt
+    SSLCertificateKeyFile /etc/ssl/private/two.key
+</VirtualHost>
+"""
+
+
+def get(site: Site, path: str, **headers: str) -> requests.Response:
+    url = "{0.scheme}://{0.netloc}".format(urlsplit(site.url)) + path
+    return requests.get(url, headers=headers, verify=site.ca, timeout=30, allow_redirects=False)
+
+
+def apache_sites(host: str, **parameters: Any) -> str:
+    command = ["ansible", host, "-i", INVENTORY, "-m", "carrel.jupyter.apache_sites", "-a", json.dumps(parameters)]
+    environment = {**os.environ, "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False).stdout
+
+
+def configuration(host: str) -> str:
+    find = (
+        "cd /etc/apache2 && find . -path ./md -prune -o -type l -printf '%p %l\\n' -o -type f -exec md5sum {} + | sort"
+    )
+    return run_on(host, "sh", "-c", find)
+
+
+def sites_of(host: str) -> list[Site]:
+    return [site for site in sites().values() if site.host == host]
+
+
+def answers(host: str) -> bool:
+    found = [site for site in sites_of(host) if site.declared.get("state", "present") == "present"]
+    return bool(found) and all(requests.get(site.url + "api", verify=site.ca, timeout=30).ok for site in found)
+
+
+@pytest.fixture(params=sorted(hostvars()))
+def host(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def mismatch(host: str) -> Iterator[str]:
+    """A host with a certificate one.crt to which two.key does not belong."""
+    run_on(host, "sh", "-c", MISMATCH)
+    yield host
+    run_on(host, "sh", "-c", "cd /etc/ssl/private && rm one.* two.*")
+
+
+def test_apache_runs_and_starts_at_boot(host: str) -> None:
+    assert run_on(host, "systemctl", "is-active", "apache2").strip() == "active"
+    assert run_on(host, "systemctl", "is-enabled", "apache2").strip() == "enabled"
+    run_on(host, "apache2ctl", "configtest")
+
+
+def test_no_key_is_readable_by_others(host: str) -> None:
+    assert not run_on(host, "sh", "-c", "find /etc/ssl/carrel -name '*.key' -perm /077", check=False).strip()
+
+
+def test_another_host_name_reaches_no_instance(site: Site) -> None:
+    path = urlsplit(site.url).path + "api"
+    assert get(site, path).status_code == 200
+    assert get(site, path, Host="other.test").status_code == 421
+
+
+def test_the_path_without_its_slash_leads_to_the_site(site: Site) -> None:
+    path = urlsplit(site.url).path
+    if path == "/":
+        pytest.skip("the site is at the root")
+    answer = get(site, path.rstrip("/") + "?a=%2F")
+    assert answer.status_code == 301
+    assert answer.headers["Location"] == site.url + "?a=%2F"
+
+
+def test_tls_sites_say_so(site: Site) -> None:
+    header = get(site, urlsplit(site.url).path + "api").headers.get("Strict-Transport-Security")
+    assert (header is not None) == site.url.startswith("https:")
+
+
+def test_port_80_redirects_with_path_and_query(site: Site) -> None:
+    name, path = str(urlsplit(site.url).hostname), urlsplit(site.url).path + "a%2Fb%20c%3Fd?x=%2F&y=%3F"
+    if not site.url.startswith("https:"):
+        pytest.skip("the site has no TLS")
+    status, location = run_on(site.host, "python3", "-c", ASK_PORT_80, name, path).split()
+    assert status == "301"
+    ports = [urlsplit(other.url).port or 443 for other in sites_of(site.host) if urlsplit(other.url).hostname == name]
+    port = 443 if 443 in ports else min(ports)
+    assert location == f"https://{name}{'' if port == 443 else f':{port}'}{path}"
+
+
+def test_a_bad_fragment_changes_nothing(host: str) -> None:
+    before = configuration(host)
+    said = apache_sites(host, sites={"carrel-bad": "Nonsense on\n"}, modules=["info"], listen=["8099"])
+    assert "site carrel-bad: Apache refuses the new configuration" in said
+    assert "Invalid command 'Nonsense'" in said
+    assert configuration(host) == before
+    assert answers(host)
+
+
+def test_what_only_a_reload_finds_is_put_back(mismatch: str) -> None:
+    host = mismatch
+    before = configuration(host)
+    said = apache_sites(host, sites={"carrel-bad": BAD_PAIR}, modules=["ssl"])
+    assert "do not match" in said and "Everything was put back as it was." in said
+    assert configuration(host) == before
+    assert answers(host)
+
+
+def test_a_bad_certificate_is_refused_before(mismatch: str) -> None:
+    pairs = [
+        {
+            "server_name": "none.test",
+            "certificate": "/etc/ssl/private/none.crt",
+            "private_key": "/etc/ssl/private/one.key",
+        },
+        {
+            "server_name": "bad.test",
+            "certificate": "/etc/ssl/private/one.crt",
+            "private_key": "/etc/ssl/private/two.key",
+        },
+    ]
+    before = configuration(mismatch)
+    said = apache_sites(mismatch, certificates=pairs)
+    assert "none.test: the certificate /etc/ssl/private/none.crt cannot be read" in said
+    assert (
+        "bad.test: /etc/ssl/private/one.crt and /etc/ssl/private/two.key cannot be used: the key does not belong"
+        in said
+    )
+    assert configuration(mismatch) == before
+
+
+def test_a_port_of_another_program_is_refused(host: str) -> None:
+    before = configuration(host)
+    run_on(
+        host, "systemd-run", "--quiet", "--unit=squatter", "python3", "-m", "http.server", "8099", "--bind", "127.0.0.1"
+    )
+    try:
+        run_on(host, "sh", "-c", "until grep -q :1FA3 /proc/net/tcp; do sleep 0.1; done")
+        said = apache_sites(host, listen=["8099"])
+    finally:
+        run_on(host, "systemctl", "stop", "squatter")
+    assert "Apache cannot listen to 8099: python3 (process" in said
+    assert configuration(host) == before
+    assert answers(host)
+
+
+def test_what_others_broke_is_said_so(host: str) -> None:
+    foreign = "/etc/apache2/sites-enabled/foreign.conf"
+    run_on(host, "sh", "-c", f"echo Nonsense > {foreign}")
+    try:
+        said = apache_sites(host, sites={"carrel-good": "# nothing\n"})
+        assert "broken before this change, by something else" in said
+        assert run_on(host, "cat", foreign) == "Nonsense\n"
+    finally:
+        run_on(host, "rm", foreign)
+        run_on(host, "systemctl", "reload", "apache2")
+    assert answers(host)

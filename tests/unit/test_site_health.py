@@ -1,0 +1,78 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import pytest
+from ansible_collections.carrel.jupyter.plugins.module_utils import _site_health as health
+from ansible_collections.carrel.jupyter.plugins.module_utils._site_health import Seen
+from hypothesis import given
+from hypothesis import strategies as st
+
+TARGET = health.target("https://example.org/tao/", "api")
+
+
+@pytest.mark.parametrize(
+    ("url", "path", "asked", "port"),
+    [
+        ("https://example.org/tao/", "api", "https://example.org/tao/api", 443),
+        ("https://example.org/tao", "/api", "https://example.org/tao/api", 443),
+        ("http://example.org:8080", "api", "http://example.org:8080/api", 8080),
+        ("https://u:p@[2001:db8::1]:8443/", "hub/health", "https://[2001:db8::1]:8443/hub/health", 8443),
+    ],
+)
+def test_target(url: str, path: str, asked: str, port: int) -> None:
+    found = health.target(url, path)
+    assert (found.url, found.port) == (asked, port)
+
+
+@pytest.mark.parametrize(
+    "url", ["example.org", "ftp://example.org", "https://", "https://example.org:99999/", "https://[x"]
+)
+def test_target_refuses(url: str) -> None:
+    with pytest.raises(ValueError, match=r"^url: "):
+        health.target(url, "api")
+
+
+@given(st.text())
+def test_target_says_url_or_works(url: str) -> None:
+    try:
+        found = health.target(url, "api")
+    except ValueError as error:
+        assert str(error).startswith("url: ")
+    else:
+        assert 0 < found.port < 65536 and found.path.endswith("/api")
+
+
+@pytest.mark.parametrize(
+    ("body", "version"),
+    [
+        (b'{"version": "2.21.1"}', "2.21.1"),
+        (b"<html>", None),
+        (b"[1]", None),
+        (b'{"version": 2}', None),
+        (b"\xff", None),
+    ],
+)
+def test_version(body: bytes, version: str | None) -> None:
+    assert health.version(body) == version
+
+
+@pytest.mark.parametrize(
+    ("seen", "words"),
+    [
+        (Seen(error="connection refused", kind="refused"), "Nothing listens on 127.0.0.1:443"),
+        (Seen(error="TLS error: CERTIFICATE_VERIFY_FAILED", kind="tls"), "validate_certs"),
+        (Seen(error="TLS error: WRONG_VERSION_NUMBER", kind="tls"), "does not speak TLS"),
+        (Seen(error="no answer within 5 s", kind="timeout"), "does not answer"),
+        (Seen(status=502), "server behind it"),
+        (Seen(status=503), "server behind it"),
+        (Seen(status=421), "no virtual host for example.org on port 443"),
+        (Seen(status=404), "compare its base_url"),
+        (Seen(status=500), "error.log"),
+    ],
+)
+def test_failure_says_what_was_seen_and_what_to_do(seen: Seen, words: str) -> None:
+    message = health.failure(TARGET, "127.0.0.1", 60.2, 7, seen, [200, 204])
+    assert message.startswith("https://example.org/tao/api did not answer with status 200 or 204 within 60 s (7 tries")
+    assert f"Last seen: {seen}. " in message
+    assert words in message
