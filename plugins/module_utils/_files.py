@@ -15,11 +15,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import secrets
 import stat
+import time
 from dataclasses import dataclass
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+LEFTOVER_SECONDS = 3600
 
 
 class UnsafePathError(Exception):
@@ -122,8 +125,18 @@ def write(path: str, file: File) -> None:
                 os.unlink(temporary, dir_fd=directory)
             raise
         os.fsync(directory)
+        _sweep(name, directory)
     finally:
         os.close(directory)
+
+
+def _sweep(name: str, directory: int) -> None:
+    """Remove what a killed run left; a younger one may be a run that is still at work."""
+    for other in os.listdir(directory):
+        if re.fullmatch(rf"\.{re.escape(name)}\.[0-9a-f]{{16}}", other):
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - os.stat(other, dir_fd=directory, follow_symlinks=False).st_mtime > LEFTOVER_SECONDS:
+                    os.unlink(other, dir_fd=directory)
 
 
 def _refuse_other_kinds(path: str, name: str, directory: int) -> None:

@@ -96,6 +96,16 @@ _files.write({str(path)!r}, _files.File(b"x" * 2000, uid={os.getuid()}, gid={os.
     assert path.read_text() == "old" and os.listdir(tmp_path) == ["file"]
 
 
+def test_what_a_killed_run_left_is_swept_later(tmp_path: Path) -> None:
+    old, young, foreign = (tmp_path / name for name in (f".file.{'a' * 16}", f".file.{'b' * 16}", ".file.swp"))
+    for leftover in (old, young, foreign):
+        leftover.touch()
+    for leftover in (old, foreign):
+        os.utime(leftover, (0, 0))
+    _files.write(str(tmp_path / "file"), mine(b"x"))
+    assert not old.exists() and young.exists() and foreign.exists()
+
+
 def test_kill_leaves_the_old_or_the_new_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     contents = {b"a" * 300_000, b"b" * 200_000}
