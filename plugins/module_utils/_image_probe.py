@@ -85,7 +85,8 @@ try:
             base_url="/carrel-base/", default_url="/carrel-base/lab", ws_url="", next="%2Fcarrel-next", message=None,
             token_available=token, login_available=True, auth_enabled=True, logged_in=False,
             allow_password_change=False, static_url=lambda path, **kwargs: "/carrel-base/static/" + path,
-            sys_info="{{}}", contents_js_source="", version_hash="", token="", xsrf_token="carrel-xsrf", nbjs_translations="{{}}",
+            sys_info="{{}}", contents_js_source="", version_hash="", nbjs_translations="{{}}",
+            token="", xsrf_token="carrel-xsrf",
             xsrf_form_html=lambda: '<input type="hidden" name="_xsrf" value="carrel-xsrf"/>',
         ))
 except jinja2.TemplateSyntaxError as error:

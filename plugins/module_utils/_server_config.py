@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """jupyter_server_config.json for jupyter_server 1.24 to 2.x: one file with the names of both.
 
-2.x reads IdentityProvider and PasswordIdentityProvider. 1.x reads ServerApp, whose traits 2.x takes as deprecated and
-passes over in silence while both have one value (ServerApp._warn_deprecated_config).
+2.x reads IdentityProvider and PasswordIdentityProvider. 1.x reads ServerApp, whose traits 2.x still takes, with a line
+in its log that they are deprecated (ServerApp._warn_deprecated_config).
 """
 
 from __future__ import annotations

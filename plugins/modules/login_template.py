@@ -52,6 +52,7 @@ attributes:
 notes:
   - The mounts have an effect when the compose project uses the file too, as in
     C(docker compose -f compose.yaml -f login/compose.yaml up -d).
+  - Ansible itself interprets braces in a task's options. Take a page with Jinja from a file, by the file lookup.
   - An image that sets C(ServerApp.extra_template_paths) to a directory with its own login page keeps showing that.
 seealso:
   - module: carrel.jupyter.lab_image_info
@@ -68,6 +69,13 @@ EXAMPLES = r"""
       The service restarts daily at 01:25.
 
       Only your home folder is kept.
+
+- name: Replace the whole page
+  carrel.jupyter.login_template:
+    image: quay.io/jupyter/minimal-notebook:2025-03-14
+    socket: /run/user/1001/docker.sock
+    path: /srv/tao/login
+    template: "{{ lookup('ansible.builtin.file', 'login.html') }}"
 
 - name: Go back to the image's page
   carrel.jupyter.login_template:
