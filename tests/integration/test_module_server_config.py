@@ -1,0 +1,191 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""server_config, and real servers of both generations that read what it writes. Runs as root, needs no engine."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import http.cookiejar
+import json
+import os
+import re
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+import venv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_runner import four_runs, run
+
+PASSWORD = "right pass $ü'\""
+SERVERS = Path(__file__).parents[2] / ".cache" / "servers"
+
+
+@pytest.fixture
+def arguments(tmp_path: Path) -> dict[str, Any]:
+    return {
+        "path": str(tmp_path / "server" / "jupyter_server_config.json"),
+        "owner": 100999,
+        "group": 100099,
+        "settings": {"ServerApp": {"base_url": "/tao/"}},
+    }
+
+
+@pytest.fixture(scope="module", params=["==1.24.0", "==2.0.0", ""], ids=["1.24", "2.0", "latest"])
+def python(request: pytest.FixtureRequest) -> Path:
+    """An interpreter with that jupyter_server."""
+    prefix = SERVERS / (request.param.lstrip("=") or "latest")
+    if not (prefix / "installed").exists():
+        venv.create(prefix, with_pip=True, clear=True)
+        requirements = [f"jupyter_server{request.param}", "setuptools<81"]  # 1.24 imports pkg_resources
+        subprocess.run([prefix / "bin" / "pip", "install", "--quiet", *requirements], check=True)
+        (prefix / "installed").touch()
+    return prefix / "bin" / "python"
+
+
+class Site:
+    """A running server, seen from a browser without cookies."""
+
+    def __init__(self, port: int) -> None:
+        self.url = f"http://127.0.0.1:{port}/tao/"
+
+    def page(self) -> str:
+        with urllib.request.urlopen(self.url + "login") as answer:
+            return str(answer.read().decode())
+
+    def login(self, password: str) -> int:
+        browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar()))
+        with browser.open(self.url + "login") as answer:
+            (xsrf,) = set(re.findall(r'name="_xsrf" value="([^"]+)"', answer.read().decode()))
+        form = urllib.parse.urlencode({"_xsrf": xsrf, "password": password}).encode()
+        return self.status(browser, urllib.request.Request(self.url + "login?next=%2Ftao%2Fapi%2Fstatus", form))
+
+    def token(self, token: str) -> int:
+        request = urllib.request.Request(self.url + "api/status", headers={"Authorization": f"token {token}"})
+        return self.status(urllib.request.build_opener(), request)
+
+    @staticmethod
+    def status(opener: urllib.request.OpenerDirector, request: urllib.request.Request) -> int:
+        try:
+            with opener.open(request) as answer:
+                assert b"last_activity" in answer.read()
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            return error.code
+
+
+@contextlib.contextmanager
+def serve(python: Path, config: str, tmp_path: Path) -> Iterator[Site]:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    # JUPYTER_TOKEN stands for what an image may bring along: the file must win.
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "JUPYTER_TOKEN": "from-the-image"}
+    environment["JUPYTER_CONFIG_PATH"] = str(Path(config).parent)
+    command = [str(python), "-m", "jupyter_server", "--no-browser", "--allow-root", f"--ServerApp.port={port}"]
+    log = tmp_path / "server.log"
+    with log.open("w") as stream, subprocess.Popen(command, env=environment, cwd=tmp_path, stderr=stream) as process:
+        try:
+            site = Site(port)
+            for _ in range(150):
+                with contextlib.suppress(OSError):
+                    site.page()
+                    break
+                assert process.poll() is None, log.read_text()
+                time.sleep(0.2)
+            yield site
+        finally:
+            process.terminate()
+
+
+def test_password(arguments: dict[str, Any], python: Path, tmp_path: Path) -> None:
+    answer = run("server_config", {**arguments, "password": PASSWORD})
+    assert answer["changed"] and not answer["token_generated"]
+    with serve(python, arguments["path"], tmp_path) as site:
+        assert "Password or token" not in site.page()
+        assert site.login(PASSWORD) == 200
+        for wrong in ("wrong", "", PASSWORD + "x", "from-the-image"):
+            assert site.login(wrong) == 401
+            assert site.token(wrong) == 403
+
+
+def test_token(arguments: dict[str, Any], python: Path, tmp_path: Path) -> None:
+    token_file = tmp_path / "token"
+    answer = run("server_config", {**arguments, "token_file": str(token_file)})
+    assert answer["token_generated"]
+    token = token_file.read_text().strip()
+    assert re.fullmatch("[0-9a-f]{48}", token)
+    with serve(python, arguments["path"], tmp_path) as site:
+        assert site.token(token) == site.login(token) == 200
+        for wrong in ("wrong", "", "from-the-image"):
+            assert (site.login(wrong), site.token(wrong)) == (401, 403)
+
+
+def test_four_runs_with_a_password(arguments: dict[str, Any]) -> None:
+    _, real, again, last = four_runs("server_config", {**arguments, "password": PASSWORD})
+    path = Path(arguments["path"])
+    status = path.stat()
+    assert (status.st_uid, status.st_gid, status.st_mode & 0o777) == (100999, 100099, 0o400)
+    checksum = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert real["checksum"] == again["checksum"] == last["checksum"] == checksum
+    assert PASSWORD not in real["output"] and "argon2:" not in real["output"]
+    other = run("server_config", {**arguments, "password": "another"}, "--diff")
+    assert other["changed"] and other["checksum"] != checksum
+    assert "argon2:" not in other["output"] and "(new)" in other["output"]
+
+
+def test_four_runs_with_a_generated_token(arguments: dict[str, Any], tmp_path: Path) -> None:
+    token_file = tmp_path / "token"
+    more = {"token_file": str(token_file), "account_owner": 1001, "account_group": 1002}
+    first, *_, last = four_runs("server_config", {**arguments, **more})
+    assert first["token_generated"] and last["token_generated"]
+    status = token_file.stat()
+    assert (status.st_uid, status.st_gid, status.st_mode & 0o777) == (1001, 1002, 0o600)
+    token = token_file.read_text().strip()
+    assert token not in last["output"]
+    assert json.loads(Path(arguments["path"]).read_text())["IdentityProvider"]["token"] == token
+    # A fixed token is not written there, and the old file goes, since it is no longer good.
+    fixed = run("server_config", {**arguments, **more, "token": "fixed-token"}, "--diff")
+    assert fixed["changed"] and not token_file.exists() and not fixed["token_generated"]
+    assert token not in fixed["output"] and "fixed-token" not in fixed["output"]
+    assert not run("server_config", {**arguments, **more, "token": "fixed-token"})["changed"]
+
+
+def test_check_mode_writes_nothing(arguments: dict[str, Any], tmp_path: Path) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    assert run("server_config", {**arguments, "token_file": str(tmp_path / "a" / "token")}, "--check")["changed"]
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ({}, "one of the following is required: password, token, token_file"),
+        ({"password": ""}, "password is empty"),
+        ({"password": " x"}, "begins or ends with a space"),
+        ({"token": "x", "settings": {"ServerApp": {"token": "y"}}}, "settings.ServerApp.token must not be set"),
+        ({"token_file": "TMP/short"}, "does not hold a token: remove it"),
+        ({"token_file": "TMP/empty"}, "does not hold a token: remove it"),
+        ({"token": "x", "path": "TMP/link/config.json"}, "symbolic link"),
+        ({"token": "x", "path": "TMP/leaf"}, "symbolic link"),
+        ({"token_file": "TMP/leaf"}, "symbolic link"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_bad_input(arguments: dict[str, Any], tmp_path: Path, bad: dict[str, Any], message: str) -> None:
+    (tmp_path / "short").write_text("abc")
+    (tmp_path / "empty").touch()
+    (tmp_path / "link").symlink_to(tmp_path)
+    (tmp_path / "leaf").symlink_to(tmp_path / "short")
+    bad = {
+        name: value.replace("TMP", str(tmp_path)) if isinstance(value, str) else value for name, value in bad.items()
+    }
+    answer = run("server_config", {**arguments, **bad})
+    assert answer["failed"] and message in answer["msg"], answer
+    assert not Path(arguments["path"]).exists() and (tmp_path / "short").read_text() == "abc"
