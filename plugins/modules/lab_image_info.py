@@ -12,6 +12,7 @@ description:
   - Says which ids the containers of an image run as, and which jupyter_server installations it has, in conda
     environments, virtual environments or the system's Python of any version.
   - Runs one container of the image, without a network, that is removed at once, unless O(cache) knows the image.
+  - An image that is not in the engine is an answer, RV(exists=false); one without jupyter_server is an error.
 extends_documentation_fragment:
   - carrel.jupyter.attributes
   - carrel.jupyter.engine
@@ -40,39 +41,39 @@ EXAMPLES = r"""
 
 RETURN = r"""
 exists:
-  description: Whether the image is in the engine. The other values are there only if it is.
+  description: Whether the image is in the engine. Pull or build it if it is not.
   type: bool
   returned: success
 image_id:
   description: The image's id.
   type: str
-  returned: success
+  returned: when the image is in the engine
   sample: sha256:0f5a…
 repo_digests:
   description: The digests under which registries know the image; empty for one that was built here.
   type: list
   elements: str
-  returned: success
+  returned: when the image is in the engine
 uid:
   description: The numeric user id that a container starts as, seen from inside.
   type: int
-  returned: success
+  returned: when the image is in the engine
   sample: 1000
 gid:
   description: The numeric group id that a container starts as, seen from inside.
   type: int
-  returned: success
+  returned: when the image is in the engine
   sample: 100
 python:
   description: The interpreter that serves; the one on the image's PATH if it has jupyter_server, else the first found.
   type: str
-  returned: success
+  returned: when the image is in the engine
   sample: /opt/conda/bin/python3.12
 servers:
   description: The jupyter_server installations, that of RV(python) first.
   type: list
   elements: dict
-  returned: success
+  returned: when the image is in the engine
   contains:
     version:
       description: The version of jupyter_server.
@@ -87,7 +88,7 @@ exposed:
   description: The ports that the image exposes.
   type: list
   elements: str
-  returned: success
+  returned: when the image is in the engine
   sample: [8888/tcp]
 """
 

@@ -100,7 +100,7 @@ def test_image_info(arguments: dict[str, Any], docker_log: Path) -> None:
         run("lab_image_info", arguments, *options, environment=path) for options in (["--check"], [], ["--check"])
     ]
     for answer in answers:
-        assert not answer["changed"] and not answer["failed"], answer
+        assert answer["exists"] and not answer["changed"] and not answer["failed"], answer
         assert answer["image_id"] == docker("image", "inspect", "--format", "{{.Id}}", arguments["image"])
         assert answer["servers"][0]["template"].endswith("/site-packages/jupyter_server/templates/login.html")
         assert answer["python"] == answer["servers"][0]["python"]
@@ -110,6 +110,11 @@ def test_image_info(arguments: dict[str, Any], docker_log: Path) -> None:
     # Check mode wrote no cache, so that the first two asked the image, and the third none.
     assert sum("run --rm" in line for line in docker_log.read_text().splitlines()) == 2
     assert cache.stat().st_mode & 0o777 == 0o600
+
+
+def test_an_image_that_is_not_there() -> None:
+    answer = run("lab_image_info", {"image": "carrel-test/absent:1", "socket": SOCKET})
+    assert not answer["failed"] and not answer["changed"] and answer["exists"] is False
 
 
 def test_the_user_option(arguments: dict[str, Any]) -> None:

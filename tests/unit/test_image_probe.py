@@ -11,7 +11,13 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.carrel.jupyter.plugins.module_utils import _image_probe
-from ansible_collections.carrel.jupyter.plugins.module_utils._image_probe import Engine, Image, ProbeError, Server
+from ansible_collections.carrel.jupyter.plugins.module_utils._image_probe import (
+    Engine,
+    Image,
+    MissingImageError,
+    ProbeError,
+    Server,
+)
 
 INSPECTED = {
     "Id": "sha256:1",
@@ -102,6 +108,14 @@ def engine(status: int, output: str, error: str, user: str | None = None) -> Eng
 def test_inspect_says_what_to_do(error: str, message: str) -> None:
     with pytest.raises(ProbeError, match=message):
         engine(1, "[]", error).inspect()
+
+
+def test_only_a_missing_image_is_told_apart() -> None:
+    with pytest.raises(MissingImageError):
+        engine(1, "[]", "Error response from daemon: No such image: lab:1").inspect()
+    with pytest.raises(ProbeError) as caught:
+        engine(1, "[]", "permission denied").inspect()
+    assert not isinstance(caught.value, MissingImageError)
 
 
 def test_a_container_that_fails() -> None:
