@@ -32,7 +32,13 @@ def download(lab: Lab) -> float:
 def round_trip(kernel: Kernel) -> float:
     """Return the seconds from a kernel_info_request to its reply."""
     request = uuid.uuid4().hex
-    header = {"msg_id": request, "msg_type": "kernel_info_request", "session": request, "username": "", "version": "5.3"}
+    header = {
+        "msg_id": request,
+        "msg_type": "kernel_info_request",
+        "session": request,
+        "username": "",
+        "version": "5.3",
+    }
     message = {"header": header, "parent_header": {}, "metadata": {}, "content": {}, "channel": "shell"}
     began = time.perf_counter()
     kernel.socket.send(json.dumps(message))
@@ -57,7 +63,8 @@ def main(public: str, ca: str, direct: str) -> None:
     medians = [statistics.median(seconds) * 1000 for seconds in zip(*trips)]
     print(json.dumps({
         "download": {
-            "through_apache_MiB_s": round(rates[0]), "direct_MiB_s": round(rates[1]), "ratio": round(rates[0] / rates[1], 2),
+            "through_apache_MiB_s": round(rates[0]), "direct_MiB_s": round(rates[1]),
+            "ratio": round(rates[0] / rates[1], 2),
         },
         "websocket_round_trip": {
             "through_apache_ms": round(medians[0], 2), "direct_ms": round(medians[1], 2),

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from . import engine, hosts, images, pki
-from .run import Failure
+from .run import Failure, run
 
 
 def up(group: str, specs: list[str]) -> None:
@@ -36,7 +36,7 @@ def clean() -> None:
     """Remove everything that the test bed made, images too."""
     engine.up()
     for name in hosts.containers():
-        hosts.run("docker", "rm", "--force", "--volumes", name)
+        run("docker", "rm", "--force", "--volumes", name)
     hosts.down("none")
     images.remove_all()
     engine.down()

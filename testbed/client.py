@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A person at a JupyterLab, without a browser: logs in through the public URL, runs cells, opens terminals, moves files."""
+"""A person at a JupyterLab, without a browser: logs in, runs cells, opens terminals, moves files."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ class Lab:
     def __enter__(self) -> Lab:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         for path in self._started:
             self.request("DELETE", path, check=False)
         self.http.close()
@@ -52,7 +54,7 @@ class Lab:
 
     def request(self, method: str, path: str, *, check: bool = True, **arguments: Any) -> requests.Response:
         """Send a request below the site's URL, with the XSRF header that jupyter_server asks for."""
-        headers = {"X-XSRFToken": self.http.cookies.get("_xsrf", "")}
+        headers = {"X-XSRFToken": self.http.cookies.get("_xsrf") or ""}
         answer = self.http.request(method, self.url + path, headers=headers, timeout=self.timeout, **arguments)
         if check:
             answer.raise_for_status()
@@ -105,7 +107,13 @@ class Kernel:
     def run(self, code: str) -> str:
         """Run code and return what it printed; raise RuntimeError when it failed."""
         request = uuid.uuid4().hex
-        header = {"msg_id": request, "msg_type": "execute_request", "session": request, "username": "", "version": "5.3"}
+        header = {
+            "msg_id": request,
+            "msg_type": "execute_request",
+            "session": request,
+            "username": "",
+            "version": "5.3",
+        }
         content = {"code": code, "silent": False, "store_history": False, "allow_stdin": False, "user_expressions": {}}
         self.socket.send(
             json.dumps({"header": header, "parent_header": {}, "metadata": {}, "content": content, "channel": "shell"})

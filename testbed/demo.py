@@ -32,7 +32,9 @@ def deploy() -> None:
     """Run the site playbook and let its output through."""
     done = ansible("ansible-playbook", "-i", INVENTORY, "playbooks/site.yml")
     if done.returncode:
-        raise Failure(f"ansible-playbook ended with {done.returncode}; the failed task is above. Run `make demo` again to go on.")
+        raise Failure(
+            f"ansible-playbook ended with {done.returncode}; the failed task is above. Run `make demo` again to go on."
+        )
 
 
 def summary() -> list[dict[str, Any]]:
@@ -80,7 +82,9 @@ def up() -> None:
     target.write_text(json.dumps(rows, indent=2) + "\n")
     target.chmod(0o600)
     print(f"\n{table(rows)}\n\nThe certificates are signed by {pki.CA}; a browser warns until you trust it.")
-    print(f"{target.relative_to(ROOT)} has the same. Took {time.monotonic() - began:.0f} s. Remove it all: make demo-down")
+    print(
+        f"{target.relative_to(ROOT)} has the same. Took {time.monotonic() - began:.0f} s. Remove it all: make demo-down"
+    )
 
 
 def down() -> None:

@@ -28,7 +28,8 @@ def install_packages(*packages: str) -> None:
         run("apt-get", "-qq", "update")
         run(
             "env", "DEBIAN_FRONTEND=noninteractive",
-            "apt-get", "-qq", "-o", "Dpkg::Options::=--force-unsafe-io", "install", "-y", "--no-install-recommends", *missing,
+            "apt-get", "-qq", "-o", "Dpkg::Options::=--force-unsafe-io", "install", "-y", "--no-install-recommends",
+            *missing,
         )  # fmt: skip
 
 

@@ -87,7 +87,16 @@ def _start(group: str, spec: str, image: str) -> str | None:
 
 
 def _put(container: str, source: Path, target: str) -> None:
-    run("docker", "exec", "--interactive", container, "sh", "-c", f"umask 077; cat > {target}", input_text=source.read_text())
+    run(
+        "docker",
+        "exec",
+        "--interactive",
+        container,
+        "sh",
+        "-c",
+        f"umask 077; cat > {target}",
+        input_text=source.read_text(),
+    )
     if not target.endswith(".key"):
         run("docker", "exec", container, "chmod", "644", target)
 
@@ -114,7 +123,7 @@ def reboot(names: list[str]) -> None:
 
 
 def down(group: str) -> bool:
-    """Remove a group's hosts with their volumes, and with the last group the registry; return whether nothing is left."""
+    """Remove a group's hosts and volumes, with the last group the registry; return whether nothing is left."""
     names = containers(group)
     if names:
         with step(f"removing {', '.join(names)}"):

@@ -32,7 +32,9 @@ def run(*command: str | Path, check: bool = True, input_text: str | None = None)
 
 def succeeds(*command: str | Path) -> bool:
     """Whether a command exits with 0; its output is dropped."""
-    return subprocess.run([str(c) for c in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
+    return (
+        subprocess.run([str(c) for c in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
+    )
 
 
 @contextlib.contextmanager

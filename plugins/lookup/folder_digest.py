@@ -7,8 +7,8 @@ name: folder_digest
 short_description: A digest of everything in a folder on the control node
 version_added: 0.1.0
 description:
-  - The same names, contents and executable bits give the same digest on every machine, so it can stand in the tag of an image
-    that is built from the folder.
+  - The same names, contents and executable bits give the same digest on every machine, so it can stand in the tag of an
+    image that is built from the folder.
 options:
   _terms:
     description: Folders.

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a lab instance consists of on its host: directories, the server's settings, the environment, the compose project."""
+"""What a lab consists of on its host: directories, the server's settings, the environment, the compose project."""
 
 from __future__ import annotations
 
@@ -42,7 +42,9 @@ def project(instance: Mapping[str, Any], engine: Mapping[str, Any], image: Mappi
 
 def unenforceable(instance: Mapping[str, Any], controllers: Collection[str]) -> list[str]:
     """Return the limits that the engine's cgroup cannot hold; Docker drops some of them silently and refuses others."""
-    return [limit for limit, controller in LIMITS.items() if instance[limit] is not None and controller not in controllers]
+    return [
+        limit for limit, controller in LIMITS.items() if instance[limit] is not None and controller not in controllers
+    ]
 
 
 def _owner(instance: Mapping[str, Any], image: Mapping[str, Any]) -> tuple[int, int]:
@@ -72,7 +74,7 @@ def settings(instance: Mapping[str, Any], image: Mapping[str, Any]) -> dict[str,
         "allow_remote_access": True,
         "base_url": instance["base_url"],
         "custom_display_url": instance["url"],
-        "ip": "0.0.0.0",
+        "ip": "0.0.0.0",  # noqa: S104 - inside the container, whose port is published on 127.0.0.1 alone
         "open_browser": False,
         "port": CONTAINER_PORT,
         "port_retries": 0,
@@ -149,7 +151,7 @@ def compose(instance: Mapping[str, Any], image: Mapping[str, Any], controllers: 
 
 
 def labelled(project: Mapping[str, Any], server_config: str) -> dict[str, Any]:
-    """Return the compose project with the checksum of the server's configuration, so that a new one recreates the container."""
+    """Return the project with the checksum of the server's configuration: a new one recreates the container."""
     service = project["services"][SERVICE]
     service = {**service, "labels": {**service["labels"], "carrel.server-config": server_config}}
     return {**project, "services": {SERVICE: service}}

@@ -16,6 +16,8 @@ from urllib.parse import parse_qs, urljoin, urlsplit
 
 MAX_PAGE_BYTES = 1024 * 1024
 NOTICE_ID = "login-notice"
+# As wide as the message about tokens that jupyter_server shows below it, and below the form, which floats.
+STYLE = "clear: both; max-width: 540px; margin: 0 auto; padding: 1em 0; text-align: left"
 
 _VOID = frozenset(
     ["area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"]
@@ -69,7 +71,7 @@ def insert_notice(page: str, notice: str) -> str:
     """The page with the notice (HTML) behind the login form and the elements that only wrap it."""
     position = _end_of_form(page)
     block = f"""
-<div id="{NOTICE_ID}" class="container" style="clear: both; padding: 1em 15px; text-align: left">
+<div id="{NOTICE_ID}" class="rendered_html" style="{STYLE}">
 {without_jinja(notice)}
 </div>
 """

@@ -48,7 +48,7 @@ def make_plan(inputs: Inputs, control: ControlNode, problems: Problems) -> dict[
     check_labs(labs, problems)
     host = read_host(inputs.current, problems)
     if host:
-        check_host(labs, host, problems)
+        check_host(labs, host, base_dir, problems)
         give_ports(labs, host, low, high, problems)
     problems.sort()
     return None if problems.items else make_result(labs, host, base_dir)

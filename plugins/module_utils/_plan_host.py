@@ -18,9 +18,10 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._url import Url
 
 @dataclass(frozen=True)
 class Host:
-    """What is there. Engines and ports are by instance."""
+    """What is there. Engines, directories and ports are by instance."""
 
     engines: Mapping[str, str]
+    directories: Mapping[str, str]
     ports: Mapping[str, int]
     all_engines: frozenset[str]
     accounts: frozenset[str]
@@ -43,6 +44,7 @@ def read_host(current: Any, problems: Problems) -> Host | None:
     memory, cpus = current.get("memory_bytes"), current.get("cpus")
     return Host(
         engines={name: str(item.get("engine") or name) for name, item in known.items()},
+        directories={name: str(item["directory"]) for name, item in known.items() if item.get("directory")},
         ports={name: item["port"] for name, item in known.items() if isinstance(item.get("port"), int)},
         all_engines=frozenset(str(name) for name in engines or ()),
         accounts=frozenset(str(name) for name in accounts or ()),
@@ -61,7 +63,13 @@ def engine_of(lab: Lab, host: Host | None) -> str:
     return str(lab.engine or lab.name)
 
 
-def check_host(labs: Sequence[Lab], host: Host, problems: Problems) -> None:
+def directory_of(lab: Lab, host: Host | None, base_dir: str) -> str:
+    """An absent instance is removed from where it is."""
+    directory = f"{base_dir}/{lab.name}"
+    return host.directories.get(lab.name, directory) if host and not lab.wanted else directory
+
+
+def check_host(labs: Sequence[Lab], host: Host, base_dir: str, problems: Problems) -> None:
     told: set[str] = set()
     for lab in labs:
         if not lab.wanted or not given(lab.name) or not (lab.engine is None or given(lab.engine)):
@@ -76,6 +84,10 @@ def check_host(labs: Sequence[Lab], host: Host, problems: Problems) -> None:
             problems.add(f"{lab.path}.{key}", "account_foreign", engine=engine)
         if given(lab.cpus) and host.cpus and lab.cpus > host.cpus:
             problems.add(f"{lab.path}.cpus", "cpus_host", value=lab.cpus, cpus=host.cpus)
+        directory = directory_of(lab, host, base_dir)
+        old_directory = host.directories.get(lab.name, directory)
+        if old_directory != directory:
+            problems.add("jupyter_base_dir", "directory_moved", name=lab.name, old=old_directory, new=directory)
 
 
 def give_ports(labs: Sequence[Lab], host: Host, low: int, high: int, problems: Problems) -> None:

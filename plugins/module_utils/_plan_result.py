@@ -7,7 +7,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan_host import Host, engine_of, warnings_about
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan_host import (
+    Host,
+    directory_of,
+    engine_of,
+    warnings_about,
+)
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_keys import GIB, Lab
 
 
@@ -73,7 +78,7 @@ def _lab(lab: Lab, host: Host | None, base_dir: str) -> dict[str, Any]:
         "name": lab.name,
         "state": lab.state,
         "engine": engine_of(lab, host),
-        "directory": f"{base_dir}/{lab.name}",
+        "directory": directory_of(lab, host, base_dir),
         "url": str(url) if url else None,
         "server_name": url.host if url else None,
         "public_port": url.port if url else None,
@@ -107,7 +112,7 @@ def _reset(lab: Lab, host: Host | None, base_dir: str) -> dict[str, Any]:
     return {
         "name": lab.name,
         "account": engine_of(lab, host),
-        "directory": f"{base_dir}/{lab.name}",
+        "directory": directory_of(lab, host, base_dir),
         "image": lab.image,
         "hour": active.hour if active else 0,
         "minute": active.minute if active else 0,

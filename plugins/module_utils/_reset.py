@@ -18,7 +18,9 @@ def files(jobs: Sequence[Mapping[str, Any]], mailto: str, program: str, source: 
     for job in present:
         settings = f"{job['directory']}/reset.json"
         wanted.append({"path": settings, "content": _settings(job)})
-        wanted.append({"path": f"/etc/cron.d/carrel-{job['name']}", "content": _cron(job, mailto, f"{program} {settings}")})
+        wanted.append(
+            {"path": f"/etc/cron.d/carrel-{job['name']}", "content": _cron(job, mailto, f"{program} {settings}")}
+        )
     return wanted
 
 

@@ -10,7 +10,7 @@ version_added: 0.1.0
 description:
   - Makes directories and writes files as root, each file atomically, every path opened component by component without
     following symbolic links, so that nothing a user puts in the way can redirect root.
-  - A directory that exists with another owner is reported and left as it is, because its content belongs to somebody already.
+  - A directory that exists with another owner is reported and left as it is, because its content belongs to somebody.
 extends_documentation_fragment:
   - carrel.jupyter.attributes
 attributes:
@@ -31,7 +31,9 @@ options:
       owner: {description: Numeric id of the owner., type: int, default: 0}
       group: {description: Numeric id of the group., type: int, default: 0}
       mode:
-        description: Octal mode. It is enforced for directories of root; others get it when they are made and are their owners' then.
+        description:
+          - Octal mode.
+          - It is enforced for directories of root. Others get it when made; then it is their owner's to change.
         type: str
         default: "0755"
   files:
@@ -40,9 +42,12 @@ options:
     elements: dict
     default: []
     suboptions:
-      path: {description: Absolute path. Missing directories above it are made as root with mode 0755., type: str, required: true}
+      path:
+        description: Absolute path. Missing directories above it are made as root with mode 0755.
+        type: str
+        required: true
       content: {description: The whole content., type: str}
-      secret_content: {description: The whole content of a file that is kept out of the diff and of every log., type: str}
+      secret_content: {description: "The whole content, kept out of the diff and of every log.", type: str}
       owner: {description: Numeric id of the owner., type: int, default: 0}
       group: {description: Numeric id of the group., type: int, default: 0}
       mode: {description: Octal mode., type: str, default: "0644"}

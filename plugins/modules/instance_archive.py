@@ -8,8 +8,8 @@ module: instance_archive
 short_description: Put an instance that is gone from its host aside, with all of its data
 version_added: 0.1.0
 description:
-  - Renames the instance's directory to C(BASE/.archive/NAME-TIME) on the same file system, which takes no time and no space
-    and keeps every owner and mode. Nothing is deleted.
+  - Renames the instance's directory to C(BASE/.archive/NAME-TIME) on the same file system, which takes no time and no
+    space and keeps every owner and mode. Nothing is deleted.
   - Frees the instance's name and port by removing its record under C(/var/lib/carrel).
   - To bring an instance back, move its directory back to its place and declare it again.
 extends_documentation_fragment:

@@ -51,8 +51,8 @@ engines:
   description:
     - Each engine with a folder in C(/etc/rootless-docker), by name.
     - RV(engines.NAME.uid) and what follows from it is null while the account does not exist, a range while it has none.
-    - RV(engines.NAME.controllers) are the cgroup controllers that the account's containers have; a limit without its controller
-      does not hold.
+    - RV(engines.NAME.controllers) are the cgroup controllers that the account's containers have; a limit without its
+      controller does not hold.
   type: dict
   returned: success
   sample:
@@ -106,7 +106,6 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._host_facts import 
     memory_bytes,
     parse_instance,
 )
-
 
 CONTROLLERS = "sys/fs/cgroup/user.slice/user-{0}.slice/user@{0}.service/cgroup.controllers"
 

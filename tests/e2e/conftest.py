@@ -26,7 +26,9 @@ INVENTORY = ROOT / "molecule" / "default" / "inventory" / "hosts.yml"
 @functools.cache
 def hostvars() -> dict[str, dict[str, Any]]:
     """Variables of every test host, templated where the tests need it."""
-    listing = subprocess.run(["ansible-inventory", "-i", INVENTORY, "--list"], cwd=ROOT, capture_output=True, check=True)
+    listing = subprocess.run(
+        ["ansible-inventory", "-i", INVENTORY, "--list"], cwd=ROOT, capture_output=True, check=True
+    )
     variables: dict[str, dict[str, Any]] = json.loads(listing.stdout)["_meta"]["hostvars"]
     return variables
 

@@ -59,7 +59,9 @@ def test_a_large_upload(site: Site) -> None:
 
 def test_files_belong_to_the_mapped_id_on_the_host(site: Site) -> None:
     with site.lab().login(site.secret) as lab:
-        ids = lab.run("import os, pathlib; pathlib.Path.home(); open('owned', 'w').close(); print(os.getuid(), os.getgid())")
+        ids = lab.run(
+            "import os, pathlib; pathlib.Path.home(); open('owned', 'w').close(); print(os.getuid(), os.getgid())"
+        )
     uid, gid = (int(part) for part in ids.split())
     expected = tuple(_mapped(site, number, kind) for number, kind in ((uid, "uid"), (gid, "gid")))
     owner = run_on(site.host, "stat", "-c", "%u %g", f"/srv/{site.name}/data/notebooks/owned").split()
@@ -165,7 +167,10 @@ def _unescaped(text: str) -> str:
 
 def test_http_leads_to_https() -> None:
     answer = requests.get("http://localhost:8480/lab?x=1", allow_redirects=False, timeout=30)
-    assert (answer.status_code, answer.headers["Location"]) in [(301, "https://localhost:8461/lab?x=1"), (308, "https://localhost:8461/lab?x=1")]
+    assert (answer.status_code, answer.headers["Location"]) in [
+        (301, "https://localhost:8461/lab?x=1"),
+        (308, "https://localhost:8461/lab?x=1"),
+    ]
 
 
 def test_hsts() -> None:

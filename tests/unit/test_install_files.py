@@ -38,7 +38,12 @@ def run(module: str = "install_files", check: bool = False, **arguments: Any) ->
 
 def four_runs(module: str = "install_files", **arguments: Any) -> None:
     """Check, real, check, real: the first two change, the others do not."""
-    assert [run(module, check, **arguments).get("changed") for check in (True, False, True, False)] == [True, True, False, False]
+    assert [run(module, check, **arguments).get("changed") for check in (True, False, True, False)] == [
+        True,
+        True,
+        False,
+        False,
+    ]
 
 
 def test_directories_and_files(tmp_path: Path) -> None:

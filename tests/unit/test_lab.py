@@ -17,9 +17,11 @@ IMAGE = {"image": "lab:1", "image_id": "sha256:abc", "uid": 1000, "gid": 100, "p
 
 def instance(**changes: Any) -> dict[str, Any]:
     return {
-        "name": "tao", "state": "present", "engine": "tao", "directory": "/srv/tao", "url": "https://example.org/tao/",
-        "base_url": "/tao/", "port": 8801, "user": None, "owner": None, "command": None, "notebooks": "/home/jovyan/work",
-        "persist": {}, "volumes": [], "environment": {}, "collaboration": None, "idle_shutdown_seconds": 0, "memory": None,
+        "name": "tao", "state": "present", "engine": "tao", "directory": "/srv/tao",
+        "url": "https://example.org/tao/",
+        "base_url": "/tao/", "port": 8801, "user": None, "owner": None, "command": None,
+        "notebooks": "/home/jovyan/work", "persist": {}, "volumes": [],
+        "environment": {}, "collaboration": None, "idle_shutdown_seconds": 0, "memory": None,
         "cpus": None, "pids": None, "start_timeout_seconds": 120, **changes,
     }  # fmt: skip
 
@@ -41,7 +43,9 @@ def service(**changes: Any) -> dict[str, Any]:
         ({"uid": 0, "gid": 0}, {"owner": "1000:100"}, (200999, 300099)),
     ],
 )
-def test_the_data_belongs_to_the_mapped_id(image: dict[str, Any], changes: dict[str, Any], expected: tuple[int, int]) -> None:
+def test_the_data_belongs_to_the_mapped_id(
+    image: dict[str, Any], changes: dict[str, Any], expected: tuple[int, int]
+) -> None:
     decided = project(image, **changes)
     leaf = next(entry for entry in decided["directories"] if entry["path"] == "/srv/tao/data/notebooks")
     assert (leaf["owner"], leaf["group"]) == expected
@@ -66,7 +70,9 @@ def test_parents_belong_to_root_and_come_first() -> None:
 
 
 def test_every_mount_is_a_bind_that_fails_on_a_missing_source() -> None:
-    volumes = service(volumes=[{"source": "/data", "target": "/data", "read_only": True}], persist={"a": "/a"})["volumes"]
+    volumes = service(volumes=[{"source": "/data", "target": "/data", "read_only": True}], persist={"a": "/a"})[
+        "volumes"
+    ]
     assert {volume["target"]: (volume["source"], volume["read_only"]) for volume in volumes} == {
         "/home/jovyan/work": ("/srv/tao/data/notebooks", False),
         "/a": ("/srv/tao/data/a", False),

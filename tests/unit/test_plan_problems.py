@@ -283,6 +283,12 @@ CASES: list[tuple[str, str, str, dict[str, Any]]] = [
         "write engine: old",
         {**here(), "current": host(instances={"tao": {"engine": "old", "port": 8801}})},
     ),
+    (
+        "directory_moved",
+        "jupyter_base_dir",
+        "tao lives in /data/tao",
+        {**here(), "current": host(instances={"tao": {"engine": "tao", "port": 8801, "directory": "/data/tao"}})},
+    ),
     ("cpus_host", f"{TAO}.cpus", "write at most 4", {**here(cpus=8), "current": HOST}),
 ]
 

@@ -45,7 +45,9 @@ class Bench:
         path = self.folder / "reset.json"
         path.write_text(json.dumps(self.settings))
         environment = {"PATH": f"{self.folder / 'bin'}:/usr/bin:/bin"}
-        return subprocess.run(["/usr/bin/env", "python3", PROGRAM, path], env=environment, capture_output=True, text=True)
+        return subprocess.run(
+            ["/usr/bin/env", "python3", PROGRAM, path], env=environment, capture_output=True, text=True
+        )
 
     def said(self) -> list[str]:
         lines = self.calls.read_text().splitlines() if self.calls.exists() else []
@@ -122,7 +124,11 @@ def test_settings_that_are_not_json(tmp_path: Path) -> None:
 
 def test_the_files_of_a_job() -> None:
     program, settings, cron = _reset.files([JOB], "root", "/usr/local/lib/carrel/reset.py", "source")
-    assert (program["path"], program["mode"], program["content"]) == ("/usr/local/lib/carrel/reset.py", "0755", "source")
+    assert (program["path"], program["mode"], program["content"]) == (
+        "/usr/local/lib/carrel/reset.py",
+        "0755",
+        "source",
+    )
     assert settings["path"] == "/srv/tao/reset.json"
     assert json.loads(settings["content"])["pull"] is True
     assert cron["path"] == "/etc/cron.d/carrel-tao"

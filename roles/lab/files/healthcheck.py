@@ -9,7 +9,7 @@ import urllib.request
 
 def version(base_url, port=8888, timeout=8):
     """Return the version that jupyter_server tells at /api, which needs no login."""
-    url = "http://127.0.0.1:{}{}api".format(port, base_url)
+    url = f"http://127.0.0.1:{port}{base_url}api"
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with opener.open(url, timeout=timeout) as answer:
         return json.load(answer)["version"]
@@ -19,4 +19,4 @@ if __name__ == "__main__":
     try:
         print("jupyter_server", version(sys.argv[1]))
     except (OSError, KeyError, ValueError) as error:
-        sys.exit("the server does not answer: {}".format(error))
+        sys.exit(f"the server does not answer: {error}")

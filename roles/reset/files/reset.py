@@ -83,7 +83,7 @@ def main(arguments: list[str]) -> int:
             become(settings["account"])
         os.environ["DOCKER_HOST"] = f"unix:///run/user/{os.getuid()}/docker.sock"
         os.chdir(settings["directory"])
-        lock = open(f"{settings['directory']}/compose.yaml", encoding="utf-8")
+        lock = open(f"{settings['directory']}/compose.yaml", encoding="utf-8")  # noqa: SIM115 - held below
     except (ValueError, KeyError, OSError) as error:
         print(f"{__doc__}\n{type(error).__name__}: {error}", file=sys.stderr)
         return 2

@@ -1,0 +1,149 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What bad input gets: a message that says what, where and what to do, and nothing half-done."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from .conftest import ROOT, Play, hostvars, run_on, sites
+
+Instances = list[dict[str, Any]]
+
+
+def state_of(host: str) -> str:
+    """Everything that a run could have changed: files of root's, accounts, containers."""
+    script = """
+        find /srv -path '/srv/*/data/*' -prune -o -path /srv/docker -prune -o -printf '%p %m %u %g %l\n' | sort
+        find /etc/apache2 /etc/rootless-docker /etc/cron.d -type f -exec md5sum {} + | sort
+        cut -d: -f1 /etc/passwd; cat /etc/subuid
+        for socket in /run/user/*/docker.sock; do
+            docker --host unix://$socket ps --all --no-trunc --format '{{.ID}} {{.State}}'
+        done
+    """
+    return run_on(host, "sh", "-c", script)
+
+
+@pytest.fixture(params=["carrel-test-1"])
+def untouched(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A host that must be the same after the test as before, with its instances answering."""
+    host: str = request.param
+    before = state_of(host)
+    yield host
+    assert state_of(host) == before
+    for site in sites().values():
+        if site.host == host:
+            site.lab().login(site.secret)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"pasword": "x"}, "password"),
+        ({"name": "root"}, "root"),
+        ({"url": "https://localhost:8461/atlas/"}, "atlas"),
+        ({"port": 70000}, "70000"),
+        ({"reset": {"at": "25:00"}}, "25:00"),
+        ({"image": "not an image"}, "not an image"),
+    ],
+)
+def test_the_plan_refuses_before_the_host_is_touched(
+    untouched: str, play: Play, change: dict[str, Any], message: str
+) -> None:
+    run = play(untouched, lambda instances: instances[0].update(change))
+    assert run.code != 0
+    assert "jupyter_instances[0]" in run.output and message in run.output
+    assert run.changed == 0
+
+
+def test_an_image_that_cannot_be_pulled(untouched: str, play: Play) -> None:
+    run = play(untouched, lambda instances: instances[0].update(image="registry.carrel.test:5000/carrel/missing:9.9"))
+    assert run.code != 0
+    assert "carrel/missing:9.9" in run.output and "1 of 2 instances" in run.output
+
+
+def test_a_certificate_that_cannot_be_read(untouched: str, play: Play) -> None:
+    tls = {"mode": "files", "certificate": "/etc/ssl/missing.crt", "private_key": "/etc/ssl/site.key"}
+    run = play(untouched, jupyter_tls=tls)
+    assert run.code != 0
+    assert "/etc/ssl/missing.crt" in run.output
+
+
+def test_a_dockerfile_that_fails(play: Play, tmp_path: Path) -> None:
+    geo = sites()["geo"]
+    (tmp_path / "Dockerfile").write_text(
+        "FROM registry.carrel.test:5000/carrel/carto:1.0\nRUN echo no such package: nonesuch >&2; exit 100\n"
+    )
+    run = play(geo.host, lambda instances: instances[0].update(build=str(tmp_path)))
+    assert run.code != 0
+    assert "no such package: nonesuch" in run.output
+    with geo.lab().login(geo.secret) as lab:
+        assert lab.run("print(open('/opt/app-version').read())").strip() == "3.1"
+
+
+def test_a_login_page_that_would_have_no_form(untouched: str, play: Play, tmp_path: Path) -> None:
+    (tmp_path / "empty.html").write_text("<h1>Welcome</h1>")
+    run = play(untouched, lambda instances: instances[0].update(login={"template": str(tmp_path / "empty.html")}))
+    assert run.code != 0
+    assert "form" in run.output
+
+
+def test_a_full_disk(play: Play) -> None:
+    geo = sites()["geo"]
+    full = {"name": "full", "url": "https://localhost:8463/full/", "engine": "geo", "password": "x" * 12}
+    image = {"image": "registry.carrel.test:5000/carrel/carto:1.0"}
+    run_on(geo.host, "sh", "-c", "mkdir -p /srv/full && mount -t tmpfs -o size=16k tmpfs /srv/full")
+    run_on(geo.host, "sh", "-c", "! head -c 9999999 /dev/zero > /srv/full/zero")
+    try:
+        run = play(geo.host, lambda instances: instances.append({**full, **image}))
+        assert run.code != 0
+        assert "No space left on device" in run.output and "1 of 2 instances" in run.output
+    finally:
+        run_on(geo.host, "sh", "-c", "umount /srv/full && rmdir /srv/full")
+        play(geo.host, lambda instances: instances.append({**full, "state": "absent"}))
+    geo.lab().login(geo.secret)
+
+
+def test_a_host_that_is_down_does_not_stop_the_others(tmp_path: Path) -> None:
+    hosts = json.loads(json.dumps(hostvars()))
+    hosts["carrel-test-down"] = {
+        **hosts["carrel-test-2"],
+        "jupyter_instances": [{**hosts["carrel-test-2"]["jupyter_instances"][0]}],
+    }
+    inventory = tmp_path / "inventory.yml"
+    inventory.write_text(yaml.safe_dump({"all": {"hosts": hosts}}))
+    done = subprocess.run(
+        ["ansible-playbook", "-i", inventory, "playbooks/site.yml"], cwd=ROOT, text=True, stdout=subprocess.PIPE
+    )
+    assert done.returncode == 4
+    recap = {line.split()[0]: line for line in done.stdout.splitlines() if "unreachable=" in line}
+    assert "unreachable=1" in recap["carrel-test-down"]
+    for host in ("carrel-test-1", "carrel-test-2"):
+        assert "failed=0" in recap[host] and int(recap[host].split("ok=")[1].split()[0]) > 20
+
+
+def test_a_users_link_in_place_of_a_directory(play: Play) -> None:
+    """Root never follows what a user of the container put in place of a directory that root manages."""
+    geo = sites()["geo"]
+    run_on(
+        geo.host,
+        "sh",
+        "-c",
+        "mv /srv/geo/data/settings /srv/geo/data/settings.away && ln -s /etc /srv/geo/data/settings",
+    )
+    try:
+        run = play(geo.host)
+        assert run.code != 0
+        assert "/srv/geo/data/settings is a symbolic link" in run.output
+        assert run_on(geo.host, "stat", "-c", "%u", "/etc").strip() == "0"
+    finally:
+        run_on(
+            geo.host, "sh", "-c", "rm /srv/geo/data/settings && mv /srv/geo/data/settings.away /srv/geo/data/settings"
+        )

@@ -1,0 +1,219 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What happens to an instance over time: check mode, held, absent and back, new settings, resets, interrupted runs."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+import yaml
+
+from testbed.client import LoginError
+
+from .conftest import ROOT, Play, Site, hostvars, run_on, sites
+
+Instances = list[dict[str, Any]]
+HOST = "carrel-test-1"
+
+
+@pytest.fixture
+def tao() -> Site:
+    return sites()["tao"]
+
+
+@pytest.fixture
+def atlas() -> Site:
+    return sites()["atlas"]
+
+
+def container_id(site: Site) -> str:
+    return site.docker("compose", "-f", f"/srv/{site.name}/compose.yaml", "ps", "--quiet", "--no-trunc").strip()
+
+
+def record(site: Site) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(run_on(site.host, "cat", f"/var/lib/carrel/{site.name}/instance.json"))
+    return found
+
+
+def test_a_second_run_and_its_check_change_nothing(play: Play) -> None:
+    for arguments in ((), ("--check", "--diff")):
+        run = play(HOST, lambda instances: None, *arguments)
+        assert (run.code, run.changed) == (0, 0), run.output
+
+
+def test_check_mode_tells_of_a_change_and_makes_none(play: Play, tao: Site) -> None:
+    before = container_id(tao)
+    run = play(HOST, lambda instances: instances[0].update(environment={"NEW": "1"}), "--check", "--diff")
+    assert run.code == 0 and run.changed > 0
+    assert "/srv/tao/.env" in run.output
+    assert container_id(tao) == before
+    assert "NEW" not in run_on(HOST, "cat", "/srv/tao/.env")
+
+
+def test_a_new_notice_reaches_the_page_and_files_stay(play: Play, tao: Site) -> None:
+    with tao.lab().login(tao.secret) as lab:
+        lab.put("kept.txt", "kept")
+    port = record(tao)["port"]
+    try:
+        assert play(HOST, lambda instances: instances[0].update(login={"notice": "Closed on Friday"})).code == 0
+        assert "Closed on Friday" in requests.get(tao.url + "login", verify=tao.ca, timeout=30).text
+        with tao.lab().login(tao.secret) as lab:
+            assert lab.get("kept.txt") == "kept"
+        assert record(tao)["port"] == port
+    finally:
+        assert play(HOST).code == 0
+    assert "Closed on Friday" not in requests.get(tao.url + "login", verify=tao.ca, timeout=30).text
+
+
+def test_a_new_password_replaces_the_old_one(play: Play, tao: Site) -> None:
+    try:
+        assert play(HOST, lambda instances: instances[0].update(password="another one")).code == 0
+        tao.lab().login("another one")
+        with pytest.raises(LoginError):
+            tao.lab().login(tao.secret)
+    finally:
+        assert play(HOST).code == 0
+    tao.lab().login(tao.secret)
+
+
+def test_held_and_back(play: Play, atlas: Site, tao: Site) -> None:
+    with atlas.lab().login(atlas.secret) as lab:
+        lab.put("kept.txt", "kept")
+    assert play(HOST, lambda instances: instances[1].update(state="held")).code == 0
+    answer = requests.get(atlas.url, verify=atlas.ca, timeout=30)
+    assert answer.status_code == 503 and "hold" in answer.text
+    tao.lab().login(tao.secret)
+    again = play(HOST, lambda instances: instances[1].update(state="held"))
+    assert (again.code, again.changed) == (0, 0), again.output
+    assert play(HOST).code == 0
+    with atlas.lab().login(atlas.secret) as lab:
+        assert lab.get("kept.txt") == "kept"
+
+
+def test_absent_archives_and_can_be_brought_back(play: Play, atlas: Site, tao: Site) -> None:
+    with atlas.lab().login(atlas.secret) as lab:
+        lab.put("kept.txt", "kept")
+    assert play(HOST, lambda instances: instances[1].update(state="absent")).code == 0
+    # what is left below the domain is the other instance, which knows no such path
+    assert requests.get(atlas.url + "api", verify=atlas.ca, timeout=30).status_code == 404
+    archive = run_on(HOST, "sh", "-c", "ls -d /srv/.archive/atlas-*").strip()
+    assert run_on(HOST, "cat", f"{archive}/data/notebooks/kept.txt") == "kept"
+    tao.lab().login(tao.secret)
+    again = play(HOST, lambda instances: instances[1].update(state="absent"))
+    assert (again.code, again.changed) == (0, 0), again.output
+    run_on(HOST, "mv", archive, "/srv/atlas")
+    assert play(HOST).code == 0
+    with atlas.lab().login(atlas.secret) as lab:
+        assert lab.get("kept.txt") == "kept"
+
+
+def test_a_reset_renews_the_container_and_keeps_the_home(tao: Site) -> None:
+    with tao.lab().login(tao.secret) as lab:
+        lab.put("kept.txt", "kept")
+        lab.run("open('/tmp/gone', 'w').close()")
+    before = container_id(tao)
+    line = run_on(HOST, "cat", "/etc/cron.d/carrel-tao").splitlines()[-1]
+    minute, hour, *_, account, program, settings = line.split()
+    assert (minute, hour, account) == ("25", "1", "tao")
+    run_on(HOST, program, settings)
+    assert container_id(tao) != before
+    with tao.lab().login(tao.secret) as lab:
+        assert lab.get("kept.txt") == "kept"
+        assert lab.run("import os; print(os.path.exists('/tmp/gone'))").strip() == "False"
+    journal = run_on(HOST, "journalctl", "--identifier", "carrel-reset", "--output", "cat")
+    assert "tao: pulled" in journal and "tao: down" in journal and "tao: done" in journal
+
+
+def test_cron_itself_runs_the_reset(tao: Site) -> None:
+    before = container_id(tao)
+    job = run_on(HOST, "cat", "/etc/cron.d/carrel-tao")
+    now = job.replace("25 1 * * *", "* * * * *")
+    try:
+        run_on(HOST, "tee", "/etc/cron.d/carrel-tao", input_text=now)
+        deadline = time.monotonic() + 150
+        while container_id(tao) in (before, "") and time.monotonic() < deadline:
+            time.sleep(2)
+    finally:
+        run_on(HOST, "tee", "/etc/cron.d/carrel-tao", input_text=job)
+    assert container_id(tao) != before
+    _wait_for_login(tao)
+
+
+def _wait_for_login(site: Site) -> None:
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            site.lab().login(site.secret)
+            return
+        except (LoginError, requests.RequestException):
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(1)
+
+
+@pytest.mark.parametrize("seconds", [4, 8])
+def test_a_run_that_is_killed_is_completed_by_the_next(play: Play, tmp_path: Path, tao: Site, seconds: int) -> None:
+    mine = json.loads(json.dumps(hostvars()[HOST]))
+    mine["jupyter_instances"][0].update(environment={"SECONDS": str(seconds)}, login={"notice": f"after {seconds}"})
+    inventory = tmp_path / "killed.yml"
+    inventory.write_text(yaml.safe_dump({"all": {"hosts": {HOST: mine}}}))
+    run = subprocess.Popen(
+        ["ansible-playbook", "-i", inventory, "playbooks/site.yml"],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    time.sleep(seconds)
+    run.send_signal(signal.SIGKILL)
+    run.wait()
+    # the modules that it had started may still be at work
+    time.sleep(3)
+    assert play(HOST).code == 0
+    again = play(HOST)
+    assert (again.code, again.changed) == (0, 0), again.output
+    tao.lab().login(tao.secret)
+
+
+def test_the_built_collection_runs_by_its_full_name(tmp_path: Path) -> None:
+    subprocess.run(
+        ["ansible-galaxy", "collection", "build", "--output-path", tmp_path],
+        cwd=ROOT,
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    (tarball,) = tmp_path.glob("carrel-jupyter-*.tar.gz")
+    environment = {"ANSIBLE_COLLECTIONS_PATH": str(tmp_path / "collections")}
+    install = [
+        "ansible-galaxy",
+        "collection",
+        "install",
+        "--offline",
+        "--no-deps",
+        str(tarball),
+        "-p",
+        str(tmp_path / "collections"),
+    ]
+    subprocess.run(install, check=True, cwd=tmp_path, stdout=subprocess.DEVNULL)
+    inventory = tmp_path / "inventory.yml"
+    inventory.write_text(yaml.safe_dump({"all": {"hosts": {HOST: hostvars()[HOST]}}}))
+    done = subprocess.run(
+        ["ansible-playbook", "-i", inventory, "carrel.jupyter.site"],
+        cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        env={**_without_settings(), **environment},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    assert "changed=0" in done.stdout
+
+
+def _without_settings() -> dict[str, str]:
+    """The environment without the checkout's own Ansible settings and paths."""
+    import os
+
+    return {key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_") and key != "PYTHONPATH"}
