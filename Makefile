@@ -54,7 +54,9 @@ unit: venv
 test-quick: lint unit
 
 test-hosts: venv
-	python -m tests.run
+	MOLECULE_GLOB='molecule/*/molecule.yml' molecule test
+	pytest tests/integration
+	pytest tests/demo
 
 test: test-quick test-hosts
 

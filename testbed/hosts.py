@@ -14,6 +14,8 @@ from .run import Failure, run, step, succeeds
 
 LABEL = "carrel.testbed"
 NETWORK = "carrel-testbed"
+# Outside of the pools from which the engines in the hosts take their own networks: 172.16.0.0/12 and 192.168.0.0/16.
+SUBNET = "10.213.77.0/24"
 REGISTRY = "carrel-registry"
 REGISTRY_NAME = "registry.carrel.test:5000"
 # A machine without SYS_RESOURCE refuses --privileged; this is what systemd and rootless Docker need.
@@ -39,7 +41,7 @@ def registry_up(registry_image: str) -> str:
         run("docker", "start", REGISTRY)
     else:
         if not succeeds("docker", "network", "inspect", NETWORK):
-            run("docker", "network", "create", "--label", LABEL, NETWORK)
+            run("docker", "network", "create", "--label", LABEL, "--subnet", SUBNET, NETWORK)
         with step("starting the registry"):
             run(
                 "docker", "run", "--detach", "--name", REGISTRY, "--label", f"{LABEL}=registry", "--network", NETWORK,

@@ -11,7 +11,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils import _lab
 
 
 class FilterModule:
-    """Filters of carrel.jupyter for labs; documented in the .yml files beside this one."""
+    """For the role lab alone, not part of the collection's interface."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {

@@ -11,7 +11,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils import _reset
 
 
 class FilterModule:
-    """Filters of carrel.jupyter for resets."""
+    """For the role reset alone, not part of the collection's interface."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {"reset_files": _reset.files}

@@ -19,6 +19,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan_keys import G
 def make_result(labs: Sequence[Lab], host: Host | None, base_dir: str) -> dict[str, Any]:
     return {
         "rootless_docker_engines": _engines(labs, host),
+        "idle_engines": _idle_engines(labs, host),
         "apache_vhosts": _vhosts(labs),
         "lab_instances": [_lab(lab, host, base_dir) for lab in labs],
         "reset_jobs": [_reset(lab, host, base_dir) for lab in labs],
@@ -28,15 +29,23 @@ def make_result(labs: Sequence[Lab], host: Host | None, base_dir: str) -> dict[s
 
 
 def _engines(labs: Sequence[Lab], host: Host | None) -> list[dict[str, Any]]:
+    """Those that must run, also the ones from which an instance has yet to be removed."""
+    recorded = host.engines if host else {}
+    wanted = [engine_of(lab, host) for lab in labs if lab.wanted or lab.name in recorded]
+    return [{"name": name, "state": "started"} for name in dict.fromkeys(wanted)]
+
+
+def _idle_engines(labs: Sequence[Lab], host: Host | None) -> list[dict[str, Any]]:
+    """Those on which nothing is left once the absent instances are removed."""
     names = {lab.name for lab in labs}
     # An engine runs on as long as it holds an instance that the inventory does not speak of.
     used = {engine for name, engine in host.engines.items() if name not in names} if host else set()
     used.update(engine_of(lab, host) for lab in labs if lab.wanted)
-    engines = dict.fromkeys(engine_of(lab, host) for lab in labs)
+    absent = dict.fromkeys(engine_of(lab, host) for lab in labs if not lab.wanted)
     return [
-        {"name": name, "state": "started" if name in used else "stopped"}
-        for name in engines
-        if name in used or host is None or name in host.all_engines
+        {"name": name, "state": "stopped"}
+        for name in absent
+        if name not in used and (host is None or name in host.all_engines)
     ]
 
 

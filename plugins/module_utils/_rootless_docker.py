@@ -54,6 +54,10 @@ NotifyAccess=all
 Environment=PATH=/usr/bin:/usr/sbin:/bin:/sbin
 {environment}ExecStart={launcher} --config-file=/etc/rootless-docker/%u/daemon.json
 ExecReload=/bin/kill -s HUP $MAINPID
+# Containers live in scopes of their own and outlive a daemon that was killed, as orphans that the next daemon can
+# neither adopt nor replace ("container with given ID already exists").
+ExecStopPost=-/usr/bin/systemctl --user kill --signal=KILL 'runc-*.scope' 'docker-*.scope'
+ExecStopPost=-/bin/rm -rf %t/docker/runtime-runc
 TimeoutSec=0
 RestartSec=2
 Restart=always

@@ -7,6 +7,7 @@ from __future__ import annotations
 import copy
 import functools
 import json
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -138,8 +139,10 @@ def play(tmp_path: Path) -> Iterator[Play]:
         inventory.write_text(yaml.safe_dump({"all": {"hosts": {host: mine}}}))
         done = subprocess.run(
             ["ansible-playbook", "-i", inventory, playbook, *arguments],
-            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            cwd=ROOT, env={**os.environ, "ANSIBLE_NOCOLOR": "1"}, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
+        print(done.stdout)
         return Playbook(done.returncode, done.stdout)
 
     yield run

@@ -128,6 +128,15 @@ def test_the_environment_arrives_unchanged() -> None:
     assert not any(geo.secret in value for value in seen.values())
 
 
+@pytest.mark.parametrize(("name", "status"), [("tao", 201), ("atlas", 201), ("geo", 404)])
+def test_collaboration_is_as_the_image_has_it_or_as_declared(name: str, status: int) -> None:
+    with sites()[name].lab().login(sites()[name].secret) as lab:
+        lab.put("shared.txt", "shared")
+        room = {"format": "text", "type": "file"}
+        answer = lab.request("PUT", "api/collaboration/session/shared.txt", json=room, check=False)
+    assert answer.status_code == status
+
+
 def test_build_arguments_volumes_and_persistent_directories() -> None:
     geo = sites()["geo"]
     with geo.lab().login(geo.secret) as lab:
@@ -163,17 +172,3 @@ def test_the_notice_is_on_the_login_page_as_it_was_written() -> None:
 
 def _unescaped(text: str) -> str:
     return text.replace("&#123;", "{").replace("&#125;", "}")
-
-
-def test_http_leads_to_https() -> None:
-    answer = requests.get("http://localhost:8480/lab?x=1", allow_redirects=False, timeout=30)
-    assert (answer.status_code, answer.headers["Location"]) in [
-        (301, "https://localhost:8461/lab?x=1"),
-        (308, "https://localhost:8461/lab?x=1"),
-    ]
-
-
-def test_hsts() -> None:
-    tao = sites()["tao"]
-    answer = requests.get(tao.url + "login", verify=tao.ca, timeout=30)
-    assert answer.headers["Strict-Transport-Security"].startswith("max-age=")

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import time
@@ -189,24 +190,14 @@ def test_the_built_collection_runs_by_its_full_name(tmp_path: Path) -> None:
         stdout=subprocess.DEVNULL,
     )
     (tarball,) = tmp_path.glob("carrel-jupyter-*.tar.gz")
-    environment = {"ANSIBLE_COLLECTIONS_PATH": str(tmp_path / "collections")}
-    install = [
-        "ansible-galaxy",
-        "collection",
-        "install",
-        "--offline",
-        "--no-deps",
-        str(tarball),
-        "-p",
-        str(tmp_path / "collections"),
-    ]
-    subprocess.run(install, check=True, cwd=tmp_path, stdout=subprocess.DEVNULL)
+    environment = {**_without_settings(), "ANSIBLE_COLLECTIONS_PATH": str(tmp_path / "collections")}
+    install = ["ansible-galaxy", "collection", "install", "--offline", "--no-deps", tarball, "-p", "collections"]
+    subprocess.run(install, check=True, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL)
     inventory = tmp_path / "inventory.yml"
     inventory.write_text(yaml.safe_dump({"all": {"hosts": {HOST: hostvars()[HOST]}}}))
     done = subprocess.run(
         ["ansible-playbook", "-i", inventory, "carrel.jupyter.site"],
-        cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        env={**_without_settings(), **environment},
+        cwd=tmp_path, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
     assert "changed=0" in done.stdout
@@ -214,6 +205,4 @@ def test_the_built_collection_runs_by_its_full_name(tmp_path: Path) -> None:
 
 def _without_settings() -> dict[str, str]:
     """The environment without the checkout's own Ansible settings and paths."""
-    import os
-
     return {key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_") and key != "PYTHONPATH"}

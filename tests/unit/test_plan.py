@@ -94,7 +94,8 @@ def test_tls_of_the_host_is_for_https_without_its_own() -> None:
 
 def test_absent_needs_only_a_name_and_stops_its_engine() -> None:
     result = good([{"name": "tao", "state": "absent"}])
-    assert result["rootless_docker_engines"] == [{"name": "tao", "state": "stopped"}]
+    assert result["rootless_docker_engines"] == []
+    assert result["idle_engines"] == [{"name": "tao", "state": "stopped"}]
     assert result["apache_vhosts"] == []
     assert result["lab_instances"][0]["state"] == "absent"
     assert result["reset_jobs"][0]["state"] == "absent"
@@ -104,11 +105,13 @@ def test_absent_is_removed_from_the_engine_that_has_it() -> None:
     current = host(instances={"tao": {"engine": "shared", "port": 8801}}, engines={"shared": {}})
     result = good([{"name": "tao", "state": "absent"}], current=current)
     assert result["lab_instances"][0]["engine"] == "shared"
-    assert result["rootless_docker_engines"] == [{"name": "shared", "state": "stopped"}]
+    assert result["rootless_docker_engines"] == [{"name": "shared", "state": "started"}]
+    assert result["idle_engines"] == [{"name": "shared", "state": "stopped"}]
 
 
 def test_no_engine_is_made_to_be_stopped() -> None:
-    assert good([{"name": "tao", "state": "absent"}], current=HOST)["rootless_docker_engines"] == []
+    result = good([{"name": "tao", "state": "absent"}], current=HOST)
+    assert result["rootless_docker_engines"] == result["idle_engines"] == []
 
 
 def test_an_engine_runs_on_for_an_instance_that_left_the_inventory() -> None:
@@ -116,6 +119,7 @@ def test_an_engine_runs_on_for_an_instance_that_left_the_inventory() -> None:
     current = host(instances=known, engines={"shared": {}})
     result = good([{"name": "tao", "state": "absent"}], current=current)
     assert result["rootless_docker_engines"] == [{"name": "shared", "state": "started"}]
+    assert result["idle_engines"] == []
     assert "write {name: old, state: absent}" in result["warnings"][0]
 
 

@@ -1,0 +1,62 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every role's defaults/main.yml says what its argument_specs promise, and its names follow the rule."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir())
+
+
+def load(path: Path) -> Any:
+    return yaml.safe_load(path.read_text()) if path.exists() else {}
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_defaults_agree_with_the_contract(role: str) -> None:
+    folder = ROOT / "roles" / role
+    options = load(folder / "meta" / "argument_specs.yml")["argument_specs"]["main"]["options"]
+    promised = {name: option["default"] for name, option in options.items() if "default" in option}
+    assert load(folder / "defaults" / "main.yml") == promised
+    assert all(option.get("required") for name, option in options.items() if name not in promised)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_inputs_and_internals_carry_the_roles_name(role: str) -> None:
+    folder = ROOT / "roles" / role
+    assert all(name.startswith(f"{role}_") for name in load(folder / "defaults" / "main.yml"))
+    assert all(name.startswith(f"__{role}_") for name in load(folder / "vars" / "main.yml") or {})
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_files_stay_small(role: str) -> None:
+    for path in (ROOT / "roles" / role / "tasks").glob("*.yml"):
+        assert len(path.read_text().splitlines()) <= 80, path
+
+
+def test_every_file_says_its_licence() -> None:
+    suffixes = {".py", ".yml", ".yaml", ".toml"}
+    folders = ("plugins", "roles", "playbooks", "testbed", "tests", "bench", "molecule", "inventories")
+    files = [path for folder in folders for path in (ROOT / folder).rglob("*") if path.suffix in suffixes]
+    tracked = [path for path in files if "output" not in path.parts and "__pycache__" not in path.parts]
+    line = "SPDX-License-Identifier: GPL-3.0-or-later"
+    missing = [str(path) for path in tracked if path.stat().st_size and line not in path.read_text()[:300]]
+    assert missing == []
+
+
+def test_no_mapped_id_stands_in_the_code() -> None:
+    pattern = re.compile(r"\b(100999|100099)\b")
+    files = [path for folder in ("plugins", "roles", "playbooks") for path in (ROOT / folder).rglob("*.[pyj]*")]
+    assert [str(path) for path in files if path.is_file() and pattern.search(_without_samples(path.read_text()))] == []
+
+
+def _without_samples(text: str) -> str:
+    """A module's DOCUMENTATION, EXAMPLES and RETURN may show one."""
+    return re.sub(r'(?ms)^(DOCUMENTATION|EXAMPLES|RETURN) = r""".*?^"""', "", text)
