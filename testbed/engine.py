@@ -43,6 +43,9 @@ def up() -> None:
     if answers():
         return
     install_packages("docker.io", "iptables")
+    if not shutil.which("docker"):
+        # from Debian 13 on a package of its own
+        install_packages("docker-cli")
     if Path("/run/systemd/system").is_dir():
         with step("starting docker.service"):
             run("systemctl", "start", "docker")
