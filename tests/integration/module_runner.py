@@ -19,9 +19,11 @@ with patch_module_args(json.load(sys.stdin)):
 """
 
 
-def start(module: str, arguments: dict[str, Any], check: bool = False) -> subprocess.Popen[str]:
+def start(
+    module: str, arguments: dict[str, Any], check: bool = False, prefix: tuple[str, ...] = ()
+) -> subprocess.Popen[str]:
     process = subprocess.Popen(
-        [sys.executable, "-c", CODE, module], text=True,
+        [*prefix, sys.executable, "-c", CODE, module], text=True,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )  # fmt: skip
@@ -32,9 +34,9 @@ def start(module: str, arguments: dict[str, Any], check: bool = False) -> subpro
     return process
 
 
-def run(module: str, arguments: dict[str, Any], check: bool = False) -> dict[str, Any]:
-    """What the module said."""
-    output, errors = start(module, arguments, check).communicate()
+def run(module: str, arguments: dict[str, Any], check: bool = False, prefix: tuple[str, ...] = ()) -> dict[str, Any]:
+    """What the module said; PREFIX is a command that runs a command."""
+    output, errors = start(module, arguments, check, prefix).communicate()
     assert output, errors
     answer: dict[str, Any] = json.loads(output)
     return answer

@@ -1,0 +1,99 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.carrel.jupyter.plugins.module_utils import _user_volumes as volumes
+from ansible_collections.carrel.jupyter.plugins.module_utils._directories import (
+    ForeignOwnerError,
+    Found,
+    Step,
+    Wanted,
+    decide,
+)
+
+EVE = {"name": "eve", "state": "absent"}
+
+
+def checked(**more: Any) -> list[str]:
+    given = {"path": "/srv/hub/users", "users": [{"name": "ada", "state": "present"}], "purge": False}
+    return volumes.problems(
+        {**given, "allow_empty": False, "directories": [{"name": "home", "mode": "0700"}], **more}  # type: ignore[arg-type]
+    )
+
+
+def test_all_problems_are_told_at_once() -> None:
+    names = ["ada", "ada", "../x", "Bob", "n" * 300]
+    users = [{"name": name, "state": "present"} for name in names] + [EVE]
+    found = checked(users=users, directories=[{"name": "../home", "mode": "rwx"}])
+    said = ["'ada' is in the list twice", "slash", "write 'bob'", "230 fit", "purge: true", "plain name", "'rwx'"]
+    assert len(found) == len(said)
+    assert all(part in problem for part, problem in zip(said, found))
+
+
+def test_good_parameters_have_no_problem() -> None:
+    assert checked() == []
+    assert checked(users=[], allow_empty=True) == []
+    assert checked(users=[EVE], purge=True) == []
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"users": []},
+        {"path": "/srv"},
+        {"path": "/"},
+        {"directories": []},
+        {"directories": [{"name": "home", "mode": "0700"}] * 2},
+        {"directories": [{"name": ".archive", "mode": "0700"}]},
+    ],
+)
+def test_what_is_refused(bad: dict[str, Any]) -> None:
+    assert len(checked(**bad)) == 1
+
+
+def test_ids_are_mapped_through_the_account_s_range() -> None:
+    text = "other:100000:65536\nclass101:165536:65536\n"
+    assert volumes.host_id(1000, "class101", 1001, 1002, text) == 165536 + 999
+    assert volumes.host_id(0, "class101", 1001, 1002, text) == 1002
+    assert volumes.host_id(1000, "class101", 1001, 1002, "1001:165536:65536\n") == 165536 + 999
+    for wrong in ("", "other:100000:65536\n", text + "class101:300000:65536\n"):
+        with pytest.raises(ValueError, match="class101 has"):
+            volumes.host_id(1000, "class101", 1001, 1002, wrong)
+
+
+LEAF, SHARED, ROOTS = Wanted(7, 8, 0o700), Wanted(7, 8, 0o2770, enforce=True, acl=True), Wanted(0, 8, 0o751, True)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found", "step"),
+    [
+        (LEAF, None, Step.MAKE),
+        (LEAF, Found(7, 8, 0o700), Step.NOTHING),
+        (LEAF, Found(7, 9, 0o000), Step.NOTHING),
+        (LEAF, Found(0, 0, 0o700, empty=True), Step.MAKE),
+        (SHARED, Found(7, 8, 0o2770, acl=True), Step.NOTHING),
+        (SHARED, Found(7, 8, 0o2770, acl=None), Step.NOTHING),
+        (SHARED, Found(7, 8, 0o2770, acl=False), Step.REPAIR),
+        (SHARED, Found(7, 8, 0o770, acl=True), Step.REPAIR),
+        (SHARED, Found(7, 9, 0o2770, acl=True), Step.REPAIR),
+        (ROOTS, Found(0, 8, 0o751), Step.NOTHING),
+        (ROOTS, Found(0, 0, 0o755), Step.REPAIR),
+    ],
+)
+def test_what_is_done_about_a_directory(wanted: Wanted, found: Found | None, step: Step) -> None:
+    assert decide("/x", found, wanted) is step
+
+
+@pytest.mark.parametrize("wanted", [LEAF, SHARED, ROOTS])
+@pytest.mark.parametrize("found", [Found(4711, 8, 0o700), Found(4711, 8, 0o700, empty=True)])
+def test_a_foreign_owner_is_never_changed(wanted: Wanted, found: Found) -> None:
+    with pytest.raises(ForeignOwnerError, match="/x belongs to 4711:8"):
+        decide("/x", found, wanted)
+
+
+def test_files_of_root_are_not_given_away() -> None:
+    with pytest.raises(ForeignOwnerError, match=r"chown -R --no-dereference 7:8 /x"):
+        decide("/x", Found(0, 0, 0o700, empty=False), LEAF)
