@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -104,13 +105,19 @@ def environment(instance: Mapping[str, Any]) -> dict[str, str]:
 
 
 def dotenv(variables: Mapping[str, str]) -> str:
-    """Return an env_file for compose; single quotes keep `$`, spaces and line ends as they are.
+    """Return an env_file for compose; quotes keep `$`, spaces and line ends as they are.
 
     >>> dotenv({"A": "it's $5"})
     "A='it\\\\'s $5'\\n"
     """
-    lines = ["{}='{}'".format(name, value.replace("'", "\\'")) for name, value in sorted(variables.items())]
-    return "\n".join(lines) + "\n"
+    return "".join(f"{name}={_quoted(value)}\n" for name, value in sorted(variables.items()))
+
+
+def _quoted(value: str) -> str:
+    """Between single quotes a backslash takes the quote behind it along (compose-go, dotenv/parser.go)."""
+    if "\\" not in value:
+        return "'" + value.replace("'", "\\'") + "'"
+    return '"' + re.sub(r'([\\"$])', r"\\\1", value) + '"'
 
 
 def compose(instance: Mapping[str, Any], image: Mapping[str, Any], controllers: Collection[str]) -> dict[str, Any]:

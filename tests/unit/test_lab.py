@@ -145,6 +145,11 @@ def test_dotenv_quotes_everything() -> None:
     assert _lab.dotenv({"B": "two\nlines", "A": "it's $5"}) == "A='it\\'s $5'\nB='two\nlines'\n"
 
 
+def test_dotenv_lets_no_backslash_reach_the_quote_that_ends_a_value() -> None:
+    values = {"A": "C:\\", "B": "it's \\' $5", "C": 'a\\"b'}
+    assert _lab.dotenv(values) == 'A="C:\\\\"\nB="it\'s \\\\\' \\$5"\nC="a\\\\\\"b"\n'
+
+
 def test_the_record_has_no_secret() -> None:
     record = json.loads(_lab.record({**instance(), "password": "secret"}))
     assert record == {
