@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,18 @@ def test_inputs_and_internals_carry_the_roles_name(role: str) -> None:
     folder = ROOT / "roles" / role
     assert all(name.startswith(f"{role}_") for name in load(folder / "defaults" / "main.yml"))
     assert all(name.startswith(f"__{role}_") for name in load(folder / "vars" / "main.yml") or {})
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_roles_tags_select_it_alone_in_the_site_playbook(role: str) -> None:
+    tasks = [task for file in (ROOT / "roles" / role / "tasks").glob("*.yml") for task in load(file)]
+    tags = {tag for task in tasks for tag in task.get("tags", [])}
+    listing = subprocess.run(
+        ["ansible-playbook", "-i", "host,", "playbooks/site.yml", "--list-tasks", "--tags", ",".join(tags)],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    found = re.findall(r"^ +carrel\.jupyter\.(\w+) : (?!Validating)", listing, re.MULTILINE)
+    assert set(found) == {role}
 
 
 @pytest.mark.parametrize("role", ROLES)
