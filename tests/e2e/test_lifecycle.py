@@ -58,6 +58,17 @@ def test_check_mode_tells_of_a_change_and_makes_none(play: Play, tao: Site) -> N
     assert "NEW" not in run_on(HOST, "cat", "/srv/tao/.env")
 
 
+@pytest.mark.parametrize("source", ["image", "build"])
+def test_check_mode_tells_of_a_new_instance_in_an_engine_that_runs(play: Play, tmp_path: Path, source: str) -> None:
+    (tmp_path / "Dockerfile").write_text("FROM registry.carrel.test:5000/carrel/lab:1.0\n")
+    image = {"image": hostvars()[HOST]["jupyter_instances"][0]["image"], "build": str(tmp_path)}[source]
+    new = {"name": "new", "url": "https://localhost:8461/new/", "engine": "tao", source: image}
+    run = play(HOST, lambda instances: instances.append(new), "--check", "--diff")
+    assert run.code == 0 and run.changed > 0
+    assert "/srv/new" in run.output
+    run_on(HOST, "test", "!", "-e", "/srv/new")
+
+
 def test_a_new_notice_reaches_the_page_and_files_stay(play: Play, tao: Site) -> None:
     with tao.lab().login(tao.secret) as lab:
         lab.put("kept.txt", "kept")
@@ -96,6 +107,20 @@ def test_held_and_back(play: Play, atlas: Site, tao: Site) -> None:
     assert play(HOST).code == 0
     with atlas.lab().login(atlas.secret) as lab:
         assert lab.get("kept.txt") == "kept"
+
+
+def test_no_reset_starts_a_held_instance_though_another_fails(play: Play, tao: Site) -> None:
+    def change(instances: Instances) -> None:
+        instances[0].update(state="held")
+        instances[1].update(image="registry.carrel.test:5000/carrel/missing:9.9")
+
+    try:
+        assert play(HOST, change).code != 0
+        run_on(HOST, "test", "!", "-e", "/etc/cron.d/carrel-tao")
+    finally:
+        assert play(HOST).code == 0
+    run_on(HOST, "test", "-e", "/etc/cron.d/carrel-tao")
+    tao.lab().login(tao.secret)
 
 
 def test_absent_archives_and_can_be_brought_back(play: Play, atlas: Site, tao: Site) -> None:
