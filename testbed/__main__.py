@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""python3 -m testbed up GROUP HOST[=PORT,…] … | down GROUP | reboot HOST … | clean."""
+"""python3 -m testbed up GROUP HOST[=PORT,…] … | down GROUP | reboot HOST … | vm up|down | clean."""
 
 from __future__ import annotations
 
@@ -8,21 +8,26 @@ import argparse
 import sys
 from pathlib import Path
 
-from . import engine, hosts, images, pki
+from . import engine, hosts, images, pki, vm
 from .run import Failure, run
 
 
-def up(group: str, specs: list[str]) -> None:
-    """Bring up the engine, the images, the registry with its images, and a group of hosts."""
+def registry() -> str:
+    """Bring up the engine, the images and the registry with its images; return the address to push to."""
     engine.up()
     images.check_space(Path("/var/lib"), 8)
     pki.ensure()
     base = images.base()
     address = hosts.registry_up(images.build("registry", parent=base))
     lab = images.build("lab", parent=base)
-    images.push(base, address, "carrel/base:trixie")
     images.push(lab, address, "carrel/lab:1.0")
-    images.push(images.build("carto", parent=lab), address, "carrel/carto:1.0")
+    images.push(images.build("carto", parent=lab), address, "carrel/lab:carto")
+    return address
+
+
+def up(group: str, specs: list[str]) -> None:
+    """Bring up the registry and a group of hosts."""
+    registry()
     hosts.up(group, specs)
 
 
@@ -32,8 +37,22 @@ def down(group: str) -> None:
         engine.down()
 
 
+def vm_up() -> str:
+    """Bring up the registry and the virtual machine; return the registry's name and port as the machine knows them."""
+    address = registry()
+    vm.up()
+    return f"registry.carrel.test:{address.rsplit(':', 1)[1]}"
+
+
+def vm_down() -> None:
+    """End the virtual machine; without other hosts the registry and the engine go, too."""
+    vm.down()
+    down("vm")
+
+
 def clean() -> None:
     """Remove everything that the test bed made, images too."""
+    vm.down()
     engine.up()
     for name in hosts.containers():
         run("docker", "rm", "--force", "--volumes", name)
@@ -51,6 +70,8 @@ def main() -> int:
     up_parser.add_argument("hosts", nargs="+", metavar="HOST[=PORT,OUTER:INNER]")
     commands.add_parser("down", help="remove a group of test hosts").add_argument("group")
     commands.add_parser("reboot", help="restart hosts").add_argument("hosts", nargs="+")
+    vm_parser = commands.add_parser("vm", help="start or end the virtual machine")
+    vm_parser.add_argument("action", choices=["up", "down"])
     commands.add_parser("clean", help="remove all hosts and images")
     options = parser.parse_args()
     try:
@@ -60,6 +81,8 @@ def main() -> int:
             down(options.group)
         elif options.command == "reboot":
             hosts.reboot(options.hosts)
+        elif options.command == "vm":
+            vm_up() if options.action == "up" else vm_down()
         else:
             clean()
     except Failure as failure:

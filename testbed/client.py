@@ -19,6 +19,10 @@ class LoginError(Exception):
     """The site refused the password, or showed no login form."""
 
 
+class KernelDied(Exception):
+    """The kernel's process ended before it answered."""
+
+
 class Lab:
     """A session at a lab; use it as a context manager, which stops the kernels and terminals that it started."""
 
@@ -124,6 +128,9 @@ class Kernel:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"the kernel did not answer within {self.timeout} s")
             message = json.loads(self.socket.recv())
+            # The server says so of its own accord; no answer will follow.
+            if message["content"].get("execution_state") in ("restarting", "dead"):
+                raise KernelDied(f"the kernel died while it ran {code!r}")
             if message["parent_header"].get("msg_id") != request:
                 continue
             if message["msg_type"] == "stream":

@@ -72,6 +72,7 @@ def remove_all() -> None:
     """Remove every image that the test bed made; the base image stays when it is somebody else's too."""
     tags = run("docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}").splitlines()
     ours = [tag for tag in tags if tag.startswith("carrel-testbed/") or "/carrel/" in tag]
+    ours = [tag for tag in ours if not tag.endswith(":<none>")]
     if ours:
         with step(f"removing {len(ours)} images"):
             run("docker", "image", "rm", "--force", *ours)

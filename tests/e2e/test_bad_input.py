@@ -78,7 +78,7 @@ def test_a_certificate_that_cannot_be_read(untouched: str, play: Play) -> None:
 def test_a_dockerfile_that_fails(play: Play, tmp_path: Path) -> None:
     geo = sites()["geo"]
     (tmp_path / "Dockerfile").write_text(
-        "FROM registry.carrel.test:5000/carrel/carto:1.0\nRUN echo no such package: nonesuch >&2; exit 100\n"
+        "FROM registry.carrel.test:5000/carrel/lab:carto\nRUN echo no such package: nonesuch >&2; exit 100\n"
     )
     run = play(geo.host, lambda instances: instances[0].update(build=str(tmp_path)))
     assert run.code != 0
@@ -97,7 +97,7 @@ def test_a_login_page_that_would_have_no_form(untouched: str, play: Play, tmp_pa
 def test_a_full_disk(play: Play) -> None:
     geo = sites()["geo"]
     full = {"name": "full", "url": "https://localhost:8463/full/", "engine": "geo", "password": "x" * 12}
-    image = {"image": "registry.carrel.test:5000/carrel/carto:1.0"}
+    image = {"image": "registry.carrel.test:5000/carrel/lab:carto"}
     run_on(geo.host, "sh", "-c", "mkdir -p /srv/full && mount -t tmpfs -o size=16k tmpfs /srv/full")
     run_on(geo.host, "sh", "-c", "! head -c 9999999 /dev/zero > /srv/full/zero")
     try:
