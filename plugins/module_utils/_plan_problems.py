@@ -70,6 +70,7 @@ MESSAGES: dict[str, str] = {
     "time": '{value} is not a time of day; write HH:MM, for example "01:25"',
     "time_unquoted": 'is a number, because YAML reads HH:MM without quotes in base 60; write "{text}" in quotes',
     "secret_type": "is {got}, not text; write it in quotes, or YAML may change it",
+    "secret_space": "begins or ends with a space, which the login form takes away; write it without",
     "size": '{value} is not a size; write a number with K, M, G or T, for example "8G"',
     "size_range": '{value} is out of range; write a size from {low} to {high}, for example "8G"',
     "ids": 'is not a pair of ids; write "uid:gid" in quotes, both from 0 to 65535, for example "1000:100"',

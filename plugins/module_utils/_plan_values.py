@@ -70,6 +70,9 @@ def secret(value: Any, path: str, problems: Problems) -> str | Invalid:
         problems.add(path, "secret_type", got=kind_of(value))
         return INVALID
     checked: str | Invalid = text("it in quotes")(value, path, problems)
+    if not isinstance(checked, Invalid) and checked != checked.strip():
+        problems.add(path, "secret_space")
+        return INVALID
     return checked
 
 
