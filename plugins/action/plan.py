@@ -88,6 +88,9 @@ class ActionModule(ActionBase):
             return value
         try:
             rendered = self._templar.template(value)
+            # ansible-core 2.18 leaves it to the reader to decrypt a text that was encrypted by itself (!vault).
+            if getattr(rendered, "__ENCRYPTED__", False):
+                rendered = str(rendered)
         except AnsibleUndefinedVariable as error:
             problems.add(path, "template", error=str(error).splitlines()[0])
         except AnsibleError as error:
