@@ -46,12 +46,19 @@ instances:
   type: dict
   returned: success
   sample:
-    tao: {name: tao, kind: lab, engine: tao, port: 8801, url: "https://example.org/tao/"}
+    tao:
+      name: tao
+      kind: lab
+      state: present
+      engine: tao
+      directory: /srv/tao
+      port: 8801
+      url: https://example.org/tao/
 engines:
   description:
     - Each engine with a folder in C(/etc/rootless-docker), by name.
-    - RV(engines.NAME.uid) and what follows from it is null while the account does not exist, a range while it has none.
-    - RV(engines.NAME.controllers) are the cgroup controllers that the account's containers have; a limit without its
+    - C(engines.NAME.uid) and what follows from it is null while the account does not exist, a range while it has none.
+    - C(engines.NAME.controllers) are the cgroup controllers that the account's containers have; a limit without its
       controller does not hold.
   type: dict
   returned: success

@@ -94,10 +94,15 @@ plan:
   returned: success
   contains:
     rootless_docker_engines:
-      description: Engines, started or stopped.
+      description: The engines that must run.
       type: list
       elements: dict
       sample: [{name: tao, state: started}]
+    idle_engines:
+      description: The engines on which nothing is left once the absent instances are removed.
+      type: list
+      elements: dict
+      sample: [{name: geo, state: stopped}]
     apache_vhosts:
       description: One entry a server name and port, with the locations of its instances, longest path first.
       type: list
