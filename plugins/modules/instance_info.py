@@ -58,6 +58,7 @@ engines:
   description:
     - Each engine with a folder in C(/etc/rootless-docker), by name.
     - C(engines.NAME.uid) and what follows from it is null while the account does not exist, a range while it has none.
+    - C(engines.NAME.running) says whether its socket is there.
     - C(engines.NAME.controllers) are the cgroup controllers that the account's containers have; a limit without its
       controller does not hold.
   type: dict
@@ -70,6 +71,7 @@ engines:
       socket: /run/user/1001/docker.sock
       subuid: {start: 165536, count: 65536}
       subgid: {start: 165536, count: 65536}
+      running: true
       controllers: [cpu, memory, pids]
 packages:
   description: The Debian packages that are installed.
@@ -163,6 +165,7 @@ def read_engines(root: Path, accounts: dict[str, pwd.struct_passwd]) -> dict[str
             "socket": f"/run/user/{uid}/docker.sock" if account else None,
             "subuid": first_range(subuid, name, uid),
             "subgid": first_range(subgid, name, uid),
+            "running": account is not None and (root / f"run/user/{uid}/docker.sock").exists(),
             "controllers": read_text(root / CONTROLLERS.format(uid)).split(),
         }
     return engines

@@ -135,6 +135,9 @@ def test_absent_archives_and_can_be_brought_back(play: Play, atlas: Site, tao: S
     again = play(HOST, lambda instances: instances[1].update(state="absent"))
     assert (again.code, again.changed) == (0, 0), again.output
     run_on(HOST, "mv", archive, "/srv/atlas")
+    # its engine does not run at this moment
+    check = play(HOST, lambda instances: None, "--check", "--diff")
+    assert check.code == 0 and "atlas would be set up" in check.output
     assert play(HOST).code == 0
     with atlas.lab().login(atlas.secret) as lab:
         assert lab.get("kept.txt") == "kept"

@@ -47,6 +47,7 @@ def test_a_host_with_an_engine(tmp_path: Path) -> None:
     write(tmp_path, f"{service}/cgroup.controllers", "cpu memory pids\n")
     status = "Package: {}\nStatus: install ok {}\nVersion: 1\n\n"
     write(tmp_path, "var/lib/dpkg/status", status.format("cron", "installed") + status.format("gone", "config-files"))
+    write(tmp_path, "run/user/1001/docker.sock", "")
     write(tmp_path, "proc/meminfo", "MemTotal:       16384000 kB\nMemFree: 1 kB\n")
     facts = collect(tmp_path, ACCOUNTS)
     assert facts["instances"] == {"tao": instance}
@@ -57,10 +58,11 @@ def test_a_host_with_an_engine(tmp_path: Path) -> None:
         "socket": "/run/user/1001/docker.sock",
         "subuid": {"start": 165536, "count": 65536},
         "subgid": {"start": 231072, "count": 65536},
+        "running": True,
         "controllers": ["cpu", "memory", "pids"],
     }
     half = facts["engines"]["half"]
-    assert half.pop("controllers") == [] and set(half.values()) == {None}
+    assert half.pop("controllers") == [] and half.pop("running") is False and set(half.values()) == {None}
     assert facts["packages"] == ["cron"]
     assert facts["accounts"] == {"tao": 1001}
     assert facts["memory_bytes"] == 16384000 * 1024
