@@ -14,7 +14,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan_lab import Co
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_labs import check_labs
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_problems import Problems, kind_of
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_result import make_result
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan_values import volume_source
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan_values import base_dir as read_base_dir
 from ansible_collections.carrel.jupyter.plugins.module_utils._schema import INVALID, Invalid, listing, read, whole
 
 BASE_DIR = "/srv"
@@ -37,7 +37,7 @@ def make_plan(inputs: Inputs, control: ControlNode, problems: Problems) -> dict[
     """The plan, or None when PROBLEMS, to which everything is added that is wrong, is not empty."""
     low, high = _read_port_range(inputs.port_range, problems)
     base_dir = (
-        BASE_DIR if inputs.base_dir is None else read(volume_source, inputs.base_dir, "jupyter_base_dir", problems)
+        BASE_DIR if inputs.base_dir is None else read(read_base_dir, inputs.base_dir, "jupyter_base_dir", problems)
     )
     tls = None if inputs.tls is None else read(read_tls, inputs.tls, "jupyter_tls", problems)
     defaults = read_defaults(inputs.defaults, problems)

@@ -79,6 +79,7 @@ MESSAGES: dict[str, str] = {
     "container_path": "{value} is not a folder in the container; write an absolute path without '..', not '/' and not "
     "in /proc, /sys or /dev",
     "host_path": "{value} is not a path on the host; write an absolute path without '..', not '/'",
+    "base_dir": "{value} can't be used in cron's lines; write a path of letters, digits, '.', '_' and '-'",
     "source_forbidden": "{value} can't be used: {reason}; choose another folder",
     "relative_path": "{value} leaves the folder; write a path relative to it, without '..'",
     "target_twice": "{value} is also where {other} is mounted; give each mount a folder of its own",

@@ -162,6 +162,15 @@ def volume_source(value: Any, path: str, problems: Problems) -> str | Invalid:
     return source
 
 
+def base_dir(value: Any, path: str, problems: Problems) -> str | Invalid:
+    folder: str | Invalid = volume_source(value, path, problems)
+    # A space ends a word of cron's command, a % the command (crontab(5)).
+    if not isinstance(folder, Invalid) and not re.fullmatch(r"[A-Za-z0-9._/-]+", folder):
+        problems.add(path, "base_dir", value=show(folder))
+        return INVALID
+    return folder
+
+
 def _key_path(path: str, key: object) -> str:
     """Keys that an administrator made up: shown only if they can't hold a value, as in the key `PASSWORD=secret`."""
     return f"{path}.{key}" if isinstance(key, str) and re.fullmatch(r"[A-Za-z0-9_.-]{1,60}", key) else path

@@ -237,6 +237,8 @@ CASES: list[tuple[str, str, str, dict[str, Any]]] = [
         here(volumes=[{"source": "/srv/docker.sock", "target": "/d"}]),
     ),
     ("source_forbidden", "jupyter_base_dir", "root's home", {"base_dir": "/root/labs"}),
+    ("base_dir", "jupyter_base_dir", "cron's lines", {"base_dir": "/srv/our labs"}),
+    ("base_dir", "jupyter_base_dir", "cron's lines", {"base_dir": "/srv/100%"}),
     (
         "relative_path",
         f"{TAO}.build.dockerfile",
