@@ -82,7 +82,6 @@ paths:
   sample: [/srv/tao/.env]
 """
 
-import hashlib
 import os
 import secrets
 import stat
@@ -149,19 +148,20 @@ def ensure_file(wanted: dict[str, Any], tracker: Tracker, check_mode: bool) -> b
     content = wanted["secret_content" if secret else "content"].encode()
     after = files.File(content, int(wanted["mode"], 8), wanted["owner"], wanted["group"])
     before = files.read(path)
-    if not tracker.note(path, before, after, show=(_shown(before, secret), _shown(after, secret))):
+    new = before is None or before.content != after.content
+    if not tracker.note(path, before, after, show=(_shown(before, secret), _shown(after, secret, new))):
         return False
     if not check_mode:
         files.write(path, after)
     return True
 
 
-def _shown(file: files.File | None, secret: bool) -> str:
+def _shown(file: files.File | None, secret: bool, new: bool = False) -> str:
     if file is None:
         return ""
     head = f"# {file.uid}:{file.gid} {file.mode:04o}\n"
     if secret:
-        return f"{head}(secret, sha256 {hashlib.sha256(file.content).hexdigest()[:8]})\n"
+        return f"{head}(secret{', new' if new else ''})\n"
     return head + file.content.decode(errors="replace")
 
 

@@ -108,6 +108,10 @@ def test_a_secret_is_nowhere_in_the_result(tmp_path: Path) -> None:
     result = run(files=[{"path": f"{tmp_path}/.env", "secret_content": "PASSWORD='hunter2'\n", "mode": "0600"}])
     assert result["changed"] and "hunter2" not in json.dumps(result)
     assert (tmp_path / ".env").read_text() == "PASSWORD='hunter2'\n"
+    again = run(files=[{"path": f"{tmp_path}/.env", "secret_content": "PASSWORD='hunter3'\n", "mode": "0600"}])
+    head = f"# {os.getuid()}:{os.getgid()} 0600\n"
+    shown = [(diff["before"], diff["after"]) for diff in again["diff"]]
+    assert shown == [(f"{head}(secret)\n", f"{head}(secret, new)\n")]
 
 
 def test_absent(tmp_path: Path) -> None:
