@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import json
+import ssl
 import time
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -51,7 +53,22 @@ def registry_up(registry_image: str) -> str:
             _put(REGISTRY, pki.CERTIFICATE, "/etc/ssl/registry.crt")
             _put(REGISTRY, pki.KEY, "/etc/ssl/registry.key")
     port = run("docker", "port", REGISTRY, "5000/tcp").rsplit(":", 1)[1]
-    return f"127.0.0.1:{port}"
+    address = f"127.0.0.1:{port}"
+    _wait_for_registry(f"https://{address}/v2/")
+    return address
+
+
+def _wait_for_registry(url: str, seconds: float = 60) -> None:
+    trust = ssl.create_default_context(cafile=str(pki.CA))
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            urllib.request.build_opener(urllib.request.HTTPSHandler(context=trust)).open(url, timeout=10).close()
+            return
+        except OSError as error:
+            if time.monotonic() > deadline:
+                raise Failure(f"the registry at {url} does not answer: {error}") from error
+            time.sleep(0.1)
 
 
 def up(group: str, specs: list[str]) -> None:
