@@ -114,6 +114,11 @@ def _acl(descriptor: int) -> bool | None:
         raise
 
 
+def has_acls(descriptor: int) -> bool:
+    """Whether its file system has them."""
+    return _acl(descriptor) is not None
+
+
 def examine(descriptor: int, wanted: Wanted) -> Found:
     status = os.fstat(descriptor)
     empty = status.st_uid == 0 != wanted.uid and not os.listdir(descriptor)

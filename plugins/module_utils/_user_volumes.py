@@ -9,8 +9,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._escape import escape, username_problem
-from ansible_collections.carrel.jupyter.plugins.module_utils._ids import mapped_id
-from ansible_collections.carrel.jupyter.plugins.module_utils._subordinate_ids import parse
 
 LEAF = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
@@ -49,21 +47,6 @@ def problems(parameters: Mapping[str, Any]) -> list[str]:
     if not leaves:
         found.append("the list of directories is empty: leave it out for the default")
     return found
-
-
-def host_id(container_id: int, account: str, account_uid: int, account_id: int, subordinate: str) -> int:
-    """The id on the host of an id in the engine's containers.
-
-    ACCOUNT_ID is the account's uid or gid, SUBORDINATE the text of /etc/subuid or /etc/subgid; both name accounts by
-    their name or their uid (subgid(5)).
-    """
-    ranges = [entry.ids for entry in parse(subordinate) if entry.owner in (account, str(account_uid))]
-    if len(ranges) != 1:
-        raise ValueError(
-            f"the account {account} has {len(ranges)} ranges in /etc/subuid or /etc/subgid and needs one: "
-            "see carrel.jupyter.subordinate_ids"
-        )
-    return mapped_id(container_id, account_id, ranges[0].start, ranges[0].count)
 
 
 def by_directory(users: Iterable[Mapping[str, Any]], *states: str) -> dict[str, str]:

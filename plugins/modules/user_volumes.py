@@ -21,6 +21,7 @@ description:
   - A run that is killed, or stopped by a full disk, is completed by the next one.
 extends_documentation_fragment:
   - carrel.jupyter.attributes
+  - carrel.jupyter.owner
 attributes:
   check_mode:
     support: full
@@ -66,14 +67,6 @@ options:
         description: Octal mode that it is made with. After that it is its owner's to change.
         type: str
         default: "0700"
-  account:
-    description:
-      - The account of the rootless engine that runs the containers. O(uid) and O(gid) are then ids in the containers,
-        and are mapped through C(/etc/subuid) and C(/etc/subgid).
-      - Left out, they are ids of the host.
-    type: str
-  uid: {description: Id of the user that owns the directories., type: int, default: 1000}
-  gid: {description: Id of the group that owns the directories., type: int, default: 100}
   prune:
     description:
       - What to do about users who have directories but are not in O(users).
@@ -153,9 +146,7 @@ problems:
 import contextlib
 import errno
 import os
-import pwd
 import time
-from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -164,6 +155,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils import _files as fi
 from ansible_collections.carrel.jupyter.plugins.module_utils import _user_volumes as volumes
 from ansible_collections.carrel.jupyter.plugins.module_utils._directories import Wanted
 from ansible_collections.carrel.jupyter.plugins.module_utils._escape import unescape
+from ansible_collections.carrel.jupyter.plugins.module_utils._host_ids import ARGUMENTS, host_ids
 from ansible_collections.carrel.jupyter.plugins.module_utils._tracker import Tracker
 
 ARCHIVE = ".archive"
@@ -323,24 +315,6 @@ class Volumes:
                 self.make(directory)
 
 
-def owner(module: AnsibleModule) -> tuple[int, int]:
-    """The ids on the host."""
-    account, uid, gid = (module.params[key] for key in ("account", "uid", "gid"))
-    if account is None:
-        return uid, gid
-    try:
-        entry = pwd.getpwnam(account)
-        return (
-            volumes.host_id(uid, account, entry.pw_uid, entry.pw_uid, Path("/etc/subuid").read_text(encoding="utf-8")),
-            volumes.host_id(gid, account, entry.pw_uid, entry.pw_gid, Path("/etc/subgid").read_text(encoding="utf-8")),
-        )
-    except KeyError:
-        module.fail_json(msg=f"there is no account {account!r}: make the engine first (role rootless_docker)")
-    except (ValueError, OSError) as error:
-        module.fail_json(msg=str(error))
-    raise AssertionError
-
-
 def main() -> None:
     name: dict[str, Any] = {"name": {"type": "str", "required": True}}
     states = ["present", "archived", "absent"]
@@ -355,9 +329,7 @@ def main() -> None:
                 "type": "list", "elements": "dict", "default": [{"name": "home"}, {"name": "settings"}],
                 "options": {**name, "mode": {"type": "str", "default": "0700"}},
             },
-            "account": {"type": "str"},
-            "uid": {"type": "int", "default": 1000},
-            "gid": {"type": "int", "default": 100},
+            **ARGUMENTS,
             "prune": {"type": "str", "choices": ["keep", "archive"], "default": "keep"},
             "purge": {"type": "bool", "default": False},
             "allow_empty": {"type": "bool", "default": False},
@@ -368,7 +340,10 @@ def main() -> None:
     wrong = volumes.problems(given)
     if wrong:
         module.fail_json(msg="\n".join(wrong), problems=wrong)
-    uid, gid = owner(module)
+    try:
+        uid, gid = host_ids(given["account"], given["uid"], given["gid"])
+    except (ValueError, OSError) as error:
+        module.fail_json(msg=str(error))
     work = Volumes(module, uid, gid)
     stopped = None
     try:

@@ -4,10 +4,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import stat
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 CODE = """
@@ -48,3 +52,63 @@ def four_runs(module: str, arguments: dict[str, Any]) -> list[dict[str, Any]]:
     assert [answer.get("changed") for answer in answers] == [True, True, False, False], answers
     assert answers[0]["diff"] == answers[1]["diff"] and answers[2]["diff"] == []
     return answers
+
+
+SWAPPER = """
+import ctypes, os, sys
+os.chdir(sys.argv[1])
+names = [name.encode() for name in sys.argv[3:]]
+for number, name in enumerate(names):
+    os.symlink(sys.argv[2], b"link%d" % number)
+print(flush=True)
+while True:
+    for number, name in enumerate(names):
+        for _ in range(2):  # renameat2 with RENAME_EXCHANGE: both are always there
+            assert ctypes.CDLL(None).renameat2(-100, name, -100, b"link%d" % number, 2) == 0
+"""
+
+
+@contextlib.contextmanager
+def swapping(folder: Path, target: Path, *names: str) -> Iterator[None]:
+    """In FOLDER somebody exchanges each name with a link to TARGET, and back, as fast as possible."""
+    command = [sys.executable, "-c", SWAPPER, str(folder), str(target), *names]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout and process.stdout.readline()
+        try:
+            yield
+            assert process.poll() is None
+        finally:
+            process.kill()
+
+
+@contextlib.contextmanager
+def open_to_all(folder: Path) -> Iterator[None]:
+    """Let other users pass through pytest's folders, which are closed to them, and close these again."""
+    passed = [above for above in (folder, *folder.parents) if above == folder or above.name.startswith("pytest-")]
+    modes = [(above, stat.S_IMODE(above.stat().st_mode)) for above in passed]
+    for above, mode in modes:
+        above.chmod(mode | 0o011)
+    try:
+        yield
+    finally:
+        for above, mode in modes:
+            above.chmod(mode)
+
+
+@contextlib.contextmanager
+def container(account: int, start: int) -> Iterator[tuple[str, ...]]:
+    """The namespaces that a rootless engine gives a container, as a command to run one in them as its root.
+
+    ACCOUNT is the engine's account, whose range in /etc/subuid and /etc/subgid begins at START. /mnt is an empty file
+    system.
+    """
+    with subprocess.Popen(["unshare", "--user", "--mount", "sh", "-c", "echo; exec sleep 60"], stdout=-1) as process:
+        assert process.stdout and process.stdout.readline()
+        for kind in ("uid", "gid"):
+            Path(f"/proc/{process.pid}/{kind}_map").write_text(f"0 {account} 1\n1 {start} 65536\n")
+        enter = ("nsenter", f"--target={process.pid}", "--user", "--mount", "--setuid=0", "--setgid=0")
+        try:
+            subprocess.run([*enter, "mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", "/mnt"], check=True)
+            yield enter
+        finally:
+            process.kill()

@@ -149,14 +149,8 @@ def test_the_owner_is_mapped_by_the_account_of_the_engine(tmp_path: Path, base: 
 
 @pytest.fixture
 def open_to_all(tmp_path: Path) -> Iterator[None]:
-    """pytest's folders are closed to other users; those above it are opened to pass, and closed again."""
-    above = [folder for folder in (tmp_path, *tmp_path.parents) if folder.name.startswith("pytest-")] + [tmp_path]
-    modes = [(folder, stat.S_IMODE(folder.stat().st_mode)) for folder in above]
-    for folder, mode in modes:
-        folder.chmod(mode | 0o011)
-    yield
-    for folder, mode in modes:
-        folder.chmod(mode)
+    with module_runner.open_to_all(tmp_path):
+        yield
 
 
 # What is in the way
@@ -211,23 +205,8 @@ def test_a_link_that_is_raced_into_place_leads_nowhere(tmp_path: Path, base: Pat
     victim = tmp_path / "victim"
     victim.mkdir(mode=0o700)
     run(base, "ada")
-    code = f"""
-import os
-os.chdir({str(base)!r})
-os.symlink({str(victim)!r}, "link")
-print(flush=True)
-while True:
-    for name in ("ada", "ada/home"):
-        other = "link" if name == "ada" else "link2"
-        if other == "link2" and not os.path.lexists("link2"): os.symlink({str(victim)!r}, "link2")
-        os.rename(name, "aside"); os.rename(other, name); os.rename(name, other); os.rename("aside", name)
-"""
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
-        assert process.stdout and process.stdout.readline()
-        try:
-            answers = [run(base, "ada") for _ in range(12)]
-        finally:
-            process.kill()
+    with module_runner.swapping(base, victim, "ada", "ada/home"):
+        answers = [run(base, "ada") for _ in range(12)]
     assert facts(victim) == (0, 0, "drwx------") and os.listdir(victim) == []
     assert any("symbolic link" in answer.get("msg", "") for answer in answers)
 

@@ -13,6 +13,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._directories import
     Wanted,
     decide,
 )
+from ansible_collections.carrel.jupyter.plugins.module_utils._host_ids import host_id
 
 EVE = {"name": "eve", "state": "absent"}
 
@@ -56,12 +57,12 @@ def test_what_is_refused(bad: dict[str, Any]) -> None:
 
 def test_ids_are_mapped_through_the_account_s_range() -> None:
     text = "other:100000:65536\nclass101:165536:65536\n"
-    assert volumes.host_id(1000, "class101", 1001, 1002, text) == 165536 + 999
-    assert volumes.host_id(0, "class101", 1001, 1002, text) == 1002
-    assert volumes.host_id(1000, "class101", 1001, 1002, "1001:165536:65536\n") == 165536 + 999
+    assert host_id(1000, "class101", 1001, 1002, text) == 165536 + 999
+    assert host_id(0, "class101", 1001, 1002, text) == 1002
+    assert host_id(1000, "class101", 1001, 1002, "1001:165536:65536\n") == 165536 + 999
     for wrong in ("", "other:100000:65536\n", text + "class101:300000:65536\n"):
         with pytest.raises(ValueError, match="class101 has"):
-            volumes.host_id(1000, "class101", 1001, 1002, wrong)
+            host_id(1000, "class101", 1001, 1002, wrong)
 
 
 LEAF, SHARED, ROOTS = Wanted(7, 8, 0o700), Wanted(7, 8, 0o2770, enforce=True, acl=True), Wanted(0, 8, 0o751, True)

@@ -1,0 +1,48 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The ids on the host that own what a container's user uses."""
+
+from __future__ import annotations
+
+import pwd
+from pathlib import Path
+
+from ansible_collections.carrel.jupyter.plugins.module_utils._ids import mapped_id
+from ansible_collections.carrel.jupyter.plugins.module_utils._subordinate_ids import FILES, parse
+
+# What modules with the documentation fragment carrel.jupyter.owner take.
+ARGUMENTS = {
+    "account": {"type": "str"},
+    "uid": {"type": "int", "default": 1000},
+    "gid": {"type": "int", "default": 100},
+}
+
+
+def host_id(container_id: int, account: str, account_uid: int, account_id: int, subordinate: str) -> int:
+    """The id on the host of an id in the engine's containers.
+
+    ACCOUNT_ID is the account's uid or gid, SUBORDINATE the text of /etc/subuid or /etc/subgid; both name accounts by
+    their name or their uid (subgid(5)).
+    """
+    ranges = [entry.ids for entry in parse(subordinate) if entry.owner in (account, str(account_uid))]
+    if len(ranges) != 1:
+        raise ValueError(
+            f"the account {account} has {len(ranges)} ranges in /etc/subuid or /etc/subgid and needs one: "
+            "see carrel.jupyter.subordinate_ids"
+        )
+    return mapped_id(container_id, account_id, ranges[0].start, ranges[0].count)
+
+
+def host_ids(account: str | None, uid: int, gid: int) -> tuple[int, int]:
+    """Uid and gid on the host; a ValueError says what is missing."""
+    if account is None:
+        return uid, gid
+    try:
+        entry = pwd.getpwnam(account)
+    except KeyError:
+        raise ValueError(f"there is no account {account!r}: make the engine first (role rootless_docker)") from None
+    subuid, subgid = (Path(FILES[kind]).read_text(encoding="utf-8", errors="replace") for kind in ("uid", "gid"))
+    return (
+        host_id(uid, account, entry.pw_uid, entry.pw_uid, subuid),
+        host_id(gid, account, entry.pw_uid, entry.pw_gid, subgid),
+    )

@@ -1,0 +1,345 @@
+#!/usr/bin/python
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: group_mounts
+short_description: Make the groups' directories of a JupyterHub and say who gets which of them mounted
+version_added: 0.1.0
+description:
+  - Makes the directories that groups share, and writes the mounts file. The hub's spawn hook reads it at every spawn,
+    so that a change of membership needs no restart of the hub. C(docs/hub-mounts.md) describes the file.
+  - The directories are setgid and writable for the group, and have a default ACL, so that what one writes there can be
+    written by all, under any umask. On a file system without ACLs a warning says that the umask counts.
+  - Directories of groups that are gone are kept. They are just not mounted any more.
+  - Everything is done through descriptors and no link is followed. With a link in a directory's place nothing is
+    written. A directory with a foreign owner is reported and left as it is; the file is still written, because it may
+    take away somebody's access; then the module fails.
+extends_documentation_fragment:
+  - carrel.jupyter.attributes
+  - carrel.jupyter.owner
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+options:
+  path:
+    description:
+      - Absolute path of the instance's data. All sources lie in it.
+      - The users' directories are expected in C(PATH/users), as M(carrel.jupyter.user_volumes) makes them.
+    type: str
+    required: true
+  file:
+    description:
+      - Absolute path of the mounts file. It is replaced as a whole, so mount its directory into the hub, not the file.
+      - It must be outside of O(path).
+    type: str
+    required: true
+  file_group:
+    description: Numeric id, on the host, of the group that may read the file. Left out, everybody may.
+    type: int
+  home:
+    description: The directory in the container where relative targets begin.
+    type: str
+    default: /home/jovyan/work
+  targets:
+    description: Directories in the container, besides O(home), that may hold targets.
+    type: list
+    elements: str
+    default: []
+  users:
+    description: All users of the hub.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description: The name as JupyterHub knows it, so in lower case.
+        type: str
+        required: true
+      groups:
+        description: Groups that the user is a member of, besides those that name the user.
+        type: list
+        elements: str
+        default: []
+      admin: {description: Whether the user is an admin of the hub., type: bool, default: false}
+  user_directories:
+    description: Which of a user's own directories is mounted where. The target V(.) is O(home).
+    type: list
+    elements: dict
+    default: [{name: home, target: .}, {name: settings, target: /home/jovyan/.jupyter/lab}]
+    suboptions:
+      name: {description: Name of the directory., type: str, required: true}
+      target: {description: "Path in the container, relative to O(home) or absolute.", type: str, required: true}
+  groups:
+    description: The groups.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name: {description: Name of the group., type: str, required: true}
+      members: {description: Names of users., type: list, elements: str, default: []}
+      admins: {description: Names of users., type: list, elements: str, default: []}
+      mounts:
+        description:
+          - What the group's people get. A user in several groups with one source gets the wider mode.
+          - Left out, the directory C(PATH/groups/NAME) at C(groups/NAME), writable for all of them.
+        type: list
+        elements: dict
+        suboptions:
+          source:
+            description: A directory below O(path), relative or absolute. It is made if it is missing.
+            type: str
+            required: true
+          target:
+            description: Path in the container, relative to O(home) or absolute. Left out, as the source.
+            type: str
+          members: {description: Mode for members., type: str, choices: [none, ro, rw], default: rw}
+          admins: {description: Mode for admins of the group., type: str, choices: [none, ro, rw], default: rw}
+  shared:
+    description: Mount C(PATH/shared) at C(shared), read-only for users and writable for admins of the hub.
+    type: bool
+    default: true
+  colab:
+    description: Mount C(PATH/colab) at C(colab), writable for all users.
+    type: bool
+    default: true
+  users_view:
+    description: How admins of the hub see the directories of all users, at C(users).
+    type: str
+    choices: [none, ro, rw]
+    default: ro
+  allow_empty:
+    description: Accept an empty list of users, which is more often a mistake than meant.
+    type: bool
+    default: false
+author:
+  - the carrel.jupyter authors
+"""
+
+EXAMPLES = r"""
+- name: Let two groups share a directory each, and one of them read a data set
+  carrel.jupyter.group_mounts:
+    path: /srv/class101/data
+    file: /srv/class101/hub/mounts.json
+    account: class101
+    users:
+      - {name: ada, groups: [statistics]}
+      - {name: grace, groups: [statistics, geography]}
+      - {name: prof, admin: true}
+    groups:
+      - name: statistics
+        admins: [prof]
+      - name: geography
+        admins: [prof]
+        mounts:
+          - {source: groups/geography}
+          - {source: datasets/tiles, target: tiles, members: ro}
+"""
+
+RETURN = r"""
+effective_mounts:
+  description:
+    - What each user gets, sorted by target. A line has the target, the mode, the source and the reason.
+    - Programs had better read the mounts file, as C(docs/hub-mounts.md) says.
+  returned: success
+  type: dict
+  sample:
+    ada:
+      - /home/jovyan/work rw /srv/class101/data/users/ada/home (the user's own)
+      - /home/jovyan/work/groups/statistics rw /srv/class101/data/groups/statistics (member of statistics)
+directories:
+  description: The directories that are mounted, without those of users.
+  returned: always
+  type: list
+  elements: str
+  sample: [/srv/class101/data/groups/statistics, /srv/class101/data/shared]
+owner:
+  description: The ids on the host that own the directories.
+  returned: always
+  type: dict
+  sample: {uid: 100999, gid: 100099}
+problems:
+  description: What is wrong with the input, or was left alone and why. The module failed if there is any.
+  returned: always
+  type: list
+  elements: str
+  sample: []
+"""
+
+import contextlib
+import errno
+import json
+import os
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.carrel.jupyter.plugins.module_utils import _directories as directories
+from ansible_collections.carrel.jupyter.plugins.module_utils import _files as files
+from ansible_collections.carrel.jupyter.plugins.module_utils._directories import Wanted
+from ansible_collections.carrel.jupyter.plugins.module_utils._group_mounts import Plan
+from ansible_collections.carrel.jupyter.plugins.module_utils._host_ids import ARGUMENTS, host_ids
+from ansible_collections.carrel.jupyter.plugins.module_utils._tracker import Tracker
+
+PASSAGE = Wanted(0, 0, 0o711)
+
+
+class Directories:
+    """The directories below the instance's data that groups share."""
+
+    def __init__(self, path: str, leaf: Wanted, check_mode: bool) -> None:
+        self.path = path
+        self.leaf = leaf
+        self.check_mode = check_mode
+        self.before: list[str] = []
+        self.after: list[str] = []
+        self.foreign: list[str] = []
+        self.without_acl: list[str] = []
+
+    def _ensure(self, parent: int | None, name: str, path: str, wanted: Wanted) -> int | None:
+        descriptor, before, after = directories.ensure(parent, name, path, wanted, self.check_mode)
+        if before != after:
+            self.before += [f"{path} {before}"] if before else []
+            self.after.append(f"{path} {after}")
+        return descriptor
+
+    def make(self, sources: list[str]) -> None:
+        above, name = os.path.split(self.path)
+        with contextlib.ExitStack() as stack:
+
+            def keep(descriptor: int | None) -> int | None:
+                if descriptor is not None:
+                    stack.callback(os.close, descriptor)
+                return descriptor
+
+            parent = None
+            with contextlib.suppress(FileNotFoundError):
+                parent = keep(files.open_directory(above, create=not self.check_mode))
+            opened = {"": keep(self._ensure(parent, name, self.path, PASSAGE))}
+            for source in sources:
+                *folders, leaf = source.split("/")
+                here = ""
+                for folder in folders:
+                    below = f"{here}/{folder}"
+                    if below not in opened:
+                        opened[below] = keep(self._ensure(opened[here], folder, self.path + below, PASSAGE))
+                    here = below
+                self._make_leaf(opened[here], leaf, f"{self.path}/{source}")
+
+    def _make_leaf(self, parent: int | None, name: str, path: str) -> None:
+        try:
+            descriptor = self._ensure(parent, name, path, self.leaf)
+        except directories.ForeignOwnerError as error:
+            self.foreign.append(str(error))
+            return
+        if descriptor is not None:
+            if not directories.has_acls(descriptor):
+                self.without_acl.append(path)
+            os.close(descriptor)
+
+
+def main() -> None:
+    name: dict[str, Any] = {"name": {"type": "str", "required": True}}
+    names: dict[str, Any] = {"type": "list", "elements": "str", "default": []}
+    mode: dict[str, Any] = {"type": "str", "choices": ["none", "ro", "rw"], "default": "rw"}
+    module = AnsibleModule(
+        argument_spec={
+            "path": {"type": "str", "required": True},
+            "file": {"type": "str", "required": True},
+            "file_group": {"type": "int"},
+            **ARGUMENTS,
+            "home": {"type": "str", "default": "/home/jovyan/work"},
+            "targets": names,
+            "users": {
+                "type": "list", "elements": "dict", "required": True,
+                "options": {**name, "groups": names, "admin": {"type": "bool", "default": False}},
+            },
+            "user_directories": {
+                "type": "list", "elements": "dict",
+                "default": [
+                    {"name": "home", "target": "."},
+                    {"name": "settings", "target": "/home/jovyan/.jupyter/lab"},
+                ],
+                "options": {**name, "target": {"type": "str", "required": True}},
+            },
+            "groups": {
+                "type": "list", "elements": "dict", "default": [],
+                "options": {
+                    **name, "members": names, "admins": names,
+                    "mounts": {
+                        "type": "list", "elements": "dict",
+                        "options": {
+                            "source": {"type": "str", "required": True}, "target": {"type": "str"},
+                            "members": mode, "admins": mode,
+                        },
+                    },
+                },
+            },
+            "shared": {"type": "bool", "default": True},
+            "colab": {"type": "bool", "default": True},
+            "users_view": {**mode, "default": "ro"},
+            "allow_empty": {"type": "bool", "default": False},
+        },
+        supports_check_mode=True,
+    )  # fmt: skip
+    given = module.params
+    plan = Plan(given)
+    if plan.problems:
+        module.fail_json(msg=plan.message(), problems=plan.problems)
+    try:
+        uid, gid = host_ids(given["account"], given["uid"], given["gid"])
+    except (ValueError, OSError) as error:
+        module.fail_json(msg=str(error))
+    path, sources = given["path"].rstrip("/"), sorted(plan.sources)
+    made = Directories(path, Wanted(uid, gid, 0o2770, enforce=True, acl=True), module.check_mode)
+    tracker = Tracker()
+    returned = {
+        "effective_mounts": {user: [str(mount) for mount in mounts] for user, mounts in plan.effective.items()},
+        "directories": [f"{path}/{source}" for source in sources],
+        "owner": {"uid": uid, "gid": gid},
+    }
+    stopped = None
+    try:
+        try:
+            made.make(sources)
+        finally:
+            before, after = ("".join(f"{line}\n" for line in lines) for lines in (made.before, made.after))
+            tracker.note(path, before, after)
+        write(module, tracker, plan)
+    except (files.UnsafePathError, directories.ForeignOwnerError) as error:
+        stopped = f"{error}. The mounts file was left as it is"
+    except OSError as error:
+        why = "the disk, or a quota, is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror
+        stopped = (
+            f"{error.filename or given['file']}: {why}. The mounts file was left as it is; "
+            "remove the cause and run again"
+        )
+    if made.without_acl:
+        module.warn(
+            f"{', '.join(made.without_acl[:3])}: the file system has no ACLs, so a umask such as 077 keeps "
+            "a group from writing its members' files"
+        )
+    problems = made.foreign + ([stopped] if stopped else [])
+    result = tracker.result(**returned, problems=problems)
+    if problems:
+        module.fail_json(msg="\n".join(problems), **result)
+    module.exit_json(**result)
+
+
+def write(module: AnsibleModule, tracker: Tracker, plan: Plan) -> None:
+    """The mounts file."""
+    path, group = module.params["file"], module.params["file_group"]
+    text = json.dumps(plan.content, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    after = files.File(text.encode(), *((0o644, 0, 0) if group is None else (0o640, 0, group)))
+    before = files.read(path)
+    shown = before.describe() if before else "", after.describe()
+    if tracker.note(path, before, after, show=shown) and not module.check_mode:
+        files.write(path, after)
+
+
+if __name__ == "__main__":
+    main()

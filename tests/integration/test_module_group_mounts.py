@@ -1,0 +1,275 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""group_mounts as root on real files, and colleagues who work in what it makes. Needs no engine."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import ansible_runner
+import module_runner
+import pytest
+from ansible_collections.carrel.jupyter.plugins.module_utils._mounts import effective_mounts
+
+UID, GID = 100999, 100099
+USERS = [{"name": "ada", "groups": ["stat"]}, {"name": "bob"}, {"name": "prof", "admin": True}]
+GROUPS = [{"name": "stat", "members": ["bob"], "admins": ["prof"]}]
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="files of several owners need root")
+
+
+def parameters(hub: Path, **more: Any) -> dict[str, Any]:
+    fixed = {"path": f"{hub}/data", "file": f"{hub}/mounts/mounts.json", "uid": UID, "gid": GID}
+    return {**fixed, "users": USERS, "groups": GROUPS, **more}
+
+
+def run(hub: Path, check: bool = False, **more: Any) -> dict[str, Any]:
+    return module_runner.run("group_mounts", parameters(hub, **more), check)
+
+
+def facts(path: Path) -> tuple[int, int, str]:
+    status = path.lstat()
+    return status.st_uid, status.st_gid, stat.filemode(status.st_mode)
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[Path]:
+    with module_runner.open_to_all(tmp_path):
+        yield tmp_path / "hub"
+
+
+def test_as_ansible_runs_it(hub: Path) -> None:
+    answers = ansible_runner.four_runs("group_mounts", parameters(hub, file_group=1234))
+    assert answers[0]["effective_mounts"] == answers[3]["effective_mounts"]
+    assert facts(hub / "mounts" / "mounts.json") == (0, 1234, "-rw-r-----")
+    for leaf in ("groups/stat", "shared", "colab"):
+        assert facts(hub / "data" / leaf) == (UID, GID, "drwxrws---")
+        assert f"{hub}/data/{leaf}" in answers[3]["directories"]
+    for folder in ("data", "data/groups"):
+        assert facts(hub / folder) == (0, 0, "drwx--x--x")
+    text = (hub / "mounts" / "mounts.json").read_text()
+    for user, mounts in answers[3]["effective_mounts"].items():
+        assert [str(mount) for mount in effective_mounts(text, user)] == mounts
+    assert (
+        f"/home/jovyan/work/groups/stat rw {hub}/data/groups/stat (member of stat)"
+        in answers[3]["effective_mounts"]["ada"]
+    )
+
+
+def test_check_says_what_the_run_does_and_does_nothing(tmp_path: Path) -> None:
+    said = run(tmp_path / "hub", check=True)
+    assert os.listdir(tmp_path) == []
+    assert said["changed"] and said["diff"] == run(tmp_path / "hub")["diff"]
+
+
+def test_a_membership_that_ends(hub: Path) -> None:
+    run(hub)
+    (hub / "data" / "groups" / "stat" / "file").touch()
+    answers = module_runner.four_runs("group_mounts", parameters(hub, groups=[], users=[{"name": "bob"}]))
+    assert "stat" not in (hub / "mounts" / "mounts.json").read_text()
+    assert list(answers[1]["effective_mounts"]) == ["bob"]
+    assert (hub / "data" / "groups" / "stat" / "file").exists()
+
+
+def test_bad_input_changes_nothing(hub: Path) -> None:
+    run(hub)
+    before = ansible_runner.tree(hub)
+    for bad in ({"users": []}, {"users": [{"name": "ada", "groups": ["x"]}]}, {"groups": [{"name": "../x"}]}):
+        assert run(hub, **bad)["failed"]
+    assert ansible_runner.tree(hub) == before
+
+
+def test_all_is_put_right_but_not_what_is_below(hub: Path) -> None:
+    run(hub)
+    leaf = hub / "data" / "groups" / "stat"
+    (leaf / "private").mkdir(mode=0o700)
+    os.chmod(leaf, 0o700)
+    os.chown(leaf, -1, 4711)
+    os.removexattr(leaf, "system.posix_acl_default")
+    before = facts(leaf / "private")
+    module_runner.four_runs("group_mounts", parameters(hub))
+    assert facts(leaf) == (UID, GID, "drwxrws---")
+    assert os.getxattr(leaf, "system.posix_acl_default")
+    assert facts(leaf / "private") == before
+
+
+# What is in the way
+
+
+@pytest.mark.parametrize("place", ["data", "data/groups", "data/groups/stat", "data/shared"])
+def test_a_link_in_the_way_stops_everything_before_the_file(hub: Path, place: str) -> None:
+    victim = hub / "victim"
+    victim.mkdir(parents=True)
+    (hub / place).parent.mkdir(parents=True, exist_ok=True)
+    (hub / place).symlink_to(victim)
+    before = victim.lstat()
+    for check in (True, False):
+        answer = run(hub, check=check)
+        assert answer["failed"] and "symbolic link" in answer["msg"] and "left as it is" in answer["msg"]
+    assert victim.lstat() == before and not (hub / "mounts").exists()
+
+
+def test_a_foreign_owner_is_reported_and_takes_nobody_s_removal_hostage(hub: Path) -> None:
+    """A user who is root in the container can give the directory away; that must not keep others' access alive."""
+    run(hub)
+    os.chown(hub / "data" / "groups" / "stat", 4711, 4711)
+    answer = run(hub, users=[{"name": "bob"}, {"name": "prof"}])
+    assert answer["failed"] and answer["changed"] and "stat belongs to 4711:4711" in answer["msg"]
+    assert facts(hub / "data" / "groups" / "stat")[0] == 4711
+    assert "ada" not in (hub / "mounts" / "mounts.json").read_text()
+
+
+def test_a_folder_of_somebody_else_stops_everything(hub: Path) -> None:
+    (hub / "data" / "groups").mkdir(parents=True)
+    os.chown(hub / "data" / "groups", UID, GID)
+    answer = run(hub)
+    assert "data/groups belongs to 100999:100099 and must be root's" in answer["msg"]
+    assert not (hub / "mounts").exists()
+
+
+def test_a_link_that_is_raced_into_place_leads_nowhere(hub: Path) -> None:
+    run(hub)
+    victim = hub / "victim"
+    victim.mkdir(mode=0o700)
+    with module_runner.swapping(hub / "data" / "groups", victim, "stat"):
+        answers = [run(hub) for _ in range(12)]
+    assert facts(victim) == (0, 0, "drwx------") and os.listdir(victim) == []
+    assert any("symbolic link" in answer.get("msg", "") for answer in answers)
+
+
+# What is interrupted
+
+
+def test_kill_at_any_moment_and_run_again(hub: Path) -> None:
+    groups = [{"name": f"group{number}", "members": ["ada"]} for number in range(1500)]
+    many = {"groups": groups, "users": [{"name": "ada"}]}
+    run(hub)
+    old = (hub / "mounts" / "mounts.json").read_text()
+    caught = 0
+    for _ in range(4):
+        process = module_runner.start("group_mounts", parameters(hub, **many))
+        for _ in range(10_000):
+            if len(os.listdir(hub / "data" / "groups")) > 1 + caught * 300:
+                break
+            time.sleep(0.001)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        if len(os.listdir(hub / "data" / "groups")) < len(groups):
+            caught += 1
+            assert (hub / "mounts" / "mounts.json").read_text() == old
+    assert caught, "no run was interrupted at work"
+    assert not run(hub, **many).get("failed")
+    assert {facts(path) for path in (hub / "data" / "groups").iterdir()} == {(UID, GID, "drwxrws---")}
+    assert run(hub, **many)["changed"] is False
+
+
+def test_a_disk_that_fills(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "nr_inodes=60", "tmpfs", disk], check=True)
+    try:
+        run(disk)
+        old = (disk / "mounts" / "mounts.json").read_text()
+        many = {"groups": [{"name": f"group{number}"} for number in range(100)], "users": [{"name": "ada"}]}
+        answer = run(disk, **many)
+        assert answer["failed"] and answer["changed"] and "is full" in answer["msg"]
+        assert (disk / "mounts" / "mounts.json").read_text() == old
+        subprocess.run(["mount", "-o", "remount,nr_inodes=500", disk], check=True)
+        assert not run(disk, **many).get("failed")
+        assert run(disk, **many)["changed"] is False
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+# Colleagues
+
+
+def test_colleagues_in_containers_write_each_other_s_files_under_any_umask(hub: Path) -> None:
+    """Two uids of a rootless container with the group 100, a bind mount, umask 077, real processes."""
+    run(hub, uid=166535, gid=165635)
+    with module_runner.container(1002, 165536) as enter:
+        script = f"mkdir /mnt/stat && mount --bind {hub}/data/groups/stat /mnt/stat"
+        subprocess.run([*enter, "sh", "-ec", script], check=True)
+
+        def as_user(uid: int, script: str) -> None:
+            person = ["setpriv", f"--reuid={uid}", "--regid=100", "--clear-groups"]
+            subprocess.run([*enter, *person, "sh", "-ec", f"umask 077; cd /mnt/stat; {script}"], check=True)
+
+        as_user(1000, "mkdir -p course/week; echo ada > course/week/file; echo ada > top")
+        as_user(1001, "echo bob >> course/week/file; echo bob >> top; echo bob > course/week/new; mv top moved")
+        as_user(1000, "echo ada >> course/week/new; rm -r course/week; mkdir course/again; echo ada >> moved")
+        as_user(1001, "rmdir course/again")
+    leaf = hub / "data" / "groups" / "stat"
+    assert (leaf / "moved").read_text() == "ada\nbob\nada\n"
+    assert facts(leaf / "moved") == (166535, 165635, "-rw-rw----")
+    assert facts(leaf / "course") == (166535, 165635, "drwxrws---")
+
+
+def test_a_container_gets_what_the_file_says(hub: Path) -> None:
+    """Home, groups and modes of a member and of an admin, mounted as the hub's engine would."""
+    module_runner.run("user_volumes", {
+        "path": f"{hub}/data/users", "users": [{"name": "ada"}, {"name": "prof"}], "uid": 166535, "gid": 165635,
+    })  # fmt: skip
+    users = [{"name": "ada"}, {"name": "prof", "admin": True}]
+    run(hub, uid=166535, gid=165635, users=users, groups=[], home="/mnt/work", user_directories=[
+        {"name": "home", "target": "."}, {"name": "settings", "target": "/mnt/settings"},
+    ])  # fmt: skip
+    may: dict[str, dict[str, bool]] = {}
+    text = (hub / "mounts" / "mounts.json").read_text()
+    for user in ("ada", "prof"):
+        may[user] = {}
+        with module_runner.container(1002, 165536) as enter:
+            for mount in effective_mounts(text, user):
+                script = f"mkdir -p {mount.target} && mount --bind {mount.source} {mount.target}"
+                if mount.mode == "ro":
+                    script += f" && mount -o remount,bind,ro {mount.target}"
+                subprocess.run([*enter, "sh", "-ec", script], check=True)
+            person = ["setpriv", "--reuid=1000", "--regid=100", "--clear-groups"]
+            for folder in ("work", "work/shared", "work/colab", "work/users", "work/users/ada/home"):
+                done = subprocess.run([*enter, *person, "touch", f"/mnt/{folder}/by-{user}"], capture_output=True)
+                may[user][folder] = done.returncode == 0
+            if user == "prof":
+                listed = subprocess.run([*enter, *person, "ls", "/mnt/work/users"], capture_output=True, check=True)
+                assert listed.stdout.split() == [b"ada", b"prof"]
+    allowed = {user: {folder for folder, good in folders.items() if good} for user, folders in may.items()}
+    assert allowed == {"ada": {"work", "work/colab"}, "prof": {"work", "work/colab", "work/shared"}}
+    assert sorted(path.name for path in (hub / "data" / "colab").iterdir()) == ["by-ada", "by-prof"]
+
+
+def test_without_acls_a_warning_says_so(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "ramfs", "ramfs", disk], check=True)
+    try:
+        first, second = run(disk), run(disk)
+        assert (first["changed"], second["changed"]) == (True, False)
+        assert all("has no ACLs" in str(answer["warnings"]) for answer in (first, second))
+        assert facts(disk / "data" / "groups" / "stat") == (UID, GID, "drwxrws---")
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_the_reader_needs_nothing_but_its_two_files(hub: Path) -> None:
+    """A hub's image has no Ansible: the files at the same place below a folder on PYTHONPATH are enough."""
+    run(hub)
+    place = Path("ansible_collections/carrel/jupyter/plugins/module_utils")
+    (hub / "lib" / place).mkdir(parents=True)
+    for name in ("_mounts.py", "_escape.py"):
+        shutil.copy(Path(__file__).parents[2] / "plugins" / "module_utils" / name, hub / "lib" / place / name)
+    code = (
+        f"import json, sys; from {str(place).replace('/', '.')}._mounts import effective_mounts\n"
+        "print(json.dumps([mount.docker() for mount in effective_mounts(open(sys.argv[1]).read(), 'ada')]))"
+    )
+    command = [sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {str(hub / 'lib')!r})\n{code}"]
+    done = subprocess.run([*command, hub / "mounts" / "mounts.json"], capture_output=True, check=True)
+    assert {mount["target"] for mount in json.loads(done.stdout)} >= {"/home/jovyan/work/groups/stat"}
