@@ -5,7 +5,9 @@
 #   make demo-down   remove them
 #   make test        everything: linters, unit tests, real hosts, a real browser
 #   make test-quick  what needs no host, in under two minutes
+#   make test-vm     limits and a reboot on a kernel of its own, in a virtual machine; some 20 minutes without KVM
 #   make bench       measure; results in bench/
+#   make bench-volumes  measure user_volumes and group_mounts, without a host, as root
 #   make clean       remove what the others keep as a cache: images, virtual environment
 
 SHELL := /bin/bash
@@ -19,7 +21,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PYTHONPATH := $(CURDIR)/.cache/collections:$(CURDIR)
 
-.PHONY: help venv demo demo-down test test-quick test-hosts lint unit bench clean
+.PHONY: help venv demo demo-down test test-quick test-hosts test-vm lint unit bench bench-volumes clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -60,8 +62,15 @@ test-hosts: venv
 
 test: test-quick test-hosts
 
+test-vm: venv
+	python -m testbed vm up
+	code=0; pytest tests/vm --verbose || code=$$?; python -m testbed vm down; exit $$code
+
 bench: venv
 	python -m bench
+
+bench-volumes: venv
+	python -m bench.user_volumes
 
 clean: demo-down
 	@python -m testbed clean
