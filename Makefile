@@ -7,7 +7,7 @@
 #   make test-quick  what needs no host, in under two minutes
 #   make test-vm     limits and a reboot on a kernel of its own, in a virtual machine; some 20 minutes without KVM
 #   make bench       measure; results in bench/
-#   make bench-volumes  measure user_volumes and group_mounts, without a host, as root
+#   make bench-volumes  measure user_volumes and group_mounts, without a host, as root; results in bench/out/
 #   make clean       remove what the others keep as a cache: images, virtual environment
 
 SHELL := /bin/bash

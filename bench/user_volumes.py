@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "bench" / "user_volumes.json"
+RESULTS = ROOT / "bench" / "out" / "user_volumes.json"
 USERS = 1000
 DIRECTORIES = 2
 LOOP = 100  # items of the loop that are measured; the rest is scaled
@@ -130,6 +130,7 @@ def main() -> None:
         raise SystemExit("the directories belong to several owners: run as root")
     with tempfile.TemporaryDirectory() as scratch:
         results = measure(Path(scratch))
+    RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(results, indent=2) + "\n")
     print(RESULTS.read_text())
 
