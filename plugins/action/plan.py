@@ -5,11 +5,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleError, AnsibleUndefinedVariable
 from ansible.plugins.action import ActionBase
+from ansible_collections.carrel.jupyter.plugins.module_utils._nearest import nearest
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan import Inputs, make_plan
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_keys import instance_path
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_problems import Problems
@@ -22,6 +23,18 @@ VARIABLES = {
     "port_range": "jupyter_port_range",
     "tls": "jupyter_tls",
 }
+
+
+# Also read by the playbooks.
+KNOWN = (*VARIABLES.values(), "jupyter_hosts")
+
+
+def misspelt(names: Iterable[str]) -> list[str]:
+    """A warning for each variable whose name is almost one of ours."""
+    found = (
+        (name, nearest(name, KNOWN)) for name in sorted(names) if name.startswith("jupyter_") and name not in KNOWN
+    )
+    return [f"the variable {name} has no effect; did you mean {near}?" for name, near in found if near]
 
 
 class ControlFiles:
@@ -62,6 +75,7 @@ class ActionModule(ActionBase):
         inputs = Inputs(current=self._task.args.get("current"), **raw)
         plan = make_plan(inputs, ControlFiles(variables.get("inventory_dir")), problems)
         result["changed"] = False
+        result["warnings"] = misspelt(variables)
         if plan is None:
             count = len(problems.items)
             head = f"{variables.get('inventory_hostname')}: {count} problem{'s' if count > 1 else ''} in its variables"

@@ -80,6 +80,24 @@ def _open_to_all(name: str, parent: int) -> None:
         os.close(descriptor)
 
 
+def make_directory(path: str, owner: int, group: int, mode: int) -> None:
+    """Make a directory under a name of its own and put it in place with its owner and mode, or not at all."""
+    parent, name = os.path.split(path)
+    above = open_directory(parent, create=True)
+    temporary = f".{name}.{secrets.token_hex(8)}"
+    try:
+        os.mkdir(temporary, 0o700, dir_fd=above)
+        descriptor = os.open(temporary, DIRECTORY, dir_fd=above)
+        try:
+            os.fchown(descriptor, owner, group)
+            os.fchmod(descriptor, mode)
+        finally:
+            os.close(descriptor)
+        os.rename(temporary, name, src_dir_fd=above, dst_dir_fd=above)
+    finally:
+        os.close(above)
+
+
 def read(path: str) -> File | None:
     """The file as it is; None when it, or a directory above it, does not exist."""
     parent, name = os.path.split(path)

@@ -139,7 +139,6 @@ def compose(instance: Mapping[str, Any], image: Mapping[str, Any], controllers: 
             "start_period": f"{instance['start_timeout_seconds']}s",
             "start_interval": "1s",
         },
-        "labels": {"carrel.image": image["image_id"]},
     }
     limits = {limit: instance[limit] for limit, controller in LIMITS.items() if controller in controllers}
     optional = {
@@ -160,7 +159,7 @@ def compose(instance: Mapping[str, Any], image: Mapping[str, Any], controllers: 
 def labelled(project: Mapping[str, Any], server_config: str) -> dict[str, Any]:
     """Return the project with the checksum of the server's configuration: a new one recreates the container."""
     service = project["services"][SERVICE]
-    service = {**service, "labels": {**service["labels"], "carrel.server-config": server_config}}
+    service = {**service, "labels": {"carrel.server-config": server_config}}
     return {**project, "services": {SERVICE: service}}
 
 

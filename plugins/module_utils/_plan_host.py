@@ -25,6 +25,7 @@ class Host:
     ports: Mapping[str, int]
     all_engines: frozenset[str]
     accounts: frozenset[str]
+    groups: frozenset[str]
     listening: frozenset[int]
     memory: int | None
     cpus: int | None
@@ -48,6 +49,7 @@ def read_host(current: Any, problems: Problems) -> Host | None:
         ports={name: item["port"] for name, item in known.items() if isinstance(item.get("port"), int)},
         all_engines=frozenset(str(name) for name in engines or ()),
         accounts=frozenset(str(name) for name in accounts or ()),
+        groups=frozenset(str(name) for name in current.get("groups") or ()),
         listening=frozenset(
             port for port in (listening if isinstance(listening, list) else []) if isinstance(port, int)
         ),
@@ -82,6 +84,9 @@ def check_host(labs: Sequence[Lab], host: Host, base_dir: str, problems: Problem
         elif engine in host.accounts and engine not in host.all_engines and engine not in told:
             told.add(engine)
             problems.add(f"{lab.path}.{key}", "account_foreign", engine=engine)
+        elif engine in host.groups and engine not in host.all_engines and engine not in told:
+            told.add(engine)
+            problems.add(f"{lab.path}.{key}", "group_foreign", engine=engine)
         if given(lab.cpus) and host.cpus and lab.cpus > host.cpus:
             problems.add(f"{lab.path}.cpus", "cpus_host", value=lab.cpus, cpus=host.cpus)
         directory = directory_of(lab, host, base_dir)

@@ -70,6 +70,8 @@ def _check_image(lab: Lab, problems: Problems) -> None:
         problems.add(f"{lab.path}.build", "image_and_build")
     elif lab.image is None and lab.build is None:
         problems.add(f"{lab.path}.image", "image_or_build")
+    if lab.build is not None and lab.pull == "always":
+        problems.add(f"{lab.path}.pull", "build_pull")
     if given(lab.reset) and lab.reset.pull:
         if lab.build is not None:
             problems.add(f"{lab.path}.reset.pull", "build_pull")

@@ -63,7 +63,7 @@ MESSAGES: dict[str, str] = {
     "image_tag_for_pull": "has no tag or digest, so reset.pull would bring in a different image any night; write a tag",
     "image_and_build": "both image and build are given; keep one",
     "image_or_build": "neither image nor build is given; write image: NAME:TAG, or build: FOLDER",
-    "build_pull": "there is no image to pull for an instance that is built; write pull: false",
+    "build_pull": "there is no image to pull for an instance that is built; leave pull out",
     "build_context": "{value} is not a folder on the control node; write the folder that holds the Dockerfile",
     "build_dockerfile": "there is no file {value} on the control node; write its name relative to the context",
     # values
@@ -95,6 +95,8 @@ MESSAGES: dict[str, str] = {
     "port_none_free": "no port is free from {low} to {high}; widen jupyter_port_range",
     "account_foreign": "the host has an account '{engine}' already, which is no engine of this collection; choose "
     "another name, or remove the account",
+    "group_foreign": "the host has a group '{engine}' already, and an account of this name would need one of its own; "
+    "choose another name, or remove the group",
     "engine_moved": "the instance lives on the engine '{old}', on '{new}' its data would belong to nobody there; write "
     "engine: {old}, or run with state: absent first, which archives the data",
     "directory_moved": "{name} lives in {old}, and a new one in {new} would be empty; set jupyter_base_dir back, or "

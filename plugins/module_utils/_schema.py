@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import enum
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -114,6 +115,13 @@ def listing(item: Reader, wanted: str) -> Reader:
     return reader
 
 
+def _shown_key(key: object) -> str:
+    """A key that looks like one; in YAML, {password=secret} is a key too."""
+    if not isinstance(key, str):
+        return kind_of(key)
+    return show(str(key))[1:-1] if re.fullmatch(r"[\w-]{1,40}", key) else "(a text that is no key)"
+
+
 def mapping(keys: Mapping[str, Reader]) -> Reader:
     """A mapping of known keys. The result holds what was given: checked values, None for null, INVALID for bad ones."""
 
@@ -127,7 +135,7 @@ def mapping(keys: Mapping[str, Reader]) -> Reader:
                 result[str(key)] = None if item is None else read(keys[key], item, here, problems)
                 continue
             near = nearest(str(key), keys) if isinstance(key, str) else None
-            here = f"{path}.{show(str(key))[1:-1] if isinstance(key, str) else kind_of(key)}"
+            here = f"{path}.{_shown_key(key)}"
             if near:
                 problems.add(here, "unknown_key", near=near)
                 # The key was most likely meant: don't say that it is missing as well.

@@ -83,7 +83,6 @@ paths:
 """
 
 import os
-import secrets
 import stat
 from typing import Any
 
@@ -104,7 +103,7 @@ def ensure_directory(wanted: dict[str, Any], tracker: Tracker, check_mode: bool)
     except FileNotFoundError:
         tracker.note(path, None, f"directory {owner}:{group} {mode:04o}\n")
         if not check_mode:
-            make_directory(path, owner, group, mode)
+            files.make_directory(path, owner, group, mode)
         return True
     try:
         status = os.fstat(descriptor)
@@ -121,24 +120,6 @@ def ensure_directory(wanted: dict[str, Any], tracker: Tracker, check_mode: bool)
         return True
     finally:
         os.close(descriptor)
-
-
-def make_directory(path: str, owner: int, group: int, mode: int) -> None:
-    """Make a directory under a name of its own and put it in place with its owner and mode, or not at all."""
-    parent, name = os.path.split(path)
-    above = files.open_directory(parent, create=True)
-    temporary = f".{name}.{secrets.token_hex(8)}"
-    try:
-        os.mkdir(temporary, 0o700, dir_fd=above)
-        descriptor = os.open(temporary, files.DIRECTORY, dir_fd=above)
-        try:
-            os.fchown(descriptor, owner, group)
-            os.fchmod(descriptor, mode)
-        finally:
-            os.close(descriptor)
-        os.rename(temporary, name, src_dir_fd=above, dst_dir_fd=above)
-    finally:
-        os.close(above)
 
 
 def ensure_file(wanted: dict[str, Any], tracker: Tracker, check_mode: bool) -> bool:

@@ -84,6 +84,12 @@ accounts:
   type: dict
   returned: success
   sample: {root: 0, tao: 1001}
+groups:
+  description: The names of the host's groups.
+  type: list
+  elements: str
+  returned: success
+  sample: [root, tao]
 listening_ports:
   description: TCP ports on which the host listens, on any address.
   type: list
@@ -102,6 +108,7 @@ cpus:
   sample: 8
 """
 
+import grp
 import os
 import pwd
 from pathlib import Path
@@ -188,7 +195,8 @@ def main() -> None:
     module = AnsibleModule(argument_spec={}, supports_check_mode=True)
     accounts = {account.pw_name: account for account in pwd.getpwall()}
     try:
-        module.exit_json(changed=False, **collect(Path("/"), accounts))
+        groups = sorted(group.gr_name for group in grp.getgrall())
+        module.exit_json(changed=False, groups=groups, **collect(Path("/"), accounts))
     except Broken as error:
         module.fail_json(msg=str(error))
 

@@ -166,21 +166,10 @@ class Engine:
         """Its data root and its configuration."""
         root = "directory\n" if self.has_data_root else None
         if tracker.note(self.data_root, root, "directory\n") and not self.module.check_mode:
-            self._make_data_root()
+            files.make_directory(self.data_root, self.account.uid, self.account.gid, 0o710)
         shown = (self.former.describe() if self.former else "", self.config.describe())
         if tracker.note(self.path, self.former, self.config, show=shown) and not self.module.check_mode:
             files.write(self.path, self.config)
-
-    def _make_data_root(self) -> None:
-        directory, name = os.path.split(self.data_root)
-        parent = files.open_directory(directory, create=True)
-        try:
-            os.mkdir(name, 0o710, dir_fd=parent)
-            child = os.open(name, files.DIRECTORY, dir_fd=parent)
-            os.fchown(child, self.account.uid, self.account.gid)
-            os.close(child)
-        finally:
-            os.close(parent)
 
     def step(self, unit_is_new: bool) -> str | None:
         service = self.found.service() if self.found else decide.Service()

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.carrel.jupyter.plugins.action.plan import misspelt
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_keys import INSTANCE
 from plan_helpers import HOST, host, lab, plan, two
 
@@ -206,3 +207,21 @@ def test_example_inventory_has_every_key_once() -> None:
     needed_by_all = {"name", "url", "image", "build", "login", "state"}
     assert [key for key in sorted(set(used) - needed_by_all) if used.count(key) > 1] == []
     assert sorted(key for item in instances for key in item.get("login", {})) == ["notice", "notice_html", "template"]
+
+
+def test_a_misspelt_variable_is_told_of() -> None:
+    names = ["jupyter_instance", "jupyter_default", "jupyter_tls", "jupyter_hosts", "jupyter_zebra", "apache_hsts"]
+    assert misspelt(names) == [
+        "the variable jupyter_default has no effect; did you mean jupyter_defaults?",
+        "the variable jupyter_instance has no effect; did you mean jupyter_instances?",
+    ]
+
+
+def test_an_image_that_is_built_cannot_always_be_pulled() -> None:
+    _, (problem,) = plan([lab(image=..., build="lab", pull="always")])
+    assert "leave pull out" in problem.message
+
+
+def test_a_secret_that_became_a_key_is_not_shown() -> None:
+    _, problems = plan([lab(login={"notice=hunter2 and more": None})])
+    assert problems and "hunter2" not in str([(problem.path, problem.message) for problem in problems])

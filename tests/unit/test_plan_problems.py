@@ -170,7 +170,7 @@ CASES: list[tuple[str, str, str, dict[str, Any]]] = [
     (
         "build_pull",
         f"{TAO}.reset.pull",
-        "pull: false",
+        "leave pull out",
         here(image=..., build="lab", reset={"at": "01:00", "pull": True}),
     ),
     ("build_context", f"{TAO}.build.context", "'/inventory/missing'", here(image=..., build="missing")),
@@ -287,6 +287,7 @@ CASES: list[tuple[str, str, str, dict[str, Any]]] = [
         "write engine: old",
         {**here(), "current": host(instances={"tao": {"engine": "old", "port": 8801}})},
     ),
+    ("group_foreign", f"{TAO}.name", "has a group 'tao'", {**here(), "current": host(groups=["tao"])}),
     (
         "directory_moved",
         "jupyter_base_dir",

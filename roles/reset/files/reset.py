@@ -22,6 +22,8 @@ import sys
 import syslog
 from typing import Any
 
+TIMEOUT_SECONDS = 3600
+
 
 class ResetError(Exception):
     """A step failed; the text says which and how."""
@@ -45,12 +47,17 @@ def become(account: str) -> None:
 
 def docker(*arguments: str) -> None:
     """Run the docker command; on failure raise ResetError with its last lines."""
-    done = subprocess.run(
-        ["docker", *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    command = f"docker {' '.join(arguments)}"
+    try:
+        done = subprocess.run(
+            ["docker", *arguments], timeout=TIMEOUT_SECONDS, text=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise ResetError(f"{command} did not end within {TIMEOUT_SECONDS} s") from error
     if done.returncode:
         tail = "\n".join(done.stdout.splitlines()[-10:])
-        raise ResetError(f"docker {' '.join(arguments)} failed with exit code {done.returncode}:\n{tail}")
+        raise ResetError(f"{command} failed with exit code {done.returncode}:\n{tail}")
 
 
 def reset(settings: dict[str, Any]) -> None:
