@@ -25,16 +25,16 @@ VARIABLES = {
 }
 
 
+PREFIX = "jupyter_"
 # Also read by the playbooks.
-KNOWN = (*VARIABLES.values(), "jupyter_hosts")
+KNOWN = [name.removeprefix(PREFIX) for name in (*VARIABLES.values(), "jupyter_hosts")]
 
 
 def misspelt(names: Iterable[str]) -> list[str]:
     """A warning for each variable whose name is almost one of ours."""
-    found = (
-        (name, nearest(name, KNOWN)) for name in sorted(names) if name.startswith("jupyter_") and name not in KNOWN
-    )
-    return [f"the variable {name} has no effect; did you mean {near}?" for name, near in found if near]
+    ours = (name.removeprefix(PREFIX) for name in sorted(names) if name.startswith(PREFIX))
+    found = [(name, nearest(name, KNOWN)) for name in ours if name not in KNOWN]
+    return [f"the variable {PREFIX}{name} has no effect; did you mean {PREFIX}{near}?" for name, near in found if near]
 
 
 class ControlFiles:
