@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._directories import
     Step,
     Wanted,
     decide,
+    ensure,
 )
 from ansible_collections.carrel.jupyter.plugins.module_utils._host_ids import host_id
 
@@ -98,3 +101,24 @@ def test_a_foreign_owner_is_never_changed(wanted: Wanted, found: Found) -> None:
 def test_files_of_root_are_not_given_away() -> None:
     with pytest.raises(ForeignOwnerError, match=r"chown -R --no-dereference 7:8 /x"):
         decide("/x", Found(0, 0, 0o700, empty=False), LEAF)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives directories away")
+@pytest.mark.parametrize("call", ["fchmod", "setxattr"])
+def test_the_owner_is_set_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    """Interrupted at any other step, a directory is still an empty one of root's, which the next run completes."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    parent = os.open(tmp_path, os.O_RDONLY)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, call, interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            ensure(parent, "leaf", "/x", SHARED, check_mode=False)
+    assert (tmp_path / "leaf").stat().st_uid == 0
+    descriptor, before, after = ensure(parent, "leaf", "/x", SHARED, check_mode=False)
+    assert (before, after) == ("", "7:8 2770") and (tmp_path / "leaf").stat().st_uid == 7
+    for opened in (parent, descriptor):
+        assert opened is not None
+        os.close(opened)
