@@ -5,7 +5,7 @@
 #   make demo-down   remove them
 #   make test        everything: linters, unit tests, real hosts, a real browser
 #   make test-quick  what needs no host, in under two minutes
-#   make test-vm     limits and a reboot on a kernel of its own, in a virtual machine; some 20 minutes without KVM
+#   make test-vm     limits and a reboot on a kernel of its own, in a virtual machine; slow without KVM
 #   make bench       measure; results in bench/
 #   make bench-volumes  measure user_volumes and group_mounts, without a host, as root; results in bench/out/
 #   make clean       remove what the others keep as a cache: images, virtual environment
