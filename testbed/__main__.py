@@ -15,6 +15,7 @@ from .run import Failure, run
 def registry() -> str:
     """Bring up the engine, the images and the registry with its images; return the address to push to."""
     engine.up()
+    hosts.take_over()
     images.check_space(Path("/var/lib"), 8)
     pki.ensure()
     base = images.base()

@@ -12,9 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from . import images, pki
-from .run import Failure, run, step, succeeds
+from .run import ROOT, Failure, run, step, succeeds
 
 LABEL = "carrel.testbed"
+CHECKOUT = "carrel.testbed.checkout"
 NETWORK = "carrel-testbed"
 # Outside of the pools from which the engines in the hosts take their own networks: 172.16.0.0/12 and 192.168.0.0/16.
 SUBNET = "10.213.77.0/24"
@@ -37,6 +38,28 @@ def containers(group: str | None = None) -> list[str]:
     return run("docker", "ps", "--all", "--filter", f"label={label}", "--format", "{{.Names}}").split()
 
 
+def take_over() -> None:
+    """Remove what another checkout left behind; refuse while its hosts run: names, ports and trust are not shared."""
+    columns = f'{{{{.Names}}}}\t{{{{.State}}}}\t{{{{.Label "{CHECKOUT}"}}}}'
+    listing = run("docker", "ps", "--all", "--filter", f"label={LABEL}", "--format", columns)
+    foreign = [(name, state, root) for name, state, root in map(_cells, listing.splitlines()) if root != str(ROOT)]
+    running = [(name, root) for name, state, root in foreign if state == "running" and name != REGISTRY]
+    if running:
+        name, root = running[0]
+        raise Failure(
+            f"the test host {name} of the checkout {root or '(unknown)'} is running; run `make demo-down` there"
+        )
+    if foreign:
+        names = [name for name, _, _ in foreign]
+        with step(f"removing {', '.join(names)} of another checkout"):
+            run("docker", "rm", "--force", "--volumes", *names)
+            run("docker", "volume", "rm", "--force", REGISTRY, *(f"{name}-srv" for name in names))
+
+
+def _cells(line: str) -> list[str]:
+    return [*line.split("\t"), "", ""][:3]
+
+
 def registry_up(registry_image: str) -> str:
     """Start the registry; return the address that the machine pushes to."""
     if REGISTRY in containers():
@@ -46,7 +69,8 @@ def registry_up(registry_image: str) -> str:
             run("docker", "network", "create", "--label", LABEL, "--subnet", SUBNET, NETWORK)
         with step("starting the registry"):
             run(
-                "docker", "run", "--detach", "--name", REGISTRY, "--label", f"{LABEL}=registry", "--network", NETWORK,
+                "docker", "run", "--detach", "--name", REGISTRY, "--label", f"{LABEL}=registry",
+                "--label", f"{CHECKOUT}={ROOT}", "--network", NETWORK,
                 "--network-alias", "registry.carrel.test", "--publish", "127.0.0.1::5000",
                 "--volume", f"{REGISTRY}:/var/lib/registry", registry_image,
             )  # fmt: skip
@@ -96,6 +120,7 @@ def _start(group: str, spec: str, image: str) -> str | None:
         publish += ["--publish", f"127.0.0.1:{outer}:{inner or outer}"]
     run(
         "docker", "run", "--detach", "--name", name, "--hostname", name, "--label", f"{LABEL}={group}",
+        "--label", f"{CHECKOUT}={ROOT}",
         "--network", NETWORK, *publish, *FLAGS, "--volume", f"{name}-srv:/srv", image, "/bin/sh", "-c", INIT,
     )  # fmt: skip
     _put(name, pki.CA, "/usr/local/share/ca-certificates/carrel-testbed.crt")
