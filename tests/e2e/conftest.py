@@ -4,17 +4,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import json
 import os
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 import yaml
 
 from testbed import pki
@@ -104,6 +107,19 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> None:
             path = tmp_path_factory.mktemp("certificates") / f"{site.name}.crt"
             path.write_text(run_on(site.host, "sh", "-c", "cat /etc/ssl/carrel/localhost*.crt"))
             site.ca = str(path)
+    for site in sites().values():
+        _wait_for(site)
+
+
+def _wait_for(site: Site, seconds: float = 120) -> None:
+    """The hosts were just rebooted: every site must come back by itself."""
+    deadline = time.monotonic() + seconds
+    while True:
+        with contextlib.suppress(requests.RequestException):
+            if requests.get(site.url + "api", verify=site.ca, timeout=10).ok:
+                return
+        assert time.monotonic() < deadline, f"{site.url} did not come back within {seconds} s"
+        time.sleep(0.5)
 
 
 @dataclass

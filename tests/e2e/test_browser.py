@@ -45,8 +45,10 @@ def test_somebody_reads_the_notice_logs_in_and_runs_a_cell(page: Page) -> None:
     page.locator("input[type=password]").press("Enter")
     page.locator('.jp-LauncherCard[data-category="Notebook"]').first.click()
     cell = page.locator(".jp-Notebook .jp-Cell .cm-content").first
+    expect(page.get_by_text("Python 3 (ipykernel) | Idle")).to_be_visible()
     cell.click()
     cell.fill("import sys\nprint('carrels:', 6 * 7)")
+    expect(cell).to_contain_text("carrels:")
     page.keyboard.press("Shift+Enter")
     expect(page.locator(".jp-OutputArea-output").first).to_contain_text("carrels: 42")
     page.screenshot(path=OUTPUT / "notebook.png")

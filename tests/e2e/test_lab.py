@@ -128,13 +128,12 @@ def test_the_environment_arrives_unchanged() -> None:
     assert not any(geo.secret in value for value in seen.values())
 
 
-@pytest.mark.parametrize(("name", "status"), [("tao", 201), ("atlas", 201), ("geo", 404)])
-def test_collaboration_is_as_the_image_has_it_or_as_declared(name: str, status: int) -> None:
+@pytest.mark.parametrize(("name", "disabled"), [("tao", False), ("atlas", False), ("geo", True)])
+def test_collaboration_is_as_the_image_has_it_or_as_declared(name: str, disabled: bool) -> None:
     with sites()[name].lab().login(sites()[name].secret) as lab:
-        lab.put("shared.txt", "shared")
-        room = {"format": "text", "type": "file"}
-        answer = lab.request("PUT", "api/collaboration/session/shared.txt", json=room, check=False)
-    assert answer.status_code == status
+        page = lab.request("GET", "lab").text
+    config = re.search(r'id="jupyter-config-data" type="application/json">(.*?)</script>', page, re.DOTALL)
+    assert config and json.loads(config[1])["disableRTC"] is disabled
 
 
 def test_build_arguments_volumes_and_persistent_directories() -> None:
