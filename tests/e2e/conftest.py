@@ -37,6 +37,11 @@ def hostvars() -> dict[str, dict[str, Any]]:
     return variables
 
 
+def plain() -> dict[str, str]:
+    """The environment without the colours that molecule forces on."""
+    return {name: value for name, value in os.environ.items() if name != "ANSIBLE_FORCE_COLOR"}
+
+
 def run_on(host: str, *command: str, check: bool = True, input_text: str | None = None) -> str:
     """Run a command as root on a test host and return what it printed."""
     done = subprocess.run(
@@ -155,7 +160,7 @@ def play(tmp_path: Path) -> Iterator[Play]:
         inventory.write_text(yaml.safe_dump({"all": {"hosts": {host: mine}}}))
         done = subprocess.run(
             ["ansible-playbook", "-i", inventory, playbook, *arguments],
-            cwd=ROOT, env={**os.environ, "ANSIBLE_NOCOLOR": "1"}, text=True,
+            cwd=ROOT, env=plain(), text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
         print(done.stdout)
