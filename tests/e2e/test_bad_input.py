@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from .conftest import ROOT, Play, hostvars, run_on, sites
+from .conftest import ROOT, Play, hostvars, plain, run_on, sites
 
 Instances = list[dict[str, Any]]
 
@@ -119,8 +118,8 @@ def test_a_host_that_is_down_does_not_stop_the_others(tmp_path: Path) -> None:
     inventory = tmp_path / "inventory.yml"
     inventory.write_text(yaml.safe_dump({"all": {"hosts": hosts}}))
     command = ["ansible-playbook", "-i", inventory, "playbooks/site.yml"]
-    plain = {**os.environ, "ANSIBLE_NOCOLOR": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=plain, text=True, stdout=subprocess.PIPE)
+
+    done = subprocess.run(command, cwd=ROOT, env=plain(), text=True, stdout=subprocess.PIPE)
     print(done.stdout)
     assert done.returncode == 4
     recap = {line.split()[0]: line for line in done.stdout.splitlines() if "unreachable=" in line}
