@@ -118,7 +118,6 @@ def test_a_host_that_is_down_does_not_stop_the_others(tmp_path: Path) -> None:
     inventory = tmp_path / "inventory.yml"
     inventory.write_text(yaml.safe_dump({"all": {"hosts": hosts}}))
     command = ["ansible-playbook", "-i", inventory, "playbooks/site.yml"]
-
     done = subprocess.run(command, cwd=ROOT, env=plain(), text=True, stdout=subprocess.PIPE)
     print(done.stdout)
     assert done.returncode == 4
