@@ -23,6 +23,8 @@ def registry() -> str:
     lab = images.build("lab", parent=base)
     images.push(lab, address, "carrel/lab:1.0")
     images.push(images.build("carto", parent=lab), address, "carrel/lab:carto")
+    images.push(images.build("postgres", parent=base), address, "carrel/postgres:17")
+    images.push(base, address, base)
     return address
 
 
