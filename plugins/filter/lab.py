@@ -5,9 +5,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from ansible_collections.carrel.jupyter.plugins.module_utils import _lab
+from ansible_collections.carrel.jupyter.plugins.module_utils import _compose, _lab
 
 
 class FilterModule:
@@ -17,6 +18,6 @@ class FilterModule:
         return {
             "lab_project": _lab.project,
             "lab_labelled": _lab.labelled,
-            "lab_dotenv": _lab.dotenv,
-            "lab_record": _lab.record,
+            "lab_dotenv": _compose.dotenv,
+            "lab_record": partial(_compose.record, "lab"),
         }

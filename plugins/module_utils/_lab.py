@@ -4,18 +4,23 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from ansible_collections.carrel.jupyter.plugins.module_utils._compose import (
+    LIMITS,
+    bind,
+    container_owner,
+    escaped,
+    healthcheck,
+    unenforceable,
+)
 from ansible_collections.carrel.jupyter.plugins.module_utils._ids import mapped_id
 
 SERVICE = "lab"
 CONTAINER_PORT = 8888
 CONFIG_DIRECTORY = "/etc/carrel"
 HEALTHCHECK = "healthcheck.py"
-LIMITS = {"memory": "memory", "cpus": "cpu", "pids": "pids"}
 
 
 def project(instance: Mapping[str, Any], engine: Mapping[str, Any], image: Mapping[str, Any]) -> dict[str, Any]:
@@ -25,7 +30,7 @@ def project(instance: Mapping[str, Any], engine: Mapping[str, Any], image: Mappi
     lab_image_info. The result has the keys `owner` and `group` (mapped ids), `directories`, `settings` (of
     jupyter_server), `environment` and `compose`.
     """
-    uid, gid = _owner(instance, image)
+    uid, gid = container_owner(instance, image)
     owner = mapped_id(uid, engine["uid"], **engine["subuid"])
     group = mapped_id(gid, engine["gid"], **engine["subgid"])
     return {
@@ -39,20 +44,6 @@ def project(instance: Mapping[str, Any], engine: Mapping[str, Any], image: Mappi
         "compose": compose(instance, image, engine["controllers"]),
         "unenforceable": unenforceable(instance, engine["controllers"]),
     }
-
-
-def unenforceable(instance: Mapping[str, Any], controllers: Collection[str]) -> list[str]:
-    """Return the limits that the engine's cgroup cannot hold; Docker drops some of them silently and refuses others."""
-    return [
-        limit for limit, controller in LIMITS.items() if instance[limit] is not None and controller not in controllers
-    ]
-
-
-def _owner(instance: Mapping[str, Any], image: Mapping[str, Any]) -> tuple[int, int]:
-    if instance["owner"] is None:
-        return image["uid"], image["gid"]
-    uid, _, gid = instance["owner"].partition(":")
-    return int(uid), int(gid)
 
 
 def _directories(instance: Mapping[str, Any], owner: int, group: int) -> list[dict[str, Any]]:
@@ -104,24 +95,8 @@ def environment(instance: Mapping[str, Any]) -> dict[str, str]:
     return {**variables, **instance["environment"], "JUPYTER_CONFIG_PATH": CONFIG_DIRECTORY}
 
 
-def dotenv(variables: Mapping[str, str]) -> str:
-    """Return an env_file for compose; quotes keep `$`, spaces and line ends as they are.
-
-    >>> dotenv({"A": "it's $5"})
-    "A='it\\\\'s $5'\\n"
-    """
-    return "".join(f"{name}={_quoted(value)}\n" for name, value in sorted(variables.items()))
-
-
-def _quoted(value: str) -> str:
-    """Between single quotes a backslash takes the quote behind it along (compose-go, dotenv/parser.go)."""
-    if "\\" not in value:
-        return "'" + value.replace("'", "\\'") + "'"
-    return '"' + re.sub(r'([\\"$])', r"\\\1", value) + '"'
-
-
 def compose(instance: Mapping[str, Any], image: Mapping[str, Any], controllers: Collection[str]) -> dict[str, Any]:
-    """Return the compose project, with the limits that the cgroup controllers can hold; compose interpolates `$`."""
+    """Return the compose project, with the limits that the cgroup controllers can hold."""
     root = instance["directory"]
     service: dict[str, Any] = {
         "image": image["image"],
@@ -131,14 +106,10 @@ def compose(instance: Mapping[str, Any], image: Mapping[str, Any], controllers: 
         "ports": [f"127.0.0.1:{instance['port']}:{CONTAINER_PORT}"],
         "env_file": [".env"],
         "volumes": _volumes(instance),
-        "healthcheck": {
-            "test": ["CMD", image["python"], f"{CONFIG_DIRECTORY}/{HEALTHCHECK}", instance["base_url"]],
-            "interval": "30s",
-            "timeout": "10s",
-            "retries": 3,
-            "start_period": f"{instance['start_timeout_seconds']}s",
-            "start_interval": "1s",
-        },
+        "healthcheck": healthcheck(
+            ["CMD", image["python"], f"{CONFIG_DIRECTORY}/{HEALTHCHECK}", instance["base_url"]],
+            instance["start_timeout_seconds"],
+        ),
     }
     limits = {limit: instance[limit] for limit, controller in LIMITS.items() if controller in controllers}
     optional = {
@@ -151,8 +122,8 @@ def compose(instance: Mapping[str, Any], image: Mapping[str, Any], controllers: 
         "pids_limit": limits.get("pids"),
     }
     service.update({key: value for key, value in optional.items() if value is not None})
-    service["volumes"].append(_bind(f"{root}/server", CONFIG_DIRECTORY, True))
-    project: dict[str, Any] = _escaped({"name": instance["name"], "services": {SERVICE: service}})
+    service["volumes"].append(bind(f"{root}/server", CONFIG_DIRECTORY, True))
+    project: dict[str, Any] = escaped({"name": instance["name"], "services": {SERVICE: service}})
     return project
 
 
@@ -166,33 +137,6 @@ def labelled(project: Mapping[str, Any], server_config: str) -> dict[str, Any]:
 def _volumes(instance: Mapping[str, Any]) -> list[dict[str, Any]]:
     data = f"{instance['directory']}/data"
     own = {"notebooks": instance["notebooks"], **instance["persist"]}
-    return [_bind(f"{data}/{name}", target, False) for name, target in own.items()] + [
-        _bind(volume["source"], volume["target"], volume["read_only"]) for volume in instance["volumes"]
+    return [bind(f"{data}/{name}", target, False) for name, target in own.items()] + [
+        bind(volume["source"], volume["target"], volume["read_only"]) for volume in instance["volumes"]
     ]
-
-
-def _bind(source: str, target: str, read_only: bool) -> dict[str, Any]:
-    """Return a bind mount that fails on a missing source instead of making it with the wrong owner."""
-    return {
-        "type": "bind",
-        "source": source,
-        "target": target,
-        "read_only": read_only,
-        "bind": {"create_host_path": False},
-    }
-
-
-def _escaped(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.replace("$", "$$")
-    if isinstance(value, list):
-        return [_escaped(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _escaped(item) for key, item in value.items()}
-    return value
-
-
-def record(instance: Mapping[str, Any]) -> str:
-    """Return /var/lib/carrel/NAME/instance.json: what the next run must know of an instance."""
-    kept = {key: instance[key] for key in ("name", "engine", "directory", "port", "state", "url")}
-    return json.dumps({"kind": "lab", **kept}, indent=2, sort_keys=True) + "\n"

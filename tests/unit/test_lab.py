@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from ansible_collections.carrel.jupyter.plugins.module_utils import _lab
+from ansible_collections.carrel.jupyter.plugins.module_utils import _compose, _lab
 
 ENGINE = {
     "uid": 1001, "gid": 1002, "controllers": ["cpu", "memory", "pids"],
@@ -141,16 +141,16 @@ def test_the_administrators_environment_wins_but_not_over_the_configuration_path
 
 
 def test_dotenv_quotes_everything() -> None:
-    assert _lab.dotenv({"B": "two\nlines", "A": "it's $5"}) == "A='it\\'s $5'\nB='two\nlines'\n"
+    assert _compose.dotenv({"B": "two\nlines", "A": "it's $5"}) == "A='it\\'s $5'\nB='two\nlines'\n"
 
 
 def test_dotenv_lets_no_backslash_reach_the_quote_that_ends_a_value() -> None:
     values = {"A": "C:\\", "B": "it's \\' $5", "C": 'a\\"b'}
-    assert _lab.dotenv(values) == 'A="C:\\\\"\nB="it\'s \\\\\' \\$5"\nC="a\\\\\\"b"\n'
+    assert _compose.dotenv(values) == 'A="C:\\\\"\nB="it\'s \\\\\' \\$5"\nC="a\\\\\\"b"\n'
 
 
 def test_the_record_has_no_secret() -> None:
-    record = json.loads(_lab.record({**instance(), "password": "secret"}))
+    record = json.loads(_compose.record("lab", {**instance(), "password": "secret"}))
     assert record == {
         "kind": "lab", "name": "tao", "engine": "tao", "directory": "/srv/tao", "port": 8801, "state": "present",
         "url": "https://example.org/tao/",

@@ -1,0 +1,82 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the compose projects of labs and hubs have in common."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Mapping
+from typing import Any
+
+# limit: the cgroup controller without which it does not hold
+LIMITS = {"memory": "memory", "cpus": "cpu", "pids": "pids"}
+
+
+def unenforceable(limits: Mapping[str, Any], controllers: Collection[str]) -> list[str]:
+    """Return the limits that the engine's cgroup cannot hold; Docker drops some of them silently and refuses others."""
+    return [name for name, controller in LIMITS.items() if limits[name] is not None and controller not in controllers]
+
+
+def container_owner(instance: Mapping[str, Any], image: Mapping[str, Any]) -> tuple[int, int]:
+    """Return the uid and gid in the container that own the data: as declared, else as the image runs."""
+    if instance["owner"] is None:
+        return image["uid"], image["gid"]
+    uid, _, gid = instance["owner"].partition(":")
+    return int(uid), int(gid)
+
+
+def bind(source: str, target: str, read_only: bool) -> dict[str, Any]:
+    """Return a bind mount that fails on a missing source instead of making it with the wrong owner."""
+    return {
+        "type": "bind",
+        "source": source,
+        "target": target,
+        "read_only": read_only,
+        "bind": {"create_host_path": False},
+    }
+
+
+def healthcheck(test: list[str], start_seconds: int) -> dict[str, Any]:
+    """Return a health check that asks every second until the service has started."""
+    return {
+        "test": test,
+        "interval": "30s",
+        "timeout": "10s",
+        "retries": 3,
+        "start_period": f"{start_seconds}s",
+        "start_interval": "1s",
+    }
+
+
+def escaped(value: Any) -> Any:
+    """Return the project as compose takes it literally; it interpolates `$`."""
+    if isinstance(value, str):
+        return value.replace("$", "$$")
+    if isinstance(value, list):
+        return [escaped(item) for item in value]
+    if isinstance(value, dict):
+        return {key: escaped(item) for key, item in value.items()}
+    return value
+
+
+def dotenv(variables: Mapping[str, str]) -> str:
+    """Return an env_file for compose; quotes keep `$`, spaces and line ends as they are.
+
+    >>> dotenv({"A": "it's $5"})
+    "A='it\\\\'s $5'\\n"
+    """
+    return "".join(f"{name}={_quoted(value)}\n" for name, value in sorted(variables.items()))
+
+
+def _quoted(value: str) -> str:
+    """Between single quotes a backslash takes the quote behind it along (compose-go, dotenv/parser.go)."""
+    if "\\" not in value:
+        return "'" + value.replace("'", "\\'") + "'"
+    return '"' + re.sub(r'([\\"$])', r"\\\1", value) + '"'
+
+
+def record(kind: str, instance: Mapping[str, Any], **further: Any) -> str:
+    """Return /var/lib/carrel/NAME/instance.json: what the next run must know of an instance."""
+    kept = {key: instance[key] for key in ("name", "engine", "directory", "port", "state", "url")}
+    return json.dumps({"kind": kind, **kept, **further}, indent=2, sort_keys=True) + "\n"
