@@ -4,22 +4,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from . import __main__ as testbed
 from . import pki
 from .client import Lab
+from .hub_client import Hub
 from .run import ROOT, Failure, step
 
 DEMO = ROOT / ".demo"
 INVENTORY = ROOT / "inventories" / "demo" / "hosts.yml"
-HOSTS = ("carrel-demo-1=8441", "carrel-demo-2=8442")
+HOSTS = ("carrel-demo-1=8441", "carrel-demo-2=8442,8443")
 
 
 def ansible(program: str, *arguments: str | Path, capture: bool = False) -> subprocess.CompletedProcess[str]:
@@ -45,21 +48,35 @@ def summary() -> list[dict[str, Any]]:
     rows = []
     for host, variables in json.loads(listing.stdout)["_meta"]["hostvars"].items():
         for instance in variables["jupyter_instances"]:
-            password = (DEMO / "passwords" / instance["name"]).read_text().split()[0]
-            rows.append({
-                "name": instance["name"], "kind": instance["kind"], "host": host, "url": instance["url"],
-                "username": "", "password": password, "verify": str(pki.CA),
-            })  # fmt: skip
+            for user in instance.get("users", [{"name": ""}]):
+                password = (DEMO / "passwords" / instance["name"] / user["name"]).read_text().split()[0]
+                rows.append({
+                    "name": instance["name"], "kind": instance["kind"], "host": host, "url": instance["url"],
+                    "username": user["name"], "password": password, "verify": str(pki.CA),
+                })  # fmt: skip
     return rows
 
 
 def check(rows: list[dict[str, Any]]) -> None:
-    """Log in to each instance through its public URL and let a kernel compute."""
+    """Log in to each instance through its public URL, as each user of a hub, and let a kernel compute."""
     for row in rows:
-        with step(f"checking {row['name']}"), Lab(row["url"], row["verify"]) as lab:
-            answer = lab.login(row["password"]).run("print(6 * 7)")
+        with step(f"checking {row['name']} {row['username']}".rstrip()), at_work(row) as lab:
+            answer = lab.run("print(6 * 7)")
             if answer.strip() != "42":
                 raise Failure(f"{row['url']}: the kernel answered {answer!r} instead of 42")
+
+
+@contextlib.contextmanager
+def at_work(row: dict[str, Any]) -> Iterator[Lab]:
+    """Somebody at the JupyterLab of a row; in a hub the server is stopped afterwards."""
+    if row["kind"] == "lab":
+        with Lab(row["url"], row["verify"]) as lab:
+            yield lab.login(row["password"])
+        return
+    with Hub(row["url"], row["verify"]).login(row["username"], row["password"]) as hub:
+        with hub.spawn() as lab:
+            yield lab
+        hub.stop()
 
 
 def table(rows: list[dict[str, Any]]) -> str:

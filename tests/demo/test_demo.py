@@ -8,7 +8,7 @@ import json
 import subprocess
 from pathlib import Path
 
-from testbed.client import Lab
+from testbed.demo import at_work
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -28,11 +28,14 @@ def test_demo_twice_and_down() -> None:
     try:
         first = make("demo")
         rows = json.loads((ROOT / ".demo" / "summary.json").read_text())
-        assert [row["name"] for row in rows] == ["tao", "atlas", "geo"]
+        people = [(row["name"], row["kind"], row["username"]) for row in rows]
+        assert people == [(name, "lab", "") for name in ("tao", "atlas", "geo")] + [
+            ("class", "hub", name) for name in ("prof", "ada", "grace", "alan")
+        ]
         for row in rows:
             assert set(row) == {"name", "kind", "host", "url", "username", "password", "verify"}
             assert row["url"] in first and row["password"] in first
-            with Lab(row["url"], row["verify"]).login(row["password"]) as lab:
+            with at_work(row) as lab:
                 assert lab.run("print(6 * 7)").strip() == "42"
         second = make("demo")
         recaps = [line for line in second.splitlines() if "unreachable=" in line]

@@ -70,6 +70,11 @@ class Site:
         return url if url.endswith("/") else url + "/"
 
     @property
+    def api(self) -> str:
+        """A path that answers without a log-in."""
+        return "hub/api/" if self.declared.get("kind") == "hub" else "api"
+
+    @property
     def secret(self) -> str:
         """What a person types on the login page: the password, else the token."""
         if "password" in self.declared:
@@ -89,12 +94,27 @@ class Site:
 
 
 @functools.cache
-def sites() -> dict[str, Site]:
+def instances() -> dict[str, Site]:
     found = {}
     for host, variables in hostvars().items():
         for declared in variables["jupyter_instances"]:
             found[declared["name"]] = Site(host, declared)
     return found
+
+
+@functools.cache
+def sites() -> dict[str, Site]:
+    """The labs."""
+    return {name: site for name, site in instances().items() if site.declared.get("kind", "lab") == "lab"}
+
+
+def hub_site() -> Site:
+    return instances()["class"]
+
+
+def passwords() -> dict[str, str]:
+    """Of the hub's users, as the inventory has them."""
+    return {user["name"]: user["password"] for user in hub_site().declared["users"]}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -112,7 +132,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> None:
             path = tmp_path_factory.mktemp("certificates") / f"{site.name}.crt"
             path.write_text(run_on(site.host, "sh", "-c", "cat /etc/ssl/carrel/localhost*.crt"))
             site.ca = str(path)
-    for site in sites().values():
+    for site in instances().values():
         _wait_for(site)
 
 
@@ -121,7 +141,7 @@ def _wait_for(site: Site, seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while True:
         with contextlib.suppress(requests.RequestException):
-            if requests.get(site.url + "api", verify=site.ca, timeout=10).ok:
+            if requests.get(site.url + site.api, verify=site.ca, timeout=10).ok:
                 return
         assert time.monotonic() < deadline, f"{site.url} did not come back within {seconds} s"
         time.sleep(0.5)

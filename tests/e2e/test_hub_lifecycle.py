@@ -1,0 +1,232 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What happens to a hub over time: restarts, people who come and go, databases, held and absent."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import requests
+
+from testbed.client import Lab, LoginError
+from testbed.hub_client import Hub
+
+from .conftest import Play, Site, hub_site, passwords, run_on
+
+Instances = list[dict[str, Any]]
+HOST = "carrel-test-3"
+
+
+@pytest.fixture(scope="module")
+def hub() -> Site:
+    return hub_site()
+
+
+def enter(hub: Site, user: str) -> Hub:
+    return Hub(hub.url, hub.ca).login(user, passwords()[user])
+
+
+def container(hub: Site, service: str) -> str:
+    return hub.docker("inspect", "--format", "'{{.Id}} {{.State.StartedAt}}'", f"class-{service}-1").strip()
+
+
+def until(condition: Callable[[], bool], what: str, seconds: float = 90) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
+        time.sleep(0.5)
+
+
+def groups_of(lab: Lab) -> list[str]:
+    return lab.run("import os; print(*sorted(os.listdir('/home/jovyan/work/groups')))").split()
+
+
+def health(hub: Site) -> str:
+    return hub.docker("inspect", "--format", "{{.State.Health.Status}}", "class-hub-1").strip()
+
+
+def runs(hub: Site, user: str) -> bool:
+    return f"class_{user}" in hub.docker("ps", "--format", "'{{.Names}}'").split()
+
+
+def answers(hub: Site) -> bool:
+    try:
+        return requests.get(hub.url + "hub/api/", verify=hub.ca, timeout=5).status_code == 200
+    except requests.RequestException:
+        return False
+
+
+@pytest.fixture
+def ada(hub: Site) -> Iterator[Hub]:
+    with enter(hub, "ada") as session:
+        yield session
+
+
+def test_a_restart_of_the_hub_stops_no_kernel(hub: Site, ada: Hub) -> None:
+    with ada.spawn() as lab:
+        kernel = lab.kernel()
+        kernel.run("x = 41")
+        hub.docker("restart", "class-hub-1")
+        assert kernel.run("print(x + 1)").strip() == "42", "the websocket lived on, as the proxy does"
+        until(lambda: answers(hub), "the hub is back")
+        assert enter(hub, "ada").lab().run("print('new')").strip() == "new"
+    ada.stop()
+
+
+def test_people_come_and_go_without_a_restart(play: Play, hub: Site) -> None:
+    before = container(hub, "hub")
+
+    def change(instances: Instances) -> None:
+        users, groups = instances[0]["users"], instances[0]["groups"]
+        users[:] = [user for user in users if user["name"] != "grace"] + [{"name": "eva", "password": "eva's password"}]
+        groups["statistics"] = {"members": ["ada", "eva"], "admins": ["prof"]}
+        groups["geometry"] = {"members": ["ada"]}
+
+    grace = enter(hub, "grace")
+    with grace.spawn() as lab:
+        lab.put("kept.txt", "kept")
+        assert play(HOST, change).code == 0
+        until(lambda: grace.request("GET", "api/user", check=False).status_code == 403, "grace's session ends", 30)
+        until(lambda: not runs(hub, "grace"), "grace's server stops", 30)
+        assert lab.request("GET", "api/status", check=False, allow_redirects=False).status_code != 200
+    with pytest.raises(LoginError):
+        enter(hub, "grace")
+    with Hub(hub.url, hub.ca).login("eva", "eva's password") as eva:
+        with eva.spawn() as lab:
+            assert groups_of(lab) == ["statistics"]
+        eva.stop()
+    with enter(hub, "ada") as ada:
+        with ada.spawn() as lab:
+            assert groups_of(lab) == ["geometry", "statistics"]
+        ada.stop()
+    assert container(hub, "hub") == before
+    assert play(HOST).code == 0
+    assert container(hub, "hub") == before
+    with enter(hub, "grace") as back:
+        with back.spawn() as lab:
+            assert lab.get("kept.txt") == "kept"
+        back.stop()
+
+
+def test_ones_own_password_survives_a_run_and_a_new_one_of_the_inventory_wins(play: Play, hub: Site) -> None:
+    own = "a password of ada's own"
+    with enter(hub, "ada") as session:
+        session.change_password(passwords()["ada"], own)
+    assert play(HOST).code == 0
+    with Hub(hub.url, hub.ca).login("ada", own), pytest.raises(LoginError):
+        enter(hub, "ada")
+    assert play(HOST, lambda instances: instances[0]["users"][1].update(password="set by the administrator")).code == 0
+    with Hub(hub.url, hub.ca).login("ada", "set by the administrator"), pytest.raises(LoginError):
+        Hub(hub.url, hub.ca).login("ada", own)
+    assert play(HOST).code == 0
+    enter(hub, "ada").http.close()
+
+
+def test_a_new_setting_recreates_the_hub_and_no_servers(play: Play, hub: Site, ada: Hub) -> None:
+    with ada.spawn() as lab:
+        kernel = lab.kernel()
+        kernel.run("x = 41")
+        before = {service: container(hub, service) for service in ("hub", "proxy", "database")}
+        culler = {"idle_seconds": 5, "every_seconds": 2}
+        assert play(HOST, lambda instances: instances[0].update(culler=culler)).code == 0
+        after = {service: container(hub, service) for service in before}
+        assert after["hub"] != before["hub"]
+        assert (after["proxy"], after["database"]) == (before["proxy"], before["database"])
+        assert kernel.run("print(x + 1)").strip() == "42"
+        kernel.socket.close()
+    until(lambda: not runs(hub, "ada"), "the idle server is culled", 90)
+    assert play(HOST).code == 0
+
+
+def test_a_database_that_is_down_is_said_and_comes_back(hub: Site) -> None:
+    hub.docker("stop", "class-database-1")
+    try:
+        until(lambda: health(hub) == "unhealthy", "the hub is unhealthy", 180)
+        said = hub.docker("inspect", "--format", "'{{json .State.Health.Log}}'", "class-hub-1")
+        assert "database" in json.loads(said)[-1]["Output"]
+    finally:
+        hub.docker("start", "class-database-1")
+    until(lambda: health(hub) == "healthy", "the hub is healthy again", 120)
+    enter(hub, "ada").http.close()
+
+
+def test_everything_survives_another_database_and_the_way_back(play: Play, hub: Site) -> None:
+    with enter(hub, "ada") as session:
+        session.change_password(passwords()["ada"], "a password of ada's own")
+    assert play(HOST, lambda instances: instances[0].pop("database")).code == 0
+    assert "class-database-1" not in hub.docker("ps", "--all", "--format", "'{{.Names}}'")
+    with Hub(hub.url, hub.ca).login("ada", "a password of ada's own") as session:
+        session.change_password("a password of ada's own", passwords()["ada"])
+    assert play(HOST).code == 0
+    enter(hub, "ada").http.close()
+    hub.docker("exec", "class-database-1", "psql", "--username=jupyterhub", "--command='select name from users'")
+
+
+def test_held_answers_so_and_comes_back_with_everything(play: Play, hub: Site) -> None:
+    with enter(hub, "ada") as session, session.spawn() as lab:
+        lab.put("held.txt", "kept")
+    assert play(HOST, lambda instances: instances[0].update(state="held")).code == 0
+    try:
+        answer = requests.get(hub.url, verify=hub.ca, timeout=30)
+        assert answer.status_code == 503
+        assert hub.docker("ps", "--quiet").strip() == "", "neither the hub nor anybody's server runs"
+        assert play(HOST, lambda instances: instances[0].update(state="held")).changed == 0
+    finally:
+        assert play(HOST).code == 0
+    with enter(hub, "ada") as session:
+        with session.spawn() as lab:
+            assert lab.get("held.txt") == "kept"
+        session.stop()
+
+
+def test_a_hub_that_goes_is_archived_whole(play: Play, hub: Site) -> None:
+    assert play(HOST, lambda instances: instances[0].update(state="absent")).code == 0
+    try:
+        run_on(HOST, "sh", "-c", "test ! -e /srv/class && ls -d /srv/.archive/class*/data/users/ada/home")
+        assert run_on(HOST, "sh", "-c", "ls /var/lib/carrel/class/instance.json 2>/dev/null || true") == ""
+    finally:
+        assert play(HOST).code == 0
+    enter(hub, "prof").http.close()
+
+
+def test_a_data_directory_of_somebody_else_is_reported_and_not_seized(play: Play, hub: Site) -> None:
+    foreign = "/srv/class/data/users/grace/home"
+    owner = run_on(HOST, "stat", "--format=%u:%g", foreign).strip()
+    run_on(HOST, "chown", "0:0", foreign)
+    try:
+        run = play(HOST)
+        assert run.code != 0 and foreign in run.output
+        assert run_on(HOST, "stat", "--format=%u:%g", foreign).strip() == "0:0"
+        assert answers(hub)
+    finally:
+        run_on(HOST, "chown", owner, foreign)
+    assert play(HOST).code == 0
+
+
+def test_a_group_directory_that_is_a_link_is_refused(play: Play, hub: Site) -> None:
+    directory = "/srv/class/data/groups/geometry"
+    run_on(HOST, "sh", "-c", f"mv {directory} {directory}.away && ln -s /etc {directory}")
+    before = run_on(HOST, "stat", "--format=%u:%g %a", "/etc")
+    try:
+        run = play(HOST)
+        assert run.code != 0 and directory in run.output
+        assert run_on(HOST, "stat", "--format=%u:%g %a", "/etc") == before
+    finally:
+        run_on(HOST, "sh", "-c", f"rm {directory} && mv {directory}.away {directory}")
+    assert play(HOST).code == 0
+
+
+def test_bad_rosters_stop_the_run_before_any_host(play: Play) -> None:
+    def change(instances: Instances) -> None:
+        instances[0]["users"] += [{"name": "../etc"}, {"name": "x" * 300}, {"name": "eva", "groups": ["statistic"]}]
+
+    run = play(HOST, change)
+    assert run.code != 0 and run.changed == 0
+    for part in ("../etc", "statistic", "300"):
+        assert part in run.output
+    empty = play(HOST, lambda instances: (instances[0].update(users=[], groups={}), instances[0].pop("users_csv")))
+    assert empty.code != 0 and "allow_no_users" in empty.output
