@@ -4,18 +4,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_host import check_host, give_ports, read_host
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan_keys import Lab, read_defaults, read_lab, read_tls
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan_lab import ControlNode, check_lab
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan_labs import check_labs
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan_problems import Problems, kind_of
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan_hub import check_hub
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan_hub_keys import Hub
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan_instance import ControlNode, check_instance
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan_instances import check_instances
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan_keys import Lab, read_tls
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan_lab import check_lab
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan_problems import Problems
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan_read import read_defaults, read_instances
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_result import make_result
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_values import base_dir as read_base_dir
-from ansible_collections.carrel.jupyter.plugins.module_utils._schema import INVALID, Invalid, listing, read, whole
+from ansible_collections.carrel.jupyter.plugins.module_utils._schema import (
+    INVALID,
+    Invalid,
+    given,
+    listing,
+    read,
+    whole,
+)
 
 BASE_DIR = "/srv"
 PORT_RANGE = (8800, 9799)
@@ -41,27 +51,22 @@ def make_plan(inputs: Inputs, control: ControlNode, problems: Problems) -> dict[
     )
     tls = None if inputs.tls is None else read(read_tls, inputs.tls, "jupyter_tls", problems)
     defaults = read_defaults(inputs.defaults, problems)
-    labs = _read_labs(inputs.instances, defaults, problems)
-    for lab in labs:
-        if lab.wanted:
-            check_lab(lab, tls, control, problems)
-    check_labs(labs, problems)
     host = read_host(inputs.current, problems)
+    instances = read_instances(inputs.instances, defaults, host.kinds if host else {}, problems)
+    for instance in instances:
+        if not instance.wanted:
+            continue
+        check_instance(instance, tls, control, problems)
+        if isinstance(instance, Lab):
+            check_lab(instance, control, problems)
+        elif isinstance(instance, Hub):
+            check_hub(instance, base_dir if given(base_dir) else BASE_DIR, control, problems)
+    check_instances(instances, problems)
     if host:
-        check_host(labs, host, base_dir, problems)
-        give_ports(labs, host, low, high, problems)
+        check_host(instances, host, base_dir, problems)
+        give_ports(instances, host, low, high, problems)
     problems.sort()
-    return None if problems.items else make_result(labs, host, base_dir)
-
-
-def _read_labs(instances: Any, defaults: Mapping[str, Any], problems: Problems) -> list[Lab]:
-    if instances is None or instances is INVALID:
-        return []
-    if not isinstance(instances, list):
-        problems.add("jupyter_instances", "wrong_type", got=kind_of(instances), wanted="a list of instances")
-        return []
-    labs = (read_lab(item, index, defaults, problems) for index, item in enumerate(instances) if item is not INVALID)
-    return [lab for lab in labs if lab]
+    return None if problems.items else make_result(instances, host, base_dir)
 
 
 def _read_port_range(value: Any, problems: Problems) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._nearest import nearest
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan_keys import GIB, Lab
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan_keys import GIB, Instance, Lab
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_problems import Problems, kind_of
 from ansible_collections.carrel.jupyter.plugins.module_utils._ports import allocate
 from ansible_collections.carrel.jupyter.plugins.module_utils._schema import given
@@ -20,6 +20,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._url import Url
 class Host:
     """What is there. Engines, directories and ports are by instance."""
 
+    kinds: Mapping[str, str]
     engines: Mapping[str, str]
     directories: Mapping[str, str]
     ports: Mapping[str, int]
@@ -44,6 +45,7 @@ def read_host(current: Any, problems: Problems) -> Host | None:
     listening = current.get("listening_ports")
     memory, cpus = current.get("memory_bytes"), current.get("cpus")
     return Host(
+        kinds={name: item["kind"] for name, item in known.items() if isinstance(item.get("kind"), str)},
         engines={name: str(item.get("engine") or name) for name, item in known.items()},
         directories={name: str(item["directory"]) for name, item in known.items() if item.get("directory")},
         ports={name: item["port"] for name, item in known.items() if isinstance(item.get("port"), int)},
@@ -58,72 +60,79 @@ def read_host(current: Any, problems: Problems) -> Host | None:
     )
 
 
-def engine_of(lab: Lab, host: Host | None) -> str:
+def engine_of(instance: Instance, host: Host | None) -> str:
     """An absent instance is removed from where it is."""
-    if not lab.wanted and host and lab.name in host.engines:
-        return host.engines[lab.name]
-    return str(lab.engine or lab.name)
+    if not instance.wanted and host and instance.name in host.engines:
+        return host.engines[instance.name]
+    return str(instance.engine or instance.name)
 
 
-def directory_of(lab: Lab, host: Host | None, base_dir: str) -> str:
+def directory_of(instance: Instance, host: Host | None, base_dir: str) -> str:
     """An absent instance is removed from where it is."""
-    directory = f"{base_dir}/{lab.name}"
-    return host.directories.get(lab.name, directory) if host and not lab.wanted else directory
+    directory = f"{base_dir}/{instance.name}"
+    return host.directories.get(instance.name, directory) if host and not instance.wanted else directory
 
 
-def check_host(labs: Sequence[Lab], host: Host, base_dir: str, problems: Problems) -> None:
+def check_host(instances: Sequence[Instance], host: Host, base_dir: str, problems: Problems) -> None:
     told: set[str] = set()
-    for lab in labs:
-        if not lab.wanted or not given(lab.name) or not (lab.engine is None or given(lab.engine)):
+    for instance in instances:
+        if not instance.wanted or not given(instance.name) or not (instance.engine is None or given(instance.engine)):
             continue
-        engine = engine_of(lab, host)
-        key = "engine" if lab.engine else "name"
-        old = host.engines.get(lab.name, engine)
+        engine = engine_of(instance, host)
+        key = "engine" if instance.engine else "name"
+        old = host.engines.get(instance.name, engine)
         if old != engine:
-            problems.add(f"{lab.path}.engine", "engine_moved", old=old, new=engine)
+            problems.add(f"{instance.path}.engine", "engine_moved", old=old, new=engine)
         elif engine in host.accounts and engine not in host.all_engines and engine not in told:
             told.add(engine)
-            problems.add(f"{lab.path}.{key}", "account_foreign", engine=engine)
+            problems.add(f"{instance.path}.{key}", "account_foreign", engine=engine)
         elif engine in host.groups and engine not in host.all_engines and engine not in told:
             told.add(engine)
-            problems.add(f"{lab.path}.{key}", "group_foreign", engine=engine)
-        if given(lab.cpus) and host.cpus and lab.cpus > host.cpus:
-            problems.add(f"{lab.path}.cpus", "cpus_host", value=lab.cpus, cpus=host.cpus)
-        directory = directory_of(lab, host, base_dir)
-        old_directory = host.directories.get(lab.name, directory)
+            problems.add(f"{instance.path}.{key}", "group_foreign", engine=engine)
+        if isinstance(instance, Lab) and given(instance.cpus) and host.cpus and instance.cpus > host.cpus:
+            problems.add(f"{instance.path}.cpus", "cpus_host", value=instance.cpus, cpus=host.cpus)
+        if host.kinds.get(instance.name, instance.kind) != instance.kind:
+            problems.add(f"{instance.path}.kind", "kind_moved", old=host.kinds[instance.name], new=instance.kind)
+        directory = directory_of(instance, host, base_dir)
+        old_directory = host.directories.get(instance.name, directory)
         if old_directory != directory:
-            problems.add("jupyter_base_dir", "directory_moved", name=lab.name, old=old_directory, new=directory)
+            problems.add("jupyter_base_dir", "directory_moved", name=instance.name, old=old_directory, new=directory)
 
 
-def give_ports(labs: Sequence[Lab], host: Host, low: int, high: int, problems: Problems) -> None:
+def give_ports(instances: Sequence[Instance], host: Host, low: int, high: int, problems: Problems) -> None:
     """Sets the port of every instance that has none."""
-    wanted = [lab for lab in labs if lab.wanted and given(lab.name) and (lab.port is None or given(lab.port))]
-    fixed = {lab.name: lab.port for lab in wanted if lab.port is not None}
-    for lab in wanted:
-        if lab.port is None or host.ports.get(lab.name) == lab.port:
+    wanted = [
+        instance
+        for instance in instances
+        if instance.wanted and given(instance.name) and (instance.port is None or given(instance.port))
+    ]
+    fixed = {instance.name: instance.port for instance in wanted if instance.port is not None}
+    for instance in wanted:
+        if instance.port is None or host.ports.get(instance.name) == instance.port:
             continue
-        owner = next((f"instance {name}" for name, port in sorted(host.ports.items()) if port == lab.port), None)
-        if owner or lab.port in host.listening:
-            problems.add(f"{lab.path}.port", "port_taken", value=lab.port, owner=owner or "another program")
-    public = {lab.url.port for lab in labs if lab.wanted and isinstance(lab.url, Url)}
+        owner = next((f"instance {name}" for name, port in sorted(host.ports.items()) if port == instance.port), None)
+        if owner or instance.port in host.listening:
+            problems.add(f"{instance.path}.port", "port_taken", value=instance.port, owner=owner or "another program")
+    public = {instance.url.port for instance in instances if instance.wanted and isinstance(instance.url, Url)}
     known = {name: port for name, port in host.ports.items() if port not in public}
-    ports = allocate([lab.name for lab in wanted], fixed, known, host.listening | public, low, high)
-    for lab in wanted:
-        lab.port = ports[lab.name]
-        if lab.port is None:
-            problems.add(f"{lab.path}.port", "port_none_free", low=low, high=high)
+    ports = allocate([instance.name for instance in wanted], fixed, known, host.listening | public, low, high)
+    for instance in wanted:
+        instance.port = ports[instance.name]
+        if instance.port is None:
+            problems.add(f"{instance.path}.port", "port_none_free", low=low, high=high)
 
 
-def warnings_about(labs: Sequence[Lab], host: Host | None) -> list[str]:
+def warnings_about(instances: Sequence[Instance], host: Host | None) -> list[str]:
     lines = []
-    names = {lab.name for lab in labs}
-    engines = [engine_of(lab, host) for lab in labs]
-    for lab, engine in zip(labs, engines):
-        if lab.wanted and lab.url.scheme == "http":
-            lines.append(f"{lab.name}: http:// sends passwords and notebooks in the clear")
+    names = {instance.name for instance in instances}
+    engines = [engine_of(instance, host) for instance in instances]
+    for instance, engine in zip(instances, engines):
+        if instance.wanted and instance.url.scheme == "http":
+            lines.append(f"{instance.name}: http:// sends passwords and notebooks in the clear")
         near = nearest(engine, [other for other in engines if other != engine])
-        if engine != lab.name and near and engines.count(engine) == 1:
-            lines.append(f"{lab.name}: nobody else is on the engine '{engine}'; did you mean '{near}'?")
+        if engine != instance.name and near and engines.count(engine) == 1:
+            lines.append(f"{instance.name}: nobody else is on the engine '{engine}'; did you mean '{near}'?")
+        lines += [f"{instance.name}: {warning}" for warning in instance.warnings]
     if host is None:
         return lines
     for name in sorted(set(host.engines) - names):
@@ -131,7 +140,7 @@ def warnings_about(labs: Sequence[Lab], host: Host | None) -> list[str]:
             f"{name}: is on the host but not in jupyter_instances; its containers and data are left alone, its address "
             f"is no longer served. To remove it, write {{name: {name}, state: absent}}"
         )
-    limits = sum(lab.memory for lab in labs if lab.state == "present" and lab.memory)
+    limits = sum(instance.memory_limit for instance in instances if instance.state == "present")
     if host.memory and limits > host.memory:
         lines.append(f"the memory limits add up to {limits / GIB:.1f} GiB, the host has {host.memory / GIB:.1f} GiB")
     return lines

@@ -28,7 +28,9 @@ MESSAGES: dict[str, str] = {
     "name_reserved": "{value} can't be used: {reason}; choose another name",
     "name_twice": "{value} is also the name of {other}; give each instance a name of its own",
     "engine_chain": "instance {value} runs on the engine '{engine}' itself; write engine: {engine}",
-    "kind_hub": "this release has no hubs yet; write kind: lab, or leave the instance out",
+    "other_kind": "is no key of a {kind}; {instead}",
+    "kind_moved": "the instance is a {old} on the host, and its data would be lost to a {new}; write kind: {old}, or "
+    "run with state: absent first, which archives the data",
     # urls
     "url_scheme": "does not begin with https:// or http://; write the full address{hint}",
     "url_character": "contains a space, a backslash or a control character; write the address without it",
@@ -84,9 +86,55 @@ MESSAGES: dict[str, str] = {
     "relative_path": "{value} leaves the folder; write a path relative to it, without '..'",
     "target_twice": "{value} is also where {other} is mounted; give each mount a folder of its own",
     "persist_name": "{value} is not a name for a folder; write a-z, 0-9, '.', '_' and '-', beginning with a letter or "
-    "digit, and not notebooks",
+    "digit, and not {taken}",
     "login_one": "has {count} of notice, notice_html and template; write exactly one of them",
     "login_template": "{value} can't be read on the control node ({error}); write the path of a text file",
+    # hubs
+    "image_and_images": "both image and images are given; keep one",
+    "image_tag": "has no tag or digest, so nobody could say which version users have; write a tag",
+    "title_twice": "{value} is also the title of another image; give each a title of its own",
+    "persist_in_home": "{value} lies in the home {home}, which is kept anyway; leave it out",
+    "persist_over_home": "{value} holds the home {home}; write a folder beside it",
+    "volumes_view": "with backend: volumes there is no folder of all users to look into; write none",
+    "volumes_prune": "with backend: volumes nothing is archived; write keep",
+    "default_url": "{value} is not a path; write one that begins with '/', for example /lab",
+    "database_image": "sqlite needs no server; leave the image out, or write type: postgresql",
+    "settings_plugin": "{value} is not the name of JupyterLab's settings; write package:plugin, for example "
+    "'@jupyterlab/apputils-extension:themes'",
+    "mounts": "{problem}",
+    # logging in to hubs
+    "dummy_insecure": "type dummy lets anybody be anyone; write insecure: true beside it if that is meant, or "
+    "another type",
+    "endpoint": "is not an address; write https://, a host and a path, without a user name, spaces and '#'",
+    "endpoint_http": "would send the client's secret and names in the clear; write https://, or insecure: true for "
+    "a trial",
+    "tenant": "is not a tenant; write its id, or its domain",
+    "tenant_any": "{value} lets in people of any tenant under any name; write the id of your tenant",
+    "claim_not_unique": "{value} is not unique, so two people could share an account; write preferred_username or oid",
+    # people
+    "users_empty": "there is nobody in users and users_csv; write who may log in, or allow_no_users: true if "
+    "nobody is meant",
+    "user_name": "{problem}; write the name as the authenticator has it",
+    "user_twice": "{value} is also in {other}; keep one",
+    "user_collision": "{value}, and {first} of {other}, both become {name}, one account for two people; leave "
+    "normalize_usernames out, or one of them",
+    "user_group": "{value} is not one of the groups{hint}; write it in groups too",
+    "user_blocked": "{value} is also in {other}; keep one",
+    "group_name": "{value} is not a name for a group; write at most 63 letters, digits, '.', '_' and '-', beginning "
+    "with a letter or digit",
+    "group_user": "{value} is not one of the users{hint}; write the name in users too",
+    "password_not_native": "is for type native, and people log in with {type}; leave it out",
+    "password_short": "is too short; write at least {shortest} characters",
+    "password_long": "is longer than {longest} bytes, which the hub can't take; write a shorter one",
+    "swap_alone": "is swap without a limit of memory; write memory too",
+    "roster_file": "{value} can't be read on the control node ({error}); write the path of a CSV file in UTF-8",
+    "roster_header": "the first line does not name the columns, separated by commas, with name among them; write for "
+    "example name,groups,admin,memory",
+    "roster_column": "{value} is not a column; {hint}",
+    "roster_column_twice": "the column {value} is there twice; keep one",
+    "roster_fields": "has {got} fields, the first line has {wanted}; write as many, and a field with a comma in quotes",
+    "roster_empty": "the file is empty; write a first line such as name,groups,admin,memory and a line for each user",
+    "roster_syntax": "is not CSV ({error}); write quotes within a field twice",
     # ports and the host
     "port_range_order": "the first port {low} is above the last {high}; write the smaller one first",
     "port_twice": "{value} is also the port of {other}; choose another one, or leave port out",

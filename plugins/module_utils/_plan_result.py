@@ -13,35 +13,40 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan_host import (
     engine_of,
     warnings_about,
 )
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan_keys import GIB, Lab
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan_hub_keys import Hub
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan_hub_result import hub_data, hub_summary
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan_keys import Instance, Lab, limits_text
 
 
-def make_result(labs: Sequence[Lab], host: Host | None, base_dir: str) -> dict[str, Any]:
+def make_result(instances: Sequence[Instance], host: Host | None, base_dir: str) -> dict[str, Any]:
+    labs = [instance for instance in instances if isinstance(instance, Lab)]
+    hubs = [instance for instance in instances if isinstance(instance, Hub)]
     return {
-        "rootless_docker_engines": _engines(labs, host),
-        "idle_engines": _idle_engines(labs, host),
-        "apache_vhosts": _vhosts(labs),
-        "lab_instances": [_lab(lab, host, base_dir) for lab in labs],
+        "rootless_docker_engines": _engines(instances, host),
+        "idle_engines": _idle_engines(instances, host),
+        "apache_vhosts": _vhosts(instances),
+        "lab_instances": [{**_site(lab, host, base_dir), **_lab(lab)} for lab in labs],
+        "hub_instances": [{**_site(hub, host, base_dir), **hub_data(hub)} for hub in hubs],
         "reset_jobs": [_reset(lab, host, base_dir) for lab in labs],
-        "summary": [_summary(lab, host) for lab in labs],
-        "warnings": warnings_about(labs, host),
+        "summary": [_summary(instance, host) for instance in instances if isinstance(instance, (Lab, Hub))],
+        "warnings": warnings_about(instances, host),
     }
 
 
-def _engines(labs: Sequence[Lab], host: Host | None) -> list[dict[str, Any]]:
+def _engines(instances: Sequence[Instance], host: Host | None) -> list[dict[str, Any]]:
     """Those that must run, also the ones from which an instance has yet to be removed."""
     recorded = host.engines if host else {}
-    wanted = [engine_of(lab, host) for lab in labs if lab.wanted or lab.name in recorded]
+    wanted = [engine_of(instance, host) for instance in instances if instance.wanted or instance.name in recorded]
     return [{"name": name, "state": "started"} for name in dict.fromkeys(wanted)]
 
 
-def _idle_engines(labs: Sequence[Lab], host: Host | None) -> list[dict[str, Any]]:
+def _idle_engines(instances: Sequence[Instance], host: Host | None) -> list[dict[str, Any]]:
     """Those on which nothing is left once the absent instances are removed."""
-    names = {lab.name for lab in labs}
+    names = {instance.name for instance in instances}
     # An engine runs on as long as it holds an instance that the inventory does not speak of.
     used = {engine for name, engine in host.engines.items() if name not in names} if host else set()
-    used.update(engine_of(lab, host) for lab in labs if lab.wanted)
-    absent = dict.fromkeys(engine_of(lab, host) for lab in labs if not lab.wanted)
+    used.update(engine_of(instance, host) for instance in instances if instance.wanted)
+    absent = dict.fromkeys(engine_of(instance, host) for instance in instances if not instance.wanted)
     return [
         {"name": name, "state": "stopped"}
         for name in absent
@@ -49,31 +54,35 @@ def _idle_engines(labs: Sequence[Lab], host: Host | None) -> list[dict[str, Any]
     ]
 
 
-def _vhosts(labs: Sequence[Lab]) -> list[dict[str, Any]]:
+def _vhosts(instances: Sequence[Instance]) -> list[dict[str, Any]]:
     vhosts: dict[tuple[str, int], dict[str, Any]] = {}
-    for lab in labs:
-        if not lab.wanted:
+    for instance in instances:
+        if not instance.wanted:
             continue
-        key = (lab.url.host, lab.url.port)
+        key = (instance.url.host, instance.url.port)
         vhost = vhosts.setdefault(
             key,
             {
-                "server_name": lab.url.host,
-                "port": lab.url.port,
-                "tls": {"mode": lab.tls.mode, "certificate": lab.tls.certificate, "private_key": lab.tls.private_key},
-                "hsts_seconds": lab.hsts_seconds,
+                "server_name": instance.url.host,
+                "port": instance.url.port,
+                "tls": {
+                    "mode": instance.tls.mode,
+                    "certificate": instance.tls.certificate,
+                    "private_key": instance.tls.private_key,
+                },
+                "hsts_seconds": instance.hsts_seconds,
                 "locations": [],
             },
         )
         vhost["locations"].append(
             {
-                "path": lab.url.path,
-                "backend": None if lab.port is None else f"http://127.0.0.1:{lab.port}",
-                "instance": lab.name,
-                "state": lab.state,
-                "websocket": lab.proxy["websocket"],
-                "max_body_bytes": lab.proxy["max_body"],
-                "timeout_seconds": lab.proxy["timeout_seconds"],
+                "path": instance.url.path,
+                "backend": None if instance.port is None else f"http://127.0.0.1:{instance.port}",
+                "instance": instance.name,
+                "state": instance.state,
+                "websocket": instance.proxy["websocket"],
+                "max_body_bytes": instance.proxy["max_body"],
+                "timeout_seconds": instance.proxy["timeout_seconds"],
             }
         )
     for vhost in vhosts.values():
@@ -81,27 +90,35 @@ def _vhosts(labs: Sequence[Lab]) -> list[dict[str, Any]]:
     return [vhosts[key] for key in sorted(vhosts)]
 
 
-def _lab(lab: Lab, host: Host | None, base_dir: str) -> dict[str, Any]:
-    url = lab.url
+def _site(instance: Instance, host: Host | None, base_dir: str) -> dict[str, Any]:
+    url = instance.url
     return {
-        "name": lab.name,
-        "state": lab.state,
-        "engine": engine_of(lab, host),
-        "directory": directory_of(lab, host, base_dir),
+        "name": instance.name,
+        "state": instance.state,
+        "engine": engine_of(instance, host),
+        "directory": directory_of(instance, host, base_dir),
         "url": str(url) if url else None,
         "server_name": url.host if url else None,
         "public_port": url.port if url else None,
         "base_url": url.path if url else None,
-        "port": lab.port,
+        "port": instance.port,
+        "owner": instance.owner,
+        "command": instance.command,
+        "environment": instance.environment,
+        "login": instance.login or {"notice": None, "notice_html": None, "template": None},
+        "pull": instance.pull,
+        "start_timeout_seconds": instance.start_timeout_seconds,
+    }
+
+
+def _lab(lab: Lab) -> dict[str, Any]:
+    return {
         "image": lab.image,
         "build": lab.build,
         "user": lab.user,
-        "owner": lab.owner,
-        "command": lab.command,
         "notebooks": lab.notebooks,
         "persist": lab.persist,
         "volumes": [volume._asdict() for volume in lab.volumes],
-        "environment": lab.environment,
         "password": lab.password,
         "token": lab.token,
         "collaboration": lab.collaboration,
@@ -109,9 +126,6 @@ def _lab(lab: Lab, host: Host | None, base_dir: str) -> dict[str, Any]:
         "memory": lab.memory,
         "cpus": lab.cpus,
         "pids": lab.pids,
-        "login": lab.login or {"notice": None, "notice_html": None, "template": None},
-        "pull": lab.pull,
-        "start_timeout_seconds": lab.start_timeout_seconds,
     }
 
 
@@ -130,25 +144,21 @@ def _reset(lab: Lab, host: Host | None, base_dir: str) -> dict[str, Any]:
     }
 
 
-def _summary(lab: Lab, host: Host | None) -> str:
-    engine = engine_of(lab, host)
-    if not lab.wanted:
-        return f"{lab.name}: absent, engine {engine}"
-    limits = [
-        f"{lab.memory / GIB:.4g} GiB" if lab.memory else "",
-        f"{lab.cpus:g} CPUs" if lab.cpus else "",
-        f"{lab.pids} processes" if lab.pids else "",
-    ]
+def _summary(instance: Lab | Hub, host: Host | None) -> str:
+    engine = engine_of(instance, host)
+    if not instance.wanted:
+        return f"{instance.name}: absent, engine {engine}"
+    before, after = hub_summary(instance) if isinstance(instance, Hub) else _lab_summary(instance)
+    port = f"port {instance.port or 'not known yet'}"
+    return f"{instance.name}: " + "; ".join(
+        [instance.state, str(instance.url), before, f"engine {engine}", port, after]
+    )
+
+
+def _lab_summary(lab: Lab) -> tuple[str, str]:
+    """What stands before and after the engine and the port."""
+    what = f"image {lab.image}" if lab.image else f"built from {lab.build['context']}"
     reset = (
         f"{lab.reset.hour:02}:{lab.reset.minute:02}{' with pull' if lab.reset.pull else ''}" if lab.reset else "never"
     )
-    parts = [
-        lab.state,
-        str(lab.url),
-        f"image {lab.image}" if lab.image else f"built from {lab.build['context']}",
-        f"engine {engine}",
-        f"port {lab.port or 'not known yet'}",
-        f"reset {reset}",
-        f"limits {', '.join(filter(None, limits)) or 'none'}",
-    ]
-    return f"{lab.name}: " + "; ".join(parts)
+    return what, f"reset {reset}; limits {limits_text(vars(lab))}"

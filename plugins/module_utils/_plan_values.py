@@ -26,8 +26,8 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._schema import (
 
 TLS_MODES = ("files", "selfsigned", "acme", "none")
 
-# Variables of the container that the role sets, and what to use instead.
-ROLE_ENVIRONMENT: dict[str, str] = {
+# Variables of a lab's container that the role sets, and what to use instead.
+LAB_ENVIRONMENT: dict[str, str] = {
     "JUPYTER_CONFIG_PATH": "leave it out",
     "JUPYTER_TOKEN": "use the key token",
     "JUPYTER_TOKEN_FILE": "use the key token",
@@ -200,26 +200,39 @@ def _scalars(value: Any, wanted: str, path: str, problems: Problems) -> dict[str
     return result if valid else INVALID
 
 
-def environment(value: Any, path: str, problems: Problems) -> dict[str, str] | Invalid:
-    result = _scalars(value, "a mapping, for example {LANG: de_DE.UTF-8}", path, problems)
-    taken = [key for key in value if key in ROLE_ENVIRONMENT] if isinstance(value, Mapping) else []
-    for key in taken:
-        problems.add(f"{path}.{key}", "environment_reserved", instead=ROLE_ENVIRONMENT[key])
-    return INVALID if taken else result
+def environment(reserved: Mapping[str, str], prefix: str | None = None) -> Reader:
+    """Variables of a container. RESERVED, and what begins with PREFIX, is set by the role."""
+
+    def reader(value: Any, path: str, problems: Problems) -> dict[str, str] | Invalid:
+        result = _scalars(value, "a mapping, for example {LANG: de_DE.UTF-8}", path, problems)
+        if isinstance(result, Invalid):
+            return result
+        taken = [key for key in result if key in reserved or (prefix and key.startswith(prefix))]
+        for key in taken:
+            problems.add(f"{path}.{key}", "environment_reserved", instead=reserved.get(key, "leave it out"))
+        return INVALID if taken else result
+
+    return reader
 
 
-def persist(value: Any, path: str, problems: Problems) -> dict[str, str] | Invalid:
-    if not isinstance(value, Mapping):
-        return wrong_type(value, "a mapping, for example {conda: /opt/conda/envs}", path, problems)
-    result: dict[str, str] = {}
-    for name, item in value.items():
-        good = isinstance(name, str) and re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,62}", name) and name != "notebooks"
-        target = read(container_path, item, f"{path}.{name}" if good else path, problems)
-        if not good:
-            problems.add(path, "persist_name", value=show(name) if isinstance(name, str) else kind_of(name))
-        elif given(target):
-            result[str(name)] = target
-    return result if len(result) == len(value) else INVALID
+def persist(taken: str) -> Reader:
+    """Folders by their name. TAKEN is the name that the role has for the main one."""
+
+    def reader(value: Any, path: str, problems: Problems) -> dict[str, str] | Invalid:
+        if not isinstance(value, Mapping):
+            return wrong_type(value, "a mapping, for example {conda: /opt/conda/envs}", path, problems)
+        result: dict[str, str] = {}
+        for name, item in value.items():
+            good = isinstance(name, str) and re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,62}", name) and name != taken
+            target = read(container_path, item, f"{path}.{name}" if good else path, problems)
+            if not good:
+                shown = show(name) if isinstance(name, str) else kind_of(name)
+                problems.add(path, "persist_name", value=shown, taken=taken)
+            elif given(target):
+                result[str(name)] = target
+        return result if len(result) == len(value) else INVALID
+
+    return reader
 
 
 def volume(value: Any, path: str, problems: Problems) -> Volume | Invalid:

@@ -18,11 +18,15 @@ HOST: dict[str, Any] = {
     "cpus": 4,
 }
 TAO = "jupyter_instances[0] (tao)"
+CLASS = "jupyter_instances[0] (class101)"
 GEO = "jupyter_instances[1] (geo)"
 
 
 class Control:
-    """A control node that has what its paths say."""
+    """A control node that has what its paths say, and what FILES says."""
+
+    def __init__(self, files: dict[str, str] | None = None) -> None:
+        self.files = files or {}
 
     def absolute(self, path: str) -> str:
         return path if path.startswith("/") else f"/inventory/{path}"
@@ -38,7 +42,7 @@ class Control:
             raise FileNotFoundError(2, "No such file or directory")
         if "binary" in path:
             return b"\xff".decode("utf-8")
-        return "<form></form>"
+        return self.files.get(path, "<form></form>")
 
 
 def lab(**keys: Any) -> dict[str, Any]:
@@ -52,17 +56,36 @@ def lab(**keys: Any) -> dict[str, Any]:
     return {key: item for key, item in {**good, **keys}.items() if item is not ...}
 
 
+def hub(**keys: Any) -> dict[str, Any]:
+    """A good hub with other keys; a key that is `...` is left out."""
+    good = {"name": "class101", "kind": "hub", "url": "https://class101.example.org/", "users": ["ada", "grace"]}
+    return lab(**{**good, **keys})
+
+
 def two(first: dict[str, Any], second: dict[str, Any]) -> list[dict[str, Any]]:
     return [lab(**first), lab(**{"name": "geo", "url": "https://geo.example.org/", **second})]
 
 
-def plan(instances: Any, **inputs: Any) -> tuple[dict[str, Any] | None, list[Problem]]:
+def plan(
+    instances: Any, *, files: dict[str, str] | None = None, **inputs: Any
+) -> tuple[dict[str, Any] | None, list[Problem]]:
+    """FILES: text by path on the control node, where the inventory is in /inventory."""
     problems = Problems()
-    return make_plan(Inputs(instances=instances, **inputs), Control(), problems), problems.items
+    return make_plan(Inputs(instances=instances, **inputs), Control(files), problems), problems.items
+
+
+def good(instances: list[dict[str, Any]], **inputs: Any) -> dict[str, Any]:
+    result, problems = plan(instances, **inputs)
+    assert result is not None, problems
+    return result
 
 
 def host(**parts: Any) -> dict[str, Any]:
     return {**HOST, **parts}
+
+
+def at_hub(**keys: Any) -> dict[str, Any]:
+    return {"instances": [hub(**keys)]}
 
 
 def here(**keys: Any) -> dict[str, Any]:

@@ -10,16 +10,10 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.carrel.jupyter.plugins.action.plan import misspelt
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan_keys import INSTANCE
-from plan_helpers import HOST, host, lab, plan, two
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan_read import KEYS
+from plan_helpers import HOST, good, host, hub, lab, plan, two
 
 ARCHITECTURE = Path(__file__).parents[2] / "docs" / "architecture.md"
-
-
-def good(instances: list[dict[str, Any]], **inputs: Any) -> dict[str, Any]:
-    result, problems = plan(instances, **inputs)
-    assert result is not None, problems
-    return result
 
 
 def contract() -> dict[str, Any]:
@@ -30,16 +24,16 @@ def contract() -> dict[str, Any]:
 
 def shape(value: Any) -> Any:
     """The keys at every depth, but for the mappings whose keys administrators make up."""
-    made_up = ("persist", "environment", "tls", "build")
+    made_up = ("persist", "environment", "tls", "build", "authenticator", "settings")
     if isinstance(value, dict):
         return {key: None if key in made_up else shape(item) for key, item in value.items()}
     return [shape(value[0])] if isinstance(value, list) and value and isinstance(value[0], dict) else None
 
 
 def test_result_has_the_keys_of_the_contract() -> None:
-    result = good([lab(reset={"at": "01:25"}), lab(name="geo", url="http://geo.example.org", tls=...)])
+    result = good([lab(reset={"at": "01:25"}), hub(groups={"statistics": {"members": ["ada"]}})])
     expected = contract()
-    for part in ("rootless_docker_engines", "apache_vhosts", "lab_instances", "reset_jobs"):
+    for part in ("rootless_docker_engines", "apache_vhosts", "lab_instances", "hub_instances", "reset_jobs"):
         assert shape(result[part][:1]) == shape(expected[part][:1]), part
     assert set(result) == set(expected)
 
@@ -203,7 +197,7 @@ def test_example_inventory_has_every_key_once() -> None:
     instances = [item for variables in hosts for item in variables["jupyter_instances"]]
     variables = yaml.safe_load((folder / "group_vars" / "all" / "jupyter.yml").read_text(encoding="utf-8"))
     used = [key for item in instances for key in item] + list(variables["jupyter_defaults"])
-    assert set(used) == set(INSTANCE)
+    assert set(used) == set(KEYS)
     needed_by_all = {"name", "url", "image", "build", "login", "state"}
     assert [key for key in sorted(set(used) - needed_by_all) if used.count(key) > 1] == []
     assert sorted(key for item in instances for key in item.get("login", {})) == ["notice", "notice_html", "template"]

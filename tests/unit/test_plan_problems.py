@@ -95,7 +95,6 @@ CASES: list[tuple[str, str, str, dict[str, Any]]] = [
         "write engine: shared",
         {"instances": two({"engine": "geo"}, {"engine": "shared"})},
     ),
-    ("kind_hub", f"{TAO}.kind", "no hubs yet", here(kind="hub", users=[])),
     ("url_scheme", f"{TAO}.url", "write the full address: https://tao.example.org", here(url="tao.example.org")),
     ("url_scheme", f"{TAO}.url", "https:// or http://", here(url="ftp://tao.example.org")),
     ("url_character", f"{TAO}.url", "a space", here(url="https://tao.example.org/a b")),

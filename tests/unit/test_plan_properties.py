@@ -14,8 +14,8 @@ from ansible_collections.carrel.jupyter.plugins.filter.mapped_id import FilterMo
 from ansible_collections.carrel.jupyter.plugins.module_utils._ids import mapped_id
 from ansible_collections.carrel.jupyter.plugins.module_utils._names import read_name, reserved
 from ansible_collections.carrel.jupyter.plugins.module_utils._nearest import nearest
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan_keys import INSTANCE
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_problems import Problems
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan_read import KEYS as INSTANCE
 from ansible_collections.carrel.jupyter.plugins.module_utils._ports import allocate
 from ansible_collections.carrel.jupyter.plugins.module_utils._schema import INVALID
 from ansible_collections.carrel.jupyter.plugins.module_utils._url import Url, read_url

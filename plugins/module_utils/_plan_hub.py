@@ -1,0 +1,103 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the keys of one hub must have to do with each other."""
+
+from __future__ import annotations
+
+import re
+
+from ansible_collections.carrel.jupyter.plugins.module_utils._group_mounts import Plan
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan_hub_keys import Hub
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan_hub_people import People
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan_instance import ControlNode, check_targets
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan_problems import Problems, show
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan_values import has_tag_or_digest, inside
+from ansible_collections.carrel.jupyter.plugins.module_utils._schema import given
+
+# JupyterLab's own folder for what users set; a home that holds it keeps it anyway.
+_SETTINGS = "/home/jovyan/.jupyter/lab"
+
+
+def check_hub(hub: Hub, base_dir: str, control: ControlNode, problems: Problems) -> None:
+    """Fills in what follows from other keys: images, persist, blocked_users, people, teams."""
+    _check_images(hub, problems)
+    _check_persist(hub, problems)
+    _check_backend(hub, problems)
+    People(hub, control, problems)
+    _check_mounts(hub, base_dir, problems)
+
+
+def _check_images(hub: Hub, problems: Problems) -> None:
+    if hub.image is not None and hub.images is not None:
+        problems.add(f"{hub.path}.images", "image_and_images")
+    elif hub.image is None and hub.images is None:
+        problems.add(f"{hub.path}.image", "missing", wanted="an image reference, or images: [{title, image}, ...]")
+    if given(hub.image) and not has_tag_or_digest(hub.image):
+        problems.add(f"{hub.path}.image", "image_tag")
+    for index, item in enumerate(hub.images if given(hub.images) else []):
+        if not has_tag_or_digest(item["image"]):
+            problems.add(f"{hub.path}.images[{index}].image", "image_tag")
+    if given(hub.image) and hub.images is None:
+        hub.images = [{"title": "Default", "image": hub.image}]
+
+
+def _check_persist(hub: Hub, problems: Problems) -> None:
+    if not given(hub.home):
+        return
+    if hub.persist is None:
+        hub.persist = {} if inside(_SETTINGS, hub.home) else {"settings": _SETTINGS}
+    if not given(hub.persist):
+        return
+    for name, target in hub.persist.items():
+        if inside(target, hub.home):
+            problems.add(f"{hub.path}.persist.{name}", "persist_in_home", value=show(target), home=show(hub.home))
+        elif inside(hub.home, target):
+            problems.add(f"{hub.path}.persist.{name}", "persist_over_home", value=show(target), home=show(hub.home))
+    check_targets(hub, [(f"persist.{name}", target) for name, target in hub.persist.items()], problems)
+
+
+def _check_backend(hub: Hub, problems: Problems) -> None:
+    if hub.backend != "volumes":
+        return
+    if given(hub.users_view) and hub.users_view != "none":
+        problems.add(f"{hub.path}.users_view", "volumes_view")
+    if hub.prune == "archive":
+        problems.add(f"{hub.path}.prune", "volumes_prune")
+
+
+def _check_mounts(hub: Hub, base_dir: str, problems: Problems) -> None:
+    """The same check as the module group_mounts makes on the host."""
+    needed = (hub.name, hub.home, hub.persist, hub.shared, hub.colab, hub.users_view, hub.targets, hub.groups)
+    if not all(given(value) for value in needed) or any(not given(team["members"]) for team in hub.teams):
+        return
+    directory = f"{base_dir}/{hub.name}"
+    plan = Plan(
+        {
+            "path": f"{directory}/data",
+            "file": f"{directory}/hub/mounts.json",
+            "home": hub.home,
+            "targets": hub.targets,
+            "users": [{"name": user["name"], "groups": [], "admin": user["admin"] is True} for user in hub.people],
+            "user_directories": [
+                {"name": name, "target": target} for name, target in {"home": ".", **hub.persist}.items()
+            ],
+            "groups": [{**team, "mounts": team["mounts"] if given(team["mounts"]) else None} for team in hub.teams],
+            "shared": hub.shared,
+            "colab": hub.colab,
+            "users_view": hub.users_view,
+            "allow_empty": True,
+        }
+    )
+    for problem in plan.problems:
+        key, text = _place(problem)
+        problems.add(f"{hub.path}.{key}", "mounts", problem=text)
+
+
+def _place(problem: str) -> tuple[str, str]:
+    """The key that a problem of group_mounts is about, and the rest of it."""
+    group = re.match(r"the group '([^']*)'(?: has the source)?: ", problem)
+    if group:
+        return f"groups.{group[1]}.mounts", problem[group.end() :]
+    key, colon, rest = problem.partition(": ")
+    names = {"user_directories": "persist", "targets": "targets", "home": "home"}
+    return (names[key], rest) if colon and key in names else ("groups", problem)

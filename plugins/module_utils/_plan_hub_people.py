@@ -1,0 +1,211 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who may use a hub: users of the inventory and of CSV files, their groups, and the limits that count for each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from ansible_collections.carrel.jupyter.plugins.module_utils._escape import username_problem
+from ansible_collections.carrel.jupyter.plugins.module_utils._nearest import nearest
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan_hub_keys import Hub
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan_hub_values import LIMITS, Group, User
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan_instance import ControlNode, read_file
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan_problems import Problems, show
+from ansible_collections.carrel.jupyter.plugins.module_utils._roster import read_roster
+from ansible_collections.carrel.jupyter.plugins.module_utils._schema import INVALID, given
+from ansible_collections.carrel.jupyter.plugins.module_utils._usernames import normalize
+
+# A search takes milliseconds with a thousand names.
+_HINTS = 10
+# bcrypt takes no more, and NativeAuthenticator hashes with it.
+_LONGEST_PASSWORD = 72
+_SHORTEST_PASSWORD = 8
+
+
+class People:
+    """Fills in people and teams of a hub."""
+
+    def __init__(self, hub: Hub, control: ControlNode, problems: Problems) -> None:
+        self._hub = hub
+        self._problems = problems
+        self._hints = 0
+        # False: somebody is missing whose problem is reported, so that nobody can be called unknown.
+        self._complete = True
+        self._groups: dict[str, Group] = hub.groups if given(hub.groups) else {}
+        self._users = self._named([*(hub.users if given(hub.users) else []), *self._rosters(control)])
+        self._complete = self._complete and given(hub.users)
+        if not self._users and self._complete and hub.allow_no_users is False:
+            problems.add(f"{hub.path}.users", "users_empty")
+        self._check_users()
+        hub.blocked_users = self._blocked()
+        members = self._members()
+        self._groups_of: dict[str, list[Group]] = {}
+        for group_name, roles in members.items():
+            for name in roles["members"] | roles["admins"]:
+                self._groups_of.setdefault(name, []).append(self._groups[group_name])
+        self._limits = hub.limits if given(hub.limits) else dict.fromkeys(LIMITS)
+        self._check_swap()
+        hub.people = [self._person(name, user) for name, user in sorted(self._users.items())]
+        hub.teams = [
+            {
+                "name": name,
+                "members": sorted(members[name]["members"]),
+                "admins": sorted(members[name]["admins"]),
+                "mounts": group.mounts,
+            }
+            for name, group in sorted(self._groups.items())
+        ]
+        self._warn()
+
+    def _add(self, path: str, message_id: str, **fields: object) -> None:
+        self._problems.add(path, message_id, **fields)
+
+    def _near(self, word: str, known: Iterable[str]) -> str:
+        self._hints += 1
+        near = nearest(word, known) if self._hints <= _HINTS else None
+        return f"; did you mean {show(near)}?" if near else ""
+
+    def _name(self, raw: str) -> str:
+        return normalize(raw) if self._hub.normalize_usernames is True else raw
+
+    def _rosters(self, control: ControlNode) -> list[User]:
+        hub, users = self._hub, []
+        path = f"{hub.path}.users_csv"
+        self._complete = given(hub.users_csv)
+        for file in hub.users_csv if given(hub.users_csv) else []:
+            text = read_file(path, file, "roster_file", control, self._problems)
+            if text is None:
+                self._complete = False
+                continue
+            roster = read_roster(text, path, file, self._problems)
+            self._complete = self._complete and roster.complete
+            users += roster.users
+            if roster.passwords:
+                hub.warnings.append(f"{file} holds passwords in the clear; keep them in a vault, in users")
+        return users
+
+    def _named(self, users: Sequence[User]) -> dict[str, User]:
+        """By the name that JupyterHub will have."""
+        found: dict[str, User] = {}
+        for user in users:
+            if user.name is INVALID:
+                self._complete = False
+                continue
+            name = self._name(user.name)
+            problem = self._problem(user.name, name)
+            other = found.get(name)
+            if problem:
+                self._complete = False
+                self._add(user.path, "user_name", problem=problem)
+            elif other is None:
+                found[name] = user
+            elif other.name == user.name:
+                self._add(user.path, "user_twice", value=show(name), other=other.path)
+            else:
+                self._add(
+                    user.path, "user_collision", value=show(user.name), first=show(other.name), other=other.path,
+                    name=show(name),
+                )  # fmt: skip
+        return found
+
+    def _problem(self, raw: str, name: str) -> str | None:
+        problem = username_problem(name)
+        if not problem and given(self._hub.authenticator) and self._hub.authenticator.type == "native":
+            # NativeAuthenticator.validate_username
+            problem = f"the user {show(name)} has a comma or space in the name" if {",", " "} & set(name) else None
+        return f"{show(raw)} becomes {show(name)}: {problem}" if problem and name != raw else problem
+
+    def _check_users(self) -> None:
+        authenticator = self._hub.authenticator
+        for user in self._users.values():
+            for group in user.groups if given(user.groups) and given(self._hub.groups) else []:
+                if group not in self._groups:
+                    hint = self._near(group, self._groups)
+                    self._add(f"{user.path}.groups", "user_group", value=show(group), hint=hint)
+            if not given(user.password) or not given(authenticator):
+                continue
+            if authenticator.type != "native":
+                self._add(f"{user.path}.password", "password_not_native", type=authenticator.type)
+            elif len(user.password) < _SHORTEST_PASSWORD:
+                self._add(f"{user.path}.password", "password_short", shortest=_SHORTEST_PASSWORD)
+            elif len(user.password.encode()) > _LONGEST_PASSWORD:
+                self._add(f"{user.path}.password", "password_long", longest=_LONGEST_PASSWORD)
+
+    def _blocked(self) -> list[str]:
+        hub = self._hub
+        found = set()
+        for index, raw in enumerate(hub.blocked_users if given(hub.blocked_users) else []):
+            path = f"{hub.path}.blocked_users[{index}]"
+            name = self._name(raw)
+            problem = self._problem(raw, name)
+            if problem:
+                self._add(path, "user_name", problem=problem)
+            elif name in self._users:
+                self._add(path, "user_blocked", value=show(raw), other=self._users[name].path)
+            found.add(name)
+        return sorted(found)
+
+    def _members(self) -> dict[str, dict[str, set[str]]]:
+        found: dict[str, dict[str, set[str]]] = {}
+        for name, group in self._groups.items():
+            found[name] = {"members": set(), "admins": set()}
+            for role, people in found[name].items():
+                raw_names = getattr(group, role)
+                for index, raw in enumerate(raw_names if given(raw_names) else []):
+                    user = self._name(raw)
+                    if user in self._users:
+                        people.add(user)
+                    elif self._complete:
+                        hint = self._near(user, self._users)
+                        self._add(f"{group.path}.{role}[{index}]", "group_user", value=show(raw), hint=hint)
+        for name, written in self._users.items():
+            for group_name in written.groups if given(written.groups) else []:
+                if group_name in found:
+                    found[group_name]["members"].add(name)
+        return found
+
+    def _limit(self, name: str, key: str) -> tuple[Any, str]:
+        """The user's own, else the widest of the groups', else the hub's; and where it is written."""
+        user = self._users[name]
+        if getattr(user, key) is not None:
+            return getattr(user, key), user.path
+        of_groups = [(getattr(group, key), group.path) for group in self._groups_of.get(name, [])]
+        known = [limit for limit in of_groups if given(limit[0])]
+        return max(known) if known else (self._limits[key], f"{self._hub.path}.limits")
+
+    def _check_swap(self) -> None:
+        alone = {f"{self._hub.path}.limits"} if self._limits["swap"] and not self._limits["memory"] else set()
+        for name in self._users:
+            swap, path = self._limit(name, "swap")
+            if given(swap) and swap and self._limit(name, "memory")[0] is None:
+                alone.add(path)
+        for path in sorted(alone):
+            self._add(f"{path}.swap", "swap_alone")
+
+    def _person(self, name: str, user: User) -> dict[str, Any]:
+        limits = {key: self._limit(name, key)[0] for key in LIMITS}
+        return {
+            "name": name,
+            "identity": user.name,
+            "admin": user.admin,
+            "password": user.password,
+            **limits,
+            "swap": limits["swap"] or None,
+        }
+
+    def _warn(self) -> None:
+        hub = self._hub
+        if not given(hub.authenticator) or hub.authenticator.type != "native":
+            return
+        if hub.authenticator.public["signup"]:
+            if not any(user.admin is True for user in self._users.values()):
+                hub.warnings.append("people can sign up, but there is no admin who could approve them")
+            return
+        outside = [name for name, user in sorted(self._users.items()) if user.password is None]
+        if outside:
+            more = f" and {len(outside) - 5} more" if len(outside) > 5 else ""
+            hub.warnings.append(
+                f"{', '.join(outside[:5])}{more} can't log in: there is neither a password nor signup: true"
+            )

@@ -1,0 +1,82 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the instances of a host must have to do with each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan_keys import Instance
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan_problems import Problems, show
+from ansible_collections.carrel.jupyter.plugins.module_utils._schema import given
+from ansible_collections.carrel.jupyter.plugins.module_utils._url import SERVER_PATHS, Url
+
+
+def check_instances(instances: Sequence[Instance], problems: Problems) -> None:
+    wanted = [instance for instance in instances if instance.wanted]
+    _twice(instances, lambda instance: instance.name, "name", "name_twice", problems)
+    _twice(wanted, lambda instance: instance.url and str(instance.url), "url", "url_twice", problems)
+    _twice(wanted, lambda instance: instance.port, "port", "port_twice", problems)
+    _check_engines(wanted, problems)
+    _check_sites([instance for instance in wanted if isinstance(instance.url, Url)], problems)
+    public = {instance.url.port for instance in wanted if isinstance(instance.url, Url)}
+    for instance in wanted:
+        if instance.port in public:
+            problems.add(f"{instance.path}.port", "port_public", value=instance.port)
+
+
+def _twice(
+    instances: Sequence[Instance],
+    value_of: Callable[[Instance], Hashable],
+    key: str,
+    message_id: str,
+    problems: Problems,
+) -> None:
+    first: dict[Hashable, Instance] = {}
+    for instance in instances:
+        value = value_of(instance)
+        if not given(value) or not given(getattr(instance, key)):
+            continue
+        if value in first:
+            problems.add(f"{instance.path}.{key}", message_id, value=show(value), other=first[value].path)
+        first.setdefault(value, instance)
+
+
+def _check_engines(instances: Sequence[Instance], problems: Problems) -> None:
+    engines = {
+        instance.name: instance.engine for instance in instances if given(instance.name) and given(instance.engine)
+    }
+    for instance in instances:
+        if not given(instance.engine) or instance.engine == instance.name:
+            continue
+        other = engines.get(instance.engine, instance.engine)
+        if other != instance.engine:
+            problems.add(f"{instance.path}.engine", "engine_chain", value=show(instance.engine), engine=other)
+
+
+def _check_sites(instances: Sequence[Instance], problems: Problems) -> None:
+    for index, instance in enumerate(instances):
+        url: Url = instance.url
+        for other in instances[:index]:
+            if other.url.port == url.port and other.url.scheme != url.scheme:
+                problems.add(f"{instance.path}.url", "url_mixed_port", port=url.port, other=other.path)
+                break
+        same_site = [other for other in instances[:index] if (other.url.host, other.url.port) == (url.host, url.port)]
+        for other in same_site[:1]:
+            if given(instance.tls) and given(other.tls) and instance.tls != other.tls:
+                problems.add(f"{instance.path}.tls", "tls_differs", other=other.path)
+            elif (
+                given(instance.hsts_seconds)
+                and given(other.hsts_seconds)
+                and instance.hsts_seconds != other.hsts_seconds
+            ):
+                problems.add(f"{instance.path}.hsts_seconds", "hsts_differs", other=other.path)
+        for other in instances:
+            if other.url.host != url.host:
+                continue
+            if url.scheme == "http" and url.port == 80 and other.url.scheme == "https":
+                problems.add(f"{instance.path}.url", "url_plain_and_tls", host=url.host, other=other.path)
+                break
+            below = url.path[len(other.url.path) :] if url.path.startswith(other.url.path) else ""
+            if url.port == other.url.port and below.split("/")[0] in SERVER_PATHS:
+                problems.add(f"{instance.path}.url", "url_shadow", value=show(url.path), other=other.path)

@@ -1,0 +1,104 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Instances as they are written, with the defaults below them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan_hub_keys import HUB, Hub
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan_keys import LAB, Instance, Lab, instance_path
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan_problems import Problems, kind_of
+from ansible_collections.carrel.jupyter.plugins.module_utils._schema import INVALID, Reader, mapping
+from ansible_collections.carrel.jupyter.plugins.module_utils._url import Url
+
+KINDS: dict[str, tuple[type[Instance], Mapping[str, Reader]]] = {"lab": (Lab, LAB), "hub": (Hub, HUB)}
+KEYS: dict[str, Reader] = {**HUB, **LAB}
+
+# Keys that can't be the same for two instances.
+NOT_DEFAULTS = ("name", "url", "port")
+
+# What to write for a key of the other kind.
+_INSTEAD: dict[str, str] = {
+    "reset": "leave it out, hubs have none yet: a user's container is made anew at each start",
+    "build": "write image or images",
+    "password": "write the passwords of users in users, with an authenticator of type native",
+    "token": "leave it out, users log in through the authenticator",
+    "notebooks": "write home",
+    "volumes": "write mounts of a group in groups",
+    "user": "write owner",
+    "idle_shutdown_seconds": "write culler: {idle_seconds: ...}",
+    "images": "write image",
+    "home": "write notebooks",
+    "users": "write password or token, which all users of a lab share, or kind: hub",
+    "limits": "write memory, cpus and pids",
+    "culler": "write idle_shutdown_seconds",
+    **dict.fromkeys(("memory", "cpus", "pids"), "write it in limits, for each user's container"),
+}
+
+
+def read_defaults(value: Any, problems: Problems) -> dict[str, Any]:
+    parsed = mapping(KEYS)({} if value is None else value, "jupyter_defaults", problems)
+    if parsed is INVALID:
+        return {}
+    for key in NOT_DEFAULTS:
+        if parsed.pop(key, None) is not None:
+            problems.add(f"jupyter_defaults.{key}", "not_a_default")
+    return {key: item for key, item in parsed.items() if item is not None}
+
+
+def read_instances(
+    value: Any, defaults: Mapping[str, Any], recorded: Mapping[str, str], problems: Problems
+) -> list[Instance]:
+    """RECORDED: the kinds of the instances that the host has."""
+    if value is None or value is INVALID:
+        return []
+    if not isinstance(value, list):
+        problems.add("jupyter_instances", "wrong_type", got=kind_of(value), wanted="a list of instances")
+        return []
+    found = (
+        _read(item, index, defaults, recorded, problems) for index, item in enumerate(value) if item is not INVALID
+    )
+    return [instance for instance in found if instance]
+
+
+def _read(
+    value: Any, index: int, defaults: Mapping[str, Any], recorded: Mapping[str, str], problems: Problems
+) -> Instance | None:
+    """An instance with the defaults below it; a null of its own takes a default away. None: nothing more to say."""
+    path = instance_path(index, value)
+    kind = _kind(value, defaults, recorded) if isinstance(value, Mapping) else None
+    if not isinstance(kind, str) or kind not in KINDS:
+        mapping(KEYS)(value, path, problems)
+        return None
+    make, keys = KINDS[kind]
+    foreign = [key for key in value if isinstance(key, str) and key in KEYS and key not in keys]
+    for key in foreign:
+        if value[key] is not None:
+            problems.add(f"{path}.{key}", "other_kind", kind=kind, instead=_INSTEAD.get(key, "leave it out"))
+    own = mapping(keys)({key: item for key, item in value.items() if key not in foreign}, path, problems)
+    if own.get("name") is None:
+        problems.add(f"{path}.name", "missing", wanted="a name, for example geo")
+        own["name"] = INVALID
+    below = dict(defaults)
+    # An instance that says where its image comes from replaces what the defaults say about it.
+    sources = ("image", "images", "build")
+    if any(own.get(key) is not None for key in sources):
+        for key in sources:
+            below.pop(key, None)
+    # The defaults speak about https.
+    if isinstance(own.get("url"), Url) and own["url"].scheme == "http":
+        below.pop("tls", None)
+        below.pop("hsts_seconds", None)
+    below["kind"] = kind
+    merged = {key: own[key] if key in own else below.get(key) for key in keys}
+    return make(path=path, **{key: item for key, item in merged.items() if item is not None})
+
+
+def _kind(value: Mapping[str, Any], defaults: Mapping[str, Any], recorded: Mapping[str, str]) -> Any:
+    """To remove an instance its name is enough: its kind is known on the host."""
+    name = value.get("name")
+    if "kind" not in value and value.get("state") == "absent" and isinstance(name, str) and name in recorded:
+        return recorded[name]
+    return value.get("kind", defaults.get("kind")) or "lab"

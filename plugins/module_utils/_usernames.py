@@ -1,0 +1,26 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An identity provider's name as a plain one: Ada.Lovelace@uni.example becomes ada-lovelace--uni-example.
+
+Needs only Python's standard library: the plan uses it on the control node, the hub's authenticator at every log-in.
+"""
+
+from __future__ import annotations
+
+LONGEST = 31  # what useradd takes as well
+# How much stays of the name before a domain that is too long to be kept.
+_LOCAL = 15
+
+
+def normalize(raw: str) -> str:
+    """Lower case, no commas and spaces, -- for @, - for a dot, cut to 31 characters before the domain.
+
+    Different names can become the same one: who uses this must compare the names that went in.
+    """
+    name = raw.lower().replace(",", "").replace(" ", "").replace(".", "-")
+    local, at, domain = name.rpartition("@")
+    if not at:
+        return name[:LONGEST]
+    local, tail = local.replace("@", "--"), f"--{domain}"
+    room = LONGEST - len(tail)
+    return (local[: room if room > 0 else _LOCAL] + tail)[:LONGEST]
