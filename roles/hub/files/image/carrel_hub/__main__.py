@@ -1,0 +1,65 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Waits for the database, moves another one's content into it if there is some to move, and becomes JupyterHub."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import NoReturn
+
+from sqlalchemy import create_engine
+from sqlalchemy.exc import OperationalError
+
+from . import database
+from .config import database_url
+from .files import DIRECTORY, STATE, Unusable, read_json
+
+SECONDS = 2.0
+SWITCH = "switch.json"
+
+
+def say(text: str) -> None:
+    print(f"hub: {text}", file=sys.stderr, flush=True)
+
+
+def wait_for(url: str) -> None:
+    engine = create_engine(url)
+    while True:
+        try:
+            with engine.connect():
+                break
+        except OperationalError as error:
+            reason = str(error.orig).strip().splitlines()[0]
+            say(f"waiting for the database, which does not answer: {reason}")
+            time.sleep(SECONDS)
+    engine.dispose()
+
+
+def take_over(url: str) -> None:
+    """Load what `carrel_hub.database dump` wrote when the inventory went from one database to another."""
+    path = STATE / SWITCH
+    if path.exists():
+        with path.open(encoding="utf-8") as stream:
+            rows = database.load(url, stream)
+        path.replace(STATE / "switched.json")
+        say(f"took {rows} rows over from the database that was used before")
+
+
+def main() -> NoReturn:
+    config, secrets = read_json(DIRECTORY / "config.json"), read_json(DIRECTORY / "secrets.json")
+    url = database_url(config, secrets, STATE)
+    wait_for(url)
+    take_over(url)
+    program = Path(__file__).parents[1] / "bin" / "jupyterhub_config.py"
+    os.execvp("jupyterhub", ["jupyterhub", "-f", str(program), *sys.argv[1:]])  # noqa: S606
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (Unusable, database.Refused) as error:
+        say(str(error))
+        sys.exit(1)

@@ -1,0 +1,124 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Authenticators that let in whom the roster lists, and whom it lists now."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import jwt
+from ansible_collections.carrel.jupyter.plugins.module_utils._usernames import normalize
+from jupyterhub.auth import Authenticator, DummyAuthenticator
+from oauthenticator.azuread import AzureAdOAuthenticator
+from oauthenticator.generic import GenericOAuthenticator
+from oauthenticator.github import GitHubOAuthenticator
+from tornado import web
+from traitlets import Bool
+
+from .files import Unusable, read_state, write_state
+from .people import Roster, read_roster, same_identity
+
+IDENTITIES = "identities.json"  # of people who are not in the roster: name: the identity that had it first
+
+
+class RosterMixin(Authenticator):  # type: ignore[misc]
+    normalized = Bool(False, config=True, help="Shorten and simplify names, as the plan does")
+
+    def normalize_username(self, username: str) -> str:
+        return normalize(username) if self.normalized else super().normalize_username(username)
+
+    def roster(self) -> Roster:
+        try:
+            return read_roster()
+        except Unusable as error:
+            self.log.error("%s", error)
+            raise web.HTTPError(503, "The list of users cannot be read. Please tell the administrator.") from error
+
+    def is_guest(self, name: str) -> bool:
+        """Whether somebody who is not in the roster may go on using the hub."""
+        return False
+
+    def check_blocked_users(self, username: str, authentication: dict[str, Any] | None = None) -> bool:
+        return username not in self.roster().blocked
+
+    def check_allowed(self, username: str, authentication: dict[str, Any] | None = None) -> Any:
+        return self.roster().lists(username)
+
+    def is_admin(self, handler: Any, authentication: dict[str, Any]) -> bool:
+        return self.roster().admin(authentication["name"])
+
+    async def refresh_user(self, user: Any, handler: Any = None) -> bool | dict[str, Any]:
+        """Sessions and tokens end, and admins come and go, with the roster."""
+        roster = self.roster()
+        if not roster.lists(user.name) and (user.name in roster.blocked or not self.is_guest(user.name)):
+            self.log.warning("%s is not in the roster any more", user.name)
+            return False
+        admin = roster.admin(user.name)
+        return True if admin == bool(user.admin) else {"name": user.name, "admin": admin}
+
+
+class IdentityMixin(RosterMixin):
+    """For providers that say who somebody is: two identities never share a name of the hub."""
+
+    async def authenticate(self, handler: Any, data: Any = None, **kwargs: Any) -> Any:
+        model = await super().authenticate(handler, data, **kwargs)
+        if model:
+            model["identity"] = self.user_info_to_username(model["auth_state"][self.user_auth_state_key])
+        return model
+
+    async def check_allowed(self, username: str, authentication: dict[str, Any] | None = None) -> bool:
+        if authentication is None:  # JupyterHub asks about names from its configuration, at its start
+            return True
+        identity: str = authentication["identity"]
+        roster = self.roster()
+        if roster.lists(username):
+            self._refuse_another(username, identity, roster.users[username]["identity"])
+            return True
+        if not await self.allow_guest(username, authentication):
+            return False
+        known = read_state(IDENTITIES)
+        self._refuse_another(username, identity, known.setdefault(username, identity))
+        write_state(IDENTITIES, known)
+        return True
+
+    async def allow_guest(self, username: str, authentication: dict[str, Any]) -> bool:
+        return False
+
+    def _refuse_another(self, username: str, identity: str, known: str) -> None:
+        if not same_identity(identity, known):
+            self.log.error("%r is refused: %s is the name of %r here", identity, username, known)
+            raise web.HTTPError(
+                403,
+                f"Your name here would be {username}, but that is somebody else's. Please tell the administrator.",
+            )
+
+
+class CarrelGitHubAuthenticator(IdentityMixin, GitHubOAuthenticator):  # type: ignore[misc]
+    async def allow_guest(self, username: str, authentication: dict[str, Any]) -> bool:
+        return bool(await GitHubOAuthenticator.check_allowed(self, username, authentication))
+
+    def is_guest(self, name: str) -> bool:
+        return bool(self.allowed_organizations) and name in read_state(IDENTITIES)
+
+
+class CarrelAzureAdAuthenticator(IdentityMixin, AzureAdOAuthenticator):  # type: ignore[misc]
+    async def token_to_user(self, token_info: dict[str, Any]) -> dict[str, Any]:
+        """The claims of the token, verified; oauthenticator reads them without looking at the signature."""
+        tenant = f"{self.graph_url}/{self.tenant_id}"
+        keys = jwt.PyJWKClient(f"{tenant}/discovery/v2.0/keys", timeout=10)
+        token = token_info["id_token"]
+        try:
+            key = await asyncio.to_thread(keys.get_signing_key_from_jwt, token)
+            return jwt.decode(token, key, algorithms=["RS256"], audience=self.client_id, issuer=f"{tenant}/v2.0")
+        except jwt.PyJWTError as error:
+            self.log.error("the identity provider's token is refused: %s", error)
+            raise web.HTTPError(403, "The identity provider's answer could not be verified.") from error
+
+
+class CarrelOidcAuthenticator(IdentityMixin, GenericOAuthenticator):  # type: ignore[misc]
+    pass
+
+
+class CarrelDummyAuthenticator(RosterMixin, DummyAuthenticator):  # type: ignore[misc]
+    pass

@@ -1,0 +1,167 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From the role's two files to JupyterHub's configuration. No I/O."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from sqlalchemy import URL
+
+from .files import DIRECTORY, Unusable
+
+VERSION = 1
+AUTHENTICATORS = {
+    "native": "carrel_hub.native.CarrelNativeAuthenticator",
+    "github": "carrel_hub.authenticators.CarrelGitHubAuthenticator",
+    "azuread": "carrel_hub.authenticators.CarrelAzureAdAuthenticator",
+    "oidc": "carrel_hub.authenticators.CarrelOidcAuthenticator",
+    "dummy": "carrel_hub.authenticators.CarrelDummyAuthenticator",
+}
+MICROSOFT = "https://login.microsoftonline.com"
+CULLER = "idle-culler"
+ROSTER = "roster"
+METRICS = "metrics"
+# https://github.com/jupyterhub/jupyterhub-idle-culler#permissions
+CULLER_SCOPES = ["list:users", "read:users:activity", "read:servers", "delete:servers"]
+
+
+def database_url(config: Mapping[str, Any], secrets: Mapping[str, Any], state: Path) -> str:
+    database = config["database"]
+    if database["type"] == "sqlite":
+        return f"sqlite:///{state}/jupyterhub.sqlite"
+    return URL.create(
+        "postgresql+psycopg",
+        username=database["user"],
+        password=secrets["database_password"],
+        host=database["host"],
+        port=database.get("port"),
+        database=database["name"],
+    ).render_as_string(hide_password=False)
+
+
+def _services(config: Mapping[str, Any], secrets: Mapping[str, Any]) -> tuple[list[Any], list[Any]]:
+    culler = config["culler"]
+    services: list[dict[str, Any]] = [
+        {"name": METRICS, "api_token": secrets["metrics_token"]},
+        {"name": ROSTER, "command": [sys.executable, "-m", "carrel_hub.roster"]},
+    ]
+    # admin:users lets it list, create and delete users, but not make admins: that happens in refresh_user.
+    scopes = {METRICS: ["read:metrics"], ROSTER: ["admin:users"]}
+    if culler["idle_seconds"]:
+        scopes[CULLER] = CULLER_SCOPES
+        command = [
+            sys.executable, "-m", "jupyterhub_idle_culler", f"--timeout={culler['idle_seconds']}",
+            f"--cull-every={culler['every_seconds']}", f"--max-age={culler['max_age_seconds']}",
+        ]  # fmt: skip
+        services.append({"name": CULLER, "command": command})
+    roles = [{"name": name, "scopes": needed, "services": [name]} for name, needed in scopes.items()]
+    return services, roles
+
+
+def _authenticator(config: Mapping[str, Any], secrets: Mapping[str, Any]) -> dict[str, Any]:
+    """The authenticator's own traits."""
+    given = config["authenticator"]
+    kind = given["type"]
+    if kind == "native":
+        return {"enable_signup": given["signup"], "minimum_password_length": 8, "allowed_failed_logins": 10,
+                "seconds_before_next_try": 60}  # fmt: skip
+    if kind == "dummy":
+        return {"password": secrets["dummy_password"]}
+    traits: dict[str, Any] = {
+        "client_id": given["client_id"],
+        "client_secret": secrets["client_secret"],
+        "oauth_callback_url": f"{config['url']}hub/oauth_callback",
+    }
+    if kind == "github":
+        organizations = given["allowed_organizations"]
+        traits["allowed_organizations"] = set(organizations)
+        # Private membership is visible with this scope only.
+        traits["scope"] = ["read:org"] if organizations else []
+    elif kind == "azuread":
+        tenant = f"{MICROSOFT}/{given['tenant_id']}"
+        traits |= {
+            "tenant_id": given["tenant_id"],
+            "username_claim": given["username_claim"],
+            "authorize_url": f"{tenant}/oauth2/v2.0/authorize",
+            "token_url": f"{tenant}/oauth2/v2.0/token",
+            "scope": ["openid", "profile", "email"],
+        }
+    else:
+        names = ("username_claim", "authorize_url", "token_url", "userdata_url", "login_service")
+        traits |= {name: given[name] for name in names}
+        traits["scope"] = given["scopes"]
+    return traits
+
+
+def traits(config: Mapping[str, Any], secrets: Mapping[str, Any], state: Path) -> dict[str, dict[str, Any]]:
+    """All traits, by class."""
+    if config.get("version") != VERSION:
+        raise Unusable(f"config.json has version {config.get('version')!r}, this image reads {VERSION}")
+    kind = config["authenticator"]["type"]
+    name = AUTHENTICATORS[kind]
+    services, roles = _services(config, secrets)
+    hub: dict[str, Any] = {
+        "spawner_class": "carrel_hub.spawner.CarrelSpawner",
+        "authenticator_class": name,
+        "base_url": config["base_url"],
+        "public_url": config["url"],
+        "hub_bind_url": "http://0.0.0.0:8081",
+        "hub_connect_url": "http://hub:8081",
+        "cookie_secret": bytes.fromhex(secrets["cookie_secret"]),
+        "db_url": database_url(config, secrets, state),
+        "upgrade_db": True,  # SQLite's file is copied first
+        "pid_file": "",
+        "cleanup_servers": False,
+        "cleanup_proxy": False,
+        "allow_named_servers": False,
+        "concurrent_spawn_limit": config["concurrent_spawns"],
+        "active_server_limit": config["active_servers"],
+        "shutdown_on_logout": config["shutdown_on_logout"],
+        "services": services,
+        "load_roles": roles,
+        "template_paths": [str(DIRECTORY / "templates"), str(Path(__file__).parent / "templates")],
+        "template_vars": {"notice_html": config["notice_html"], "carrel_native": kind == "native"},
+    }
+    if urlsplit(config["url"]).scheme == "https":
+        hub["tornado_settings"] = {"cookie_options": {"secure": True}}
+    if config["authenticator"].get("allowed_organizations"):
+        # GitHub is asked at the log-in only.
+        hub["cookie_max_age_days"] = 1
+    if config["database"]["type"] == "postgresql":
+        hub["db_kwargs"] = {"pool_pre_ping": True}
+    return {
+        "JupyterHub": hub,
+        "ConfigurableHTTPProxy": {
+            "should_start": False,
+            "api_url": "http://proxy:8001",
+            "auth_token": secrets["proxy_token"],
+        },
+        "CarrelSpawner": {
+            "instance": config["name"],
+            "image": config["images"][0]["image"],
+            "allowed_images": {entry["title"]: entry["image"] for entry in config["images"]}
+            if len(config["images"]) > 1
+            else {},
+            "network_name": config["network"],
+            "cmd": config["command"],
+            "notebook_dir": config["home"],
+            "environment": config["environment"],
+            "default_url": config["default_url"],
+            "start_timeout": config["spawn_timeout_seconds"],
+            "http_timeout": config["http_timeout_seconds"],
+        },
+        name.rpartition(".")[2]: {
+            **_authenticator(config, secrets),
+            "any_allow_config": True,  # the roster
+            "allow_existing_users": False,
+            "normalized": config["normalize_usernames"],
+            # Each request of a user asks refresh_user, which reads the roster, at most once a second.
+            "auth_refresh_age": 1,
+            "auth_refresh_strict": True,
+        },
+    }

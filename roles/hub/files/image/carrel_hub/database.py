@@ -1,0 +1,134 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A copy of the hub's database, independent of the engine: `dump` writes it to stdout, `load` reads it from stdin.
+
+Used to go from SQLite to PostgreSQL and back. All tables are read as they are, NativeAuthenticator's, too.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import sys
+from datetime import datetime
+from typing import Any, TextIO
+
+from jupyterhub import orm
+from nativeauthenticator.orm import UserInfo
+from sqlalchemy import Engine, MetaData, Table, create_engine, func, select, text
+
+from .config import database_url
+from .files import DIRECTORY, STATE, Unusable, read_json
+
+VERSION = 1
+SCHEMA = "alembic_version"
+
+
+class Refused(Exception):
+    """The copy cannot be loaded."""
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return {"datetime": value.isoformat()}
+    if isinstance(value, bytes | memoryview):
+        return {"bytes": base64.b64encode(bytes(value)).decode()}
+    return value
+
+
+def _value(plain: Any) -> Any:
+    if not isinstance(plain, dict):
+        return plain
+    if "datetime" in plain:
+        return datetime.fromisoformat(plain["datetime"])
+    return base64.b64decode(plain["bytes"])
+
+
+def _tables(engine: Engine) -> list[Table]:
+    metadata = MetaData()
+    metadata.reflect(engine)
+    return list(metadata.sorted_tables)
+
+
+def dump(url: str, stream: TextIO) -> int:
+    """Write all rows; return how many there were."""
+    engine = create_engine(url)
+    tables: dict[str, list[dict[str, Any]]] = {}
+    with engine.connect() as connection:
+        for table in _tables(engine):
+            rows = connection.execute(select(table)).mappings()
+            tables[table.name] = [{key: _plain(value) for key, value in row.items()} for row in rows]
+    engine.dispose()
+    json.dump({"version": VERSION, "tables": tables}, stream)
+    return sum(map(len, tables.values()))
+
+
+def load(url: str, stream: TextIO) -> int:
+    """Fill an empty database, all or nothing; return how many rows there were."""
+    try:
+        content = json.load(stream)
+        tables: dict[str, list[dict[str, Any]]] = content["tables"]
+        revision = tables[SCHEMA]
+        complete = content["version"] == VERSION
+    except (ValueError, KeyError, TypeError) as error:
+        raise Refused(f"the copy of the database is damaged: {error!r}") from error
+    if not complete:
+        raise Refused(f"the copy of the database has version {content['version']!r}, this program reads {VERSION}")
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        taken = sorted(
+            table.name
+            for table in _tables(engine)
+            if table.name != SCHEMA and connection.execute(select(func.count()).select_from(table)).scalar()
+        )
+    if taken:
+        raise Refused(
+            f"the database is not empty, so nothing was loaded into it: {', '.join(taken)} have rows. "
+            "Move it away first (SQLite: data/hub/jupyterhub.sqlite, PostgreSQL: data/database)"
+        )
+    orm.new_session_factory(url)().close()  # makes JupyterHub's tables
+    UserInfo.__table__.create(engine, checkfirst=True)
+    rows = 0
+    with engine.begin() as connection:
+        here = {table.name: table for table in _tables(engine)}
+        if [dict(row) for row in connection.execute(select(here[SCHEMA])).mappings()] != revision:
+            raise Refused("the copy of the database is of another version of JupyterHub: start that one's image once")
+        missing = sorted(name for name, found in tables.items() if found and name not in here)
+        if missing:
+            raise Refused(f"the copy of the database has tables that are unknown here: {', '.join(missing)}")
+        for name, table in here.items():
+            found = [{key: _value(value) for key, value in row.items()} for row in tables.get(name, [])]
+            if found and name != SCHEMA:
+                connection.execute(table.insert(), found)
+                rows += len(found)
+            if engine.dialect.name == "postgresql" and "id" in table.c:
+                # ids were given, so the sequence behind them stands at its beginning
+                connection.execute(
+                    text("SELECT setval(pg_get_serial_sequence(:name, 'id'), :last)"),
+                    {"name": name, "last": max((row["id"] for row in found), default=0) + 1},
+                )
+    engine.dispose()
+    return rows
+
+
+def main(arguments: list[str]) -> int:
+    url = database_url(read_json(DIRECTORY / "config.json"), read_json(DIRECTORY / "secrets.json"), STATE)
+    try:
+        if arguments == ["dump"]:
+            print(f"{dump(url, sys.stdout)} rows written", file=sys.stderr)
+        elif arguments == ["load"]:
+            print(f"{load(url, sys.stdin)} rows loaded", file=sys.stderr)
+        else:
+            print("usage: python -m carrel_hub.database dump | load", file=sys.stderr)
+            return 2
+    except Refused as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except Unusable as error:
+        sys.exit(str(error))

@@ -1,0 +1,49 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The roster: who may use the hub. It is a file that the role replaces, so every question reads it as it is now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .files import DIRECTORY, Unusable, read_json
+
+LIMITS = ("memory", "swap", "cpus", "pids")
+
+
+@dataclass(frozen=True)
+class Roster:
+    users: Mapping[str, Mapping[str, Any]]
+    blocked: frozenset[str]
+
+    def lists(self, name: str) -> bool:
+        return name in self.users and name not in self.blocked
+
+    def admin(self, name: str) -> bool:
+        return self.lists(name) and bool(self.users[name]["admin"])
+
+    def limits(self, name: str, default: Mapping[str, Any]) -> dict[str, Any]:
+        limits = self.users.get(name, default)
+        return {key: limits[key] for key in LIMITS}
+
+
+def parse(content: Mapping[str, Any]) -> Roster:
+    users, blocked = content.get("users"), content.get("blocked")
+    if content.get("version") != 1 or not isinstance(users, dict) or not isinstance(blocked, list):
+        raise Unusable("the roster is damaged, or is not of version 1")
+    wanted = {"identity", "admin", *LIMITS}
+    for name, user in users.items():
+        if not isinstance(user, dict) or not wanted <= user.keys():
+            raise Unusable(f"the roster is damaged at the user {name!r}")
+    return Roster(users, frozenset(blocked))
+
+
+def read_roster() -> Roster:
+    return parse(read_json(DIRECTORY / "roster.json"))
+
+
+def same_identity(one: str, other: str) -> bool:
+    """Providers that people log in to by e-mail address or login do not tell upper from lower case."""
+    return one.strip().casefold() == other.strip().casefold()

@@ -1,0 +1,113 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A service of the hub that keeps its users in step with the roster: creates who is listed, deletes who is no more.
+
+Deleting a user stops the server and ends all sessions and tokens (JupyterHub's API).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterable, Iterator
+from typing import Any
+from urllib.parse import quote
+
+from .files import DIRECTORY, Unusable, read_json, read_state, write_state
+from .people import Roster, read_roster
+
+LISTED = "roster-listed.json"  # {"names": [...]}: whom the roster listed when it was last applied
+SECONDS = 1.0
+REPEAT = 60.0  # also without a change: somebody who could not be deleted, or an account made by hand
+
+
+def changes(
+    roster: Roster, existing: Iterable[str], listed_before: Iterable[str], guests: bool
+) -> tuple[set[str], set[str]]:
+    """Whom to create and whom to delete. With GUESTS, people who were never listed may be users, too."""
+    there = set(existing)
+    listed = {name for name in roster.users if roster.lists(name)}
+    gone = there - listed
+    if guests:
+        gone &= set(listed_before) | roster.blocked
+    return listed - there, gone
+
+
+class Hub:
+    """The hub's API, as far as it is needed."""
+
+    def __init__(self, url: str, token: str) -> None:
+        self.url = url
+        self.token = token
+
+    def call(self, method: str, path: str, body: Any = None) -> Any:
+        headers = {"Authorization": f"token {self.token}", "Accept": "application/jupyterhub-pagination+json"}
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, data, headers, method=method)  # noqa: S310
+        with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310
+            text = response.read()
+        return json.loads(text) if text else None
+
+    def users(self) -> Iterator[str]:
+        offset: int | None = 0
+        while offset is not None:
+            page = self.call("GET", f"/users?limit=200&offset={offset}")
+            yield from (user["name"] for user in page["items"])
+            following = page["_pagination"]["next"]
+            offset = following["offset"] if following else None
+
+
+def apply(hub: Hub, guests: bool) -> bool:
+    """Whether all is as the roster says."""
+    roster = read_roster()
+    before = set(read_state(LISTED).get("names", []))
+    create, delete = changes(roster, hub.users(), before, guests)
+    done = True
+    for name in sorted(delete):
+        try:
+            hub.call("DELETE", f"/users/{quote(name, safe='')}")
+            print(f"roster: {name} is not listed any more and was deleted", file=sys.stderr, flush=True)
+        except urllib.error.HTTPError as error:
+            # 400 while the server is starting or stopping
+            print(f"roster: {name} could not be deleted yet: {error}", file=sys.stderr, flush=True)
+            done = False
+    if create:
+        hub.call("POST", "/users", {"usernames": sorted(create)})
+    if done:
+        write_state(LISTED, {"names": sorted(roster.users)})
+    return done
+
+
+def signature() -> tuple[int, int, int] | None:
+    try:
+        status = os.stat(DIRECTORY / "roster.json")
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
+
+def main() -> None:
+    hub = Hub(os.environ["JUPYTERHUB_API_URL"].rstrip("/"), os.environ["JUPYTERHUB_API_TOKEN"])
+    authenticator = read_json(DIRECTORY / "config.json")["authenticator"]
+    guests = bool(authenticator.get("signup") or authenticator.get("allowed_organizations"))
+    seen: object = ()
+    when = 0.0
+    while True:
+        now = signature()
+        if now != seen or time.monotonic() > when:
+            seen = ()
+            try:
+                if apply(hub, guests):
+                    seen = now
+                    when = time.monotonic() + REPEAT
+            except (Unusable, OSError) as error:  # URLError is an OSError
+                print(f"roster: {error}", file=sys.stderr, flush=True)
+        time.sleep(SECONDS)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""DockerSpawner with an instance's mounts and limits, read anew at every start."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.carrel.jupyter.plugins.module_utils._mounts import MountsError
+from docker.errors import APIError, ImageNotFound
+from dockerspawner import DockerSpawner
+from traitlets import Unicode, default
+
+from . import spawning
+from .files import DIRECTORY, Unusable, read_json
+from .people import read_roster
+
+
+class CarrelSpawner(DockerSpawner):  # type: ignore[misc]
+    instance = Unicode(config=True, help="Name of the instance")
+
+    # Who starts a server gets the image, mounts and limits of today.
+    remove = True
+    # All calls to Docker share one thread: a pull would hold up everybody (dockerspawner#293).
+    pull_policy = "never"
+    use_internal_ip = True
+
+    @default("name_template")
+    def _name_template(self) -> str:
+        return self.instance + "_{username}"
+
+    @default("extra_create_kwargs")
+    def _labels(self) -> dict[str, Any]:
+        return {"labels": {"carrel.instance": self.instance, "carrel.user": "{raw_username}"}}
+
+    @default("format_volume_name")
+    def _take_paths_as_they_are(self) -> Any:
+        return lambda template, spawner: template
+
+    async def start(self) -> Any:
+        try:
+            self._prepare()
+            return await super().start()
+        except (Unusable, MountsError, OSError) as error:
+            self.log.error("%s gets no server: %s", self.user.name, error)
+            raise spawning.SpawnRefused(spawning.NO_MOUNTS) from error
+        except ImageNotFound as error:
+            self.log.error("%s gets no server: %s", self.user.name, error)
+            raise spawning.SpawnRefused(spawning.NO_IMAGE) from error
+        except APIError as error:
+            self.log.error("%s gets no server: %s", self.user.name, error)
+            text = spawning.explain(str(error.explanation or error))
+            if text is None:
+                raise
+            raise spawning.SpawnRefused(text) from error
+
+    def _prepare(self) -> None:
+        config = read_json(DIRECTORY / "config.json")
+        name = self.user.name
+        text = (DIRECTORY / "mounts.json").read_text(encoding="utf-8")
+        self.image = config["images"][0]["image"]
+        self.mounts = spawning.mounts(config, text, name)
+        limits = read_roster().limits(name, config["limits"])
+        self.extra_host_config = spawning.limits(limits, config["controllers"])

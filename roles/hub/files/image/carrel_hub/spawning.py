@@ -1,0 +1,76 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a user's container gets, and what the user reads when it cannot be had. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from html import escape as escape_html
+from typing import Any
+
+from ansible_collections.carrel.jupyter.plugins.module_utils._escape import escape
+from ansible_collections.carrel.jupyter.plugins.module_utils._mounts import effective_mounts
+
+NO_DIRECTORY = (
+    "One of your directories is missing on this server, so your notebook server was not started. "
+    "None of your files are touched. Please tell the administrator."
+)
+NO_IMAGE = (
+    "The software that you chose is not installed on this server at the moment. Please choose another one if you can, "
+    "or tell the administrator."
+)
+NO_MOUNTS = (
+    "The list of your directories cannot be read at the moment, so your notebook server was not started. "
+    "None of your files are touched. Please tell the administrator."
+)
+_SIGNS = {
+    # what Docker says to a missing or forbidden source of a bind mount, when creating and when starting
+    "bind source path does not exist": NO_DIRECTORY,
+    "bind mount source path": NO_DIRECTORY,
+    "error while creating mount source path": NO_DIRECTORY,
+    "error mounting": NO_DIRECTORY,
+    "no such image": NO_IMAGE,
+}
+
+
+class SpawnRefused(Exception):
+    """Shown to the user: JupyterHub takes these two attributes for its page."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.jupyterhub_message = message
+        self.jupyterhub_html_message = f"<p>{escape_html(message)}</p>"
+
+
+def explain(error: str) -> str | None:
+    """The text for the user of an error of Docker's; None if there is none. It names no path of the host."""
+    lower = error.lower()
+    return next((text for sign, text in _SIGNS.items() if sign in lower), None)
+
+
+def mounts(config: Mapping[str, Any], mounts_file: str, user: str) -> list[dict[str, Any]]:
+    """All entries of DockerSpawner.mounts. Raises MountsError."""
+    everyone = [{"type": "bind", **mount} for mount in config["mounts"]]
+    prefix = f"{config['name']}_{escape(user)}_"
+    volumes = [
+        {"type": "volume", "source": prefix + volume["name"], "target": volume["target"], "read_only": False}
+        for volume in config["volumes"]
+    ]
+    own = [mount.docker() for mount in effective_mounts(mounts_file, user)]
+    # Those further up in the tree first: a mount hides what was mounted below it before.
+    return sorted([*everyone, *volumes, *own], key=lambda mount: str(mount["target"]))
+
+
+def limits(wanted: Mapping[str, Any], controllers: Iterable[str]) -> dict[str, Any]:
+    """Docker's host configuration for these limits, without those that the engine cannot keep."""
+    found = set(controllers)
+    host: dict[str, Any] = {}
+    if wanted["memory"] and "memory" in found:
+        host["mem_limit"] = wanted["memory"]
+        host["memswap_limit"] = wanted["memory"] + (wanted["swap"] or 0)
+    if wanted["cpus"] and "cpu" in found:
+        host["cpu_period"] = 100_000
+        host["cpu_quota"] = int(wanted["cpus"] * 100_000)
+    if wanted["pids"] and "pids" in found:
+        host["pids_limit"] = wanted["pids"]
+    return host

@@ -1,0 +1,14 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""JupyterHub's configuration: all of it is decided in carrel_hub.config."""
+
+from __future__ import annotations
+
+from carrel_hub.config import traits
+from carrel_hub.files import DIRECTORY, STATE, read_json
+
+config = get_config()  # type: ignore[name-defined]  # noqa: F821
+for section, values in traits(
+    read_json(DIRECTORY / "config.json"), read_json(DIRECTORY / "secrets.json"), STATE
+).items():
+    config[section].update(values)
