@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._escape import escape
 
@@ -23,8 +22,7 @@ class MountsError(Exception):
     """The file cannot be used, or somebody would get two mounts on one target."""
 
 
-@dataclass(frozen=True)
-class Mount:
+class Mount(NamedTuple):
     source: str
     target: str
     mode: str  # ro or rw
@@ -48,10 +46,13 @@ class Mounts:
             self.user: list[dict[str, str]] = content["user"]
             self.admins = frozenset(content["admins"])
             self.everyone: list[dict[str, str]] = content["everyone"]
-            self.groups = {
-                name: (frozenset(group["members"]), frozenset(group["admins"]), group["mounts"])
-                for name, group in content["groups"].items()
-            }
+            self.groups: dict[str, list[dict[str, str]]] = {}
+            self.roles: dict[str, dict[str, str]] = {}  # a user's, by group
+            for name, group in content["groups"].items():
+                self.groups[name] = group["mounts"]
+                for role in ("members", "admins"):
+                    for member in group[role]:
+                        self.roles.setdefault(member, {})[name] = role
         except (KeyError, TypeError, AttributeError) as error:
             raise MountsError(f"the mounts file is damaged: {error!r}") from error
 
@@ -64,12 +65,9 @@ class Mounts:
             _add(found, own, user)
         admin = user in self.admins
         _add_all(found, self.everyone, user, "admins" if admin else "members", "admin" if admin else "everyone")
-        more = set(groups)
-        for name, (members, admins, mounts) in self.groups.items():
-            if user in admins:
-                _add_all(found, mounts, user, "admins", f"admin of {name}")
-            elif user in members or name in more:
-                _add_all(found, mounts, user, "members", f"member of {name}")
+        roles = {**dict.fromkeys(self.groups.keys() & set(groups), "members"), **self.roles.get(user, {})}
+        for name, role in sorted(roles.items()):
+            _add_all(found, self.groups[name], user, role, f"{role[:-1]} of {name}")
         return sorted(found.values(), key=lambda mount: mount.target)
 
 

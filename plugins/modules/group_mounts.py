@@ -144,14 +144,14 @@ EXAMPLES = r"""
 RETURN = r"""
 effective_mounts:
   description:
-    - What each user gets, sorted by target. A line has the target, the mode, the source and the reason.
+    - What each user gets, as text, sorted by target. A line has the target, the mode, the source and the reason.
     - Programs had better read the mounts file, as C(docs/hub-mounts.md) says.
   returned: success
   type: dict
   sample:
-    ada:
-      - /home/jovyan/work rw /srv/class101/data/users/ada/home (the user's own)
-      - /home/jovyan/work/groups/statistics rw /srv/class101/data/groups/statistics (member of statistics)
+    ada: |-
+      /home/jovyan/work rw /srv/class101/data/users/ada/home (the user's own)
+      /home/jovyan/work/groups/statistics rw /srv/class101/data/groups/statistics (member of statistics)
 directories:
   description: The directories that are mounted, without those of users.
   returned: always
@@ -298,7 +298,8 @@ def main() -> None:
     made = Directories(path, Wanted(uid, gid, 0o2770, enforce=True, acl=True), module.check_mode)
     tracker = Tracker()
     returned = {
-        "effective_mounts": {user: [str(mount) for mount in mounts] for user, mounts in plan.effective.items()},
+        # One text a user: Ansible handles every string of a result several times, and a course has tens of thousands.
+        "effective_mounts": {user: "\n".join(map(str, mounts)) for user, mounts in plan.effective.items()},
         "directories": [f"{path}/{source}" for source in sources],
         "owner": {"uid": uid, "gid": gid},
     }
