@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._nearest import nearest
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan_hub_keys import Hub
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_keys import GIB, Instance, Lab
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_problems import Problems, kind_of
 from ansible_collections.carrel.jupyter.plugins.module_utils._ports import allocate
@@ -142,5 +143,9 @@ def warnings_about(instances: Sequence[Instance], host: Host | None) -> list[str
         )
     limits = sum(instance.memory_limit for instance in instances if instance.state == "present")
     if host.memory and limits > host.memory:
-        lines.append(f"the memory limits add up to {limits / GIB:.1f} GiB, the host has {host.memory / GIB:.1f} GiB")
+        hubs = any(isinstance(instance, Hub) and not instance.active_servers for instance in instances)
+        hint = "; active_servers of a hub limits how many servers run at once" if hubs else ""
+        lines.append(
+            f"the memory limits add up to {limits / GIB:.1f} GiB, the host has {host.memory / GIB:.1f} GiB{hint}"
+        )
     return lines

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 
-from ansible_collections.carrel.jupyter.plugins.module_utils._group_mounts import Plan
+from ansible_collections.carrel.jupyter.plugins.module_utils._group_mounts import SHOWN, Plan
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_hub_keys import Hub
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_hub_people import People
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_instance import ControlNode, check_targets
@@ -23,6 +23,7 @@ def check_hub(hub: Hub, base_dir: str, control: ControlNode, problems: Problems)
     _check_images(hub, problems)
     _check_persist(hub, problems)
     _check_backend(hub, problems)
+    _check_environment(hub, problems)
     People(hub, control, problems)
     _check_mounts(hub, base_dir, problems)
 
@@ -48,6 +49,8 @@ def _check_persist(hub: Hub, problems: Problems) -> None:
         hub.persist = {} if inside(_SETTINGS, hub.home) else {"settings": _SETTINGS}
     if not given(hub.persist):
         return
+    if "home" in hub.persist:
+        problems.add(f"{hub.path}.persist", "persist_name", value="home", taken="home")
     for name, target in hub.persist.items():
         if inside(target, hub.home):
             problems.add(f"{hub.path}.persist.{name}", "persist_in_home", value=show(target), home=show(hub.home))
@@ -65,10 +68,16 @@ def _check_backend(hub: Hub, problems: Problems) -> None:
         problems.add(f"{hub.path}.prune", "volumes_prune")
 
 
+def _check_environment(hub: Hub, problems: Problems) -> None:
+    for name in hub.environment if given(hub.environment) else ():
+        if name.startswith("JUPYTERHUB_"):
+            problems.add(f"{hub.path}.environment.{name}", "environment_reserved", instead="leave it out")
+
+
 def _check_mounts(hub: Hub, base_dir: str, problems: Problems) -> None:
     """The same check as the module group_mounts makes on the host."""
     needed = (hub.name, hub.home, hub.persist, hub.shared, hub.colab, hub.users_view, hub.targets, hub.groups)
-    if not all(given(value) for value in needed) or any(not given(team["members"]) for team in hub.teams):
+    if not all(given(value) for value in needed):
         return
     directory = f"{base_dir}/{hub.name}"
     plan = Plan(
@@ -88,14 +97,16 @@ def _check_mounts(hub: Hub, base_dir: str, problems: Problems) -> None:
             "allow_empty": True,
         }
     )
-    for problem in plan.problems:
+    for problem in plan.problems[:SHOWN]:
         key, text = _place(problem)
         problems.add(f"{hub.path}.{key}", "mounts", problem=text)
+    if len(plan.problems) > SHOWN:
+        problems.add(f"{hub.path}.groups", "mounts", problem=f"and {len(plan.problems) - SHOWN} more of this kind")
 
 
 def _place(problem: str) -> tuple[str, str]:
     """The key that a problem of group_mounts is about, and the rest of it."""
-    group = re.match(r"the group '([^']*)'(?: has the source)?: ", problem)
+    group = re.match(r"the group '([^']*)': ", problem)
     if group:
         return f"groups.{group[1]}.mounts", problem[group.end() :]
     key, colon, rest = problem.partition(": ")

@@ -32,10 +32,10 @@ class People:
         self._problems = problems
         self._hints = 0
         # False: somebody is missing whose problem is reported, so that nobody can be called unknown.
-        self._complete = True
+        self._complete = given(hub.users) and given(hub.users_csv)
+        self._native = given(hub.authenticator) and hub.authenticator.type == "native"
         self._groups: dict[str, Group] = hub.groups if given(hub.groups) else {}
         self._users = self._named([*(hub.users if given(hub.users) else []), *self._rosters(control)])
-        self._complete = self._complete and given(hub.users)
         if not self._users and self._complete and hub.allow_no_users is False:
             problems.add(f"{hub.path}.users", "users_empty")
         self._check_users()
@@ -73,7 +73,6 @@ class People:
     def _rosters(self, control: ControlNode) -> list[User]:
         hub, users = self._hub, []
         path = f"{hub.path}.users_csv"
-        self._complete = given(hub.users_csv)
         for file in hub.users_csv if given(hub.users_csv) else []:
             text = read_file(path, file, "roster_file", control, self._problems)
             if text is None:
@@ -112,9 +111,9 @@ class People:
 
     def _problem(self, raw: str, name: str) -> str | None:
         problem = username_problem(name)
-        if not problem and given(self._hub.authenticator) and self._hub.authenticator.type == "native":
-            # NativeAuthenticator.validate_username
-            problem = f"the user {show(name)} has a comma or space in the name" if {",", " "} & set(name) else None
+        # NativeAuthenticator.validate_username
+        if not problem and self._native and {",", " "} & set(name):
+            problem = f"the user {show(name)} has a comma or a space in the name: NativeAuthenticator has no such users"
         return f"{show(raw)} becomes {show(name)}: {problem}" if problem and name != raw else problem
 
     def _check_users(self) -> None:
@@ -197,7 +196,13 @@ class People:
 
     def _warn(self) -> None:
         hub = self._hub
-        if not given(hub.authenticator) or hub.authenticator.type != "native":
+        if hub.normalize_usernames is True:
+            again = [name for name, user in sorted(self._users.items()) if user.name == name and "--" in name]
+            if again:
+                hub.warnings.append(
+                    f"{_some(again)} can't log in if that is a normalized name: write it as the authenticator has it"
+                )
+        if not self._native:
             return
         if hub.authenticator.public["signup"]:
             if not any(user.admin is True for user in self._users.values()):
@@ -205,7 +210,9 @@ class People:
             return
         outside = [name for name, user in sorted(self._users.items()) if user.password is None]
         if outside:
-            more = f" and {len(outside) - 5} more" if len(outside) > 5 else ""
-            hub.warnings.append(
-                f"{', '.join(outside[:5])}{more} can't log in: there is neither a password nor signup: true"
-            )
+            hub.warnings.append(f"{_some(outside)} can't log in: there is neither a password nor signup: true")
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(names[:5]) + more

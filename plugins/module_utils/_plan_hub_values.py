@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -40,12 +41,7 @@ LIMITS: dict[str, Reader] = {
     "pids": LAB_LIMITS["pids"],
 }
 
-_limits = record(LIMITS, {})
-
-
-def limits(value: Any, path: str, problems: Problems) -> dict[str, Any] | Invalid:
-    result: dict[str, Any] | Invalid = _limits(value, path, problems)
-    return result
+limits = record(LIMITS, {})
 
 
 @dataclasses.dataclass
@@ -243,8 +239,10 @@ def settings(value: Any, path: str, problems: Problems) -> dict[str, Any] | Inva
 
 def _json(value: Any, path: str, problems: Problems) -> Any:
     """Plain data; INVALID as a whole when a part can't be JSON."""
-    if value is None or value is INVALID or isinstance(value, (bool, int, float)):
+    if value is None or value is INVALID or isinstance(value, (bool, int)):
         return value
+    if isinstance(value, float) and math.isfinite(value):
+        return float(value)
     if isinstance(value, str):
         return str(value)
     if isinstance(value, list):

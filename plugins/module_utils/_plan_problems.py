@@ -114,7 +114,7 @@ MESSAGES: dict[str, str] = {
     # people
     "users_empty": "there is nobody in users and users_csv; write who may log in, or allow_no_users: true if "
     "nobody is meant",
-    "user_name": "{problem}; write the name as the authenticator has it",
+    "user_name": "{problem}",
     "user_twice": "{value} is also in {other}; keep one",
     "user_collision": "{value}, and {first} of {other}, both become {name}, one account for two people; leave "
     "normalize_usernames out, or one of them",

@@ -26,7 +26,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._schema import (
 
 TLS_MODES = ("files", "selfsigned", "acme", "none")
 
-# Variables of a lab's container that the role sets, and what to use instead.
+# What the role lab sets.
 LAB_ENVIRONMENT: dict[str, str] = {
     "JUPYTER_CONFIG_PATH": "leave it out",
     "JUPYTER_TOKEN": "use the key token",
@@ -200,23 +200,23 @@ def _scalars(value: Any, wanted: str, path: str, problems: Problems) -> dict[str
     return result if valid else INVALID
 
 
-def environment(reserved: Mapping[str, str], prefix: str | None = None) -> Reader:
-    """Variables of a container. RESERVED, and what begins with PREFIX, is set by the role."""
+def environment(reserved: Mapping[str, str]) -> Reader:
+    """Variables of a container. RESERVED: what the role sets, and what to use instead."""
 
     def reader(value: Any, path: str, problems: Problems) -> dict[str, str] | Invalid:
         result = _scalars(value, "a mapping, for example {LANG: de_DE.UTF-8}", path, problems)
         if isinstance(result, Invalid):
             return result
-        taken = [key for key in result if key in reserved or (prefix and key.startswith(prefix))]
+        taken = [key for key in result if key in reserved]
         for key in taken:
-            problems.add(f"{path}.{key}", "environment_reserved", instead=reserved.get(key, "leave it out"))
+            problems.add(f"{path}.{key}", "environment_reserved", instead=reserved[key])
         return INVALID if taken else result
 
     return reader
 
 
-def persist(taken: str) -> Reader:
-    """Folders by their name. TAKEN is the name that the role has for the main one."""
+def persist(taken: str | None = None) -> Reader:
+    """Folders by their name. TAKEN is the name of the one that is always there."""
 
     def reader(value: Any, path: str, problems: Problems) -> dict[str, str] | Invalid:
         if not isinstance(value, Mapping):

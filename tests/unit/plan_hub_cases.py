@@ -1,0 +1,251 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every message of a plan about hubs: id, path, what the message must contain, inputs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from plan_helpers import CLASS, TAO, at_hub, here, host
+
+CLIENT = {"client_id": "hub", "client_secret": "SECRET"}
+OIDC = {
+    "type": "oidc",
+    **CLIENT,
+    "authorize_url": "https://id.example.org/auth",
+    "token_url": "https://id.example.org/token",
+    "userdata_url": "https://id.example.org/me",
+}
+AZURE = {"type": "azuread", **CLIENT, "tenant_id": "11111111-2222-3333-4444-555555555555"}
+
+
+def login(base: dict[str, Any], **keys: Any) -> dict[str, Any]:
+    return at_hub(authenticator={key: item for key, item in {**base, **keys}.items() if item is not ...})
+
+
+def roster(text: str, **keys: Any) -> dict[str, Any]:
+    return {**at_hub(**{"users": ..., "users_csv": "class.csv", **keys}), "files": {"/inventory/class.csv": text}}
+
+
+def line(number: int) -> str:
+    return f"{CLASS}.users_csv (class.csv line {number})"
+
+
+def mounts(*entries: dict[str, Any], **keys: Any) -> dict[str, Any]:
+    return at_hub(groups={"stat": {"members": ["ada"], "mounts": list(entries)}}, **keys)
+
+
+def native(password: str) -> dict[str, Any]:
+    return at_hub(users=[{"name": "ada", "password": password}])
+
+
+HUB_CASES: list[tuple[str, str, str, dict[str, Any]]] = [
+    # keys
+    ("other_kind", f"{CLASS}.reset", "is no key of a hub; leave it out, hubs have none yet", at_hub(reset={"at": "1"})),
+    ("other_kind", f"{CLASS}.memory", "write it in limits", at_hub(memory="8G")),
+    ("other_kind", f"{CLASS}.collaboration", "is no key of a hub; leave it out", at_hub(collaboration=True)),
+    ("other_kind", f"{TAO}.users", "is no key of a lab; write password or token", here(users=["ada"])),
+    ("other_kind", f"{TAO}.prune", "is no key of a lab; leave it out", here(prune="keep")),
+    (
+        "kind_moved",
+        f"{CLASS}.kind",
+        "is a lab on the host",
+        {**at_hub(), "current": host(instances={"class101": {"engine": "class101", "port": 8801, "kind": "lab"}})},
+    ),
+    ("unknown_key", f"{CLASS}.user_csv", "did you mean 'users_csv'?", at_hub(user_csv="x")),
+    ("missing", f"{CLASS}.image", "images: [{title, image}, ...]", at_hub(image=...)),
+    ("image_and_images", f"{CLASS}.images", "keep one", at_hub(images=[{"title": "a", "image": "a:1"}])),
+    ("image_tag", f"{CLASS}.image", "write a tag", at_hub(image="localhost:5000/lab")),
+    ("image_tag", f"{CLASS}.images[0].image", "write a tag", at_hub(image=..., images=[{"title": "a", "image": "a"}])),
+    ("image_tag", f"{CLASS}.database.image", "write a tag", at_hub(database={"type": "postgresql", "image": "pg"})),
+    (
+        "title_twice",
+        f"{CLASS}.images[1].title",
+        "'a' is also",
+        at_hub(image=..., images=[{"title": "a", "image": "a:1"}, {"title": "a", "image": "a:2"}]),
+    ),
+    ("empty", f"{CLASS}.images", "write a list of {title, image}", at_hub(image=..., images=[])),
+    ("persist_name", f"{CLASS}.persist", "not home", at_hub(persist={"home": "/opt/x"})),
+    (
+        "persist_in_home",
+        f"{CLASS}.persist.x",
+        "'/home/jovyan/work/x' lies in",
+        at_hub(persist={"x": "/home/jovyan/work/x"}),
+    ),
+    ("persist_over_home", f"{CLASS}.persist.x", "'/home' holds the home", at_hub(persist={"x": "/home"})),
+    ("target_twice", f"{CLASS}.persist.b", "where persist.a", at_hub(persist={"a": "/opt/x", "b": "/opt/x"})),
+    (
+        "environment_reserved",
+        f"{CLASS}.environment.JUPYTERHUB_HOST",
+        "leave",
+        at_hub(environment={"JUPYTERHUB_HOST": 1}),
+    ),
+    ("volumes_view", f"{CLASS}.users_view", "write none", at_hub(backend="volumes", users_view="ro")),
+    ("volumes_prune", f"{CLASS}.prune", "write keep", at_hub(backend="volumes", prune="archive")),
+    ("default_url", f"{CLASS}.default_url", "'lab' is not a path", at_hub(default_url="lab")),
+    ("default_url", f"{CLASS}.default_url", "is not a path", at_hub(default_url="//evil.example")),
+    ("wrong_type", f"{CLASS}.default_url", "for example /lab", at_hub(default_url=1)),
+    ("database_image", f"{CLASS}.database.image", "sqlite needs", at_hub(database={"type": "sqlite", "image": "a:1"})),
+    ("choice", f"{CLASS}.database.type", "write sqlite or postgresql", at_hub(database="mysql")),
+    ("settings_plugin", f"{CLASS}.settings", "'themes' is not the name", at_hub(settings={"themes": {}})),
+    ("settings_plugin", f"{CLASS}.settings", "'../x:y' is not", at_hub(settings={"../x:y": {}})),
+    ("wrong_type", f"{CLASS}.settings.a:b", "a mapping of the plugin's settings", at_hub(settings={"a:b": "dark"})),
+    ("wrong_type", f"{CLASS}.settings.a:b[0]", "what JSON has", at_hub(settings={"a:b": {"c": [float("inf")]}})),
+    ("wrong_type", f"{CLASS}.settings", "a mapping, for example", at_hub(settings=[])),
+    ("range", f"{CLASS}.culler.every_seconds", "from 1", at_hub(culler={"every_seconds": 0})),
+    ("swap_alone", f"{CLASS}.limits.swap", "write memory too", at_hub(limits={"swap": "1G"})),
+    ("swap_alone", f"{CLASS}.users[0].swap", "write memory too", at_hub(users=[{"name": "ada", "swap": "1G"}])),
+    (
+        "swap_alone",
+        f"{CLASS}.groups.g.swap",
+        "memory",
+        at_hub(groups={"g": {"members": ["ada", "grace"], "swap": "1G"}}),
+    ),
+    # logging in
+    ("wrong_type", f"{CLASS}.authenticator", "for example {type: native}", at_hub(authenticator="native")),
+    ("missing", f"{CLASS}.authenticator.type", "one of native, github", at_hub(authenticator={"signup": True})),
+    ("choice", f"{CLASS}.authenticator.type", "'ldap' is not one of", at_hub(authenticator={"type": "ldap"})),
+    (
+        "missing",
+        f"{CLASS}.authenticator.client_id",
+        "the id that",
+        login({"type": "github", "client_secret": "SECRET"}),
+    ),
+    ("missing", f"{CLASS}.authenticator.client_secret", "vault", login({"type": "github", "client_id": "hub"})),
+    ("missing", f"{CLASS}.authenticator.tenant_id", "your tenant", login(AZURE, tenant_id=...)),
+    ("missing", f"{CLASS}.authenticator.authorize_url", "authorization endpoint", login(OIDC, authorize_url=...)),
+    ("missing", f"{CLASS}.authenticator.token_url", "token endpoint", login(OIDC, token_url=...)),
+    ("missing", f"{CLASS}.authenticator.userdata_url", "userinfo endpoint", login(OIDC, userdata_url=...)),
+    ("missing", f"{CLASS}.authenticator.dummy_password", "one password", login({"type": "dummy", "insecure": True})),
+    (
+        "unknown_key_far",
+        f"{CLASS}.authenticator.tenant_id",
+        "type, signup",
+        login({"type": "native", "tenant_id": "x"}),
+    ),
+    ("dummy_insecure", f"{CLASS}.authenticator", "anyone", login({"type": "dummy", "dummy_password": "SECRET"})),
+    ("tenant", f"{CLASS}.authenticator.tenant_id", "write its id", login(AZURE, tenant_id="a/b")),
+    ("tenant_any", f"{CLASS}.authenticator.tenant_id", "people of any tenant", login(AZURE, tenant_id="common")),
+    (
+        "claim_not_unique",
+        f"{CLASS}.authenticator.username_claim",
+        "preferred_username",
+        login(AZURE, username_claim="name"),
+    ),
+    (
+        "endpoint",
+        f"{CLASS}.authenticator.token_url",
+        "is not an address",
+        login(OIDC, token_url="id.example.org/token"),
+    ),
+    (
+        "endpoint",
+        f"{CLASS}.authenticator.token_url",
+        "is not",
+        login(OIDC, token_url="https://me:SECRET@id.example.org/"),
+    ),
+    ("endpoint", f"{CLASS}.authenticator.token_url", "is not", login(OIDC, token_url="https://[::1/")),
+    ("endpoint", f"{CLASS}.authenticator.token_url", "is not", login(OIDC, token_url="https://id.example.org:99999/")),
+    (
+        "endpoint_http",
+        f"{CLASS}.authenticator.token_url",
+        "write https://",
+        login(OIDC, token_url="http://id.example.org/t"),
+    ),
+    ("secret_type", f"{CLASS}.authenticator.client_secret", "in quotes", login(OIDC, client_secret=987654321)),
+    # people
+    ("users_empty", f"{CLASS}.users", "allow_no_users: true", at_hub(users=[])),
+    ("users_empty", f"{CLASS}.users", "allow_no_users: true", at_hub(users=...)),
+    ("wrong_type", f"{CLASS}.users", "a list of names or", at_hub(users={"ada": {}})),
+    ("wrong_type", f"{CLASS}.users[1]", "a mapping of name", at_hub(users=["ada", 7])),
+    ("missing", f"{CLASS}.users[0].name", "the user's name", at_hub(users=[{"admin": True}])),
+    (
+        "user_name",
+        f"{CLASS}.users[0]",
+        "not in lower case, as JupyterHub knows its users: write 'ada'",
+        at_hub(users=["Ada"]),
+    ),
+    ("user_name", f"{CLASS}.users[0]", "a slash", at_hub(users=["../etc"])),
+    ("user_name", f"{CLASS}.users[0]", "a step in a path", at_hub(users=["%2e%2e"])),
+    ("user_name", f"{CLASS}.users[0]", "too long", at_hub(users=["a" * 300])),
+    ("user_name", f"{CLASS}.users[0]", "too long", at_hub(users=["ü" * 60])),
+    ("user_name", f"{CLASS}.users[0]", "a comma or a space", at_hub(users=["ada lovelace"])),
+    (
+        "user_name",
+        f"{CLASS}.users[0]",
+        "',' becomes '': a user's name is empty",
+        at_hub(users=[","], normalize_usernames=True),
+    ),
+    ("user_name", f"{CLASS}.blocked_users[0]", "not in lower case", at_hub(blocked_users=["Eve"])),
+    ("user_twice", f"{CLASS}.users[1]", f"'ada' is also in {CLASS}.users[0]", at_hub(users=["ada", "ada"])),
+    ("user_twice", line(2), f"'ada' is also in {CLASS}.users[0]", roster("name\nada\n", users=["ada"])),
+    (
+        "user_collision",
+        f"{CLASS}.users[1]",
+        f"'ada-l@uni.example', and 'ada.l@uni.example' of {CLASS}.users[0], both become 'ada-l--uni-example'",
+        at_hub(users=["ada.l@uni.example", "ada-l@uni.example"], normalize_usernames=True),
+    ),
+    (
+        "user_group",
+        f"{CLASS}.users[0].groups",
+        "did you mean 'stat'",
+        at_hub(users=[{"name": "a", "groups": ["sta"]}], groups={"stat": None}),
+    ),
+    ("user_group", f"{line(2)}.groups", "'geo' is not one of the groups; write it", roster("name,groups\nada,geo\n")),
+    ("user_blocked", f"{CLASS}.blocked_users[0]", f"'ada' is also in {CLASS}.users[0]", at_hub(blocked_users=["ada"])),
+    ("group_name", f"{CLASS}.groups", "'a/b' is not a name", at_hub(groups={"a/b": {}})),
+    ("group_name", f"{CLASS}.groups", "a whole number is not", at_hub(groups={7: {}})),
+    ("wrong_type", f"{CLASS}.groups", "{statistics: {members: [ada]}}", at_hub(groups=["stat"])),
+    ("wrong_type", f"{CLASS}.groups.stat", "a mapping of members", at_hub(groups={"stat": ["ada"]})),
+    (
+        "group_user",
+        f"{CLASS}.groups.stat.members[0]",
+        "did you mean 'grace'",
+        at_hub(groups={"stat": {"members": ["grase"]}}),
+    ),
+    (
+        "group_user",
+        f"{CLASS}.groups.stat.admins[0]",
+        "'zoe' is not one of the users; write",
+        at_hub(groups={"stat": {"admins": ["zoe"]}}),
+    ),
+    (
+        "password_not_native",
+        f"{CLASS}.users[0].password",
+        "with oidc",
+        at_hub(users=[{"name": "ada", "password": "SECRET-SECRET"}], authenticator=OIDC),
+    ),
+    ("password_short", f"{CLASS}.users[0].password", "at least 8", native("SECRET")),
+    ("password_long", f"{CLASS}.users[0].password", "72 bytes", native("SECRET" * 13)),
+    # mounts, as group_mounts checks them
+    ("mounts", f"{CLASS}.groups.stat.mounts", "outside of the instance's data", mounts({"source": "/etc"})),
+    ("mounts", f"{CLASS}.groups.stat.mounts", "'../x' must be a plain path", mounts({"source": "../x", "target": "x"})),
+    ("mounts", f"{CLASS}.groups.stat.mounts", "only users_view", mounts({"source": "users/grace"})),
+    ("mounts", f"{CLASS}.groups.stat.mounts", "to targets", mounts({"source": "a", "target": "/opt/a"})),
+    ("mounts", f"{CLASS}.groups", "lies in the source a", mounts({"source": "a"}, {"source": "a/b"})),
+    (
+        "mounts",
+        f"{CLASS}.groups",
+        "two mounts on /home/jovyan/work/a",
+        mounts({"source": "a"}, {"source": "b", "target": "a"}),
+    ),
+    ("mounts", f"{CLASS}.targets", "without . and .. and braces", at_hub(targets=["/opt/{x}"])),
+    ("mounts", f"{CLASS}.persist", "braces", at_hub(persist={"a": "/opt/{x}"})),
+    ("choice", f"{CLASS}.groups.stat.mounts[0].members", "none, ro or rw", mounts({"source": "a", "members": "r"})),
+    ("missing", f"{CLASS}.groups.stat.mounts[0].source", "for example groups/", mounts({"target": "a"})),
+    # rosters
+    ("roster_file", f"{CLASS}.users_csv", "No such file", at_hub(users_csv="missing.csv")),
+    ("roster_file", f"{CLASS}.users_csv", "not UTF-8", at_hub(users_csv="binary.csv")),
+    ("roster_header", line(1), "name,groups,admin,memory", roster("ada,stat,no,8G,SECRET\n")),
+    ("roster_header", line(1), "separated by commas", roster("name;groups;admin\nada;;no\n")),
+    ("roster_column", line(1), "'grups' is not a column; did you mean 'groups'?", roster("name,grups\nada,x\n")),
+    ("roster_column", line(1), "the columns are: name, groups", roster("name,zzz\nada,x\n")),
+    ("roster_column_twice", line(1), "'name' is there twice", roster("name,name\nada,x\n")),
+    ("roster_fields", line(3), "has 3 fields, the first line has 2", roster("name,memory\nada,1G\nbob,1G,SECRET\n")),
+    ("roster_empty", f"{CLASS}.users_csv (class.csv)", "is empty", roster("\n\n")),
+    ("roster_syntax", line(2), "is not CSV", roster('name,memory\n"ada"x,1G\n')),
+    ("missing", f"{line(3)}.name", "the user's name", roster("name,memory\nada,1G\n,2G\n")),
+    ("size", f"{line(2)}.memory", "'lots' is not a size", roster("name,memory\nada,lots\n")),
+    ("wrong_type", f"{line(2)}.admin", "is text; write true or false", roster("name,admin\nada,maybe\n")),
+    ("wrong_type", f"{line(2)}.cpus", "is text; write a number", roster("name,cpus\nada,two\n")),
+]

@@ -1,0 +1,81 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Users from CSV files. Problems with their content are in plan_hub_cases.py."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan_problems import Problems
+from ansible_collections.carrel.jupyter.plugins.module_utils._roster import Roster, read_roster
+from ansible_collections.carrel.jupyter.plugins.module_utils._schema import INVALID
+from hypothesis import given
+from hypothesis import strategies as st
+
+WORDS = st.text("abcdefghijklmnop.@-üñ", min_size=1, max_size=12)
+
+
+def rows(text: str) -> tuple[Roster, list[str]]:
+    problems = Problems()
+    return read_roster(text, "users_csv", "class.csv", problems), [str(problem) for problem in problems.items]
+
+
+def test_every_column() -> None:
+    roster, problems = rows(
+        "name,groups,admin,memory,swap,cpus,pids,password\n"
+        "ada@uni.example,stat;geo,yes,8G,1G,1.5,500,SECRET SECRET\n"
+        "grace, stat geo ,No,,,,,\n"
+    )
+    ada, grace = roster.users
+    assert problems == [] and roster.complete and roster.passwords
+    assert (ada.name, ada.groups, ada.admin) == ("ada@uni.example", ["stat", "geo"], True)
+    assert (ada.memory, ada.swap, ada.cpus, ada.pids) == (8 << 30, 1 << 30, 1.5, 500)
+    assert ada.password == "SECRET SECRET"
+    assert (grace.name, grace.groups, grace.admin, grace.memory) == ("grace", ["stat", "geo"], False, None)
+    assert grace.path == "users_csv (class.csv line 3)"
+
+
+def test_as_spreadsheets_write_it() -> None:
+    roster, problems = rows('\ufeffName,Groups\r\n"ada","stat; geo"\r\n\r\n,\r\ngrace,\r\n')
+    assert problems == []
+    assert [(user.name, user.groups) for user in roster.users] == [("ada", ["stat", "geo"]), ("grace", [])]
+    assert roster.users[1].path == "users_csv (class.csv line 5)"
+
+
+def test_only_a_header_is_nobody() -> None:
+    roster, problems = rows("name,groups\n")
+    assert (roster.users, roster.complete, problems) == ([], True, [])
+
+
+def test_all_problems_with_their_lines_and_no_password() -> None:
+    roster, problems = rows(
+        'name,memory,password\nada,lots,SECRET12\n,1G,SECRET12\nbob,1G,SECRET12,x\n"eve\neve",1G," SECRET12"\n'
+    )
+    assert not roster.complete
+    assert [problem.partition(": ")[0] for problem in problems] == [
+        "users_csv (class.csv line 2).memory",
+        "users_csv (class.csv line 3).name",
+        "users_csv (class.csv line 4)",
+        "users_csv (class.csv line 6).name",
+        "users_csv (class.csv line 6).password",
+    ]
+    assert "SECRET12" not in "".join(problems)
+    assert [user.name for user in roster.users] == ["ada", INVALID, INVALID]
+
+
+@given(st.lists(st.tuples(WORDS, st.lists(WORDS, max_size=3)), max_size=6), st.sampled_from(["\n", "\r\n"]))
+def test_what_csv_writes_is_read(people: list[tuple[str, list[str]]], end: str) -> None:
+    file = io.StringIO(newline="")
+    writer = csv.writer(file, lineterminator=end)
+    writer.writerows([["name", "groups"], *([name, ";".join(groups)] for name, groups in people)])
+    roster, problems = rows(file.getvalue())
+    assert problems == []
+    assert [(user.name, user.groups) for user in roster.users] == people
+
+
+@given(st.text('name,;"\n\r\0 aü', max_size=60) | st.text(max_size=60).map("name,groups\n".__add__))
+def test_any_text_is_read_or_refused(text: str) -> None:
+    roster, problems = rows(text)
+    assert roster.complete == (not problems)
+    assert all("\n" not in problem for problem in problems)
