@@ -8,7 +8,7 @@ short_description: A digest of everything in a folder on the control node
 version_added: 0.1.0
 description:
   - The same names, contents and executable bits give the same digest on every machine, so it can stand in the tag of an
-    image that is built from the folder.
+    image that is built from the folder. What Python keeps in C(__pycache__) does not count.
 options:
   _terms:
     description: Folders.
@@ -51,7 +51,7 @@ def digest(folder: Path, salt: str) -> str:
         name = path.relative_to(folder).as_posix()
         if path.is_symlink():
             total.update(repr((name, "link", str(path.readlink()))).encode())
-        elif path.is_file():
+        elif path.is_file() and path.parent.name != "__pycache__":
             executable = bool(path.stat().st_mode & 0o100)
             total.update(repr((name, executable, hashlib.sha256(path.read_bytes()).hexdigest())).encode())
     return total.hexdigest()[:12]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils import _files
@@ -34,8 +34,13 @@ if sys.argv[1:] and os.path.realpath(sys.argv[1]) != os.path.realpath(page):
     sys.exit(1)
 with open(page, encoding="utf-8", errors="replace") as stream:
     text = stream.read()
-version = jupyter_server.__version__
-print("{MARK}" + json.dumps(dict(version=version, template=page, python=sys.executable, text=text)))
+answer = dict(version=jupyter_server.__version__, template=page, python=sys.executable, text=text)
+try:
+    from importlib.metadata import version
+    answer["jupyterhub"] = version("jupyterhub")
+except Exception:
+    pass
+print("{MARK}" + json.dumps(answer))
 """
 
 # Interpreters on the PATH come first: the first that has jupyter_server is the one that serves. Then every page that
@@ -44,7 +49,8 @@ print("{MARK}" + json.dumps(dict(version=version, template=page, python=sys.exec
 # ~/.local, to one in /usr or on the PATH. A page that no interpreter imports (conda's package cache) serves nobody.
 PROBE = f"""\
 cd /
-printf '{MARK}{{"uid": %s, "gid": %s}}\\n' "$(id -u)" "$(id -g)"
+command -v jupyterhub-singleuser >/dev/null && singleuser=true || singleuser=false
+printf '{MARK}{{"uid": %s, "gid": %s, "singleuser": %s}}\\n' "$(id -u)" "$(id -g)" "$singleuser"
 describe='{_DESCRIBE}'
 for name in python3 python; do
     python=$(command -v "$name") && "$python" -c "$describe" 2>/dev/null </dev/null
@@ -96,6 +102,40 @@ except Exception as error:
 print("{MARK}" + json.dumps(answer))
 """
 
+# Where JupyterLab reads overrides.json, what the image has there, and which settings each plugin has; null where its
+# schema lets others pass, too (jupyterlab_server/settings_utils.py, jupyterlab/federated_labextensions.py).
+JUPYTERLAB = f"""
+import json, os
+try:
+    import json5
+    from jupyter_core.paths import jupyter_path
+    from jupyterlab.commands import get_app_dir
+    app = get_app_dir()
+    answer = dict(settings=os.path.join(app, "settings"), overrides={{}}, plugins={{}})
+    roots = [os.path.join(app, "schemas")]
+    for path in jupyter_path("labextensions"):
+        for folder, names, files in os.walk(path):
+            if "schemas" in names:
+                roots.append(os.path.join(folder, "schemas"))
+                names.clear()
+    for root in roots:
+        for folder, names, files in os.walk(root):
+            for name in files:
+                if name.endswith(".json"):
+                    with open(os.path.join(folder, name), encoding="utf-8") as stream:
+                        schema = json.load(stream)
+                    known = sorted(schema.get("properties", {{}}))
+                    plugin = os.path.relpath(folder, root) + ":" + name[:-len(".json")]
+                    answer["plugins"][plugin] = None if schema.get("additionalProperties", True) else known
+    overrides = os.path.join(answer["settings"], "overrides.json")
+    if os.path.exists(overrides):
+        with open(overrides, encoding="utf-8") as stream:
+            answer["overrides"] = json5.load(stream)
+except Exception as error:
+    answer = dict(error="%s: %s" % (type(error).__name__, error))
+print("{MARK}" + json.dumps(answer))
+"""
+
 
 class ProbeError(Exception):
     """The image or the engine does not answer; the text says what to do."""
@@ -113,6 +153,7 @@ class Server:
     template: str
     python: str
     text: str
+    jupyterhub: str | None = None
 
 
 @dataclass(frozen=True)
@@ -123,6 +164,8 @@ class Image:
     uid: int
     gid: int
     servers: list[Server]
+    singleuser: bool = False  # whether jupyterhub-singleuser is on the PATH
+    jupyterlab: dict[str, Any] | None = None  # what JUPYTERLAB answered
 
 
 # run(argv, standard input) -> (exit status, standard output, standard error)
@@ -152,14 +195,17 @@ class Engine:
 
         return cls(module.params["socket"], module.params["image"], module.params["user"], run)
 
-    def examine(self, cache: str | None, keep: bool) -> Image:
-        """What the image is. With `keep`, an answer that the cache did not have is put there."""
+    def examine(self, cache: str | None, keep: bool, jupyterlab: bool = False) -> Image:
+        """What the image is, and its JupyterLab. With `keep`, an answer that the cache did not have is put there."""
         before = _files.read(cache) if cache else None
         cached = read_cache(before.content if before else None)
         inspected = self.inspect()
+        key = self.cache_key(inspected)
         image = self.probe(inspected, cached)
-        if cache and keep and self.cache_key(inspected) not in cached:
-            _files.write(cache, _files.File(extend_cache(cached, self.cache_key(inspected), image), mode=0o600))
+        if jupyterlab and image.jupyterlab is None:
+            image = replace(image, jupyterlab=self.jupyterlab(image.servers[0]))
+        if cache and keep and cached.get(key) != cache_entry(image):
+            _files.write(cache, _files.File(extend_cache(cached, key, image), mode=0o600))
         return image
 
     def inspect(self) -> dict[str, Any]:
@@ -190,11 +236,20 @@ class Engine:
             uid=known["uid"],
             gid=known["gid"],
             servers=servers,
+            singleuser=known["singleuser"],
+            jupyterlab=known.get("jupyterlab"),
         )
 
     def cache_key(self, inspected: dict[str, Any]) -> str:
         programme = hashlib.sha256(PROBE.encode()).hexdigest()[:12]
         return f"{inspected['Id']} {self._user or ''} {programme}"
+
+    def jupyterlab(self, server: Server) -> dict[str, Any]:
+        answer = marked(self._container(server.python, ["-c", JUPYTERLAB], ""))
+        if len(answer) != 1 or "error" in answer[0]:
+            reason = answer[0]["error"] if answer else "its Python does not answer"
+            raise ProbeError(f"the settings of JupyterLab in image {self._image} cannot be read: {reason}")
+        return answer[0]
 
     def render(self, server: Server, text: str) -> list[str]:
         """The login page as a browser gets it, without and with a token; raises with jinja's complaint."""
@@ -243,8 +298,11 @@ def read_cache(content: bytes | None) -> dict[str, Any]:
     return cached if isinstance(cached, dict) else {}
 
 
+def cache_entry(image: Image) -> dict[str, Any]:
+    return {key: value for key, value in asdict(image).items() if key not in ("image_id", "repo_digests", "exposed")}
+
+
 def extend_cache(cached: dict[str, Any], key: str, image: Image) -> bytes:
     """The cache with this image last; the oldest fall out."""
-    entry = {"uid": image.uid, "gid": image.gid, "servers": [asdict(server) for server in image.servers]}
-    entries = [*((name, old) for name, old in cached.items() if name != key), (key, entry)]
+    entries = [*((name, old) for name, old in cached.items() if name != key), (key, cache_entry(image))]
     return json.dumps(dict(entries[-CACHED_IMAGES:]), indent=1).encode()

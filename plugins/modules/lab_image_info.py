@@ -13,6 +13,11 @@ description:
     environments, virtual environments or the system's Python of any version.
   - Runs one container of the image, without a network, that is removed at once, unless O(cache) knows the image.
   - An image that is not in the engine is an answer, RV(exists=false); one without jupyter_server is an error.
+options:
+  jupyterlab:
+    description: Whether to ask for JupyterLab's settings as well, which takes a second container and some seconds.
+    type: bool
+    default: false
 extends_documentation_fragment:
   - carrel.jupyter.attributes
   - carrel.jupyter.engine
@@ -84,6 +89,27 @@ servers:
     python:
       description: The interpreter of its environment.
       type: str
+    jupyterhub:
+      description: The version of the package jupyterhub beside it; null without.
+      type: str
+singleuser:
+  description: Whether C(jupyterhub-singleuser) is on the image's PATH.
+  type: bool
+  returned: when the image is in the engine
+jupyterlab:
+  description: JupyterLab's settings; null unless asked for with O(jupyterlab).
+  type: dict
+  returned: when the image is in the engine
+  contains:
+    settings:
+      description: The directory in which it reads C(overrides.json).
+      type: str
+    overrides:
+      description: What the image has in that file.
+      type: dict
+    plugins:
+      description: The names of each plugin's settings; null where the plugin takes any.
+      type: dict
 exposed:
   description: The ports that the image exposes.
   type: list
@@ -91,6 +117,8 @@ exposed:
   returned: when the image is in the engine
   sample: [8888/tcp]
 """
+
+from dataclasses import asdict
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.carrel.jupyter.plugins.module_utils._files import UnsafePathError
@@ -103,10 +131,14 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._image_probe import
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec=ENGINE_OPTIONS, supports_check_mode=True)
+    module = AnsibleModule(
+        argument_spec={**ENGINE_OPTIONS, "jupyterlab": {"type": "bool", "default": False}}, supports_check_mode=True
+    )
     engine = Engine.of(module)
     try:
-        image = engine.examine(module.params["cache"], keep=not module.check_mode)
+        image = engine.examine(
+            module.params["cache"], keep=not module.check_mode, jupyterlab=module.params["jupyterlab"]
+        )
     except MissingImageError:
         module.exit_json(changed=False, exists=False)
     except (ProbeError, UnsafePathError, OSError) as error:
@@ -120,7 +152,9 @@ def main() -> None:
         uid=image.uid,
         gid=image.gid,
         python=image.servers[0].python,
-        servers=[{"version": s.version, "template": s.template, "python": s.python} for s in image.servers],
+        singleuser=image.singleuser,
+        jupyterlab=image.jupyterlab,
+        servers=[{key: value for key, value in asdict(s).items() if key != "text"} for s in image.servers],
     )
 
 

@@ -67,6 +67,57 @@ def test_every_environment_is_found_and_the_one_on_the_path_is_first(tmp_path: P
     assert str(unused) not in json.dumps(found)
 
 
+def test_what_a_hub_needs_is_found_where_it_is(tmp_path: Path) -> None:
+    page = environment(tmp_path / "a", "2.17.0")
+    environment(tmp_path / "b", "2.18.0")
+    metadata = page.parents[2] / "jupyterhub-6.1.1.dist-info" / "METADATA"
+    metadata.parent.mkdir()
+    metadata.write_text("Name: jupyterhub\nVersion: 6.1.1\n")
+    path = f"{tmp_path}/a/bin:/usr/bin:/bin"
+    found = probe(tmp_path, path)
+    servers = found["servers"]
+    assert isinstance(servers, list)
+    assert [server.get("jupyterhub") for server in servers] == ["6.1.1", None]
+    assert found["singleuser"] is False
+    command = tmp_path / "a" / "bin" / "jupyterhub-singleuser"
+    command.touch(0o755)
+    assert probe(tmp_path, path)["singleuser"] is True
+
+
+def test_what_jupyterlab_says_of_its_settings(tmp_path: Path) -> None:
+    """JUPYTERLAB for real, with stand-ins for the three packages that say where things are."""
+    app, extensions = tmp_path / "lab", tmp_path / "labextensions"
+    for path, content in {
+        app / "schemas" / "@jupyterlab" / "themes-extension" / "plugin.json": (
+            '{"properties": {"b": {}, "a": {}}, "additionalProperties": false}'
+        ),
+        app / "schemas" / "@jupyterlab" / "themes-extension" / "package.json.orig": "no schema",
+        extensions / "@jupyter" / "rtc" / "schemas" / "@jupyter" / "rtc" / "drive.json": '{"properties": {}}',
+        app / "settings" / "overrides.json": '{"x:plugin": {"y": 1}}',
+        tmp_path / "jupyterlab" / "commands.py": f"get_app_dir = lambda: {str(app)!r}",
+        tmp_path / "jupyter_core" / "paths.py": f"jupyter_path = lambda name: [{str(extensions)!r}]",
+        tmp_path / "json5.py": "from json import load",
+    }.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+
+    def run(command: list[str], text: str) -> tuple[int, str, str]:
+        variables = {"PYTHONPATH": str(tmp_path)}
+        ran = subprocess.run([sys.executable, "-c", command[-1]], capture_output=True, text=True, env=variables)
+        return ran.returncode, ran.stdout, ran.stderr
+
+    found = Engine("/run/x.sock", "lab:1", None, run).jupyterlab(Server("2", "/t", "/bin/python", ""))
+    assert found == {
+        "settings": str(app / "settings"),
+        "overrides": {"x:plugin": {"y": 1}},
+        "plugins": {"@jupyterlab/themes-extension:plugin": ["a", "b"], "@jupyter/rtc:drive": None},
+    }
+    (tmp_path / "json5.py").unlink()
+    (tmp_path / "jupyterlab" / "commands.py").unlink()
+    with pytest.raises(ProbeError, match=r"the settings of JupyterLab in image lab:1 cannot be read: .*No"):
+        Engine("/run/x.sock", "lab:1", None, run).jupyterlab(Server("2", "/t", "/bin/python", ""))
+
+
 def test_an_image_without_a_server(tmp_path: Path) -> None:
     assert probe(tmp_path, "/usr/bin:/bin")["servers"] == []
 

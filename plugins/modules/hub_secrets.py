@@ -1,0 +1,122 @@
+#!/usr/bin/python
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: hub_secrets
+short_description: Write the secrets of a JupyterHub, generating once those that nobody gives
+version_added: 0.1.0
+author: the carrel.jupyter authors (@carrel)
+description:
+  - Writes C(hub/secrets.json), C(hub/passwords.json), C(proxy.env), C(metrics-token) and, if the hub has or had a
+    PostgreSQL, C(database-password) below O(directory), each readable for the engine's account alone.
+  - The cookie's secret and the tokens are generated when they are missing, and kept from then on. Remove
+    C(hub/secrets.json) and run again to get new ones, which logs everybody out; but keep a C(database_password) in it,
+    because the database's files know the old one.
+  - A damaged file is an error, because new secrets would lock people or the hub out.
+options:
+  directory:
+    description: The instance's directory. C(hub) in it must exist.
+    type: path
+    required: true
+  owner: {description: Numeric id of the engine's account., type: int, required: true}
+  group: {description: Numeric id of the account's group., type: int, required: true}
+  database:
+    description: Whether the hub has a PostgreSQL, which needs a password.
+    type: bool
+    default: false
+  client_secret: {description: The secret that the hub has at its identity provider., type: str}
+  dummy_password: {description: The one password of the dummy authenticator., type: str}
+  passwords:
+    description: First passwords of users, by their names.
+    type: dict
+    default: {}
+extends_documentation_fragment:
+  - carrel.jupyter.attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+    details: The diff says which secrets change, and shows none.
+  idempotent:
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: The secrets of a hub whose users log in at GitHub
+  carrel.jupyter.hub_secrets:
+    directory: /srv/class101
+    owner: 1001
+    group: 1001
+    client_secret: "{{ vault_github_secret }}"
+  register: hub_secrets
+"""
+
+RETURN = r"""
+checksum:
+  description:
+    - The SHA-256 of C(hub/secrets.json), for a label that makes compose recreate the hub's container when it changes.
+    - In check mode before the secrets were generated, it is not yet the one of a real run.
+  type: str
+  returned: success
+"""
+
+import hashlib
+import secrets
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.carrel.jupyter.plugins.module_utils import _files, _hub_secrets
+from ansible_collections.carrel.jupyter.plugins.module_utils._tracker import Tracker
+
+SECRETS = "hub/secrets.json"
+
+
+def described(file: _files.File | None, shown: str) -> str:
+    return _files.File(shown.encode(), file.mode, file.uid, file.gid).describe() if file else ""
+
+
+def apply(module: AnsibleModule) -> dict[str, object]:
+    params = module.params
+    before = _files.read(f"{params['directory']}/{SECRETS}")
+    content = _hub_secrets.complete(
+        _hub_secrets.parse(f"{params['directory']}/{SECRETS}", before.content if before else None),
+        {name: params[name] for name in ("client_secret", "dummy_password")},
+        params["database"],
+        lambda: secrets.token_hex(32),
+    )
+    texts = _hub_secrets.texts(content, params["passwords"])
+    tracker = Tracker()
+    for name, text in texts.items():
+        path = f"{params['directory']}/{name}"
+        present = _files.read(path)
+        wanted = None if text is None else _files.File(text.encode(), 0o600, params["owner"], params["group"])
+        old, new = _hub_secrets.masked(present.content.decode() if present else None, text)
+        differs = tracker.note(path, present, wanted, show=(described(present, old), described(wanted, new)))
+        if differs and not module.check_mode:
+            _files.write(path, wanted) if wanted else _files.remove(path)
+    return tracker.result(checksum=hashlib.sha256(str(texts[SECRETS]).encode()).hexdigest())
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "directory": {"type": "path", "required": True},
+            "owner": {"type": "int", "required": True},
+            "group": {"type": "int", "required": True},
+            "database": {"type": "bool", "default": False},
+            "client_secret": {"type": "str", "no_log": True},
+            "dummy_password": {"type": "str", "no_log": True},
+            "passwords": {"type": "dict", "default": {}, "no_log": True},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        module.exit_json(**apply(module))
+    except (_hub_secrets.DamagedError, _files.UnsafePathError, OSError, ValueError) as error:
+        module.fail_json(msg=f"{error}. The secrets stay as they were.")
+
+
+if __name__ == "__main__":
+    main()

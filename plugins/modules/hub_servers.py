@@ -1,0 +1,103 @@
+#!/usr/bin/python
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: hub_servers
+short_description: Stop or remove all containers of a JupyterHub's users in one call
+version_added: 0.1.0
+author: the carrel.jupyter authors (@carrel)
+description:
+  - Finds the containers by their label C(carrel.instance). The hub's own containers do not have it.
+  - What users have in their own directories is not touched. Stop the hub first, or it starts servers meanwhile.
+options:
+  name:
+    description: Name of the instance.
+    type: str
+    required: true
+  socket:
+    description: Path of the engine's socket on the host.
+    type: path
+    required: true
+  state:
+    description: V(stopped) stops those that run; V(absent) removes all.
+    type: str
+    choices: [stopped, absent]
+    required: true
+  timeout_seconds:
+    description: How long a server may take to end by itself.
+    type: int
+    default: 10
+extends_documentation_fragment:
+  - carrel.jupyter.attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+requirements:
+  - the docker command on the host
+"""
+
+EXAMPLES = r"""
+- name: Remove the servers of a course that is over
+  carrel.jupyter.hub_servers:
+    name: class101
+    socket: /run/user/1001/docker.sock
+    state: absent
+"""
+
+RETURN = r"""
+containers:
+  description: The names of the containers that were stopped or removed, or would be in check mode.
+  type: list
+  elements: str
+  returned: success
+  sample: [class101_ada-40uni-2eexample]
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.carrel.jupyter.plugins.module_utils._tracker import Tracker
+
+
+def docker(module: AnsibleModule, *arguments: str) -> str:
+    """Run the docker command; --host and an environment that selects a context exclude each other."""
+    command = ["docker", "--host", f"unix://{module.params['socket']}", *arguments]
+    status, output, error = module.run_command(command, environ_update={"DOCKER_CONTEXT": "", "DOCKER_HOST": ""})
+    if status != 0:
+        module.fail_json(msg=f"docker {arguments[0]} failed: {error.strip()}")
+    return str(output)
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "name": {"type": "str", "required": True},
+            "socket": {"type": "path", "required": True},
+            "state": {"type": "str", "choices": ["stopped", "absent"], "required": True},
+            "timeout_seconds": {"type": "int", "default": 10},
+        },
+        supports_check_mode=True,
+    )
+    given = module.params
+    module.get_bin_path("docker", required=True)
+    absent = given["state"] == "absent"
+    listing = docker(
+        module, "ps", *(["--all"] if absent else []), "--filter", f"label=carrel.instance={given['name']}",
+        "--format", "{{.Names}}",
+    )  # fmt: skip
+    names = sorted(listing.split())
+    tracker = Tracker()
+    tracker.note(f"servers of {given['name']}", "".join(f"{name}\n" for name in names), "")
+    if names and not module.check_mode:
+        docker(module, "stop", "--time", str(given["timeout_seconds"]), *names)
+        if absent:
+            docker(module, "rm", "--force", *names)
+    module.exit_json(**tracker.result(containers=names))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import json
+from itertools import count
+from typing import Any
+
+import pytest
+from ansible_collections.carrel.jupyter.plugins.module_utils import _hub_secrets
+
+GIVEN = {"client_secret": "from the vault", "dummy_password": None}
+
+
+def complete(present: dict[str, Any], database: bool = False) -> dict[str, str | None]:
+    numbers = count(1)
+    return _hub_secrets.complete(present, GIVEN, database, lambda: f"{next(numbers):064x}")
+
+
+def test_what_nobody_gives_is_generated() -> None:
+    made = complete({}, database=True)
+    generated = [made[name] for name in _hub_secrets.GENERATED]
+    assert len(set(generated)) == 4 and None not in generated
+    assert (made["client_secret"], made["dummy_password"]) == ("from the vault", None)
+
+
+def test_what_was_generated_is_kept_and_what_is_given_follows_the_inventory() -> None:
+    before = complete({}, database=True)
+    after = complete({**before, "client_secret": "old"}, database=True)
+    assert after == before
+
+
+def test_a_database_has_a_password_which_outlives_it() -> None:
+    assert complete({})["database_password"] is None
+    before = complete({}, database=True)
+    assert complete(before)["database_password"] == before["database_password"]
+
+
+@pytest.mark.parametrize("bad", [None, "", "short", 5, "G" * 64])
+def test_an_unusable_secret_is_replaced(bad: Any) -> None:
+    good = complete({})
+    assert complete({**good, "cookie_secret": bad})["cookie_secret"] != bad
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b"\xff"])
+def test_a_damaged_file_is_never_replaced(content: bytes) -> None:
+    with pytest.raises(_hub_secrets.DamagedError, match="/x is damaged"):
+        _hub_secrets.parse("/x", content)
+
+
+def test_each_program_gets_its_own() -> None:
+    made = complete({}, database=True)
+    texts = _hub_secrets.texts(made, {"ada": "lovelace"})
+    assert json.loads(texts["hub/secrets.json"] or "") == made
+    assert json.loads(texts["hub/passwords.json"] or "") == {"ada": "lovelace"}
+    assert texts["proxy.env"] == f"CONFIGPROXY_AUTH_TOKEN='{made['proxy_token']}'\n"
+    assert texts["metrics-token"] == f"{made['metrics_token']}\n"
+    assert texts["database-password"] == made["database_password"]
+
+
+def test_no_file_for_a_database_that_never_was() -> None:
+    assert _hub_secrets.texts(complete({}), {})["database-password"] is None
+
+
+def test_the_diff_says_what_changes_and_shows_nothing() -> None:
+    before, after = '{"a": "one", "b": "two"}', '{"a": "one", "b": "three", "c": null}'
+    old, new = _hub_secrets.masked(before, after)
+    assert json.loads(old) == {"a": "********", "b": "********"}
+    assert json.loads(new) == {"a": "********", "b": "******** (new)", "c": None}
+    assert _hub_secrets.masked(None, after)[0] == ""
+
+
+def test_the_diff_of_a_plain_secret() -> None:
+    assert _hub_secrets.masked(None, "one") == ("", "******** (new)")
+    assert _hub_secrets.masked("one", "two") == ("********", "******** (new)")
+    assert _hub_secrets.masked("one", "one") == ("********", "********")
+    assert _hub_secrets.masked("one", None) == ("********", "")
