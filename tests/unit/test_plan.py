@@ -9,7 +9,10 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.carrel.jupyter.plugins.action.plan import misspelt
+from ansible_collections.carrel.jupyter.plugins.action.plan import ControlFiles, misspelt
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan import Inputs, make_plan
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan_hub_values import USER
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan_problems import Problems
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_read import KEYS
 from plan_helpers import HOST, good, host, hub, lab, plan, two
 
@@ -198,9 +201,28 @@ def test_example_inventory_has_every_key_once() -> None:
     variables = yaml.safe_load((folder / "group_vars" / "all" / "jupyter.yml").read_text(encoding="utf-8"))
     used = [key for item in instances for key in item] + list(variables["jupyter_defaults"])
     assert set(used) == set(KEYS)
-    needed_by_all = {"name", "url", "image", "build", "login", "state"}
+    needed_by_all = {"name", "kind", "url", "image", "build", "login", "state", "persist"}
     assert [key for key in sorted(set(used) - needed_by_all) if used.count(key) > 1] == []
     assert sorted(key for item in instances for key in item.get("login", {})) == ["notice", "notice_html", "template"]
+
+
+def test_example_inventory_shows_all_of_a_hub_and_is_a_good_one() -> None:
+    folder = Path(__file__).parents[2] / "inventories" / "example"
+    text = (folder / "host_vars" / "hub1.example.org.yml").read_text(encoding="utf-8")
+    (instance,) = instances = yaml.safe_load(text)["jupyter_instances"]
+    problems = Problems()
+    result = make_plan(Inputs(instances=instances, tls="acme"), ControlFiles(str(folder)), problems)
+    assert result is not None, problems.items
+    (planned,) = result["hub_instances"]
+    assert [user["name"] for user in planned["users"]] == [
+        f"{name}--uni-example" for name in ("ada", "grace", "hopper", "lovelace", "prof")
+    ]
+    for part in ("limits", "culler", "database"):
+        assert instance[part].keys() == planned[part].keys()
+    mount = ("source", "target", "members", "admins", "mounts")
+    words = {*USER, *mount, *planned["authenticator"], "client_secret", "insecure"}
+    assert [word for word in sorted(words) if f"{word}:" not in text] == []
+    assert result["warnings"] == []
 
 
 def test_a_misspelt_variable_is_told_of() -> None:
