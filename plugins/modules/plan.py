@@ -19,18 +19,19 @@ author:
 options:
   instances:
     description:
-      - The instances of the host. C(inventories/example) shows and explains every key.
+      - The instances of the host, of C(kind=lab) or C(kind=hub). C(inventories/example) shows and explains every key,
+        C(docs/hub-inventory.md) says more about hubs.
       - Read from the variable C(jupyter_instances) when not given, like the other options from theirs. Each text in
         these is rendered on its own, so an undefined variable is reported with the path of its key.
-      - Relative paths, those of C(build) and C(login.template), begin at the folder of the inventory, or at the current
+      - Relative paths, those of C(build), C(login.template) and C(users_csv), begin at the folder of the inventory, or at the current
         folder when the inventory is no file.
     type: list
     elements: dict
   defaults:
     description:
       - Keys that apply to every instance which does not say them itself; variable C(jupyter_defaults).
-      - An instance's own value replaces a default as a whole, and a null takes it away. C(image) and C(build) count as
-        one. C(tls) and C(hsts_seconds) apply to https addresses only.
+      - An instance's own value replaces a default as a whole, and a null takes it away. C(image), C(images) and
+        C(build) count as one. What only the other kind has is passed over. C(tls) and C(hsts_seconds) apply to https addresses only.
     type: dict
   base_dir:
     description: The folder of the instances' folders; variable C(jupyter_base_dir), else C(/srv).
@@ -108,11 +109,17 @@ plan:
       type: list
       elements: dict
     lab_instances:
-      description: The instances, with every key. Contains secrets.
+      description: The instances of kind lab, with every key. Contains secrets.
+      type: list
+      elements: dict
+    hub_instances:
+      description:
+        - The instances of kind hub, with every key. Contains secrets.
+        - C(users) holds those of the CSV files too, with the limits that count for each.
       type: list
       elements: dict
     reset_jobs:
-      description: One job an instance, absent where there is nothing to reset.
+      description: One job a lab, absent where there is nothing to reset.
       type: list
       elements: dict
     summary:

@@ -34,6 +34,21 @@ PROBE = """
         quiet: true
 """
 
+HUB_PROBE = """
+- hosts: all
+  gather_facts: false
+  tasks:
+    - carrel.jupyter.plan:
+      register: planned
+    - ansible.builtin.assert:
+        that:
+          - planned.plan.hub_instances[0].users | map(attribute='name') == ['ada', 'prof']
+          - planned.plan.hub_instances[0].users[0].password == 'xq7SECRET' ~ '-csv'
+          - planned.plan.hub_instances[0].users[1].password == 'xq7SECRET' ~ '-user'
+          - planned.plan.hub_instances[0].groups[0].members == ['ada']
+        quiet: true
+"""
+
 
 def run(folder: Path, hosts: dict[str, Any], playbook: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     inventory = folder / "hosts.yml"
@@ -115,6 +130,32 @@ def test_all_problems_in_one_message_without_a_secret(tmp_path: Path) -> None:
         f"jupyter_instances[0] (tao).build.context: '{tmp_path}/images/missing' is not a folder",
     ):
         assert line in printed
+
+
+def test_a_hub_reads_its_roster_beside_the_inventory_and_shows_no_secret(tmp_path: Path) -> None:
+    (tmp_path / "class.csv").write_text("name,groups,password\nada,stat,xq7SECRET-csv\n", encoding="utf-8")
+    keys = {
+        "users": [{"name": "prof", "password": "{{ key }}-user"}],
+        "users_csv": "class.csv",
+        "groups": {"stat": {"admins": ["prof"]}},
+    }
+    probe = tmp_path / "probe.yml"
+    probe.write_text(HUB_PROBE, encoding="utf-8")
+    variables = {**HERE, "key": "xq7SECRET", "jupyter_instances": [lab(kind="hub", **keys)]}
+    done = run(tmp_path, {"h1": variables}, probe, "-vvv")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (tmp_path / "class.csv").write_text("name,groups,password\nAda,stat,xq7SECRET\nbob,x\n", encoding="utf-8")
+    keys["authenticator"] = {"type": "github", "client_id": "x", "client_secret": "{{ key | from_json }}"}
+    wrong = run(tmp_path, {"h1": {**variables, "jupyter_instances": [lab(kind="hub", **keys)]}}, probe, "-vvv")
+    assert wrong.returncode == 2
+    for line in (
+        "jupyter_instances[0] (tao).users_csv (class.csv line 2): the user 'Ada' is not in lower case",
+        "jupyter_instances[0] (tao).users_csv (class.csv line 3): has 2 fields, the first line has 3",
+        "jupyter_instances[0] (tao).authenticator.client_secret: could not be rendered",
+    ):
+        assert line in wrong.stdout
+    assert "h1: 3 problems" in wrong.stdout
+    assert "xq7SECRET" not in done.stdout + done.stderr + wrong.stdout + wrong.stderr
 
 
 def test_the_playbook_shows_the_plan_of_every_host(tmp_path: Path) -> None:

@@ -309,6 +309,26 @@ def test_any_hub_is_planned_or_refused_and_never_an_exception(keys: dict[str, An
     assert all("\n" not in str(problem) for problem in problems)
 
 
+HIDDEN = "xq7SECRET"
+SECRETS = st.sampled_from([HIDDEN, f" {HIDDEN}\n", [HIDDEN], {HIDDEN: HIDDEN}, HIDDEN[:6], HIDDEN * 9])
+
+
+@given(SECRETS, st.sampled_from(["native", "github", "oidc", "dummy", "ldap"]), st.sampled_from([",", ";", '"', "\n"]))
+def test_no_message_shows_a_secret(secret: Any, kind: str, separator: str) -> None:
+    keys = {
+        "users": [{"name": "ada", "password": secret}, {"name": "bob", "password": secret, "memory": "x"}],
+        "authenticator": {**OIDC, "type": kind, "client_secret": secret, "dummy_password": secret, "token_url": secret},
+        "users_csv": ["header.csv", "none.csv"],
+        "environment": {"A": [HIDDEN]},
+    }
+    files = {
+        "/inventory/header.csv": f"name,password\neve{separator}{HIDDEN}{separator}\n",
+        "/inventory/none.csv": f"eve{separator}{HIDDEN}\n",
+    }
+    _result, problems = plan([hub(**keys)], files=files)
+    assert problems and HIDDEN[:6] not in str(problems)
+
+
 @settings(max_examples=100)
 @given(st.lists(st.text("abA@.-, /%\x00é", max_size=8), max_size=6), st.booleans())
 def test_no_two_users_share_a_name(names: list[str], normalize: bool) -> None:
