@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._mounts import MountsError
-from docker.errors import APIError, ImageNotFound
+from docker.errors import APIError
 from dockerspawner import DockerSpawner
 from traitlets import Unicode, default
 
@@ -40,13 +40,11 @@ class CarrelSpawner(DockerSpawner):  # type: ignore[misc]
     async def start(self) -> Any:
         try:
             self._prepare()
-            return await super().start()
         except (Unusable, MountsError, OSError) as error:
             self.log.error("%s gets no server: %s", self.user.name, error)
             raise spawning.SpawnRefused(spawning.NO_MOUNTS) from error
-        except ImageNotFound as error:
-            self.log.error("%s gets no server: %s", self.user.name, error)
-            raise spawning.SpawnRefused(spawning.NO_IMAGE) from error
+        try:
+            return await super().start()
         except APIError as error:
             self.log.error("%s gets no server: %s", self.user.name, error)
             text = spawning.explain(str(error.explanation or error))

@@ -1,0 +1,151 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A hub on the outer engine, from files as the role writes them: the real hub, proxy, spawner and users' servers."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import requests
+from ansible_collections.carrel.jupyter.plugins.module_utils._escape import escape
+
+from testbed.hub_client import Hub
+from testbed.run import Failure, run, succeeds
+
+HOME = "/home/jovyan/work"
+ESSENTIAL: dict[str, Any] = {
+    "version": 1, "command": ["jupyterhub-singleuser"], "home": HOME, "volumes": [], "mounts": [], "environment": {},
+    "limits": {"memory": None, "swap": None, "cpus": None, "pids": None}, "controllers": ["cpu", "memory", "pids"],
+    "authenticator": {"type": "native", "signup": False}, "normalize_usernames": False,
+    "culler": {"idle_seconds": 3600, "max_age_seconds": 0, "every_seconds": 300}, "shutdown_on_logout": False,
+    "default_url": "/lab", "concurrent_spawns": 20, "active_servers": 0, "spawn_timeout_seconds": 60,
+    "http_timeout_seconds": 60, "notice_html": None, "database": {"type": "sqlite"},
+}  # fmt: skip
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def person(name: str, **more: Any) -> dict[str, Any]:
+    return {"identity": name, "admin": False, "memory": None, "swap": None, "cpus": None, "pids": None, **more}
+
+
+class HubSite:
+    """Its files in a folder, its containers named after it. Change what it has, then `write` or `replace_hub`."""
+
+    def __init__(self, folder: Path, name: str, images: tuple[str, str], base_url: str = "/", **config: Any) -> None:
+        self.folder, self.name = folder, name
+        self.hub_image, lab_image = images
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}{base_url}"
+        self.config = {
+            **ESSENTIAL, "name": name, "url": self.url, "base_url": base_url, "network": f"{name}_users",
+            "images": [{"title": "Lab", "image": lab_image}], **config,
+        }  # fmt: skip
+        self.secrets = {
+            "cookie_secret": secrets.token_hex(32), "proxy_token": secrets.token_hex(16), "dummy_password": None,
+            "metrics_token": secrets.token_hex(16), "database_password": None, "client_secret": None,
+        }  # fmt: skip
+        self.people: dict[str, dict[str, Any]] = {}
+        self.blocked: list[str] = []
+        self.passwords: dict[str, str] = {}
+        self.mounts: dict[str, Any] = {
+            "version": 1, "everyone": [], "admins": [], "groups": {},
+            "user": [{"source": f"{folder}/users/{{username}}/home", "target": HOME}],
+        }  # fmt: skip
+        for part in ("hub", "state", "users"):
+            (folder / part).mkdir()
+
+    def write(self) -> None:
+        roster = {"version": 1, "users": self.people, "blocked": self.blocked}
+        for file, content in (
+            ("config", self.config), ("secrets", self.secrets), ("roster", roster), ("passwords", self.passwords),
+            ("mounts", self.mounts),
+        ):  # fmt: skip
+            path = self.folder / "hub" / f"{file}.json"
+            # replaced, as the role does
+            new = path.with_suffix(".new")
+            new.write_text(json.dumps(content))
+            new.chmod(0o600)
+            new.replace(path)
+        for name in self.people:
+            home = self.folder / "users" / escape(name) / "home"
+            if not home.exists():
+                home.mkdir(parents=True)
+                os.chown(home, 1000, 100)
+
+    def up(self) -> None:
+        self.write()
+        run("docker", "network", "create", f"{self.name}_users")
+        run(
+            "docker", "run", "--detach", "--name", f"{self.name}-proxy", "--network", f"{self.name}_users",
+            "--network-alias", "proxy", "--publish", f"127.0.0.1:{self.port}:8000",
+            "--env", f"CONFIGPROXY_AUTH_TOKEN={self.secrets['proxy_token']}",
+            "--env", f"CARREL_BASE_URL={self.config['base_url']}", self.hub_image, "proxy",
+        )  # fmt: skip
+        self.start_hub()
+
+    def start_hub(self, *extra: str) -> None:
+        run(
+            "docker", "run", "--detach", "--name", f"{self.name}-hub", "--network", f"{self.name}_users",
+            "--network-alias", "hub", "--volume", f"{self.folder}/hub:/etc/carrel/hub:ro",
+            "--volume", f"{self.folder}/state:/srv/jupyterhub",
+            "--volume", "/var/run/docker.sock:/var/run/docker.sock", *extra, self.hub_image, "hub",
+        )  # fmt: skip
+        self.wait()
+
+    def wait(self) -> None:
+        deadline = time.monotonic() + 60
+        while True:
+            with contextlib.suppress(requests.ConnectionError):
+                if requests.get(f"{self.url}hub/health", timeout=5).status_code == 200:
+                    return
+            if time.monotonic() > deadline:
+                raise Failure(f"the hub does not answer:\n{self.log()}")
+            time.sleep(0.2)
+
+    def replace_hub(self) -> None:
+        """What a change of config.json brings about."""
+        self.write()
+        run("docker", "rm", "--force", f"{self.name}-hub")
+        self.start_hub()
+
+    def log(self) -> str:
+        return run("docker", "logs", f"{self.name}-hub", check=False)
+
+    def in_hub(self, *command: str, check: bool = True) -> str:
+        return run("docker", "exec", f"{self.name}-hub", *command, check=check)
+
+    def session(self) -> Hub:
+        return Hub(self.url)
+
+    def container(self, user: str) -> str:
+        return f"{self.name}_{escape(user)}"
+
+    def runs(self, user: str) -> bool:
+        return succeeds("docker", "container", "inspect", self.container(user))
+
+    def down(self) -> None:
+        mine = run("docker", "ps", "--all", "--quiet", "--filter", f"network={self.name}_users").split()
+        stopped = [f"{self.name}-hub", f"{self.name}-proxy"]
+        run("docker", "rm", "--force", "--volumes", *mine, *stopped, check=False)
+        run("docker", "network", "rm", f"{self.name}_users", check=False)
+
+
+def eventually(what: Any, seconds: float = 15) -> None:
+    """Fail unless `what()` becomes true."""
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, f"{what} did not become true within {seconds} s"
+        time.sleep(0.2)

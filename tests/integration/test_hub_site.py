@@ -1,0 +1,271 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A hub with native users on the outer engine, which enforces limits (cgroup v1), below a sub-path."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import hub_image
+import pytest
+import requests
+from hub_site import HOME, HubSite, eventually, person
+
+from testbed import images as testbed_images
+from testbed.client import Kernel, LoginError
+from testbed.hub_client import Hub, SpawnError
+from testbed.run import run
+
+MEMORY = 600 * 2**20
+
+
+@pytest.fixture(scope="module")
+def images(lab_image: None) -> tuple[str, str]:
+    return hub_image.build(), os.environ["CARREL_TEST_LAB_IMAGE"]
+
+
+@pytest.fixture(scope="module")
+def site(images: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubSite]:
+    folder = tmp_path_factory.mktemp("hub")
+    for parent in (folder, *folder.parents):
+        if parent != Path("/"):
+            parent.chmod(parent.stat().st_mode | 0o011)
+    site = HubSite(
+        folder, f"carrel-test-{os.getpid()}", images, base_url="/class/", notice_html="Restarts <b>daily</b>",
+        mounts=[{"source": str(folder / "settings.json"), "target": "/home/jovyan/settings.json", "read_only": True}],
+        volumes=[{"name": "cache", "target": "/home/jovyan/.cache"}], environment={"COURSE": "{statistics}"},
+    )  # fmt: skip
+    settings = folder / "settings.json"
+    settings.write_text("{}")
+    settings.chmod(0o666)
+    site.people = {
+        "ada": person("ada", memory=MEMORY, swap=0, cpus=0.5, pids=200),
+        "grace.hopper": person("grace.hopper"),
+        "prof": person("prof", admin=True),
+    }
+    site.passwords = {name: f"first-{name}" for name in site.people}
+    group = folder / "group"
+    group.mkdir()
+    os.chown(group, 1000, 100)
+    site.mounts["groups"] = {"statistics": {"members": ["ada"], "admins": [], "mounts": [
+        {"source": str(group), "target": f"{HOME}/statistics", "members": "ro", "admins": "rw"}]}}  # fmt: skip
+    try:
+        site.up()
+        yield site
+    finally:
+        site.down()
+        run("docker", "volume", "rm", "--force", f"{site.name}_ada_cache", check=False)
+
+
+@pytest.fixture(scope="module")
+def ada(site: HubSite) -> Iterator[tuple[Hub, Kernel]]:
+    with site.session().login("ada", "first-ada") as session, session.spawn() as lab:
+        yield session, lab.kernel()
+
+
+@pytest.fixture
+def grace(site: HubSite) -> Iterator[Hub]:
+    with site.session().login("grace.hopper", site.passwords["grace.hopper"]) as session:
+        yield session
+        with contextlib.suppress(requests.HTTPError):
+            session.stop()
+
+
+def shell(kernel: Kernel, command: str) -> str:
+    return kernel.run(f"import subprocess\nprint(subprocess.getoutput({command!r}))").strip()
+
+
+def test_the_login_page_has_the_notice_and_other_pages_have_not(site: HubSite, ada: tuple[Hub, Kernel]) -> None:
+    assert "Restarts <b>daily</b>" in requests.get(f"{site.url}hub/login", timeout=10).text
+    home = ada[0].request("GET", "home").text
+    assert "change-password" in home and "Restarts" not in home
+
+
+def test_a_server_has_its_mounts_volume_labels_and_environment(site: HubSite, ada: tuple[Hub, Kernel]) -> None:
+    kernel = ada[1]
+    assert shell(kernel, "touch ~/work/mine && stat -c %u:%g ~/work/mine") == "1000:100"
+    assert "Read-only" in shell(kernel, "touch ~/work/statistics/x")
+    assert "Read-only" in shell(kernel, "touch ~/settings.json")
+    assert shell(kernel, "echo $COURSE") == "{statistics}"
+    run("docker", "volume", "inspect", f"{site.name}_ada_cache")
+    labels = run("docker", "inspect", "--format", "{{json .Config.Labels}}", site.container("ada"))
+    assert f'"carrel.instance":"{site.name}"' in labels and '"carrel.user":"ada"' in labels
+
+
+def test_limits_hold_and_only_the_greedy_program_dies(ada: tuple[Hub, Kernel]) -> None:
+    kernel = ada[1]
+    assert shell(kernel, "cat /sys/fs/cgroup/memory/memory.limit_in_bytes") == str(MEMORY)
+    assert shell(kernel, "cat /sys/fs/cgroup/cpu/cpu.cfs_quota_us") == "50000"
+    assert shell(kernel, "cat /sys/fs/cgroup/pids/pids.max") == "200"
+    assert "Killed" in shell(kernel, "python3 -c 'x = b\"x\" * (900 * 2**20)' ; echo")
+    assert kernel.run("print(6 * 7)").strip() == "42"
+
+
+def test_others_have_no_limit_and_memberships_count_from_the_next_start(site: HubSite, grace: Hub) -> None:
+    with grace.spawn() as lab:
+        assert int(shell(lab.kernel(), "cat /sys/fs/cgroup/memory/memory.limit_in_bytes")) > 2**40
+        assert "cannot access" in shell(lab.kernel(), "ls ~/work/statistics")
+    site.mounts["groups"]["statistics"]["admins"] = ["grace.hopper"]
+    site.people["grace.hopper"]["memory"] = MEMORY
+    site.write()
+    grace.stop()
+    with grace.spawn() as lab:
+        kernel = lab.kernel()
+        assert shell(kernel, "touch ~/work/statistics/hers && ls ~/work/statistics") == "hers"
+        assert shell(kernel, "cat /sys/fs/cgroup/memory/memory.limit_in_bytes") == str(MEMORY)
+
+
+def test_a_start_that_fails_says_why_without_a_path_of_the_host(site: HubSite, grace: Hub) -> None:
+    home = site.folder / "users" / "grace-2ehopper" / "home"
+    away = home.with_name("away")
+    home.rename(away)
+    with pytest.raises(SpawnError, match="One of your directories is missing") as refused:
+        grace.spawn()
+    assert str(site.folder) not in str(refused.value) and str(home) in site.log()
+    away.rename(home)
+    mounts = site.folder / "hub" / "mounts.json"
+    mounts.write_text("{")
+    with pytest.raises(SpawnError, match="The list of your directories cannot be read"):
+        grace.spawn()
+    site.config["images"][0]["image"], image = "carrel.invalid/none:1", site.config["images"][0]["image"]
+    site.write()
+    with pytest.raises(SpawnError, match="The software that you chose is not installed"):
+        grace.spawn()
+    site.config["images"][0]["image"] = image
+    site.write()
+    with grace.spawn() as lab:
+        assert lab.run("print(1)").strip() == "1"
+
+
+def test_a_password_of_ones_own_stays_until_the_inventory_has_another(site: HubSite) -> None:
+    def login(password: str) -> None:
+        with site.session() as session:
+            session.login("grace.hopper", password)
+
+    with site.session().login("grace.hopper", "first-grace.hopper") as session:
+        new = {"new_password": "my own one", "new_password_confirmation": "my own one"}
+        session.request("POST", "change-password", data={"old_password": "first-grace.hopper", **new})
+    login("my own one")
+    with pytest.raises(LoginError, match="Invalid username or password"):
+        login("first-grace.hopper")
+    login("my own one")
+    site.passwords["grace.hopper"] = "second-grace"
+    site.write()
+    login("second-grace")
+    with pytest.raises(LoginError):
+        login("my own one")
+    with pytest.raises(LoginError):
+        login("x" * 100)
+
+
+def test_admins_come_and_go_with_the_roster(site: HubSite, grace: Hub) -> None:
+    def may_list() -> bool:
+        return grace.request("GET", "api/users", check=False).status_code == 200
+
+    assert not may_list()
+    site.people["grace.hopper"]["admin"] = True
+    site.write()
+    eventually(may_list, 3)
+    assert grace.users() == ["ada", "grace.hopper", "prof"]
+    site.people["grace.hopper"]["admin"] = False
+    site.write()
+    eventually(lambda: not may_list(), 3)
+
+
+@pytest.mark.parametrize("way", ["removed", "blocked"])
+def test_who_leaves_the_roster_loses_sessions_tokens_and_server(site: HubSite, way: str) -> None:
+    name = "grace.hopper"
+    with site.session().login(name, site.passwords[name]) as session, session.spawn() as lab:
+        token = session.request("POST", f"api/users/{name}/tokens", json={}).json()["token"]
+        headers = {"Authorization": f"token {token}"}
+        assert requests.get(f"{site.url}hub/api/user", headers=headers, timeout=10).status_code == 200
+        one = site.people[name]
+        if way == "removed":
+            del site.people[name]
+        else:
+            site.blocked = [name]
+        site.write()
+        eventually(lambda: session.request("GET", "api/user", check=False).status_code == 403, 3)
+        eventually(lambda: requests.get(f"{site.url}hub/api/user", headers=headers, timeout=10).status_code == 403, 3)
+        eventually(lambda: not site.runs(name), 20)
+        assert lab.request("GET", "api/status", check=False, allow_redirects=False).status_code in (302, 403, 424, 503)
+        with pytest.raises(LoginError):
+            session.login(name, site.passwords[name])
+        site.people[name], site.blocked = one, []
+        site.write()
+        session.login(name, site.passwords[name])
+
+
+def health(site: HubSite) -> str:
+    return site.in_hub("python3", "-m", "carrel_hub.healthcheck", check=False)
+
+
+def test_metrics_and_health(site: HubSite) -> None:
+    page = f"{site.url}hub/metrics"
+    assert requests.get(page, timeout=10).status_code == 403
+    headers = {"Authorization": f"token {site.secrets['metrics_token']}"}
+    assert "jupyterhub_running_servers" in requests.get(page, headers=headers, timeout=10).text
+    assert requests.get(f"{site.url}hub/api/users", headers=headers, timeout=10).status_code == 403
+    assert health(site) == "ok"
+
+
+def test_a_restart_of_the_hub_keeps_servers_and_their_variables(site: HubSite, ada: tuple[Hub, Kernel]) -> None:
+    session, kernel = ada
+    kernel.run("kept = 'still here'")
+    site.replace_hub()
+    assert kernel.run("print(kept)").strip() == "still here"
+    assert session.user("ada")["servers"][""]["ready"]
+    with session.lab() as lab:
+        assert lab.run("print(2)").strip() == "2"
+
+
+def test_the_database_moves_to_postgresql_and_back(site: HubSite, ada: tuple[Hub, Kernel]) -> None:
+    """The session, the password and the running server of today are there in each."""
+    session, kernel = ada
+    server = f"{site.name}-database"
+    image = testbed_images.build("postgres", parent=testbed_images.base())
+    password = "p@ss/word%"
+    state = site.folder / "state"
+    before = site.config["database"]
+    try:
+        run(
+            "docker", "run", "--detach", "--name", server, "--network", f"{site.name}_users",
+            "--network-alias", "database", "--env", f"POSTGRES_PASSWORD={password}",
+            "--env", "POSTGRES_USER=jupyterhub", image,
+        )  # fmt: skip
+        site.secrets["database_password"] = password
+        postgresql = {"type": "postgresql", "host": "database", "name": "jupyterhub", "user": "jupyterhub"}
+        for database, old in ((postgresql, "jupyterhub.sqlite"), (before, None)):
+            (state / "switch.json").write_text(
+                site.in_hub("sh", "-c", "python3 -m carrel_hub.database dump 2>/dev/null")
+            )
+            if old:
+                (state / old).rename(state / f"{old}.before")
+            site.config["database"] = database
+            site.replace_hub()
+            assert "rows over from the database" in site.log() and not (state / "switch.json").exists()
+            assert session.user("ada")["servers"][""]["ready"]
+            assert kernel.run("print(kept)").strip() == "still here"
+            with site.session().login("grace.hopper", site.passwords["grace.hopper"]) as other:
+                other.request("POST", "api/users/grace.hopper/tokens", json={})  # a row with an id of its own
+            refused = site.in_hub(
+                "sh", "-c", "python3 -m carrel_hub.database dump | python3 -m carrel_hub.database load", check=False
+            )
+            assert "is not empty" in refused
+            if database is postgresql:
+                run("docker", "stop", server)
+                assert "the hub or its database does not answer" in health(site)
+                assert kernel.run("print(kept)").strip() == "still here"
+                run("docker", "start", server)
+                eventually(lambda: health(site) == "ok", 30)
+                run("docker", "stop", server)
+                run("docker", "restart", f"{site.name}-hub")
+                eventually(lambda: "waiting for the database" in site.log())
+                run("docker", "start", server)
+                site.wait()
+                assert session.user("ada")["servers"][""]["ready"]
+    finally:
+        run("docker", "rm", "--force", "--volumes", server, check=False)
