@@ -47,6 +47,7 @@ class Wanted:
     # Group and mode are kept as declared. Otherwise they are the owner's to change, once the directory is made.
     enforce: bool = False
     acl: bool = False
+    maker: int = 0  # whose an empty one is that was not finished
 
     def __str__(self) -> str:
         return f"{self.uid}:{self.gid} {self.mode:04o}"
@@ -57,7 +58,7 @@ class Found:
     uid: int
     gid: int
     mode: int
-    empty: bool = False  # asked only of root's
+    empty: bool = False  # asked only of the maker's
     acl: bool | None = None  # None: the file system has none, or it does not matter
 
     def __str__(self) -> str:
@@ -82,7 +83,7 @@ def decide(path: str, found: Found | None, wanted: Wanted) -> Step:
     if found is None:
         return Step.MAKE
     if found.uid != wanted.uid:
-        if found.uid == 0 and found.empty:
+        if found.uid == wanted.maker and found.empty:
             return Step.MAKE
         raise ForeignOwnerError(foreign(path, found.uid, found.gid, wanted))
     if wanted.enforce and ((found.gid, found.mode) != (wanted.gid, wanted.mode) or (wanted.acl and found.acl is False)):
@@ -121,7 +122,7 @@ def has_acls(descriptor: int) -> bool:
 
 def examine(descriptor: int, wanted: Wanted) -> Found:
     status = os.fstat(descriptor)
-    empty = status.st_uid == 0 != wanted.uid and not os.listdir(descriptor)
+    empty = status.st_uid == wanted.maker != wanted.uid and not os.listdir(descriptor)
     acl = _acl(descriptor) if wanted.acl else None
     return Found(status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode), empty, acl)
 

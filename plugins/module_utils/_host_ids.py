@@ -10,11 +10,12 @@ from pathlib import Path
 from ansible_collections.carrel.jupyter.plugins.module_utils._ids import mapped_id
 from ansible_collections.carrel.jupyter.plugins.module_utils._subordinate_ids import FILES, parse
 
-# What modules with the documentation fragment carrel.jupyter.owner take.
+# What modules with the documentation fragment carrel.jupyter.hub_users take.
 ARGUMENTS = {
     "account": {"type": "str"},
     "uid": {"type": "int", "default": 1000},
     "gid": {"type": "int", "default": 100},
+    "allow_empty": {"type": "bool", "default": False},
 }
 
 

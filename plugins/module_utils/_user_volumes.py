@@ -10,15 +10,16 @@ from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._escape import escape, username_problem
 
+# A volume is a directory, whose name has at most 255 bytes; an archived one's has the time at its end.
+ROOM = 255 - len(".archived-20261122T230102Z")
+PREFIX = re.compile(r"[a-z][a-z0-9-]{0,30}")
 LEAF = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
 
 def problems(parameters: Mapping[str, Any]) -> list[str]:
     """Everything that is wrong with the module's parameters."""
     users, leaves = parameters["users"], parameters["directories"]
-    found = []
-    if parameters["path"].rstrip("/").count("/") < 2:
-        found.append(f"{parameters['path']} would become a directory of users alone: give one deeper down")
+    found = _volume_problems(parameters) if parameters["backend"] == "volumes" else _path_problems(parameters["path"])
     if not users and not parameters["allow_empty"]:
         found.append("the list of users is empty: if that is meant, say allow_empty: true")
     seen: set[str] = set()
@@ -47,6 +48,27 @@ def problems(parameters: Mapping[str, Any]) -> list[str]:
     if not leaves:
         found.append("the list of directories is empty: leave it out for the default")
     return found
+
+
+def _path_problems(path: str) -> list[str]:
+    return (
+        [f"{path} would become a directory of users alone: give one deeper down"]
+        if path.rstrip("/").count("/") < 2
+        else []
+    )
+
+
+def _volume_problems(parameters: Mapping[str, Any]) -> list[str]:
+    prefix = parameters["prefix"]
+    if not PREFIX.fullmatch(prefix):
+        return [f"the prefix {prefix!r} must be a plain name, such as class101: at most 31 of a-z, 0-9 and -"]
+    longest = max((len(leaf["name"]) for leaf in parameters["directories"]), default=0) + len(f"{prefix}__")
+    return [
+        f"the user {user['name'][:57]!r} has too long a name: a volume's would have {length} characters, {ROOM} fit"
+        for user in parameters["users"]
+        for length in [longest + len(escape(user["name"]))]
+        if length > ROOM and not username_problem(user["name"])
+    ]
 
 
 def by_directory(users: Iterable[Mapping[str, Any]], *states: str) -> dict[str, str]:

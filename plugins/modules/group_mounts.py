@@ -13,19 +13,11 @@ description:
   - The directories are setgid and writable for the group, and have a default ACL, so that what one writes there can be
     written by all, under any umask. On a file system without ACLs a warning says that the umask counts.
   - Directories of groups that are gone are kept. They are just not mounted any more.
-  - Everything is done through descriptors and no link is followed. With a link in a directory's place nothing is
-    written. A directory with a foreign owner is reported and left as it is; the file is still written, because it may
-    take away somebody's access; then the module fails.
+  - With a link in a directory's place nothing is written. A directory with a foreign owner is reported and left as it
+    is; the file is still written, because it may take away somebody's access; then the module fails.
 extends_documentation_fragment:
   - carrel.jupyter.attributes
-  - carrel.jupyter.owner
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: full
-  idempotent:
-    support: full
+  - carrel.jupyter.hub_users
 options:
   path:
     description:
@@ -113,12 +105,6 @@ options:
     type: str
     choices: [none, ro, rw]
     default: ro
-  allow_empty:
-    description: Accept an empty list of users, which is more often a mistake than meant.
-    type: bool
-    default: false
-author:
-  - the carrel.jupyter authors
 """
 
 EXAMPLES = r"""
@@ -282,7 +268,6 @@ def main() -> None:
             "shared": {"type": "bool", "default": True},
             "colab": {"type": "bool", "default": True},
             "users_view": {**mode, "default": "ro"},
-            "allow_empty": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )  # fmt: skip

@@ -22,7 +22,12 @@ EVE = {"name": "eve", "state": "absent"}
 
 
 def checked(**more: Any) -> list[str]:
-    given = {"path": "/srv/hub/users", "users": [{"name": "ada", "state": "present"}], "purge": False}
+    given = {
+        "backend": "directories",
+        "path": "/srv/hub/users",
+        "users": [{"name": "ada", "state": "present"}],
+        "purge": False,
+    }
     return volumes.problems(
         {**given, "allow_empty": False, "directories": [{"name": "home", "mode": "0700"}], **more}  # type: ignore[arg-type]
     )

@@ -1,0 +1,33 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    DOCUMENTATION = r"""
+options:
+  account:
+    description:
+      - The account of the rootless engine that runs the containers. O(uid) and O(gid) are then ids in the containers,
+        and are mapped through C(/etc/subuid) and C(/etc/subgid).
+      - Left out, they are ids of the host.
+    type: str
+  uid: {description: Id of the user that owns what users get., type: int, default: 1000}
+  gid: {description: Id of the group that owns what users get., type: int, default: 100}
+  allow_empty:
+    description: Accept an empty list of users, which is more often a mistake than meant.
+    type: bool
+    default: false
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+author:
+  - the carrel.jupyter authors
+notes:
+  - Everything is done through descriptors and no link is followed.
+  - A run that is killed, or stopped by a full disk, is completed by the next one.
+"""
