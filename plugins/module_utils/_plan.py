@@ -9,7 +9,6 @@ from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_host import check_host, give_ports, read_host
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_hub import check_hub
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan_hub_keys import Hub
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_instance import ControlNode, check_instance
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_instances import check_instances
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_keys import Lab, read_tls
@@ -59,7 +58,7 @@ def make_plan(inputs: Inputs, control: ControlNode, problems: Problems) -> dict[
         check_instance(instance, tls, control, problems)
         if isinstance(instance, Lab):
             check_lab(instance, control, problems)
-        elif isinstance(instance, Hub):
+        else:
             check_hub(instance, base_dir if given(base_dir) else BASE_DIR, control, problems)
     check_instances(instances, problems)
     if host:

@@ -77,6 +77,8 @@ def directory_of(instance: Instance, host: Host | None, base_dir: str) -> str:
 def check_host(instances: Sequence[Instance], host: Host, base_dir: str, problems: Problems) -> None:
     told: set[str] = set()
     for instance in instances:
+        if host.kinds.get(instance.name, instance.kind) != instance.kind:
+            problems.add(f"{instance.path}.kind", "kind_moved", old=host.kinds[instance.name], new=instance.kind)
         if not instance.wanted or not given(instance.name) or not (instance.engine is None or given(instance.engine)):
             continue
         engine = engine_of(instance, host)
@@ -92,8 +94,6 @@ def check_host(instances: Sequence[Instance], host: Host, base_dir: str, problem
             problems.add(f"{instance.path}.{key}", "group_foreign", engine=engine)
         if isinstance(instance, Lab) and given(instance.cpus) and host.cpus and instance.cpus > host.cpus:
             problems.add(f"{instance.path}.cpus", "cpus_host", value=instance.cpus, cpus=host.cpus)
-        if host.kinds.get(instance.name, instance.kind) != instance.kind:
-            problems.add(f"{instance.path}.kind", "kind_moved", old=host.kinds[instance.name], new=instance.kind)
         directory = directory_of(instance, host, base_dir)
         old_directory = host.directories.get(instance.name, directory)
         if old_directory != directory:

@@ -143,7 +143,8 @@ def read_authenticator(value: Any, path: str, problems: Problems) -> Authenticat
         return INVALID
     keys, required, defaults = _TYPES[kind]
     parts = record({"type": _kind, **keys}, required)(value, path, problems)
-    insecure = value.get("insecure") is True
+    # What could not be rendered is reported already.
+    insecure = value.get("insecure") in (True, INVALID)
     if kind == "dummy" and not insecure:
         problems.add(path, "dummy_insecure")
         return INVALID

@@ -202,6 +202,8 @@ class People:
                 hub.warnings.append(
                     f"{_some(again)} can't log in if that is a normalized name: write it as the authenticator has it"
                 )
+        if given(hub.authenticator) and hub.authenticator.type == "dummy":
+            hub.warnings.append("who knows the authenticator's one password is whoever they like")
         if not self._native:
             return
         if hub.authenticator.public["signup"]:

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_hub_keys import HUB, Hub
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan_keys import LAB, Instance, Lab, instance_path
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan_keys import LAB, Lab, instance_path
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_problems import Problems, kind_of
 from ansible_collections.carrel.jupyter.plugins.module_utils._schema import INVALID, Reader, mapping
 from ansible_collections.carrel.jupyter.plugins.module_utils._url import Url
 
-KINDS: dict[str, tuple[type[Instance], Mapping[str, Reader]]] = {"lab": (Lab, LAB), "hub": (Hub, HUB)}
+KINDS: dict[str, tuple[type[Lab] | type[Hub], Mapping[str, Reader]]] = {"lab": (Lab, LAB), "hub": (Hub, HUB)}
 KEYS: dict[str, Reader] = {**HUB, **LAB}
 
 # Keys that can't be the same for two instances.
@@ -50,7 +50,7 @@ def read_defaults(value: Any, problems: Problems) -> dict[str, Any]:
 
 def read_instances(
     value: Any, defaults: Mapping[str, Any], recorded: Mapping[str, str], problems: Problems
-) -> list[Instance]:
+) -> list[Lab | Hub]:
     """RECORDED: the kinds of the instances that the host has."""
     if value is None or value is INVALID:
         return []
@@ -65,7 +65,7 @@ def read_instances(
 
 def _read(
     value: Any, index: int, defaults: Mapping[str, Any], recorded: Mapping[str, str], problems: Problems
-) -> Instance | None:
+) -> Lab | Hub | None:
     """An instance with the defaults below it; a null of its own takes a default away. None: nothing more to say."""
     path = instance_path(index, value)
     kind = _kind(value, defaults, recorded) if isinstance(value, Mapping) else None
@@ -87,6 +87,9 @@ def _read(
     if any(own.get(key) is not None for key in sources):
         for key in sources:
             below.pop(key, None)
+    # Of the defaults, images are what hubs get, and image is for labs.
+    if "images" in keys and "images" in below:
+        below.pop("image", None)
     # The defaults speak about https.
     if isinstance(own.get("url"), Url) and own["url"].scheme == "http":
         below.pop("tls", None)
@@ -99,6 +102,6 @@ def _read(
 def _kind(value: Mapping[str, Any], defaults: Mapping[str, Any], recorded: Mapping[str, str]) -> Any:
     """To remove an instance its name is enough: its kind is known on the host."""
     name = value.get("name")
-    if "kind" not in value and value.get("state") == "absent" and isinstance(name, str) and name in recorded:
+    if "kind" not in value and value.get("state") == "absent" and isinstance(name, str) and recorded.get(name) in KINDS:
         return recorded[name]
     return value.get("kind", defaults.get("kind")) or "lab"

@@ -18,7 +18,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan_hub_result im
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_keys import Instance, Lab, limits_text
 
 
-def make_result(instances: Sequence[Instance], host: Host | None, base_dir: str) -> dict[str, Any]:
+def make_result(instances: Sequence[Lab | Hub], host: Host | None, base_dir: str) -> dict[str, Any]:
     labs = [instance for instance in instances if isinstance(instance, Lab)]
     hubs = [instance for instance in instances if isinstance(instance, Hub)]
     return {
@@ -28,7 +28,7 @@ def make_result(instances: Sequence[Instance], host: Host | None, base_dir: str)
         "lab_instances": [{**_site(lab, host, base_dir), **_lab(lab)} for lab in labs],
         "hub_instances": [{**_site(hub, host, base_dir), **hub_data(hub)} for hub in hubs],
         "reset_jobs": [_reset(lab, host, base_dir) for lab in labs],
-        "summary": [_summary(instance, host) for instance in instances if isinstance(instance, (Lab, Hub))],
+        "summary": [_summary(instance, host) for instance in instances],
         "warnings": warnings_about(instances, host),
     }
 

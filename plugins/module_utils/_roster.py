@@ -76,7 +76,7 @@ def _values(fields: dict[str, str]) -> dict[str, Any]:
         if not value:
             continue
         if key == "groups":
-            result[key] = re.split(r"[;\s]+", value.strip("; "))
+            result[key] = [group for group in re.split(r"[;\s]+", value) if group]
         elif key == "admin":
             folded = value.lower()
             result[key] = folded in _YES if folded in (*_YES, *_NO) else value

@@ -52,6 +52,15 @@ HUB_CASES: list[tuple[str, str, str, dict[str, Any]]] = [
         "is a lab on the host",
         {**at_hub(), "current": host(instances={"class101": {"engine": "class101", "port": 8801, "kind": "lab"}})},
     ),
+    (
+        "kind_moved",
+        f"{TAO}.kind",
+        "write kind: hub",
+        {
+            **here(state="absent", kind="lab"),
+            "current": host(instances={"tao": {"engine": "tao", "port": 8801, "kind": "hub"}}),
+        },
+    ),
     ("unknown_key", f"{CLASS}.user_csv", "did you mean 'users_csv'?", at_hub(user_csv="x")),
     ("missing", f"{CLASS}.image", "images: [{title, image}, ...]", at_hub(image=...)),
     ("image_and_images", f"{CLASS}.images", "keep one", at_hub(images=[{"title": "a", "image": "a:1"}])),

@@ -57,6 +57,10 @@ def test_the_defaults_of_labs_pass_hubs_over() -> None:
     assert users_of(result["hub_instances"][0])["ada"]["memory"] == GIB
     assert result["hub_instances"][0]["pull"] == "always"
     assert good([hub(kind=...)], defaults={"kind": "hub"})["hub_instances"]
+    images = {"image": "lab:1", "images": [{"title": "a", "image": "hub:1"}]}
+    result = good([lab(image=...), hub(image=...)], defaults=images)
+    assert result["lab_instances"][0]["image"] == "lab:1"
+    assert result["hub_instances"][0]["images"] == images["images"]
 
 
 def test_a_null_of_the_other_kind_is_no_problem() -> None:
@@ -196,6 +200,10 @@ def test_warnings() -> None:
 
     assert warnings() == ["class101: ada, grace can't log in: there is neither a password nor signup: true"]
     assert warnings(users=[{"name": "ada", "password": PASSWORD}]) == []
+    dummy = {"type": "dummy", "insecure": True, "dummy_password": PASSWORD}
+    assert warnings(authenticator=dummy) == [
+        "class101: who knows the authenticator's one password is whoever they like"
+    ]
     assert "a0, a1, a2, a3, a4 and 2 more can't" in warnings(users=[f"a{n}" for n in range(7)])[0]
     assert warnings(authenticator={"type": "native", "signup": True}) == [
         "class101: people can sign up, but there is no admin who could approve them"

@@ -25,7 +25,7 @@ def test_every_column() -> None:
     roster, problems = rows(
         "name,groups,admin,memory,swap,cpus,pids,password\n"
         "ada@uni.example,stat;geo,yes,8G,1G,1.5,500,SECRET SECRET\n"
-        "grace, stat geo ,No,,,,,\n"
+        "grace, stat geo ;,No,,,,,\n"
     )
     ada, grace = roster.users
     assert problems == [] and roster.complete and roster.passwords
