@@ -130,8 +130,9 @@ class Hub:
         return lab
 
     def stop(self, username: str | None = None) -> None:
-        """Stop the server and wait until it is gone."""
-        self.request("DELETE", f"{self._api(username)}/server")
+        """Stop the server, if there is one, and wait until it is gone."""
+        if self.user(username)["servers"]:
+            self.request("DELETE", f"{self._api(username)}/server")
         deadline = time.monotonic() + self.timeout
         while self.user(username)["servers"]:
             if time.monotonic() > deadline:
