@@ -7,12 +7,11 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import hub_image
 import pytest
 import requests
-from hub_site import HOME, HubSite, eventually, person
+from hub_site import HOME, HubSite, eventually, open_to_containers, person
 
 from testbed import images as testbed_images
 from testbed.client import Kernel, LoginError
@@ -29,10 +28,7 @@ def images(lab_image: None) -> tuple[str, str]:
 
 @pytest.fixture(scope="module")
 def site(images: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubSite]:
-    folder = tmp_path_factory.mktemp("hub")
-    for parent in (folder, *folder.parents):
-        if parent != Path("/"):
-            parent.chmod(parent.stat().st_mode | 0o011)
+    folder = open_to_containers(tmp_path_factory.mktemp("hub"))
     site = HubSite(
         folder, f"carrel-test-{os.getpid()}", images, base_url="/class/", notice_html="Restarts <b>daily</b>",
         mounts=[{"source": str(folder / "settings.json"), "target": "/home/jovyan/settings.json", "read_only": True}],

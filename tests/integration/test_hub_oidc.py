@@ -1,0 +1,102 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Logging in at a real OpenID provider (oidc-provider) in a real browser; two people whose names become one."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import hub_image
+import pytest
+from hub_site import HubSite, free_port, open_to_containers, person
+from playwright.sync_api import Page, expect, sync_playwright
+
+from testbed import engine
+from testbed.run import ROOT, run, step
+
+PACKAGES = ROOT / ".cache" / "oidc-provider"
+VERSION = "8.8.1"  # the last for Node.js 20
+
+
+@pytest.fixture(scope="module")
+def packages() -> Path:
+    if not (PACKAGES / "node_modules" / "oidc-provider").exists():
+        engine.install_packages("npm")
+        PACKAGES.mkdir(parents=True, exist_ok=True)
+        with step("installing oidc-provider"):
+            run("npm", "install", "--no-audit", "--no-fund", "--prefix", PACKAGES, f"oidc-provider@{VERSION}")
+    return PACKAGES / "node_modules"
+
+
+@pytest.fixture(scope="module")
+def site(lab_image: None, packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubSite]:
+    folder = open_to_containers(tmp_path_factory.mktemp("oidc"))
+    port = free_port()
+    issuer, inside = f"http://127.0.0.1:{port}", "http://provider:9000"
+    authenticator = {
+        "type": "oidc", "client_id": "hub", "username_claim": "preferred_username", "authorize_url": f"{issuer}/auth",
+        "token_url": f"{inside}/token", "userdata_url": f"{inside}/me", "scopes": ["openid", "profile"],
+        "login_service": "the university",
+    }  # fmt: skip
+    images = hub_image.build(), os.environ["CARREL_TEST_LAB_IMAGE"]
+    site = HubSite(folder, f"carrel-oidc-{os.getpid()}", images, authenticator=authenticator, normalize_usernames=True)
+    site.secrets["client_secret"] = secrets.token_hex(16)
+    site.people = {"ada-l--uni-example": person("Ada.L@uni.example", admin=True)}
+    shutil.copy(Path(__file__).parent / "oidc_provider.js", folder)
+    try:
+        site.up()
+        run(
+            "docker", "run", "--detach", "--name", f"{site.name}-provider", "--network", f"{site.name}_users",
+            "--network-alias", "provider", "--publish", f"127.0.0.1:{port}:9000",
+            "--env", f"CLIENT_SECRET={site.secrets['client_secret']}",
+            "--volume", f"{packages}:/provider/node_modules:ro",
+            "--volume", f"{folder}/oidc_provider.js:/provider/oidc_provider.js:ro", images[0],
+            "node", "/provider/oidc_provider.js", issuer, f"{site.url}hub/oauth_callback",
+        )  # fmt: skip
+        yield site
+    finally:
+        site.down()
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    engine.install_packages("chromium")
+    with sync_playwright() as playwright:
+        quiet = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=quiet)
+        context = browser.new_context()
+        context.set_default_timeout(30_000)
+        yield context.new_page()
+        browser.close()
+
+
+def log_in(page: Page, site: HubSite, name: str) -> None:
+    page.goto(f"{site.url}hub/home")
+    page.get_by_role("button", name="Sign in with the university").click()
+    page.locator("input[name=login]").fill(name)
+    page.locator("input[name=password]").fill("anything")
+    page.get_by_role("button", name="Sign-in").click()
+    page.get_by_role("button", name="Continue").click()
+
+
+def test_who_is_listed_gets_in_under_the_short_name(page: Page, site: HubSite) -> None:
+    log_in(page, site, "ada.l@uni.example")
+    expect(page.get_by_text("ada-l--uni-example").first).to_be_visible()
+    expect(page.get_by_role("link", name="Admin")).to_be_visible()
+
+
+def test_another_identity_with_the_same_short_name_is_refused(page: Page, site: HubSite) -> None:
+    log_in(page, site, "ada-l@uni.example")
+    expect(page.get_by_role("heading", name="that is somebody else's")).to_be_visible()
+    page.goto(f"{site.url}hub/home")
+    expect(page.get_by_role("button", name="Sign in with the university")).to_be_visible()
+
+
+def test_who_is_not_listed_is_refused(page: Page, site: HubSite) -> None:
+    log_in(page, site, "mallory@uni.example")
+    expect(page.get_by_role("heading", name="not currently authorized to use this hub")).to_be_visible()
+    assert "mallory" not in site.in_hub("python3", "-m", "carrel_hub.database", "dump")

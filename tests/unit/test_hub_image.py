@@ -1,0 +1,252 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the hub's own program decides. tests/integration has the same hub at work."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import bcrypt
+import pytest
+from ansible_collections.carrel.jupyter.plugins.module_utils._mounts import MountsError
+from carrel_hub import authenticators, config, files, native, people, spawning
+from carrel_hub.files import Unusable
+from carrel_hub.people import Roster
+from carrel_hub.roster import changes
+from dockerspawner import DockerSpawner
+from jupyterhub.app import JupyterHub
+from traitlets import HasTraits
+from traitlets.utils.importstring import import_item
+
+STATE = Path("/srv/jupyterhub")
+SECRETS = {
+    "cookie_secret": "ab" * 32, "proxy_token": "proxy", "metrics_token": "metrics", "database_password": "p@ss/%",
+    "client_secret": "client", "dummy_password": "dummy",
+}  # fmt: skip
+LIMITS = {"memory": None, "swap": None, "cpus": None, "pids": None}
+CONFIG: dict[str, Any] = {
+    "version": 1, "name": "class101", "url": "https://example.org/class/", "base_url": "/class/",
+    "network": "class101_users", "images": [{"title": "Lab", "image": "lab:1"}, {"title": "R", "image": "r:1"}],
+    "command": ["jupyterhub-singleuser"], "home": "/home/jovyan/work", "volumes": [], "mounts": [],
+    "environment": {"A": "b"}, "limits": LIMITS, "controllers": ["memory"], "normalize_usernames": False,
+    "authenticator": {"type": "native", "signup": False}, "shutdown_on_logout": False, "default_url": "/lab",
+    "culler": {"idle_seconds": 3600, "max_age_seconds": 7, "every_seconds": 300}, "concurrent_spawns": 20,
+    "active_servers": 0, "spawn_timeout_seconds": 60, "http_timeout_seconds": 61, "database": {"type": "sqlite"},
+    "notice_html": None,
+}  # fmt: skip
+OAUTH = {"client_id": "id", "username_claim": "preferred_username"}
+AUTHENTICATORS: dict[str, dict[str, Any]] = {
+    "native": {"signup": True},
+    "github": {"client_id": "id", "allowed_organizations": ["uni"]},
+    "azuread": {**OAUTH, "tenant_id": "tenant"},
+    "oidc": {**OAUTH, "authorize_url": "https://a", "token_url": "https://t", "userdata_url": "https://u",
+             "scopes": ["openid"], "login_service": "the university"},
+    "dummy": {},
+}  # fmt: skip
+
+
+def given(**more: Any) -> dict[str, Any]:
+    return {**copy.deepcopy(CONFIG), **more}
+
+
+def user(**more: Any) -> dict[str, Any]:
+    return {"identity": "x", "admin": False, **LIMITS, **more}
+
+
+@pytest.mark.parametrize("kind", AUTHENTICATORS)
+def test_every_trait_exists_and_takes_its_value(kind: str) -> None:
+    settings = config.traits(given(authenticator={"type": kind, **AUTHENTICATORS[kind]}), SECRETS, STATE)
+    hub = settings["JupyterHub"]
+    classes = {
+        "JupyterHub": JupyterHub,
+        "ConfigurableHTTPProxy": import_item("jupyterhub.proxy.ConfigurableHTTPProxy"),
+        "CarrelSpawner": import_item(hub["spawner_class"]),
+        hub["authenticator_class"].rpartition(".")[2]: import_item(hub["authenticator_class"]),
+    }
+    assert settings.keys() == classes.keys()
+    for name, values in settings.items():
+        known = classes[name].class_traits(config=True)
+        assert values.keys() <= known.keys(), name
+        for key, value in values.items():
+            known[key].validate(HasTraits(), value)
+
+
+def test_services_have_the_scopes_that_they_need_and_no_more() -> None:
+    hub = config.traits(given(), SECRETS, STATE)["JupyterHub"]
+    assert {role["services"][0]: role["scopes"] for role in hub["load_roles"]} == {
+        "metrics": ["read:metrics"],
+        "roster": ["admin:users"],
+        "idle-culler": ["list:users", "read:users:activity", "read:servers", "delete:servers"],
+    }
+    assert not any(service.get("admin") for service in hub["services"])
+    without = config.traits(given(culler={"idle_seconds": 0}), SECRETS, STATE)["JupyterHub"]
+    assert [service["name"] for service in without["services"]] == ["metrics", "roster"]
+
+
+def test_a_secret_stands_in_no_command_line() -> None:
+    hub = config.traits(given(), SECRETS, STATE)["JupyterHub"]
+    commands = json.dumps([service.get("command") for service in hub["services"]])
+    assert not any(secret in commands for secret in SECRETS.values())
+
+
+@pytest.mark.parametrize(("url", "secure"), [("https://example.org/class/", True), ("http://localhost/class/", False)])
+def test_cookies_are_for_https_only_where_there_is_https(url: str, secure: bool) -> None:
+    hub = config.traits(given(url=url), SECRETS, STATE)["JupyterHub"]
+    assert hub.get("tornado_settings", {}).get("cookie_options", {}).get("secure", False) is secure
+
+
+def test_the_database_s_url_quotes_the_password() -> None:
+    database = {"type": "postgresql", "host": "database", "name": "jupyterhub", "user": "hub"}
+    url = config.database_url(given(database=database), SECRETS, STATE)
+    assert url == "postgresql+psycopg://hub:p%40ss%2F%25@database/jupyterhub"
+    assert config.database_url(given(), SECRETS, STATE) == "sqlite:////srv/jupyterhub/jupyterhub.sqlite"
+
+
+def test_another_version_is_refused() -> None:
+    with pytest.raises(Unusable, match="version 2"):
+        config.traits(given(version=2), SECRETS, STATE)
+
+
+def test_one_image_is_no_choice() -> None:
+    assert config.traits(given(), SECRETS, STATE)["CarrelSpawner"]["allowed_images"] == {"Lab": "lab:1", "R": "r:1"}
+    one = given(images=[{"title": "Lab", "image": "lab:1"}])
+    assert config.traits(one, SECRETS, STATE)["CarrelSpawner"]["allowed_images"] == {}
+
+
+def test_the_container_s_name_is_dockerspawner_s_own_escape() -> None:
+    spawner = import_item(config.traits(given(), SECRETS, STATE)["JupyterHub"]["spawner_class"])
+    assert issubclass(spawner, DockerSpawner)
+    assert spawner(instance="class101").name_template == "class101_{username}"
+    assert "_escape" not in vars(spawner) and "escape" not in vars(spawner)
+
+
+MOUNTS = {
+    "version": 1, "admins": [], "groups": {},
+    "everyone": [{"source": "/srv/s", "target": "/h/shared", "members": "ro", "admins": "rw"}],
+    "user": [{"source": "/srv/u/{username}/home", "target": "/h"}],
+}  # fmt: skip
+
+
+def test_mounts_of_all_three_kinds_those_further_up_first() -> None:
+    more = given(
+        mounts=[{"source": "/srv/o.json", "target": "/opt/o.json", "read_only": True}],
+        volumes=[{"name": "cache", "target": "/h/.cache"}],
+    )
+    assert spawning.mounts(more, json.dumps(MOUNTS), "ada@uni") == [
+        {"type": "bind", "source": "/srv/u/ada-40uni/home", "target": "/h", "read_only": False},
+        {"type": "volume", "source": "class101_ada-40uni_cache", "target": "/h/.cache", "read_only": False},
+        {"type": "bind", "source": "/srv/s", "target": "/h/shared", "read_only": True},
+        {"type": "bind", "source": "/srv/o.json", "target": "/opt/o.json", "read_only": True},
+    ]
+    with pytest.raises(MountsError):
+        spawning.mounts(more, "{", "ada")
+
+
+def test_limits_are_those_that_the_engine_can_keep() -> None:
+    wanted = {"memory": 1000, "swap": 500, "cpus": 1.5, "pids": 100}
+    assert spawning.limits(wanted, ["memory", "cpu", "pids"]) == {
+        "mem_limit": 1000, "memswap_limit": 1500, "cpu_period": 100_000, "cpu_quota": 150_000, "pids_limit": 100,
+    }  # fmt: skip
+    assert spawning.limits(wanted, ["pids"]) == {"pids_limit": 100}
+    assert spawning.limits(LIMITS, ["memory", "cpu", "pids"]) == {}
+    assert spawning.limits({**LIMITS, "memory": 1000}, ["memory"]) == {"mem_limit": 1000, "memswap_limit": 1000}
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        ('invalid mount config for type "bind": bind source path does not exist: /srv/x', spawning.NO_DIRECTORY),
+        ("error while creating mount source path '/srv/x': mkdir /srv/x: permission denied", spawning.NO_DIRECTORY),
+        ("No such image: lab:1", spawning.NO_IMAGE),
+        ("driver failed programming external connectivity", None),
+    ],
+)
+def test_docker_s_errors_in_a_user_s_words(error: str, text: str | None) -> None:
+    assert spawning.explain(error) == text
+    assert text is None or "/" not in text
+
+
+def test_the_roster_answers_and_a_damaged_one_is_refused() -> None:
+    roster = people.parse({"version": 1, "users": {"ada": user(admin=True), "bob": user(memory=5)}, "blocked": ["ada"]})
+    assert not roster.lists("ada") and not roster.admin("ada") and roster.lists("bob") and not roster.lists("eve")
+    assert roster.limits("bob", LIMITS)["memory"] == 5
+    assert roster.limits("eve", {**LIMITS, "memory": 9})["memory"] == 9
+    for damaged in (
+        {},
+        {"version": 1, "users": {"ada": {}}, "blocked": []},
+        {"version": 2, "users": {}, "blocked": []},
+    ):
+        with pytest.raises(Unusable):
+            people.parse(damaged)
+
+
+@pytest.mark.parametrize(
+    ("guests", "gone"),
+    [(False, {"left", "guest", "blocked"}), (True, {"left", "blocked"})],
+)
+def test_who_is_created_and_who_is_deleted(guests: bool, gone: set[str]) -> None:
+    roster = Roster({"ada": user(), "new": user(), "blocked": user()}, frozenset({"blocked"}))
+    existing = ["ada", "left", "guest", "blocked"]
+    assert changes(roster, existing, ["ada", "left"], guests) == ({"new"}, gone)
+
+
+def test_the_inventory_s_password_is_due_when_it_is_new_or_the_account_is() -> None:
+    applied = {"ada": bcrypt.hashpw(b"one", bcrypt.gensalt(4)).decode()}
+    assert native.due("ada", {"ada": "one"}, applied, exists=True) is None
+    assert native.due("ada", {"ada": "two"}, applied, exists=True) == "two"
+    assert native.due("ada", {"ada": "one"}, applied, exists=False) == "one"
+    assert native.due("bob", {"bob": "one"}, applied, exists=True) == "one"
+    assert native.due("bob", {}, applied, exists=True) is None
+
+
+def test_the_state_is_for_nobody_else_and_survives_a_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "STATE", tmp_path)
+    assert files.read_state("a.json") == {}
+    files.write_state("a.json", {"x": 1})
+    assert files.read_state("a.json") == {"x": 1}
+    assert (tmp_path / "a.json").stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+    (tmp_path / "a.json").write_text("[")
+    with pytest.raises(Unusable, match=r"a\.json"):
+        files.read_state("a.json")
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(files, "STATE", tmp_path)
+    monkeypatch.setattr(people, "DIRECTORY", tmp_path)
+    return tmp_path
+
+
+def write_roster(desk: Path, users: dict[str, Any], blocked: list[str]) -> None:
+    (desk / "roster.json").write_text(json.dumps({"version": 1, "users": users, "blocked": blocked}))
+
+
+async def ask(authenticator: Any, name: str, identity: str) -> bool:
+    return bool(await authenticator.check_allowed(name, {"identity": identity, "name": name}))
+
+
+def test_guests_of_an_organization_keep_the_name_that_they_had_first(desk: Path) -> None:
+    class Guests(authenticators.CarrelGitHubAuthenticator):  # type: ignore[misc]
+        async def allow_guest(self, username: str, authentication: dict[str, Any]) -> bool:
+            return True
+
+    write_roster(desk, {"ada": user(identity="Ada")}, ["eve"])
+    gate = Guests(allowed_organizations={"uni"})
+    assert asyncio.run(ask(gate, "ada", "ADA"))
+    assert asyncio.run(ask(gate, "bob--uni", "bob@uni"))
+    for name, identity in (("ada", "ada@other"), ("bob--uni", "bob--uni")):
+        with pytest.raises(Exception, match="somebody else's"):
+            asyncio.run(ask(gate, name, identity))
+    assert gate.is_guest("bob--uni") and not gate.is_guest("carl")
+    assert not gate.check_blocked_users("eve")
+
+
+def test_an_unreadable_roster_lets_nobody_in(desk: Path) -> None:
+    (desk / "roster.json").write_text("{")
+    with pytest.raises(Exception, match="list of users cannot be read"):
+        authenticators.CarrelDummyAuthenticator().check_allowed("ada", {})
