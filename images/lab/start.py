@@ -1,0 +1,248 @@
+#!/opt/server/bin/python -I
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Start a container to the conventions of Jupyter's docker-stacks.
+
+https://jupyter-docker-stacks.readthedocs.io/en/latest/using/common.html. This one program is start.sh,
+start-notebook.py and start-singleuser.py, by the name that it is called by. docs/images.md says what is different.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import shlex
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable, NoReturn
+
+SERVER = Path("/opt/server/bin")
+SCRIPTS = Path("/usr/local/bin")
+IMAGE_HOME = Path("/home/jovyan")
+USERS = 100  # the group that may change the kernels' environments
+SUDOERS = Path("/etc/sudoers.d/added-by-start-script")
+NOTEBOOK = ("start-notebook.py", "start-notebook.sh")
+SINGLEUSER = ("start-singleuser.py", "start-singleuser.sh")
+YES = ("1", "true", "yes")
+
+
+class StartError(Exception):
+    """What is wrong with the container's environment, and what to give instead."""
+
+
+@dataclass(frozen=True)
+class Account:
+    """Whom the container works as."""
+
+    name: str
+    uid: int
+    gid: int
+
+    @property
+    def home(self) -> Path:
+        return Path("/home") / self.name
+
+
+def log(text: str) -> None:
+    print(f"start: {text}", file=sys.stderr, flush=True)
+
+
+def asked(environ: Mapping[str, str], name: str) -> bool:
+    return environ.get(name, "").lower() in YES
+
+
+def account(environ: Mapping[str, str]) -> Account:
+    """Return the account that NB_USER, NB_UID and NB_GID describe."""
+    name = environ.get("NB_USER", "jovyan")
+    if name == "root":
+        return Account(name, 0, 0)
+    if not re.fullmatch(r"[a-z_][a-z0-9_-]{0,31}", name):
+        raise StartError(
+            f"NB_USER={name} is no account's name: give small letters, digits, - and _, such as NB_USER=jovyan"
+        )
+    ids = []
+    for key, default in ("NB_UID", "1000"), ("NB_GID", "100"):
+        value = environ.get(key, default)
+        if not re.fullmatch(r"[0-9]{1,10}", value):
+            raise StartError(f"{key}={value} is no number: give one such as {key}={default}")
+        ids.append(int(value))
+    if ids[0] == 0:
+        raise StartError(f"NB_UID=0 is root's, but NB_USER={name}: give NB_USER=root, or another NB_UID")
+    return Account(name, ids[0], ids[1])
+
+
+def command(
+    arguments: Sequence[str], environ: Mapping[str, str], root: bool, exists: Callable[[Path], bool]
+) -> list[str]:
+    """Return what to run for a container's command; jupyter's programs are always the server's own."""
+    if not arguments:
+        return ["bash"]
+    name, rest = arguments[0], list(arguments[1:])
+    script = Path(name).name
+    if script in NOTEBOOK + SINGLEUSER:
+        options = shlex.split(environ.get("NOTEBOOK_ARGS", ""))
+        if script in SINGLEUSER or "JUPYTERHUB_API_TOKEN" in environ:
+            name = "jupyterhub-singleuser"
+            if not any(option.startswith("--ip") for option in [*options, *rest]):
+                options.insert(0, "--ip=0.0.0.0")
+        else:
+            name = "jupyter-" + environ.get("DOCKER_STACKS_JUPYTER_CMD", "lab")
+        if not exists(SERVER / name):
+            raise StartError(f"{name} is not in this image: build it with the package in the argument SERVER_PACKAGES")
+        rest = [*options, *rest]
+        if root and "--allow-root" not in rest:
+            rest.append("--allow-root")
+    if name.startswith("jupyter") and exists(SERVER / name):
+        name = str(SERVER / name)
+    return [name, *rest]
+
+
+def sudoers(name: str, path: str) -> str:
+    """Return the rules that GRANT_SUDO means: everything without a password, with the container's own PATH."""
+    return f'Defaults secure_path="{path}"\n{name} ALL=(ALL) NOPASSWD:ALL\n'
+
+
+def run_hooks(folder: Path, environ: dict[str, str]) -> dict[str, str]:
+    """Source *.sh and run what is executable, in order of name; return the environment that the sourced ones leave."""
+    for hook in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if hook.suffix == ".sh":
+            script = 'source "$1"; status=$?; env -0 >&"$2"; exit $status'
+            reader, writer = os.pipe()
+            with os.fdopen(reader, "rb") as stream:
+                shell = subprocess.Popen(
+                    ["bash", "-c", script, "bash", str(hook), str(writer)], env=environ, pass_fds=[writer]
+                )
+                os.close(writer)
+                left = stream.read()
+            status = shell.wait()
+            if left:
+                environ = dict(item.split("=", 1) for item in os.fsdecode(left).split("\0") if "=" in item)
+        elif hook.is_file() and os.access(hook, os.X_OK):
+            status = subprocess.run([str(hook)], env=environ).returncode
+        else:
+            log(f"{hook} is neither named *.sh nor executable: left out")
+            continue
+        if status:
+            log(f"{hook} failed with status {status}")
+    return environ
+
+
+def make_account(wanted: Account) -> None:
+    """Let the account exist with these ids, and /home/NAME lead to a home."""
+    try:
+        found = pwd.getpwnam(wanted.name)
+        ids = (found.pw_uid, found.pw_gid)
+    except KeyError:
+        ids = None
+    if wanted.uid and ids != (wanted.uid, wanted.gid):
+        subprocess.run(["groupadd", "--force", "--gid", str(wanted.gid), "--non-unique", wanted.name], check=True)
+        if ids:
+            subprocess.run(["userdel", wanted.name], check=True, capture_output=True)
+        subprocess.run(
+            [
+                "useradd", "--no-log-init", "--non-unique", "--no-create-home", "--home-dir", str(wanted.home),
+                "--shell", "/bin/bash", "--uid", str(wanted.uid), "--gid", str(wanted.gid), "--groups", str(USERS),
+                wanted.name,
+            ],
+            check=True,
+        )  # fmt: skip
+    if not wanted.home.exists():
+        wanted.home.symlink_to(IMAGE_HOME)
+
+
+def change_owners(wanted: Account, environ: Mapping[str, str]) -> None:
+    """CHOWN_HOME and CHOWN_EXTRA; a symbolic link's target is never touched."""
+    jobs = []
+    if asked(environ, "CHOWN_HOME"):
+        jobs.append((environ.get("CHOWN_HOME_OPTS", ""), str(wanted.home.resolve())))
+    for path in filter(None, environ.get("CHOWN_EXTRA", "").split(",")):
+        jobs.append((environ.get("CHOWN_EXTRA_OPTS", ""), path))
+    for options, path in jobs:
+        ids = f"{wanted.uid}:{wanted.gid}"
+        subprocess.run(["chown", "--no-dereference", *shlex.split(options), "--", ids, path], check=True)
+
+
+def become(wanted: Account, environ: dict[str, str]) -> dict[str, str]:
+    """Go on as the account; return its environment."""
+    if wanted.uid:
+        os.setgroups(sorted({wanted.gid, USERS}))
+        os.setgid(wanted.gid)
+        os.setuid(wanted.uid)
+    return {**environ, "HOME": str(wanted.home), "USER": wanted.name, "LOGNAME": wanted.name}
+
+
+def certificate(home: Path) -> str:
+    """Make a self-signed certificate with its key, for GEN_CERT; return its path."""
+    path = home / ".local/share/jupyter/notebook.pem"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    os.umask(0o077)
+    subprocess.run(
+        [
+            "openssl", "req", "-x509", "-nodes", "-newkey", "rsa:2048", "-days", "365",
+            "-subj", f"/CN={socket.gethostname()}", "-keyout", str(path), "-out", str(path),
+        ],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    os.umask(0o022)
+    return str(path)
+
+
+def start(arguments: list[str], environ: dict[str, str]) -> NoReturn:
+    """Be start.sh: hooks, the account, and the command in its name."""
+    environ = run_hooks(SCRIPTS / "start-notebook.d", environ)
+    if os.geteuid() == 0:
+        wanted = account(environ)
+        make_account(wanted)
+        change_owners(wanted, environ)
+        if asked(environ, "GRANT_SUDO") and wanted.uid:
+            SUDOERS.write_text(sudoers(wanted.name, environ["PATH"]))
+            SUDOERS.chmod(0o440)
+        environ = run_hooks(SCRIPTS / "before-notebook.d", environ)
+        environ = become(wanted, environ)
+    else:
+        for key in "GRANT_SUDO", "CHOWN_HOME", "CHOWN_EXTRA":
+            if environ.get(key, "no") != "no":
+                log(f"{key} is without effect: it needs a container that starts as root (user: root)")
+        for key, current in ("NB_UID", os.getuid()), ("NB_GID", os.getgid()):
+            if environ.get(key, str(current)) != str(current):
+                log(f"{key}={environ[key]}, but this is {current}: the container needs to start as root (user: root)")
+        environ = run_hooks(SCRIPTS / "before-notebook.d", environ)
+    if not os.access(environ.get("HOME", "/"), os.W_OK):
+        log(
+            f"{environ.get('HOME')} is not writable for {os.getuid()}:{os.getgid()}: give the container its owner's ids"
+        )
+    for key in filter(None, environ.get("JUPYTER_ENV_VARS_TO_UNSET", "").split(",")):
+        environ.pop(key, None)
+    execute(arguments, environ)
+
+
+def execute(arguments: list[str], environ: dict[str, str]) -> NoReturn:
+    chosen = command(arguments, environ, os.geteuid() == 0, Path.exists)
+    if Path(chosen[0]).parent == SERVER and asked(environ, "GEN_CERT"):
+        chosen.append(f"--ServerApp.certfile={certificate(Path(environ['HOME']))}")
+    try:
+        os.execvpe(chosen[0], chosen, environ)  # noqa: S606 - becoming the command is the purpose
+    except OSError as error:
+        raise StartError(f"{chosen[0]} cannot be run: {error.strerror}") from None
+
+
+def main() -> NoReturn:
+    name = Path(sys.argv[0]).name
+    try:
+        if name in NOTEBOOK + SINGLEUSER:
+            execute([name, *sys.argv[1:]], dict(os.environ))
+        start(sys.argv[1:], dict(os.environ))
+    except StartError as error:
+        log(str(error))
+    except subprocess.CalledProcessError as error:
+        log(f"{shlex.join(error.cmd)} failed: {(error.stderr or b'').decode().strip()}")
+    sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Build the collection's images in the outer engine, once for the same content, and run containers of them."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import requests
+
+from testbed import images
+from testbed.client import Lab
+from testbed.run import ROOT, run, succeeds
+
+TOKEN = "e2b9c1"
+
+
+def build_context(context: Path, name: str, args: dict[str, str]) -> str:
+    """Build a folder unless its tag is there; return the tag."""
+    digest = hashlib.sha256(repr(sorted(args.items())).encode())
+    for path in sorted(path for path in context.rglob("*") if path.is_file()):
+        digest.update(repr((str(path.relative_to(context)), path.stat().st_mode)).encode() + path.read_bytes())
+    tag = f"carrel-testbed/{name}:{digest.hexdigest()[:12]}"
+    if not succeeds("docker", "image", "inspect", tag):
+        run("docker", "build", "--tag", tag, *(f"--build-arg={key}={value}" for key, value in args.items()), context)
+    return tag
+
+
+def lab_image(**args: str) -> str:
+    """Build images/lab, with the machine's extra CA certificates."""
+    with tempfile.TemporaryDirectory() as scratch:
+        context = Path(scratch) / "context"
+        shutil.copytree(ROOT / "images" / "lab", context, ignore=shutil.ignore_patterns("__pycache__"))
+        for certificate in images.MACHINE_CERTIFICATES.glob("*.crt"):
+            shutil.copy(certificate, context / "certificates")
+        return build_context(context, "own-lab", {"BASE_IMAGE": images.base(), **args})
+
+
+def inside(image: str, *command: str, options: tuple[str, ...] = ()) -> str:
+    """Run a command in a container of an image; return what it printed, whether it failed or not."""
+    return run("docker", "run", "--rm", "--pull", "never", *options, image, *command, check=False)
+
+
+@contextlib.contextmanager
+def server(image: str, *options: str, scheme: str = "http", seconds: float = 60) -> Iterator[tuple[str, Lab]]:
+    """Run a container of an image until its server answers; yield the container's name and a session at it."""
+    name = run("docker", "run", "--detach", "--pull", "never", "--publish", "127.0.0.1::8888",
+               "--env", f"JUPYTER_TOKEN={TOKEN}", *options, image)[:12]  # fmt: skip
+    try:
+        port = run("docker", "port", name, "8888/tcp").rsplit(":", 1)[1]
+        with Lab(f"{scheme}://127.0.0.1:{port}/", verify=False) as lab:
+            lab.http.headers["Authorization"] = f"token {TOKEN}"
+            wait(lab, name, seconds)
+            lab.http.get(lab.url + "lab")  # for the XSRF cookie
+            yield name, lab
+    finally:
+        subprocess.run(["docker", "rm", "--force", "--volumes", name], capture_output=True)
+
+
+def wait(lab: Lab, name: str, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while True:
+        with contextlib.suppress(requests.ConnectionError):
+            if lab.http.get(lab.url + "api/status", timeout=5).ok:
+                return
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"the server did not answer within {seconds} s:\n{run('docker', 'logs', name)[-2000:]}")
+        time.sleep(0.05)

@@ -1,0 +1,148 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The lab image in real containers: docker-stacks' conventions, and environments apart."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+
+import pytest
+from ansible_collections.carrel.jupyter.plugins.module_utils import _image_probe
+from own_images import inside, lab_image, server
+
+from testbed.run import run
+
+AS_ROOT = ("--user", "root")
+
+
+@pytest.fixture(scope="module")
+def image() -> str:
+    return lab_image()
+
+
+@pytest.fixture(scope="module")
+def lab(image):
+    with server(image) as (name, session):
+        yield name, session
+
+
+def test_the_kernel_has_an_environment_of_its_own_which_its_user_may_change(lab):
+    code = "import sys, os; print(sys.prefix, os.getuid(), os.getgid(), os.access(sys.prefix, os.W_OK))"
+    assert lab[1].run(code) == "/opt/kernels/python 1000 100 True\n"
+
+
+def test_the_servers_environment_holds_no_kernel_and_cannot_be_changed(lab):
+    code = "import subprocess; print(subprocess.getoutput('/opt/server/bin/python -c \"import ipykernel\"'))"
+    assert "ModuleNotFoundError" in lab[1].run(code)
+    assert lab[1].run("!find /opt/server /opt/carrel -writable -not -type l") == ""
+
+
+def test_a_person_cannot_break_the_server_through_pip(image):
+    broken = "rm -rf /opt/kernels/python/lib && echo broken >/opt/kernels/python/bin/jupyter-lab && exec "
+    assert inside(image, "bash", "-c", broken + "start-notebook.py --version") == "4.6.6"
+
+
+def test_terminals_and_login_shells_find_the_kernels_python(image):
+    assert inside(image, "bash", "-lc", "command -v pip jupyter-lab").split() == [
+        "/opt/kernels/python/bin/pip",
+        "/opt/server/bin/jupyter-lab",
+    ]
+
+
+def test_it_becomes_healthy(lab):
+    assert '"version"' in run("docker", "exec", lab[0], "/opt/carrel/healthcheck.py")
+    test = json.loads(run("docker", "inspect", "--format", "{{json .Config.Healthcheck.Test}}", lab[0]))
+    assert test == ["CMD", "/opt/carrel/healthcheck.py"]
+
+
+def test_no_server_is_not_healthy(image):
+    assert inside(image, "/opt/carrel/healthcheck.py") == "no server has started"
+
+
+def test_the_roles_find_the_server_in_it(image):
+    def ask(command: list[str], text: str) -> tuple[int, str, str]:
+        done = subprocess.run(command, input=text, capture_output=True, text=True)
+        return done.returncode, done.stdout, done.stderr
+
+    found = _image_probe.Engine("/var/run/docker.sock", image, None, ask).examine(None, False, jupyterlab=True)
+    assert (found.uid, found.gid, found.singleuser) == (1000, 100, True)
+    assert [server.python for server in found.servers] == ["/opt/server/bin/python3.13"]
+    assert found.jupyterlab and "@jupyterlab/apputils-extension:themes" in found.jupyterlab["plugins"]
+
+
+def test_a_root_start_gives_the_account_the_ids_the_home_and_sudo(image):
+    options = (*AS_ROOT, "-e", "NB_USER=ada", "-e", "NB_UID=1234", "-e", "NB_GID=5678", "-e", "GRANT_SUDO=yes")
+    script = 'id; echo "$HOME"; sudo id -u; sudo sh -c "command -v pip"; touch ~/work/mine && stat -c %u:%g ~/work/mine'
+    lines = inside(image, "bash", "-c", script, options=options).splitlines()
+    assert lines == [
+        "uid=1234(ada) gid=5678(ada) groups=5678(ada),100(users)",
+        "/home/ada",
+        "0",
+        "/opt/kernels/python/bin/pip",
+        "1234:100",
+    ]
+
+
+def test_without_grant_sudo_there_is_none(image):
+    assert "password is required" in inside(image, "sudo", "-n", "id", options=AS_ROOT)
+
+
+def test_chown_home_gives_the_home_and_follows_no_link(image, tmp_path):
+    hook = tmp_path / "trap.sh"
+    hook.write_text("ln -s /etc/passwd /home/jovyan/trap\n")
+    options = (*AS_ROOT, "-e", "NB_UID=1234", "-e", "CHOWN_HOME=yes", "-e", "CHOWN_HOME_OPTS=-R")
+    options += ("-v", f"{hook}:/usr/local/bin/start-notebook.d/trap.sh:ro")
+    shown = inside(image, "stat", "-c", "%u", "/home/jovyan", "/home/jovyan/work", "/etc/passwd", options=options)
+    assert shown.split() == ["1234", "1234", "0"]
+
+
+def test_root_inside_has_a_home_and_a_server(image):
+    with server(image, *AS_ROOT, "--env", "NB_USER=root") as (_, session):
+        assert session.run("import os; print(os.getuid(), os.environ['HOME'])") == "0 /home/root\n"
+
+
+def test_hooks_run_before_the_command_as_root_and_may_change_the_environment(image, tmp_path):
+    hook = tmp_path / "hook.sh"
+    hook.write_text('export FROM_HOOK="$(id -u) $NB_USER"\n')
+    for folder in "start-notebook.d", "before-notebook.d":
+        options = (*AS_ROOT, "-v", f"{hook}:/usr/local/bin/{folder}/hook.sh:ro")
+        assert inside(image, "bash", "-c", 'echo "$FROM_HOOK $(id -u)"', options=options) == "0 jovyan 1000"
+
+
+def test_gen_cert_serves_https(image):
+    with pytest.warns(Warning, match="Unverified"), server(image, "--env", "GEN_CERT=yes", scheme="https") as (_, lab):
+        assert lab.request("GET", "api").json()["version"]
+
+
+def test_gen_cert_no_serves_http(image):
+    with server(image, "--env", "GEN_CERT=no") as (_, lab):
+        assert lab.request("GET", "api").json()["version"]
+
+
+def test_singleuser_starts_and_wants_its_hub(image):
+    assert "required environment $JUPYTERHUB_SERVICE_URL" in inside(image, "start-singleuser.py")
+    assert inside(image, "jupyterhub-singleuser", "--version") == "6.1.1"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ((*AS_ROOT, "-e", "NB_UID=many"), "NB_UID=many is no number"),
+        ((*AS_ROOT, "-e", "NB_UID=0"), "give NB_USER=root"),
+        (("-e", "GRANT_SUDO=yes"), "GRANT_SUDO is without effect: it needs a container that starts as root"),
+        (("-e", "NB_UID=1234"), "NB_UID=1234, but this is 1000"),
+        (("-e", "DOCKER_STACKS_JUPYTER_CMD=notebook"), "jupyter-notebook is not in this image"),
+        (("--user", "5000:5000"), "/home/jovyan is not writable for 5000:5000"),
+    ],
+)
+def test_what_cannot_be_is_said(image, options, message):
+    assert message in inside(image, "start-notebook.py", "--version", options=options)
+
+
+def test_a_stop_takes_no_ten_seconds(image):
+    with server(image) as (name, _):
+        began = time.monotonic()
+        run("docker", "stop", name)
+        assert time.monotonic() - began < 5

@@ -1,0 +1,141 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the lab image's start program decides; tests/integration/test_image_lab.py runs it in containers."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "images" / "lab"
+
+
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"image_lab_{name}", FOLDER / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+start = load("start")
+healthcheck = load("healthcheck")
+SERVER = "/opt/server/bin/"
+
+
+def command(*arguments: str, root: bool = False, **environ: str) -> list[str]:
+    present = {"jupyter-lab", "jupyterhub-singleuser", "jupyter", "python"}
+    return start.command(arguments, environ, root, lambda path: path.name in present)
+
+
+def test_the_default_command_is_the_servers_own_jupyterlab():
+    assert command("start-notebook.py", "--debug") == [SERVER + "jupyter-lab", "--debug"]
+    assert command("/usr/local/bin/start-notebook.sh") == [SERVER + "jupyter-lab"]
+
+
+def test_notebook_args_are_split_like_a_shell_and_come_before_the_commands_own():
+    got = command("start-notebook.py", "--b", NOTEBOOK_ARGS="--a='x y'")
+    assert got == [SERVER + "jupyter-lab", "--a=x y", "--b"]
+
+
+def test_under_a_hub_the_notebook_command_becomes_singleuser():
+    assert command("start-notebook.py", JUPYTERHUB_API_TOKEN="t") == [SERVER + "jupyterhub-singleuser", "--ip=0.0.0.0"]
+
+
+@pytest.mark.parametrize("where", ["environment", "command"])
+def test_singleuser_keeps_the_address_that_it_is_given(where):
+    option = "--ip=127.0.0.1"
+    got = (
+        command("start-singleuser.py", NOTEBOOK_ARGS=option)
+        if where == "environment"
+        else command("start-singleuser.py", option)
+    )
+    assert got == [SERVER + "jupyterhub-singleuser", option]
+
+
+def test_root_is_allowed_once():
+    assert command("start-notebook.py", root=True)[1:] == ["--allow-root"]
+    assert command("start-notebook.py", "--allow-root", root=True)[1:] == ["--allow-root"]
+    assert "--allow-root" not in command("start-notebook.py")
+
+
+def test_only_jupyters_programs_are_taken_from_the_server():
+    assert command("jupyterhub-singleuser", "--x") == [SERVER + "jupyterhub-singleuser", "--x"]
+    assert command("python", "-V") == ["python", "-V"]
+    assert command("jupyter-mine") == ["jupyter-mine"]
+    assert command() == ["bash"]
+
+
+def test_a_server_that_the_image_lacks_is_named():
+    with pytest.raises(start.StartError, match="jupyter-notebook is not in this image"):
+        command("start-notebook.py", DOCKER_STACKS_JUPYTER_CMD="notebook")
+
+
+def test_the_account_is_jovyan_unless_told():
+    assert start.account({}) == start.Account("jovyan", 1000, 100)
+    ada = start.account({"NB_USER": "ada", "NB_UID": "1234", "NB_GID": "5678"})
+    assert (ada, ada.home) == (start.Account("ada", 1234, 5678), Path("/home/ada"))
+
+
+def test_root_needs_no_ids():
+    assert start.account({"NB_USER": "root", "NB_UID": "1000", "NB_GID": "100"}) == start.Account("root", 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("environ", "message"),
+    [
+        ({"NB_UID": "abc"}, "NB_UID=abc is no number: give one such as NB_UID=1000"),
+        ({"NB_GID": "-1"}, "NB_GID=-1 is no number"),
+        ({"NB_UID": "0"}, "NB_UID=0 is root's, but NB_USER=jovyan: give NB_USER=root"),
+        ({"NB_USER": "../etc"}, r"NB_USER=\.\./etc is no account's name"),
+        ({"NB_USER": "a b"}, "NB_USER=a b is no account's name"),
+        ({"NB_USER": ""}, "NB_USER= is no account's name"),
+    ],
+)
+def test_what_the_account_cannot_be_is_said(environ, message):
+    with pytest.raises(start.StartError, match=message):
+        start.account(environ)
+
+
+@pytest.mark.parametrize(("value", "meant"), [("yes", True), ("1", True), ("True", True), ("no", False), ("", False)])
+def test_switches(value, meant):
+    assert start.asked({"GEN_CERT": value}, "GEN_CERT") is meant
+
+
+def test_hooks_run_in_order_and_the_sourced_ones_change_the_environment(tmp_path, capfd):
+    (tmp_path / "10-set.sh").write_text("export GREETING='good\nmorning'; unset GONE\n")
+    (tmp_path / "20-run").write_text('#!/bin/sh\necho "run: $GREETING"\n')
+    (tmp_path / "20-run").chmod(0o755)
+    (tmp_path / "30-fail.sh").write_text("export AFTER=1\nfalse\n")
+    (tmp_path / "40-notes.txt").write_text("")
+    left = start.run_hooks(tmp_path, {**os.environ, "GONE": "x"})
+    assert left["GREETING"] == "good\nmorning" and left["AFTER"] == "1" and "GONE" not in left
+    output, error = capfd.readouterr()
+    assert output == "run: good\nmorning\n"
+    assert "30-fail.sh failed with status 1" in error and "40-notes.txt is neither" in error
+
+
+def test_a_hook_that_exits_ends_no_start(tmp_path, capfd):
+    (tmp_path / "a.sh").write_text("exit 3\n")
+    assert start.run_hooks(tmp_path, {"PATH": os.environ["PATH"]}) == {"PATH": os.environ["PATH"]}
+    assert "a.sh failed with status 3" in capfd.readouterr().err
+
+
+def test_no_folder_of_hooks_is_no_hook(tmp_path):
+    assert start.run_hooks(tmp_path / "missing", {"A": "b"}) == {"A": "b"}
+
+
+def test_the_health_check_asks_the_server_that_started_last(tmp_path):
+    assert healthcheck.newest([tmp_path], None) is None
+    runtime = tmp_path / ".local/share/jupyter/runtime"
+    runtime.mkdir(parents=True)
+    for number, name in enumerate(["jpserver-9.json", "jpserver-1.json"]):
+        (runtime / name).write_text("{}")
+        os.utime(runtime / name, (number, number))
+    assert healthcheck.newest([tmp_path], None) == runtime / "jpserver-1.json"
+    assert healthcheck.newest([tmp_path], str(tmp_path)) is None
