@@ -48,7 +48,8 @@ class NamedVolumes(Backend):
 
     def open(self) -> None:
         pattern = re.compile(re.escape(self.prefix) + "_([a-z0-9-]+)_(.+)")
-        for volume in self.engine.call("GET", "/volumes")["Volumes"] or []:
+        volumes: list[dict[str, Any]] = self.engine.call("GET", "/volumes")["Volumes"] or []
+        for volume in sorted(volumes, key=lambda volume: str(volume["Name"])):
             found = pattern.fullmatch(volume["Name"])
             if found and ARCHIVED not in (volume["Labels"] or {}):
                 self.volumes.setdefault(found[1], {})[found[2]] = volume

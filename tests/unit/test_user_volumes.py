@@ -17,6 +17,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._directories import
     ensure,
 )
 from ansible_collections.carrel.jupyter.plugins.module_utils._host_ids import host_id
+from ansible_collections.carrel.jupyter.plugins.module_utils._user_volumes import ROOM
 
 EVE = {"name": "eve", "state": "absent"}
 
@@ -63,6 +64,18 @@ def test_what_is_refused(bad: dict[str, Any]) -> None:
     assert len(checked(**bad)) == 1
 
 
+NAMED = {"backend": "volumes", "path": None, "prefix": "class101"}
+
+
+def test_volumes_need_a_prefix_and_room_for_the_name_of_an_archived_one() -> None:
+    assert checked(**NAMED) == []
+    for prefix in ("", "Class", "class_101", "c" * 32):
+        assert len(checked(**{**NAMED, "prefix": prefix})) == 1
+    fits = ROOM - len("class101__home")
+    for length, problems in ((fits, 0), (fits + 1, 1)):
+        assert len(checked(**NAMED, users=[{"name": "n" * length, "state": "present"}])) == problems
+
+
 def test_ids_are_mapped_through_the_account_s_range() -> None:
     text = "other:100000:65536\nclass101:165536:65536\n"
     assert host_id(1000, "class101", 1001, 1002, text) == 165536 + 999
@@ -73,6 +86,7 @@ def test_ids_are_mapped_through_the_account_s_range() -> None:
             host_id(1000, "class101", 1001, 1002, wrong)
 
 
+IN_VOLUME = Wanted(7, 8, 0o700, maker=1001)
 LEAF, SHARED, ROOTS = Wanted(7, 8, 0o700), Wanted(7, 8, 0o2770, enforce=True, acl=True), Wanted(0, 8, 0o751, True)
 
 
@@ -83,6 +97,7 @@ LEAF, SHARED, ROOTS = Wanted(7, 8, 0o700), Wanted(7, 8, 0o2770, enforce=True, ac
         (LEAF, Found(7, 8, 0o700), Step.NOTHING),
         (LEAF, Found(7, 9, 0o000), Step.NOTHING),
         (LEAF, Found(0, 0, 0o700, empty=True), Step.MAKE),
+        (IN_VOLUME, Found(1001, 1001, 0o755, empty=True), Step.MAKE),
         (SHARED, Found(7, 8, 0o2770, acl=True), Step.NOTHING),
         (SHARED, Found(7, 8, 0o2770, acl=None), Step.NOTHING),
         (SHARED, Found(7, 8, 0o2770, acl=False), Step.REPAIR),
