@@ -59,17 +59,39 @@ containers:
   sample: [class101_ada-40uni-2eexample]
 """
 
+import time
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.carrel.jupyter.plugins.module_utils._tracker import Tracker
 
+REMOVAL_SECONDS = 30
 
-def docker(module: AnsibleModule, *arguments: str) -> str:
-    """Run the docker command; --host and an environment that selects a context exclude each other."""
+
+def docker(module: AnsibleModule, *arguments: str, check: bool = True) -> tuple[list[str], str]:
+    """The words that a docker command prints, and its errors."""
     command = ["docker", "--host", f"unix://{module.params['socket']}", *arguments]
+    # --host and an environment that selects a context exclude each other
     status, output, error = module.run_command(command, environ_update={"DOCKER_CONTEXT": "", "DOCKER_HOST": ""})
-    if status != 0:
+    if status != 0 and check:
         module.fail_json(msg=f"docker {arguments[0]} failed: {error.strip()}")
-    return str(output)
+    return output.split(), error.strip()
+
+
+def servers(module: AnsibleModule) -> list[str]:
+    stopped_too = ["--all"] if module.params["state"] == "absent" else []
+    selection = ["--filter", f"label=carrel.instance={module.params['name']}", "--format", "{{.Names}}"]
+    names, _ = docker(module, "ps", *stopped_too, *selection)
+    return sorted(names)
+
+
+def remove(module: AnsibleModule) -> None:
+    """Those that are still there: the engine removes most of them by itself, which may be under way."""
+    deadline = time.monotonic() + REMOVAL_SECONDS
+    while left := servers(module):
+        _, error = docker(module, "rm", "--force", *left, check=False)
+        if time.monotonic() > deadline:
+            module.fail_json(msg=f"{', '.join(left)} could not be removed: {error}")
+        time.sleep(0.2)
 
 
 def main() -> None:
@@ -82,20 +104,14 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    given = module.params
     module.get_bin_path("docker", required=True)
-    absent = given["state"] == "absent"
-    listing = docker(
-        module, "ps", *(["--all"] if absent else []), "--filter", f"label=carrel.instance={given['name']}",
-        "--format", "{{.Names}}",
-    )  # fmt: skip
-    names = sorted(listing.split())
+    names = servers(module)
     tracker = Tracker()
-    tracker.note(f"servers of {given['name']}", "".join(f"{name}\n" for name in names), "")
+    tracker.note(f"servers of {module.params['name']}", "".join(f"{name}\n" for name in names), "")
     if names and not module.check_mode:
-        docker(module, "stop", "--time", str(given["timeout_seconds"]), *names)
-        if absent:
-            docker(module, "rm", "--force", *names)
+        docker(module, "stop", "--time", str(module.params["timeout_seconds"]), *names)
+        if module.params["state"] == "absent":
+            remove(module)
     module.exit_json(**tracker.result(containers=names))
 
 
