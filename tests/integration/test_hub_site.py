@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Iterator
 
 import hub_image
@@ -14,7 +15,7 @@ import requests
 from hub_site import HOME, HubSite, eventually, open_to_containers, person
 
 from testbed import images as testbed_images
-from testbed.client import Kernel, LoginError
+from testbed.client import Kernel, Lab, LoginError
 from testbed.hub_client import Hub, SpawnError
 from testbed.run import run
 
@@ -57,9 +58,16 @@ def site(images: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 @pytest.fixture(scope="module")
-def ada(site: HubSite) -> Iterator[tuple[Hub, Kernel]]:
+def server(site: HubSite) -> Iterator[tuple[Hub, Lab, str]]:
     with site.session().login("ada", "first-ada") as session, session.spawn() as lab:
-        yield session, lab.kernel()
+        yield session, lab, lab.kernel().identifier
+
+
+@pytest.fixture
+def ada(server: tuple[Hub, Lab, str]) -> tuple[Hub, Kernel]:
+    """Always the same kernel, through a new websocket: the server closes those that answer no ping for a minute."""
+    session, lab, kernel = server
+    return session, Kernel(lab.websocket(f"api/kernels/{kernel}/channels"), kernel, lab.timeout)
 
 
 @pytest.fixture
@@ -157,7 +165,7 @@ def test_a_password_of_ones_own_stays_until_the_inventory_has_another(site: HubS
         login("x" * 100)
 
 
-def test_admins_come_and_go_with_the_roster(site: HubSite, grace: Hub) -> None:
+def test_admins_come_and_go_with_the_roster(site: HubSite, grace: Hub, ada: tuple[Hub, Kernel]) -> None:
     def may_list() -> bool:
         return grace.request("GET", "api/users", check=False).status_code == 200
 
@@ -166,9 +174,12 @@ def test_admins_come_and_go_with_the_roster(site: HubSite, grace: Hub) -> None:
     site.write()
     eventually(may_list, 3)
     assert grace.users() == ["ada", "grace.hopper", "prof"]
+    others = grace.lab("ada")
     site.people["grace.hopper"]["admin"] = False
     site.write()
     eventually(lambda: not may_list(), 3)
+    path = "api/status"
+    eventually(lambda: others.request("GET", path, check=False, allow_redirects=False).status_code in (302, 403), 20)
 
 
 @pytest.mark.parametrize("way", ["removed", "blocked"])
@@ -211,11 +222,32 @@ def test_metrics_and_health(site: HubSite) -> None:
 def test_a_restart_of_the_hub_keeps_servers_and_their_variables(site: HubSite, ada: tuple[Hub, Kernel]) -> None:
     session, kernel = ada
     kernel.run("kept = 'still here'")
+    site.config["authenticator"]["signup"] = True
     site.replace_hub()
     assert kernel.run("print(kept)").strip() == "still here"
     assert session.user("ada")["servers"][""]["ready"]
     with session.lab() as lab:
         assert lab.run("print(2)").strip() == "2"
+
+
+def test_strangers_wait_for_an_admin_s_approval(site: HubSite) -> None:
+    with site.session() as eve, site.session().login("prof", "first-prof") as prof:
+        eve.sign_up("eve", "my password")
+        eve.sign_up("ada", "my password")
+        for name in ("eve", "ada"):
+            with pytest.raises(LoginError):
+                eve.login(name, "my password")
+        page = f"{site.url}hub/authorize/eve"
+        foreign = prof.http.get(page, headers={"Sec-Fetch-Site": "cross-site"}, timeout=10)
+        assert foreign.status_code == 403
+        prof.request("GET", "authorize/eve")
+        eve.login("eve", "my password")
+        site.people["prof"]["pids"] = 500
+        site.write()  # the roster service looks at everybody again
+        time.sleep(3)
+        assert eve.user()["name"] == "eve"
+        prof.request("GET", "authorize/eve")
+        eventually(lambda: eve.request("GET", "api/user", check=False).status_code == 403, 3)
 
 
 def test_the_database_moves_to_postgresql_and_back(site: HubSite, ada: tuple[Hub, Kernel]) -> None:

@@ -6,17 +6,24 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import functools
+import http.server
 import json
+import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import bcrypt
+import jwt
 import pytest
 from ansible_collections.carrel.jupyter.plugins.module_utils._mounts import MountsError
 from carrel_hub import authenticators, config, files, native, people, spawning
 from carrel_hub.files import Unusable
 from carrel_hub.people import Roster
 from carrel_hub.roster import changes
+from cryptography.hazmat.primitives.asymmetric import rsa
 from dockerspawner import DockerSpawner
 from jupyterhub.app import JupyterHub
 from traitlets import HasTraits
@@ -244,6 +251,40 @@ def test_guests_of_an_organization_keep_the_name_that_they_had_first(desk: Path)
             asyncio.run(ask(gate, name, identity))
     assert gate.is_guest("bob--uni") and not gate.is_guest("carl")
     assert not gate.check_blocked_users("eve")
+
+
+@pytest.fixture
+def microsoft(tmp_path: Path) -> Iterator[tuple[str, rsa.RSAPrivateKey]]:
+    """The keys of a tenant at an address as Microsoft has them."""
+    private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    keys = tmp_path / "tenant" / "discovery" / "v2.0" / "keys"
+    keys.parent.mkdir(parents=True)
+    public = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(private.public_key()))
+    keys.write_text(json.dumps({"keys": [{**public, "kid": "1", "use": "sig"}]}))
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", private
+        server.shutdown()
+
+
+def test_microsoft_s_token_is_verified(microsoft: tuple[str, rsa.RSAPrivateKey]) -> None:
+    url, key = microsoft
+    gate = authenticators.CarrelAzureAdAuthenticator(tenant_id="tenant", graph_url=url, client_id="hub")
+    good = {"aud": "hub", "iss": f"{url}/tenant/v2.0", "exp": time.time() + 60, "preferred_username": "ada@uni"}
+
+    def claims(signer: rsa.RSAPrivateKey, **more: Any) -> Any:
+        token = jwt.encode({**good, **more}, signer, algorithm="RS256", headers={"kid": "1"})
+        return asyncio.run(gate.token_to_user({"id_token": token}))
+
+    assert claims(key)["preferred_username"] == "ada@uni"
+    stranger = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    for signer, more in (
+        (stranger, {}), (key, {"aud": "another"}),
+        (key, {"iss": f"{url}/other/v2.0"}), (key, {"exp": time.time() - 60}),
+    ):  # fmt: skip
+        with pytest.raises(Exception, match="could not be verified"):
+            claims(signer, **more)
 
 
 def test_an_unreadable_roster_lets_nobody_in(desk: Path) -> None:

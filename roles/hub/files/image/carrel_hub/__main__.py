@@ -44,6 +44,7 @@ def take_over(url: str) -> None:
     if path.exists():
         with path.open(encoding="utf-8") as stream:
             rows = database.load(url, stream)
+        path.chmod(0o600)
         path.replace(STATE / "switched.json")
         say(f"took {rows} rows over from the database that was used before")
 

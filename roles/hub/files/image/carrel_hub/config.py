@@ -149,6 +149,8 @@ def traits(config: Mapping[str, Any], secrets: Mapping[str, Any], state: Path) -
             else {},
             "network_name": config["network"],
             "cmd": config["command"],
+            # Servers remember that long whom the hub let in: five minutes is too long for somebody who was removed.
+            "args": ["--HubOAuth.cache_max_age=10"],
             "notebook_dir": config["home"],
             "environment": config["environment"],
             "default_url": config["default_url"],
