@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.carrel.jupyter.plugins.filter.hub import record
+from ansible_collections.carrel.jupyter.plugins.lookup.folder_digest import digest
 from ansible_collections.carrel.jupyter.plugins.module_utils import _hub, _hub_images
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -297,3 +298,14 @@ def test_settings_that_no_plugin_knows(settings: dict[str, Any], message: str | 
 def test_settings_for_images_that_keep_them_differently(key: str, value: Any) -> None:
     other = image(jupyterlab={**JUPYTERLAB, key: value})
     assert "lab:1 and lab:2" in problems([image(), other], settings={THEMES: {"theme": "x"}})[0]
+
+
+def test_running_the_hubs_program_on_the_control_node_does_not_make_another_image_of_it(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text("1")
+    before = digest(tmp_path, "")
+    cache = tmp_path / "__pycache__"
+    cache.mkdir()
+    (cache / "program.cpython-311.pyc").write_text("compiled")
+    assert digest(tmp_path, "") == before
+    (tmp_path / "program.py").write_text("2")
+    assert digest(tmp_path, "") != before
