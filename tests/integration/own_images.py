@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import requests
@@ -41,6 +41,15 @@ def lab_image(**args: str) -> str:
         for certificate in images.MACHINE_CERTIFICATES.glob("*.crt"):
             shutil.copy(certificate, context / "certificates")
         return build_context(context, "own-lab", {"BASE_IMAGE": images.base(), **args})
+
+
+def build_files(name: str, files: Mapping[str, bytes], **args: str) -> str:
+    """Build from the files of a context."""
+    with tempfile.TemporaryDirectory() as context:
+        for path, content in files.items():
+            (Path(context) / path).parent.mkdir(parents=True, exist_ok=True)
+            (Path(context) / path).write_bytes(content)
+        return build_context(Path(context), name, args)
 
 
 def inside(image: str, *command: str, options: tuple[str, ...] = ()) -> str:

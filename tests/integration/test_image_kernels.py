@@ -1,0 +1,57 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every kernel that can be had here, in one image, asked through a running server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import yaml
+from ansible_collections.carrel.jupyter.plugins.module_utils import _image_build, _kernels
+from own_images import build_files, lab_image, server
+
+from testbed.client import Kernel, Lab
+from testbed.run import ROOT
+
+FOLDER = ROOT / "images" / "kernels"
+KNOWN = {path.stem: _kernels.read(path.stem, yaml.safe_load(path.read_text())) for path in FOLDER.glob("*.yml")}
+TESTED = [name for name, kernel in KNOWN.items() if kernel.tested]
+SECOND = {"name": "python", "environment": "second", "pip": ["humanize==4.13.0"]}
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    build = _image_build.Build("kernels", lab_image(), kernels=_kernels.choose([*TESTED, SECOND], KNOWN))
+    with server(build_files("own-kernels", _image_build.context(build, "1000:100"))) as (_, session):
+        yield session
+
+
+def kernel(lab: Lab, spec: str) -> Kernel:
+    identifier = lab.request("POST", "api/kernels", json={"name": spec}).json()["id"]
+    return Kernel(lab.websocket(f"api/kernels/{identifier}/channels"), identifier, 60)
+
+
+@pytest.mark.parametrize("name", TESTED)
+def test_a_kernels_smoke_cell_prints_what_it_says(lab, name):
+    assert kernel(lab, KNOWN[name].spec).run(KNOWN[name].smoke.code).rstrip() == KNOWN[name].smoke.output
+
+
+def test_jupyterlab_offers_each_with_its_title(lab):
+    specs = lab.request("GET", "api/kernelspecs").json()["kernelspecs"]
+    titles = {spec["spec"]["display_name"] for spec in specs.values()}
+    assert titles == {KNOWN[name].title for name in TESTED} | {"Python (second)"}
+
+
+def test_python_environments_are_apart(lab):
+    code = (
+        "import sys\ntry:\n import humanize\nexcept ImportError:\n humanize = None\nprint(sys.prefix, bool(humanize))"
+    )
+    assert kernel(lab, "python3").run(code) == "/opt/kernels/python False\n"
+    assert kernel(lab, "python-second").run(code) == "/opt/kernels/second True\n"
+
+
+def test_cpp_keeps_what_earlier_cells_declare(lab):
+    cpp = kernel(lab, "cpp")
+    cpp.run("int twice(int x) { return 2 * x; }")
+    assert cpp.run("std::cout << twice(21) << std::endl;") == "42"

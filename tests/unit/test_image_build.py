@@ -1,0 +1,238 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Declared images: what is refused, what goes into the tag, and what a failed build says."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import Any
+
+import pytest
+from ansible_collections.carrel.jupyter.plugins.module_utils import _image_build, _image_log, _kernels
+from ansible_collections.carrel.jupyter.plugins.module_utils._image_build import context, read_all, tag
+
+BASH = {
+    "title": "Bash", "language": "bash", "environment": "languages", "pip": ["bash_kernel==0.10.0"],
+    "argv": ["{environment}/bin/python", "{connection_file}"], "smoke": {"code": "1", "output": "1"}, "tested": True,
+}  # fmt: skip
+GO = {**BASH, "tested": False, "reason": "its source is out of reach", "environment": None, "pip": []}
+KERNELS = {"bash": BASH, "go": GO}
+
+
+def declared(**changes: Any) -> dict[str, Any]:
+    empty = {key: [] for key in ("apt", "pip", "npm", "kernels", "files", "extra_ca_certificates")}
+    rest = {"settings": {}, "build_args": {}, "labels": {}, "push": None, "folder": None, "dockerfile": "Dockerfile"}
+    return {"name": "lab", "base": "debian:trixie-slim", **empty, **rest, **changes}
+
+
+def build(**changes: Any) -> _image_build.Build:
+    (made,), problems = read_all([declared(**changes)], KERNELS)
+    assert not problems and made
+    return made
+
+
+def tag_of(**changes: Any) -> str:
+    made = build(**changes)
+    return tag(made, context(made, "1000"), changes.get("base", "") + "id")
+
+
+def test_the_dockerfile_ends_as_the_user_of_its_base():
+    lines = context(build(apt=["curl"]), "1000:100")["Dockerfile"].decode().splitlines()
+    assert lines[:2] == ["FROM debian:trixie-slim", "USER root"] and lines[-1] == "USER 1000:100"
+    assert context(build(), "")["Dockerfile"].decode().endswith("USER root\n")
+
+
+def test_every_step_is_shell_and_says_its_name():
+    made = build(
+        apt=["curl"], pip=["humanize==4.13.0"], npm=["cowsay@1.6.0"], kernels=["bash"],
+        files=[{"dest": "/etc/motd", "content": "hello", "mode": "0644"}],
+        extra_ca_certificates=["-----BEGIN CERTIFICATE-----\n"], build_args={"APT_MIRROR": "http://mirror/debian"},
+    )  # fmt: skip
+    lines = context(made, "")["Dockerfile"].decode().splitlines()
+    steps = [json.loads(line[len("RUN ") :]) for line in lines if line.startswith("RUN ")]
+    parts = [
+        _image_log.failed_part(step[2].replace("echo '", "").replace("echo ", "").replace("'", "")) for step in steps
+    ]
+    assert parts == ["extra_ca_certificates", "APT_MIRROR", "apt", "kernel bash", "pip", "npm", "files"]
+    for step in steps:
+        assert step[:2] == ["/bin/sh", "-ec"]
+        assert subprocess.run(["sh", "-n"], input=step[2], text=True, capture_output=True).stderr == ""
+
+
+def test_files_and_kernels_are_in_the_context():
+    made = build(kernels=["bash"], files=[{"dest": "/etc/motd", "content": "hello", "mode": "0600"}])
+    files = context(made, "")
+    assert files["files/0"] == b"hello" and b"COPY files/0 /etc/motd" in files["Dockerfile"]
+    assert json.loads(files["kernels/bash/kernel.json"])["argv"][0] == "/opt/kernels/languages/bin/python"
+
+
+def test_the_same_declaration_has_the_same_tag():
+    assert tag_of(pip=["a==1"]) == tag_of(pip=["a==1"])
+    assert tag_of().startswith("lab:") and len(tag_of()) == len("lab:") + 12
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"apt": ["curl"]}, {"pip": ["a==1"]}, {"npm": ["a@1"]}, {"kernels": ["bash"]}, {"labels": {"a": "b"}},
+        {"files": [{"dest": "/a", "content": "", "mode": "0644"}]}, {"build_args": {"VERSION": "1"}},
+        {"extra_ca_certificates": ["-----BEGIN CERTIFICATE-----"]}, {"base": "debian:bookworm-slim"}, {"name": "other"},
+    ],
+)  # fmt: skip
+def test_whatever_is_in_the_image_changes_the_tag(change):
+    assert tag_of(**change) != tag_of()
+
+
+def test_the_way_to_the_network_does_not_change_the_tag():
+    assert tag_of(build_args={"https_proxy": "http://proxy:3128", "PIP_INDEX_URL": "https://mirror/simple"}) == tag_of()
+
+
+def test_a_base_that_moved_changes_the_tag():
+    made = build()
+    assert tag(made, context(made, ""), "sha256:1") != tag(made, context(made, ""), "sha256:2")
+
+
+def test_a_folders_tag_is_its_content_and_its_arguments():
+    one = _image_build.folder_tag(declared(folder="/f", folder_digest="a", build_args={"APP_VERSION": "1"}))
+    assert one == _image_build.folder_tag(declared(folder="/g", folder_digest="a", build_args={"APP_VERSION": "1"}))
+    assert one != _image_build.folder_tag(declared(folder="/f", folder_digest="b", build_args={"APP_VERSION": "1"}))
+    assert one != _image_build.folder_tag(declared(folder="/f", folder_digest="a", build_args={"APP_VERSION": "2"}))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"name": "Lab"}, "image Lab: 'Lab' is no image's name"),
+        ({"base": "debian trixie"}, "image lab: base: 'debian trixie' is no image"),
+        (
+            {"kernels": ["bsh"]},
+            "image lab: kernels: there is no kernel bsh; did you mean bash? The known",
+        ),
+        ({"apt": ["--yes"]}, "image lab: packages: apt: '--yes' is no package"),
+        ({"extra_ca_certificates": ["/etc/ca.pem"]}, "image lab: extra_ca_certificates: one is no PEM"),
+        (
+            {"files": [{"dest": "motd", "content": "", "mode": "0644"}]},
+            "image lab: files: dest: 'motd' is no abs",
+        ),
+        ({"files": [{"dest": "/a/../b", "content": "", "mode": "0644"}]}, "files: dest: '/a/../b' is no absolute path"),
+        ({"files": [{"dest": "/motd", "content": "", "mode": "420x"}]}, "image lab: files: mode: '420x' is no mode"),
+        ({"build_args": {"A B": "1"}}, "image lab: build_args: 'A B' is no variable's name"),
+        ({"push": "jupyter"}, "image lab: push: 'jupyter' is no registry; write its address"),
+        ({"push": "registry.example.org/"}, "push: 'registry.example.org/' is no registry"),
+    ],
+)
+def test_what_an_image_cannot_be_is_said(change, message):
+    _, problems = read_all([declared(**change)], KERNELS)
+    assert len(problems) == 1 and message in problems[0]
+
+
+@pytest.mark.parametrize("push", ["registry.example.org", "registry:5000/a/b", "localhost/x", "127.0.0.1:5000"])
+def test_registries(push):
+    assert read_all([declared(push=push)], {})[1] == []
+
+
+def test_all_problems_are_said_at_once():
+    _, problems = read_all([declared(kernels=["x"]), declared(apt=[""]), declared(name="y", push="z")], KERNELS)
+    assert [problem.split(":")[0] for problem in problems] == [
+        "image lab is declared twice; give each a name of its own", "image lab", "image lab", "image y",
+    ]  # fmt: skip
+
+
+def test_packages_without_a_version_are_warned_of():
+    warnings = _image_build.unpinned(build(pip=["a==1", "b>=2"], npm=["@scope/c@1", "@scope/d"]))
+    assert [warning.split()[2] for warning in warnings] == ["b>=2", "@scope/d"]
+
+
+JUPYTERLAB = {
+    "settings": "/opt/server/share/jupyter/lab/settings",
+    "overrides": {"p:theme": {"theme": "Light", "size": 1}},
+    "plugins": {"p:theme": ["theme", "size"], "p:any": None},
+}
+
+
+def test_settings_are_merged_into_the_bases():
+    file = _image_build.with_settings(build(), {"p:theme": {"theme": "Dark"}}, JUPYTERLAB).files[0]
+    assert file.destination == "/opt/server/share/jupyter/lab/settings/overrides.json"
+    assert json.loads(file.content) == {"p:theme": {"theme": "Dark", "size": 1}}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"p:thme": {}},
+            "image lab: settings: the image debian:trixie-slim has no plugin 'p:thme': did",
+        ),
+        (
+            {"p:theme": {"tehme": 1}},
+            "has no setting 'tehme': did you mean 'theme'?",
+        ),
+    ],
+)
+def test_settings_that_the_base_does_not_know_are_said(settings, message):
+    with pytest.raises(_kernels.KernelError) as error:
+        _image_build.with_settings(build(), settings, JUPYTERLAB)
+    assert message in str(error.value)
+
+
+LONG = "\n".join(f"Step {number}" for number in range(400)) + "\ncarrel-part: "
+
+
+@pytest.mark.parametrize(
+    ("log", "message"),
+    [
+        ("apt\nE: Unable to locate package curll\nThe command returned 100", "apt: there is no package curll;"),
+        ("pip\nERROR: Could not find a version\nERROR: No matching distribution found for humanze==1",
+         "pip: there is no package humanze==1;"),
+        ("npm\nnpm error 404  'cowsai@1' is not in this registry.", "npm: there is no package cowsai@1;"),
+        ("pip\nE: something else", "pip: it failed. The log ends with:\n  E: something else"),
+        ("pip\nWARNING: Retrying: NewConnectionError: Failed to establish a new connection: [Errno -2]\n"
+         "ERROR: No matching distribution found for humanize==4", "pip: a server did not answer; look"),
+        ("kernel go\ngo: dial tcp: i/o timeout", "kernel go: it could not be built. It is declared but not tested"),
+    ],
+)  # fmt: skip
+def test_a_failed_build_says_what_failed_in_a_few_lines(log, message):
+    known = [_kernels.read(name, declaration) for name, declaration in KERNELS.items()]
+    said = _image_log.explain(LONG + log, known)
+    assert said.startswith(message) and len(said.splitlines()) <= 10
+    buildkit = "\n".join(f"#8 0.1{number} {line}" for number, line in enumerate((LONG + log).splitlines()))
+    assert _image_log.explain(buildkit, known) == said
+
+
+@pytest.mark.parametrize(
+    ("log", "again"),
+    [
+        ("Temporary failure resolving 'deb.debian.org'", True),
+        ("net/http: TLS handshake timeout", True),
+        ("received unexpected HTTP status: 503 Service Unavailable", True),
+        ("E: Unable to locate package x", False),
+        ("denied: requested access to the resource is denied", False),
+        ("unauthorized: authentication required\nconnection reset by peer", False),
+        (
+            "carrel-part: apt\nconnection timed out, again\ncarrel-part: pip\nERROR: Invalid requirement",
+            False,
+        ),
+    ],
+)
+def test_only_the_networks_failures_are_tried_again(log, again):
+    assert _image_log.is_network(log) is again
+
+
+@pytest.mark.parametrize(
+    ("log", "message"),
+    [
+        (
+            "no basic auth credentials",
+            "asks for a login; give image_registries an entry for r.example:5000",
+        ),
+        ("manifest for r.example:5000/x:1 not found: manifest unknown", "the registry does not have it"),
+        (
+            "no matching manifest for linux/amd64 in the manifest list",
+            "it is an image for another architecture",
+        ),
+        ("dial tcp 127.0.0.1:1: connect: connection refused", "r.example:5000 did not answer"),
+    ],
+)
+def test_a_failed_transfer_says_what_to_do(log, message):
+    assert message in _image_log.explain_transfer("pulling", "r.example:5000/x:1", log)

@@ -1,0 +1,116 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Kernels by name; tests/integration/test_image_kernels.py builds and runs them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible_collections.carrel.jupyter.plugins.module_utils import _kernels
+from ansible_collections.carrel.jupyter.plugins.module_utils._kernels import KernelError, choose
+from hypothesis import given
+from hypothesis import strategies as st
+
+FOLDER = Path(__file__).parents[2] / "images" / "kernels"
+KNOWN = {path.stem: _kernels.read(path.stem, yaml.safe_load(path.read_text())) for path in FOLDER.glob("*.yml")}
+OTHERS = {"go", "scala", "racket", "julia"}
+HERE = {"python", "bash", "r", "javascript", "typescript", "c", "c++", "java", "octave"}
+
+
+def test_every_kernel_that_is_promised_is_declared():
+    assert {name for name, kernel in KNOWN.items() if kernel.tested} == HERE
+    assert {name for name, kernel in KNOWN.items() if not kernel.tested} == OTHERS
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_a_declaration_has_what_jupyter_needs(name):
+    kernel = KNOWN[name]
+    spec = json.loads(_kernels.kernelspec(kernel))
+    assert "{connection_file}" in spec["argv"] and "{environment}" not in json.dumps(spec)
+    assert kernel.smoke.code and kernel.smoke.output == kernel.smoke.output.strip() != ""
+    assert spec["interrupt_mode"] in ("signal", "message")
+    assert kernel.environment or not (kernel.pip or kernel.npm)
+    # https://jupyter-client.readthedocs.io/en/stable/kernels.html#kernel-specs
+    assert set(kernel.spec) <= set("abcdefghijklmnopqrstuvwxyz0123456789._-")
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_the_steps_are_shell(name):
+    text = _kernels.script(KNOWN[name])
+    assert subprocess.run(["sh", "-n"], input=text, text=True, capture_output=True).stderr == ""
+    assert text.startswith(f"echo 'carrel-part: kernel {KNOWN[name].spec}'\n")
+
+
+@pytest.mark.parametrize("name", [name for name, kernel in KNOWN.items() if kernel.tested])
+def test_tested_kernels_have_exact_versions(name):
+    assert all("==" in requirement for requirement in KNOWN[name].pip)
+    assert all("@" in package[1:] for package in KNOWN[name].npm)
+
+
+def test_python_has_as_many_environments_as_asked_for():
+    wanted = ["python", {"name": "python", "environment": "geo", "pip": ["geopandas==1.1.1"], "apt": ["libgdal36"]}]
+    plain, geo = choose(wanted, KNOWN)
+    assert (plain.spec, plain.path, geo.spec, geo.path) == (
+        "python3", "/opt/kernels/python", "python-geo", "/opt/kernels/geo",
+    )  # fmt: skip
+    assert json.loads(_kernels.kernelspec(geo))["argv"][0] == "/opt/kernels/geo/bin/python"
+    assert json.loads(_kernels.kernelspec(geo))["display_name"] == "Python (geo)"
+    assert geo.pip == [*plain.pip, "geopandas==1.1.1"] and geo.apt == ["libgdal36"]
+    assert "geopandas" not in _kernels.script(plain) and "geopandas==1.1.1" in _kernels.script(geo)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        (
+            ["javscript"],
+            "there is no kernel javscript; did you mean javascript? The known ones are: bash, c, c++, go, ",
+        ),
+        (["cobol-85"], "there is no kernel cobol-85; The known ones are: bash, "),
+        ([{"environment": "x"}], "there is no kernel None; "),
+        (["bash", "bash"], "bash is asked for twice"),
+        (["python", {"name": "python"}], "python3 is asked for twice"),
+        ([{"name": "bash", "environment": "mine"}], "bash has one environment; only python"),
+        ([{"name": "python", "environment": "../x"}], "'../x' is no name for an environment"),
+        ([{"name": "python", "environment": "languages"}], "and none of languages, node"),
+        (
+            [{"name": "python", "pips": ["x"]}],
+            "unknown key pips; the keys are: name, environment, title, apt, pip, npm",
+        ),
+        ([{"name": "python", "pip": ["--index-url=x"]}], "pip: '--index-url=x' is no package"),
+        ([{"name": "python", "apt": ["a\nb"]}], "is no package"),
+        ([{"name": "python", "apt": [7]}], "7 is no package"),
+    ],
+)
+def test_what_cannot_be_chosen_is_said(wanted, message):
+    with pytest.raises(KernelError) as error:
+        choose(wanted, KNOWN)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"tilte": "x"}, "images/kernels/k.yml: unknown key tilte"),
+        ({"smoke": None, "tested": None}, "images/kernels/k.yml: smoke, tested is missing"),
+        ({"tested": False}, "say with the key reason"),
+    ],
+)
+def test_what_cannot_be_declared_is_said(change, message):
+    good = {"title": "K", "language": "k", "argv": ["k"], "smoke": {"code": "1", "output": "1\n"}, "tested": True}
+    declaration = {key: value for key, value in {**good, **change}.items() if value is not None}
+    with pytest.raises(KernelError, match=message):
+        _kernels.read("k", declaration)
+
+
+@given(st.text(min_size=1).filter(lambda text: text.isprintable() and not text.startswith("-") and " " not in text))
+def test_no_package_name_is_more_than_one_word_to_the_shell(name):
+    _kernels.check_packages("here", "pip", [name])
+    command = _kernels.pip("printf '%s\\n'; :", [name]).replace("-q --no-cache-dir --root-user-action ignore", "")
+    shown = subprocess.run(["sh", "-c", "set -- " + command.split("install ", 1)[1] + '; printf "%s" "$#"'],
+                           capture_output=True, text=True)  # fmt: skip
+    assert shown.stdout == "1"
