@@ -1,0 +1,374 @@
+#!/usr/bin/python
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: image_build
+short_description: Build declared images, each once for the same content
+version_added: 0.1.0
+author: the carrel.jupyter authors (@carrel)
+description:
+  - Makes a Dockerfile of packages, kernels, settings and files, and builds it in an engine.
+  - The tag is a digest of everything that goes in, with the id of the base; an image whose tag is in the engine is not
+    built again, and the same declaration has the same tag on every host.
+  - All declarations are checked before the first is built. Pulls, builds and pushes are tried again, with growing
+    pauses, when the network failed, and only then.
+options:
+  images:
+    description: The images.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description: Its name, without a registry and a tag.
+        type: str
+        required: true
+      base:
+        description: The image that it stands on; it is pulled if it is not there. Needed without O(images[].folder).
+        type: str
+      folder:
+        description: A folder on the host with a Dockerfile of your own; only O(images[].build_args) counts beside it.
+        type: path
+      folder_digest:
+        description: A digest of the folder's content.
+        type: str
+      dockerfile:
+        description: The Dockerfile's name in the folder.
+        type: str
+        default: Dockerfile
+      no_cache:
+        description: Whether to build without the layers of earlier builds.
+        type: bool
+        default: false
+      apt:
+        description: Debian packages.
+        type: list
+        elements: str
+        default: []
+      pip:
+        description: Python packages for the kernel python3, with versions.
+        type: list
+        elements: str
+        default: []
+      npm:
+        description: Packages of npm, with versions.
+        type: list
+        elements: str
+        default: []
+      kernels:
+        description:
+          - Kernels of O(kernels) by name, or mappings with C(name), C(environment), C(title), C(apt), C(pip), C(npm).
+        type: list
+        elements: raw
+        default: []
+      settings:
+        description: JupyterLab's settings by plugin, which are merged into the base's C(overrides.json).
+        type: dict
+        default: {}
+      files:
+        description: Further text files.
+        type: list
+        elements: dict
+        default: []
+        suboptions:
+          dest:
+            description: Its path in the image.
+            type: str
+            required: true
+          content:
+            description: Its text.
+            type: str
+            required: true
+          mode:
+            description: Its mode.
+            type: str
+            default: "0644"
+      build_args:
+        description: Build arguments; proxies and mirrors are such, too. They stay readable in the image's history.
+        type: dict
+        default: {}
+      labels:
+        description: Labels.
+        type: dict
+        default: {}
+      extra_ca_certificates:
+        description: The text of CA certificates (PEM) that are trusted while building and in the image.
+        type: list
+        elements: str
+        default: []
+      push:
+        description: The registry (and path) to push to, such as C(registry.example.org/jupyter).
+        type: str
+  kernels:
+    description: Declarations of kernels by name, as in the collection's folder C(images/kernels).
+    type: dict
+    default: {}
+  socket:
+    description: Path of the engine's socket on the host.
+    type: path
+    required: true
+  docker_config:
+    description: Directory of the configuration that C(docker login) wrote.
+    type: path
+  tries:
+    description: How often to try what fails for the network's sake.
+    type: int
+    default: 3
+  pause_seconds:
+    description: The pause after the first try; it doubles with each.
+    type: int
+    default: 5
+extends_documentation_fragment:
+  - carrel.jupyter.attributes
+attributes:
+  check_mode:
+    support: partial
+    details: The tag of an image whose base is not in the engine is not known; RV(images[].image) is null then.
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+requirements:
+  - the docker command on the host
+"""
+
+EXAMPLES = r"""
+- name: Build an image with R and a package for Python
+  carrel.jupyter.image_build:
+    socket: /run/user/1001/docker.sock
+    kernels:
+      r:
+        title: R
+        language: R
+        apt: [r-base-core, r-cran-irkernel]
+        argv: [R, --no-echo, -e, "IRkernel::main()", --args, "{connection_file}"]
+        smoke: {code: "cat(42)", output: "42"}
+        tested: true
+    images:
+      - name: statistics
+        base: quay.io/jupyter/minimal-notebook:2025-03-14
+        kernels: [r]
+        pip: [humanize==4.13.0]
+  register: built
+
+- name: Show its tag
+  ansible.builtin.debug:
+    msg: "{{ built.images[0].image }}"
+"""
+
+RETURN = r"""
+images:
+  description: The images in the order of O(images).
+  type: list
+  elements: dict
+  returned: success
+  contains:
+    name:
+      description: The name.
+      type: str
+    image:
+      description: The tag in the engine; null in check mode if the base is not there.
+      type: str
+      sample: statistics:0f5a3c9d1e2b
+    image_id:
+      description: The image's id; null if it would be built.
+      type: str
+    digest:
+      description: The reference with the registry's digest, for the other hosts; null if it is not pushed.
+      type: str
+      sample: registry.example.org/jupyter/statistics@sha256:0f5a…
+"""
+
+import json
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.carrel.jupyter.plugins.module_utils import _image_build, _image_log, _kernels
+from ansible_collections.carrel.jupyter.plugins.module_utils._image_probe import Engine, ProbeError
+from ansible_collections.carrel.jupyter.plugins.module_utils._tracker import Tracker
+
+
+class Builder:
+    def __init__(self, module: AnsibleModule) -> None:
+        self.module, self.tracker = module, Tracker()
+        self.docker = ["docker", "--host", f"unix://{module.params['socket']}"]
+        self.environment = {"DOCKER_CONTEXT": "", "DOCKER_HOST": "", "BUILDKIT_PROGRESS": "plain"}
+        if module.params["docker_config"]:
+            self.environment["DOCKER_CONFIG"] = module.params["docker_config"]
+
+    def run(self, *command: str) -> tuple[int, str]:
+        """Run docker, again while the network fails; return the status and everything that was printed."""
+        pause = self.module.params["pause_seconds"]
+        for left in reversed(range(self.module.params["tries"])):
+            status, output, error = self.module.run_command([*self.docker, *command], environ_update=self.environment)
+            log = output + error
+            if status == 0 or not left or not _image_log.is_network(log):
+                break
+            time.sleep(pause)
+            pause *= 2
+        return status, log
+
+    def inspect(self, image: str) -> dict[str, Any] | None:
+        status, output, error = self.module.run_command(
+            [*self.docker, "image", "inspect", image], environ_update=self.environment
+        )
+        if status and "no such image" not in error.lower():
+            raise ProbeError(f"the engine at {self.module.params['socket']} does not answer: {error.strip()}")
+        return None if status else json.loads(output)[0]
+
+    def base(self, name: str) -> dict[str, Any] | None:
+        found = self.inspect(name)
+        if found is None and not self.module.check_mode:
+            status, log = self.run("pull", "--quiet", name)
+            if status:
+                raise ProbeError(_image_log.explain_transfer("pulling", name, log))
+            found = self.inspect(name)
+        if found:
+            _, machine = self.run("version", "--format", "{{.Server.Arch}}")
+            if found["Architecture"] != machine.strip():
+                raise ProbeError(
+                    f"the base {name} is an image for another architecture, {found['Architecture']}: take one for"
+                    f" {machine.strip()}, as the engine's host is"
+                )
+        return found
+
+    def settings(self, build: _image_build.Build, wanted: dict[str, Any]) -> _image_build.Build:
+        if not wanted:
+            return build
+
+        def run(command: list[str], text: str) -> tuple[int, str, str]:
+            status, output, error = self.module.run_command(command, data=text, environ_update=self.environment)
+            return status, output, error
+
+        engine = Engine(self.module.params["socket"], build.base, None, run)
+        return _image_build.with_settings(build, wanted, engine.examine(None, False, jupyterlab=True).jupyterlab or {})
+
+    def build(self, declared: dict[str, Any], build: _image_build.Build | None) -> dict[str, Any]:
+        answer = {"name": declared["name"], "image": None, "image_id": None, "digest": None}
+        files: dict[str, bytes] = {}
+        if build:
+            base = self.base(build.base)
+            if base is None:
+                self.tracker.note(f"image {build.name}", None, f"on {build.base}, which is not there yet")
+                return answer
+            build = self.settings(build, declared["settings"])
+            files = _image_build.context(build, base["Config"].get("User") or "")
+            image = _image_build.tag(build, files, base["Id"])
+        else:
+            image = _image_build.folder_tag(declared)
+        found = self.inspect(image)
+        if self.tracker.note(f"image {declared['name']}", found and image, image) and not self.module.check_mode:
+            self.make(image, declared, build, files)
+            found = self.inspect(image)
+        answer.update(image=image, image_id=found["Id"] if found else None)
+        if declared["push"]:
+            answer["digest"] = self.push(image, f"{declared['push']}/{image}", found)
+        return answer
+
+    def make(
+        self, image: str, declared: dict[str, Any], build: _image_build.Build | None, files: dict[str, bytes]
+    ) -> None:
+        folder = Path(tempfile.mkdtemp(dir=self.module.tmpdir)) if build else Path(declared["folder"])
+        for path, content in files.items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_bytes(content)
+        options = [f"--build-arg={key}={value}" for key, value in sorted(declared["build_args"].items())]
+        options += ["--no-cache"] if declared["no_cache"] else []
+        file = str(folder / ("Dockerfile" if build else declared["dockerfile"]))
+        status, log = self.run("build", "--tag", image, "--file", file, *options, str(folder))
+        if build:
+            shutil.rmtree(folder)
+        if status:
+            kernels = build.kernels if build else []
+            raise ProbeError(f"image {declared['name']} could not be built: {_image_log.explain(log, kernels)}")
+
+    def push(self, image: str, target: str, found: dict[str, Any] | None) -> str | None:
+        repository = target.rpartition(":")[0]
+        digest = _digest(found, repository)
+        if self.tracker.note(f"push of {image}", digest, digest or target) and not self.module.check_mode:
+            self.run("tag", image, target)
+            status, log = self.run("push", "--quiet", target)
+            if status:
+                raise ProbeError(_image_log.explain_transfer("pushing", target, log))
+            digest = _digest(self.inspect(image), repository)
+        return digest
+
+
+def _digest(found: dict[str, Any] | None, repository: str) -> str | None:
+    digests = (found or {}).get("RepoDigests") or []
+    return next((digest for digest in digests if digest.startswith(repository + "@")), None)
+
+
+IMAGE = {
+    "name": {"type": "str", "required": True},
+    "base": {"type": "str"},
+    "folder": {"type": "path"},
+    "folder_digest": {"type": "str"},
+    "dockerfile": {"type": "str", "default": "Dockerfile"},
+    "no_cache": {"type": "bool", "default": False},
+    "apt": {"type": "list", "elements": "str", "default": []},
+    "pip": {"type": "list", "elements": "str", "default": []},
+    "npm": {"type": "list", "elements": "str", "default": []},
+    "kernels": {"type": "list", "elements": "raw", "default": []},
+    "settings": {"type": "dict", "default": {}},
+    "files": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "dest": {"type": "str", "required": True},
+            "content": {"type": "str", "required": True},
+            "mode": {"type": "str", "default": "0644"},
+        },
+    },
+    "build_args": {"type": "dict", "default": {}},
+    "labels": {"type": "dict", "default": {}},
+    "extra_ca_certificates": {"type": "list", "elements": "str", "default": []},
+    "push": {"type": "str"},
+}
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "images": {
+                "type": "list",
+                "elements": "dict",
+                "required": True,
+                "options": IMAGE,
+                "required_one_of": [("base", "folder")],
+                "mutually_exclusive": [("base", "folder")],
+                "required_by": {"folder": ["folder_digest"]},
+            },
+            "kernels": {"type": "dict", "default": {}},
+            "socket": {"type": "path", "required": True},
+            "docker_config": {"type": "path"},
+            "tries": {"type": "int", "default": 3},
+            "pause_seconds": {"type": "int", "default": 5},
+        },
+        supports_check_mode=True,
+    )
+    module.get_bin_path("docker", required=True)
+    declared = module.params["images"]
+    builds, problems = _image_build.read_all(declared, module.params["kernels"])
+    if problems:
+        module.fail_json(msg="\n".join(problems))
+    for build in builds:
+        for warning in _image_build.unpinned(build) if build else []:
+            module.warn(warning)
+    builder = Builder(module)
+    try:
+        answers = [builder.build(image, build) for image, build in zip(declared, builds)]
+    except (ProbeError, _kernels.KernelError) as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(**builder.tracker.result(images=answers))
+
+
+if __name__ == "__main__":
+    main()
