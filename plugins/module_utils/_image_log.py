@@ -11,8 +11,8 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._kernels import MAR
 
 TAIL = 8  # lines of the log that are shown
 _PREFIX = re.compile(r"^#\d+ [\d.]+ ")  # BuildKit's, before each line of a step
-# colours, and docker's advice on builders
-_NOISE = re.compile(r"\x1b\[[0-9;]*m|^(?:\x1b\[0m)?DEPRECATED: The legacy builder.*\n(?:\s.*\n|\n)*", re.MULTILINE)
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_ADVICE = re.compile(r"^DEPRECATED: The legacy builder.*\n(?:[ \t].*\n|\n)*", re.MULTILINE)
 _END = re.compile(r"^(?:The command '|------$)", re.MULTILINE)
 _NETWORK = re.compile(
     r"temporary failure (?:in name resolution|resolving)|could not resolve|no such host"
@@ -37,7 +37,7 @@ _PLATFORM = re.compile(r"no matching manifest for (\S+)|exec format error", re.I
 
 def lines(log: str) -> list[str]:
     """Return what the steps printed, without colours and the steps' own text, which both builders add at the end."""
-    plain = _NOISE.sub("", log)
+    plain = _ADVICE.sub("", _COLOUR.sub("", log))
     return [_PREFIX.sub("", line).rstrip() for line in _END.split(plain, maxsplit=1)[0].splitlines()]
 
 

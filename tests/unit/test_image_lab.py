@@ -19,7 +19,9 @@ def load(name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"image_lab_{name}", FOLDER / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "dont_write_bytecode", True)  # the folder's content is the image's tag
+        spec.loader.exec_module(module)
     return module
 
 
