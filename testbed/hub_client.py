@@ -59,6 +59,10 @@ class Hub:
             "signup", username=username, signup_password=password, signup_password_confirmation=password
         )
 
+    def change_password(self, old: str, new: str) -> str:
+        """Change one's own password with the native authenticator; return what the page answers."""
+        return self._submit("change-password", old_password=old, new_password=new, new_password_confirmation=new)
+
     def logout(self) -> None:
         """Log out."""
         self.request("GET", "logout")

@@ -60,12 +60,8 @@ def _check_persist(hub: Hub, problems: Problems) -> None:
 
 
 def _check_backend(hub: Hub, problems: Problems) -> None:
-    if hub.backend != "volumes":
-        return
-    if given(hub.users_view) and hub.users_view != "none":
+    if hub.backend == "volumes" and given(hub.users_view) and hub.users_view != "none":
         problems.add(f"{hub.path}.users_view", "volumes_view")
-    if hub.prune == "archive":
-        problems.add(f"{hub.path}.prune", "volumes_prune")
 
 
 def _check_environment(hub: Hub, problems: Problems) -> None:

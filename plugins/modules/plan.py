@@ -23,15 +23,16 @@ options:
         C(docs/hub-inventory.md) says more about hubs.
       - Read from the variable C(jupyter_instances) when not given, like the other options from theirs. Each text in
         these is rendered on its own, so an undefined variable is reported with the path of its key.
-      - Relative paths, those of C(build), C(login.template) and C(users_csv), begin at the folder of the inventory, or at the current
-        folder when the inventory is no file.
+      - Relative paths, those of C(build), C(login.template) and C(users_csv), begin at the folder of the inventory, or
+        at the current folder when the inventory is no file.
     type: list
     elements: dict
   defaults:
     description:
       - Keys that apply to every instance which does not say them itself; variable C(jupyter_defaults).
       - An instance's own value replaces a default as a whole, and a null takes it away. C(image), C(images) and
-        C(build) count as one. What only the other kind has is passed over. C(tls) and C(hsts_seconds) apply to https addresses only.
+        C(build) count as one. What only the other kind has is passed over. C(tls) and C(hsts_seconds) apply to https
+        addresses only.
     type: dict
   base_dir:
     description: The folder of the instances' folders; variable C(jupyter_base_dir), else C(/srv).

@@ -131,13 +131,14 @@ def test_a_new_setting_recreates_the_hub_and_no_servers(play: Play, hub: Site, a
         kernel = lab.kernel()
         kernel.run("x = 41")
         before = {service: container(hub, service) for service in ("hub", "proxy", "database")}
-        culler = {"idle_seconds": 5, "every_seconds": 2}
-        assert play(HOST, lambda instances: instances[0].update(culler=culler)).code == 0
+        assert play(HOST, lambda instances: instances[0].update(default_url="/tree")).code == 0
         after = {service: container(hub, service) for service in before}
         assert after["hub"] != before["hub"]
         assert (after["proxy"], after["database"]) == (before["proxy"], before["database"])
         assert kernel.run("print(x + 1)").strip() == "42"
         kernel.socket.close()
+    culler = {"idle_seconds": 5, "every_seconds": 2}
+    assert play(HOST, lambda instances: instances[0].update(culler=culler)).code == 0
     until(lambda: not runs(hub, "ada"), "the idle server is culled", 90)
     assert play(HOST).code == 0
 
@@ -196,11 +197,11 @@ def test_a_hub_that_goes_is_archived_whole(play: Play, hub: Site) -> None:
 def test_a_data_directory_of_somebody_else_is_reported_and_not_seized(play: Play, hub: Site) -> None:
     foreign = "/srv/class/data/users/grace/home"
     owner = run_on(HOST, "stat", "--format=%u:%g", foreign).strip()
-    run_on(HOST, "chown", "0:0", foreign)
+    run_on(HOST, "chown", "4321:4321", foreign)
     try:
         run = play(HOST)
         assert run.code != 0 and foreign in run.output
-        assert run_on(HOST, "stat", "--format=%u:%g", foreign).strip() == "0:0"
+        assert run_on(HOST, "stat", "--format=%u:%g", foreign).strip() == "4321:4321"
         assert answers(hub)
     finally:
         run_on(HOST, "chown", owner, foreign)

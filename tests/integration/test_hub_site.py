@@ -138,6 +138,11 @@ def test_a_start_that_fails_says_why_without_a_path_of_the_host(site: HubSite, g
     site.write()
     with pytest.raises(SpawnError, match="The software that you chose is not installed"):
         grace.spawn()
+    # has jupyterhub-singleuser, and no jupyter_server for it
+    site.config["images"][0]["image"] = site.hub_image
+    site.write()
+    with pytest.raises(SpawnError, match="ended while it was starting"):
+        grace.spawn()
     site.config["images"][0]["image"] = image
     site.write()
     with grace.spawn() as lab:

@@ -90,7 +90,6 @@ HUB_CASES: list[tuple[str, str, str, dict[str, Any]]] = [
         at_hub(environment={"JUPYTERHUB_HOST": 1}),
     ),
     ("volumes_view", f"{CLASS}.users_view", "write none", at_hub(backend="volumes", users_view="ro")),
-    ("volumes_prune", f"{CLASS}.prune", "write keep", at_hub(backend="volumes", prune="archive")),
     ("default_url", f"{CLASS}.default_url", "'lab' is not a path", at_hub(default_url="lab")),
     ("default_url", f"{CLASS}.default_url", "is not a path", at_hub(default_url="//evil.example")),
     ("wrong_type", f"{CLASS}.default_url", "for example /lab", at_hub(default_url=1)),

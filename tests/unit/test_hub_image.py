@@ -145,7 +145,8 @@ def test_mounts_of_all_three_kinds_those_further_up_first() -> None:
     )
     assert spawning.mounts(more, json.dumps(MOUNTS), "ada@uni") == [
         {"type": "bind", "source": "/srv/u/ada-40uni/home", "target": "/h", "read_only": False},
-        {"type": "volume", "source": "class101_ada-40uni_cache", "target": "/h/.cache", "read_only": False},
+        {"type": "volume", "source": "class101_ada-40uni_cache", "target": "/h/.cache", "read_only": False}
+        | {"no_copy": True},
         {"type": "bind", "source": "/srv/s", "target": "/h/shared", "read_only": True},
         {"type": "bind", "source": "/srv/o.json", "target": "/opt/o.json", "read_only": True},
     ]

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._mounts import MountsError
@@ -14,6 +16,9 @@ from traitlets import Unicode, default
 from . import spawning
 from .files import DIRECTORY, Unusable, read_json
 from .people import read_roster
+
+SECONDS = 0.05
+CHECK_SECONDS = 1.0
 
 
 class CarrelSpawner(DockerSpawner):  # type: ignore[misc]
@@ -44,13 +49,37 @@ class CarrelSpawner(DockerSpawner):  # type: ignore[misc]
             self.log.error("%s gets no server: %s", self.user.name, error)
             raise spawning.SpawnRefused(spawning.NO_MOUNTS) from error
         try:
-            return await super().start()
+            address: tuple[str, int] = await super().start()
         except APIError as error:
             self.log.error("%s gets no server: %s", self.user.name, error)
             text = spawning.explain(str(error.explanation or error))
             if text is None:
                 raise
             raise spawning.SpawnRefused(text) from error
+        await self._wait_for(*address)
+        return address
+
+    async def _wait_for(self, host: str, port: int) -> None:
+        """Return once the server takes connections.
+
+        JupyterHub itself looks at growing, random intervals of up to 5 s (jupyterhub.utils.exponential_backoff), and
+        does not notice that a server has ended. The hub limits this by start_timeout.
+        """
+        checked = time.monotonic()
+        while True:
+            try:
+                # an address that nobody has any more does not refuse
+                _, writer = await asyncio.wait_for(asyncio.open_connection(host, port), CHECK_SECONDS)
+            except (OSError, asyncio.TimeoutError):
+                if time.monotonic() - checked >= CHECK_SECONDS:
+                    checked = time.monotonic()
+                    if await self.poll() is not None:
+                        self.log.error("%s's server ended before it answered", self.user.name)
+                        raise spawning.SpawnRefused(spawning.ENDED) from None
+                await asyncio.sleep(SECONDS)
+            else:
+                writer.close()
+                return
 
     def _prepare(self) -> None:
         config = read_json(DIRECTORY / "config.json")

@@ -23,6 +23,10 @@ NO_MOUNTS = (
     "The list of your directories cannot be read at the moment, so your notebook server was not started. "
     "None of your files are touched. Please tell the administrator."
 )
+ENDED = (
+    "Your notebook server ended while it was starting. None of your files are touched. Please try again, and tell the "
+    "administrator if that does not help."
+)
 _SIGNS = {
     # what Docker says to a missing or forbidden source of a bind mount, when creating and when starting
     "bind source path does not exist": NO_DIRECTORY,
@@ -30,6 +34,8 @@ _SIGNS = {
     "error while creating mount source path": NO_DIRECTORY,
     "error mounting": NO_DIRECTORY,
     "no such image": NO_IMAGE,
+    # one that ends at once is gone when its address is asked for
+    "no such container": ENDED,
 }
 
 
@@ -53,7 +59,13 @@ def mounts(config: Mapping[str, Any], mounts_file: str, user: str) -> list[dict[
     everyone = [{"type": "bind", **mount} for mount in config["mounts"]]
     prefix = f"{config['name']}_{escape(user)}_"
     volumes = [
-        {"type": "volume", "source": prefix + volume["name"], "target": volume["target"], "read_only": False}
+        {
+            "type": "volume",
+            "source": prefix + volume["name"],
+            "target": volume["target"],
+            "read_only": False,
+            "no_copy": True,
+        }
         for volume in config["volumes"]
     ]
     own = [mount.docker() for mount in effective_mounts(mounts_file, user)]
