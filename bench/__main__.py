@@ -17,33 +17,43 @@ from pathlib import Path
 from typing import Any
 
 from testbed import __main__ as testbed
-from testbed import pki
+from testbed import hosts, images, pki
 from testbed.run import ROOT, Failure, run, step
+
+from . import hub
 
 HOST = "carrel-bench-1"
 PORT = 8471
+HUB_PORT = 8472
+IMAGE = "registry.carrel.test:5000/carrel/lab:1.0"
+USERS = 10
 RUNS = 3
 RESULTS = ROOT / "bench" / "results.json"
 
 
-def inventory(folder: Path, password: str, instances: int) -> Path:
-    """Write an inventory with a number of instances on one host, each with an engine of its own."""
-    labs = [
-        {
-            "name": f"bench{number}", "kind": "lab", "password": password,
-            "url": f"https://localhost:{PORT}/" + (f"bench{number}/" if number else ""),
-            "image": "registry.carrel.test:5000/carrel/lab:1.0", "login": {"notice": "A benchmark"},
-        }
-        for number in range(instances)
-    ]  # fmt: skip
+def inventory(path: Path, instances: list[dict[str, Any]]) -> Path:
+    """Write an inventory of the one host."""
+    certificates = [str(found) for found in sorted(images.MACHINE_CERTIFICATES.glob("*.crt"))]
     host = {
         "ansible_connection": "community.docker.docker", "ansible_user": "root",
-        "ansible_python_interpreter": "/usr/bin/python3", "jupyter_instances": labs,
+        "ansible_python_interpreter": "/usr/bin/python3", "jupyter_instances": instances,
         "jupyter_tls": {"mode": "files", "certificate": "/etc/ssl/site.crt", "private_key": "/etc/ssl/site.key"},
+        "hub_base_image": f"{hosts.REGISTRY_NAME}/{images.BASE}", "hub_extra_ca_certificates": certificates,
     }  # fmt: skip
-    path = folder / f"{instances}.json"
     path.write_text(json.dumps({"all": {"hosts": {HOST: host}}}))
     return path
+
+
+def labs(password: str, count: int) -> list[dict[str, Any]]:
+    """Labs on one host, each with an engine of its own."""
+    return [
+        {
+            "name": f"bench{number}", "kind": "lab", "password": password, "image": IMAGE,
+            "url": f"https://localhost:{PORT}/" + (f"bench{number}/" if number else ""),
+            "login": {"notice": "A benchmark"},
+        }
+        for number in range(count)
+    ]  # fmt: skip
 
 
 def site(inventory_file: Path) -> float:
@@ -55,7 +65,7 @@ def site(inventory_file: Path) -> float:
 
 def second_run(folder: Path, password: str, instances: int) -> tuple[float, float]:
     """Return the seconds of the first run and the median of further ones."""
-    path = inventory(folder, password, instances)
+    path = inventory(folder / f"{instances}.json", labs(password, instances))
     with step(f"site.yml with {instances} instance(s)"):
         first = site(path)
         return first, statistics.median(site(path) for _ in range(RUNS))
@@ -77,14 +87,30 @@ def inside(password: str) -> dict[str, Any]:
     return figures
 
 
+def spawns(folder: Path) -> dict[str, Any]:
+    """Measure how long users wait for their servers in a hub."""
+    users = {f"user{number}": secrets.token_hex(12) for number in range(USERS)}
+    declared = {
+        "name": "benchhub", "kind": "hub", "url": f"https://localhost:{HUB_PORT}/", "image": IMAGE,
+        "users": [{"name": name, "password": password} for name, password in users.items()],
+    }  # fmt: skip
+    path = inventory(folder / "hub.json", [declared])
+    with step("site.yml with a hub"):
+        site(path)
+    with step(f"servers of a hub, one and {USERS} at once"):
+        return hub.measure(declared["url"], str(pki.CA), HOST, "benchhub", IMAGE, users)
+
+
 def main() -> None:
     """Measure everything, write and print it."""
     password = secrets.token_hex(12)
-    testbed.up("bench", [f"{HOST}={PORT}"])
+    testbed.up("bench", [f"{HOST}={PORT},{HUB_PORT}"])
     try:
         with tempfile.TemporaryDirectory() as scratch:
             first, one = second_run(Path(scratch), password, 1)
             _, three = second_run(Path(scratch), password, 3)
+            lab_figures = inside(password)
+            hub_figures = spawns(Path(scratch))
         results = {
             "machine": {"cores": os.cpu_count(), "kernel": platform.release(), "python": platform.python_version()},
             "first_run_s": round(first, 1),
@@ -93,7 +119,8 @@ def main() -> None:
                 "each_further_instance_s": round((three - one) / 2, 1),
                 "goal": "10 s a host and 2 s an instance: 12 s with one",
             },
-            **inside(password),
+            **lab_figures,
+            **hub_figures,
         }  # fmt: skip
     finally:
         testbed.down("bench")

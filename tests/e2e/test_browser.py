@@ -11,8 +11,9 @@ import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
 from testbed import engine
+from testbed.hub_client import Hub
 
-from .conftest import ROOT, sites
+from .conftest import ROOT, hub_site, passwords, sites
 
 OUTPUT = ROOT / "tests" / "output"
 
@@ -43,6 +44,28 @@ def test_somebody_reads_the_notice_logs_in_and_runs_a_cell(page: Page) -> None:
     page.screenshot(path=OUTPUT / "login.png")
     page.locator("input[type=password]").fill(geo.secret)
     page.locator("input[type=password]").press("Enter")
+    run_a_cell(page)
+    page.screenshot(path=OUTPUT / "notebook.png")
+
+
+def test_somebody_logs_in_to_a_hub_gets_a_server_and_runs_a_cell(page: Page) -> None:
+    hub = hub_site()
+    page.goto(hub.url)
+    expect(page.get_by_text("Statistics and geometry, winter term")).to_be_visible()
+    page.locator("input[name=username]").fill("ada")
+    page.locator("input[name=password]").fill(passwords()["ada"])
+    page.screenshot(path=OUTPUT / "hub-login.png")
+    page.locator("input[type=submit], button[type=submit]").first.click()
+    # the spawn begins by itself
+    page.wait_for_url("**/user/ada/lab**")
+    run_a_cell(page)
+    expect(page.locator("body")).to_have_attribute("data-jp-theme-name", "JupyterLab Dark")
+    page.screenshot(path=OUTPUT / "hub-notebook.png")
+    with Hub(hub.url, hub.ca).login("ada", passwords()["ada"]) as session:
+        session.stop()
+
+
+def run_a_cell(page: Page) -> None:
     page.locator('.jp-LauncherCard[data-category="Notebook"]').first.click()
     cell = page.locator(".jp-Notebook .jp-Cell .cm-content").first
     expect(page.get_by_text("Python 3 (ipykernel) | Idle")).to_be_visible()
@@ -51,4 +74,3 @@ def test_somebody_reads_the_notice_logs_in_and_runs_a_cell(page: Page) -> None:
     expect(cell).to_contain_text("carrels:")
     page.keyboard.press("Shift+Enter")
     expect(page.locator(".jp-OutputArea-output").first).to_contain_text("carrels: 42")
-    page.screenshot(path=OUTPUT / "notebook.png")
