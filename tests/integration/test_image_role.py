@@ -1,0 +1,97 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The role image on this machine: builds on one host of the inventory, pulls by digest on another."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_runner import PLAYBOOK
+from own_images import inside
+
+from testbed import images
+from testbed.run import run
+
+CERTIFICATES = [path.read_text() for path in images.MACHINE_CERTIFICATES.glob("*.crt")]
+
+
+def play(folder: Path, variables: dict[str, Any], *options: str) -> tuple[list[dict[str, Any]], str]:
+    """Run the role on two hosts, one after the other; return what it says there is, and all that Ansible printed."""
+    role = {"name": "Have the images", "ansible.builtin.include_role": {"name": "carrel.jupyter.image"}}
+    show = {"name": "Show", "ansible.builtin.debug": {"msg": "RESULT {{ image_results | to_json }}"}}
+    common = {"gather_facts": False, "vars": {
+        "ansible_connection": "local", "ansible_python_interpreter": sys.executable,
+        "image_socket": "/var/run/docker.sock",
+        "image_docker_config": str(folder / "docker"), "image_directory": str(folder / "images"),
+        "image_extra_ca_certificates": CERTIFICATES, **variables,
+    }}  # fmt: skip
+    plays = [
+        {"hosts": "builder", **common, "tasks": [role, show]},
+        {"hosts": "other", **common, "tasks": [role, show]},
+    ]
+    plays[1] = {**plays[1], "vars": {**common["vars"], "image_pull_from": "builder"}}
+    playbook = folder / "play.json"
+    playbook.write_text(json.dumps(plays))
+    done = subprocess.run(
+        [str(PLAYBOOK), "--inventory", "builder,other", *options, str(playbook)], capture_output=True, text=True,
+        env={**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0",
+             "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"},
+    )  # fmt: skip
+    shown = [line.strip() for line in done.stdout.splitlines() if '"msg": "RESULT ' in line]
+    results = [json.loads(json.loads("{" + line + "}")["msg"].removeprefix("RESULT ")) for line in shown]
+    return results, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def registry():
+    name = run("docker", "run", "--detach", "--publish", "127.0.0.1::5000",
+               images.build("registry", parent=images.base()), "sh", "-c",
+               "sed -i '/tls:/,$d' /etc/docker/registry/config.yml"
+               " && exec docker-registry serve /etc/docker/registry/config.yml")  # fmt: skip
+    yield run("docker", "port", name, "5000/tcp")
+    run("docker", "rm", "--force", "--volumes", name)
+
+
+def test_one_host_builds_and_the_other_pulls_by_digest(tmp_path, registry):
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "Dockerfile").write_text("FROM debian:trixie-slim\nARG APP_VERSION\nENV APP_VERSION=$APP_VERSION\n")
+    small = {"base": images.base(), "files": [{"dest": "/etc/carrel-test", "content": "hello"}]}
+    variables = {
+        "image_builds": [
+            {"name": "carrel-testbed/small", "push": registry, **small},
+            {"name": "carrel-testbed/mapnik", "folder": str(own), "build_args": {"APP_VERSION": "7"}, "push": registry},
+        ]
+    }
+    results, output = play(tmp_path, variables)
+    assert "failed=0" in output and len(results) == 2, output
+    digest = results[0]["carrel-testbed/small"]["digest"]
+    assert digest.startswith(f"{registry}/carrel-testbed/small@sha256:")
+    assert results[1]["carrel-testbed/small"]["image"] == digest
+    assert inside(digest, "cat", "/etc/carrel-test") == "hello"
+    assert inside(results[1]["carrel-testbed/mapnik"]["image"], "printenv", "APP_VERSION") == "7"
+    for options in ["--check"], []:
+        again, output = play(tmp_path, variables, *options)
+        assert again == results and output.count("changed=0") == 2, output
+
+
+def test_without_a_base_it_stands_on_the_collections_lab_image(tmp_path):
+    variables = {"image_builds": [{"name": "carrel-testbed/role", "kernels": ["bash"]}]}
+    (results,), output = play(tmp_path, variables, "--limit", "builder")
+    image = results["carrel-testbed/role"]["image"]
+    assert "bash" in inside(image, "jupyter", "kernelspec", "list"), output
+    assert inside(image, "jupyter-lab", "--version") == "4.6.6"
+    (again,), output = play(tmp_path, variables, "--limit", "builder", "--check")
+    assert again == results and "changed=0" in output
+
+
+def test_what_was_not_pushed_cannot_be_pulled(tmp_path):
+    (tmp_path / "Dockerfile").write_text("FROM debian:trixie-slim\n")
+    _, output = play(tmp_path, {"image_builds": [{"name": "carrel-testbed/alone", "folder": str(tmp_path)}]})
+    assert "builder has not pushed carrel-testbed/alone: run the role on it first" in output
