@@ -255,6 +255,34 @@ def test_strangers_wait_for_an_admin_s_approval(site: HubSite) -> None:
         eventually(lambda: eve.request("GET", "api/user", check=False).status_code == 403, 3)
 
 
+def test_images_to_choose_from_a_limit_of_servers_and_an_end_with_the_session(
+    site: HubSite, ada: tuple[Hub, Kernel], grace: Hub
+) -> None:
+    before = dict(site.config)
+    second = f"{site.name}/second:1"
+    first = site.config["images"][0]
+    run("docker", "tag", first["image"], second)
+    try:
+        site.config.update(
+            images=[first, {"title": "Second", "image": second}], active_servers=2, shutdown_on_logout=True
+        )
+        site.replace_hub()
+        assert "Second" in grace.request("GET", "spawn").text
+        with pytest.raises(SpawnError):
+            grace.spawn(image="Third")
+        grace.spawn(image="Second")
+        container = f"{site.name}_grace-2ehopper"
+        assert run("docker", "inspect", "--format", "{{.Config.Image}}", container).strip() == second
+        with site.session().login("prof", "first-prof") as prof, pytest.raises(SpawnError, match="limit"):
+            prof.spawn()
+        grace.logout()
+        eventually(lambda: not site.runs("grace.hopper"), 20)
+    finally:
+        site.config = before
+        site.replace_hub()
+        run("docker", "image", "rm", second)
+
+
 def test_the_database_moves_to_postgresql_and_back(site: HubSite, ada: tuple[Hub, Kernel]) -> None:
     """The session, the password and the running server of today are there in each."""
     session, kernel = ada
