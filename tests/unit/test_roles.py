@@ -84,3 +84,17 @@ def test_no_mapped_id_stands_in_the_code() -> None:
 def _without_samples(text: str) -> str:
     """A module's DOCUMENTATION, EXAMPLES and RETURN may show one."""
     return re.sub(r'(?ms)^(DOCUMENTATION|EXAMPLES|RETURN) = r""".*?^"""', "", text)
+
+
+def test_no_docker_command_of_root_s_runs_an_account_s_plugins() -> None:
+    """docker looks for plugins beside its configuration first (docker/cli, cli-plugins/manager)."""
+    tasks = [
+        (file, task)
+        for role in ROLES
+        for file in (ROOT / "roles" / role / "tasks").glob("*.yml")
+        for task in load(file) or []
+        if "docker_environment" in str(task.get("environment")) or "DOCKER_CONFIG" in str(task.get("environment"))
+    ]
+    assert tasks
+    for file, task in tasks:
+        assert "community.docker.docker_image_pull" in task, f"{file}: {task['name']}"
