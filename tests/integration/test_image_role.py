@@ -54,8 +54,11 @@ def registry():
                images.build("registry", parent=images.base()), "sh", "-c",
                "sed -i '/tls:/,$d' /etc/docker/registry/config.yml"
                " && exec docker-registry serve /etc/docker/registry/config.yml")  # fmt: skip
-    yield run("docker", "port", name, "5000/tcp")
+    address = run("docker", "port", name, "5000/tcp")
+    yield address
     run("docker", "rm", "--force", "--volumes", name)
+    listed = run("docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}").split()
+    run("docker", "image", "rm", *(image for image in listed if image.startswith(address)))
 
 
 def test_one_host_builds_and_the_other_pulls_by_digest(tmp_path, registry):
@@ -92,6 +95,8 @@ def test_without_a_base_it_stands_on_the_collections_lab_image(tmp_path):
 
 
 def test_what_was_not_pushed_cannot_be_pulled(tmp_path):
-    (tmp_path / "Dockerfile").write_text("FROM debian:trixie-slim\n")
-    _, output = play(tmp_path, {"image_builds": [{"name": "carrel-testbed/alone", "folder": str(tmp_path)}]})
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "Dockerfile").write_text("FROM debian:trixie-slim\n")
+    _, output = play(tmp_path, {"image_builds": [{"name": "carrel-testbed/alone", "folder": str(own)}]})
     assert "builder has not pushed carrel-testbed/alone: run the role on it first" in output
