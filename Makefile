@@ -8,6 +8,7 @@
 #   make test-vm     limits and a reboot on a kernel of its own, in a virtual machine; slow without KVM
 #   make bench       measure; results in bench/
 #   make bench-volumes  measure user_volumes and group_mounts, without a host, as root; results in bench/out/
+#   make bench-images  measure our lab image and its kernels, without a host; results in bench/out/
 #   make clean       remove what the others keep as a cache: images, virtual environment
 
 SHELL := /bin/bash
@@ -21,7 +22,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PYTHONPATH := $(CURDIR)/.cache/collections:$(CURDIR)
 
-.PHONY: help venv demo demo-down test test-quick test-hosts test-vm lint unit bench bench-volumes clean
+.PHONY: help venv demo demo-down test test-quick test-hosts test-vm lint unit bench bench-volumes bench-images clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -71,6 +72,9 @@ bench: venv
 
 bench-volumes: venv
 	python -m bench.user_volumes
+
+bench-images: venv
+	python -m bench.images
 
 clean: demo-down
 	@python -m testbed clean

@@ -72,7 +72,7 @@ def remove_all() -> None:
     """Remove every image that the test bed built; the base image stays, as it may be somebody else's too."""
     tags = run("docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}").splitlines()
     named = [tag for tag in tags if not tag.endswith(":<none>")]
-    ours = [tag for tag in named if tag.startswith("carrel-testbed/") or "/carrel/" in tag]
+    ours = [tag for tag in named if tag.startswith(("carrel-testbed/", "carrel/")) or "/carrel/" in tag]
     if ours:
         with step(f"removing {len(ours)} images"):
             run("docker", "image", "rm", "--force", *ours)

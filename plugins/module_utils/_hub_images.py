@@ -26,7 +26,7 @@ def problems(instance: Mapping[str, Any], images: Sequence[Mapping[str, Any]]) -
                 "the same, or say with owner whose the files are"
             )
     if instance["settings"]:
-        found += _settings(instance, names, images)
+        found += settings_problems(instance, names, images)
     return found
 
 
@@ -44,7 +44,7 @@ def _singleuser(name: str, image: Mapping[str, Any], command: Sequence[str]) -> 
         )
 
 
-def _settings(instance: Mapping[str, Any], names: Sequence[str], images: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def settings_problems(instance: Mapping[str, Any], names: Sequence[str], images: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     first = images[0]["jupyterlab"]
     for name, image in zip(names[1:], images[1:]):
         for key, what in (("settings", "read their settings from"), ("overrides", "have")):

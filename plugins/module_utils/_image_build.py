@@ -191,7 +191,7 @@ def with_settings(build: Build, wanted: Mapping[str, Any], jupyterlab: Mapping[s
     """Return the build with overrides.json: the base's, and the wanted settings over them."""
     instance = {"settings": wanted}
     image = {"jupyterlab": jupyterlab}
-    problems = list(_hub_images._settings(instance, [build.base], [image]))
+    problems = list(_hub_images.settings_problems(instance, [build.base], [image]))
     if problems:
         raise KernelError("\n".join(f"image {build.name}: {problem}" for problem in problems))
     content = json.dumps(_hub_images.merged_settings(instance, [image]), indent=1, sort_keys=True) + "\n"

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -46,7 +45,8 @@ def groups_of(lab: Lab) -> list[str]:
 
 
 def health(hub: Site) -> str:
-    return hub.docker("inspect", "--format", "{{.State.Health.Status}}", "class-hub-1").strip()
+    """What the hub's own health check says."""
+    return hub.docker("exec", "class-hub-1", "python3", "-m", "carrel_hub.healthcheck", "||", "true").strip()
 
 
 def runs(hub: Site, user: str) -> bool:
@@ -146,12 +146,10 @@ def test_a_new_setting_recreates_the_hub_and_no_servers(play: Play, hub: Site, a
 def test_a_database_that_is_down_is_said_and_comes_back(hub: Site) -> None:
     hub.docker("stop", "class-database-1")
     try:
-        until(lambda: health(hub) == "unhealthy", "the hub is unhealthy", 180)
-        said = hub.docker("inspect", "--format", "'{{json .State.Health.Log}}'", "class-hub-1")
-        assert "database" in json.loads(said)[-1]["Output"]
+        until(lambda: "database" in health(hub), "the hub says so")
     finally:
         hub.docker("start", "class-database-1")
-    until(lambda: health(hub) == "healthy", "the hub is healthy again", 120)
+    until(lambda: health(hub) == "ok", "the hub has its database again")
     enter(hub, "ada").http.close()
 
 
