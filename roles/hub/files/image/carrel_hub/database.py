@@ -15,7 +15,7 @@ from typing import Any, TextIO
 
 from jupyterhub import orm
 from nativeauthenticator.orm import UserInfo
-from sqlalchemy import Engine, MetaData, Table, create_engine, func, select, text
+from sqlalchemy import Engine, MetaData, Table, create_engine, select, text
 
 from .config import database_url
 from .files import DIRECTORY, STATE, Unusable, read_json
@@ -50,21 +50,37 @@ def _tables(engine: Engine) -> list[Table]:
     return list(metadata.sorted_tables)
 
 
+def _rows(engine: Engine) -> dict[str, list[dict[str, Any]]]:
+    with engine.connect() as connection:
+        return {
+            table.name: [
+                {key: _plain(value) for key, value in row.items()}
+                for row in connection.execute(select(table)).mappings()
+            ]
+            for table in _tables(engine)
+        }
+
+
+def _same(one: dict[str, list[dict[str, Any]]], other: dict[str, list[dict[str, Any]]]) -> bool:
+    """Whether both have the same rows, in any order."""
+    sets = [
+        {name: sorted(json.dumps(row, sort_keys=True) for row in rows) for name, rows in tables.items() if rows}
+        for tables in (one, other)
+    ]
+    return sets[0] == sets[1]
+
+
 def dump(url: str, stream: TextIO) -> int:
     """Write all rows; return how many there were."""
     engine = create_engine(url)
-    tables: dict[str, list[dict[str, Any]]] = {}
-    with engine.connect() as connection:
-        for table in _tables(engine):
-            rows = connection.execute(select(table)).mappings()
-            tables[table.name] = [{key: _plain(value) for key, value in row.items()} for row in rows]
+    tables = _rows(engine)
     engine.dispose()
     json.dump({"version": VERSION, "tables": tables}, stream)
     return sum(map(len, tables.values()))
 
 
 def load(url: str, stream: TextIO) -> int:
-    """Fill an empty database, all or nothing; return how many rows there were."""
+    """Fill an empty database, all or nothing; return how many rows there were. Doing so twice is no error."""
     try:
         content = json.load(stream)
         tables: dict[str, list[dict[str, Any]]] = content["tables"]
@@ -75,12 +91,10 @@ def load(url: str, stream: TextIO) -> int:
     if not complete:
         raise Refused(f"the copy of the database has version {content['version']!r}, this program reads {VERSION}")
     engine = create_engine(url)
-    with engine.connect() as connection:
-        taken = sorted(
-            table.name
-            for table in _tables(engine)
-            if table.name != SCHEMA and connection.execute(select(func.count()).select_from(table)).scalar()
-        )
+    present = _rows(engine)
+    taken = sorted(name for name, found in present.items() if found and name != SCHEMA)
+    if taken and _same(present, tables):
+        return sum(map(len, tables.values())) - len(revision)
     if taken:
         raise Refused(
             f"the database is not empty, so nothing was loaded into it: {', '.join(taken)} have rows. "
