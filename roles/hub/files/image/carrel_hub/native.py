@@ -64,6 +64,8 @@ class CarrelNativeAuthenticator(RosterMixin, NativeAuthenticator):  # type: igno
         name = self.normalize_username(data["username"])
         if len(data["password"].encode()) > LONGEST or not self.validate_username(name):
             return None
+        if self.is_blocked(name):  # before any look at the password, which says whether it is right and takes its time
+            return None
         if self.roster().lists(name):
             self._set_first_password(name)
         result: str | None = await super().authenticate(handler, data)
@@ -93,6 +95,13 @@ class CarrelNativeAuthenticator(RosterMixin, NativeAuthenticator):  # type: igno
         self.db.commit()
         write_state(APPLIED, {**applied, name: hashed.decode()})
         self.log.info("%s has the password of the inventory now", name)
+
+    def delete_user(self, user: Any) -> None:
+        """Who is listed again gets the inventory's password, also if a stranger signed up with the name first."""
+        applied = read_state(APPLIED)
+        if applied.pop(user.name, None):
+            write_state(APPLIED, applied)
+        super().delete_user(user)
 
     def check_allowed(self, username: str, authentication: dict[str, Any] | None = None) -> bool:
         return self.roster().lists(username) or self.is_guest(username)
