@@ -168,8 +168,16 @@ class _Forms(HTMLParser):
             self._inside = False
 
 
-def check_rendered(page: str, with_notice: bool) -> None:
-    """Prove that one can log in with the page that RENDER of _image_probe made, and that the notice is on it."""
+def check_rendered(
+    page: str,
+    with_notice: bool,
+    xsrf: str = "{{ xsrf_form_html() | safe }}",
+    action: str = "{{base_url}}login?next={{next}}",
+) -> None:
+    """Prove that one can log in with the page that RENDER of _image_probe made, and that the notice is on it.
+
+    `xsrf` and `action` are what to write where they are wrong.
+    """
     parser = _Forms()
     parser.feed(page)
     parser.close()
@@ -184,14 +192,10 @@ def check_rendered(page: str, with_notice: bool) -> None:
     if attributes.get("method", "").lower() != "post":
         raise LoginPageError('the login page\'s form is not sent by post: write <form method="post" …>')
     if not any(field.get("name") == "_xsrf" and field.get("value") == "carrel-xsrf" for field in inputs):
-        raise LoginPageError(
-            "the login page's form lacks the XSRF field: write {{ xsrf_form_html() | safe }} before </form>"
-        )
+        raise LoginPageError(f"the login page's form lacks the XSRF field: write {xsrf} before </form>")
     target = attributes.get("action", "")
     if not _leads_to_login(target):
-        raise LoginPageError(
-            f'the login page\'s form is sent to {target!r}: write action="{{{{base_url}}}}login?next={{{{next}}}}"'
-        )
+        raise LoginPageError(f'the login page\'s form is sent to {target!r}: write action="{action}"')
     if with_notice and f'id="{NOTICE_ID}"' not in page:
         raise LoginPageError(f"the notice does not show: the image's login page hides what follows its form; {_HINT}")
 

@@ -22,7 +22,7 @@ def build() -> str:
         context = Path(scratch) / "context"
         shutil.copytree(FOLDER, context, ignore=shutil.ignore_patterns("__pycache__"))
         (context / MODULE_UTILS).mkdir(parents=True)
-        for name in ("_escape.py", "_mounts.py", "_usernames.py"):
+        for name in ("_escape.py", "_login_page.py", "_mounts.py", "_usernames.py"):
             shutil.copy(ROOT / "plugins" / "module_utils" / name, context / MODULE_UTILS)
         for certificate in sorted(images.MACHINE_CERTIFICATES.glob("*.crt")):
             shutil.copy(certificate, context / "ca-certificates")

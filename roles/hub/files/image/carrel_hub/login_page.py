@@ -1,0 +1,76 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Proves that people can log in with a page of the administrator's own, which stands in stdin."""
+
+from __future__ import annotations
+
+import html
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.carrel.jupyter.plugins.module_utils._login_page import (
+    LoginPageError,
+    check_rendered,
+    check_source,
+)
+from jinja2 import ChoiceLoader, DictLoader, Environment, FileSystemLoader, PrefixLoader, TemplateSyntaxError
+from jupyterhub._data import DATA_FILES_PATH
+from nativeauthenticator.handlers import TEMPLATE_DIR
+
+WITH_PASSWORD = ("native", "dummy")
+LOGIN = "/carrel-base/login"
+_LINK = re.compile(r"""<a\b[^>]*?\bhref\s*=\s*["']([^"']*)""", re.IGNORECASE)
+LINK = f"{LOGIN}?next=%2Fcarrel-next"
+
+
+def render(page: str, kind: str) -> str:
+    """The page as JupyterHub would show it (jupyterhub.app.JupyterHub.init_tornado_settings)."""
+    name = "native-login.html" if kind == "native" else "login.html"
+    upstream = str(Path(DATA_FILES_PATH) / "templates")
+    loader = ChoiceLoader(
+        [
+            DictLoader({name: page}),
+            PrefixLoader({"templates": FileSystemLoader(upstream)}, "/"),
+            FileSystemLoader([str(Path(__file__).parent / "templates"), upstream, TEMPLATE_DIR]),
+        ]
+    )
+    values: dict[str, Any] = {
+        "base_url": "/carrel-base/", "prefix": "/", "user": None, "services": [], "static_url": "/static/{}".format,
+        "login_url": LOGIN, "authenticator_login_url": LINK, "next": "%2Fcarrel-next", "username": "",
+        "authenticator": {}, "login_service": None if kind in WITH_PASSWORD else "the service", "xsrf": "carrel-xsrf",
+        "carrel_native": kind == "native",
+    }  # fmt: skip
+    return Environment(loader=loader, autoescape=True).get_template(name).render(values)
+
+
+def check(page: str, kind: str) -> None:
+    """Raises LoginPageError."""
+    check_source(page)
+    try:
+        rendered = render(page, kind)
+    except RecursionError as error:
+        raise LoginPageError('the login page extends itself: write {% extends "templates/login.html" %}') from error
+    except TemplateSyntaxError as error:
+        raise LoginPageError(f"line {error.lineno} of {error.name or 'the login page'}: {error.message}") from error
+    except Exception as error:  # whatever an expression in it raises
+        raise LoginPageError(f"the login page cannot be shown: {error!r}") from error
+    if kind in WITH_PASSWORD:
+        check_rendered(
+            rendered,
+            with_notice=False,
+            xsrf='<input type="hidden" name="_xsrf" value="{{ xsrf }}">',
+            action="{{ authenticator_login_url }}",
+        )
+    elif LINK not in map(
+        html.unescape, re.findall(r"""<a\b[^>]*?\bhref\s*=\s*["']([^"']*)""", rendered, re.IGNORECASE)
+    ):
+        raise LoginPageError('the login page has no link to log in: write <a href="{{ authenticator_login_url }}">')
+
+
+if __name__ == "__main__":
+    try:
+        check(sys.stdin.read(), sys.argv[1])
+    except LoginPageError as failed:
+        sys.exit(str(failed))
