@@ -34,6 +34,10 @@ class LoginHandler(handlers.LoginHandler):  # type: ignore[misc]
 
     post = login.LoginHandler.post
 
+    def render_template(self, name: str, **values: Any) -> Any:
+        """With what a page that extends JupyterHub's own for logging in needs, and nativeauthenticator leaves out."""
+        return super().render_template(name, **{"authenticator": self.authenticator, **values})
+
 
 class SameSite:
     """nativeauthenticator approves and discards accounts on a mere GET: not for a link on somebody else's page."""
