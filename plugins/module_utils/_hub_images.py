@@ -44,7 +44,9 @@ def _singleuser(name: str, image: Mapping[str, Any], command: Sequence[str]) -> 
         )
 
 
-def settings_problems(instance: Mapping[str, Any], names: Sequence[str], images: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def settings_problems(
+    instance: Mapping[str, Any], names: Sequence[str], images: Sequence[Mapping[str, Any]]
+) -> Iterator[str]:
     first = images[0]["jupyterlab"]
     for name, image in zip(names[1:], images[1:]):
         for key, what in (("settings", "read their settings from"), ("overrides", "have")):
