@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from .conftest import INVENTORY, ROOT, Site, hostvars, run_on, sites
+from .conftest import INVENTORY, ROOT, Site, hostvars, instances, run_on
 
 MISMATCH = """
 set -e; cd /etc/ssl/private
@@ -57,12 +57,12 @@ def configuration(host: str) -> str:
 
 
 def sites_of(host: str) -> list[Site]:
-    return [site for site in sites().values() if site.host == host]
+    return [site for site in instances().values() if site.host == host]
 
 
 def answers(host: str) -> bool:
     found = [site for site in sites_of(host) if site.declared.get("state", "present") == "present"]
-    return bool(found) and all(requests.get(site.url + "api", verify=site.ca, timeout=30).ok for site in found)
+    return bool(found) and all(requests.get(site.url + site.api, verify=site.ca, timeout=30).ok for site in found)
 
 
 @pytest.fixture(params=sorted(hostvars()))
