@@ -25,7 +25,8 @@ VERSION = "8.8.1"  # the last for Node.js 20
 @pytest.fixture(scope="module")
 def packages() -> Path:
     if not (PACKAGES / "node_modules" / "oidc-provider").exists():
-        engine.install_packages("npm")
+        if not shutil.which("npm"):
+            engine.install_packages("npm")
         PACKAGES.mkdir(parents=True, exist_ok=True)
         with step("installing oidc-provider"):
             run("npm", "install", "--no-audit", "--no-fund", "--prefix", PACKAGES, f"oidc-provider@{VERSION}")
