@@ -281,7 +281,8 @@ class Builder:
         options = [f"--build-arg={key}={value}" for key, value in sorted(declared["build_args"].items())]
         options += ["--no-cache"] if declared["no_cache"] else []
         file = str(folder / ("Dockerfile" if build else declared["dockerfile"]))
-        status, log = self.run("build", "--tag", image, "--file", file, *options, str(folder))
+        # Without BuildKit, the container of a step that fails would stay.
+        status, log = self.run("build", "--force-rm", "--tag", image, "--file", file, *options, str(folder))
         if build:
             shutil.rmtree(folder)
         if status:

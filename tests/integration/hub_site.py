@@ -149,6 +149,9 @@ class HubSite:
         stopped = [f"{self.name}-hub", f"{self.name}-proxy"]
         run("docker", "rm", "--force", "--volumes", *mine, *stopped, check=False)
         run("docker", "network", "rm", f"{self.name}_users", check=False)
+        volumes = run("docker", "volume", "ls", "--quiet", "--filter", f"name={self.name}_").split()
+        if volumes:
+            run("docker", "volume", "rm", *volumes)
 
 
 def eventually(what: Any, seconds: float = 15) -> None:

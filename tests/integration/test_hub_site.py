@@ -54,7 +54,6 @@ def site(images: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> I
         yield site
     finally:
         site.down()
-        run("docker", "volume", "rm", "--force", f"{site.name}_ada_cache", check=False)
 
 
 @pytest.fixture(scope="module")

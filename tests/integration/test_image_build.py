@@ -122,7 +122,9 @@ def test_a_folder_of_ones_own(base, tmp_path):
     ],
 )
 def test_what_cannot_be_built_says_so_in_a_few_lines(base, what, message):
+    before = run("docker", "ps", "--all", "--quiet")
     text = said(base=base, **what)
+    assert run("docker", "ps", "--all", "--quiet") == before, "no container of a failed step stays"
     assert text.startswith(f"image {NAME}") and message in text
     assert len(text.splitlines()) <= 10
 
