@@ -22,6 +22,7 @@ import yaml
 
 from testbed import pki
 from testbed.client import Lab
+from testbed.hub_client import Hub
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 INVENTORY = ROOT / "molecule" / "default" / "inventory" / "hosts.yml"
@@ -115,6 +116,16 @@ def hub_site() -> Site:
 def passwords() -> dict[str, str]:
     """Of the hub's users, as the inventory has them."""
     return {user["name"]: user["password"] for user in hub_site().declared["users"]}
+
+
+@pytest.fixture(scope="session")
+def hub() -> Site:
+    return hub_site()
+
+
+def enter(hub: Site, user: str, password: str | None = None) -> Hub:
+    """Log in to the hub, with the inventory's password unless another is given."""
+    return Hub(hub.url, hub.ca).login(user, password or passwords()[user])
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -11,9 +11,8 @@ import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
 from testbed import engine
-from testbed.hub_client import Hub
 
-from .conftest import ROOT, hub_site, passwords, sites
+from .conftest import ROOT, Site, enter, passwords, sites
 
 OUTPUT = ROOT / "tests" / "output"
 
@@ -48,8 +47,7 @@ def test_somebody_reads_the_notice_logs_in_and_runs_a_cell(page: Page) -> None:
     page.screenshot(path=OUTPUT / "notebook.png")
 
 
-def test_somebody_logs_in_to_a_hub_gets_a_server_and_runs_a_cell(page: Page) -> None:
-    hub = hub_site()
+def test_somebody_logs_in_to_a_hub_gets_a_server_and_runs_a_cell(page: Page, hub: Site) -> None:
     page.goto(hub.url)
     expect(page.get_by_text("Statistics and geometry, winter term")).to_be_visible()
     page.locator("input[name=username]").fill("ada")
@@ -61,7 +59,7 @@ def test_somebody_logs_in_to_a_hub_gets_a_server_and_runs_a_cell(page: Page) -> 
     run_a_cell(page)
     expect(page.locator("body")).to_have_attribute("data-jp-theme-name", "JupyterLab Dark")
     page.screenshot(path=OUTPUT / "hub-notebook.png")
-    with Hub(hub.url, hub.ca).login("ada", passwords()["ada"]) as session:
+    with enter(hub, "ada") as session:
         session.stop()
 
 

@@ -12,18 +12,9 @@ import requests
 from testbed.client import Lab, LoginError
 from testbed.hub_client import Hub, SpawnError
 
-from .conftest import Site, hub_site, passwords, run_on
+from .conftest import Site, enter, passwords, run_on
 
 HOME = "/srv/class/data/users"
-
-
-@pytest.fixture(scope="module")
-def hub() -> Site:
-    return hub_site()
-
-
-def enter(hub: Site, user: str, password: str | None = None) -> Hub:
-    return Hub(hub.url, hub.ca).login(user, password or passwords()[user])
 
 
 @pytest.fixture(scope="module")

@@ -14,19 +14,10 @@ import requests
 from testbed.client import Lab, LoginError
 from testbed.hub_client import Hub
 
-from .conftest import Play, Site, hub_site, passwords, run_on
+from .conftest import Play, Site, enter, passwords, run_on
 
 Instances = list[dict[str, Any]]
 HOST = "carrel-test-3"
-
-
-@pytest.fixture(scope="module")
-def hub() -> Site:
-    return hub_site()
-
-
-def enter(hub: Site, user: str) -> Hub:
-    return Hub(hub.url, hub.ca).login(user, passwords()[user])
 
 
 def container(hub: Site, service: str) -> str:
