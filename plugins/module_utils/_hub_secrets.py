@@ -12,7 +12,7 @@ from typing import Any
 from ansible_collections.carrel.jupyter.plugins.module_utils._compose import dotenv
 
 HIDDEN = "********"
-GENERATED = ("cookie_secret", "proxy_token", "metrics_token", "database_password")
+GENERATED = ("cookie_secret", "proxy_token", "metrics_token", "reset_token", "database_password")
 _TOKEN = re.compile(r"[0-9a-f]{64}")  # the hub takes the cookie's as hexadecimal digits
 
 

@@ -31,8 +31,8 @@ from traitlets.utils.importstring import import_item
 
 STATE = Path("/srv/jupyterhub")
 SECRETS = {
-    "cookie_secret": "ab" * 32, "proxy_token": "proxy", "metrics_token": "metrics", "database_password": "p@ss/%",
-    "client_secret": "client", "dummy_password": "dummy",
+    "cookie_secret": "ab" * 32, "proxy_token": "proxy", "metrics_token": "metrics", "reset_token": "reset",
+    "database_password": "p@ss/%", "client_secret": "client", "dummy_password": "dummy",
 }  # fmt: skip
 LIMITS = {"memory": None, "swap": None, "cpus": None, "pids": None}
 CONFIG: dict[str, Any] = {
@@ -86,12 +86,13 @@ def test_services_have_the_scopes_that_they_need_and_no_more() -> None:
     hub = config.traits(given(), SECRETS, STATE)["JupyterHub"]
     assert {role["services"][0]: role["scopes"] for role in hub["load_roles"]} == {
         "metrics": ["read:metrics"],
+        "reset": ["list:users", "servers", "access:servers"],
         "roster": ["admin:users"],
         "idle-culler": ["list:users", "read:users:activity", "read:servers", "delete:servers"],
     }
     assert not any(service.get("admin") for service in hub["services"])
     without = config.traits(given(culler={"idle_seconds": 0}), SECRETS, STATE)["JupyterHub"]
-    assert [service["name"] for service in without["services"]] == ["metrics", "roster"]
+    assert [service["name"] for service in without["services"]] == ["metrics", "reset", "roster"]
 
 
 def test_a_secret_stands_in_no_command_line() -> None:

@@ -20,7 +20,7 @@ def complete(present: dict[str, Any], database: bool = False) -> dict[str, str |
 def test_what_nobody_gives_is_generated() -> None:
     made = complete({}, database=True)
     generated = [made[name] for name in _hub_secrets.GENERATED]
-    assert len(set(generated)) == 4 and None not in generated
+    assert len(set(generated)) == 5 and None not in generated
     assert (made["client_secret"], made["dummy_password"]) == ("from the vault", None)
 
 

@@ -26,8 +26,11 @@ MICROSOFT = "https://login.microsoftonline.com"
 CULLER = "idle-culler"
 ROSTER = "roster"
 METRICS = "metrics"
+RESET = "reset"
 # https://github.com/jupyterhub/jupyterhub-idle-culler#permissions
 CULLER_SCOPES = ["list:users", "read:users:activity", "read:servers", "delete:servers"]
+# Renews the servers of people whose kernels and terminals say that they are not at work.
+RESET_SCOPES = ["list:users", "servers", "access:servers"]
 
 
 def database_url(config: Mapping[str, Any], secrets: Mapping[str, Any], state: Path) -> str:
@@ -48,10 +51,11 @@ def _services(config: Mapping[str, Any], secrets: Mapping[str, Any]) -> tuple[li
     culler = config["culler"]
     services: list[dict[str, Any]] = [
         {"name": METRICS, "api_token": secrets["metrics_token"]},
+        {"name": RESET, "api_token": secrets["reset_token"]},
         {"name": ROSTER, "command": [sys.executable, "-m", "carrel_hub.roster"]},
     ]
     # admin:users lets it list, create and delete users, but not make admins: that happens in refresh_user.
-    scopes = {METRICS: ["read:metrics"], ROSTER: ["admin:users"]}
+    scopes = {METRICS: ["read:metrics"], RESET: RESET_SCOPES, ROSTER: ["admin:users"]}
     if culler["idle_seconds"]:
         scopes[CULLER] = CULLER_SCOPES
         command = [
