@@ -1,0 +1,47 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""For which of the set times cron has started the program."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, time, timedelta, timezone
+from zoneinfo import ZoneInfo
+
+TICK = timedelta(minutes=15)  # cron starts the program so often where the time is set in a zone of its own
+# cron makes up for clocks that jump, as in spring and autumn, by less than that: cron(8)
+JUMP = timedelta(hours=3)
+
+
+def due(now: datetime, at: str, zone_name: str | None, lead_seconds: int, last: str | None) -> datetime | None:
+    """Return the time set that a start at NOW is for; None if it is for none, or if LAST was for the same.
+
+    AT is HH:MM, or "daily" for a reset as soon as the lead is over. With ZONE_NAME cron starts the program each quarter
+    of an hour, and one start of each day is due; without, cron alone decides, by the host's time. LAST is state.json's
+    scheduled_for. An unknown zone raises ZoneInfoNotFoundError.
+
+    A day has one set time: of an hour that autumn repeats the first, and where spring skips it as much later.
+    """
+    reached = now.astimezone(timezone.utc) + timedelta(seconds=lead_seconds)
+    zone = ZoneInfo(zone_name) if zone_name else None
+    if at == "daily":
+        return reached.astimezone(zone)
+    around = reached.astimezone(zone).date()
+    times = [_instant(around + timedelta(days=days), time.fromisoformat(at), zone) for days in (-1, 0, 1)]
+    if zone:
+        meant = [instant for instant in times if timedelta(0) <= reached - instant < TICK]
+    else:
+        meant = [instant for instant in times if abs(reached - instant) < JUMP]
+    return meant[0].astimezone(zone) if meant and meant[0] != _parsed(last) else None
+
+
+def _instant(day: date, at: time, zone: ZoneInfo | None) -> datetime:
+    # In UTC, because times of one zone are compared and subtracted as their wall clock shows them; by the timestamp,
+    # because astimezone() takes a host's time that spring skips for an earlier one.
+    return datetime.fromtimestamp(datetime.combine(day, at, zone).timestamp(), timezone.utc)
+
+
+def _parsed(last: str | None) -> datetime | None:
+    try:
+        return datetime.fromisoformat(last or "").astimezone(timezone.utc)
+    except (ValueError, OverflowError):
+        return None
