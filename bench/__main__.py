@@ -20,7 +20,7 @@ from testbed import __main__ as testbed
 from testbed import hosts, images, pki
 from testbed.run import ROOT, Failure, run, step
 
-from . import hub
+from . import hub, reset
 
 HOST = "carrel-bench-1"
 PORT = 8471
@@ -87,6 +87,12 @@ def inside(password: str) -> dict[str, Any]:
     return figures
 
 
+def resets(password: str) -> dict[str, Any]:
+    """Measure what people notice of a reset."""
+    with step("requests during down and up, and during a reset"):
+        return reset.measure(f"https://localhost:{PORT}/", str(pki.CA), HOST, "bench0", password)
+
+
 def spawns(folder: Path) -> dict[str, Any]:
     """Measure how long users wait for their servers in a hub."""
     users = {f"user{number}": secrets.token_hex(12) for number in range(USERS)}
@@ -110,6 +116,7 @@ def main() -> None:
             first, one = second_run(Path(scratch), password, 1)
             _, three = second_run(Path(scratch), password, 3)
             lab_figures = inside(password)
+            reset_figures = resets(password)
             hub_figures = spawns(Path(scratch))
         results = {
             "machine": {"cores": os.cpu_count(), "kernel": platform.release(), "python": platform.python_version()},
@@ -120,6 +127,7 @@ def main() -> None:
                 "goal": "10 s a host and 2 s an instance: 12 s with one",
             },
             **lab_figures,
+            **reset_figures,
             **hub_figures,
         }  # fmt: skip
     finally:

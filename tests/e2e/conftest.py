@@ -85,9 +85,14 @@ class Site:
     def lab(self, **options: Any) -> Lab:
         return Lab(self.url, self.ca, **options)
 
+    def container_name(self) -> str:
+        """The lab's server that Apache asks."""
+        second = run_on(self.host, "sh", "-c", f"test -e /var/lib/carrel/{self.name}/reset/second && echo 2 || echo 1")
+        return f"{self.name}-lab-{second.strip()}-1"
+
     def container(self, *command: str) -> str:
-        """Run a command in the instance's container, as the account of its engine."""
-        return self.docker("compose", "-f", f"/srv/{self.name}/compose.yaml", "exec", "-T", "lab", *command)
+        """Run a command in the lab's container, as the account of its engine."""
+        return self.docker("exec", self.container_name(), *command)
 
     def docker(self, *arguments: str) -> str:
         account = str(self.declared.get("engine", self.name))
@@ -126,6 +131,24 @@ def hub() -> Site:
 def enter(hub: Site, user: str, password: str | None = None) -> Hub:
     """Log in to the hub, with the inventory's password unless another is given."""
     return Hub(hub.url, hub.ca).login(user, password or passwords()[user])
+
+
+def reset(site: Site, *arguments: str) -> tuple[int, str]:
+    """Run carrel-reset as root; return its exit code and what it printed."""
+    done = subprocess.run(
+        ["docker", "exec", site.host, "carrel-reset", site.name, *arguments], capture_output=True, text=True
+    )
+    output = done.stdout + done.stderr
+    print(output)
+    return done.returncode, output
+
+
+def until(condition: Callable[[], bool], what: str, seconds: float = 90) -> None:
+    """Wait for something that happens by itself."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
+        time.sleep(0.5)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -4,8 +4,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,7 +13,7 @@ import requests
 from testbed.client import Lab, LoginError
 from testbed.hub_client import Hub
 
-from .conftest import Play, Site, enter, passwords, run_on
+from .conftest import Play, Site, enter, passwords, run_on, until
 
 Instances = list[dict[str, Any]]
 HOST = "carrel-test-3"
@@ -22,13 +21,6 @@ HOST = "carrel-test-3"
 
 def container(hub: Site, service: str) -> str:
     return hub.docker("inspect", "--format", "'{{.Id}} {{.State.StartedAt}}'", f"class-{service}-1").strip()
-
-
-def until(condition: Callable[[], bool], what: str, seconds: float = 90) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
-        time.sleep(0.5)
 
 
 def groups_of(lab: Lab) -> list[str]:

@@ -18,7 +18,7 @@ import yaml
 
 from testbed.client import LoginError
 
-from .conftest import ROOT, Play, Site, hostvars, run_on, sites
+from .conftest import ROOT, Play, Site, hostvars, reset, run_on, sites
 
 Instances = list[dict[str, Any]]
 HOST = "carrel-test-1"
@@ -101,6 +101,9 @@ def test_held_and_back(play: Play, atlas: Site, tao: Site) -> None:
     assert play(HOST, lambda instances: instances[1].update(state="held")).code == 0
     answer = requests.get(atlas.url, verify=atlas.ca, timeout=30)
     assert answer.status_code == 503 and "hold" in answer.text
+    code, output = reset(atlas)
+    assert code == 0 and "held" in output
+    assert requests.get(atlas.url, verify=atlas.ca, timeout=30).status_code == 503
     tao.lab().login(tao.secret)
     again = play(HOST, lambda instances: instances[1].update(state="held"))
     assert (again.code, again.changed) == (0, 0), again.output
@@ -141,50 +144,6 @@ def test_absent_archives_and_can_be_brought_back(play: Play, atlas: Site, tao: S
     assert play(HOST).code == 0
     with atlas.lab().login(atlas.secret) as lab:
         assert lab.get("kept.txt") == "kept"
-
-
-def test_a_reset_renews_the_container_and_keeps_the_home(tao: Site) -> None:
-    with tao.lab().login(tao.secret) as lab:
-        lab.put("kept.txt", "kept")
-        lab.run("open('/tmp/gone', 'w').close()")
-    before = container_id(tao)
-    line = run_on(HOST, "cat", "/etc/cron.d/carrel-tao").splitlines()[-1]
-    minute, hour, *_, account, program, settings = line.split()
-    assert (minute, hour, account) == ("25", "1", "tao")
-    run_on(HOST, program, settings)
-    assert container_id(tao) != before
-    with tao.lab().login(tao.secret) as lab:
-        assert lab.get("kept.txt") == "kept"
-        assert lab.run("import os; print(os.path.exists('/tmp/gone'))").strip() == "False"
-    journal = run_on(HOST, "journalctl", "--identifier", "carrel-reset", "--output", "cat")
-    assert "tao: pulled" in journal and "tao: down" in journal and "tao: done" in journal
-
-
-def test_cron_itself_runs_the_reset(tao: Site) -> None:
-    before = container_id(tao)
-    job = run_on(HOST, "cat", "/etc/cron.d/carrel-tao")
-    now = job.replace("25 1 * * *", "* * * * *")
-    try:
-        run_on(HOST, "tee", "/etc/cron.d/carrel-tao", input_text=now)
-        deadline = time.monotonic() + 150
-        while container_id(tao) in (before, "") and time.monotonic() < deadline:
-            time.sleep(2)
-    finally:
-        run_on(HOST, "tee", "/etc/cron.d/carrel-tao", input_text=job)
-    assert container_id(tao) != before
-    _wait_for_login(tao)
-
-
-def _wait_for_login(site: Site) -> None:
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            site.lab().login(site.secret)
-            return
-        except (LoginError, requests.RequestException):
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(1)
 
 
 @pytest.mark.parametrize("seconds", [4, 8])

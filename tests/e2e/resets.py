@@ -1,0 +1,91 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the tests of resets look at, and how they bring about what a reset must survive."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import requests
+
+from testbed import hosts
+from testbed.run import run
+
+from .conftest import Site, reset, run_on
+
+HOST = "carrel-test-1"
+DONE, FAILED, ANOTHER, PUT_OFF, DOWN = 0, 1, 3, 4, 5
+HOME = (
+    "cd /srv/$0/data && find . -printf '%p %y %U:%G %m %s %l\\n' | LC_ALL=C sort "
+    "&& find . -type f -exec sha256sum {} + | LC_ALL=C sort"
+)
+
+
+def servers(site: Site) -> list[str]:
+    """Id and start of every container of the project, running or not."""
+    project = f"label=com.docker.compose.project={site.name}"
+    names = site.docker("ps", "--all", "--quiet", "--no-trunc", "--filter", project).split()
+    return [site.docker("inspect", "--format", "'{{.Id}} {{.State.StartedAt}}'", name).strip() for name in names]
+
+
+def home(site: Site) -> str:
+    """Everything that people keep: names, owners, modes, sizes, links and content."""
+    return run_on(site.host, "sh", "-c", HOME, site.name)
+
+
+def state(site: Site) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(run_on(site.host, "cat", f"/var/lib/carrel/{site.name}/reset/state.json"))
+    return found
+
+
+@contextlib.contextmanager
+def settings(site: Site, **changed: Any) -> Iterator[None]:
+    """The reset with other settings for a while."""
+    path = f"/etc/carrel/reset/{site.name}.json"
+    before = run_on(site.host, "cat", path)
+    run_on(site.host, "tee", path, input_text=json.dumps({**json.loads(before), **changed}))
+    try:
+        yield
+    finally:
+        run_on(site.host, "tee", path, input_text=before)
+
+
+def answers(site: Site) -> bool:
+    try:
+        return requests.get(site.url + site.api, verify=site.ca, timeout=5).status_code == 200
+    except requests.RequestException:
+        return False
+
+
+def whole(site: Site) -> None:
+    """A further reset leaves one server that answers, and nothing over."""
+    code, output = reset(site, "--people", "ignore", "--no-pull")
+    assert code == DONE, output
+    assert len(servers(site)) == 1
+    assert state(site)["result"] == "done"
+    assert "RESET-NOTICE" not in home(site)
+    site.lab().login(site.secret)
+
+
+def push(tag: str, *lines: str) -> str:
+    """Build an image on top of the lab's and push it to the registry; return its id."""
+    address = f"127.0.0.1:{run('docker', 'port', hosts.REGISTRY, '5000/tcp').rsplit(':', 1)[1]}/carrel/lab"
+    name = f"{address}:{tag}"
+    dockerfile = "\n".join([f"FROM {address}:1.0", *lines])
+    subprocess.run(
+        ["docker", "build", "--quiet", "--force-rm", "--tag", name, "-"],
+        input=dockerfile, text=True, check=True, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    run("docker", "push", "--quiet", name)
+    return run("docker", "image", "inspect", "--format", "{{.Id}}", name)
+
+
+def execute(code: str) -> str:
+    """A request to a kernel's websocket whose answer nobody waits for."""
+    header = {"msg_id": "1", "msg_type": "execute_request", "session": "1", "username": "", "version": "5.3"}
+    content = {"code": code, "silent": False, "store_history": False, "allow_stdin": False, "user_expressions": {}}
+    return json.dumps({"header": header, "parent_header": {}, "metadata": {}, "content": content, "channel": "shell"})

@@ -1,0 +1,123 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Resets of a hub behind Apache: who is at work goes on, the others get a new server, the home stays."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from pathlib import Path
+
+import requests
+
+from testbed.load import Load
+
+from .conftest import Play, Site, enter, reset, run_on, until
+from .resets import DONE, execute, home, settings, state
+
+
+def container(hub: Site, name: str) -> str:
+    return hub.docker("inspect", "--format", "'{{.Id}} {{.State.StartedAt}}'", name).strip()
+
+
+def mark(hub: Site, user: str) -> None:
+    """Leave a file where nothing is kept."""
+    hub.docker("exec", "--user", "0", f"class_{user}", "touch", "/opt/gone")
+
+
+def marked(hub: Site, user: str) -> bool:
+    return "gone" in hub.docker("exec", f"class_{user}", "ls", "/opt").split()
+
+
+def test_whoever_works_goes_on_and_the_others_get_a_new_server(hub: Site) -> None:
+    with enter(hub, "ada") as ada, enter(hub, "grace") as grace, ada.spawn() as hers, grace.spawn() as theirs:
+        theirs.put("kept.txt", "kept")
+        for user in ("ada", "grace"):
+            mark(hub, user)
+        kernel = hers.kernel()
+        kernel.socket.send(execute("import time; time.sleep(600)"))
+        time.sleep(2)
+        names = ("class-hub-1", "class-proxy-1", "class_ada", "class_grace")
+        before = {name: container(hub, name) for name in names}
+        with Load(hers.url + "api/status", hub.ca, _cookies(hers.http)) as load:
+            code, output = reset(hub, "--people", "skip")
+        assert code == DONE and "ada" in output
+        after = {name: container(hub, name) for name in names}
+        assert {name for name in names if before[name] != after[name]} == {"class-hub-1", "class_grace"}
+        assert load.failures == [], "the proxy and the server of who is at work were left alone"
+        kernel.socket.ping()
+        assert marked(hub, "ada") and not marked(hub, "grace")
+        assert theirs.get("kept.txt") == "kept"
+        assert state(hub)["result"] == "done"
+
+        with settings(hub, deadline_seconds=3):
+            code, output = reset(hub, "--people", "wait", "--no-pull")
+        assert code == DONE and "ada" in output
+        assert not marked(hub, "ada")
+        ada.stop()
+        grace.stop()
+
+
+def _cookies(session: requests.Session) -> dict[str, str]:
+    """Those of the user's server: names may be there twice, for the hub's path and for the server's."""
+    return {cookie.name: cookie.value or "" for cookie in session.cookies if "/user/" in cookie.path}
+
+
+def test_a_kill_between_a_users_servers(hub: Site) -> None:
+    script = """
+    carrel-reset class --people ignore --no-pull &
+    until grep --quiet '"step": "stop"' /var/lib/carrel/class/reset/state.json; do :; done
+    sleep 0.7
+    kill -9 $!
+    """
+    with enter(hub, "ada") as ada, ada.spawn() as lab:
+        lab.put("kept.txt", "kept")
+        # the state of the run before is at its end
+        assert state(hub)["step"] != "stop"
+        run_on(hub.host, "bash", "-c", script)
+        assert state(hub)["result"] == "running"
+        code, output = reset(hub, "--people", "ignore", "--no-pull")
+        assert code == DONE, output
+        until(lambda: "class_ada" in hub.docker("ps", "--format", "'{{.Names}}'"), "ada's server runs")
+        until(lambda: _gets(ada.lab().request, "kept.txt"), "ada's server answers")
+        ada.stop()
+    assert state(hub)["result"] == "done"
+
+
+def _gets(request: object, name: str) -> bool:
+    try:
+        return request("GET", f"api/contents/{name}", check=False).status_code == 200  # type: ignore[operator, no-any-return]
+    except requests.RequestException:
+        return False
+
+
+def test_the_database_and_the_log_ins_survive(hub: Site) -> None:
+    with enter(hub, "prof") as prof:
+        assert reset(hub, "--no-pull")[0] == DONE
+        until(lambda: prof.request("GET", "api/user", check=False).status_code == 200, "prof is still logged in")
+
+
+def test_cron_daily_runs_it_as_roots_script(hub: Site) -> None:
+    script = "/etc/cron.daily/carrel-class"
+    assert run_on(hub.host, "stat", "--format", "%U %a", script).split() == ["root", "755"]
+    assert script in run_on(hub.host, "run-parts", "--test", "/etc/cron.daily").split()
+    before = container(hub, "class-hub-1")
+    with settings(hub, lead_seconds=0, notice_seconds=0):
+        run_on(hub.host, script)
+    assert container(hub, "class-hub-1") != before
+    assert run_on(hub.host, "stat", "--format", "%U", "/var/lib/carrel/class/reset/state.json").strip() == "class"
+
+
+def test_the_status_of_a_hub(play: Play, hub: Site, tmp_path: Path) -> None:
+    page = tmp_path / "status.html"
+    assert play(hub.host, playbook="playbooks/status.yml", jupyter_status_html=str(page)).code == 0
+    assert "class" in page.read_text()
+
+
+def test_a_hub_that_is_being_reset_says_so_when_asked_again(hub: Site) -> None:
+    kept = home(hub)
+    first = subprocess.Popen(["docker", "exec", hub.host, "carrel-reset", "class", "--no-pull"])
+    until(lambda: state(hub)["result"] == "running", "the first has begun")
+    assert reset(hub, "--no-pull")[0] == 3
+    assert first.wait(120) == DONE
+    assert home(hub).count("\n") == kept.count("\n")

@@ -1,0 +1,201 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a reset must survive. After each: the instance answers, the home is as it was, the state tells what happened.
+
+tests/integration/test_reset_lab.py has a kill before and after every single command.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import time
+
+import pytest
+import requests
+
+from testbed import hosts
+from testbed.load import Load
+
+from .conftest import Play, Site, reset, run_on, sites, until
+from .resets import DONE, DOWN, FAILED, HOST, answers, home, push, servers, settings, state, whole
+
+NIGHTLY = f"{hosts.REGISTRY_NAME}/carrel/lab:nightly"
+STATE = "/var/lib/carrel/tao/reset"
+KILL = """
+carrel-reset tao --people ignore &
+until grep --quiet '"step": "{step}"' /var/lib/carrel/tao/reset/state.json; do :; done
+kill -9 $!
+"""
+FULL = f"""
+cp -a {STATE} /tmp/aside
+mount -t tmpfs -o size=32k,mode=0755 tmpfs {STATE}
+chown tao: {STATE}
+cp -a /tmp/aside/. {STATE}
+head -c 1M /dev/zero > {STATE}/zero || true
+"""
+EMPTY = f"""
+rm -r /tmp/aside {STATE}/zero
+cp -a {STATE} /tmp/aside
+umount {STATE}
+rm -f {STATE}/*
+cp -a /tmp/aside/. {STATE}
+rm -r /tmp/aside
+"""
+PRANK = f"""
+cd {STATE}
+rm -f state.json lock second
+ln -s /etc/passwd state.json
+ln -s /etc/shadow lock
+mkfifo second
+"""
+JUMP = """
+echo +0 > /tmp/clock
+chmod 644 /tmp/clock
+(sleep 1.5; echo {jump} > /tmp/clock) &
+export LD_PRELOAD=$(echo /usr/lib/*/faketime/libfaketime.so.1)
+export FAKETIME_NO_CACHE=1 FAKETIME_DONT_FAKE_MONOTONIC=1 FAKETIME_TIMESTAMP_FILE=/tmp/clock
+exec carrel-reset tao --people ignore --no-pull
+"""
+
+
+@pytest.fixture
+def tao() -> Site:
+    return sites()["tao"]
+
+
+@pytest.mark.parametrize("step", ["pull", "people", "start", "switch", "drain", "stop"])
+def test_kill_at_a_step(tao: Site, step: str) -> None:
+    kept = home(tao)
+    with settings(tao, drain_seconds=1), Load(tao.url + "api", tao.ca) as load:
+        run_on(HOST, "bash", "-c", KILL.format(step=step))
+        time.sleep(3)
+    assert load.failures == []
+    assert state(tao)["result"] == "running"
+    tao.lab().login(tao.secret)
+    whole(tao)
+    assert home(tao) == kept
+
+
+def test_a_reboot_in_the_middle(tao: Site) -> None:
+    kept = home(tao)
+    with settings(tao, drain_seconds=60):
+        process = subprocess.Popen(["docker", "exec", HOST, "carrel-reset", "tao", "--people", "ignore", "--no-pull"])
+        until(lambda: state(tao)["step"] == "drain", "two servers run")
+        hosts.reboot([HOST])
+        process.wait(60)
+    until(lambda: all(answers(site) for site in sites().values()), "the labs are back")
+    assert (state(tao)["result"], state(tao)["step"]) == ("running", "drain")
+    whole(tao)
+    assert home(tao) == kept
+
+
+@pytest.mark.parametrize(("away", "back"), [("pause", "unpause"), ("stop", "start")])
+def test_a_registry_that_hangs_or_is_not_there(tao: Site, away: str, back: str) -> None:
+    before = servers(tao)
+    subprocess.run(["docker", away, hosts.REGISTRY], check=True, stdout=subprocess.DEVNULL)
+    try:
+        with settings(tao, pull_timeout_seconds=6):
+            code, output = reset(tao, "--people", "ignore")
+    finally:
+        subprocess.run(["docker", back, hosts.REGISTRY], check=True, stdout=subprocess.DEVNULL)
+    assert code == DONE and "lab:1.0" in output
+    assert servers(tao) != before
+    assert any("lab:1.0" in warning for warning in state(tao)["warnings"])
+
+
+def test_a_full_disk_during_the_pull(tao: Site) -> None:
+    """Docker downloads layers to DATA_ROOT/tmp (moby, distribution/pull_v2.go)."""
+    push("large", "RUN head -c 8000000 /dev/urandom > /opt/large")
+    daemon = run_on(HOST, "pgrep", "--euid", "tao", "--exact", "dockerd").split()[0]
+    inside = ["nsenter", "--target", daemon, "--mount"]
+    folder = "/srv/docker/tao/tmp"
+    run_on(HOST, *inside, "mount", "-t", "tmpfs", "-o", "size=100k,mode=1777", "tmpfs", folder)
+    try:
+        with settings(tao, images=[f"{hosts.REGISTRY_NAME}/carrel/lab:large"]):
+            code, output = reset(tao, "--people", "ignore")
+    finally:
+        run_on(HOST, *inside, "umount", folder)
+    assert code == DONE and "no space left on device" in output
+    whole(tao)
+
+
+def test_no_room_for_the_state(tao: Site) -> None:
+    run_on(HOST, "sh", "-euc", FULL)
+    try:
+        before = servers(tao)
+        code, output = reset(tao, "--people", "ignore", "--no-pull")
+        found = state(tao)
+        tao.lab().login(tao.secret)
+    finally:
+        run_on(HOST, "sh", "-euc", EMPTY)
+    assert (found["exit_code"], found["result"]) == (code, "done" if code == DONE else "failed"), output
+    assert (servers(tao) != before) == (code == DONE)
+    whole(tao)
+
+
+def test_the_engine_is_stopped(tao: Site) -> None:
+    control = ["systemctl", "--user", "--machine=tao@"]
+    run_on(HOST, *control, "stop", "rootless-docker")
+    try:
+        code, output = reset(tao, "--people", "ignore", "--no-pull")
+    finally:
+        run_on(HOST, *control, "start", "rootless-docker")
+    assert code == DOWN and "engine" in output
+    assert state(tao)["result"] == "failed"
+    until(lambda: answers(tao), "tao is back")
+    whole(tao)
+
+
+@pytest.mark.parametrize("jump", ["-2d", "+2d"])
+def test_a_clock_that_jumps(tao: Site, jump: str) -> None:
+    if "faketime" not in run_on(HOST, "ls", "/usr/bin"):
+        run_on(HOST, "sh", "-c", "apt-get -qq update && apt-get -qq install -y faketime")
+    before = servers(tao)
+    run_on(HOST, "bash", "-c", JUMP.format(jump=jump))
+    found = state(tao)
+    assert found["result"] == "done" and 0 <= found["seconds"] < 600
+    assert servers(tao) != before
+    whole(tao)
+
+
+def test_new_images_come_by_night_and_a_bad_one_goes_back(play: Play, tao: Site) -> None:
+    def nightly(instances: list[dict[str, object]]) -> None:
+        instances[0].update(image=NIGHTLY)
+
+    first = push("nightly", "RUN echo 1 > /opt/version")
+    try:
+        assert play(HOST, nightly).code == 0
+        assert tao.container("cat", "/opt/version").strip() == "1"
+        push("nightly", 'CMD ["sleep", "infinity"]')
+        before, kept = servers(tao), home(tao)
+        with settings(tao, start_timeout_seconds=12), Load(tao.url + "api", tao.ca) as load:
+            code, output = reset(tao, "--people", "ignore")
+        assert code == FAILED and "health" in output
+        assert load.failures == [] and servers(tao) == before and home(tao) == kept
+        assert state(tao)["result"] == "failed"
+        assert tao.docker("image", "inspect", "--format", "'{{.Id}}'", NIGHTLY).strip() == first
+        whole(tao)
+        assert tao.container("cat", "/opt/version").strip() == "1"
+
+        third = push("nightly", "RUN echo 3 > /opt/version")
+        code, output = reset(tao, "--people", "ignore")
+        assert code == DONE, output
+        assert tao.container("cat", "/opt/version").strip() == "3"
+        assert state(tao)["images"][NIGHTLY]["id"] == third
+        assert [image["id"] for image in state(tao)["healthy"][:2]] == [third, first]
+        again = play(HOST, nightly)
+        assert (again.code, again.changed) == (0, 0), again.output
+    finally:
+        assert play(HOST).code == 0
+
+
+def test_what_the_account_puts_in_its_state_directory_harms_nobody_else(tao: Site) -> None:
+    secret = run_on(HOST, "sha256sum", "/etc/shadow", "/etc/passwd")
+    run_on(HOST, "su", "tao", "-c", PRANK)
+    try:
+        requests.get(tao.url + "api", verify=tao.ca, timeout=20)
+        reset(tao, "--people", "ignore", "--no-pull")
+        assert run_on(HOST, "sha256sum", "/etc/shadow", "/etc/passwd") == secret
+    finally:
+        run_on(HOST, "su", "tao", "-c", f"cd {STATE} && rm -f state.json lock second")
+    whole(tao)
