@@ -1,0 +1,129 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The command line of carrel-reset."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import fcntl
+import os
+import pwd
+import sys
+
+from . import schedule
+from .engine import Engine
+from .journal import Journal
+from .run import LOCKED, USAGE, Kind, Options, Run, reset
+from .settings import Settings, SettingsError, load
+from .state import State
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+DESCRIPTION = "Recreate an instance's containers, so that everything outside the mounted homes is new."
+EPILOG = """\
+Runs as the account of the instance's engine, or as root, which becomes that account for good.
+Steps go to the journal (journalctl -t carrel-reset) and to state.json below /var/lib/carrel/NAME/reset.
+
+exit codes:
+  0  done, or held and left alone
+  1  failed; the instance runs as before
+  2  wrong usage or settings
+  3  another reset of the instance is running
+  4  put off, because people are at work
+  5  failed, and the instance does not answer
+"""
+
+
+def arguments(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        "carrel-reset", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("name", metavar="NAME", help="the instance")
+    parser.add_argument("--scheduled", action="store_true", help="as cron runs it: early, for the time that is set")
+    parser.add_argument("--people", choices=["wait", "skip", "ignore"], help="while people are at work (as set)")
+    parser.add_argument("--no-pull", dest="pull", action="store_false", help="take the images that are there")
+    parser.add_argument("--no-notice", dest="notice", action="store_false", help="tell nobody")
+    return parser.parse_args(argv)
+
+
+def become(account: str) -> None:
+    """Drop root for good, with an environment that root's has no part in."""
+    try:
+        entry = pwd.getpwnam(account)
+    except KeyError as error:
+        raise SettingsError(f"there is no account {account} on this host") from error
+    if os.geteuid() == entry.pw_uid:
+        return
+    if os.geteuid() != 0:
+        raise SettingsError(f"run it as {account}, or as root")
+    os.initgroups(account, entry.pw_gid)
+    os.setgid(entry.pw_gid)
+    os.setuid(entry.pw_uid)
+    os.environ.clear()
+    os.environ.update(PATH=PATH, LANG="C.UTF-8", HOME=entry.pw_dir, USER=account, LOGNAME=account)
+
+
+def set_time(settings: Settings, last: str | None) -> tuple[datetime.datetime, float] | None:
+    """What a start by cron is for, and how many seconds are left until then; None: it is for none."""
+    now = datetime.datetime.now().astimezone()
+    due = settings.at and schedule.due(now, settings.at, settings.timezone, settings.lead_seconds, last)
+    if not due:
+        return None
+    return due, min(max((due - now).total_seconds(), 0), settings.lead_seconds)
+
+
+def main(argv: list[str]) -> int:
+    """Reset an instance; return the exit code."""
+    options = arguments(argv)
+    try:
+        settings = load(options.name)
+        become(settings.account)
+        os.chdir("/")
+        os.umask(0o022)
+        lock = os.open(f"{settings.state_directory}/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except (SettingsError, OSError) as error:
+        print(f"carrel-reset: {error}", file=sys.stderr)
+        return USAGE
+    journal = Journal(settings.name)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        journal.error("begin", "another reset is running, or a docker command of one that was killed")
+        return LOCKED
+    return locked(settings, options, lock, journal)
+
+
+def locked(settings: Settings, options: argparse.Namespace, lock: int, journal: Journal) -> int:
+    state = State(f"{settings.state_directory}/state.json", settings.name, settings.kind)
+    due = None
+    if options.scheduled:
+        try:
+            due = set_time(settings, state.last_scheduled)
+        except ValueError as error:  # as ZoneInfoNotFoundError is not, but KeyError
+            journal.error("begin", f"at {settings.at!r}: {error}")
+            return USAGE
+        except KeyError as error:
+            journal.error("begin", f"the time zone {settings.timezone} is not known here: {error}")
+            return USAGE
+        if due is None:
+            return 0
+    when, lead = due or (None, 0)
+    chosen = Options(options.people or settings.people, options.pull, options.notice, when, lead)
+    engine = Engine(settings.socket, settings.directory, settings.compose_files, lock)
+    run = Run(settings, chosen, engine, journal, state)
+    state.begin(when.isoformat(timespec="seconds") if when else None)
+    return reset(run, kind_of(run))
+
+
+def kind_of(run: Run) -> Kind:
+    if run.settings.kind == "lab":
+        from .lab import Lab
+
+        return Lab(run)
+    from .hub import Hub
+
+    return Hub(run)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

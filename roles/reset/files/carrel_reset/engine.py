@@ -1,0 +1,144 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The engine, through the docker command."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import time
+from collections.abc import Sequence
+
+LAST_LINES = 15
+SERVICE = "rootless-docker.service"
+STARTS_WITHIN_SECONDS = 60
+
+
+class EngineError(Exception):
+    """A docker command failed or did not end in time; the text has its last lines."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Container:
+    """What of `docker inspect` matters."""
+
+    id: str
+    name: str
+    running: bool
+    health: str | None  # starting, healthy, unhealthy; None: the container has no health check
+    image_id: str
+    image: str  # as compose.yaml names it
+    labels: dict[str, str]
+    networks: dict[str, str]  # NAME: address
+
+    @property
+    def healthy(self) -> bool:
+        return self.running and self.health in ("healthy", None)
+
+
+@dataclasses.dataclass(frozen=True)
+class Image:
+    id: str
+    digest: str | None  # of the registry; None: it was built here
+
+
+class Engine:
+    """Runs docker, never through a shell.
+
+    `lock` is the descriptor of the reset's lock. The commands inherit it: after a kill of the reset, the lock is held
+    until the last command that it left behind has ended (each has its timeout), so that the next reset meets none.
+    """
+
+    def __init__(self, socket: str, directory: str, compose_files: Sequence[str], lock: int | None = None) -> None:
+        self.socket = socket
+        self._host = ["docker", "--host", f"unix://{socket}"]
+        files = [argument for file in compose_files for argument in ("--file", file)]
+        self._compose = ["compose", "--project-directory", directory, *files]
+        self._inherited = () if lock is None else (lock,)
+
+    def docker(self, *arguments: str, timeout: int = 60, text: str = "", errors_too: bool = False) -> str:
+        """Standard output of `docker ARGUMENTS`; with `errors_too`, standard error among it. `text` is its input."""
+        return self._run([*self._host, *arguments], timeout, text, errors_too)
+
+    def compose(self, *arguments: str, timeout: int = 120) -> str:
+        return self.docker(*self._compose, *arguments, timeout=timeout)
+
+    def exec(self, container: Container, *command: str, timeout: int = 60, text: str = "") -> str:
+        return self.docker("exec", "--interactive", container.id, *command, timeout=timeout, text=text)
+
+    def containers(self, **labels: str) -> list[Container]:
+        """Every container, running or not, with these labels; an underscore in a label's name stands for a dot."""
+        filters = [f"--filter=label={key.replace('_', '.')}={value}" for key, value in labels.items()]
+        ids = self.docker("ps", "--all", "--no-trunc", "--quiet", *filters).split()
+        return self._inspect(ids)
+
+    def _inspect(self, ids: list[str]) -> list[Container]:
+        if not ids:
+            return []
+        return [
+            Container(
+                id=raw["Id"],
+                name=raw["Name"].lstrip("/"),
+                running=raw["State"]["Running"] and not raw["State"].get("Restarting", False),
+                health=(raw["State"].get("Health") or {}).get("Status"),
+                image_id=raw["Image"],
+                image=raw["Config"]["Image"],
+                labels=raw["Config"]["Labels"] or {},
+                networks={name: network["IPAddress"] for name, network in raw["NetworkSettings"]["Networks"].items()},
+            )
+            for raw in json.loads(self.docker("container", "inspect", *ids))
+        ]
+
+    def image(self, name: str) -> Image | None:
+        """An image by its tag or id; None if it is not there."""
+        try:
+            (raw,) = json.loads(self.docker("image", "inspect", name))
+        except EngineError as error:
+            if "no such image" in str(error).lower():
+                return None
+            raise
+        repository = name.partition("@")[0]
+        if ":" in repository.rpartition("/")[2]:
+            repository = repository.rpartition(":")[0]
+        digests = [digest.partition("@") for digest in raw["RepoDigests"] or []]
+        return Image(raw["Id"], next((digest for where, _, digest in digests if where == repository), None))
+
+    def answers(self) -> bool:
+        try:
+            self.docker("version", "--format", "{{.Server.Version}}", timeout=20)
+        except EngineError:
+            return False
+        return True
+
+    def start(self) -> None:
+        """Start the account's rootless engine and wait until it answers."""
+        runtime = os.path.dirname(self.socket)
+        environment = {**os.environ, "XDG_RUNTIME_DIR": runtime, "DBUS_SESSION_BUS_ADDRESS": f"unix:path={runtime}/bus"}
+        self._run(["systemctl", "--user", "start", SERVICE], STARTS_WITHIN_SECONDS, "", False, environment)
+        end = time.monotonic() + STARTS_WITHIN_SECONDS
+        while not self.answers():
+            if time.monotonic() > end:
+                raise EngineError(f"{SERVICE} was started, but {self.socket} does not answer")
+            time.sleep(1)
+
+    def _run(
+        self, command: list[str], timeout: int, text: str, errors_too: bool, environment: dict[str, str] | None = None
+    ) -> str:
+        # timeout(1) ends what docker started, too, and after a kill of this program as well
+        limited = ["timeout", "--kill-after=5", str(max(timeout, 1)), *command]
+        shown = " ".join(command)
+        try:
+            done = subprocess.run(
+                limited, input=text, stdout=subprocess.PIPE, text=True, errors="replace", env=environment,
+                stderr=subprocess.STDOUT if errors_too else subprocess.PIPE, pass_fds=self._inherited,
+            )  # fmt: skip
+        except OSError as error:
+            raise EngineError(f"{shown}: {error}") from error
+        if done.returncode == 0:
+            return done.stdout
+        tail = "\n".join(f"{done.stdout}{done.stderr or ''}".splitlines()[-LAST_LINES:])
+        if done.returncode in (124, 137, -9):
+            raise EngineError(f"{shown} did not end within {timeout} s\n{tail}".strip())
+        raise EngineError(f"{shown} failed with exit code {done.returncode}:\n{tail}")

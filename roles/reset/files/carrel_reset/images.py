@@ -1,0 +1,121 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Images: pulled by their tags, brought back when they do not serve, removed when nobody has used them for long."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import re
+import time
+from typing import TYPE_CHECKING, Any
+
+from . import settings as settings_files
+from .engine import EngineError
+
+if TYPE_CHECKING:
+    from .run import Run
+
+RETRY_AFTER_SECONDS = (5, 20)
+# What another try does not mend; all else may be the network.
+_FINAL = re.compile(
+    r"manifest (for .* )?(unknown|not found)|not found: |denied|unauthorized|no space left|disk quota|invalid reference"
+    r"|no matching manifest|did not end within",
+    re.IGNORECASE,
+)
+
+
+def pull(run: Run) -> None:
+    """Pull each image by its tag. If that fails, the reset goes on with what is there."""
+    end = time.monotonic() + run.settings.pull_timeout_seconds
+    for tag in run.settings.images:
+        run.step("pull", f"pull {tag}")
+        try:
+            before = run.engine.image(tag)
+            _pull(run, tag, end)
+            after = run.engine.image(tag)
+        except EngineError as error:
+            run.warn(f"{tag} was not pulled, the reset goes on with the image that is there: {error}")
+            continue
+        if after is None or (before is not None and after.id == before.id):
+            run.step("pull", f"{tag} is up to date: {after.digest if after else None}")
+        else:
+            run.step("pull", f"{tag} is new: {after.digest} ({after.id}), before {before.digest if before else None}")
+
+
+def _pull(run: Run, tag: str, end: float) -> None:
+    for wait in (*RETRY_AFTER_SECONDS, None):
+        try:
+            run.engine.docker("pull", "--quiet", tag, timeout=max(int(end - time.monotonic()), 1))
+            return
+        except EngineError as error:
+            if wait is None or _FINAL.search(str(error)) or time.monotonic() + wait >= end:
+                raise
+            run.step("pull", f"once more in {wait} s: {error}")
+        time.sleep(wait)
+
+
+def restore(run: Run, ids: dict[str, str]) -> None:
+    """Let the tags lead to these images ({tag: id}) again."""
+    for tag, image_id in ids.items():
+        now = run.engine.image(tag)
+        if now is None or now.id != image_id:
+            run.engine.docker("tag", image_id, tag)
+
+
+def known_good(run: Run, tag: str, but: str | None) -> list[str]:
+    """The ids of images of this tag that were healthy and are there still, newest first, without `but`."""
+    ids = [entry["id"] for entry in run.state.content["healthy"] if entry["image"] == tag and entry["id"] != but]
+    return [image_id for image_id in ids if run.engine.image(image_id)]
+
+
+def prune(run: Run) -> None:
+    """Remove images that the instance had, that it has not had for prune_days, and that nothing else refers to."""
+    if not run.settings.prune_days:
+        return
+    run.step("prune", f"remove images that nobody has used for {run.settings.prune_days} days")
+    try:
+        used = {container.image_id for container in run.engine.containers()}
+        for image_id in expired(
+            run.state.content["healthy"], run.settings.prune_days, datetime.datetime.now().astimezone()
+        ):
+            image = run.engine.image(image_id)
+            if image and (image_id in used or image_id in _tagged(run)):
+                continue
+            if image:
+                run.step("prune", f"remove {image_id}")
+                run.engine.docker("image", "rm", *_names(run, image_id))
+            run.state.forget(image_id)
+    except EngineError as error:
+        run.warn(f"old images were not removed: {error}")
+
+
+def expired(healthy: list[dict[str, Any]], days: int, now: datetime.datetime) -> list[str]:
+    """The ids that no entry has used for so many days."""
+    last: dict[str, datetime.datetime] = {}
+    for entry in healthy:
+        until = datetime.datetime.fromisoformat(entry["until"])
+        last[entry["id"]] = max(until, last.get(entry["id"], until))
+    return [image_id for image_id, until in last.items() if now - until > datetime.timedelta(days=days)]
+
+
+def _tagged(run: Run) -> set[str]:
+    """The ids to which the tags of this account's instances lead."""
+    tags = set(run.state.content["images"])
+    for name in settings_files.names():
+        try:
+            with open(os.path.join(settings_files.FOLDER, f"{name}.json"), encoding="utf-8") as stream:
+                other = json.load(stream)
+            if other["account"] == run.settings.account:
+                tags.update(other["images"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise EngineError(f"the settings of {name} are not readable, and its images not known: {error}") from error
+    found = (run.engine.image(tag) for tag in tags)
+    return {image.id for image in found if image}
+
+
+def _names(run: Run, image_id: str) -> list[str]:
+    """The image's own names, all of which have to go; its id if it has none."""
+    (raw,) = json.loads(run.engine.docker("image", "inspect", image_id))
+    return [*(raw["RepoTags"] or []), *(raw["RepoDigests"] or [])] or [image_id]

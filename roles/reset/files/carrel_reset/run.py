@@ -1,0 +1,254 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How a reset goes, whatever the kind of the instance."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import json
+import os
+import time
+from typing import Protocol
+
+from . import images
+from .engine import Engine, EngineError
+from .journal import Journal
+from .settings import Settings
+from .state import State
+
+LOOK_EVERY_SECONDS = 15
+
+DONE, FAILED, USAGE, LOCKED, PUT_OFF, DOWN = range(6)  # exit codes
+
+
+class ResetError(Exception):
+    """The reset failed, and what was there before is there again as far as possible; the text is for people."""
+
+
+class CannotTell(Exception):
+    """Whether people are at work is unknown; the text says why."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    people: str = "wait"
+    pull: bool = True
+    notice: bool = True
+    set_time: datetime.datetime | None = None  # what cron's start is for; None: by hand, at once
+    lead_seconds: float = 0  # from the start to the time set
+
+
+@dataclasses.dataclass
+class Run:
+    """What a kind needs to do its part."""
+
+    settings: Settings
+    options: Options
+    engine: Engine
+    journal: Journal
+    state: State
+    began: float = dataclasses.field(default_factory=time.monotonic)
+
+    def step(self, step: str, message: str) -> None:
+        """Say and write down what is done next. Steps may repeat, with another message."""
+        self.state.step(step, message)
+        self.journal.info(step, message)
+
+    def warn(self, message: str) -> None:
+        """Something is not as it should be, but the reset goes on."""
+        self.state.warn(message)
+        self.journal.warning(self.state.content["step"], message)
+
+    @property
+    def time_set(self) -> float:
+        """When the reset is to happen, by time.monotonic, which a change of the clock leaves alone."""
+        return self.began + self.options.lead_seconds
+
+    @property
+    def deadline(self) -> float:
+        """Until when people who are at work are waited for (with people: wait), by time.monotonic."""
+        return self.time_set + (self.settings.deadline_seconds if self.options.people == "wait" else 0)
+
+
+class Kind(Protocol):
+    """What labs and hubs do differently.
+
+    Every method may raise EngineError (a docker command failed) and OSError; where more is allowed, it is said. The
+    program may be killed anywhere, even between two system calls: `recover` of the next reset finds the rest.
+    """
+
+    def recover(self) -> None:
+        """First of all: take away what an interrupted reset left, and see to it that the instance answers.
+
+        The engine runs already. What it has to do that is worth knowing, it tells by Run.warn. An instance that it
+        cannot bring back is no reason to raise: `renew` comes later.
+        """
+
+    def tell(self, text: str) -> None:
+        """Tell the people inside. One who cannot be told is a warning, at most; nothing is raised for it."""
+
+    def untell(self) -> None:
+        """Take the notice away. It is called after every failure, when put off, and may be called without a notice."""
+
+    def people(self) -> list[str]:
+        """Why the reset should wait, a line for each reason (a kernel that is busy, …); [] if it may go ahead.
+
+        It is called every LOOK_EVERY_SECONDS until it returns [] or the deadline has passed, before `renew`. A hub
+        returns [], as it goes round busy users itself. Raises CannotTell.
+        """
+
+    def renew(self) -> None:
+        """From the step `start` to the step `stop`, each announced by Run.step; afterwards no notice is left.
+
+        It raises ResetError, EngineError or OSError if the new container does not serve. By then it has put things
+        back: the old one serves as before (or a new one from the image that ran before, images.restore) and the tags
+        lead to where they led. A hub waits until Run.deadline for its busy users, with Options.people as it says.
+        """
+
+    def answers(self) -> bool:
+        """Whether the instance answers, by its port on 127.0.0.1. Nothing is raised."""
+
+    def running(self) -> dict[str, str]:
+        """The images that healthy containers of the instance run now: {tag in compose.yaml: id}."""
+
+    def server(self) -> int | None:
+        """1 or 2: the server of a lab that Apache asks. None for a hub."""
+
+
+def reset(run: Run, kind: Kind) -> int:
+    """Reset the instance, write down how it went, and return the exit code."""
+    if held(run.settings):
+        return _end(run, "held", "the instance is held: nothing is done", DONE)
+    try:
+        message = _steps(run, kind)
+    except PutOff as reason:
+        _quietly_untell(kind)
+        return _end(run, "put off", str(reason), PUT_OFF)
+    except Exception as error:
+        # whatever it was, the state must tell, and the exit code must be right
+        known = isinstance(error, (ResetError, EngineError, OSError))
+        text = str(error) if known else f"{type(error).__name__}: {error} (a mistake in carrel-reset: please report it)"
+        _quietly_untell(kind)
+        code = FAILED if kind.answers() else DOWN
+        outcome = "The instance runs as before." if code == FAILED else "The instance does not answer."
+        return _end(run, "failed", f"{text}\n{outcome}", code)
+    return _end(run, "done", message, DONE)
+
+
+class PutOff(Exception):
+    """People are at work."""
+
+
+def _steps(run: Run, kind: Kind) -> str:
+    settings, options = run.settings, run.options
+    run.step("recover", "look for what an interrupted reset may have left")
+    if run.state.interrupted:
+        run.warn(f"the last reset was interrupted at the step {run.state.interrupted}")
+    if not run.engine.answers():
+        run.warn(f"the engine {settings.engine} did not run; it is started")
+        run.engine.start()
+    kind.recover()
+    _note_running(run, kind)
+    answered = kind.answers()
+    if settings.pull and options.pull:
+        images.pull(run)
+    if answered:
+        _warn_people(run, kind)
+        _wait_for_people(run, kind)
+    kind.renew()
+    _note_running(run, kind)
+    images.prune(run)
+    return "reset" if answered else "reset; before it, the instance did not answer"
+
+
+def _warn_people(run: Run, kind: Kind) -> None:
+    """Tell people, as long before the time set as the settings say, and wait for that time."""
+    settings, options = run.settings, run.options
+    if options.notice and settings.notice_seconds > 0:
+        sleep_until(run.time_set - settings.notice_seconds)
+        text = notice(run)
+        run.step("tell", text)
+        kind.tell(text)
+    sleep_until(run.time_set)
+
+
+def notice(run: Run) -> str:
+    """What people read."""
+    seconds = max(run.time_set - time.monotonic(), 0)
+    at = datetime.datetime.now().astimezone() + datetime.timedelta(seconds=seconds)
+    if run.options.set_time is not None:
+        at = run.options.set_time
+    text = f"This Jupyter is reset {f'at {at:%H:%M %Z}' if seconds else 'now'}"
+    if run.options.people == "wait" and run.settings.deadline_seconds > 0:
+        latest = at + datetime.timedelta(seconds=run.settings.deadline_seconds)
+        text += f", or once nothing is running any more, at {latest:%H:%M %Z} at the latest"
+    return (
+        f"{text}. Kernels and terminals end then. Save your work; files in your directories are kept, nothing else is."
+    )
+
+
+def _wait_for_people(run: Run, kind: Kind) -> None:
+    if run.options.people == "ignore":
+        return
+    run.step("people", "see whether people are at work")
+    said: list[str] = []
+    while True:
+        try:
+            reasons = kind.people()
+        except CannotTell as error:
+            run.warn(f"cannot tell whether people are at work, and goes ahead: {error}")
+            return
+        if not reasons:
+            return
+        if run.options.people == "skip":
+            raise PutOff(f"people are at work: {'; '.join(reasons)}")
+        if time.monotonic() >= run.deadline:
+            run.warn(f"the deadline has passed; the reset cuts off: {'; '.join(reasons)}")
+            return
+        if reasons != said:
+            run.step("people", f"waits for: {'; '.join(reasons)}")
+            said = reasons
+        sleep_until(min(time.monotonic() + LOOK_EVERY_SECONDS, run.deadline))
+
+
+def _note_running(run: Run, kind: Kind) -> None:
+    running = {}
+    for tag, image_id in kind.running().items():
+        image = run.engine.image(image_id)
+        named = run.engine.image(tag)
+        # the digest goes with the tag; an image that lost its tag is known by its id alone
+        digest = named.digest if named and named.id == image_id else None
+        running[tag] = {"id": image_id, "digest": digest if image else None}
+    run.state.runs(kind.server(), running)
+
+
+def _quietly_untell(kind: Kind) -> None:
+    with contextlib.suppress(EngineError, OSError):
+        kind.untell()
+
+
+def _end(run: Run, result: str, message: str, code: int) -> int:
+    run.state.finish(result, message, code)
+    say = run.journal.error if code in (FAILED, DOWN) else run.journal.info
+    say("end", f"{result}: {message} ({run.state.content['seconds']} s)")
+    if run.state.trouble:
+        run.journal.warning("end", run.state.trouble)
+    return code
+
+
+def held(settings: Settings) -> bool:
+    """Whether the administrator holds the instance."""
+    record = os.path.join(os.path.dirname(settings.state_directory), "instance.json")
+    try:
+        with open(record, encoding="utf-8") as stream:
+            return bool(json.load(stream)["state"] == "held")
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ResetError(f"{record}: {error}; run the site playbook again") from error
+
+
+def sleep_until(moment: float) -> None:
+    time.sleep(max(moment - time.monotonic(), 0))

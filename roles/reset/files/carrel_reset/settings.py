@@ -1,0 +1,136 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The settings of one instance's reset, /etc/carrel/reset/NAME.json, which only root writes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+from typing import Any
+
+FOLDER = "/etc/carrel/reset"
+NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+VERSION = 1
+
+
+class SettingsError(Exception):
+    """The settings are missing or wrong; the text says how."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """As docs/architecture.md describes them, under "The plan's result" (reset_jobs) and "A reset"."""
+
+    version: int
+    name: str
+    kind: str
+    engine: str
+    directory: str
+    url: str
+    base_url: str
+    ports: list[int]
+    images: list[str]
+    notebooks: str
+    at: str | None
+    timezone: str | None
+    spread_minutes: int
+    pull: bool
+    pull_timeout_seconds: int
+    people: str
+    deadline_seconds: int
+    notice_seconds: int
+    drain_seconds: int
+    start_timeout_seconds: int
+    rotate_token: bool
+    token_file: str | None
+    prune_days: int
+    account: str
+    socket: str
+    state_directory: str
+    compose_files: list[str]
+    lead_seconds: int
+
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "int": (int,),
+    "str": (str,),
+    "bool": (bool,),
+    "str | None": (str, type(None)),
+    "list[str]": (list,),
+    "list[int]": (list,),
+}
+
+
+def load(name: str) -> Settings:
+    """Read and check the settings of an instance."""
+    if not NAME.fullmatch(name):
+        raise SettingsError(f"{name!r} is no name of an instance: letters a-z, digits and hyphens")
+    path = os.path.join(FOLDER, f"{name}.json")
+    try:
+        with open(path, encoding="utf-8") as stream:
+            content = json.load(stream)
+    except FileNotFoundError as error:
+        known = ", ".join(names()) or "none"
+        raise SettingsError(
+            f"there is no reset for {name}: {path} is missing (instances that have one: {known})"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{path}: {error}; run the site playbook again") from error
+    wrong = problems(content)
+    if not wrong and content["name"] != name:
+        wrong = [f"it is of the instance {content['name']}"]
+    if wrong:
+        raise SettingsError(f"{path}: {'; '.join(wrong)}; run the site playbook again")
+    return of(content)
+
+
+def of(content: dict[str, Any]) -> Settings:
+    """Settings from what problems() has nothing against; keys that this version does not know are left out."""
+    return Settings(**{field.name: content[field.name] for field in dataclasses.fields(Settings)})
+
+
+def names() -> list[str]:
+    """The instances that have settings."""
+    try:
+        files = sorted(os.listdir(FOLDER))
+    except OSError:
+        return []
+    return [file[:-5] for file in files if file.endswith(".json") and NAME.fullmatch(file[:-5])]
+
+
+def problems(content: object) -> list[str]:
+    """Everything that is wrong with the file."""
+    if not isinstance(content, dict):
+        return ["it does not hold an object"]
+    found = []
+    for field in dataclasses.fields(Settings):
+        if field.name not in content:
+            found.append(f"{field.name} is missing")
+        elif not isinstance(content[field.name], _TYPES[str(field.type)]) or (
+            field.type == "int" and (isinstance(content[field.name], bool) or content[field.name] < 0)
+        ):
+            found.append(f"{field.name} must be of the type {field.type}, not {content[field.name]!r}")
+    if found:
+        return found
+    if content["version"] != VERSION:
+        found.append(f"version is {content['version']}, this program reads {VERSION}")
+    if content["people"] not in ("wait", "skip", "ignore"):
+        found.append(f"people is {content['people']!r}, not wait, skip or ignore")
+    ports = {"lab": 2, "hub": 1}.get(content["kind"])
+    if ports is None:
+        found.append(f"kind is {content['kind']!r}, not lab or hub")
+    elif len(content["ports"]) != ports or not all(type(port) is int for port in content["ports"]):
+        found.append(f"a {content['kind']} has {ports} ports, not {content['ports']!r}")
+    for key in ("images", "compose_files"):
+        if not all(isinstance(item, str) for item in content[key]):
+            found.append(f"{key} must be a list of strings")
+    for key in ("directory", "socket", "state_directory"):
+        if not content[key].startswith("/"):
+            found.append(f"{key} must be an absolute path, not {content[key]!r}")
+    if not content["compose_files"]:
+        found.append("compose_files is empty")
+    if content["rotate_token"] and not content["token_file"]:
+        found.append("rotate_token needs token_file")
+    return found

@@ -1,0 +1,170 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""state.json: what the last reset did, for administrators and for the next reset."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import errno
+import json
+import os
+import time
+from typing import Any
+
+VERSION = 1
+HISTORY = 30
+BLOCK = 4096
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+Images = dict[str, dict[str, "str | None"]]  # TAG: {"id", "digest"}
+
+
+def now() -> str:
+    """UTC, as ISO 8601."""
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+
+
+class State:
+    """The file's content, written at every change.
+
+    A state that cannot be written does not keep an instance from being reset: `trouble` says why, once.
+    """
+
+    def __init__(self, path: str, name: str, kind: str) -> None:
+        self.path = path
+        self.trouble: str | None = None
+        self._began = time.monotonic()
+        self.content: dict[str, Any] = {
+            "version": VERSION, "name": name, "kind": kind, "result": None, "step": None, "message": None,
+            "exit_code": None, "started": None, "ended": None, "seconds": None, "scheduled_for": None, "server": None,
+            "images": {}, "warnings": [], "healthy": [], "history": [],
+        }  # fmt: skip
+        self.interrupted: str | None = None  # the step at which the last reset was interrupted
+        self.last_scheduled: str | None = None
+        self._load()
+
+    def _load(self) -> None:
+        try:
+            with open(self.path, encoding="utf-8") as stream:
+                before = json.load(stream)
+            kept = {key: before[key] for key in ("server", "images", "healthy", "history")}
+            if before["version"] != VERSION or not isinstance(kept["healthy"] + kept["history"], list):
+                raise ValueError(f"version {before['version']}")
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            self.trouble = f"{self.path} was not readable and begins anew: {error}"
+            return
+        self.content.update(kept)
+        self.last_scheduled = before.get("scheduled_for")
+        if before.get("result") == "running":
+            self.interrupted = str(before.get("step"))
+            self._remember(
+                before.get("started"), None, "interrupted", f"interrupted at the step {self.interrupted}", None
+            )
+
+    def begin(self, scheduled_for: str | None) -> None:
+        self._began = time.monotonic()
+        self.content.update(result="running", step="begin", message="", started=now(), scheduled_for=scheduled_for)
+        self.write()
+
+    def step(self, step: str, message: str) -> None:
+        """A step begins."""
+        self.content.update(step=step, message=message)
+        self.write()
+
+    def warn(self, text: str) -> None:
+        self.content["warnings"].append(text)
+        self.write()
+
+    def finish(self, result: str, message: str, exit_code: int) -> None:
+        seconds = round(time.monotonic() - self._began, 1)
+        self.content.update(result=result, message=message, exit_code=exit_code, ended=now(), seconds=seconds)
+        self._remember(self.content["started"], self.content["ended"], result, message, seconds)
+        self.write()
+
+    def runs(self, server: int | None, images: Images) -> None:
+        """These images are healthy now; the newest come first in `healthy`."""
+        self.content.update(server=server, images=images)
+        for tag, image in images.items():
+            same = [entry for entry in self.content["healthy"] if (entry["image"], entry["id"]) == (tag, image["id"])]
+            entry = same[0] if same else {"image": tag, "id": image["id"], "since": now()}
+            entry.update(digest=image["digest"], until=now())
+            others = [other for other in self.content["healthy"] if other is not entry]
+            self.content["healthy"] = [entry, *others]
+        self.write()
+
+    def forget(self, image_id: str) -> None:
+        """An image is gone."""
+        self.content["healthy"] = [entry for entry in self.content["healthy"] if entry["id"] != image_id]
+        self.write()
+
+    def _remember(
+        self, started: str | None, ended: str | None, result: str, message: str, seconds: float | None
+    ) -> None:
+        entry = {"started": started, "ended": ended, "result": result, "message": message, "seconds": seconds}
+        self.content["history"] = [entry, *self.content["history"]][:HISTORY]
+
+    def write(self) -> None:
+        try:
+            try:
+                self._replace(padded(self.content))
+            except OSError as error:
+                if error.errno not in FULL:
+                    raise
+                self._overwrite()
+        except OSError as error:
+            self.trouble = f"{self.path} could not be written: {error}"
+
+    def _replace(self, text: bytes) -> None:
+        fresh = f"{self.path}.new"
+        try:
+            descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+            try:
+                write_all(descriptor, text)
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            os.rename(fresh, self.path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.unlink(fresh)
+            raise
+        sync_directory(os.path.dirname(self.path))
+
+    def _overwrite(self) -> None:
+        """The blocks that the file has are enough for it: it is padded, and the oldest entries give way."""
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            size = os.fstat(descriptor).st_size
+            content = dict(self.content)
+            while len(text := padded(content, size)) > size:
+                shortened = next((key for key in ("history", "warnings", "healthy") if len(content[key]) > 1), None)
+                if shortened is None:
+                    raise OSError(errno.ENOSPC, f"the state does not fit in {size} bytes")
+                content[shortened] = content[shortened][:-1]
+            write_all(descriptor, text)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def padded(content: dict[str, Any], size: int = 0) -> bytes:
+    """The file's text, filled with spaces to whole blocks, or to `size` if that is more."""
+    text = json.dumps(content, indent=1, ensure_ascii=False).encode("utf-8", "replace")
+    blocks = -(-(len(text) + 1) // BLOCK)
+    return text.ljust(max(blocks * BLOCK, size) - 1) + b"\n"
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]
+
+
+def sync_directory(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
