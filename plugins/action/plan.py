@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import zoneinfo
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -55,6 +56,9 @@ class ControlFiles:
     def read_text(self, path: str) -> str:
         with open(path, encoding="utf-8") as file:
             return file.read()
+
+    def timezones(self) -> set[str]:
+        return zoneinfo.available_timezones()
 
 
 class ActionModule(ActionBase):

@@ -51,6 +51,7 @@ def make_plan(inputs: Inputs, control: ControlNode, problems: Problems) -> dict[
     tls = None if inputs.tls is None else read(read_tls, inputs.tls, "jupyter_tls", problems)
     defaults = read_defaults(inputs.defaults, problems)
     host = read_host(inputs.current, problems)
+    known_base_dir = base_dir if given(base_dir) else BASE_DIR
     instances = read_instances(inputs.instances, defaults, host.kinds if host else {}, problems)
     for instance in instances:
         if not instance.wanted:
@@ -59,8 +60,8 @@ def make_plan(inputs: Inputs, control: ControlNode, problems: Problems) -> dict[
         if isinstance(instance, Lab):
             check_lab(instance, control, problems)
         else:
-            check_hub(instance, base_dir if given(base_dir) else BASE_DIR, control, problems)
-    check_instances(instances, problems)
+            check_hub(instance, known_base_dir, control, problems)
+    check_instances(instances, known_base_dir, problems)
     if host:
         check_host(instances, host, base_dir, problems)
         give_ports(instances, host, low, high, problems)

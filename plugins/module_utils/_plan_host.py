@@ -19,7 +19,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._url import Url
 
 @dataclass(frozen=True)
 class Host:
-    """What is there. Engines, directories and ports are by instance."""
+    """What is there, by instance; the port of its second server is under `second(instance)`."""
 
     kinds: Mapping[str, str]
     engines: Mapping[str, str]
@@ -31,6 +31,11 @@ class Host:
     listening: frozenset[int]
     memory: int | None
     cpus: int | None
+
+
+def second(name: str) -> str:
+    """Who has the port of an instance's second server; no instance can be called so."""
+    return f"{name} second"
 
 
 def read_host(current: Any, problems: Problems) -> Host | None:
@@ -49,7 +54,12 @@ def read_host(current: Any, problems: Problems) -> Host | None:
         kinds={name: item["kind"] for name, item in known.items() if isinstance(item.get("kind"), str)},
         engines={name: str(item.get("engine") or name) for name, item in known.items()},
         directories={name: str(item["directory"]) for name, item in known.items() if item.get("directory")},
-        ports={name: item["port"] for name, item in known.items() if isinstance(item.get("port"), int)},
+        ports={
+            owner: item[key]
+            for name, item in known.items()
+            for owner, key in ((name, "port"), (second(name), "second_port"))
+            if isinstance(item.get(key), int)
+        },
         all_engines=frozenset(str(name) for name in engines or ()),
         accounts=frozenset(str(name) for name in accounts or ()),
         groups=frozenset(str(name) for name in current.get("groups") or ()),
@@ -101,7 +111,7 @@ def check_host(instances: Sequence[Instance], host: Host, base_dir: str, problem
 
 
 def give_ports(instances: Sequence[Instance], host: Host, low: int, high: int, problems: Problems) -> None:
-    """Sets the port of every instance that has none."""
+    """Sets the port of every instance that has none, and the second one of labs."""
     wanted = [
         instance
         for instance in instances
@@ -109,17 +119,22 @@ def give_ports(instances: Sequence[Instance], host: Host, low: int, high: int, p
     ]
     fixed = {instance.name: instance.port for instance in wanted if instance.port is not None}
     for instance in wanted:
-        if instance.port is None or host.ports.get(instance.name) == instance.port:
+        owners = sorted(owner for owner, port in host.ports.items() if port == instance.port)
+        if instance.port is None or {instance.name, second(instance.name)} & set(owners):
             continue
-        owner = next((f"instance {name}" for name, port in sorted(host.ports.items()) if port == instance.port), None)
+        owner = f"instance {owners[0].split()[0]}" if owners else None
         if owner or instance.port in host.listening:
             problems.add(f"{instance.path}.port", "port_taken", value=instance.port, owner=owner or "another program")
     public = {instance.url.port for instance in instances if instance.wanted and isinstance(instance.url, Url)}
     known = {name: port for name, port in host.ports.items() if port not in public}
-    ports = allocate([instance.name for instance in wanted], fixed, known, host.listening | public, low, high)
+    labs = [instance for instance in wanted if isinstance(instance, Lab)]
+    owners_to_be = [instance.name for instance in wanted] + [second(lab.name) for lab in labs]
+    ports = allocate(owners_to_be, fixed, known, host.listening | public, low, high)
+    for lab in labs:
+        lab.second_port = ports[second(lab.name)]
     for instance in wanted:
         instance.port = ports[instance.name]
-        if instance.port is None:
+        if instance.port is None or (isinstance(instance, Lab) and instance.second_port is None):
             problems.add(f"{instance.path}.port", "port_none_free", low=low, high=high)
 
 

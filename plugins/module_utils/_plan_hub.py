@@ -11,6 +11,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan_hub_keys impo
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_hub_people import People
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_instance import ControlNode, check_targets
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_problems import Problems, show
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan_reset import check_reset
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_values import has_tag_or_digest, inside
 from ansible_collections.carrel.jupyter.plugins.module_utils._schema import given
 
@@ -21,6 +22,7 @@ _SETTINGS = "/home/jovyan/.jupyter/lab"
 def check_hub(hub: Hub, base_dir: str, control: ControlNode, problems: Problems) -> None:
     """Fills in what follows from other keys: images, persist, blocked_users, people, teams."""
     _check_images(hub, problems)
+    _check_reset(hub, control, problems)
     _check_persist(hub, problems)
     _check_backend(hub, problems)
     _check_environment(hub, problems)
@@ -40,6 +42,14 @@ def _check_images(hub: Hub, problems: Problems) -> None:
             problems.add(f"{hub.path}.images[{index}].image", "image_tag")
     if given(hub.image) and hub.images is None:
         hub.images = [{"title": "Default", "image": hub.image}]
+
+
+def _check_reset(hub: Hub, control: ControlNode, problems: Problems) -> None:
+    path = f"{hub.path}.reset"
+    images = [item["image"] for item in hub.images] if given(hub.images) else []
+    hub.warnings += check_reset(hub.reset, path, images, control.timezones(), problems)
+    if given(hub.reset) and hub.reset.rotate_token:
+        problems.add(f"{path}.rotate_token", "rotate_token", reason="users of a hub log in without one")
 
 
 def _check_persist(hub: Hub, problems: Problems) -> None:

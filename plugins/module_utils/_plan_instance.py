@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Protocol
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_keys import Instance, Tls
@@ -29,6 +29,9 @@ class ControlNode(Protocol):
 
     def read_text(self, path: str) -> str:
         """Raises OSError or UnicodeError."""
+
+    def timezones(self) -> Collection[str]:
+        """The names of the IANA's time zones; none if the machine has no data about them."""
 
 
 def check_instance(instance: Instance, host_tls: object, control: ControlNode, problems: Problems) -> None:

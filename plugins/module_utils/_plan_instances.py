@@ -5,18 +5,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
+from typing import Any
 
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan_keys import Instance
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan_keys import Instance, Lab
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_problems import Problems, show
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan_values import inside
 from ansible_collections.carrel.jupyter.plugins.module_utils._schema import given
 from ansible_collections.carrel.jupyter.plugins.module_utils._url import SERVER_PATHS, Url
 
 
-def check_instances(instances: Sequence[Instance], problems: Problems) -> None:
+def check_instances(instances: Sequence[Instance], base_dir: str, problems: Problems) -> None:
     wanted = [instance for instance in instances if instance.wanted]
     _twice(instances, lambda instance: instance.name, "name", "name_twice", problems)
     _twice(wanted, lambda instance: instance.url and str(instance.url), "url", "url_twice", problems)
     _twice(wanted, lambda instance: instance.port, "port", "port_twice", problems)
+    _check_tokens([instance for instance in wanted if isinstance(instance, Lab)], instances, base_dir, problems)
     _check_engines(wanted, problems)
     _check_sites([instance for instance in wanted if isinstance(instance.url, Url)], problems)
     public = {instance.url.port for instance in wanted if isinstance(instance.url, Url)}
@@ -27,7 +30,7 @@ def check_instances(instances: Sequence[Instance], problems: Problems) -> None:
 
 def _twice(
     instances: Sequence[Instance],
-    value_of: Callable[[Instance], Hashable],
+    value_of: Callable[[Any], Hashable],
     key: str,
     message_id: str,
     problems: Problems,
@@ -40,6 +43,25 @@ def _twice(
         if value in first:
             problems.add(f"{instance.path}.{key}", message_id, value=show(value), other=first[value].path)
         first.setdefault(value, instance)
+
+
+def _check_tokens(labs: Sequence[Lab], instances: Sequence[Instance], base_dir: str, problems: Problems) -> None:
+    """What the host generates must lie where no container and no account can put something else."""
+    _twice(labs, lambda lab: lab.token_file, "token_file", "token_file_twice", problems)
+    folders = {f"{base_dir}/{instance.name}": "it holds an instance" for instance in instances if given(instance.name)}
+    folders.update(
+        {
+            volume.source: f"{lab.name} mounts {volume.source}"
+            for lab in labs
+            for volume in (lab.volumes if given(lab.volumes) else ())
+        }
+    )
+    for lab in labs:
+        if not given(lab.token_file) or lab.token_file == f"{base_dir}/{lab.name}/token":
+            continue
+        reason = next((why for folder, why in folders.items() if inside(lab.token_file, folder)), None)
+        if reason:
+            problems.add(f"{lab.path}.token_file", "token_place", value=show(lab.token_file), reason=reason)
 
 
 def _check_engines(instances: Sequence[Instance], problems: Problems) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from ansible_collections.carrel.jupyter.plugins.module_utils import _plan_values as values
 from ansible_collections.carrel.jupyter.plugins.module_utils._names import read_name
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_problems import Problems
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan_reset import Reset, read_reset
 from ansible_collections.carrel.jupyter.plugins.module_utils._schema import (
     INVALID,
     Invalid,
@@ -93,6 +94,7 @@ COMMON: dict[str, Reader] = {
     "pull": choice("missing", "always"),
     "start_timeout_seconds": whole(1, 3600),
     "proxy": read_proxy,
+    "reset": read_reset,
 }
 
 LIMITS: dict[str, Reader] = {
@@ -107,7 +109,7 @@ LAB: dict[str, Reader] = {
     "build": values.build,
     "password": values.secret,
     "token": values.secret,
-    "reset": values.reset,
+    "token_file": values.token_file,
     "notebooks": values.container_path,
     "persist": values.persist("notebooks"),
     "volumes": listing(values.volume, "a list of {source, target, read_only}"),
@@ -141,6 +143,7 @@ class Instance:
     proxy: Any = dataclasses.field(default_factory=lambda: dict(PROXY_DEFAULTS))
     persist: Any = dataclasses.field(default_factory=dict)
     environment: Any = dataclasses.field(default_factory=dict)
+    reset: Any = dataclasses.field(default_factory=Reset)
     # What is allowed but looks wrong.
     warnings: list[str] = dataclasses.field(default_factory=list)
 
@@ -160,7 +163,9 @@ class Lab(Instance):
     build: Any = None
     password: Any = None
     token: Any = None
-    reset: Any = None
+    token_file: Any = None
+    # Of the server that takes over during a reset; allocated.
+    second_port: int | None = None
     notebooks: Any = "/home/jovyan/work"
     volumes: Any = dataclasses.field(default_factory=list)
     user: Any = None

@@ -7,6 +7,7 @@ from __future__ import annotations
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_instance import ControlNode, check_targets
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_keys import Lab
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_problems import Problems, show
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan_reset import check_reset
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_values import has_tag_or_digest
 from ansible_collections.carrel.jupyter.plugins.module_utils._schema import given
 
@@ -14,6 +15,8 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._schema import give
 def check_lab(lab: Lab, control: ControlNode, problems: Problems) -> None:
     """Fills in the absolute path of build.context."""
     _check_image(lab, problems)
+    _check_token(lab, problems)
+    lab.warnings += check_reset(lab.reset, f"{lab.path}.reset", [lab.image], control.timezones(), problems)
     _check_mounts(lab, problems)
     _check_build(lab, control, problems)
 
@@ -30,6 +33,16 @@ def _check_image(lab: Lab, problems: Problems) -> None:
             problems.add(f"{lab.path}.reset.pull", "build_pull")
         elif given(lab.image) and not has_tag_or_digest(lab.image):
             problems.add(f"{lab.path}.image", "image_tag_for_pull")
+
+
+def _check_token(lab: Lab, problems: Problems) -> None:
+    key = next((key for key in ("password", "token") if getattr(lab, key) is not None), None)
+    if key is None:
+        return
+    if lab.token_file is not None:
+        problems.add(f"{lab.path}.token_file", "token_file_given", key=key)
+    if given(lab.reset) and lab.reset.rotate_token:
+        problems.add(f"{lab.path}.reset.rotate_token", "rotate_token", reason=f"{key} is given")
 
 
 def _check_mounts(lab: Lab, problems: Problems) -> None:

@@ -17,14 +17,14 @@ KINDS: dict[str, tuple[type[Lab] | type[Hub], Mapping[str, Reader]]] = {"lab": (
 KEYS: dict[str, Reader] = {**HUB, **LAB}
 
 # Keys that can't be the same for two instances.
-NOT_DEFAULTS = ("name", "url", "port")
+NOT_DEFAULTS = ("name", "url", "port", "token_file")
 
 # What to write for a key of the other kind.
 _INSTEAD: dict[str, str] = {
-    "reset": "leave it out, hubs have none yet: a user's container is made anew at each start",
     "build": "write image or images",
     "password": "write the passwords of users in users, with an authenticator of type native",
     "token": "leave it out, users log in through the authenticator",
+    "token_file": "leave it out, users log in through the authenticator",
     "notebooks": "write home",
     "volumes": "write mounts of a group in groups",
     "user": "write owner",

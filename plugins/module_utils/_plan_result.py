@@ -16,6 +16,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan_host import (
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_hub_keys import Hub
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_hub_result import hub_data, hub_summary
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_keys import Instance, Lab, limits_text
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan_reset import reset_text
 
 
 def make_result(instances: Sequence[Lab | Hub], host: Host | None, base_dir: str) -> dict[str, Any]:
@@ -25,9 +26,9 @@ def make_result(instances: Sequence[Lab | Hub], host: Host | None, base_dir: str
         "rootless_docker_engines": _engines(instances, host),
         "idle_engines": _idle_engines(instances, host),
         "apache_vhosts": _vhosts(instances),
-        "lab_instances": [{**_site(lab, host, base_dir), **_lab(lab)} for lab in labs],
+        "lab_instances": [_lab(lab, _site(lab, host, base_dir)) for lab in labs],
         "hub_instances": [{**_site(hub, host, base_dir), **hub_data(hub)} for hub in hubs],
-        "reset_jobs": [_reset(lab, host, base_dir) for lab in labs],
+        "reset_jobs": [_reset(instance, host, base_dir) for instance in instances],
         "summary": [_summary(instance, host) for instance in instances],
         "warnings": warnings_about(instances, host),
     }
@@ -77,7 +78,8 @@ def _vhosts(instances: Sequence[Instance]) -> list[dict[str, Any]]:
         vhost["locations"].append(
             {
                 "path": instance.url.path,
-                "backend": None if instance.port is None else f"http://127.0.0.1:{instance.port}",
+                "backend": _backend(instance.port),
+                "second": _second(instance) if isinstance(instance, Lab) else None,
                 "instance": instance.name,
                 "state": instance.state,
                 "websocket": instance.proxy["websocket"],
@@ -88,6 +90,14 @@ def _vhosts(instances: Sequence[Instance]) -> list[dict[str, Any]]:
     for vhost in vhosts.values():
         vhost["locations"].sort(key=lambda location: (-len(location["path"]), location["path"]))
     return [vhosts[key] for key in sorted(vhosts)]
+
+
+def _backend(port: int | None) -> str | None:
+    return None if port is None else f"http://127.0.0.1:{port}"
+
+
+def _second(lab: Lab) -> dict[str, Any]:
+    return {"backend": _backend(lab.second_port), "file": f"/var/lib/carrel/{lab.name}/reset/second"}
 
 
 def _site(instance: Instance, host: Host | None, base_dir: str) -> dict[str, Any]:
@@ -111,8 +121,10 @@ def _site(instance: Instance, host: Host | None, base_dir: str) -> dict[str, Any
     }
 
 
-def _lab(lab: Lab) -> dict[str, Any]:
+def _lab(lab: Lab, site: dict[str, Any]) -> dict[str, Any]:
     return {
+        **site,
+        "second_port": lab.second_port,
         "image": lab.image,
         "build": lab.build,
         "user": lab.user,
@@ -121,6 +133,7 @@ def _lab(lab: Lab) -> dict[str, Any]:
         "volumes": [volume._asdict() for volume in lab.volumes],
         "password": lab.password,
         "token": lab.token,
+        "token_file": _token_file(lab, site["directory"]),
         "collaboration": lab.collaboration,
         "idle_shutdown_seconds": lab.idle_shutdown_seconds,
         "memory": lab.memory,
@@ -129,19 +142,28 @@ def _lab(lab: Lab) -> dict[str, Any]:
     }
 
 
-def _reset(lab: Lab, host: Host | None, base_dir: str) -> dict[str, Any]:
-    # A reset would start a held instance again.
-    active = lab.reset if lab.state == "present" else None
+def _reset(instance: Lab | Hub, host: Host | None, base_dir: str) -> dict[str, Any]:
+    site = _site(instance, host, base_dir)
+    kept = ("name", "state", "engine", "directory", "url", "base_url", "start_timeout_seconds")
+    if isinstance(instance, Lab):
+        images = [instance.image] if instance.image else []
+        ports = [instance.port, instance.second_port]
+    else:
+        images = list(dict.fromkeys(item["image"] for item in instance.images or []))
+        ports = [instance.port]
     return {
-        "name": lab.name,
-        "account": engine_of(lab, host),
-        "directory": directory_of(lab, host, base_dir),
-        "image": lab.image,
-        "hour": active.hour if active else 0,
-        "minute": active.minute if active else 0,
-        "pull": active.pull if active else False,
-        "state": "present" if active else "absent",
+        **{key: site[key] for key in kept},
+        **instance.reset._asdict(),
+        "kind": instance.kind,
+        "ports": [] if None in ports else ports,
+        "images": images,
+        "notebooks": instance.notebooks if isinstance(instance, Lab) else instance.home,
+        "token_file": _token_file(instance, site["directory"]) if isinstance(instance, Lab) else None,
     }
+
+
+def _token_file(lab: Lab, directory: str) -> str:
+    return lab.token_file or f"{directory}/token"
 
 
 def _summary(instance: Lab | Hub, host: Host | None) -> str:
@@ -150,15 +172,11 @@ def _summary(instance: Lab | Hub, host: Host | None) -> str:
         return f"{instance.name}: absent, engine {engine}"
     before, after = hub_summary(instance) if isinstance(instance, Hub) else _lab_summary(instance)
     port = f"port {instance.port or 'not known yet'}"
-    return f"{instance.name}: " + "; ".join(
-        [instance.state, str(instance.url), before, f"engine {engine}", port, after]
-    )
+    parts = [instance.state, str(instance.url), before, f"engine {engine}", port, reset_text(instance.reset), after]
+    return f"{instance.name}: " + "; ".join(parts)
 
 
 def _lab_summary(lab: Lab) -> tuple[str, str]:
     """What stands before and after the engine and the port."""
     what = f"image {lab.image}" if lab.image else f"built from {lab.build['context']}"
-    reset = (
-        f"{lab.reset.hour:02}:{lab.reset.minute:02}{' with pull' if lab.reset.pull else ''}" if lab.reset else "never"
-    )
-    return what, f"reset {reset}; limits {limits_text(vars(lab))}"
+    return what, f"limits {limits_text(vars(lab))}"

@@ -48,6 +48,17 @@ _IMAGE = re.compile(
     r"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
 )
 
+# Where a token that is made on the host would be gone, out of the account's reach, or somebody else's to replace.
+_FORBIDDEN_TOKENS = {
+    **dict.fromkeys(("/proc", "/sys"), "it is the kernel's"),
+    **dict.fromkeys(("/dev", "/run", "/var/run"), "it is empty after a reboot"),
+    **dict.fromkeys(("/tmp", "/var/tmp"), "anybody can write there"),  # noqa: S108 - refused
+    "/home": "accounts write there",
+    "/root": "the engine's account can't go there",
+    "/srv/docker": "engines write there",
+    "/var/lib/carrel": "accounts write there",
+}
+
 _FORBIDDEN_SOURCES = {
     "/etc": "it holds the host's configuration",
     "/proc": "it is the kernel's",
@@ -74,19 +85,6 @@ def secret(value: Any, path: str, problems: Problems) -> str | Invalid:
         problems.add(path, "secret_space")
         return INVALID
     return checked
-
-
-def time_of_day(value: Any, path: str, problems: Problems) -> tuple[int, int] | Invalid:
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 24 * 60:
-        problems.add(path, "time_unquoted", text=f"{value // 60:02}:{value % 60:02}")
-        return INVALID
-    if not isinstance(value, str):
-        return wrong_type(value, 'HH:MM in quotes, for example "01:25"', path, problems)
-    match = re.fullmatch(r"([01]?[0-9]|2[0-3]):([0-5][0-9])", value)
-    if not match:
-        problems.add(path, "time", value=show(value))
-        return INVALID
-    return int(match[1]), int(match[2])
 
 
 def size(low: int, high: int, low_text: str, high_text: str, zero: bool = False) -> Reader:
@@ -160,6 +158,17 @@ def volume_source(value: Any, path: str, problems: Problems) -> str | Invalid:
         problems.add(path, "source_forbidden", value=show(source), reason=reason)
         return INVALID
     return source
+
+
+def token_file(value: Any, path: str, problems: Problems) -> str | Invalid:
+    file: str | Invalid = host_path(value, path, problems)
+    if isinstance(file, Invalid):
+        return file
+    reason = next((why for folder, why in _FORBIDDEN_TOKENS.items() if inside(file, folder)), None)
+    if reason:
+        problems.add(path, "token_place", value=show(file), reason=reason)
+        return INVALID
+    return file
 
 
 def base_dir(value: Any, path: str, problems: Problems) -> str | Invalid:
@@ -259,6 +268,11 @@ def image(value: Any, path: str, problems: Problems) -> str | Invalid:
     return str(value)
 
 
+def has_digest(reference: str) -> bool:
+    match = _IMAGE.fullmatch(reference)
+    return bool(match and match["digest"])
+
+
 def has_tag_or_digest(reference: str) -> bool:
     match = _IMAGE.fullmatch(reference)
     return bool(match and (match["tag"] or match["digest"]))
@@ -315,20 +329,3 @@ def login(value: Any, path: str, problems: Problems) -> dict[str, str | None] | 
     if len(chosen) != 1 or values[chosen[0]] is INVALID:
         return INVALID
     return {key: values.get(key) for key in ("notice", "notice_html", "template")}
-
-
-_reset = record({"at": time_of_day, "pull": boolean}, {"at": 'a time of day, for example "01:25"'})
-
-
-class Reset(NamedTuple):
-    hour: int
-    minute: int
-    pull: bool
-
-
-def reset(value: Any, path: str, problems: Problems) -> Reset | Invalid:
-    values = _reset(value, path, problems)
-    if isinstance(values, Invalid):
-        return values
-    hour, minute = values["at"]
-    return Reset(hour, minute, values["pull"] or False)

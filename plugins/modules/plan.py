@@ -120,7 +120,7 @@ plan:
       type: list
       elements: dict
     reset_jobs:
-      description: One job a lab, absent where there is nothing to reset.
+      description: One job an instance; where C(at) is null, it is reset only by hand.
       type: list
       elements: dict
     summary:

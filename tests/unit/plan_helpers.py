@@ -44,6 +44,9 @@ class Control:
             return b"\xff".decode("utf-8")
         return self.files.get(path, "<form></form>")
 
+    def timezones(self) -> set[str]:
+        return {"Europe/Berlin", "America/New_York", "UTC"}
+
 
 def lab(**keys: Any) -> dict[str, Any]:
     """A good instance with other keys; a key that is `...` is left out."""

@@ -41,7 +41,7 @@ def native(password: str) -> dict[str, Any]:
 
 HUB_CASES: list[tuple[str, str, str, dict[str, Any]]] = [
     # keys
-    ("other_kind", f"{CLASS}.reset", "is no key of a hub; leave it out, hubs have none yet", at_hub(reset={"at": "1"})),
+    ("other_kind", f"{CLASS}.token_file", "is no key of a hub; leave it out, users log in", at_hub(token_file="/t")),
     ("other_kind", f"{CLASS}.memory", "write it in limits", at_hub(memory="8G")),
     ("other_kind", f"{CLASS}.collaboration", "is no key of a hub; leave it out", at_hub(collaboration=True)),
     ("other_kind", f"{TAO}.users", "is no key of a lab; write password or token", here(users=["ada"])),

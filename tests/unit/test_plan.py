@@ -14,7 +14,8 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan import Inputs
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_hub_values import USER
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_problems import Problems
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_read import KEYS
-from plan_helpers import HOST, good, host, hub, lab, plan, two
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan_reset import Reset
+from plan_helpers import HOST, Control, good, host, hub, lab, plan, two
 
 ARCHITECTURE = Path(__file__).parents[2] / "docs" / "architecture.md"
 
@@ -34,7 +35,8 @@ def shape(value: Any) -> Any:
 
 
 def test_result_has_the_keys_of_the_contract() -> None:
-    result = good([lab(reset={"at": "01:25"}), hub(groups={"statistics": {"members": ["ada"]}})])
+    zoo = hub(name="zoo", url="https://zoo.example.org", groups={"statistics": {"members": ["ada"]}})
+    result = good([lab(reset={"at": "01:25"}), zoo])
     expected = contract()
     for part in ("rootless_docker_engines", "apache_vhosts", "lab_instances", "hub_instances", "reset_jobs"):
         assert shape(result[part][:1]) == shape(expected[part][:1]), part
@@ -59,7 +61,7 @@ def test_defaults_are_below_an_instance_and_null_takes_them_away() -> None:
         "args": {},
         "no_cache": False,
     }
-    assert [job["state"] for job in good(instances, defaults=defaults)["reset_jobs"]] == ["absent", "present"]
+    assert [job["at"] for job in good(instances, defaults=defaults)["reset_jobs"]] == [None, "01:25"]
 
 
 def test_locations_share_a_vhost_longest_path_first() -> None:
@@ -121,16 +123,18 @@ def test_an_engine_runs_on_for_an_instance_that_left_the_inventory() -> None:
     assert "write {name: old, state: absent}" in result["warnings"][0]
 
 
-def test_held_keeps_its_place_and_is_not_reset() -> None:
+def test_held_keeps_its_place() -> None:
     result = good([lab(state="held", reset={"at": "01:25"})])
     assert result["apache_vhosts"][0]["locations"][0]["state"] == "held"
     assert result["rootless_docker_engines"][0]["state"] == "started"
-    assert result["reset_jobs"][0]["state"] == "absent"
+    assert result["reset_jobs"][0]["state"] == "held"
 
 
 def test_ports_are_unknown_without_the_host_unless_given() -> None:
     result = good(two({"port": 8801}, {}))
     assert [item["port"] for item in result["lab_instances"]] == [8801, None]
+    assert {item["second_port"] for item in result["lab_instances"]} == {None}
+    assert [job["ports"] for job in result["reset_jobs"]] == [[], []]
     assert "port not known yet" in result["summary"][1]
 
 
@@ -142,6 +146,89 @@ def test_an_instance_keeps_its_port_while_it_listens() -> None:
         good([lab(port=8900)], current=current)["apache_vhosts"][0]["locations"][0]["backend"]
         == "http://127.0.0.1:8900"
     )
+
+
+def test_a_lab_has_a_second_port_of_its_own_and_keeps_it() -> None:
+    current = host(instances={"old": {"engine": "old", "port": 8801, "second_port": 8802}})
+    first = good(two({}, {}), current=current, port_range=[8801, 8806])["lab_instances"]
+    ports = {item["name"]: (item["port"], item["second_port"]) for item in first}
+    assert sorted(port for pair in ports.values() for port in pair) == [8803, 8804, 8805, 8806]
+    known = {item["name"]: {key: item[key] for key in ("engine", "port", "second_port")} for item in first}
+    listening = [item["second_port"] for item in first]
+    current = host(instances=known, listening_ports=listening, engines=known, accounts={"tao": 1001, "geo": 1002})
+    result = good([*two({}, {}), lab(name="new", url="https://new.example.org")], current=current)
+    assert {item["name"]: (item["port"], item["second_port"]) for item in result["lab_instances"][:2]} == ports
+    assert result["reset_jobs"][0]["ports"] == list(ports["tao"])
+    second = result["apache_vhosts"][-1]["locations"][0]["second"]
+    assert second == {
+        "backend": f"http://127.0.0.1:{ports['tao'][1]}",
+        "file": "/var/lib/carrel/tao/reset/second",
+    }
+
+
+def test_a_lab_may_be_given_what_was_its_second_port() -> None:
+    known = {"tao": {"engine": "tao", "port": 8801, "second_port": 8802}}
+    current = host(instances=known, listening_ports=[8802], engines={"tao": {}})
+    (tao,) = good([lab(port=8802)], current=current)["lab_instances"]
+    assert tao["port"] == 8802 != tao["second_port"]
+
+
+def test_a_hub_has_no_second_server() -> None:
+    result = good([hub(reset={"at": "daily", "pull": True})], current=host(instances={"class101": {"port": 8801}}))
+    assert result["apache_vhosts"][0]["locations"][0]["second"] is None
+    (job,) = result["reset_jobs"]
+    assert {key: job[key] for key in ("kind", "at", "ports", "images", "notebooks", "token_file")} == {
+        "kind": "hub",
+        "at": "daily",
+        "ports": [8801],
+        "images": ["registry.example.org/lab:1.0"],
+        "notebooks": "/home/jovyan/work",
+        "token_file": None,
+    }
+
+
+def test_a_reset_without_a_time_has_settings_for_resets_by_hand() -> None:
+    (job,) = good([lab(image=..., build="lab", reset={"people": "skip", "drain_seconds": 0})])["reset_jobs"]
+    assert (job["at"], job["people"], job["drain_seconds"], job["images"]) == (None, "skip", 0, [])
+    assert job["token_file"] == "/srv/tao/token"
+    assert good([lab(token_file="/srv/tokens/tao")])["lab_instances"][0]["token_file"] == "/srv/tokens/tao"
+    assert good([lab(token_file="/srv/tao/token")])["reset_jobs"][0]["token_file"] == "/srv/tao/token"
+
+
+def test_what_nobody_said_about_a_reset_is_as_in_the_contract() -> None:
+    own = ("name", "url", "engine", "directory", "base_url", "ports", "images", "token_file", "at", "pull")
+    (job,), (expected,) = good([lab()])["reset_jobs"], contract()["reset_jobs"]
+    assert {key: job[key] for key in job if key not in own} == {
+        key: expected[key] for key in expected if key not in own
+    }
+
+
+@pytest.mark.parametrize(
+    ("reset", "text"),
+    [
+        ({"at": "1:05", "timezone": "Europe/Berlin", "pull": True}, "reset 01:05 Europe/Berlin with pull"),
+        ({"at": "daily"}, "reset daily"),
+    ],
+)
+def test_the_summary_says_when_it_is_reset(reset: dict[str, Any], text: str) -> None:
+    result = good([lab(reset=reset), hub(reset=reset)])
+    assert all(f"; {text};" in line for line in result["summary"])
+
+
+def test_a_digest_never_changes_by_a_pull() -> None:
+    image = "registry.example.org/lab:1.0@sha256:" + "0" * 64
+    assert "never brings a newer one" in good([lab(image=image, reset={"pull": True})])["warnings"][0]
+    assert "never brings a newer one" in good([hub(image=image, reset={"pull": True})])["warnings"][0]
+    assert good([lab(image=image, reset={"at": "01:25"})])["warnings"] == []
+
+
+def test_a_control_node_without_time_zones_leaves_them_to_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Control, "timezones", lambda self: set())
+    assert good([lab(reset={"at": "01:25", "timezone": "Asia/Tokyo"})])["reset_jobs"][0]["timezone"] == "Asia/Tokyo"
+
+
+def test_the_control_node_knows_time_zones() -> None:
+    assert "Europe/Berlin" in ControlFiles(None).timezones()
 
 
 def test_an_account_of_ours_is_no_problem() -> None:
@@ -165,7 +252,7 @@ def test_summary_shows_no_secret() -> None:
     result = good([lab(password="SECRET", token="SECRET", environment={"A": "SECRET"}, memory="8G", cpus=2, pids=500)])
     assert result["summary"] == [
         "tao: present; https://tao.example.org/; image registry.example.org/lab:1.0; engine tao; port not known yet; "
-        "reset never; limits 8 GiB, 2 CPUs, 500 processes"
+        "reset by hand; limits 8 GiB, 2 CPUs, 500 processes"
     ]
 
 
@@ -201,6 +288,8 @@ def test_example_inventory_has_every_key_once() -> None:
     variables = yaml.safe_load((folder / "group_vars" / "all" / "jupyter.yml").read_text(encoding="utf-8"))
     used = [key for item in instances for key in item] + list(variables["jupyter_defaults"])
     assert set(used) == set(KEYS)
+    (reset,) = [item["reset"] for item in instances if "reset" in item]
+    assert list(reset) == list(Reset._fields)
     needed_by_all = {"name", "kind", "url", "image", "build", "login", "state", "persist"}
     assert [key for key in sorted(set(used) - needed_by_all) if used.count(key) > 1] == []
     assert sorted(key for item in instances for key in item.get("login", {})) == ["notice", "notice_html", "template"]

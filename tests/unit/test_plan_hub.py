@@ -41,12 +41,12 @@ def test_what_a_hub_is_when_nobody_says_anything() -> None:
     assert [user["name"] for user in result["users"]] == ["ada", "grace"]
 
 
-def test_a_hub_gets_what_labs_get_but_no_reset_job() -> None:
+def test_a_hub_gets_what_labs_get() -> None:
     result = good([lab(), hub()], current=HOST)
     assert [engine["name"] for engine in result["rootless_docker_engines"]] == ["tao", "class101"]
     assert [vhost["server_name"] for vhost in result["apache_vhosts"]] == ["class101.example.org", "tao.example.org"]
     assert [item["name"] for item in result["lab_instances"]] == ["tao"]
-    assert [job["name"] for job in result["reset_jobs"]] == ["tao"]
+    assert [job["name"] for job in result["reset_jobs"]] == ["tao", "class101"]
     assert result["apache_vhosts"][0]["locations"][0]["backend"].endswith(str(result["hub_instances"][0]["port"]))
 
 
@@ -64,7 +64,7 @@ def test_the_defaults_of_labs_pass_hubs_over() -> None:
 
 
 def test_a_null_of_the_other_kind_is_no_problem() -> None:
-    assert good([hub(reset=None)])["hub_instances"]
+    assert good([hub(token_file=None)])["hub_instances"]
 
 
 def test_absent_needs_only_a_name_and_the_host_knows_the_kind() -> None:
@@ -73,7 +73,8 @@ def test_absent_needs_only_a_name_and_the_host_knows_the_kind() -> None:
     known = {"class101": {"engine": "class101", "port": 8801, "kind": "hub"}}
     result = good([absent], current=host(instances=known, engines={"class101": {}}))
     assert [item["state"] for item in result["hub_instances"]] == ["absent"]
-    assert result["lab_instances"] == result["reset_jobs"] == []
+    assert result["lab_instances"] == []
+    assert [(job["kind"], job["state"]) for job in result["reset_jobs"]] == [("hub", "absent")]
     assert result["idle_engines"] == [{"name": "class101", "state": "stopped"}]
 
 
@@ -244,7 +245,7 @@ def test_summary_shows_no_secret() -> None:
     )  # fmt: skip
     assert result["summary"] == [
         "class101: present; https://class101.example.org/; image registry.example.org/lab:1.0; engine class101; port "
-        "not known yet; authenticator oidc; users 2, groups 1; database sqlite; limits of a user 2 GiB"
+        "not known yet; reset by hand; authenticator oidc; users 2, groups 1; database sqlite; limits of a user 2 GiB"
     ]
     native = good([hub(users=[{"name": "ada", "password": "SECRET-SECRET"}])])
     assert "SECRET" not in "".join(native["summary"] + native["warnings"])

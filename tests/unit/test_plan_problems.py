@@ -13,6 +13,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan_problems impo
 from ansible_collections.carrel.jupyter.plugins.module_utils._schema import INVALID
 from plan_helpers import GEO, HOST, TAO, Control, here, host, lab, plan, two
 from plan_hub_cases import HUB_CASES
+from plan_reset_cases import RESET_CASES
 
 # (id, path, what the message must contain, inputs)
 CASES: list[tuple[str, str, str, dict[str, Any]]] = [
@@ -56,7 +57,6 @@ CASES: list[tuple[str, str, str, dict[str, Any]]] = [
     ("unknown_key_far", "jupyter_defaults.a whole number", "the keys here are", {"defaults": {1: 2}}),
     ("missing", "jupyter_instances[0].name", "write a name", here(name=...)),
     ("missing", f"{TAO}.url", "write the public address", here(url=...)),
-    ("missing", f"{TAO}.reset.at", "write a time of day", here(reset={"pull": False})),
     ("missing", f"{TAO}.volumes[0].target", "write a folder in the container", here(volumes=[{"source": "/d"}])),
     ("missing", f"{TAO}.build.context", "the Dockerfile", here(image=..., build={"no_cache": True})),
     ("empty", f"{TAO}.password", "leave the key out", here(password="")),
@@ -72,6 +72,7 @@ CASES: list[tuple[str, str, str, dict[str, Any]]] = [
     ("control_character", f"{TAO}.token", "without", here(token="SECRET\n")),
     ("control_character", f"{TAO}.environment.A", "without", here(environment={"A": "SECRET\0"})),
     ("not_a_default", "jupyter_defaults.port", "move it", {"defaults": {"port": 8801}}),
+    ("not_a_default", "jupyter_defaults.token_file", "move it", {"defaults": {"token_file": "/srv/tokens/all"}}),
     ("not_a_default", "jupyter_defaults.url", "move it", {"defaults": {"url": "https://x.org"}}),
     ("name", "jupyter_instances[0].name", "'Tao Lab' is not a name", here(name="Tao Lab")),
     ("name", "jupyter_instances[0].name", "for example tao-lab", here(name="Tao Lab")),
@@ -180,9 +181,6 @@ CASES: list[tuple[str, str, str, dict[str, Any]]] = [
         "'/inventory/lab/nofile'",
         here(image=..., build={"context": "lab", "dockerfile": "nofile"}),
     ),
-    ("time", f"{TAO}.reset.at", "'25:00' is not a time of day", here(reset={"at": "25:00"})),
-    ("time", f"{TAO}.reset.at", "is not a time of day", here(reset={"at": "01:00\n"})),
-    ("time_unquoted", f"{TAO}.reset.at", '"11:25" in quotes', here(reset={"at": 685})),
     ("secret_type", f"{TAO}.password", "write it in quotes", here(password=987654321)),
     ("secret_type", f"{TAO}.token", "is a list, not text", here(token=["SECRET"])),
     ("secret_space", f"{TAO}.password", "write it without", here(password=" SECRET")),
@@ -297,13 +295,15 @@ CASES: list[tuple[str, str, str, dict[str, Any]]] = [
     ("cpus_host", f"{TAO}.cpus", "write at most 4", {**here(cpus=8), "current": HOST}),
 ]
 
+ALL_CASES = [*CASES, *HUB_CASES, *RESET_CASES]
+
 
 def test_every_message_has_a_case() -> None:
     # `template` comes from the action plugin; test_plan_action.py has its cases.
-    assert {case[0] for case in [*CASES, *HUB_CASES]} | {"template"} == set(MESSAGES)
+    assert {case[0] for case in ALL_CASES} | {"template"} == set(MESSAGES)
 
 
-@pytest.mark.parametrize(("message_id", "path", "text", "inputs"), [*CASES, *HUB_CASES])
+@pytest.mark.parametrize(("message_id", "path", "text", "inputs"), ALL_CASES)
 def test_message(message_id: str, path: str, text: str, inputs: dict[str, Any]) -> None:
     result, problems = plan(
         inputs.get("instances", []), **{key: item for key, item in inputs.items() if key != "instances"}
@@ -333,7 +333,7 @@ def test_a_bad_value_brings_one_problem() -> None:
         "tls_pair",
         "choice",
     }
-    for message_id, _path, _text, inputs in CASES:
+    for message_id, _path, _text, inputs in [*CASES, *RESET_CASES]:
         if message_id in alone:
             _result, problems = plan(
                 inputs.get("instances", []), **{key: item for key, item in inputs.items() if key != "instances"}

@@ -16,6 +16,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._names import read_
 from ansible_collections.carrel.jupyter.plugins.module_utils._nearest import nearest
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_problems import Problems
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_read import KEYS as INSTANCE
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan_reset import Reset
 from ansible_collections.carrel.jupyter.plugins.module_utils._ports import allocate
 from ansible_collections.carrel.jupyter.plugins.module_utils._schema import INVALID
 from ansible_collections.carrel.jupyter.plugins.module_utils._url import Url, read_url
@@ -122,6 +123,39 @@ def test_ports_are_stable(names: list[str], taken: set[int], data: st.DataObject
     assert all(later[name] == known[name] for name in kept if name in known)
 
 
+RECORDS = st.fixed_dictionaries(
+    {"engine": st.just("shared"), "port": PORTS}, optional={"second_port": PORTS, "kind": st.just("lab")}
+)
+
+
+@settings(max_examples=200)
+@given(
+    st.lists(NAMES, unique=True, min_size=1, max_size=8),
+    st.dictionaries(NAMES, RECORDS, max_size=6),
+    st.sets(PORTS, max_size=10),
+    st.none() | PORTS,
+)
+def test_both_ports_of_labs_never_collide_and_stay(
+    names: list[str], records: dict[str, Any], listening: set[int], own: int | None
+) -> None:
+    instances = [lab(name=name, url=f"https://{name}.example.org", engine="shared") for name in names]
+    instances[0]["port"] = own
+    current = host(instances=records, engines={"shared": {}}, listening_ports=sorted(listening))
+    result, problems = plan(instances, current=current, port_range=[8800, 8830])
+    if result is None:
+        assert {problem.id for problem in problems} <= {"port_taken", "port_none_free", "engine_chain"}
+        return
+    ports = {item["name"]: (item["port"], item["second_port"]) for item in result["lab_instances"]}
+    used = [port for pair in ports.values() for port in pair]
+    used += [record[key] for name, record in records.items() if name not in ports for key in record if "port" in key]
+    assert all(used.count(port) == 1 for pair in ports.values() for port in pair)
+    known = {name: {"engine": "shared", "port": one, "second_port": two} for name, (one, two) in ports.items()}
+    current = host(instances={**records, **known}, engines={"shared": {}}, listening_ports=used)
+    again, problems = plan([*reversed(instances)], current=current, port_range=[8800, 8830])
+    assert again is not None, problems
+    assert {item["name"]: (item["port"], item["second_port"]) for item in again["lab_instances"]} == ports
+
+
 @given(
     st.integers(0, 70000), st.integers(0, 70000), st.integers(1, 2**31), st.integers(1, 65536), st.integers(0, 2**31)
 )
@@ -154,7 +188,7 @@ def test_a_slip_of_the_finger_finds_its_key(key: str, data: st.DataObject) -> No
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.dates() | URL_LIKE
 KEYS = st.sampled_from(
-    [*INSTANCE, "at", "pull", "source", "target", "mode", "context", "notice", "max_body"]
+    [*INSTANCE, *Reset._fields, "source", "target", "mode", "context", "notice", "max_body"]
 ) | st.text(max_size=5)
 YAML = st.recursive(
     SCALARS,
