@@ -86,7 +86,7 @@ def test_services_have_the_scopes_that_they_need_and_no_more() -> None:
     hub = config.traits(given(), SECRETS, STATE)["JupyterHub"]
     assert {role["services"][0]: role["scopes"] for role in hub["load_roles"]} == {
         "metrics": ["read:metrics"],
-        "reset": ["list:users", "servers", "access:servers"],
+        "reset": ["list:users", "servers"],
         "roster": ["admin:users"],
         "idle-culler": ["list:users", "read:users:activity", "read:servers", "delete:servers"],
     }

@@ -29,8 +29,8 @@ METRICS = "metrics"
 RESET = "reset"
 # https://github.com/jupyterhub/jupyterhub-idle-culler#permissions
 CULLER_SCOPES = ["list:users", "read:users:activity", "read:servers", "delete:servers"]
-# Renews the servers of people whose kernels and terminals say that they are not at work.
-RESET_SCOPES = ["list:users", "servers", "access:servers"]
+# No access to servers: what runs in one could keep a token that it is sent.
+RESET_SCOPES = ["list:users", "servers"]
 
 
 def database_url(config: Mapping[str, Any], secrets: Mapping[str, Any], state: Path) -> str:
