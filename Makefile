@@ -52,13 +52,13 @@ lint: venv
 	ansible-lint --offline
 
 unit: venv
-	pytest tests/unit
+	pytest --numprocesses auto tests/unit
 
 test-quick: lint unit
 
 test-hosts: venv
 	MOLECULE_GLOB='molecule/*/molecule.yml' molecule test
-	pytest tests/integration
+	pytest --numprocesses auto --dist loadfile tests/integration
 	pytest tests/demo
 
 test: test-quick test-hosts

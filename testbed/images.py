@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import shutil
 import tempfile
@@ -33,29 +34,38 @@ def base() -> str:
 
 
 def build(name: str, *, parent: str, args: dict[str, str] | None = None) -> str:
-    """Build testbed/images/NAME on top of `parent` unless it exists; return its tag.
-
-    The machine's own extra CA certificates go into the context's folder `certificates`, for networks with an
-    inspecting proxy.
-    """
-    folder = FOLDERS / name
+    """Build testbed/images/NAME on top of `parent` unless it exists; return its tag."""
     parent_id = run("docker", "image", "inspect", "--format", "{{.Id}}", parent)
     with tempfile.TemporaryDirectory() as scratch:
         context = Path(scratch) / "context"
-        shutil.copytree(folder, context)
-        (context / "certificates").mkdir(exist_ok=True)
-        for certificate in sorted(MACHINE_CERTIFICATES.glob("*.crt")):
-            shutil.copy(certificate, context / "certificates")
-        digest = hashlib.sha256(repr((parent_id, sorted((args or {}).items()))).encode())
-        for path in sorted(context.rglob("*")):
-            if path.is_file():
-                digest.update(repr((str(path.relative_to(context)), path.stat().st_mode)).encode() + path.read_bytes())
-        tag = f"carrel-testbed/{name}:{digest.hexdigest()[:12]}"
-        if succeeds("docker", "image", "inspect", tag):
-            return tag
-        arguments = [f"--build-arg={key}={value}" for key, value in {"BASE": parent, **(args or {})}.items()]
-        with step(f"building the image {name}"):
-            run("docker", "build", "--tag", tag, *arguments, context)
+        shutil.copytree(FOLDERS / name, context)
+        add_certificates(context / "certificates")
+        return build_context(name, context, {"BASE": parent, **(args or {})}, salt=parent_id)
+
+
+def add_certificates(folder: Path) -> None:
+    """Copy the machine's own extra CA certificates, for networks with an inspecting proxy."""
+    folder.mkdir(exist_ok=True)
+    for certificate in sorted(MACHINE_CERTIFICATES.glob("*.crt")):
+        shutil.copy(certificate, folder)
+
+
+def build_context(name: str, context: Path, args: dict[str, str], salt: str = "") -> str:
+    """Build a Dockerfile's folder unless its content, the arguments and the salt were built before; return the tag.
+
+    Of several processes that want the same image, one builds it and the others wait.
+    """
+    digest = hashlib.sha256(repr((salt, sorted(args.items()))).encode())
+    for path in sorted(context.rglob("*")):
+        if path.is_file():
+            digest.update(repr((str(path.relative_to(context)), path.stat().st_mode)).encode() + path.read_bytes())
+    tag = f"carrel-testbed/{name}:{digest.hexdigest()[:12]}"
+    with (Path(tempfile.gettempdir()) / f"carrel-testbed-{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not succeeds("docker", "image", "inspect", tag):
+            arguments = [f"--build-arg={key}={value}" for key, value in args.items()]
+            with step(f"building the image {name}"):
+                run("docker", "build", "--tag", tag, *arguments, context)
     return tag
 
 

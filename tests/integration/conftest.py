@@ -1,24 +1,25 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The outer engine and the test bed's lab image, unless the environment names others."""
+"""The outer engine and the test bed's lab image, unless the environment names others; once for all workers."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 
 import pytest
 
 from testbed import engine, hosts, images
 
+STARTED = pytest.StashKey[bool]()
 
-@pytest.fixture(scope="session", autouse=True)
-def lab_image() -> Iterator[None]:
-    if "CARREL_TEST_LAB_IMAGE" in os.environ:
-        yield
-        return
-    engine.up()
-    os.environ["CARREL_TEST_LAB_IMAGE"] = images.build("lab", parent=images.base())
-    yield
-    if not hosts.containers():
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput") and "CARREL_TEST_LAB_IMAGE" not in os.environ:
+        engine.up()
+        os.environ["CARREL_TEST_LAB_IMAGE"] = images.build("lab", parent=images.base())
+        config.stash[STARTED] = True
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if config.stash.get(STARTED, False) and not hosts.containers():
         engine.down()
