@@ -151,6 +151,13 @@ def until(condition: Callable[[], bool], what: str, seconds: float = 90) -> None
         time.sleep(0.5)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the order on each host: with pytest-xdist the hub's host is one worker's, the labs' hosts are another's."""
+    for item in items:
+        apart = "carrel-test-3" in item.nodeid or "hub" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("hub" if apart else "labs"))
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "site" in metafunc.fixturenames:
         names = list(sites())
