@@ -22,8 +22,8 @@ class EngineError(Exception):
 
 
 class _Connection(http.client.HTTPConnection):
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=TIMEOUT)
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
         self.path = path
 
     def connect(self) -> None:
@@ -35,9 +35,9 @@ class _Connection(http.client.HTTPConnection):
 class EngineAPI:
     """An engine behind a socket."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, timeout: float = TIMEOUT) -> None:
         self.path = path
-        self._connection = _Connection(path)
+        self._connection = _Connection(path, timeout)
 
     def call(self, method: str, path: str, body: Any = None, **filters: list[str]) -> Any:
         """The answer; the engine's own complaint as an EngineError."""

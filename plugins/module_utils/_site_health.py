@@ -33,6 +33,7 @@ class Seen:
     body: bytes = b""
     error: str = ""
     kind: str = ""  # refused | tls | timeout | other
+    certificate: bytes = b""  # the server's, DER
 
     def __str__(self) -> str:
         return self.error if self.status is None else f"status {self.status}"

@@ -86,39 +86,11 @@ elapsed:
   sample: 0.031
 """
 
-import http.client
-import socket
-import ssl
 import time
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.carrel.jupyter.plugins.module_utils import _site_health as decide
-
-
-def ask(target: decide.Target, connect_to: str, timeout: float, validate: bool) -> decide.Seen:
-    connection = http.client.HTTPConnection(target.host, target.port, timeout=timeout)
-    try:
-        raw = socket.create_connection((connect_to, target.port), timeout)
-        connection.sock = raw
-        if target.tls:
-            context = ssl.create_default_context()
-            if not validate:
-                context.check_hostname = False
-                context.verify_mode = ssl.CERT_NONE
-            connection.sock = context.wrap_socket(raw, server_hostname=target.host)
-        connection.request("GET", target.path, headers={"Host": target.host_header, "Connection": "close"})
-        response = connection.getresponse()
-        return decide.Seen(status=response.status, body=response.read(65536))
-    except ConnectionRefusedError:
-        return decide.Seen(error="connection refused", kind="refused")
-    except ssl.SSLError as error:
-        return decide.Seen(error=f"TLS error: {error}", kind="tls")
-    except TimeoutError:
-        return decide.Seen(error=f"no answer within {timeout:.0f} s", kind="timeout")
-    except (OSError, http.client.HTTPException) as error:
-        return decide.Seen(error=str(error) or type(error).__name__, kind="other")
-    finally:
-        connection.close()
+from ansible_collections.carrel.jupyter.plugins.module_utils._site_request import ask
 
 
 def main() -> None:
