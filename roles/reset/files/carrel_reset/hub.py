@@ -1,0 +1,276 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Hubs: the hub is recreated while proxy and users' servers go on; these are renewed once they are idle."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+from . import images, web
+from .api import ApiError
+from .engine import LAST_LINES, Container, EngineError
+from .run import LOOK_EVERY_SECONDS, ResetError, Run, sleep_until
+from .servers import HubApi, Server, ServerError, Unfinished, busy
+
+AT_ONCE = 4
+TRIES = 3
+SPARE_SECONDS = 60  # beyond what the hub gives a server, and compose a container
+TELL_SECONDS = 20
+NOTICE = os.path.join(os.path.dirname(__file__), "notice.py")
+# The PATH of an image need not lead to a Python, but its jupyterhub-singleuser begins with the path of one.
+PYTHON = """\
+python=$(command -v python3) || python=$(sed -n '1s/^#!//p' "$(command -v jupyterhub-singleuser)")
+exec $python - "$@"
+"""
+
+
+class Hub:
+    """See Kind in run.py."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self._unfinished = Unfinished(f"{run.settings.state_directory}/unfinished.json")
+        self._proven: set[str] = set()  # ids of new images that a server has started from
+
+    def recover(self) -> None:
+        run = self.run
+        if not self.answers():
+            run.warn("the hub does not answer; its containers are started")
+            try:
+                self._up()
+            except EngineError as error:
+                run.warn(f"the hub could not be started: {error}")
+        if run.state.interrupted:
+            self.untell()
+        if self._unfinished.users:
+            self._finish("recover")
+
+    def tell(self, text: str) -> None:
+        failed = self._notice("show", text)
+        if failed:
+            self.run.warn(f"could not tell {', '.join(failed)}")
+
+    def untell(self) -> None:
+        self._notice("clear")
+
+    def people(self) -> list[str]:
+        return []
+
+    def renew(self) -> None:
+        run = self.run
+        before = self._containers()
+        run.step("start", "recreate the hub; its proxy and its users' servers go on")
+        self._recreate()
+        try:
+            if self._unfinished.users:
+                self._finish("start")
+            self._renew_servers({container.id for container in before})
+        except ApiError as error:
+            raise ResetError(f"the hub was recreated, but its users' servers cannot be renewed: {error}") from error
+        finally:
+            self.untell()
+
+    def answers(self) -> bool:
+        port, base_url = self.run.settings.ports[0], self.run.settings.base_url
+        return web.version(web.local(port, base_url, "hub/api/")) is not None
+
+    def running(self) -> dict[str, str]:
+        """Of users' servers; an image that nobody runs at the moment is the one that the next of them will get."""
+        found: dict[str, str] = {}
+        for container in self._containers():
+            new = self._id(container.image)
+            if container.image not in found or container.image_id == new:
+                found[container.image] = container.image_id
+        for tag in self.run.settings.images:
+            known = images.known_good(self.run, tag, None)
+            new = self._id(tag)
+            if tag not in found and new and (new in known or not known):
+                found[tag] = new
+        return found
+
+    def server(self) -> int | None:
+        return None
+
+    def _id(self, tag: str) -> str | None:
+        image = self.run.engine.image(tag)
+        return image.id if image else None
+
+    def _containers(self) -> list[Container]:
+        """The users' containers that run. One that ends while docker looks at it makes the whole look fail."""
+        for remaining in reversed(range(TRIES)):
+            try:
+                found = self.run.engine.containers(carrel_instance=self.run.settings.name)
+                return [container for container in found if "carrel.user" in container.labels and container.running]
+            except EngineError as error:
+                if not remaining or "no such" not in str(error).lower():
+                    raise
+        raise AssertionError
+
+    def _up(self, *arguments: str) -> None:
+        seconds = self.run.settings.start_timeout_seconds
+        limit = ["--wait", "--wait-timeout", str(seconds)]
+        self.run.engine.compose("up", "--detach", *limit, *arguments, timeout=seconds + SPARE_SECONDS)
+
+    def _recreate(self) -> None:
+        arguments = ("--no-deps", "--force-recreate", "hub")
+        try:
+            self._up(*arguments)
+        except EngineError as error:
+            self.run.warn(f"the hub did not become healthy, it is recreated once more: {error}")
+            try:
+                self._up(*arguments)
+            except EngineError as again:
+                raise ResetError(f"the hub does not become healthy: {again}\n{self._log()}") from again
+
+    def _log(self) -> str:
+        try:
+            return self.run.engine.compose("logs", "--no-log-prefix", "--tail", str(LAST_LINES), "hub")
+        except EngineError as error:
+            return str(error)
+
+    def _api(self) -> HubApi:
+        directory = f"{self.run.settings.directory}/hub"
+        try:
+            with open(f"{directory}/secrets.json", encoding="utf-8") as stream:
+                token = json.load(stream)["reset_token"]
+            with open(f"{directory}/config.json", encoding="utf-8") as stream:
+                config = json.load(stream)
+            seconds = config["spawn_timeout_seconds"] + config["http_timeout_seconds"] + SPARE_SECONDS
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ApiError(f"{directory}: {type(error).__name__}: {error}; run the site playbook again") from error
+        return HubApi(self.run.settings.ports[0], self.run.settings.base_url, token, seconds)
+
+    def _finish(self, step: str) -> None:
+        """Start the servers that a reset had stopped when it was interrupted."""
+        users = self._unfinished.users
+        self.run.step(step, f"start what an interrupted reset stopped: {', '.join(users)}")
+        try:
+            api = self._api()
+        except ApiError as error:
+            self.run.warn(f"not started yet: {error}")
+            return
+        self._each(users, lambda user: self._start(api, user))
+
+    def _start(self, api: HubApi, user: str) -> None:
+        api.start(user)
+        self._unfinished.remove(user)
+
+    def _each(self, users: Iterable[str], act: Callable[[str], None]) -> None:
+        """Act on a few users at once. What fails is a warning."""
+
+        def attempt(user: str) -> str | None:
+            try:
+                act(user)
+            except ServerError as error:
+                self._unfinished.remove(user)
+                return str(error)
+            except ApiError as error:
+                return str(error)
+            return None
+
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            # State and journal are no business of the threads.
+            for problem in pool.map(attempt, users):
+                if problem:
+                    self.run.warn(problem)
+
+    def _renew_servers(self, old: set[str]) -> None:
+        """Renew those whose containers are OLD: idle ones now, the others once they are idle, or at the deadline."""
+        run = self.run
+        api = self._api()
+        said: list[str] = []
+        while servers := self._servers(api, old):
+            at_work = self._at_work(servers)
+            if at_work and run.options.people == "wait" and time.monotonic() >= run.deadline:
+                run.warn(f"the deadline has passed; the reset cuts off: {', '.join(at_work)}")
+                at_work = []
+            turn = [server for server in servers if server.user not in at_work]
+            if turn:
+                run.step("stop", f"renew the servers of {', '.join(server.user for server in turn)}")
+                self._renew(api, turn)
+                old -= {server.container for server in turn}
+            if not at_work:
+                return
+            if run.options.people == "skip":
+                run.warn(f"{len(at_work)} servers are left as they are, at which people work: {', '.join(at_work)}")
+                return
+            if at_work != said:
+                run.step("stop", f"wait for {', '.join(at_work)}")
+                said = at_work
+            sleep_until(min(time.monotonic() + LOOK_EVERY_SECONDS, run.deadline))
+
+    def _servers(self, api: HubApi, old: set[str]) -> list[Server]:
+        """The servers in the OLD containers, which the hub has, too."""
+        active = api.active()
+        found = []
+        for container in self._containers():
+            user = container.labels["carrel.user"]
+            if container.id not in old or user not in active:
+                continue
+            try:
+                token = self._token(container)
+            except EngineError:
+                continue  # it has just ended
+            found.append(Server(user, container.id, container.image, container.image_id, active[user]["url"], token))
+        return sorted(found, key=lambda server: server.user)
+
+    def _notice(self, *arguments: str) -> list[str]:
+        """Run the notice's program in each user's container; return the users with whom that failed."""
+        with open(NOTICE, encoding="utf-8") as stream:
+            program = stream.read()
+
+        def attempt(container: Container) -> str | None:
+            command = ["sh", "-c", PYTHON, "notice", *arguments]
+            try:
+                self.run.engine.exec(container, *command, timeout=TELL_SECONDS, text=program)
+            except EngineError:
+                return container.labels["carrel.user"]
+            return None
+
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            return sorted(user for user in pool.map(attempt, self._containers()) if user)
+
+    def _token(self, container: Container) -> str:
+        lines = self.run.engine.docker(
+            "container", "inspect", "--format", "{{range .Config.Env}}{{println .}}{{end}}", container.id
+        )
+        start = "JUPYTERHUB_API_TOKEN="
+        return next((line[len(start) :] for line in lines.splitlines() if line.startswith(start)), "")
+
+    def _at_work(self, servers: list[Server]) -> list[str]:
+        if self.run.options.people == "ignore":
+            return []
+        port = self.run.settings.ports[0]
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            answers = list(pool.map(lambda server: busy(server, port), servers))
+        return [server.user for server, answer in zip(servers, answers) if answer]
+
+    def _renew(self, api: HubApi, servers: list[Server]) -> None:
+        """The first with a new image alone: if it does not serve, the others keep what they have."""
+        rest = [server.user for server in servers]
+        for server in servers:
+            new = self._id(server.image)
+            if new and new not in [*self._proven, *images.known_good(self.run, server.image, None)]:
+                self._try(api, server, new)
+                self._proven.add(new)
+                rest.remove(server.user)
+        self._each(rest, lambda user: self._renew_one(api, user))
+
+    def _renew_one(self, api: HubApi, user: str) -> None:
+        self._unfinished.add(user)
+        api.stop(user)
+        self._start(api, user)
+
+    def _try(self, api: HubApi, server: Server, new: str) -> None:
+        """Renew a server whose image has changed; if it does not start, everybody gets the image from before."""
+        try:
+            self._renew_one(api, server.user)
+        except ServerError as error:
+            good = images.known_good(self.run, server.image, new) or [server.image_id]
+            images.restore(self.run, {server.image: good[0]})
+            self._each([server.user], lambda user: self._start(api, user))
+            raise ResetError(f"{error}\n{server.image} was new ({new}) and leads to {good[0]} again") from error
