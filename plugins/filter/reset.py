@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The filter of the role reset."""
+"""Filters of the role reset and of playbooks/reset.yml."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ from ansible_collections.carrel.jupyter.plugins.module_utils import _reset
 
 
 class FilterModule:
-    """For the role reset alone, not part of the collection's interface."""
+    """For these alone, not part of the collection's interface."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
-        return {"reset_files": _reset.files}
+        return {
+            "reset_install": _reset.install,
+            "reset_packages": _reset.packages,
+            "reset_unknown": _reset.unknown,
+            "reset_report": _reset.report,
+        }

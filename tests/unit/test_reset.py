@@ -1,140 +1,227 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The reset program with a `docker` command that only writes down what it was told; tests/e2e has the real one."""
+"""What the role reset installs, and what the playbook says; the module is in test_instance_reset.py."""
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
+import re
 import subprocess
-import sys
-import tempfile
-from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.carrel.jupyter.plugins.module_utils import _reset
+from carrel_reset import settings
+from carrel_reset.schedule import due
+from hypothesis import given
+from hypothesis import strategies as st
 
-PROGRAM = Path(__file__).parents[2] / "roles" / "reset" / "files" / "reset.py"
+PACKAGE = {"__init__.py": "", "run.py": "text"}
+ENGINES = {"tao": {"uid": 1001, "gid": 1002, "socket": "/run/user/1001/docker.sock"}, "new": {"uid": None, "gid": None}}
 JOB: dict[str, Any] = {
-    "name": "tao", "account": "tao", "directory": "/srv/tao", "image": "lab:1", "hour": 1, "minute": 25, "pull": True,
-    "state": "present",
+    "name": "tao", "kind": "lab", "state": "present", "engine": "tao", "directory": "/srv/tao",
+    "url": "https://example.org/tao/", "base_url": "/tao/", "ports": [8801, 8802], "images": ["lab:1"],
+    "notebooks": "/home/jovyan/work", "at": "01:25", "timezone": None, "spread_minutes": 0, "pull": True,
+    "pull_timeout_seconds": 1800, "people": "wait", "deadline_seconds": 3600, "notice_seconds": 300,
+    "drain_seconds": 10, "start_timeout_seconds": 120, "rotate_token": False, "token_file": "/srv/tao/token",
+    "prune_days": 14,
 }  # fmt: skip
+CRON_D, DAILY, SETTINGS = "/etc/cron.d/carrel-tao", "/etc/cron.daily/carrel-tao", "/etc/carrel/reset/tao.json"
+TIME = re.compile(r"(\d+(?:,\d+)*) (\d+|\*) \* \* \* tao /usr/local/sbin/carrel-reset tao --scheduled")
+
+times = st.builds("{:02}:{:02}".format, st.integers(0, 23), st.integers(0, 59))
+hosts = st.text("abc.123", min_size=1, max_size=12)
 
 
-class Bench:
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.calls = folder / "calls"
-        (folder / "bin").mkdir()
-        (folder / "compose.yaml").write_text("{}")
-        self.settings = {
-            "name": "tao", "account": "nobody", "directory": str(folder), "image": "lab:1", "pull": False,
-            "files": ["compose.yaml", "login/compose.yaml"],
-        }  # fmt: skip
-        self.docker("")
+def install(host: str = "h1", mailto: str = "root", **changes: Any) -> dict[str, Any]:
+    return _reset.install([{**JOB, **changes}], ENGINES, host, mailto, "program", PACKAGE)
 
-    def docker(self, behaviour: str) -> None:
-        script = self.folder / "bin" / "docker"
-        script.write_text(f'#!/bin/sh\necho "$(id -un) $DOCKER_HOST $*" >> {self.calls}\n{behaviour}\n')
-        script.chmod(0o755)
 
-    def run(self) -> subprocess.CompletedProcess[str]:
-        path = self.folder / "reset.json"
-        path.write_text(json.dumps(self.settings))
-        environment = {"PATH": f"{self.folder / 'bin'}:/usr/bin:/bin"}
-        return subprocess.run(
-            ["/usr/bin/env", "python3", PROGRAM, path], env=environment, capture_output=True, text=True
+def files(installed: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {file["path"]: file for file in installed["files"]}
+
+
+def written(**changes: Any) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(files(install(**changes))[SETTINGS]["content"])
+    return content
+
+
+def cron(**changes: Any) -> tuple[list[int], str]:
+    """Minutes and hour of the job."""
+    last = files(install(**changes))[CRON_D]["content"].splitlines()[-1]
+    match = TIME.fullmatch(last)
+    assert match, last
+    return [int(minute) for minute in match[1].split(",")], match[2]
+
+
+def test_the_program_and_its_package() -> None:
+    found = files(install())
+    assert found["/usr/local/sbin/carrel-reset"] == {
+        "path": "/usr/local/sbin/carrel-reset", "content": "program", "mode": "0755",
+    }  # fmt: skip
+    assert found["/usr/local/lib/carrel/carrel_reset/run.py"]["content"] == "text"
+
+
+def test_what_came_before_is_removed() -> None:
+    assert {"/usr/local/lib/carrel/reset.py", "/srv/tao/reset.json"} <= set(install()["absent"])
+
+
+def test_the_state_directory_is_the_accounts() -> None:
+    assert install()["directories"] == [{"path": "/var/lib/carrel/tao/reset", "owner": 1001, "group": 1002}]
+
+
+@pytest.mark.parametrize(
+    ("changes", "stays"),
+    [
+        ({}, {SETTINGS, CRON_D}),
+        ({"timezone": "Europe/Berlin"}, {SETTINGS, CRON_D}),
+        ({"at": "daily"}, {SETTINGS, DAILY}),
+        ({"at": None}, {SETTINGS}),
+        ({"state": "held"}, {SETTINGS}),
+        ({"state": "held", "at": "daily"}, {SETTINGS}),
+        ({"state": "absent", "url": None, "ports": []}, set()),
+    ],
+)
+def test_what_is_no_longer_wanted_goes(changes: dict[str, Any], stays: set[str]) -> None:
+    installed = install(**changes)
+    assert {SETTINGS, CRON_D, DAILY} & set(files(installed)) == stays
+    assert {SETTINGS, CRON_D, DAILY} & set(installed["absent"]) == {SETTINGS, CRON_D, DAILY} - stays
+
+
+def test_an_instance_whose_engine_is_missing_is_left_out() -> None:
+    for engine in ("new", "unheard-of"):
+        installed = install(engine=engine)
+        assert installed["without_engine"] == ["tao"]
+        assert not {SETTINGS, CRON_D} & {*files(installed), *installed["absent"]}
+
+
+def test_an_absent_instance_needs_no_engine() -> None:
+    assert install(state="absent", engine="unheard-of")["without_engine"] == []
+
+
+def test_the_program_accepts_the_settings() -> None:
+    for changes in ({}, {"kind": "hub", "ports": [8803], "token_file": None}, {"at": None}, {"state": "held"}):
+        content = written(**changes)
+        assert settings.problems(content) == []
+        assert set(content) - {"version", "account", "socket", "state_directory", "compose_files", "lead_seconds"} == (
+            set(JOB) - {"state"}
         )
 
-    def said(self) -> list[str]:
-        lines = self.calls.read_text().splitlines() if self.calls.exists() else []
-        return [line.split(" ", 2)[2].replace(str(self.folder), "DIR") for line in lines]
+
+def test_the_settings_say_where_things_are() -> None:
+    content = written()
+    assert (content["account"], content["socket"]) == ("tao", "/run/user/1001/docker.sock")
+    assert content["state_directory"] == "/var/lib/carrel/tao/reset"
+    assert content["compose_files"] == ["/srv/tao/compose.yaml", "/srv/tao/login/compose.yaml"]
+    assert written(kind="hub")["compose_files"] == ["/srv/tao/compose.yaml"]
 
 
-@pytest.fixture
-def bench() -> Iterator[Bench]:
-    # pytest's own temporary folders are closed to other accounts
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder).chmod(0o777)
-        yield Bench(Path(folder))
+@pytest.mark.parametrize(
+    ("changes", "wanted"),
+    [
+        ({"notice_seconds": 0}, ([25], "1")),
+        ({}, ([20], "1")),
+        ({"notice_seconds": 301}, ([19], "1")),
+        ({"at": "00:04"}, ([59], "23")),
+        ({"at": "00:00", "notice_seconds": 0}, ([0], "0")),
+        ({"at": "09:08", "notice_seconds": 90000}, ([8], "8")),  # more than a day
+        ({"timezone": "Asia/Kathmandu"}, ([5, 20, 35, 50], "*")),
+        ({"timezone": "Europe/Berlin", "at": "00:04"}, ([14, 29, 44, 59], "*")),
+    ],
+)
+def test_cron_starts_it_early(changes: dict[str, Any], wanted: tuple[list[int], str]) -> None:
+    assert cron(**changes) == wanted
 
 
-COMPOSE = "compose --project-directory DIR --file DIR/compose.yaml --file DIR/login/compose.yaml"
+@given(times, hosts, st.integers(0, 180), st.integers(0, 7200))
+def test_the_programs_lead_and_crons_time_agree(at: str, host: str, spread: int, notice: int) -> None:
+    lead = written(host=host, at=at, spread_minutes=spread, notice_seconds=notice)["lead_seconds"]
+    assert notice <= lead < notice + 60 * (spread + 1)
+    (minutes, hour) = cron(host=host, at=at, spread_minutes=spread, notice_seconds=notice)
+    start = datetime(2026, 6, 2, int(hour), minutes[0])
+    assert f"{start + timedelta(seconds=lead):%H:%M}" == at
 
 
-def test_down_and_up(bench: Bench) -> None:
-    assert bench.run().returncode == 0
-    assert bench.said() == [f"{COMPOSE} down", f"{COMPOSE} up --detach --wait"]
+@given(times, st.sampled_from(["Europe/Berlin", "Asia/Kathmandu", "Australia/Adelaide", "UTC"]), hosts)
+def test_with_a_zone_one_start_of_a_day_is_due(at: str, zone: str, host: str) -> None:
+    changes = {"host": host, "at": at, "timezone": zone, "spread_minutes": 60}
+    lead = written(**changes)["lead_seconds"]
+    minutes, hour = cron(**changes)
+    assert hour == "*"
+    midnight = datetime(2026, 6, 2, tzinfo=timezone.utc)
+    starts = [midnight + timedelta(hours=hours, minutes=minute) for hours in range(24) for minute in minutes]
+    found = [slot for start in starts if (slot := due(start, at, zone, lead, None))]
+    assert [f"{slot:%H:%M}" for slot in found] == [at]
 
 
-def test_pull_comes_first(bench: Bench) -> None:
-    bench.settings["pull"] = True
-    assert bench.run().returncode == 0
-    assert bench.said()[0] == "pull --quiet lab:1"
+def test_hosts_share_the_spread_evenly_and_always_in_the_same_way() -> None:
+    leads = [written(host=f"lab{number}", spread_minutes=9, notice_seconds=0)["lead_seconds"] for number in range(200)]
+    assert set(leads) == {60 * minute for minute in range(10)}
+    assert max(leads.count(lead) for lead in set(leads)) < 40
+    # a hash that Python salts would move the job at each run of the playbook
+    assert leads[:4] == [240, 240, 180, 120]
 
 
-def test_a_failed_pull_is_reported_and_the_reset_goes_on(bench: Bench) -> None:
-    bench.settings["pull"] = True
-    bench.docker('test "$1" != pull || { echo no route to registry; exit 1; }')
-    done = bench.run()
-    assert done.returncode == 0
-    assert "no route to registry" in done.stderr
-    assert bench.said()[-1] == f"{COMPOSE} up --detach --wait"
+def test_the_job_in_cron_d() -> None:
+    content = files(install(mailto="ops@example.org"))[CRON_D]["content"]
+    assert content.splitlines()[2:] == [
+        "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        'MAILTO="ops@example.org"',
+        "20 1 * * * tao /usr/local/sbin/carrel-reset tao --scheduled",
+    ]
 
 
-def test_a_failed_start_is_an_error_with_dockers_words(bench: Bench) -> None:
-    bench.docker('case "$*" in *up*) echo port is taken; exit 17;; esac')
-    done = bench.run()
-    assert done.returncode == 1
-    assert "exit code 17" in done.stderr and "port is taken" in done.stderr
+def test_the_job_in_cron_daily(tmp_path: Path) -> None:
+    job = files(install(at="daily", spread_minutes=9, host="lab0"))[DAILY]
+    assert job["mode"] == "0755"
+    assert job["content"].splitlines()[2:] == ["sleep 240", "exec /usr/local/sbin/carrel-reset tao --scheduled"]
+    assert written(at="daily", spread_minutes=9, host="lab0")["lead_seconds"] == 300
+    assert "sleep" not in files(install(at="daily"))[DAILY]["content"]
+    script = tmp_path / Path(DAILY).name
+    script.write_text(job["content"])
+    script.chmod(0o755)
+    assert subprocess.run(["sh", "-n", script]).returncode == 0
+    listed = subprocess.run(["run-parts", "--test", tmp_path], capture_output=True, text=True, check=True).stdout
+    assert listed.strip() == str(script)  # run-parts passes over names that it does not like
 
 
-def test_a_second_reset_at_the_same_time_does_nothing(bench: Bench) -> None:
-    with (bench.folder / "compose.yaml").open() as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        done = bench.run()
-    assert done.returncode == 3
-    assert bench.said() == []
+@pytest.mark.parametrize(
+    ("changes", "wanted"),
+    [
+        ({}, ["cron"]),
+        ({"at": "daily"}, ["cron"]),
+        ({"timezone": "Europe/Berlin"}, ["cron", "tzdata"]),
+        ({"at": None}, []),
+        ({"state": "held"}, []),
+        ({"state": "absent"}, []),
+    ],
+)
+def test_cron_is_there_only_for_jobs_with_a_time(changes: dict[str, Any], wanted: list[str]) -> None:
+    assert _reset.packages([{**JOB, **changes}]) == wanted
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-def test_root_becomes_the_account(bench: Bench) -> None:
-    assert bench.run().returncode == 0
-    account = bench.calls.read_text().splitlines()[0].split()
-    assert account[0] == "nobody"
-    assert account[1] == "unix:///run/user/65534/docker.sock"
+def test_unknown_names_with_the_nearest() -> None:
+    assert _reset.unknown(["tao", "clas101", "zzz"], ["tao", "class101"]) == [
+        "clas101 is no instance of these hosts; did you mean class101?",
+        "zzz is no instance of these hosts",
+    ]
 
 
-@pytest.mark.parametrize("arguments", [[], ["/nowhere/reset.json"], ["a", "b"]])
-def test_wrong_usage(arguments: list[str]) -> None:
-    done = subprocess.run([sys.executable, PROGRAM, *arguments], capture_output=True, text=True)
-    assert done.returncode == 2
-    assert "Usage: reset.py" in done.stderr
-
-
-def test_settings_that_are_not_json(tmp_path: Path) -> None:
-    path = tmp_path / "reset.json"
-    path.write_text("{")
-    done = subprocess.run([sys.executable, PROGRAM, path], capture_output=True, text=True)
-    assert done.returncode == 2
-
-
-def test_the_files_of_a_job() -> None:
-    program, settings, cron = _reset.files([JOB], "root", "/usr/local/lib/carrel/reset.py", "source")
-    assert (program["path"], program["mode"], program["content"]) == (
-        "/usr/local/lib/carrel/reset.py",
-        "0755",
-        "source",
-    )
-    assert settings["path"] == "/srv/tao/reset.json"
-    assert json.loads(settings["content"])["pull"] is True
-    assert cron["path"] == "/etc/cron.d/carrel-tao"
-    assert cron["content"].splitlines()[-1] == "25 1 * * * tao /usr/local/lib/carrel/reset.py /srv/tao/reset.json"
-    assert 'MAILTO="root"' in cron["content"]
-
-
-def test_jobs_that_are_not_present_have_no_files() -> None:
-    assert _reset.files([{**JOB, "state": "absent"}], "root", "program", "source") == []
+def test_the_report_has_a_line_for_each_instance() -> None:
+    registered = {
+        "results": [
+            {"item": "a", "changed": True, "msg": "a was reset in 3 s"},
+            {"item": "b", "skipped": True, "msg": "b is held and is left alone"},
+            {"item": "c", "put_off": True, "msg": "a kernel is busy"},
+            {"item": "d", "failed": True, "msg": "no\nroom"},
+        ]
+    }
+    assert _reset.report("h1", ["a", "b", "c", "d", "e"], registered) == [
+        {"line": "h1 a: done: a was reset in 3 s", "failed": False},
+        {"line": "h1 b: held: b is held and is left alone", "failed": False},
+        {"line": "h1 c: put off: a kernel is busy", "failed": False},
+        {"line": "h1 d: FAILED: no room", "failed": True},
+        {"line": "h1 e: NOT REACHED: the host was not reached", "failed": True},
+    ]

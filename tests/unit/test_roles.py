@@ -29,14 +29,16 @@ def test_defaults_agree_with_the_contract(role: str) -> None:
     assert all(option.get("required") for name, option in options.items() if name not in promised)
 
 
-@pytest.mark.parametrize("role", ["lab", "hub"])
-def test_the_contract_has_every_key_of_the_plan(role: str) -> None:
+@pytest.mark.parametrize(
+    ("role", "name"), [("lab", "lab_instances"), ("hub", "hub_instances"), ("reset", "reset_jobs")]
+)
+def test_the_contract_has_every_key_of_the_plan(role: str, name: str) -> None:
     options = load(ROOT / "roles" / role / "meta" / "argument_specs.yml")["argument_specs"]["main"]["options"]
     document = (ROOT / "docs" / "architecture.md").read_text()
     block = re.search(r"```yaml\n(plan:\n.*?)```", document, re.DOTALL)
     assert block
-    (planned,) = yaml.safe_load(block[1])["plan"][f"{role}_instances"]
-    assert set(options[f"{role}_instances"]["options"]) == set(planned)
+    (planned,) = yaml.safe_load(block[1])["plan"][name]
+    assert set(options[name]["options"]) == set(planned)
 
 
 @pytest.mark.parametrize("role", ROLES)

@@ -1,0 +1,139 @@
+#!/usr/bin/python
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: instance_reset
+short_description: Reset an instance now
+version_added: 0.1.0
+author: the carrel.jupyter authors (@carrel)
+description:
+  - Runs C(carrel-reset), which makes the instance's containers anew from their image while people keep being served.
+    It must be on the host (role carrel.jupyter.reset).
+  - A held instance is skipped. One that is put off, because people are at work in it, is no failure.
+  - It takes as long as the reset does, with O(people=wait) up to the instance's deadline.
+options:
+  name:
+    description: Name of the instance.
+    type: str
+    required: true
+  people:
+    description:
+      - What to do while kernels are busy or terminals in use. V(wait) until the deadline, V(skip) this reset, or
+        V(ignore) them. Without it, what the instance's settings say.
+    type: str
+    choices: [wait, skip, ignore]
+  pull:
+    description: With V(false) no image is pulled. With V(true), what the instance's settings say.
+    type: bool
+    default: true
+  notice:
+    description: With V(false) people are not told. With V(true), what the instance's settings say.
+    type: bool
+    default: true
+extends_documentation_fragment:
+  - carrel.jupyter.attributes
+attributes:
+  check_mode:
+    support: partial
+    details: Says whether a reset would be tried, not whether people would put it off.
+  diff_mode:
+    support: none
+  idempotent:
+    support: none
+    details: Each run is a reset.
+"""
+
+EXAMPLES = r"""
+- name: Reset a lab now, unless people are at work in it
+  carrel.jupyter.instance_reset:
+    name: tao
+    people: skip
+  register: reset
+
+- name: Say so if they are
+  ansible.builtin.debug:
+    var: reset.msg
+  when: reset.put_off
+"""
+
+RETURN = r"""
+msg:
+  description: What came of it.
+  type: str
+  returned: always
+exit_code:
+  description: That of C(carrel-reset), see docs/reset.md; null in check mode.
+  type: int
+  returned: always
+  sample: 0
+put_off:
+  description: Whether the reset was put off, because people are at work.
+  type: bool
+  returned: always
+state:
+  description: The content of C(/var/lib/carrel/NAME/reset/state.json), which tells of the last reset.
+  type: dict
+  returned: always
+  sample: {version: 1, name: tao, kind: lab, result: done, seconds: 21.4}
+"""
+
+import json
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.carrel.jupyter.plugins.module_utils import _files as files
+from ansible_collections.carrel.jupyter.plugins.module_utils import _reset as decide
+
+RECORD = "/var/lib/carrel/{}/instance.json"
+
+
+def read_object(path: str) -> dict[str, Any]:
+    """The JSON object in a file; an empty one where there is none."""
+    file = files.read(path)
+    try:
+        content = json.loads(file.content) if file else {}
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "name": {"type": "str", "required": True},
+            "people": {"type": "str", "choices": ["wait", "skip", "ignore"]},
+            "pull": {"type": "bool", "default": True},
+            "notice": {"type": "bool", "default": True},
+        },
+        supports_check_mode=True,
+    )
+    name: str = module.params["name"]
+    state_file = f"{decide.STATE_DIRECTORY.format(name)}/state.json"
+    code, said = None, ""
+    try:
+        if not decide.NAME.fullmatch(name):
+            module.fail_json(msg=f"{name!r} is no name of an instance", exit_code=None, put_off=False, state={})
+        if files.read(decide.PROGRAM) is None or files.read(decide.SETTINGS.format(name)) is None:
+            code, said = decide.USAGE, f"{decide.PROGRAM} or {decide.SETTINGS.format(name)} is missing"
+        elif not module.check_mode:
+            command = [decide.PROGRAM, name, *decide.flags(module.params)]
+            code, _, said = module.run_command(command)
+        state = read_object(state_file)
+        if code is None:
+            outcome = decide.foreseen(name, read_object(RECORD.format(name)))
+        else:
+            outcome = decide.outcome(name, code, said, state)
+    except (files.UnsafePathError, OSError) as error:
+        module.fail_json(msg=f"{error}. Remove the cause and run again.", exit_code=code, put_off=False, state={})
+    answer = {"msg": outcome.message, "exit_code": code, "put_off": outcome.put_off, "state": state}
+    if outcome.failed:
+        module.fail_json(**answer)
+    if outcome.skipped:
+        answer["skipped"] = True
+    module.exit_json(changed=outcome.changed, **answer)
+
+
+if __name__ == "__main__":
+    main()
