@@ -4,11 +4,277 @@
 
 from __future__ import annotations
 
-from .run import Run
+import contextlib
+import datetime
+import json
+import os
+import re
+import shlex
+import time
+from collections.abc import Callable
+from typing import Any
+
+from . import images, web
+from .engine import Container, EngineError
+from .rotation import Rotation
+from .run import CannotTell, ResetError, Run
+from .state import sync_directory
+
+FAILURES = (ResetError, EngineError, OSError)
+APACHE_GOES_OVER_WITHIN_SECONDS = 10
+STOP_SECONDS = 60
+LOG_LINES = 20
+# What runs in a shell is not known, but its output counts as activity, as what is typed does
+# (jupyter_server_terminals, TerminalManager.pre_pty_read_hook). One that was silent for longer is taken for forgotten.
+TERMINAL_COUNTS_FOR = datetime.timedelta(hours=1)
+LOGIN_NOTICE = 'id="login-notice"'
 
 
 class Lab:
-    """See Kind in run.py."""
+    """See Kind in run.py. Servers are numbered 1 and 2, as their services lab-1 and lab-2."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
+        self.settings = run.settings
+        self.engine = run.engine
+        self.second = os.path.join(run.settings.state_directory, "second")
+        self.rotation = Rotation(run) if run.settings.rotate_token else None
+
+    def server(self) -> int:
+        return 2 if os.path.lexists(self.second) else 1
+
+    def answers(self) -> bool:
+        with contextlib.suppress(EngineError, OSError):
+            return self._serves(self.server())
+        return False
+
+    def running(self) -> dict[str, str]:
+        container = self._container(self.server())
+        return {container.image: container.image_id} if container and container.running else {}
+
+    def recover(self) -> None:
+        asked, other = self.server(), 3 - self.server()
+        self._wait_while_starting(asked)
+        if not self._serves(asked) and self._serves(other):
+            self.run.warn(f"server {asked} does not answer, but server {other} does: Apache goes over to it")
+            self._let_apache_ask(other)
+            asked, other = other, asked
+        self._remove(other)
+        if self.rotation:
+            self.rotation.recover(self._any_image, self._url(asked, "api/status"))
+        if not self._serves(asked):
+            self.run.warn(f"server {asked} does not answer; it is started anew")
+            try:
+                self._start(asked)
+            except FAILURES as error:
+                self.run.warn(f"server {asked} does not start: {error}")
+        self.untell()
+
+    def people(self) -> list[str]:
+        container = self._container(self.server())
+        if container is None:
+            return []
+        try:
+            output = self._carrel(container, "activity.py", self.settings.base_url)
+            return at_work(json.loads(output), datetime.datetime.now(datetime.timezone.utc))
+        except (EngineError, ValueError, KeyError, TypeError) as error:
+            raise CannotTell(str(error)) from error
+
+    def tell(self, text: str) -> None:
+        container = self._container(self.server())
+        if container is None:
+            return
+        announce = shlex.split(container.labels.get("carrel.announce", ""))
+        ways: list[Callable[[], str]] = [
+            lambda: self._carrel(container, "notice.py", "add", self.settings.notebooks, text=text)
+        ]
+        if announce:
+            ways.append(lambda: self.engine.exec(container, *announce, text=text))
+        for way in ways:
+            try:
+                way()
+            except EngineError as error:
+                self.run.warn(f"people could not be told: {error}")
+
+    def untell(self) -> None:
+        container = self._container(self.server())
+        if container and container.running:
+            with contextlib.suppress(EngineError):  # a container from before this file came to the instance
+                self._carrel(container, "notice.py", "remove", self.settings.notebooks)
+
+    def renew(self) -> None:
+        old, new = self.server(), 3 - self.server()
+        before = self._container(old)
+        tags = {before.image: before.image_id} if before else {}
+        served = self._serves(old)
+        page = self._login_page(old) if served else ""
+        public = web.version(self.settings.url + "api") is not None
+        try:
+            self.run.step("start", f"start server {new} beside server {old}")
+            if self.rotation:
+                self.rotation.begin(self._any_image)
+            self._start(new)
+            if LOGIN_NOTICE in page and LOGIN_NOTICE not in self._login_page(new):
+                self.run.warn("the notice is missing from the new image's page for logging in: run the site playbook")
+            self._switch(old, new, public)
+            self._stop(old, public)
+        except FAILURES as error:
+            self._go_back(old, new, tags, served, error)
+        self.untell()
+
+    def _switch(self, old: int, new: int, public: bool) -> None:
+        self.run.step("switch", f"Apache goes over to server {new}")
+        self._let_apache_ask(new)
+        if public and not self._answers_in_public():
+            raise ResetError(f"{self.settings.url} does not answer from server {new}")
+        if self.rotation:
+            self.rotation.publish()
+        if self._container(old):
+            self.run.step("drain", f"server {old} finishes what it has begun")
+            time.sleep(self.settings.drain_seconds)
+
+    def _stop(self, old: int, public: bool) -> None:
+        self.run.step("stop", f"stop server {old}")
+        if self._container(old) is None:
+            return
+        self.engine.compose("stop", f"lab-{old}", timeout=STOP_SECONDS)
+        # Had Apache not gone over, the old server would have answered until now.
+        if public and not self._answers_in_public():
+            self.engine.compose("start", f"lab-{old}", timeout=STOP_SECONDS)
+            self._wait_while_starting(old)
+            raise ResetError(f"Apache still asks server {old}, which is stopped: run the site playbook")
+        self._remove(old)
+
+    def _go_back(self, old: int, new: int, tags: dict[str, str], served: bool, error: Exception) -> None:
+        """The new server is of no use: put back what was; without an old server, try images from before."""
+        failed = self._container(new)
+        text = f"{error}{self._log(failed)}"
+        if self._serves(old):
+            self._let_apache_ask(old)
+        self._remove(new)
+        images.restore(self.run, tags)
+        if self.rotation:
+            self.rotation.back()
+        if self._serves(old):
+            raise ResetError(text) from error
+        tag = failed.image if failed else self._definition()["image"]
+        current = self.engine.image(tag)
+        for image_id in images.known_good(self.run, tag, but=failed.image_id if failed else None):
+            self.run.step("start", f"start server {new} from {image_id}, which was healthy before")
+            images.restore(self.run, {tag: image_id})
+            try:
+                self._start(new)
+            except FAILURES as again:
+                self.run.warn(f"{image_id} does not serve any more: {again}")
+                self._remove(new)
+                continue
+            self._let_apache_ask(new)
+            self._remove(old)
+            raise ResetError(f"{text}\nServer {new} runs from {image_id}, which was healthy before.") from error
+        if current:
+            images.restore(self.run, {tag: current.id})
+        raise ResetError(text) from error
+
+    def _start(self, which: int) -> None:
+        """Start a server from its image; ResetError or EngineError unless one can log in."""
+        seconds = self.settings.start_timeout_seconds
+        up = ["up", "--detach", "--no-deps", "--force-recreate", "--wait", "--wait-timeout", str(seconds)]
+        self.engine.compose(*up, f"lab-{which}", timeout=seconds + 60)
+        if web.version(self._url(which, "api"), 10) is None:
+            raise ResetError(f"server {which} is healthy, but does not answer at {self._url(which, 'api')}")
+        self._login_page(which)
+
+    def _login_page(self, which: int) -> str:
+        """The page for logging in; empty if the server has none. ResetError if nobody could log in with it."""
+        status, text = web.get(self._url(which, "login"), 10)
+        if status >= 500 or (status == 200 and not is_login_page(text)):
+            what = f"status {status}" if status != 200 else "no form with a password field"
+            raise ResetError(f"nobody could log in at server {which}: its page for logging in has {what}")
+        return text if status == 200 else ""
+
+    def _let_apache_ask(self, which: int) -> None:
+        if which == 2:
+            os.close(os.open(self.second, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
+        else:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.second)
+        sync_directory(self.settings.state_directory)
+
+    def _answers_in_public(self) -> bool:
+        end = time.monotonic() + APACHE_GOES_OVER_WITHIN_SECONDS
+        while web.version(self.settings.url + "api") is None:
+            if time.monotonic() >= end:
+                return False
+            time.sleep(0.5)
+        return True
+
+    def _serves(self, which: int) -> bool:
+        """Docker's health check counts, too: a server that is busy for a moment is not one that is down."""
+        container = self._container(which)
+        if container is None or not container.running:
+            return False
+        return container.health == "healthy" or web.version(self._url(which, "api"), 10) is not None
+
+    def _wait_while_starting(self, which: int) -> None:
+        end = time.monotonic() + self.settings.start_timeout_seconds
+        while time.monotonic() < end:
+            container = self._container(which)
+            if container is None or container.health != "starting" or web.version(self._url(which, "api")):
+                return
+            time.sleep(1)
+
+    def _container(self, which: int) -> Container | None:
+        labels = {"com_docker_compose_project": self.settings.name, "com_docker_compose_service": f"lab-{which}"}
+        found = self.engine.containers(**labels)
+        return max(found, key=lambda container: container.running, default=None)
+
+    def _remove(self, which: int) -> None:
+        if self._container(which):
+            self.engine.compose("rm", "--stop", "--force", f"lab-{which}", timeout=STOP_SECONDS)
+
+    def _url(self, which: int, path: str) -> str:
+        return web.local(self.settings.ports[which - 1], self.settings.base_url, path)
+
+    def _carrel(self, container: Container, script: str, *arguments: str, text: str = "") -> str:
+        """Run one of the scripts in /etc/carrel in a container."""
+        python = container.labels.get("carrel.python", "python3")
+        return self.engine.exec(container, python, f"/etc/carrel/{script}", *arguments, text=text)
+
+    def _any_image(self) -> tuple[str, str]:
+        """An image of the instance, and the Python in it."""
+        for which in (self.server(), 3 - self.server()):
+            if container := self._container(which):
+                return container.image_id, container.labels.get("carrel.python", "python3")
+        definition = self._definition()
+        return definition["image"], definition.get("labels", {}).get("carrel.python", "python3")
+
+    def _definition(self) -> dict[str, Any]:
+        project = json.loads(self.engine.compose("config", "--format", "json"))
+        definition: dict[str, Any] = project["services"]["lab-1"]
+        return definition
+
+    def _log(self, container: Container | None) -> str:
+        if container is None:
+            return ""
+        with contextlib.suppress(EngineError):
+            lines = self.engine.docker("logs", "--tail", str(LOG_LINES), container.id, errors_too=True)
+            return f"\nIts last lines:\n{lines}" if lines else "\nIt wrote nothing."
+        return ""
+
+
+def is_login_page(text: str) -> bool:
+    """Whether a rendered page has a form with a password field."""
+    return "<form" in text and re.search(r"""type\s*=\s*["']?password""", text) is not None
+
+
+def at_work(activity: dict[str, Any], now: datetime.datetime) -> list[str]:
+    """Who is at work, from what activity.py prints: kernels that are busy, terminals that were used lately."""
+    kernels = [
+        f"kernel {kernel['name']} is busy" for kernel in activity["kernels"] if kernel["execution_state"] == "busy"
+    ]
+    terminals = []
+    for terminal in activity["terminals"]:
+        used = datetime.datetime.fromisoformat(terminal["last_activity"].replace("Z", "+00:00"))
+        if now - used < TERMINAL_COUNTS_FOR:
+            terminals.append(f"terminal {terminal['name']} was used at {used.astimezone():%H:%M}")
+    return kernels + terminals

@@ -1,0 +1,110 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A new token with each reset, for labs in which people work together.
+
+The server's configuration belongs to the container's user, so it is written by a short-lived container. A server
+that runs keeps the token with which it started.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Callable
+
+from . import web
+from .engine import EngineError
+from .run import Run
+from .state import write_all
+
+SCRIPT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "rotate.py")
+
+AnyImage = Callable[[], "tuple[str, str]"]  # an image of the instance, and the Python in it
+
+
+class Rotation:
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.path = str(run.settings.token_file)
+        self._image: AnyImage | None = None
+        self._before: dict[str, str | None] | None = None
+        self._published = False
+        self._token = ""
+
+    def recover(self, image: AnyImage, status_url: str) -> None:
+        """Configuration and token_file disagree after a kill: what the server at `status_url` takes is right."""
+        self._image = image
+        known, configured = self._read(), str(self._configure({})["token"])
+        if configured == known:
+            return
+        if accepts(status_url, configured):
+            self._write(configured)
+        else:
+            self._configure({"token": known})
+
+    def begin(self, image: AnyImage) -> None:
+        """The next server gets a new token. It invalidates log-ins, too, so that only who knows the token is in."""
+        self._image = image
+        os.close(self._open(os.O_WRONLY))  # before anything changes
+        self._token = secrets.token_hex(24)
+        self._before = self._configure({"token": self._token, "cookie_secret": secrets.token_hex(32)})
+        self._before["token"] = self._read()
+
+    def publish(self) -> None:
+        """The new server is the one that is asked."""
+        self._published = True
+        self._write(self._token)
+        self.run.step("switch", f"the new token is in {self.path}")
+
+    def back(self) -> None:
+        """The old server stays."""
+        if self._before is None:
+            return
+        if self._published:
+            self._write(str(self._before["token"]))
+        self._configure(self._before)
+
+    def _configure(self, values: dict[str, str | None]) -> dict[str, str | None]:
+        """Write these values, and return those from before."""
+        assert self._image is not None  # noqa: S101 - for the type checker
+        image, python = self._image()
+        server = os.path.join(self.run.settings.directory, "server")
+        output = self.run.engine.docker(
+            "run", "--rm", "--interactive", "--pull", "never", "--network", "none", "--user", "0:0",
+            "--mount", f"type=bind,source={server},target=/carrel/server",
+            "--mount", f"type=bind,source={SCRIPT},target=/carrel/rotate.py,readonly",
+            "--entrypoint", python, image, "-I", "/carrel/rotate.py", "/carrel/server",
+            text=json.dumps(values),
+        )  # fmt: skip
+        try:
+            before: dict[str, str | None] = json.loads(output)
+        except ValueError as error:
+            raise EngineError(f"the server's configuration was not understood: {output}") from error
+        return before
+
+    def _open(self, flags: int) -> int:
+        return os.open(self.path, flags | os.O_NOFOLLOW | os.O_CLOEXEC)
+
+    def _read(self) -> str:
+        with os.fdopen(self._open(os.O_RDONLY), encoding="ascii", errors="replace") as stream:
+            return stream.read().strip()
+
+    def _write(self, token: str) -> None:
+        """In place: its directory belongs to root."""
+        data = f"{token}\n".encode()
+        descriptor = self._open(os.O_WRONLY)
+        try:
+            write_all(descriptor, data)
+            os.ftruncate(descriptor, len(data))
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def accepts(url: str, token: str) -> bool:
+    try:
+        status, _ = web.get(url, headers={"Authorization": f"token {token}"})
+    except OSError:
+        return False
+    return status == 200
