@@ -1,0 +1,40 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The filters of playbooks/status.yml over the pure functions that make its report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
+from typing import Any
+
+from ansible_collections.carrel.jupyter.plugins.module_utils import _status_report
+from jinja2 import Environment, StrictUndefined
+
+Hosts = Mapping[str, Mapping[str, Any]]
+
+
+def table(hosts: Hosts) -> list[str]:
+    return _status_report.table(_status_report.rows(hosts, datetime.now(timezone.utc)))
+
+
+def page(hosts: Hosts, template: str) -> str:
+    """The page from its template. Ansible's own templates escape nothing."""
+    now = datetime.now(timezone.utc)
+    rows = _status_report.rows(hosts, now)
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(template).render(
+        rows=rows,
+        problems=_status_report.problems(rows),
+        counts=_status_report.counts(rows),
+        extent=_status_report.extent(rows),
+        summary=_status_report.summary(rows),
+        generated=now.strftime("%Y-%m-%d %H:%M UTC"),
+    )
+
+
+class FilterModule:
+    """For playbooks/status.yml alone, not part of the collection's interface."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        return {"status_table": table, "status_page": page, "status_failing": _status_report.failing}

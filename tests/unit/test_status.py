@@ -1,0 +1,309 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What files and answers mean, and what is wrong with an instance."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+import status_samples as samples
+from ansible_collections.carrel.jupyter.plugins.module_utils import _status
+from ansible_collections.carrel.jupyter.plugins.modules.instance_status import collect, locked
+from hypothesis import given
+from hypothesis import strategies as st
+
+OPTIONS = {"names": None, "connect_to": "127.0.0.1", "timeout_seconds": 2, "disk": True, "disk_timeout_seconds": 5}
+
+
+def state(**changes: Any) -> str:
+    whole = {
+        "result": "done", "step": "prune", "message": "done", "started": "2030-01-10T00:24:50Z", "ended": None,
+        "warnings": [], "history": [],
+    }  # fmt: skip
+    return json.dumps({**whole, **changes})
+
+
+@pytest.mark.parametrize(
+    ("result", "held", "means"),
+    [
+        ("running", True, "running"),
+        ("running", False, "interrupted"),
+        ("done", False, "done"),
+        ("done", True, "done"),
+    ],
+)
+def test_running_without_its_lock_is_interrupted(result: str, held: bool, means: str) -> None:
+    assert _status.reset(state(result=result), held)["result"] == means
+
+
+def test_how_often_it_was_put_off_in_a_row() -> None:
+    history = [{"result": "put off"}, {"result": "put off"}, {"result": "done"}, {"result": "put off"}]
+    assert _status.reset(state(result="put off", history=history), False)["put_off"] == 2
+    assert _status.reset(state(result="put off", history=history[:2]), False)["put_off"] == 2
+    assert _status.reset(state(result="put off"), False)["put_off"] == 1
+    assert _status.reset(state(result="done", history=history), False)["put_off"] == 0
+
+
+JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda part: st.lists(part, max_size=3))
+
+
+@given(st.fixed_dictionaries(dict.fromkeys(("step", "message", "ended", "warnings", "history"), JSON)))
+def test_whatever_the_account_wrote_can_be_judged(changes: dict[str, Any]) -> None:
+    last = _status.reset(state(result="put off", **changes), False)
+    assert _status.examine(samples.found(reset=last), samples.NOW)["health"] in ("warning", "error")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"result": "fine"}', '{"result": ["done"]}', "[" * 100000])
+def test_a_damaged_state_is_refused(text: str) -> None:
+    with pytest.raises((ValueError, RecursionError)):
+        _status.reset(text, False)
+
+
+def test_a_lock_is_seen_without_taking_it(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    assert not locked(str(lock))
+    with lock.open("w") as stream:
+        assert not locked(str(lock))
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        assert locked(str(lock))
+    assert not locked(str(lock))
+
+
+@pytest.mark.parametrize(
+    ("at", "now", "coming"),
+    [
+        ("01:25", "2030-01-10T00:00:00", "2030-01-10T01:25:00+01:00"),
+        ("01:25", "2030-01-10T00:25:00", "2030-01-11T01:25:00+01:00"),
+        ("23:59", "2030-01-10T23:30:00", "2030-01-11T23:59:00+01:00"),
+        # the clock is set forward and back
+        ("01:25", "2030-03-30T12:00:00", "2030-03-31T01:25:00+01:00"),
+        ("04:00", "2030-03-30T12:00:00", "2030-03-31T04:00:00+02:00"),
+        ("04:00", "2030-10-26T12:00:00", "2030-10-27T04:00:00+01:00"),
+        ("daily", "2030-01-10T00:00:00", None),
+        (None, "2030-01-10T00:00:00", None),
+        ("25:00", "2030-01-10T00:00:00", None),
+    ],
+)
+def test_the_next_reset(at: str | None, now: str, coming: str | None) -> None:
+    moment = datetime.fromisoformat(now).replace(tzinfo=timezone.utc)
+    assert _status.next_time(at, moment, ZoneInfo("Europe/Berlin")) == coming
+
+
+@given(st.times(), st.datetimes(datetime(2020, 1, 1), datetime(2040, 1, 1), timezones=st.just(timezone.utc)))
+def test_the_next_reset_is_within_a_day(at: Any, now: datetime) -> None:
+    coming = _status.next_time(at.strftime("%H:%M"), now, ZoneInfo("Europe/Berlin"))
+    assert coming
+    # a night with a change of the clock is an hour longer
+    assert timedelta(0) < datetime.fromisoformat(coming) - now <= timedelta(hours=25)
+
+
+def test_a_certificate() -> None:
+    ends = _status.certificate("notAfter=Jan 19 00:00:00 2030 GMT\n", samples.NOW)
+    assert ends == {"ends": "2030-01-19T00:00:00+00:00", "days_left": 8}
+    assert _status.certificate("notAfter=Jan 10 11:00:00 2030 GMT", samples.NOW)["days_left"] == -1
+    with pytest.raises(ValueError, match="time data"):
+        _status.certificate("unable to load certificate", samples.NOW)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("2030-01-10T00:25:40Z", 40.0),
+        ("2030-01-10T00:25:40.120283739Z", 40.120283),
+        ("2030-01-10T01:25:40.5+01:00", 40.5),
+        ("2030-01-10T00:25:40", 40.0),
+    ],
+)
+def test_times(text: str, seconds: float) -> None:
+    moment = _status.parse_time(text)
+    assert moment and (moment - datetime(2030, 1, 10, 0, 25, tzinfo=timezone.utc)).total_seconds() == seconds
+
+
+@pytest.mark.parametrize("text", [None, "", "yesterday", "2030-13-10T00:25:40Z"])
+def test_what_is_no_time(text: str | None) -> None:
+    assert _status.parse_time(text) is None
+
+
+def test_df_s_percentage() -> None:
+    assert _status.percent_used(free=20, total=100, available=15) == 84
+    assert _status.percent_used(free=0, total=0, available=0) == 0
+
+
+def test_an_instance_that_is_well() -> None:
+    judged = samples.instance()
+    assert (judged["health"], judged["problems"]) == ("ok", []) and "unreadable" not in judged
+
+
+STOPPED = {"name": "tao", "running": False, "error": "the engine at /run/user/1001/docker.sock does not answer"}
+TWO = [samples.container(), samples.container("tao-lab-2-1")]
+
+
+@pytest.mark.parametrize(
+    ("changes", "level", "words"),
+    [
+        ({"site": samples.refused()}, "error", "https://example.org/tao/ does not answer: status 502"),
+        (
+            {"reset": samples.reset("failed", step="start", message="unhealthy")},
+            "error",
+            "failed at step start: unhealthy",
+        ),
+        ({"reset": samples.reset("interrupted", step="pull")}, "error", "interrupted at step pull"),
+        ({"reset": samples.reset("put off", put_off=1, message="busy")}, "warning", "put off once: busy"),
+        ({"reset": samples.reset("put off", put_off=4)}, "warning", "put off 4 times in a row"),
+        ({"reset": samples.reset(warnings=["not pulled"])}, "warning", "warned: not pulled"),
+        ({"reset": samples.reset(ended="2030-01-08T10:00:00Z")}, "warning", "no reset since 2030-01-08"),
+        ({"engine": STOPPED, "containers": None}, "error", "does not answer"),
+        ({"containers": [samples.container(state="exited")]}, "error", "none of its containers runs"),
+        ({"containers": []}, "error", "none of its containers runs"),
+        ({"containers": [samples.container(health="unhealthy")]}, "error", "tao-lab-1-1 is unhealthy"),
+        (
+            {"kind": "hub", "containers": [samples.container(), samples.container("tao-proxy-1", state="exited")]},
+            "error",
+            "tao-proxy-1 is exited",
+        ),
+        ({"site": samples.site(13)}, "warning", "ends in 13 days"),
+        ({"site": samples.site(-1)}, "error", "the certificate ended"),
+        ({"disk": samples.disk(used_percent=91)}, "warning", "/srv/tao is 91 % full"),
+        ({"containers": TWO}, "warning", "tao-lab-1-1 and tao-lab-2-1 run at once"),
+        ({"containers": [samples.container(newest=False)]}, "warning", "runs another image than registry"),
+        ({"containers": [samples.container(newest=None)]}, "warning", "no longer has registry"),
+        ({"unreadable": ["reset/state.json is damaged"]}, "warning", "damaged"),
+    ],
+)
+def test_a_problem(changes: dict[str, Any], level: str, words: str) -> None:
+    judged = samples.instance(**changes)
+    assert [problem["level"] for problem in judged["problems"]] == [level] == [judged["health"]]
+    assert words in judged["problems"][0]["text"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"site": samples.site(14)},
+        {"site": samples.site(certificate=None)},
+        {"disk": samples.disk(used_percent=90)},
+        {"reset": None},
+        {"reset": samples.reset("running"), "containers": TWO},
+        {"reset": samples.reset(ended="2030-01-01T00:00:00Z"), "schedule": None},
+        # the other server of a lab, after a reset
+        {"containers": [samples.container(), samples.container("tao-lab-2-1", state="exited")]},
+    ],
+)
+def test_no_problem(changes: dict[str, Any]) -> None:
+    assert samples.instance(**changes)["problems"] == []
+
+
+def test_what_is_held_need_not_answer() -> None:
+    held = samples.instance(state="held", site=samples.refused(), engine=STOPPED, containers=[])
+    assert (held["health"], held["problems"]) == ("held", [])
+
+
+def test_the_worst_comes_first() -> None:
+    judged = samples.instance(
+        containers=[samples.container(newest=False)], site={**samples.refused(), "certificate": None},
+        disk=samples.disk(used_percent=99), reset=samples.reset("failed"), unreadable=["x"],
+    )  # fmt: skip
+    words = [problem["text"].split()[0:3] for problem in judged["problems"]]
+    assert [text[0] for text in words] == ["https://example.org/tao/", "the", "the", "tao-lab-1-1", "x"]
+    assert [problem["level"] for problem in judged["problems"]] == ["error"] * 2 + ["warning"] * 3
+
+
+def write(root: Path, path: str, text: str) -> Path:
+    file = root / path
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def record(root: Path, name: str = "tao", **changes: Any) -> None:
+    whole = {"name": name, "kind": "lab", "engine": "no-such-account", "state": "present", "directory": f"/srv/{name}"}
+    write(root, f"var/lib/carrel/{name}/instance.json", json.dumps({**whole, "url": "http://localhost:1/", **changes}))
+    (root / "srv" / name).mkdir(parents=True)
+
+
+def one(root: Path, **options: Any) -> dict[str, Any]:
+    (answer,) = collect(str(root), {**OPTIONS, **options}, samples.NOW)
+    json.dumps(answer)  # Ansible must be able to return it
+    return answer
+
+
+def texts(answer: dict[str, Any]) -> str:
+    return "\n".join(problem["text"] for problem in answer["problems"])
+
+
+def test_a_host_without_instances(tmp_path: Path) -> None:
+    assert collect(str(tmp_path), OPTIONS, samples.NOW) == []
+
+
+def test_nothing_of_it_runs(tmp_path: Path) -> None:
+    record(tmp_path)
+    answer = one(tmp_path)
+    assert answer["health"] == "error" and answer["site"]["answers"] is False and answer["containers"] is None
+    assert "http://localhost:1/ does not answer: connection refused" in texts(answer)
+    assert "the host has no account no-such-account" in texts(answer)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]"])
+def test_a_damaged_record(tmp_path: Path, text: str) -> None:
+    write(tmp_path, "var/lib/carrel/tao/instance.json", text)
+    answer = one(tmp_path)
+    assert "/var/lib/carrel/tao/instance.json is damaged" in texts(answer) and answer["state"] is None
+    assert answer["health"] == "error"
+
+
+@pytest.mark.parametrize("value", [None, 3, "", [], "not a url"])
+@pytest.mark.parametrize("key", ["kind", "url", "directory", "engine", "state"])
+def test_a_record_that_lacks_something(tmp_path: Path, key: str, value: Any) -> None:
+    record(tmp_path, **{key: value})
+    assert one(tmp_path)["problems"]
+
+
+def test_a_damaged_state_and_damaged_settings(tmp_path: Path) -> None:
+    record(tmp_path)
+    write(tmp_path, "var/lib/carrel/tao/reset/state.json", "{")
+    write(tmp_path, "etc/carrel/reset/tao.json", "{}")
+    write(tmp_path, "etc/cron.d/carrel-tao", "")
+    answer = one(tmp_path)
+    assert "/var/lib/carrel/tao/reset/state.json is damaged" in texts(answer)
+    assert "/etc/carrel/reset/tao.json is damaged" in texts(answer)
+
+
+def test_a_link_in_the_account_s_directory_is_not_followed(tmp_path: Path) -> None:
+    record(tmp_path)
+    secret = write(tmp_path, "secret", state(message="of somebody else"))
+    (tmp_path / "var/lib/carrel/tao/reset").mkdir()
+    (tmp_path / "var/lib/carrel/tao/reset/state.json").symlink_to(secret)
+    answer = one(tmp_path)
+    assert "is a symbolic link" in texts(answer) and answer["reset"] is None
+
+
+def test_the_schedule_needs_a_job_of_cron(tmp_path: Path) -> None:
+    record(tmp_path)
+    write(tmp_path, "etc/carrel/reset/tao.json", json.dumps({"at": "01:25", "timezone": "Europe/Berlin"}))
+    assert one(tmp_path)["schedule"] is None
+    write(tmp_path, "etc/cron.d/carrel-tao", "")
+    assert one(tmp_path)["schedule"]["next"] == "2030-01-11T01:25:00+01:00"
+
+
+def test_disk(tmp_path: Path) -> None:
+    record(tmp_path)
+    write(tmp_path, "srv/tao/data/big", "x" * 1_000_000)
+    assert one(tmp_path)["disk"]["directory_bytes"] > 1_000_000
+    in_vain = one(tmp_path, disk_timeout_seconds=0)["disk"]
+    assert in_vain["directory_bytes"] is None and "not added up within 0 s" in in_vain["notes"][0]
+    skipped = one(tmp_path, disk=False)["disk"]
+    assert skipped["directory_bytes"] is None and skipped["notes"] == [] and skipped["free_bytes"] > 0
+
+
+def test_names(tmp_path: Path) -> None:
+    for name in ("tao", "atlas"):
+        record(tmp_path, name)
+    assert [answer["name"] for answer in collect(str(tmp_path), OPTIONS, samples.NOW)] == ["atlas", "tao"]
+    unknown = one(tmp_path, names=["geo"])
+    assert unknown["name"] == "geo" and "there is no such instance" in texts(unknown) and unknown["health"] == "error"
