@@ -136,6 +136,12 @@ ADVICE = {
     LOCKED: "The other reset goes on. See how far it is in {state}, and reset again when it has ended.",
     5: f"{_CAUSE}, or run the playbook carrel.jupyter.site for this host.",
 }
+SHORT = {
+    1: "it runs as before",
+    USAGE: "the program or its settings are missing or wrong",
+    LOCKED: "another reset of it is running",
+    5: "IT DOES NOT ANSWER",
+}
 UNKNOWN = f"How far the reset came is not known. {_CAUSE}."
 
 
@@ -145,26 +151,24 @@ def flags(options: Mapping[str, Any]) -> list[str]:
     return people + ["--no-pull"] * (not options["pull"]) + ["--no-notice"] * (not options["notice"])
 
 
-def foreseen(name: str, record: Mapping[str, Any]) -> Outcome:
-    """What check mode says; RECORD is instance.json."""
-    if record.get("state") == "held":
-        return _held(name)
-    return Outcome(f"{name} would be reset", changed=True)
-
-
-def _held(name: str) -> Outcome:
+def held(name: str) -> Outcome:
     return Outcome(f"{name} is held and is left alone", skipped=True)
+
+
+def foreseen(name: str) -> Outcome:
+    """What check mode says."""
+    return Outcome(f"{name} would be reset", changed=True)
 
 
 def outcome(name: str, code: int, said: str, state: Mapping[str, Any]) -> Outcome:
     """Judge a run by its exit code, its standard error and state.json."""
     own = str(state.get("message") or "")
     if code == 0 and state.get("result") == "held":
-        return _held(name)
+        return held(name)
     if code == 0:
         return Outcome(f"{name} was reset in {state.get('seconds')} s", changed=True)
     if code == PUT_OFF:
-        return Outcome(own or "people are at work", put_off=True)
+        return Outcome(f"{name} was put off: {own or 'people are at work'}", put_off=True)
     # Otherwise the state is of another reset, or of the step at which the program crashed.
     told = (state.get("result"), state.get("exit_code")) == ("failed", code)
     why = (own if told else said.strip()) or f"carrel-reset ended with exit code {code}"
@@ -185,18 +189,13 @@ def unknown(names: Iterable[str], known: Collection[str]) -> list[str]:
 def report(host: str, names: Sequence[str], registered: Mapping[str, Any]) -> list[dict[str, Any]]:
     """A line for each instance of a host, of what a loop of instance_reset over NAMES registered."""
     answers = {result["item"]: result for result in registered.get("results", []) if "item" in result}
-    return [_line(host, name, answers.get(name) or {"unreachable": True}) for name in names]
+    return [_reported(host, name, answers.get(name) or {"unreachable": True}) for name in names]
 
 
-def _line(host: str, name: str, answer: Mapping[str, Any]) -> dict[str, Any]:
-    words = {
-        "unreachable": "NOT REACHED",
-        "failed": "FAILED",
-        "put_off": "put off",
-        "skipped": "held",
-        "changed": "done",
-    }
-    word = next((text for key, text in words.items() if answer.get(key)), "done")
-    message = " ".join(str(answer.get("msg") or "the host was not reached").split())
-    failed = bool(answer.get("unreachable") or answer.get("failed"))
-    return {"line": f"{host} {name}: {word}: {message}", "failed": failed}
+def _reported(host: str, name: str, answer: Mapping[str, Any]) -> dict[str, Any]:
+    if answer.get("unreachable"):
+        return {"line": f"{host}: {name} NOT RESET: the host was not reached", "failed": True}
+    if answer.get("failed"):
+        why = SHORT.get(answer.get("exit_code", 0), "see the message above")
+        return {"line": f"{host}: {name} FAILED: {why}", "failed": True}
+    return {"line": f"{host}: {answer['msg']}", "failed": False}

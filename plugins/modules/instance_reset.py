@@ -73,7 +73,7 @@ put_off:
   type: bool
   returned: always
 state:
-  description: The content of C(/var/lib/carrel/NAME/reset/state.json), which tells of the last reset.
+  description: The content of C(/var/lib/carrel/NAME/reset/state.json) but its history; it tells of the last reset.
   type: dict
   returned: always
   sample: {version: 1, name: tao, kind: lab, result: done, seconds: 21.4}
@@ -99,6 +99,12 @@ def read_object(path: str) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
+def read_state(name: str) -> dict[str, Any]:
+    state = read_object(f"{decide.STATE_DIRECTORY.format(name)}/state.json")
+    state.pop("history", None)
+    return state
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
@@ -110,21 +116,22 @@ def main() -> None:
         supports_check_mode=True,
     )
     name: str = module.params["name"]
-    state_file = f"{decide.STATE_DIRECTORY.format(name)}/state.json"
-    code, said = None, ""
+    if not decide.NAME.fullmatch(name):
+        module.fail_json(msg=f"{name!r} is no name of an instance", exit_code=None, put_off=False, state={})
+    code = None
     try:
-        if not decide.NAME.fullmatch(name):
-            module.fail_json(msg=f"{name!r} is no name of an instance", exit_code=None, put_off=False, state={})
-        if files.read(decide.PROGRAM) is None or files.read(decide.SETTINGS.format(name)) is None:
-            code, said = decide.USAGE, f"{decide.PROGRAM} or {decide.SETTINGS.format(name)} is missing"
-        elif not module.check_mode:
-            command = [decide.PROGRAM, name, *decide.flags(module.params)]
-            code, _, said = module.run_command(command)
-        state = read_object(state_file)
-        if code is None:
-            outcome = decide.foreseen(name, read_object(RECORD.format(name)))
+        if read_object(RECORD.format(name)).get("state") == "held":
+            outcome = decide.held(name)
+        elif files.read(decide.PROGRAM) is None or files.read(decide.SETTINGS.format(name)) is None:
+            code = decide.USAGE
+            missing = f"{decide.PROGRAM} or {decide.SETTINGS.format(name)} is missing."
+            outcome = decide.outcome(name, code, missing, {})
+        elif module.check_mode:
+            outcome = decide.foreseen(name)
         else:
-            outcome = decide.outcome(name, code, said, state)
+            code, _, said = module.run_command([decide.PROGRAM, name, *decide.flags(module.params)])
+            outcome = decide.outcome(name, code, said, read_state(name))
+        state = read_state(name)
     except (files.UnsafePathError, OSError) as error:
         module.fail_json(msg=f"{error}. Remove the cause and run again.", exit_code=code, put_off=False, state={})
     answer = {"msg": outcome.message, "exit_code": code, "put_off": outcome.put_off, "state": state}

@@ -57,7 +57,7 @@ def host(tmp_path: Path) -> Host:
 
 
 def test_it_runs_the_program_and_returns_its_state(host: Host) -> None:
-    host.program(0, **DONE)
+    host.program(0, **DONE, history=[DONE])
     answer = host.run(people="skip", pull=False)
     assert host.flags == "tao --people skip --no-pull\n"
     assert (answer["changed"], answer["exit_code"], answer["put_off"], answer["state"]) == (True, 0, False, DONE)
@@ -66,19 +66,23 @@ def test_it_runs_the_program_and_returns_its_state(host: Host) -> None:
 def test_it_in_check_mode_runs_nothing(host: Host) -> None:
     host.program(0, **DONE)
     assert host.run(check=True)["changed"] is True
-    (host.folder / "instance.json").write_text('{"state": "held"}')
-    held = host.run(check=True)
-    assert (held["changed"], held["skipped"]) == (False, True)
     assert host.flags is None
 
 
-def test_it_skips_a_held_instance_and_puts_off(host: Host) -> None:
+@pytest.mark.parametrize("check", [False, True])
+def test_it_skips_a_held_instance_even_where_the_program_is_missing(host: Host, check: bool) -> None:
+    (host.folder / "instance.json").write_text('{"state": "held"}')
+    answer = host.run(check)
+    assert (answer["changed"], answer["skipped"]) == (False, True)
+
+
+def test_it_skips_what_the_program_finds_held_and_puts_off(host: Host) -> None:
     host.program(0, result="held")
     assert host.run()["skipped"] is True
     host.program(4, result="put off", message="busy")
     answer = host.run()
     assert (answer.get("failed", False), answer["changed"], answer["put_off"], answer["msg"]) == (
-        False, False, True, "busy",
+        False, False, True, "tao was put off: busy",
     )  # fmt: skip
 
 

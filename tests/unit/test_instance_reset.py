@@ -27,7 +27,7 @@ def test_options_become_flags(options: dict[str, Any], wanted: list[str]) -> Non
 
 def test_the_exit_codes_are_the_programs() -> None:
     assert (_reset.USAGE, _reset.LOCKED, _reset.PUT_OFF) == (program.USAGE, program.LOCKED, program.PUT_OFF)
-    assert set(_reset.ADVICE) == {program.FAILED, program.USAGE, program.LOCKED, program.DOWN}
+    assert set(_reset.ADVICE) == set(_reset.SHORT) == {program.FAILED, program.USAGE, program.LOCKED, program.DOWN}
 
 
 def test_done() -> None:
@@ -35,17 +35,19 @@ def test_done() -> None:
 
 
 def test_held_is_skipped_before_and_after() -> None:
-    for outcome in (_reset.outcome("tao", 0, "", {"result": "held"}), _reset.foreseen("tao", {"state": "held"})):
-        assert outcome == _reset.Outcome("tao is held and is left alone", skipped=True)
+    assert _reset.outcome("tao", 0, "", {"result": "held"}) == _reset.held("tao")
+    assert _reset.held("tao").skipped and not _reset.held("tao").changed
 
 
 def test_check_mode_says_that_it_would_be_reset() -> None:
-    assert _reset.foreseen("tao", {"state": "present"}) == _reset.Outcome("tao would be reset", changed=True)
+    assert _reset.foreseen("tao") == _reset.Outcome("tao would be reset", changed=True)
 
 
 def test_put_off_is_no_failure() -> None:
     state = {"result": "put off", "exit_code": 4, "message": "people are at work: a kernel is busy"}
-    assert _reset.outcome("tao", 4, "", state) == _reset.Outcome(state["message"], put_off=True)
+    assert _reset.outcome("tao", 4, "", state) == _reset.Outcome(
+        "tao was put off: people are at work: a kernel is busy", put_off=True
+    )
 
 
 @pytest.mark.parametrize("code", [1, 5])

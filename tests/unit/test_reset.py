@@ -214,14 +214,18 @@ def test_the_report_has_a_line_for_each_instance() -> None:
         "results": [
             {"item": "a", "changed": True, "msg": "a was reset in 3 s"},
             {"item": "b", "skipped": True, "msg": "b is held and is left alone"},
-            {"item": "c", "put_off": True, "msg": "a kernel is busy"},
-            {"item": "d", "failed": True, "msg": "no\nroom"},
+            {"item": "c", "put_off": True, "msg": "c was put off: a kernel is busy"},
+            {"item": "d", "failed": True, "exit_code": 1, "msg": "no\nroom"},
+            {"item": "e", "failed": True, "module_stderr": "Traceback"},
+            {"item": "f", "unreachable": True, "msg": "no route"},
         ]
     }
-    assert _reset.report("h1", ["a", "b", "c", "d", "e"], registered) == [
-        {"line": "h1 a: done: a was reset in 3 s", "failed": False},
-        {"line": "h1 b: held: b is held and is left alone", "failed": False},
-        {"line": "h1 c: put off: a kernel is busy", "failed": False},
-        {"line": "h1 d: FAILED: no room", "failed": True},
-        {"line": "h1 e: NOT REACHED: the host was not reached", "failed": True},
+    assert _reset.report("h1", ["a", "b", "c", "d", "e", "f", "g"], registered) == [
+        {"line": "h1: a was reset in 3 s", "failed": False},
+        {"line": "h1: b is held and is left alone", "failed": False},
+        {"line": "h1: c was put off: a kernel is busy", "failed": False},
+        {"line": "h1: d FAILED: it runs as before", "failed": True},
+        {"line": "h1: e FAILED: see the message above", "failed": True},
+        {"line": "h1: f NOT RESET: the host was not reached", "failed": True},
+        {"line": "h1: g NOT RESET: the host was not reached", "failed": True},
     ]
