@@ -64,7 +64,7 @@ msg:
   type: str
   returned: always
 exit_code:
-  description: That of C(carrel-reset), see docs/reset.md; null in check mode.
+  description: That of C(carrel-reset), see docs/reset.md; null where it was not run.
   type: int
   returned: always
   sample: 0
