@@ -24,7 +24,7 @@ NOTICE = os.path.join(os.path.dirname(__file__), "notice.py")
 # The PATH of an image need not lead to a Python, but its jupyterhub-singleuser begins with the path of one.
 PYTHON = """\
 python=$(command -v python3) || python=$(sed -n '1s/^#!//p' "$(command -v jupyterhub-singleuser)")
-exec $python - "$@"
+exec $python -c "$@"
 """
 
 
@@ -50,12 +50,12 @@ class Hub:
             self._finish("recover")
 
     def tell(self, text: str) -> None:
-        failed = self._notice("show", text)
+        failed = self._notice("add", text)
         if failed:
             self.run.warn(f"could not tell {', '.join(failed)}")
 
     def untell(self) -> None:
-        self._notice("clear")
+        self._notice("remove")
 
     def people(self) -> list[str]:
         return []
@@ -218,15 +218,15 @@ class Hub:
             found.append(Server(user, container.id, container.image, container.image_id, active[user]["url"], token))
         return sorted(found, key=lambda server: server.user)
 
-    def _notice(self, *arguments: str) -> list[str]:
-        """Run the notice's program in each user's container; return the users with whom that failed."""
+    def _notice(self, action: str, text: str = "") -> list[str]:
+        """Run notice.py in each user's container; return the users with whom that failed."""
         with open(NOTICE, encoding="utf-8") as stream:
             program = stream.read()
 
         def attempt(container: Container) -> str | None:
-            command = ["sh", "-c", PYTHON, "notice", *arguments]
+            command = ["sh", "-c", PYTHON, "notice", program, action, self.run.settings.notebooks]
             try:
-                self.run.engine.exec(container, *command, timeout=TELL_SECONDS, text=program)
+                self.run.engine.exec(container, *command, timeout=TELL_SECONDS, text=text)
             except EngineError:
                 return container.labels["carrel.user"]
             return None

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 from .api import Api, ApiError
+from .lab import at_work
 from .state import sync_directory
 from .web import LOCAL
 
@@ -23,7 +24,6 @@ PAGE = 200
 POLL_SECONDS = 0.5
 STOP_SECONDS = 120
 CROWDED_SECONDS = 5  # until the next try where too many servers are starting
-TERMINAL_SECONDS = 3600  # who used a terminal within that time is at work
 ASK_SECONDS = 15
 
 
@@ -137,17 +137,10 @@ def busy(server: Server, port: int) -> bool:
             if error.status != 404:
                 raise
             terminals = []  # the image has none
-        return at_work(kernels, terminals, datetime.datetime.now(datetime.timezone.utc))
+        activity = {"kernels": kernels, "terminals": terminals}
+        return bool(at_work(activity, datetime.datetime.now(datetime.timezone.utc)))
     except (ApiError, AttributeError, KeyError, TypeError, ValueError):
         return True
-
-
-def at_work(kernels: Any, terminals: Any, now: datetime.datetime) -> bool:
-    """From jupyter_server's lists of kernels and of terminals. Raises if they are no such lists."""
-    if any(kernel["execution_state"] == "busy" for kernel in kernels):
-        return True
-    used = [datetime.datetime.fromisoformat(terminal["last_activity"].replace("Z", "+00:00")) for terminal in terminals]
-    return any(now - when < datetime.timedelta(seconds=TERMINAL_SECONDS) for when in used)
 
 
 class Unfinished:
