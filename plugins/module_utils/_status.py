@@ -84,15 +84,17 @@ def certificate(enddate: str, now: datetime) -> dict[str, Any]:
 
 def is_own(container: Mapping[str, Any], name: str) -> bool:
     """Whether a container is a service of the instance, and no user's server."""
-    return bool(container["Labels"].get(PROJECT) == name)
+    return _labels(container).get(PROJECT) == name
+
+
+def _labels(container: Mapping[str, Any]) -> dict[str, str]:
+    return container["Labels"] or {}
 
 
 def servers(containers: Sequence[Mapping[str, Any]], name: str) -> int:
     """How many users' servers of a hub run."""
-    return sum(
-        container["Labels"].get(INSTANCE) == name and USER in container["Labels"] and container["State"] == "running"
-        for container in containers
-    )
+    running = [_labels(container) for container in containers if container["State"] == "running"]
+    return sum(labels.get(INSTANCE) == name and USER in labels for labels in running)
 
 
 def container(
@@ -109,7 +111,7 @@ def container(
         "image": inspected["Config"]["Image"],
         "image_id": inspected["Image"],
         "digest": _digest(image),
-        "newest": None if tagged is None else tagged["Id"] == inspected["Image"],
+        "as_tagged": None if tagged is None else tagged["Id"] == inspected["Image"],
     }
 
 
@@ -248,8 +250,8 @@ def _two_servers(found: Mapping[str, Any], now: datetime) -> Found:
 
 def _images(found: Mapping[str, Any], now: datetime) -> Found:
     for entry in found["containers"] or []:
-        if entry["state"] == "running" and not entry["newest"]:
-            if entry["newest"] is None:
+        if entry["state"] == "running" and not entry["as_tagged"]:
+            if entry["as_tagged"] is None:
                 yield WARNING, f"the engine no longer has {entry['image']}, which {entry['name']} runs"
             else:
                 yield WARNING, f"{entry['name']} runs another image than {entry['image']} now means: reset it"

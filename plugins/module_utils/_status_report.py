@@ -59,6 +59,7 @@ class Row:
     size: str = NOTHING
     images_size: str = NOTHING
     free: str = NOTHING
+    notes: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
 
     @property
@@ -110,6 +111,7 @@ def _instance(host: str, instance: Mapping[str, Any], now: datetime) -> Row:
         size=size(disk.get("directory_bytes")),
         images_size=size(disk.get("images_bytes")),
         free=size(disk.get("free_bytes")),
+        notes=tuple(printable(note) for note in disk.get("notes", [])),
         problems=tuple(Problem(entry["level"], printable(entry["text"])) for entry in instance["problems"]),
     )
 

@@ -95,21 +95,12 @@ instances:
         - Null unless the instance is present.
       type: dict
       returned: always
-      sample:
-        answers: true
-        status: 200
-        milliseconds: 31
-        error: null
-        certificate: {ends: "2030-01-10T00:00:00+00:00", days_left: 9}
-    engine:
-      description: C(name), C(running), C(error).
-      type: dict
-      returned: always
-      sample: {name: tao, running: true, error: null}
+      sample: {answers: false, status: 502, milliseconds: 31, error: "status 502. Apache answers, …", certificate: null}
+    engine: {type: dict, description: "C(name), C(running), C(error).", returned: always}
     containers:
       description:
         - Of the instance itself, without users' servers.
-        - C(newest) says whether the image is the one that its tag means in the engine now; null if the tag is gone.
+        - C(as_tagged) says whether the image is the one that its tag means in the engine now; null if the tag is gone.
       type: list
       elements: dict
       returned: always
@@ -122,7 +113,7 @@ instances:
           image: registry.example.org/lab:1.0
           image_id: sha256:164a96f1e58d
           digest: sha256:d044015f3797
-          newest: true
+          as_tagged: true
     images:
       description: Of hubs, those that users' servers start from; C(image_id) is null if the engine has none.
       type: list
@@ -148,23 +139,14 @@ instances:
       type: dict
       returned: always
       sample: {at: "01:25", timezone: Europe/Berlin, next: "2030-01-02T01:25:00+01:00"}
-    users:
-      description: Of hubs, C(known) in the roster and C(servers) that run.
-      type: dict
-      returned: always
-      sample: {known: 40, servers: 12}
+    users: {type: dict, description: "Of hubs, C(known) in the roster and C(servers) that run.", returned: always}
     disk:
       description:
         - Bytes of the instance's directory and of its engine's images; of the directory's file system, the bytes that
-          are free and how full it is; C(notes).
+          are free and how full it is; C(notes) on what is left out.
       type: dict
       returned: always
-      sample:
-        directory_bytes: 1200000
-        images_bytes: 569346289
-        free_bytes: 16777216000
-        used_percent: 41
-        notes: []
+      sample: {directory_bytes: 1200, images_bytes: 569346289, free_bytes: 16777216000, used_percent: 41, notes: []}
 """
 
 import os
@@ -249,8 +231,9 @@ class Instance:
         if text is None:
             raise FileNotFoundError("there is no such instance on this host")
         record = parse_instance(text)
-        if record.get("state") not in _status.STATES:
-            raise ValueError(f"its state is {record.get('state')!r}")
+        for key, possible in (("state", _status.STATES), ("kind", PATHS)):
+            if record.get(key) not in possible:
+                raise ValueError(f"its {key} is {record.get(key)!r}")
         return record
 
     def site(self) -> dict[str, Any]:

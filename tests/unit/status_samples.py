@@ -24,7 +24,7 @@ def container(name: str = "tao-lab-1-1", **changes: Any) -> dict[str, Any]:
         "image": TAG,
         "image_id": ID,
         "digest": DIGEST,
-        "newest": True,
+        "as_tagged": True,
         **changes,
     }
 

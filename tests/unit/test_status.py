@@ -130,6 +130,15 @@ def test_what_is_no_time(text: str | None) -> None:
     assert _status.parse_time(text) is None
 
 
+def test_whose_container_it_is() -> None:
+    service = {"Labels": {_status.PROJECT: "tao", _status.INSTANCE: "tao"}, "State": "running"}
+    server = {"Labels": {_status.USER: "ada", _status.INSTANCE: "tao"}, "State": "running"}
+    stopped, foreign = {**server, "State": "exited"}, {"Labels": None, "State": "running"}
+    other = {"Labels": {_status.USER: "ada", _status.INSTANCE: "tao-2"}, "State": "running"}
+    assert _status.servers([service, server, stopped, foreign, other], "tao") == 1
+    assert [_status.is_own(each, "tao") for each in (service, server, foreign)] == [True, False, False]
+
+
 def test_df_s_percentage() -> None:
     assert _status.percent_used(free=20, total=100, available=15) == 84
     assert _status.percent_used(free=0, total=0, available=0) == 0
@@ -171,8 +180,8 @@ TWO = [samples.container(), samples.container("tao-lab-2-1")]
         ({"site": samples.site(-1)}, "error", "the certificate ended"),
         ({"disk": samples.disk(used_percent=91)}, "warning", "/srv/tao is 91 % full"),
         ({"containers": TWO}, "warning", "tao-lab-1-1 and tao-lab-2-1 run at once"),
-        ({"containers": [samples.container(newest=False)]}, "warning", "runs another image than registry"),
-        ({"containers": [samples.container(newest=None)]}, "warning", "no longer has registry"),
+        ({"containers": [samples.container(as_tagged=False)]}, "warning", "runs another image than registry"),
+        ({"containers": [samples.container(as_tagged=None)]}, "warning", "no longer has registry"),
         ({"unreadable": ["reset/state.json is damaged"]}, "warning", "damaged"),
     ],
 )
@@ -206,7 +215,7 @@ def test_what_is_held_need_not_answer() -> None:
 
 def test_the_worst_comes_first() -> None:
     judged = samples.instance(
-        containers=[samples.container(newest=False)], site={**samples.refused(), "certificate": None},
+        containers=[samples.container(as_tagged=False)], site={**samples.refused(), "certificate": None},
         disk=samples.disk(used_percent=99), reset=samples.reset("failed"), unreadable=["x"],
     )  # fmt: skip
     words = [problem["text"].split()[0:3] for problem in judged["problems"]]

@@ -72,7 +72,7 @@ def test_nothing_of_a_host_becomes_markup() -> None:
                 samples.instance(
                     name=bad, kind=bad, url="javascript:alert(3)", site={**samples.refused(), "error": bad},
                     containers=[samples.container(bad, image=bad, health=bad)],
-                    reset=samples.reset("failed", message=bad, ended=bad),
+                    reset=samples.reset("failed", message=bad, ended=bad), disk=samples.disk(notes=[bad]),
                 )
             ]
         },
