@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils import _compose, _lab
@@ -19,5 +18,5 @@ class FilterModule:
             "lab_project": _lab.project,
             "lab_labelled": _lab.labelled,
             "lab_dotenv": _compose.dotenv,
-            "lab_record": partial(_compose.record, "lab"),
+            "lab_record": _lab.lab_record,
         }

@@ -13,11 +13,13 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._compose import (
     container_owner,
     escaped,
     healthcheck,
+    record,
     unenforceable,
 )
 from ansible_collections.carrel.jupyter.plugins.module_utils._ids import mapped_id
 
-SERVICE = "lab"
+# One of them runs; the other one takes over in a reset.
+SERVICES = {"lab-1": "port", "lab-2": "second_port"}
 CONTAINER_PORT = 8888
 CONFIG_DIRECTORY = "/etc/carrel"
 HEALTHCHECK = "healthcheck.py"
@@ -65,6 +67,8 @@ def settings(instance: Mapping[str, Any], image: Mapping[str, Any]) -> dict[str,
     server: dict[str, Any] = {
         "allow_remote_access": True,
         "base_url": instance["base_url"],
+        # It outlives the container, and so do log-ins.
+        "cookie_secret_file": f"{CONFIG_DIRECTORY}/cookie_secret",
         "custom_display_url": instance["url"],
         "ip": "0.0.0.0",  # noqa: S104 - inside the container, whose port is published on 127.0.0.1 alone
         "open_browser": False,
@@ -96,15 +100,18 @@ def environment(instance: Mapping[str, Any]) -> dict[str, str]:
 
 
 def compose(instance: Mapping[str, Any], image: Mapping[str, Any], controllers: Collection[str]) -> dict[str, Any]:
-    """Return the compose project, with the limits that the cgroup controllers can hold."""
+    """Return the compose project, with the limits that the cgroup controllers can hold.
+
+    The label `carrel.python` says which Python runs what lies beside the server's configuration.
+    """
     root = instance["directory"]
     service: dict[str, Any] = {
         "image": image["image"],
         "pull_policy": "never",
         "hostname": instance["name"],
         "restart": "unless-stopped",
-        "ports": [f"127.0.0.1:{instance['port']}:{CONTAINER_PORT}"],
         "env_file": [".env"],
+        "labels": {"carrel.instance": instance["name"], "carrel.python": image["python"]},
         "volumes": _volumes(instance),
         "healthcheck": healthcheck(
             ["CMD", image["python"], f"{CONFIG_DIRECTORY}/{HEALTHCHECK}", instance["base_url"]],
@@ -123,15 +130,25 @@ def compose(instance: Mapping[str, Any], image: Mapping[str, Any], controllers: 
     }
     service.update({key: value for key, value in optional.items() if value is not None})
     service["volumes"].append(bind(f"{root}/server", CONFIG_DIRECTORY, True))
-    project: dict[str, Any] = escaped({"name": instance["name"], "services": {SERVICE: service}})
+    services = {
+        name: {**service, "ports": [f"127.0.0.1:{instance[port]}:{CONTAINER_PORT}"]} for name, port in SERVICES.items()
+    }
+    project: dict[str, Any] = escaped({"name": instance["name"], "services": services})
     return project
 
 
 def labelled(project: Mapping[str, Any], server_config: str) -> dict[str, Any]:
     """Return the project with the checksum of the server's configuration: a new one recreates the container."""
-    service = project["services"][SERVICE]
-    service = {**service, "labels": {"carrel.server-config": server_config}}
-    return {**project, "services": {SERVICE: service}}
+    services = {
+        name: {**service, "labels": {**service["labels"], "carrel.server-config": server_config}}
+        for name, service in project["services"].items()
+    }
+    return {**project, "services": services}
+
+
+def lab_record(instance: Mapping[str, Any]) -> str:
+    """Return /var/lib/carrel/NAME/instance.json."""
+    return record("lab", instance, second_port=instance["second_port"])
 
 
 def _volumes(instance: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -215,8 +215,8 @@ def digest(pages: Sequence[tuple[str, str]]) -> str:
     return hashlib.sha256(json.dumps(list(pages)).encode()).hexdigest()
 
 
-def compose_fragment(service: str, mounts: Sequence[tuple[str, str]]) -> str:
-    """A compose file that mounts each (source, target). It is written as JSON, which every YAML parser reads."""
+def compose_fragment(services: Sequence[str], mounts: Sequence[tuple[str, str]]) -> str:
+    """A compose file that mounts each (source, target) in each service; as JSON, which every YAML parser reads."""
     volumes = [
         {
             "type": "bind",
@@ -228,11 +228,11 @@ def compose_fragment(service: str, mounts: Sequence[tuple[str, str]]) -> str:
         for source, target in mounts
     ]
     definition: dict[str, Any] = {"volumes": volumes} if volumes else {}
-    return json.dumps({"services": {service: definition}}, indent=2) + "\n"
+    return json.dumps({"services": dict.fromkeys(services, definition)}, indent=2) + "\n"
 
 
 def mounted_files(fragment: str, service: str) -> dict[str, str]:
-    """target: source of a fragment that compose_fragment wrote; nothing of one that it did not write."""
+    """Of a service, target: source of a fragment that compose_fragment wrote; nothing of one that it did not write."""
     try:
         volumes = json.loads(fragment)["services"][service].get("volumes", [])
         return {_plain(volume["target"]): _plain(volume["source"]) for volume in volumes}

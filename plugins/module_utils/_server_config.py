@@ -9,11 +9,14 @@ in its log that they are deprecated (ServerApp._warn_deprecated_config).
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import re
 from typing import Any
 
 HIDDEN = "********"
+# Not a class of the server's: says since when the token is a generated one.
+GENERATION = ("Carrel", "generation")
 GENERATED = re.compile(r"[0-9A-Za-z._~-]{16,}")
 
 _OPTION_OF_TRAIT = {
@@ -26,6 +29,7 @@ _OPTION_OF_TRAIT = {
     ("PasswordIdentityProvider", "allow_password_change"): None,
 }
 _SECRETS = [trait for trait, option in _OPTION_OF_TRAIT.items() if option]
+_TOKENS = [("ServerApp", "token"), ("IdentityProvider", "token")]
 
 
 def problems(settings: dict[str, Any], password: str | None, token: str | None) -> list[str]:
@@ -57,15 +61,34 @@ def _unusable(secret: str) -> list[str]:
     return []
 
 
-def build(settings: dict[str, Any], hashed_password: str, token: str) -> dict[str, Any]:
-    """The configuration. An empty password or token turns that way of logging in off."""
+def build(settings: dict[str, Any], hashed_password: str, token: str, generation: str = "") -> dict[str, Any]:
+    """The configuration. An empty password or token turns that way of logging in off.
+
+    GENERATION is given for a generated token. A reset may rotate that token without a new generation.
+    """
     config = copy.deepcopy(settings)
     server = {"password": hashed_password, "token": token, "allow_password_change": False}
     config.setdefault("ServerApp", {}).update(server)
     config.setdefault("IdentityProvider", {})["token"] = token
     provider = {"hashed_password": hashed_password, "allow_password_change": False}
     config.setdefault("PasswordIdentityProvider", {}).update(provider)
+    if generation:
+        section, key = GENERATION
+        config[section] = {key: generation}
     return config
+
+
+def checksum(config: dict[str, Any]) -> str:
+    """Of what a running server must be restarted for: of a generated token, the generation."""
+    kept = copy.deepcopy(config)
+    if secret(config, *GENERATION):
+        for section, trait in _TOKENS:
+            kept[section][trait] = ""
+    return hashlib.sha256(text(kept).encode()).hexdigest()
+
+
+def same_credentials(before: dict[str, Any], after: dict[str, Any]) -> bool:
+    return all(secret(before, *trait) == secret(after, *trait) for trait in _SECRETS)
 
 
 def text(config: dict[str, Any]) -> str:

@@ -23,10 +23,11 @@ options:
     description: The directory of the pages. It is made if it is missing; no part of it may be a symbolic link.
     type: path
     required: true
-  service:
-    description: The service of the compose project that gets the mounts.
-    type: str
-    default: lab
+  services:
+    description: The services of the compose project that get the mounts.
+    type: list
+    elements: str
+    default: [lab-1, lab-2]
   notice:
     description:
       - Plain text, shown below the form as it stands. A blank line begins a paragraph.
@@ -149,12 +150,12 @@ class LoginTemplate:
         mounts = [(os.path.join(directory, f"{number}.html"), target) for number, target in enumerate(pages)]
         wanted = {source: _files.File(pages[target].encode()) for source, target in mounts}
         wanted[os.path.join(self.path, "source.json")] = _files.File(self.provenance(image).encode())
-        fragment = _login_page.compose_fragment(self.params["service"], mounts)
+        fragment = _login_page.compose_fragment(self.params["services"], mounts)
         wanted[self.compose_file] = _files.File(fragment.encode())
 
         before = _files.read(self.compose_file)
         mounted = _login_page.mounted_files(
-            before.content.decode("utf-8", "replace") if before else "", self.params["service"]
+            before.content.decode("utf-8", "replace") if before else "", self.params["services"][0]
         )
         self.compare_pages(image, pages, mounted)
         stale = {path: file for path, file in wanted.items() if self.differs(path, file)}
@@ -237,7 +238,7 @@ def main() -> None:
         argument_spec={
             **ENGINE_OPTIONS,
             "path": {"type": "path", "required": True},
-            "service": {"type": "str", "default": "lab"},
+            "services": {"type": "list", "elements": "str", "default": ["lab-1", "lab-2"]},
             "notice": {"type": "str"},
             "notice_html": {"type": "str"},
             "template": {"type": "str"},

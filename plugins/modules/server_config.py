@@ -12,6 +12,8 @@ description:
   - Writes a configuration that jupyter_server 1.24 to 2.x read alike, for the container's user and nobody else.
   - A password is stored as the argon2 hash that jupyter_server's own C(passwd) makes. A hash that fits is kept.
   - Without O(password) and O(token) a token is generated once and kept in O(token_file).
+  - RV(checksum) does not depend on the generated token, so that a reset may rotate it, in O(path) and O(token_file)
+    alike. A token that this module generates, because O(token_file) was removed, does change it.
   - With O(password) and without O(token), nobody can log in by a token.
   - Changing the password in the browser is turned off, as the file is not the server's to write.
 options:
@@ -37,12 +39,19 @@ options:
       - Where a generated token is kept, with a line end. Required without O(password) and O(token).
       - With one of them, a file from before is removed, since its token is no longer good.
     type: path
+  cookie_secret_file:
+    description:
+      - The secret that log-ins are signed with, for the trait C(ServerApp.cookie_secret_file). Generated once, so that
+        people stay logged in when the container is made anew.
+      - Another password or token brings a new one, which logs everybody out.
+    type: path
   owner:
-    description: The numeric user id, on the host, that owns O(path); that of the container's user.
+    description:
+      - The numeric user id, on the host, that owns O(path) and O(cookie_secret_file); that of the container's user.
     type: int
     required: true
   group:
-    description: The numeric group id, on the host, of O(path).
+    description: The numeric group id, on the host, of O(path) and O(cookie_secret_file).
     type: int
     required: true
   account_owner:
@@ -88,6 +97,10 @@ EXAMPLES = r"""
     group: 100099
     account_owner: 1001
     account_group: 1001
+    cookie_secret_file: /srv/tao/server/cookie_secret
+    settings:
+      ServerApp:
+        cookie_secret_file: /etc/carrel/cookie_secret
 """
 
 RETURN = r"""
@@ -96,7 +109,9 @@ path:
   type: str
   returned: success
 checksum:
-  description: The SHA-256 of the file, for a label that makes compose recreate the container when it changes.
+  description:
+    - A SHA-256 for a label that makes compose recreate the container when it changes.
+    - It is that of the file, unless the token is a generated one.
   type: str
   returned: success
 token_generated:
@@ -105,7 +120,6 @@ token_generated:
   returned: success
 """
 
-import hashlib
 import secrets
 import traceback
 
@@ -120,6 +134,9 @@ try:
     ARGON2_ERROR = None
 except ImportError:
     ARGON2_ERROR = traceback.format_exc()
+
+
+COOKIE_SECRET_BYTES = 32
 
 
 def hash_password(password: str, present: str) -> str:
@@ -145,6 +162,25 @@ def kept_token(path: str) -> str | None:
     return token
 
 
+def generation(present: dict[str, object], token: str) -> str:
+    """That of the token which is there, be it rotated; a new one with a new token."""
+    known = _server_config.secret(present, *_server_config.GENERATION)
+    if known and _server_config.secret(present, "IdentityProvider", "token") == token:
+        return known
+    return secrets.token_hex(8)
+
+
+def keep_cookie_secret(module: AnsibleModule, tracker: Tracker, renew: bool) -> None:
+    params = module.params
+    path = params["cookie_secret_file"]
+    before = _files.read(path)
+    content = before.content if before and len(before.content) >= COOKIE_SECRET_BYTES and not renew else None
+    content = content or (secrets.token_hex(COOKIE_SECRET_BYTES) + "\n").encode()
+    file = _files.File(content, 0o400, params["owner"], params["group"])
+    if tracker.note(path, before, file, show=hidden(before, file)) and not module.check_mode:
+        _files.write(path, file)
+
+
 def apply(module: AnsibleModule) -> dict[str, object]:
     params = module.params
     tracker = Tracker()
@@ -164,7 +200,10 @@ def apply(module: AnsibleModule) -> dict[str, object]:
         if tracker.note(params["token_file"], current, file, show=hidden(current, file)) and not module.check_mode:
             _files.write(params["token_file"], file)
 
-    config = _server_config.build(params["settings"], hashed, token)
+    config = _server_config.build(params["settings"], hashed, token, generation(present, token) if generated else "")
+    # First: a run that is killed in between finds other credentials again.
+    if params["cookie_secret_file"]:
+        keep_cookie_secret(module, tracker, not _server_config.same_credentials(present, config))
     file = _files.File(_server_config.text(config).encode(), 0o400, params["owner"], params["group"])
     old, new = _server_config.masked(present, config)
     show = (described(before, old), described(file, new))
@@ -175,7 +214,7 @@ def apply(module: AnsibleModule) -> dict[str, object]:
         current = _files.read(params["token_file"])
         if tracker.note(params["token_file"], current, None, show=hidden(current, None)) and not module.check_mode:
             _files.remove(params["token_file"])
-    checksum = hashlib.sha256(file.content).hexdigest()
+    checksum = _server_config.checksum(config)
     return tracker.result(path=params["path"], checksum=checksum, token_generated=generated)
 
 
@@ -199,6 +238,7 @@ def main() -> None:
             "password": {"type": "str", "no_log": True},
             "token": {"type": "str", "no_log": True},
             "token_file": {"type": "path", "no_log": False},
+            "cookie_secret_file": {"type": "path", "no_log": False},
             "owner": {"type": "int", "required": True},
             "group": {"type": "int", "required": True},
             "account_owner": {"type": "int", "default": 0},

@@ -54,18 +54,24 @@ class Site:
     """A running server, seen from a browser without cookies."""
 
     def __init__(self, port: int) -> None:
+        self.port = port  # it is part of the cookies' names
         self.url = f"http://127.0.0.1:{port}/tao/"
 
     def page(self) -> str:
         with urllib.request.urlopen(self.url + "login") as answer:
             return str(answer.read().decode())
 
-    def login(self, password: str) -> int:
-        browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar()))
+    def login(self, password: str, jar: http.cookiejar.CookieJar | None = None) -> int:
+        jar = http.cookiejar.CookieJar() if jar is None else jar
+        browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(jar))
         with browser.open(self.url + "login") as answer:
             (xsrf,) = set(re.findall(r'name="_xsrf" value="([^"]+)"', answer.read().decode()))
         form = urllib.parse.urlencode({"_xsrf": xsrf, "password": password}).encode()
         return self.status(browser, urllib.request.Request(self.url + "login?next=%2Ftao%2Fapi%2Fstatus", form))
+
+    def with_cookies(self, jar: http.cookiejar.CookieJar) -> int:
+        opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(jar))
+        return self.status(opener, urllib.request.Request(self.url + "api/status"))
 
     def token(self, token: str) -> int:
         request = urllib.request.Request(self.url + "api/status", headers={"Authorization": f"token {token}"})
@@ -82,8 +88,8 @@ class Site:
 
 
 @contextlib.contextmanager
-def serve(python: Path, config: str, tmp_path: Path) -> Iterator[Site]:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
+def serve(python: Path, config: str, tmp_path: Path, port: int = 0) -> Iterator[Site]:
+    with socket.create_server(("127.0.0.1", port)) as probe:
         port = probe.getsockname()[1]
     # JUPYTER_TOKEN stands for what an image may bring along: the file must win.
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "JUPYTER_TOKEN": "from-the-image"}
@@ -125,6 +131,57 @@ def test_token(arguments: dict[str, Any], python: Path, tmp_path: Path) -> None:
         assert site.token(token) == site.login(token) == 200
         for wrong in ("wrong", "", "from-the-image"):
             assert (site.login(wrong), site.token(wrong)) == (401, 403)
+
+
+def test_people_stay_logged_in_until_the_password_changes(
+    arguments: dict[str, Any], python: Path, tmp_path: Path
+) -> None:
+    secret = tmp_path / "server" / "cookie_secret"
+    arguments["settings"]["ServerApp"]["cookie_secret_file"] = str(secret)
+    arguments["cookie_secret_file"] = str(secret)
+    run("server_config", {**arguments, "password": PASSWORD})
+    jar = http.cookiejar.CookieJar()
+    for home in ("one", "two"):  # as containers, which have nothing of each other
+        (tmp_path / home).mkdir()
+    with serve(python, arguments["path"], tmp_path / "one") as site:
+        assert site.login(PASSWORD, jar) == site.with_cookies(jar) == 200
+    assert not run("server_config", {**arguments, "password": PASSWORD})["changed"]
+    with serve(python, arguments["path"], tmp_path / "two", site.port) as site:
+        assert site.with_cookies(jar) == 200
+    run("server_config", {**arguments, "password": "another"})
+    with serve(python, arguments["path"], tmp_path / "two", site.port) as site:
+        assert site.with_cookies(jar) == 403
+
+
+def test_four_runs_with_a_cookie_secret(arguments: dict[str, Any], tmp_path: Path) -> None:
+    secret, token_file = tmp_path / "server" / "cookie_secret", tmp_path / "token"
+    arguments.update(cookie_secret_file=str(secret), token_file=str(token_file))
+    _, real, *_ = four_runs("server_config", arguments)
+    status, content = secret.stat(), secret.read_text()
+    assert (status.st_uid, status.st_gid, status.st_mode & 0o777) == (100999, 100099, 0o400)
+    assert re.fullmatch("[0-9a-f]{64}\n", content) and content.strip() not in real["output"]
+    token_file.unlink()
+    assert run("server_config", arguments)["checksum"] != real["checksum"]
+    assert secret.read_text() != content
+    secret.write_text("short")
+    assert run("server_config", arguments)["changed"] and len(secret.read_text()) == 65
+
+
+def test_a_rotated_token_is_no_change(arguments: dict[str, Any], tmp_path: Path) -> None:
+    token_file, config = tmp_path / "token", Path(arguments["path"])
+    arguments.update(token_file=str(token_file), cookie_secret_file=str(tmp_path / "server" / "cookie_secret"))
+    before = run("server_config", arguments)
+    old = token_file.read_text().strip()
+    token_file.write_text("f" * 48 + "\n")
+    config.write_text(config.read_text().replace(old, "f" * 48))
+    after = run("server_config", arguments)
+    assert not after["changed"] and after["checksum"] == before["checksum"]
+    # One that stopped half-way is told apart: the server must be restarted.
+    token_file.write_text("e" * 48 + "\n")
+    repaired = run("server_config", arguments)
+    assert repaired["changed"] and repaired["checksum"] != before["checksum"]
+    assert json.loads(config.read_text())["IdentityProvider"]["token"] == "e" * 48
+    assert not run("server_config", arguments)["changed"]
 
 
 def test_four_runs_with_a_password(arguments: dict[str, Any]) -> None:

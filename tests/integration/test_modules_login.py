@@ -131,7 +131,7 @@ def test_four_runs_and_the_page_is_served(arguments: dict[str, Any], image: str)
         assert first[key] == real[key], key
     (file,) = real["files"]
     assert (Path(file).stat().st_mode & 0o777, Path(file).parent.stat().st_mode & 0o777) == (0o644, 0o755)
-    mounts = _login_page.mounted_files(Path(real["compose_file"]).read_text(), "lab")
+    mounts = _login_page.mounted_files(Path(real["compose_file"]).read_text(), "lab-1")
     assert mounts == dict(zip(real["targets"], real["files"]))
     page = login_page(image, mounts)
     assert "<p>Restarts daily at 01:25.</p>" in page and "{{ 7 * 7 }} &lt;b&gt;not bold&lt;/b&gt;" in page
@@ -164,7 +164,7 @@ def test_back_to_the_images_page(arguments: dict[str, Any]) -> None:
     _, real, *_ = four_runs("login_template", arguments)
     assert real["files"] == real["targets"] == []
     assert "-<p>Restarts daily at 01:25.</p>" in real["output"]
-    assert json.loads(Path(real["compose_file"]).read_text()) == {"services": {"lab": {}}}
+    assert json.loads(Path(real["compose_file"]).read_text()) == {"services": {"lab-1": {}, "lab-2": {}}}
 
 
 def test_a_replacement(arguments: dict[str, Any], image: str) -> None:
@@ -173,7 +173,7 @@ def test_a_replacement(arguments: dict[str, Any], image: str) -> None:
     template = """{% extends "page.html" %}{% block site %}<h1>Mine</h1>
     <form action="{{base_url}}login?next={{next}}" method="post">{{ xsrf_form_html() | safe }}
     <input type="password" name="password"><button>Go</button></form>{% endblock %}"""
-    _, real, *_ = four_runs("login_template", {**arguments, "template": template, "service": "other"})
+    _, real, *_ = four_runs("login_template", {**arguments, "template": template, "services": ["other"]})
     mounts = _login_page.mounted_files(Path(real["compose_file"]).read_text(), "other")
     assert "<h1>Mine</h1>" in login_page(image, mounts)
 
@@ -260,7 +260,7 @@ def test_kill_leaves_old_or_new_pages(arguments: dict[str, Any], tmp_path: Path)
                 pass
             time.sleep(random.uniform(0, 0.002))
             process.send_signal(signal.SIGKILL)
-        mounts = _login_page.mounted_files((tmp_path / "login" / "compose.yaml").read_text(), "lab")
+        mounts = _login_page.mounted_files((tmp_path / "login" / "compose.yaml").read_text(), "lab-1")
         assert mounts
         pages = [(target, Path(source).read_text()) for target, source in mounts.items()]
         (directory,) = {Path(source).parent.name for source in mounts.values()}

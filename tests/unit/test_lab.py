@@ -19,7 +19,7 @@ def instance(**changes: Any) -> dict[str, Any]:
     return {
         "name": "tao", "state": "present", "engine": "tao", "directory": "/srv/tao",
         "url": "https://example.org/tao/",
-        "base_url": "/tao/", "port": 8801, "user": None, "owner": None, "command": None,
+        "base_url": "/tao/", "port": 8801, "second_port": 8802, "user": None, "owner": None, "command": None,
         "notebooks": "/home/jovyan/work", "persist": {}, "volumes": [],
         "environment": {}, "collaboration": None, "idle_shutdown_seconds": 0, "memory": None,
         "cpus": None, "pids": None, "start_timeout_seconds": 120, **changes,
@@ -31,7 +31,7 @@ def project(image: dict[str, Any] | None = None, **changes: Any) -> dict[str, An
 
 
 def service(**changes: Any) -> dict[str, Any]:
-    found: dict[str, Any] = project(**changes)["compose"]["services"]["lab"]
+    found: dict[str, Any] = project(**changes)["compose"]["services"]["lab-1"]
     return found
 
 
@@ -82,8 +82,18 @@ def test_every_mount_is_a_bind_that_fails_on_a_missing_source() -> None:
     assert all(volume["type"] == "bind" and not volume["bind"]["create_host_path"] for volume in volumes)
 
 
-def test_the_port_is_published_on_the_loopback_alone() -> None:
-    assert service()["ports"] == ["127.0.0.1:8801:8888"]
+def test_the_two_servers_differ_in_their_port_alone_on_the_loopback() -> None:
+    services = _lab.labelled(project()["compose"], "one")["services"]
+    assert [services[name].pop("ports") for name in ("lab-1", "lab-2")] == [
+        ["127.0.0.1:8801:8888"],
+        ["127.0.0.1:8802:8888"],
+    ]
+    assert services["lab-1"] == services["lab-2"]
+    assert services["lab-1"]["labels"] == {
+        "carrel.instance": "tao",
+        "carrel.python": "/opt/conda/bin/python3",
+        "carrel.server-config": "one",
+    }
 
 
 def test_optional_keys_are_left_out() -> None:
@@ -98,7 +108,7 @@ def test_limits_leave_no_swap() -> None:
 
 def test_limits_without_their_controller_are_left_out_and_told() -> None:
     decided = _lab.project(instance(memory=2**30, cpus=1.5), {**ENGINE, "controllers": ["memory"]}, IMAGE)
-    limited = decided["compose"]["services"]["lab"]
+    limited = decided["compose"]["services"]["lab-1"]
     assert limited["mem_limit"] == 2**30 and "cpus" not in limited
     assert decided["unenforceable"] == ["cpus"]
 
@@ -150,8 +160,9 @@ def test_dotenv_lets_no_backslash_reach_the_quote_that_ends_a_value() -> None:
 
 
 def test_the_record_has_no_secret() -> None:
-    record = json.loads(_compose.record("lab", {**instance(), "password": "secret"}))
+    record = json.loads(_lab.lab_record({**instance(), "password": "secret"}))
     assert record == {
-        "kind": "lab", "name": "tao", "engine": "tao", "directory": "/srv/tao", "port": 8801, "state": "present",
+        "kind": "lab", "name": "tao", "engine": "tao", "directory": "/srv/tao", "port": 8801, "second_port": 8802,
+        "state": "present",
         "url": "https://example.org/tao/",
     }  # fmt: skip

@@ -227,16 +227,16 @@ def test_bad_source(text: str, message: str) -> None:
 
 @given(st.dictionaries(st.text(min_size=1), st.text(min_size=1)))
 def test_the_compose_fragment_can_be_read_back(mounts: dict[str, str]) -> None:
-    fragment = _login_page.compose_fragment("lab", [(source, target) for target, source in mounts.items()])
-    assert _login_page.mounted_files(fragment, "lab") == mounts
+    fragment = _login_page.compose_fragment(["lab-1", "lab-2"], [(source, target) for target, source in mounts.items()])
+    assert _login_page.mounted_files(fragment, "lab-1") == _login_page.mounted_files(fragment, "lab-2") == mounts
     assert _login_page.mounted_files(fragment, "other") == {}
 
 
 def test_the_compose_fragment() -> None:
-    fragment = json.loads(_login_page.compose_fragment("lab", [("/srv/$x/0.html", "/opt/login.html")]))
+    fragment = json.loads(_login_page.compose_fragment(["lab"], [("/srv/$x/0.html", "/opt/login.html")]))
     (volume,) = fragment["services"]["lab"]["volumes"]
     assert volume["source"] == "/srv/$$x/0.html" and volume["read_only"] and not volume["bind"]["create_host_path"]
-    assert json.loads(_login_page.compose_fragment("lab", [])) == {"services": {"lab": {}}}
+    assert json.loads(_login_page.compose_fragment(["lab"], [])) == {"services": {"lab": {}}}
 
 
 @pytest.mark.parametrize(

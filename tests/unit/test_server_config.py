@@ -73,6 +73,26 @@ def test_a_damaged_section_has_no_secret() -> None:
     _server_config.masked(damaged, _server_config.build({}, "a", "b"))
 
 
+def test_the_checksum_is_that_of_the_generation_for_a_generated_token() -> None:
+    first, rotated, other = (
+        _server_config.build({}, "", token, generation)
+        for token, generation in (("a" * 48, "one"), ("b" * 48, "one"), ("b" * 48, "two"))
+    )
+    assert _server_config.checksum(first) == _server_config.checksum(rotated) != _server_config.checksum(other)
+    assert first["IdentityProvider"]["token"] == "a" * 48
+    assert _server_config.checksum(_server_config.build({}, "", "a")) != _server_config.checksum(
+        _server_config.build({}, "", "b")
+    )
+
+
+def test_other_credentials() -> None:
+    before = _server_config.build({}, "argon2:hash", "")
+    assert _server_config.same_credentials(before, _server_config.build({"ServerApp": {"ip": "x"}}, "argon2:hash", ""))
+    assert not _server_config.same_credentials(before, _server_config.build({}, "argon2:other", ""))
+    assert not _server_config.same_credentials(before, _server_config.build({}, "argon2:hash", "token"))
+    assert not _server_config.same_credentials({}, before)
+
+
 @pytest.mark.parametrize(("token", "good"), [("a" * 48, True), ("", False), ("short", False), ("a" * 20 + " ", False)])
 def test_what_is_a_generated_token(token: str, good: bool) -> None:
     assert bool(_server_config.GENERATED.fullmatch(token)) is good
