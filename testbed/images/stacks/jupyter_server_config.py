@@ -1,0 +1,9 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+# The image's own settings, which a site's must go before.
+from __future__ import annotations
+
+c = get_config()  # noqa: F821
+c.ServerApp.ip = ""
+c.ServerApp.open_browser = False
+c.FileContentsManager.delete_to_trash = False
