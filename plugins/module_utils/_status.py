@@ -144,7 +144,9 @@ def examine(found: Mapping[str, Any], now: datetime) -> dict[str, Any]:
     """Complete what was read of an instance with what is wrong, worst first, and one word for all."""
     present = found["state"] == "present"
     checks = (
-        (_url, _reset, _engine, _servers, _certificate, _disk, _two_servers, _images) if present else (_reset, _disk)
+        (_url, _reset, _engine, _servers, _cron, _certificate, _disk, _two_servers, _images)
+        if present
+        else (_reset, _disk)
     )
     problems = [{"level": level, "text": text} for check in checks for level, text in check(found, now)]
     # without a state, it is the record itself that could not be read
@@ -171,7 +173,7 @@ def _url(found: Mapping[str, Any], now: datetime) -> Found:
 
 
 def _reset(found: Mapping[str, Any], now: datetime) -> Found:
-    last, schedule = found["reset"], found["schedule"]
+    last = found["reset"]
     if not last:
         return
     what = f"at step {last['step']}: {last['message']}"
@@ -182,15 +184,21 @@ def _reset(found: Mapping[str, Any], now: datetime) -> Found:
     elif last["result"] == "put off":
         times = "once" if last["put_off"] == 1 else f"{last['put_off']} times in a row"
         yield WARNING, f"the reset was put off {times}: {last['message']}"
-    elif last["result"] == "done" and schedule and _overdue(last["ended"], now):
-        yield WARNING, f"no reset since {last['ended']}, though one is set for every day: does cron run?"
     for warning in last["warnings"]:
         yield WARNING, f"the last reset warned: {warning}"
 
 
-def _overdue(ended: str | None, now: datetime) -> bool:
-    moment = parse_time(ended)
-    return moment is not None and now - moment > OVERDUE
+def _cron(found: Mapping[str, Any], now: datetime) -> Found:
+    """Whatever came of it, a reset should have begun each day since cron has the job."""
+    if found["schedule"]:
+        begun = parse_time((found["reset"] or {}).get("started"))
+        since = parse_time(found["schedule"]["since"])
+        newest = max(moment.astimezone(timezone.utc) for moment in (begun, since) if moment)
+        if now - newest > OVERDUE:
+            yield (
+                WARNING,
+                f"no reset began since {newest:%Y-%m-%d %H:%M} UTC, though one is set for each day: does cron run?",
+            )
 
 
 def parse_time(text: str | None) -> datetime | None:

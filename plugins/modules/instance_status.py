@@ -135,10 +135,10 @@ instances:
         warnings: []
         put_off: 0
     schedule:
-      description: C(at), C(timezone), and C(next), the next time; null if no reset is set.
+      description: C(at), C(timezone), C(next), the next time, C(since), when cron got the job; null without one.
       type: dict
       returned: always
-      sample: {at: "01:25", timezone: Europe/Berlin, next: "2030-01-02T01:25:00+01:00"}
+      sample: {at: "01:25", timezone: null, next: "2030-01-02T01:25:00+01:00", since: "2029-12-01T10:00:00+00:00"}
     users: {type: dict, description: "Of hubs, C(known) in the roster and C(servers) that run.", returned: always}
     disk:
       description:
@@ -270,13 +270,19 @@ class Instance:
 
     def schedule(self) -> dict[str, Any] | None:
         jobs = [self.path("etc", folder, f"carrel-{self.name}") for folder in ("cron.d", "cron.daily")]
+        since = max((os.stat(job).st_mtime for job in jobs if os.path.exists(job)), default=None)
         text = read(self.path("etc/carrel/reset", f"{self.name}.json"))
-        if text is None or not any(map(os.path.exists, jobs)):
+        if text is None or since is None:
             return None
         settings = parse_instance(text)
         zone = self.zone(settings["timezone"])
         upcoming = _status.next_time(settings["at"], self.now, zone)
-        return {"at": settings["at"], "timezone": settings["timezone"], "next": upcoming}
+        return {
+            "at": settings["at"],
+            "timezone": settings["timezone"],
+            "next": upcoming,
+            "since": datetime.fromtimestamp(since, timezone.utc).isoformat(),
+        }
 
     def zone(self, name: str | None) -> ZoneInfo:
         if name:

@@ -51,6 +51,10 @@ def reset(result: str = "done", **changes: Any) -> dict[str, Any]:
     }
 
 
+def schedule(since: str = "2029-12-01T10:00:00+00:00") -> dict[str, Any]:
+    return {"at": "01:25", "timezone": "Europe/Berlin", "next": "2030-01-11T01:25:00+01:00", "since": since}
+
+
 def disk(**changes: Any) -> dict[str, Any]:
     return {
         "directory_bytes": 1_200_000_000,
@@ -75,7 +79,7 @@ def found(**changes: Any) -> dict[str, Any]:
         "containers": [container()],
         "images": None,
         "reset": reset(),
-        "schedule": {"at": "01:25", "timezone": "Europe/Berlin", "next": "2030-01-11T01:25:00+01:00"},
+        "schedule": schedule(),
         "users": None,
         "disk": disk(),
         "unreadable": [],

@@ -166,7 +166,12 @@ TWO = [samples.container(), samples.container("tao-lab-2-1")]
         ({"reset": samples.reset("put off", put_off=1, message="busy")}, "warning", "put off once: busy"),
         ({"reset": samples.reset("put off", put_off=4)}, "warning", "put off 4 times in a row"),
         ({"reset": samples.reset(warnings=["not pulled"])}, "warning", "warned: not pulled"),
-        ({"reset": samples.reset(ended="2030-01-08T10:00:00Z")}, "warning", "no reset since 2030-01-08"),
+        (
+            {"reset": samples.reset(started="2030-01-08T10:00:00Z")},
+            "warning",
+            "no reset began since 2030-01-08 10:00 UTC",
+        ),
+        ({"reset": None}, "warning", "no reset began since 2029-12-01"),
         ({"engine": STOPPED, "containers": None}, "error", "does not answer"),
         ({"containers": [samples.container(state="exited")]}, "error", "none of its containers runs"),
         ({"containers": []}, "error", "none of its containers runs"),
@@ -197,9 +202,12 @@ def test_a_problem(changes: dict[str, Any], level: str, words: str) -> None:
         {"site": samples.site(14)},
         {"site": samples.site(certificate=None)},
         {"disk": samples.disk(used_percent=90)},
-        {"reset": None},
+        {"reset": None, "schedule": None},
+        {"reset": None, "schedule": samples.schedule("2030-01-10T11:00:00+00:00")},
         {"reset": samples.reset("running"), "containers": TWO},
-        {"reset": samples.reset(ended="2030-01-01T00:00:00Z"), "schedule": None},
+        {"reset": samples.reset(started="2030-01-01T00:00:00Z"), "schedule": None},
+        # a job that is new, after a reset by hand long ago
+        {"reset": samples.reset(started="2029-01-01T00:00:00Z"), "schedule": samples.schedule("2030-01-10T11:00:00Z")},
         # the other server of a lab, after a reset
         {"containers": [samples.container(), samples.container("tao-lab-2-1", state="exited")]},
     ],
