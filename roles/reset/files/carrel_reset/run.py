@@ -132,6 +132,9 @@ def reset(run: Run, kind: Kind) -> int:
         text = str(error) if known else f"{type(error).__name__}: {error} (a mistake in carrel-reset: please report it)"
         _quietly_untell(kind)
         code = FAILED if kind.answers() else DOWN
+        if code == FAILED:
+            with contextlib.suppress(EngineError, OSError):
+                _note_running(run, kind)
         outcome = "The instance runs as before." if code == FAILED else "The instance does not answer."
         return _end(run, "failed", f"{text}\n{outcome}", code)
     return _end(run, "done", message, DONE)

@@ -1,0 +1,237 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The reset program and a lab on the outer engine. Runs as root."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import socket
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from reset_site import LabSite
+
+from testbed.run import run, succeeds
+
+Make = Callable[..., LabSite]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Make]:
+    sites: list[LabSite] = []
+
+    def of(quick: bool = True, **settings: Any) -> LabSite:
+        sites.append(LabSite(tmp_path, quick, **settings))
+        return sites[-1]
+
+    yield of
+    for site in sites:
+        site.remove()
+
+
+def ask(site: LabSite, path: str, token: str = "", **content: Any) -> tuple[int, Any]:
+    data = json.dumps(content).encode() if content else None
+    request = urllib.request.Request(site.url + path, data, {"Authorization": f"token {token}"} if token else {})
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        return error.code, None
+
+
+def token(site: LabSite) -> str:
+    return (site.folder / "token").read_text().strip()
+
+
+def broken(site: LabSite, *change: str) -> str:
+    """An image like the site's whose server does not start; it gets the site's tag."""
+    container = run("docker", "create", site.image)
+    good = 'ENTRYPOINT ["sh", "-c", "echo the disk of the server is on fire >&2; exec sleep 600"]'
+    image = run("docker", "commit", *(f"--change={line}" for line in (good, *change)), container)
+    run("docker", "rm", container)
+    run("docker", "tag", image, site.tag)
+    return image
+
+
+def identity(site: LabSite) -> str:
+    (container,) = site.containers().values()
+    return run("docker", "inspect", "--format", "{{.Id}} {{.State.StartedAt}}", container)
+
+
+def test_a_real_lab(make: Make) -> None:
+    """Renewed, with its home and without the rest; people at work are found, and told."""
+    site = make(quick=False, deadline_seconds=2, notice_seconds=1, start_timeout_seconds=90)
+    first = site.reset()
+    assert first.code == 0 and "server 1 does not answer; it is started anew" in first.output, first.output
+    homes, before = site.homes(), site.containers()
+    (container,) = before.values()
+    run("docker", "exec", "--user", "0", container, "touch", "/opt/mine")
+    status, terminal = ask(site, "api/terminals", token(site), cwd=".")
+    assert status == 200
+    busy = f"terminal {terminal['name']} was used at "
+
+    skipped = site.reset("--people=skip", "--no-notice")
+    assert skipped.code == 4 and skipped.state["result"] == "put off" and busy in skipped.state["message"]
+    assert site.containers() == before
+
+    process = site.start()
+    notice = site.home / "RESET-NOTICE.txt"
+    seen = False
+    while process.poll() is None:
+        seen = seen or (notice.exists() and "This Jupyter is reset now, or once" in notice.read_text())
+        time.sleep(0.05)
+    output = process.communicate()[0]
+    assert process.returncode == 0 and f"the deadline has passed; the reset cuts off: {busy}" in output, output
+    assert seen and not notice.exists()
+    assert site.homes() == homes
+    after = site.containers()
+    assert list(after) == [f"lab-{site.asked()}"] != list(before)
+    (container,) = after.values()
+    assert not succeeds("docker", "exec", container, "test", "-e", "/opt/mine")
+    assert ask(site, "api/terminals", token(site)) == (200, [])
+    assert site.state()["images"][site.tag]["id"] == run("docker", "inspect", "--format", "{{.Image}}", container)
+
+
+def test_an_image_that_never_becomes_healthy(make: Make) -> None:
+    site = make(rotate_token=True, start_timeout_seconds=4)
+    assert site.reset().code == 0
+    before, known, homes = identity(site), token(site), site.homes()
+    good = run("docker", "image", "inspect", "--format", "{{.Id}}", site.tag)
+    image = broken(site)
+    failed = site.reset()
+    assert failed.code == 1 and failed.state["result"] == "failed", failed.output
+    assert "the disk of the server is on fire" in failed.state["message"]
+    assert failed.state["message"].endswith("The instance runs as before.")
+    assert identity(site) == before and site.homes() == homes
+    assert run("docker", "image", "inspect", "--format", "{{.Id}}", site.tag) == good
+    assert token(site) == known and ask(site, "api/status", known)[0] == 200
+    config = json.loads((site.folder / "server" / "jupyter_server_config.json").read_text())
+    assert config["ServerApp"]["token"] == config["IdentityProvider"]["token"] == known
+
+    # Nothing runs and the tag is bad: the last image that was healthy is taken.
+    run("docker", "tag", image, site.tag)
+    run("docker", "rm", "--force", *site.containers().values())
+    fallback = site.reset()
+    assert fallback.code == 1 and f"runs from {good}, which was healthy before" in fallback.state["message"]
+    assert ask(site, "api")[0] == 200 and fallback.state["server"] == site.asked()
+    assert ask(site, "api/status", token(site))[0] == 200
+    run("docker", "rm", "--force", *site.containers().values())
+    site.settings["images"] = []
+    (site.state_directory / "state.json").unlink()
+    run("docker", "tag", image, site.tag)
+    lost = site.reset()
+    assert lost.code == 5 and lost.state["message"].endswith("The instance does not answer."), lost.output
+    run("docker", "image", "rm", "--force", image)
+
+
+def test_two_at_once(make: Make) -> None:
+    site = make(drain_seconds=6)
+    assert site.reset().code == 0
+    first = site.start()
+    while site.state()["result"] != "running":
+        time.sleep(0.05)
+    second = site.reset()
+    assert second.code == 3 and "another reset is running" in second.output
+    assert first.wait(60) == 0 and site.state()["result"] == "done"
+
+
+def test_a_registry_that_refuses_and_one_that_hangs(make: Make) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as registry:
+        hangs = f"127.0.0.1:{registry.getsockname()[1]}/lab:1"
+        site = make(pull=True, images=["127.0.0.1:1/lab:1", hangs], pull_timeout_seconds=4)
+        assert site.reset("--no-pull").code == 0
+        began = time.monotonic()
+        done = site.reset()
+    assert done.code == 0 and done.state["result"] == "done", done.output
+    refused, hung = done.state["warnings"]
+    assert refused.startswith("127.0.0.1:1/lab:1 was not pulled") and "connection refused" in refused
+    assert hung.startswith(f"{hangs} was not pulled") and "did not end within" in hung
+    assert hung in done.output and time.monotonic() - began < 60
+
+
+def test_a_server_that_was_killed_is_brought_back(make: Make) -> None:
+    site = make()
+    assert site.reset().code == 0
+    run("docker", "stop", *site.containers().values())
+    done = site.reset()
+    assert done.code == 0 and "does not answer; it is started anew" in done.output
+    assert ask(site, "api")[0] == 200 and list(site.containers()) == [f"lab-{site.asked()}"]
+
+
+def test_apache_goes_over_to_the_server_that_answers(make: Make) -> None:
+    site = make(token_file=None)
+    assert site.reset().code == 0
+    alive = site.containers()
+    second = site.state_directory / "second"
+    second.unlink() if second.exists() else second.touch()
+    assert site.containers() == alive and f"lab-{site.asked()}" not in alive
+    done = site.reset("--people=skip")
+    assert done.code == 0 and "Apache goes over to it" in done.output
+    assert ask(site, "api")[0] == 200 and list(site.containers()) == [f"lab-{site.asked()}"]
+
+
+def test_a_new_token(make: Make) -> None:
+    site = make(rotate_token=True)
+    assert site.reset().code == 0
+    old, file = token(site), (site.folder / "token").stat()
+    assert ask(site, "api/status", old)[0] == 200
+    secret = (site.folder / "server" / "cookie_secret").read_text()
+    assert site.reset().code == 0
+    assert token(site) != old and len(token(site)) == 48
+    assert ask(site, "api/status", old)[0] == 403 and ask(site, "api/status", token(site))[0] == 200
+    after = (site.folder / "token").stat()
+    assert (after.st_ino, after.st_mode, after.st_uid) == (file.st_ino, file.st_mode, file.st_uid)
+    config = (site.folder / "server" / "jupyter_server_config.json").stat()
+    assert (config.st_uid, config.st_gid, config.st_mode & 0o777) == (1000, 100, 0o400)
+    assert (site.folder / "server" / "cookie_secret").read_text() != secret
+
+
+def test_prune_takes_only_what_nobody_uses(make: Make) -> None:
+    site = make(prune_days=14)
+    assert site.reset().code == 0
+
+    def image(name: str) -> str:
+        container = run("docker", "create", "--label", f"carrel={name}", site.image)
+        made = run("docker", "commit", f"--change=LABEL carrel={name}", container)
+        run("docker", "rm", container)
+        return made
+
+    old, recent, running, tagged, foreign = (image(name) for name in ("old", "recent", "running", "tagged", "foreign"))
+    tag = f"{site.tag}-tagged"
+    run("docker", "tag", tagged, tag)
+    container = run("docker", "create", running)
+    other = {**site.settings, "name": "other", "images": [tag]}
+    (site.folder / "settings" / "other.json").write_text(json.dumps(other))
+    volume = run("docker", "volume", "create")
+    state = site.state()
+    long_ago = (datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(days=15)).isoformat()
+    for made in (old, recent, running, tagged):
+        until = state["healthy"][0]["until"] if made == recent else long_ago
+        state["healthy"].append({"image": site.tag, "id": made, "digest": None, "since": long_ago, "until": until})
+    (site.state_directory / "state.json").write_text(json.dumps(state))
+    try:
+        done = site.reset()
+        assert done.code == 0, done.output
+        assert not succeeds("docker", "image", "inspect", old)
+        assert succeeds("docker", "image", "inspect", recent, running, tagged, foreign)
+        assert succeeds("docker", "volume", "inspect", volume)
+        assert {entry["id"] for entry in done.state["healthy"]} >= {recent, running, tagged}
+        assert old not in {entry["id"] for entry in done.state["healthy"]}
+    finally:
+        run("docker", "rm", container)
+        run("docker", "volume", "rm", volume)
+        run("docker", "image", "rm", "--force", recent, running, tagged, foreign)
+
+
+def test_notice_stays_away_from_a_file_of_the_users(make: Make) -> None:
+    site = make(notice_seconds=1)
+    assert site.reset().code == 0
+    (site.home / "RESET-NOTICE.txt").write_text("mine\n")
+    homes = site.homes()
+    assert site.reset().code == 0 and site.homes() == homes
