@@ -15,6 +15,7 @@ import pytest
 import status_samples as samples
 from ansible_collections.carrel.jupyter.plugins.module_utils import _status
 from ansible_collections.carrel.jupyter.plugins.modules.instance_status import collect, locked
+from carrel_reset.state import State
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -48,6 +49,29 @@ def test_how_often_it_was_put_off_in_a_row() -> None:
     assert _status.reset(state(result="put off", history=history[:2]), False)["put_off"] == 2
     assert _status.reset(state(result="put off"), False)["put_off"] == 1
     assert _status.reset(state(result="done", history=history), False)["put_off"] == 0
+
+
+def test_what_the_program_writes_is_understood(tmp_path: Path) -> None:
+    """The program's own state file, from its beginning to its end, and the next one after a kill."""
+    path = tmp_path / "state.json"
+
+    def seen() -> dict[str, Any]:
+        return _status.reset(path.read_text(encoding="utf-8"), False)
+
+    for times in (1, 2):
+        putting_off = State(str(path), "tao", "lab")
+        putting_off.begin(None)
+        putting_off.finish("put off", "2 kernels are busy", 4)
+        assert (seen()["result"], seen()["put_off"]) == ("put off", times)
+    killed = State(str(path), "tao", "lab")
+    killed.begin(None)
+    killed.step("drain", "waiting")
+    assert (seen()["result"], seen()["step"]) == ("interrupted", "drain")
+    next_one = State(str(path), "tao", "lab")
+    next_one.begin(None)
+    next_one.warn("not pulled")
+    next_one.finish("done", "reset", 0)
+    assert (seen()["result"], seen()["warnings"]) == ("done", ["not pulled"]) and _status.parse_time(seen()["ended"])
 
 
 JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda part: st.lists(part, max_size=3))
