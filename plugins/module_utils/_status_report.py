@@ -106,7 +106,7 @@ def _instance(host: str, instance: Mapping[str, Any], now: datetime) -> Row:
         reset=_reset(last, now),
         reset_at=_utc(last.get("ended") or last.get("started")),
         next_reset=_next(schedule),
-        zone=printable(schedule.get("timezone") or ("the host's time" if schedule else "")),
+        zone=printable(schedule.get("timezone") or ("the host's time" if schedule.get("next") else "")),
         users=_users(instance["users"]),
         size=size(disk.get("directory_bytes")),
         images_size=size(disk.get("images_bytes")),
