@@ -80,7 +80,8 @@ class LabSite:
         self.settings = {
             "version": 1, "name": self.name, "kind": "lab", "engine": "root", "directory": str(folder),
             "url": "http://127.0.0.1:9/tao/", "base_url": "/tao/", "ports": [free_port(), free_port()],
-            "images": [self.tag], "notebooks": NOTEBOOKS, "at": None, "timezone": None, "spread_minutes": 0, "pull": False,
+            "images": [self.tag], "notebooks": NOTEBOOKS,
+            "at": None, "timezone": None, "spread_minutes": 0, "pull": False,
             "pull_timeout_seconds": 60, "people": "wait", "deadline_seconds": 60, "notice_seconds": 0,
             "drain_seconds": 0,
             "start_timeout_seconds": 40, "rotate_token": False, "token_file": str(folder / "token"), "prune_days": 0,

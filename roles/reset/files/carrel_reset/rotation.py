@@ -48,7 +48,7 @@ class Rotation:
         self._image = image
         os.close(self._open(os.O_WRONLY))  # before anything changes
         self._token = secrets.token_hex(24)
-        self._before = self._configure({"token": self._token, "cookie_secret": secrets.token_hex(32)})
+        self._before = self._configure({"token": self._token, "cookie_secret": secrets.token_hex(32) + "\n"})
         self._before["token"] = self._read()
 
     def publish(self) -> None:

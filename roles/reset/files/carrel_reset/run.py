@@ -119,9 +119,9 @@ class Kind(Protocol):
 
 def reset(run: Run, kind: Kind) -> int:
     """Reset the instance, write down how it went, and return the exit code."""
-    if held(run.settings):
-        return _end(run, "held", "the instance is held: nothing is done", DONE)
     try:
+        if held(run.settings):
+            return _end(run, "held", "the instance is held: nothing is done", DONE)
         message = _steps(run, kind)
     except PutOff as reason:
         _quietly_untell(kind)
