@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from . import images, web
 from .api import ApiError
@@ -20,11 +21,14 @@ AT_ONCE = 4
 TRIES = 3
 SPARE_SECONDS = 60  # beyond what the hub gives a server, and compose a container
 TELL_SECONDS = 20
+VERSION_SECONDS = 120
+SINGLEUSER = "jupyterhub-singleuser"
 NOTICE = os.path.join(os.path.dirname(__file__), "notice.py")
-# The PATH of an image need not lead to a Python, but its jupyterhub-singleuser begins with the path of one.
+# The PATH of an image need not lead to a Python, but its jupyterhub-singleuser begins with the path of one. Users may
+# have put their own there, whose output is not read.
 PYTHON = """\
 python=$(command -v python3) || python=$(sed -n '1s/^#!//p' "$(command -v jupyterhub-singleuser)")
-exec $python -c "$@"
+exec $python -c "$@" >/dev/null 2>&1
 """
 
 
@@ -46,7 +50,7 @@ class Hub:
                 run.warn(f"the hub could not be started: {error}")
         if run.state.interrupted:
             self.untell()
-        if self._unfinished.users:
+        if self.answers():
             self._finish("recover")
 
     def tell(self, text: str) -> None:
@@ -63,11 +67,11 @@ class Hub:
     def renew(self) -> None:
         run = self.run
         before = self._containers()
+        self._check_new_images()
         run.step("start", "recreate the hub; its proxy and its users' servers go on")
         self._recreate()
         try:
-            if self._unfinished.users:
-                self._finish("start")
+            self._finish("start")
             self._renew_servers({container.id for container in before})
         except ApiError as error:
             raise ResetError(f"the hub was recreated, but its users' servers cannot be renewed: {error}") from error
@@ -79,17 +83,16 @@ class Hub:
         return web.version(web.local(port, base_url, "hub/api/")) is not None
 
     def running(self) -> dict[str, str]:
-        """Of users' servers; an image that nobody runs at the moment is the one that the next of them will get."""
+        """Of users' servers; where none runs, what the next will get, unless that is new and so not known to serve."""
+        containers = self._containers()
         found: dict[str, str] = {}
-        for container in self._containers():
-            new = self._id(container.image)
-            if container.image not in found or container.image_id == new:
-                found[container.image] = container.image_id
-        for tag in self.run.settings.images:
-            known = images.known_good(self.run, tag, None)
-            new = self._id(tag)
-            if tag not in found and new and (new in known or not known):
-                found[tag] = new
+        for tag in sorted({*self.run.settings.images, *(container.image for container in containers)}):
+            next_one, known = self._id(tag), images.known_good(self.run, tag, None)
+            used = [container.image_id for container in containers if container.image == tag]
+            if next_one and (next_one in used or (not used and (next_one in known or not known))):
+                found[tag] = next_one
+            elif used:
+                found[tag] = used[0]
         return found
 
     def server(self) -> int | None:
@@ -133,26 +136,41 @@ class Hub:
             return str(error)
 
     def _api(self) -> HubApi:
-        directory = f"{self.run.settings.directory}/hub"
-        try:
-            with open(f"{directory}/secrets.json", encoding="utf-8") as stream:
-                token = json.load(stream)["reset_token"]
-            with open(f"{directory}/config.json", encoding="utf-8") as stream:
-                config = json.load(stream)
-            seconds = config["spawn_timeout_seconds"] + config["http_timeout_seconds"] + SPARE_SECONDS
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ApiError(f"{directory}: {type(error).__name__}: {error}; run the site playbook again") from error
+        token, seconds = self._of("secrets.json", "reset_token"), SPARE_SECONDS
+        for key in ("spawn_timeout_seconds", "http_timeout_seconds"):
+            seconds += self._of("config.json", key)
         return HubApi(self.run.settings.ports[0], self.run.settings.base_url, token, seconds)
+
+    def _of(self, name: str, key: str) -> Any:
+        """A value of one of the hub's own files."""
+        path = f"{self.run.settings.directory}/hub/{name}"
+        try:
+            with open(path, encoding="utf-8") as stream:
+                return json.load(stream)[key]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ResetError(f"{path}: {type(error).__name__}: {error}; run the site playbook again") from error
+
+    def _check_new_images(self) -> None:
+        """At night nobody may have a server that a new image could be tried with: let it at least say its version."""
+        program = self._of("config.json", "command")[0]
+        for tag in self.run.settings.images:
+            new, good = self._id(tag), images.known_good(self.run, tag, None)
+            if not new or not good or new in good or program != SINGLEUSER:
+                continue
+            self.run.step("start", f"see whether the new image of {tag} has a working {program}")
+            command = ["run", "--rm", "--network", "none", "--entrypoint", program, new, "--version"]
+            try:
+                self.run.engine.docker(*command, timeout=VERSION_SECONDS)
+            except EngineError as error:
+                images.restore(self.run, {tag: good[0]})
+                raise ResetError(f"{tag} was new ({new}) and leads to {good[0]} again: {error}") from error
 
     def _finish(self, step: str) -> None:
         """Start the servers that a reset had stopped when it was interrupted."""
-        users = self._unfinished.users
-        self.run.step(step, f"start what an interrupted reset stopped: {', '.join(users)}")
-        try:
-            api = self._api()
-        except ApiError as error:
-            self.run.warn(f"not started yet: {error}")
+        users, api = self._unfinished.users, self._api()
+        if not users:
             return
+        self.run.step(step, f"start what an interrupted reset stopped: {', '.join(users)}")
         self._each(users, lambda user: self._start(api, user))
 
     def _start(self, api: HubApi, user: str) -> None:
@@ -224,7 +242,7 @@ class Hub:
             program = stream.read()
 
         def attempt(container: Container) -> str | None:
-            command = ["sh", "-c", PYTHON, "notice", program, action, self.run.settings.notebooks]
+            command = ["/bin/sh", "-c", PYTHON, "notice", program, action, self.run.settings.notebooks]
             try:
                 self.run.engine.exec(container, *command, timeout=TELL_SECONDS, text=text)
             except EngineError:
@@ -251,13 +269,14 @@ class Hub:
 
     def _renew(self, api: HubApi, servers: list[Server]) -> None:
         """The first with a new image alone: if it does not serve, the others keep what they have."""
-        rest = [server.user for server in servers]
-        for server in servers:
-            new = self._id(server.image)
-            if new and new not in [*self._proven, *images.known_good(self.run, server.image, None)]:
-                self._try(api, server, new)
+        rest = {server.user: server for server in servers}
+        for tag in sorted({server.image for server in servers}):
+            new = self._id(tag)
+            if new and new not in [*self._proven, *images.known_good(self.run, tag, None)]:
+                first = next(server for server in servers if server.image == tag)
+                self._try(api, first, new)
                 self._proven.add(new)
-                rest.remove(server.user)
+                del rest[first.user]
         self._each(rest, lambda user: self._renew_one(api, user))
 
     def _renew_one(self, api: HubApi, user: str) -> None:
