@@ -44,7 +44,7 @@ class FakeEngine(Engine):
     def containers(self, **labels: str) -> list[Container]:
         return []
 
-    def image(self, name: str) -> Image | None:
+    def image(self, name: str, tag: str | None = None) -> Image | None:
         found = self.images.get(name) or (name if name in self.images.values() else None)
         return Image(found, "sha256:of-" + found) if found else None
 

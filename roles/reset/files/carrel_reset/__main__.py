@@ -13,7 +13,9 @@ import sys
 
 from . import schedule
 from .engine import Engine
+from .hub import Hub
 from .journal import Journal
+from .lab import Lab
 from .run import LOCKED, USAGE, Kind, Options, Run, reset
 from .settings import Settings, SettingsError, load
 from .state import State
@@ -99,11 +101,8 @@ def locked(settings: Settings, options: argparse.Namespace, lock: int, journal: 
     if options.scheduled:
         try:
             due = set_time(settings, state.last_scheduled)
-        except ValueError as error:  # as ZoneInfoNotFoundError is not, but KeyError
-            journal.error("begin", f"at {settings.at!r}: {error}")
-            return USAGE
-        except KeyError as error:
-            journal.error("begin", f"the time zone {settings.timezone} is not known here: {error}")
+        except (ValueError, KeyError) as error:  # ZoneInfoNotFoundError is a KeyError
+            journal.error("begin", f"at {settings.at!r} in the time zone {settings.timezone!r}: {error}")
             return USAGE
         if due is None:
             return 0
@@ -112,17 +111,8 @@ def locked(settings: Settings, options: argparse.Namespace, lock: int, journal: 
     engine = Engine(settings.socket, settings.directory, settings.compose_files, lock)
     run = Run(settings, chosen, engine, journal, state)
     state.begin(when.isoformat(timespec="seconds") if when else None)
-    return reset(run, kind_of(run))
-
-
-def kind_of(run: Run) -> Kind:
-    if run.settings.kind == "lab":
-        from .lab import Lab
-
-        return Lab(run)
-    from .hub import Hub
-
-    return Hub(run)
+    kind: Kind = Lab(run) if settings.kind == "lab" else Hub(run)
+    return reset(run, kind)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 
 LAST_LINES = 15
+LOOKS = 3
 SERVICE = "rootless-docker.service"
 STARTS_WITHIN_SECONDS = 60
 
@@ -60,10 +61,11 @@ class Engine:
 
     def docker(self, *arguments: str, timeout: int = 60, text: str = "", errors_too: bool = False) -> str:
         """Standard output of `docker ARGUMENTS`; with `errors_too`, standard error among it. `text` is its input."""
-        return self._run([*self._host, *arguments], timeout, text, errors_too)
+        return self._run([*self._host, *arguments], f"docker {' '.join(arguments)}", timeout, text, errors_too)
 
     def compose(self, *arguments: str, timeout: int = 120) -> str:
-        return self.docker(*self._compose, *arguments, timeout=timeout)
+        command = [*self._host, *self._compose, *arguments]
+        return self._run(command, f"docker compose {' '.join(arguments)}", timeout)
 
     def exec(self, container: Container, *command: str, timeout: int = 60, text: str = "") -> str:
         return self.docker("exec", "--interactive", container.id, *command, timeout=timeout, text=text)
@@ -71,8 +73,14 @@ class Engine:
     def containers(self, **labels: str) -> list[Container]:
         """Every container, running or not, with these labels; an underscore in a label's name stands for a dot."""
         filters = [f"--filter=label={key.replace('_', '.')}={value}" for key, value in labels.items()]
-        ids = self.docker("ps", "--all", "--no-trunc", "--quiet", *filters).split()
-        return self._inspect(ids)
+        for _ in range(LOOKS):
+            ids = self.docker("ps", "--all", "--no-trunc", "--quiet", *filters).split()
+            try:
+                return self._inspect(ids)
+            except EngineError as error:  # one went away in between
+                if "no such container" not in str(error).lower():
+                    raise
+        raise EngineError(f"containers come and go too fast to look at: {ids}")
 
     def _inspect(self, ids: list[str]) -> list[Container]:
         if not ids:
@@ -91,15 +99,15 @@ class Engine:
             for raw in json.loads(self.docker("container", "inspect", *ids))
         ]
 
-    def image(self, name: str) -> Image | None:
-        """An image by its tag or id; None if it is not there."""
+    def image(self, name: str, tag: str | None = None) -> Image | None:
+        """An image by its tag, or by its id with the digest that it has as `tag`; None if it is not there."""
         try:
             (raw,) = json.loads(self.docker("image", "inspect", name))
         except EngineError as error:
             if "no such image" in str(error).lower():
                 return None
             raise
-        repository = name.partition("@")[0]
+        repository = (tag or name).partition("@")[0]
         if ":" in repository.rpartition("/")[2]:
             repository = repository.rpartition(":")[0]
         digests = [digest.partition("@") for digest in raw["RepoDigests"] or []]
@@ -116,7 +124,8 @@ class Engine:
         """Start the account's rootless engine and wait until it answers."""
         runtime = os.path.dirname(self.socket)
         environment = {**os.environ, "XDG_RUNTIME_DIR": runtime, "DBUS_SESSION_BUS_ADDRESS": f"unix:path={runtime}/bus"}
-        self._run(["systemctl", "--user", "start", SERVICE], STARTS_WITHIN_SECONDS, "", False, environment)
+        command = ["systemctl", "--user", "start", SERVICE]
+        self._run(command, " ".join(command), STARTS_WITHIN_SECONDS, environment=environment)
         end = time.monotonic() + STARTS_WITHIN_SECONDS
         while not self.answers():
             if time.monotonic() > end:
@@ -124,11 +133,17 @@ class Engine:
             time.sleep(1)
 
     def _run(
-        self, command: list[str], timeout: int, text: str, errors_too: bool, environment: dict[str, str] | None = None
+        self,
+        command: list[str],
+        shown: str,
+        timeout: int,
+        text: str = "",
+        errors_too: bool = False,
+        environment: dict[str, str] | None = None,
     ) -> str:
         # timeout(1) ends what docker started, too, and after a kill of this program as well
         limited = ["timeout", "--kill-after=5", str(max(timeout, 1)), *command]
-        shown = " ".join(command)
+        began = time.monotonic()
         try:
             done = subprocess.run(
                 limited, input=text, stdout=subprocess.PIPE, text=True, errors="replace", env=environment,
@@ -139,6 +154,6 @@ class Engine:
         if done.returncode == 0:
             return done.stdout
         tail = "\n".join(f"{done.stdout}{done.stderr or ''}".splitlines()[-LAST_LINES:])
-        if done.returncode in (124, 137, -9):
+        if time.monotonic() - began >= timeout:
             raise EngineError(f"{shown} did not end within {timeout} s\n{tail}".strip())
         raise EngineError(f"{shown} failed with exit code {done.returncode}:\n{tail}")

@@ -75,20 +75,28 @@ def prune(run: Run) -> None:
     if not run.settings.prune_days:
         return
     run.step("prune", f"remove images that nobody has used for {run.settings.prune_days} days")
+    healthy = run.state.content["healthy"]
     try:
-        used = {container.image_id for container in run.engine.containers()}
-        for image_id in expired(
-            run.state.content["healthy"], run.settings.prune_days, datetime.datetime.now().astimezone()
-        ):
-            image = run.engine.image(image_id)
-            if image and (image_id in used or image_id in _tagged(run)):
-                continue
-            if image:
-                run.step("prune", f"remove {image_id}")
-                run.engine.docker("image", "rm", *_names(run, image_id))
-            run.state.forget(image_id)
+        used = {container.image_id for container in run.engine.containers()} | _needed(run)
+        for image_id in expired(healthy, run.settings.prune_days, datetime.datetime.now().astimezone()):
+            own = {entry["image"] for entry in healthy if entry["id"] == image_id}
+            if image_id not in used and _remove(run, image_id, own):
+                run.state.forget(image_id)
     except EngineError as error:
         run.warn(f"old images were not removed: {error}")
+
+
+def _remove(run: Run, image_id: str, own: set[str]) -> bool:
+    """Whether the image is gone. One that somebody gave another name stays."""
+    if run.engine.image(image_id) is None:
+        return True
+    (raw,) = json.loads(run.engine.docker("image", "inspect", image_id))
+    tags = raw["RepoTags"] or []
+    if set(tags) - own:
+        return False
+    run.step("prune", f"remove {image_id}")
+    run.engine.docker("image", "rm", *([*tags, *(raw["RepoDigests"] or [])] or [image_id]))
+    return True
 
 
 def expired(healthy: list[dict[str, Any]], days: int, now: datetime.datetime) -> list[str]:
@@ -100,7 +108,7 @@ def expired(healthy: list[dict[str, Any]], days: int, now: datetime.datetime) ->
     return [image_id for image_id, until in last.items() if now - until > datetime.timedelta(days=days)]
 
 
-def _tagged(run: Run) -> set[str]:
+def _needed(run: Run) -> set[str]:
     """The ids to which the tags of this account's instances lead."""
     tags = set(run.state.content["images"])
     for name in settings_files.names():
@@ -113,9 +121,3 @@ def _tagged(run: Run) -> set[str]:
             raise EngineError(f"the settings of {name} are not readable, and its images not known: {error}") from error
     found = (run.engine.image(tag) for tag in tags)
     return {image.id for image in found if image}
-
-
-def _names(run: Run, image_id: str) -> list[str]:
-    """The image's own names, all of which have to go; its id if it has none."""
-    (raw,) = json.loads(run.engine.docker("image", "inspect", image_id))
-    return [*(raw["RepoTags"] or []), *(raw["RepoDigests"] or [])] or [image_id]

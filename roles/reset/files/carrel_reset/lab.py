@@ -41,7 +41,7 @@ class Lab:
         self.rotation = Rotation(run) if run.settings.rotate_token else None
 
     def server(self) -> int:
-        return 2 if os.path.lexists(self.second) else 1
+        return 2 if os.path.isfile(self.second) else 1  # as RewriteCond's -f
 
     def answers(self) -> bool:
         with contextlib.suppress(EngineError, OSError):

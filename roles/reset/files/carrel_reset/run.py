@@ -219,11 +219,8 @@ def _wait_for_people(run: Run, kind: Kind) -> None:
 def _note_running(run: Run, kind: Kind) -> None:
     running = {}
     for tag, image_id in kind.running().items():
-        image = run.engine.image(image_id)
-        named = run.engine.image(tag)
-        # the digest goes with the tag; an image that lost its tag is known by its id alone
-        digest = named.digest if named and named.id == image_id else None
-        running[tag] = {"id": image_id, "digest": digest if image else None}
+        image = run.engine.image(image_id, tag)
+        running[tag] = {"id": image_id, "digest": image.digest if image else None}
     run.state.runs(kind.server(), running)
 
 
