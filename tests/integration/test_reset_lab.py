@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 import datetime
+import http.server
 import json
 import socket
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -174,6 +176,66 @@ def test_apache_goes_over_to_the_server_that_answers(make: Make) -> None:
     done = site.reset("--people=skip")
     assert done.code == 0 and "Apache goes over to it" in done.output
     assert ask(site, "api")[0] == 200 and list(site.containers()) == [f"lab-{site.asked()}"]
+
+
+class Front(http.server.BaseHTTPRequestHandler):
+    """Stands for Apache: asks the first server, or the second while the file exists if `goes_over`."""
+
+    site: LabSite
+    goes_over: bool
+
+    def do_GET(self) -> None:
+        port = self.site.settings["ports"][self.site.asked() - 1 if self.goes_over else 0]
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{self.path}", timeout=5) as answer:
+                body = answer.read()
+            self.send_response(200)
+        except OSError:
+            body = b""
+            self.send_response(503)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def front(make: Make) -> Iterator[Callable[[bool], LabSite]]:
+    servers = []
+
+    def of(goes_over: bool) -> LabSite:
+        handler = type("Handler", (Front,), {"goes_over": goes_over})
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        threading.Thread(target=server.serve_forever).start()
+        servers.append(server)
+        handler.site = make(rotate_token=True, url=f"http://lab.example:{server.server_port}/tao/")
+        return handler.site
+
+    yield of
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def test_apache_goes_over(front: Callable[[bool], LabSite]) -> None:
+    site = front(True)
+    for server in (2, 1):
+        done = site.reset()
+        assert done.code == 0 and done.state["server"] == site.asked() == server, done.output
+
+
+def test_apache_that_does_not_go_over(front: Callable[[bool], LabSite]) -> None:
+    """A site that the playbook has not brought up to date: the old server comes back, with its token."""
+    site = front(False)
+    (site.state_directory / "second").touch()
+    assert site.reset().code == 0  # nobody had answered in public before
+    container, known = site.containers(), token(site)
+    assert site.asked() == 1
+    done = site.reset()
+    assert done.code == 1 and "Apache still asks server 1, which was stopped: run the site playbook" in done.output
+    assert site.asked() == 1 and site.containers() == container
+    assert token(site) == known and ask(site, "api/status", known)[0] == 200
 
 
 def test_a_new_token(make: Make) -> None:
