@@ -13,11 +13,13 @@ from typing import Any
 
 import pytest
 from ansible_collections.carrel.jupyter.plugins.module_utils import _reset
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan_reset import Reset
 from carrel_reset import settings
 from carrel_reset.schedule import due
 from hypothesis import given
 from hypothesis import strategies as st
 
+DOCUMENT = Path(__file__).parents[2] / "docs" / "reset.md"
 PACKAGE = {"__init__.py": "", "run.py": "text"}
 ENGINES = {"tao": {"uid": 1001, "gid": 1002, "socket": "/run/user/1001/docker.sock"}, "new": {"uid": None, "gid": None}}
 JOB: dict[str, Any] = {
@@ -229,3 +231,15 @@ def test_the_report_has_a_line_for_each_instance() -> None:
         {"line": "h1: f NOT RESET: the host was not reached", "failed": True},
         {"line": "h1: g NOT RESET: the host was not reached", "failed": True},
     ]
+
+
+def test_the_document_has_every_key_with_its_default() -> None:
+    table = DOCUMENT.read_text().partition("## Keys")[2].partition("\n## ")[0]
+    shown = {"None": "none", "False": "false"}
+    wanted = {key: shown.get(str(value), str(value)) for key, value in Reset()._asdict().items()}
+    assert dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \|", table, re.MULTILINE)) == {**wanted, "timezone": "the host's"}
+
+
+def test_the_document_has_every_exit_code() -> None:
+    table = DOCUMENT.read_text().partition("| exit code |")[2].partition("\n\n")[0]
+    assert [int(code) for code in re.findall(r"^\| (\d) \|", table, re.MULTILINE)] == [0, 1, 2, 3, 4, 5]
