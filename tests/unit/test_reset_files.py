@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import datetime
 import fcntl
 import importlib.util
 import json
@@ -166,8 +167,21 @@ def test_an_account_that_is_not_there(cli: Cli, capsys: Any) -> None:
 
 def test_a_start_that_is_not_due_does_nothing(cli: Cli, capsys: Any) -> None:
     cli.content["at"] = None
-    assert cli.main("--scheduled") == 0
+    with (cli.state_directory / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # not even that another one runs
+        assert cli.main("--scheduled") == 0
     assert capsys.readouterr() == ("", "") and not (cli.state_directory / "state.json").exists()
+
+
+def test_a_start_for_a_set_time(cli: Cli) -> None:
+    """Told in the state, and once only; without an engine the lead is not waited for."""
+    at = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=200)
+    cli.content.update(at=f"{at:%H:%M}", timezone="Etc/UTC", socket=str(cli.state_directory / "docker.sock"))
+    assert cli.main("--scheduled") == 5
+    told = json.loads((cli.state_directory / "state.json").read_text())
+    assert told["scheduled_for"] == f"{at:%Y-%m-%dT%H:%M}:00+00:00"
+    assert cli.main("--scheduled") == 0
+    assert json.loads((cli.state_directory / "state.json").read_text()) == told
 
 
 def test_an_unknown_zone(cli: Cli, capsys: Any) -> None:

@@ -16,7 +16,7 @@ from .engine import Engine
 from .hub import Hub
 from .journal import Journal
 from .lab import Lab
-from .run import LOCKED, USAGE, Kind, Options, Run, reset
+from .run import DONE, LOCKED, USAGE, Kind, Options, Run, reset
 from .settings import Settings, SettingsError, load
 from .state import State
 
@@ -68,7 +68,10 @@ def become(account: str) -> None:
 def set_time(settings: Settings, last: str | None) -> tuple[datetime.datetime, float] | None:
     """What a start by cron is for, and how many seconds are left until then; None: it is for none."""
     now = datetime.datetime.now().astimezone()
-    due = settings.at and schedule.due(now, settings.at, settings.timezone, settings.lead_seconds, last)
+    try:
+        due = settings.at and schedule.due(now, settings.at, settings.timezone, settings.lead_seconds, last)
+    except (ValueError, KeyError) as error:  # ZoneInfoNotFoundError is a KeyError
+        raise SettingsError(f"at {settings.at!r} in the time zone {settings.timezone!r}: {error}") from error
     if not due:
         return None
     return due, min(max((due - now).total_seconds(), 0), settings.lead_seconds)
@@ -77,11 +80,18 @@ def set_time(settings: Settings, last: str | None) -> tuple[datetime.datetime, f
 def main(argv: list[str]) -> int:
     """Reset an instance; return the exit code."""
     options = arguments(argv)
+    when, lead = None, 0.0
     try:
         settings = load(options.name)
         become(settings.account)
         os.chdir("/")
         os.umask(0o022)
+        if options.scheduled:
+            # before the lock: a start that is for nothing says nothing
+            due = set_time(settings, state_of(settings).last_scheduled)
+            if due is None:
+                return DONE
+            when, lead = due
         lock = os.open(f"{settings.state_directory}/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except (SettingsError, OSError) as error:
         print(f"carrel-reset: {error}", file=sys.stderr)
@@ -92,27 +102,17 @@ def main(argv: list[str]) -> int:
     except BlockingIOError:
         journal.error("begin", "another reset is running, or a docker command of one that was killed")
         return LOCKED
-    return locked(settings, options, lock, journal)
-
-
-def locked(settings: Settings, options: argparse.Namespace, lock: int, journal: Journal) -> int:
-    state = State(f"{settings.state_directory}/state.json", settings.name, settings.kind)
-    due = None
-    if options.scheduled:
-        try:
-            due = set_time(settings, state.last_scheduled)
-        except (ValueError, KeyError) as error:  # ZoneInfoNotFoundError is a KeyError
-            journal.error("begin", f"at {settings.at!r} in the time zone {settings.timezone!r}: {error}")
-            return USAGE
-        if due is None:
-            return 0
-    when, lead = due or (None, 0)
-    chosen = Options(options.people or settings.people, options.pull, options.notice, when, lead)
-    engine = Engine(settings.socket, settings.directory, settings.compose_files, lock)
-    run = Run(settings, chosen, engine, journal, state)
+    state = state_of(settings)
     state.begin(when.isoformat(timespec="seconds") if when else None)
+    engine = Engine(settings.socket, settings.directory, settings.compose_files, lock)
+    chosen = Options(options.people or settings.people, options.pull, options.notice, when, lead)
+    run = Run(settings, chosen, engine, journal, state)
     kind: Kind = Lab(run) if settings.kind == "lab" else Hub(run)
     return reset(run, kind)
+
+
+def state_of(settings: Settings) -> State:
+    return State(f"{settings.state_directory}/state.json", settings.name, settings.kind)
 
 
 if __name__ == "__main__":
