@@ -129,6 +129,7 @@ def test_an_image_that_never_becomes_healthy(make: Make) -> None:
     run("docker", "tag", image, site.tag)
     lost = site.reset()
     assert lost.code == 5 and lost.state["message"].endswith("The instance does not answer."), lost.output
+    site.remove()
     run("docker", "image", "rm", "--force", image)
 
 
