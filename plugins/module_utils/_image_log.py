@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._kernels import MARK, Kernel
 
+NO_CONDA = "carrel-no-conda: the base has"
 TAIL = 8  # lines of the log that are shown
 _PREFIX = re.compile(r"^#\d+ [\d.]+ ")  # BuildKit's, before each line of a step
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -26,6 +27,11 @@ _MISSING = (
     re.compile(r"E: Unable to locate package (\S+)"),
     re.compile(r"E: (?:Version '[^']*' for|Package) '([^']+)'.*(?:was not found|has no installation candidate)"),
     re.compile(r"ERROR: No matching distribution found for (.+)"),
+    # conda; libmamba, which conda and mamba use; rattler
+    re.compile(r"not available from current channels:\s+- (\S+)"),
+    re.compile(r"[└├]─ (\S+).* does not exist \(perhaps a typo"),
+    re.compile(r"nothing provides requested (\S+)"),
+    re.compile(r"No candidates were found for (\S+)"),
     re.compile(r"ERROR: Invalid requirement: '?([^'\n]+)"),
     re.compile(r"'([^']+)' is not in (?:this|the npm) registry"),
     re.compile(r"No matching version found for (\S+?)\.?\s"),
@@ -69,6 +75,9 @@ def explain(log: str, kernels: Sequence[Kernel] = ()) -> str:
     found = next((match.group(1).strip() for match in (pattern.search(text) for pattern in _MISSING) if match), None)
     if kernel and not kernel.tested:
         reason = f"it could not be built. It is declared but not tested: {kernel.reason}; make sure that the host does"
+    elif NO_CONDA in text:
+        missing = text.partition(NO_CONDA)[2].splitlines()[0].strip()
+        return f"{where}the base has {missing}: take a base with conda, such as docker-stacks', or the keys pip and apt"
     elif is_network(log):
         reason = "a server did not answer; look at the host's network, the proxies and the mirrors"
     elif found:

@@ -47,6 +47,14 @@ options:
         type: list
         elements: str
         default: []
+      conda:
+        description:
+          - Packages of conda, with versions, for the conda environment that has the kernel python3.
+          - The base brings C(mamba), C(conda) or C(micromamba), and its channels; the build argument
+            C(CONDA_CHANNELS) names others.
+        type: list
+        elements: str
+        default: []
       pip:
         description: Python packages for the kernel python3, with versions.
         type: list
@@ -314,6 +322,7 @@ IMAGE = {
     "dockerfile": {"type": "str", "default": "Dockerfile"},
     "no_cache": {"type": "bool", "default": False},
     "apt": {"type": "list", "elements": "str", "default": []},
+    "conda": {"type": "list", "elements": "str", "default": []},
     "pip": {"type": "list", "elements": "str", "default": []},
     "npm": {"type": "list", "elements": "str", "default": []},
     "kernels": {"type": "list", "elements": "raw", "default": []},

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import shutil
 import subprocess
 import tempfile
@@ -20,6 +21,8 @@ from testbed.client import Lab
 from testbed.run import ROOT, run, succeeds
 
 TOKEN = "e2b9c1"
+# bcrypt of "secret" for ada, as htpasswd -B writes it
+HTPASSWD = "ada:$2y$05$ngZrAleTslbqvyXwW3qsM.R/67hDtcDBMPwx7MBo2pRPIaZWZKLmm\n"
 
 
 def build_context(context: Path, name: str, args: dict[str, str]) -> str:
@@ -82,3 +85,21 @@ def wait(lab: Lab, name: str, seconds: float) -> None:
         if time.monotonic() > deadline:
             raise TimeoutError(f"the server did not answer within {seconds} s:\n{run('docker', 'logs', name)[-2000:]}")
         time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def password_registry(folder: Path) -> Iterator[str]:
+    """Run a registry that ada's password `secret` opens; yield its address."""
+    (folder / "htpasswd").write_text(HTPASSWD)
+    config = {
+        "version": "0.1", "log": {"level": "warn"}, "storage": {"filesystem": {"rootdirectory": "/tmp/registry"}},
+        "http": {"addr": ":5000"}, "auth": {"htpasswd": {"realm": "test", "path": "/etc/registry/htpasswd"}},
+    }  # fmt: skip
+    (folder / "config.yml").write_text(json.dumps(config))
+    name = run("docker", "run", "--detach", "--publish", "127.0.0.1::5000", "--volume", f"{folder}:/etc/registry:ro",
+               images.build("registry", parent=images.base()),
+               "docker-registry", "serve", "/etc/registry/config.yml")  # fmt: skip
+    try:
+        yield run("docker", "port", name, "5000/tcp")
+    finally:
+        run("docker", "rm", "--force", "--volumes", name)

@@ -15,7 +15,7 @@ from typing import Any
 import module_runner
 import pytest
 import yaml
-from own_images import inside, lab_image
+from own_images import inside, lab_image, password_registry
 
 from testbed import images
 from testbed.run import ROOT, run, succeeds
@@ -27,8 +27,6 @@ NAME = "carrel-testbed/declared"
 LABEL = {"carrel.test": "image-build"}
 SMALL = {"base": images.BASE, "files": [{"dest": "/etc/carrel-test", "content": "small"}], "extra_ca_certificates": []}
 COMMON: dict[str, Any] = {"name": NAME, "extra_ca_certificates": CERTIFICATES, "labels": LABEL}
-# bcrypt of "secret" for ada, as htpasswd -B writes it
-HTPASSWD = "ada:$2y$05$ngZrAleTslbqvyXwW3qsM.R/67hDtcDBMPwx7MBo2pRPIaZWZKLmm\n"
 
 
 def ask(check: bool = False, tries: int = 1, **image: Any) -> dict[str, Any]:
@@ -168,20 +166,8 @@ def test_a_base_that_nobody_has(base):
 
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("registry")
-    (folder / "htpasswd").write_text(HTPASSWD)
-    config = {
-        "version": "0.1", "log": {"level": "warn"}, "storage": {"filesystem": {"rootdirectory": "/tmp/registry"}},
-        "http": {"addr": ":5000"}, "auth": {"htpasswd": {"realm": "test", "path": "/etc/registry/htpasswd"}},
-    }  # fmt: skip
-    (folder / "config.yml").write_text(json.dumps(config))
-    name = run("docker", "run", "--detach", "--publish", "127.0.0.1::5000", "--volume", f"{folder}:/etc/registry:ro",
-               images.build("registry", parent=images.base()),
-               "docker-registry", "serve", "/etc/registry/config.yml")  # fmt: skip
-    try:
-        yield run("docker", "port", name, "5000/tcp")
-    finally:
-        run("docker", "rm", "--force", "--volumes", name)
+    with password_registry(tmp_path_factory.mktemp("registry")) as address:
+        yield address
 
 
 def test_push_and_pull_by_digest(base, registry, tmp_path_factory):

@@ -21,7 +21,7 @@ KERNELS = {"bash": BASH, "go": GO}
 
 
 def declared(**changes: Any) -> dict[str, Any]:
-    empty = {key: [] for key in ("apt", "pip", "npm", "kernels", "files", "extra_ca_certificates")}
+    empty = {key: [] for key in ("apt", "conda", "pip", "npm", "kernels", "files", "extra_ca_certificates")}
     rest = {"settings": {}, "build_args": {}, "labels": {}, "push": None, "folder": None, "dockerfile": "Dockerfile"}
     return {"name": "lab", "base": "debian:trixie-slim", **empty, **rest, **changes}
 
@@ -45,7 +45,7 @@ def test_the_dockerfile_ends_as_the_user_of_its_base():
 
 def test_every_step_is_shell_and_says_its_name():
     made = build(
-        apt=["curl"], pip=["humanize==4.13.0"], npm=["cowsay@1.6.0"], kernels=["bash"],
+        apt=["curl"], conda=["gdal=3.10.3"], pip=["humanize==4.13.0"], npm=["cowsay@1.6.0"], kernels=["bash"],
         files=[{"dest": "/etc/motd", "content": "hello", "mode": "0644"}],
         extra_ca_certificates=["-----BEGIN CERTIFICATE-----\n"], build_args={"APT_MIRROR": "http://mirror/debian"},
     )  # fmt: skip
@@ -54,7 +54,7 @@ def test_every_step_is_shell_and_says_its_name():
     parts = [
         _image_log.failed_part(step[2].replace("echo '", "").replace("echo ", "").replace("'", "")) for step in steps
     ]
-    assert parts == ["extra_ca_certificates", "APT_MIRROR", "apt", "kernel bash", "pip", "npm", "files"]
+    assert parts == ["extra_ca_certificates", "APT_MIRROR", "apt", "conda", "kernel bash", "pip", "npm", "files"]
     for step in steps:
         assert step[:2] == ["/bin/sh", "-ec"]
         assert subprocess.run(["sh", "-n"], input=step[2], text=True, capture_output=True).stderr == ""
@@ -69,6 +69,7 @@ def test_files_and_kernels_are_in_the_context():
 
 def test_the_same_declaration_has_the_same_tag():
     assert tag_of(pip=["a==1"]) == tag_of(pip=["a==1"])
+    assert tag_of(build_args={"APT_MIRROR": "http://mirror/debian", "http_proxy": "http://proxy"}) == tag_of()
     assert tag_of().startswith("lab:") and len(tag_of()) == len("lab:") + 12
 
 
@@ -140,8 +141,9 @@ def test_all_problems_are_said_at_once():
 
 
 def test_packages_without_a_version_are_warned_of():
-    warnings = _image_build.unpinned(build(pip=["a==1", "b>=2"], npm=["@scope/c@1", "@scope/d"]))
-    assert [warning.split()[2] for warning in warnings] == ["b>=2", "@scope/d"]
+    conda = ["e=1.2", "f==1.2=py_0", "conda-forge::g=3", "h", "i>=1", "j=1.*"]
+    warnings = _image_build.unpinned(build(pip=["a==1", "b>=2"], conda=conda, npm=["@scope/c@1", "@scope/d"]))
+    assert [warning.split()[2] for warning in warnings] == ["b>=2", "h", "i>=1", "j=1.*", "@scope/d"]
 
 
 JUPYTERLAB = {
@@ -186,6 +188,16 @@ LONG = "\n".join(f"Step {number}" for number in range(400)) + "\ncarrel-part: "
         ("pip\nERROR: Could not find a version\nERROR: No matching distribution found for humanze==1",
          "pip: there is no package humanze==1;"),
         ("npm\nnpm error 404  'cowsai@1' is not in this registry.", "npm: there is no package cowsai@1;"),
+        # what conda, mamba with libmamba, and rattler say
+        ("conda\nPackagesNotFoundError: The following packages are not available from current channels:\n\n  - gdaal=3",
+         "conda: there is no package gdaal=3;"),
+        ("conda\nerror    libmamba Could not solve for environment specs\n"
+         "    └─ gdaal =3 * does not exist (perhaps a typo or a missing channel).",
+         "conda: there is no package gdaal;"),
+        ("conda\nCannot solve the request because of: No candidates were found for gdaal 3.*.",
+         "conda: there is no package gdaal;"),
+        ("conda\ncarrel-no-conda: the base has no mamba, conda or micromamba",
+         "conda: the base has no mamba, conda or micromamba: take a base with conda"),
         ("pip\nE: something else", "pip: it failed. The log ends with:\n  E: something else"),
         ("pip\nWARNING: Retrying: NewConnectionError: Failed to establish a new connection: [Errno -2]\n"
          "ERROR: No matching distribution found for humanize==4", "pip: a server did not answer; look"),
