@@ -55,3 +55,12 @@ def test_cpp_keeps_what_earlier_cells_declare(lab):
     cpp = kernel(lab, "cpp")
     cpp.run("int twice(int x) { return 2 * x; }")
     assert cpp.run("std::cout << twice(21) << std::endl;") == "42"
+
+
+def test_cpp_cells_that_do_not_compile_have_failed_and_later_ones_run(lab):
+    cpp = kernel(lab, "cpp")
+    with pytest.raises(RuntimeError, match="use of undeclared identifier 'nonsense'"):
+        cpp.run("int broken = nonsense;")
+    assert cpp.run("\n") == "" and cpp.run('std::cout << "fine" << std::endl;') == "fine"
+    with pytest.raises(RuntimeError, match="terminate called"):
+        cpp.run("throw 1;")
