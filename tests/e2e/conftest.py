@@ -134,13 +134,12 @@ def enter(hub: Site, user: str, password: str | None = None) -> Hub:
 
 
 def reset(site: Site, *arguments: str) -> tuple[int, str]:
-    """Run carrel-reset as root; return its exit code and what it printed."""
+    """Run carrel-reset as root at a terminal; return its exit code and what it printed."""
     done = subprocess.run(
-        ["docker", "exec", site.host, "carrel-reset", site.name, *arguments], capture_output=True, text=True
+        ["docker", "exec", "--tty", site.host, "carrel-reset", site.name, *arguments], stdout=subprocess.PIPE, text=True
     )
-    output = done.stdout + done.stderr
-    print(output)
-    return done.returncode, output
+    print(done.stdout)
+    return done.returncode, done.stdout
 
 
 def until(condition: Callable[[], bool], what: str, seconds: float = 90) -> None:

@@ -133,14 +133,23 @@ def test_no_room_for_the_state(tao: Site) -> None:
     whole(tao)
 
 
-def test_the_engine_is_stopped(tao: Site) -> None:
+def test_an_engine_that_is_stopped_is_started(tao: Site) -> None:
+    run_on(HOST, "systemctl", "--user", "--machine=tao@", "stop", "rootless-docker")
+    code, output = reset(tao, "--people", "ignore", "--no-pull")
+    assert code == DONE, output
+    assert any("engine tao did not run" in warning for warning in state(tao)["warnings"])
+    whole(tao)
+
+
+def test_an_engine_that_does_not_start_is_told(tao: Site) -> None:
     control = ["systemctl", "--user", "--machine=tao@"]
-    run_on(HOST, *control, "stop", "rootless-docker")
+    run_on(HOST, *control, "mask", "--runtime", "--now", "rootless-docker")
     try:
         code, output = reset(tao, "--people", "ignore", "--no-pull")
     finally:
+        run_on(HOST, *control, "unmask", "--runtime", "rootless-docker")
         run_on(HOST, *control, "start", "rootless-docker")
-    assert code == DOWN and "engine" in output
+    assert code == DOWN and "rootless-docker" in output
     assert state(tao)["result"] == "failed"
     until(lambda: answers(tao), "tao is back")
     whole(tao)
