@@ -10,7 +10,8 @@ version_added: 0.1.0
 description:
   - Renames the instance's directory to C(BASE/.archive/NAME-TIME) on the same file system, which takes no time and no
     space and keeps every owner and mode. Nothing is deleted.
-  - Frees the instance's name and port by removing its record under C(/var/lib/carrel).
+  - Frees the instance's name and ports by removing its record under C(/var/lib/carrel), and what is told there of its
+    resets.
   - To bring an instance back, move its directory back to its place and declare it again.
 extends_documentation_fragment:
   - carrel.jupyter.attributes
@@ -51,6 +52,7 @@ archive:
 
 import contextlib
 import os
+import shutil
 import time
 
 from ansible.module_utils.basic import AnsibleModule
@@ -58,6 +60,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils import _files as fi
 from ansible_collections.carrel.jupyter.plugins.module_utils._tracker import Tracker
 
 RECORD = "/var/lib/carrel/{}/instance.json"
+RESETS = "/var/lib/carrel/{}/reset"
 
 
 def archive(directory: str, target: str) -> None:
@@ -85,7 +88,7 @@ def main() -> None:
     name, directory = module.params["name"], module.params["directory"].rstrip("/")
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     target = f"{os.path.dirname(directory)}/.archive/{name}-{stamp}"
-    record = RECORD.format(name)
+    record, resets = RECORD.format(name), RESETS.format(name)
     tracker = Tracker()
     moved = False
     try:
@@ -94,6 +97,8 @@ def main() -> None:
             moved = tracker.note(directory, f"{directory}\n", f"{target}\n")
             if not module.check_mode:
                 archive(directory, target)
+        if tracker.note(resets, f"{resets}\n" if os.path.lexists(resets) else None, None) and not module.check_mode:
+            shutil.rmtree(resets)  # follows no links
         if tracker.note(record, files.read(record) and "present\n", None) and not module.check_mode:
             files.remove(record)
     except (files.UnsafePathError, OSError) as error:

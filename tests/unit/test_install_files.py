@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -125,7 +126,14 @@ def test_archive_moves_everything_and_frees_the_name(tmp_path: Path) -> None:
     (instance / "data").mkdir(parents=True)
     (instance / "data" / "kept").write_text("kept")
     os.chown(instance / "data" / "kept", 12345, 12345)
-    four_runs("instance_archive", name="tao-of-the-unit-tests", directory=str(instance))
+    resets = Path("/var/lib/carrel/tao-of-the-unit-tests/reset")
+    resets.mkdir(parents=True, exist_ok=True)
+    (resets / "second").symlink_to(tmp_path)
+    try:
+        four_runs("instance_archive", name="tao-of-the-unit-tests", directory=str(instance))
+        assert not resets.exists()
+    finally:
+        shutil.rmtree(resets.parent)
     (kept,) = (tmp_path / ".archive").glob("tao-of-the-unit-tests-*/data/kept")
     assert (kept.read_text(), kept.stat().st_uid) == ("kept", 12345)
     assert stat.S_IMODE((tmp_path / ".archive").stat().st_mode) == 0o700
