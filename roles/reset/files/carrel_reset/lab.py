@@ -144,6 +144,8 @@ class Lab:
             if not public or self._answers_in_public():
                 self._remove(old)
                 return
+            if self.rotation:
+                self.rotation.back()  # it reads its token when it starts
             self.engine.compose("start", f"lab-{old}", timeout=STOP_SECONDS)
         except EngineError as error:
             self.run.warn(f"server {old} was not removed, which the next reset does: {error}")

@@ -58,12 +58,13 @@ class Rotation:
         self.run.step("switch", f"the new token is in {self.path}")
 
     def back(self) -> None:
-        """The old server stays."""
+        """The old server stays. Once is enough."""
         if self._before is None:
             return
         if self._published:
             self._write(str(self._before["token"]))
         self._configure(self._before)
+        self._before = None
 
     def _configure(self, values: dict[str, str | None]) -> dict[str, str | None]:
         """Write these values, and return those from before."""
