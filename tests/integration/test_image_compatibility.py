@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Labs in images that are not the collection's, and in its own: what the inventory says holds, whatever the image does.
+"""Labs and hubs with images that are not the collection's, and its own: the inventory holds, whatever the image does.
 
 The engine is root's, so that ids are the same on both sides; rootless engines are what tests/e2e is for.
 """
@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import hub_image
 import pytest
+from hub_site import HubSite, open_to_containers, person
 from lab_site import LabSite
 from own_images import lab_image
 
@@ -123,3 +125,21 @@ def test_collaboration_is_as_declared(case: tuple[Kind, LabSite]) -> None:
     assert config
     expected = None if chosen.collaboration is None else not chosen.collaboration
     assert json.loads(config[1]).get("disableRTC") is expected
+
+
+def test_a_hub_starts_servers_of_docker_stacks_kind(tmp_path: Path) -> None:
+    folder = open_to_containers(tmp_path)
+    pair = hub_image.build(), kind("stacks").image
+    site = HubSite(folder, f"compat-hub-{os.getpid()}", pair, command=["start-singleuser.sh"])
+    site.people, site.passwords = {"ada": person("ada")}, {"ada": PASSWORD}
+    try:
+        site.up()
+        with site.session().login("ada", PASSWORD) as session, session.spawn() as lab:
+            lab.put("from-server.txt", "server")
+            assert (
+                lab.run("import os; print(os.environ['CONDA_PREFIX'], os.getuid(), os.getgid())")
+                == "/opt/conda 1000 100\n"
+            )
+        assert owners(folder / "users" / "ada" / "home") == {"from-server.txt": (1000, 100)}
+    finally:
+        site.down()
