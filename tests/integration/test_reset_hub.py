@@ -263,6 +263,6 @@ def test_a_hub_that_does_not_come_up_is_said_to_be_down(site: ResetSite, labs: d
     before = site.container_ids()
     site.config["version"] = 99
     site.write()
-    code, state = site.reset(start_timeout_seconds=5)
+    code, state = site.reset(start_timeout_seconds=15)
     assert code == 5 and "config.json has version 99" in state["message"], state
     assert site.container_ids() == before

@@ -119,15 +119,23 @@ class Hub:
         self.run.engine.compose("up", "--detach", *limit, *arguments, timeout=seconds + SPARE_SECONDS)
 
     def _recreate(self) -> None:
-        arguments = ("--no-deps", "--force-recreate", "hub")
         try:
-            self._up(*arguments)
+            self._start_hub()
         except EngineError as error:
             self.run.warn(f"the hub did not become healthy, it is recreated once more: {error}")
             try:
-                self._up(*arguments)
+                self._start_hub()
             except EngineError as again:
                 raise ResetError(f"the hub does not become healthy: {again}\n{self._log()}") from again
+
+    def _start_hub(self) -> None:
+        self._up("--no-deps", "--force-recreate", "hub")
+        # compose 2.26 takes a hub that ends and is restarted over and over for one that is up
+        end = time.monotonic() + self.run.settings.start_timeout_seconds
+        while not self.answers():
+            if time.monotonic() > end:
+                raise EngineError(f"it does not answer at the port {self.run.settings.ports[0]}")
+            time.sleep(1)
 
     def _log(self) -> str:
         try:
