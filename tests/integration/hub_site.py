@@ -63,7 +63,8 @@ class HubSite:
         }  # fmt: skip
         self.secrets = {
             "cookie_secret": secrets.token_hex(32), "proxy_token": secrets.token_hex(16), "dummy_password": None,
-            "metrics_token": secrets.token_hex(16), "reset_token": secrets.token_hex(16), "database_password": None, "client_secret": None,
+            "metrics_token": secrets.token_hex(16), "reset_token": secrets.token_hex(16),
+            "database_password": None, "client_secret": None,
         }  # fmt: skip
         self.people: dict[str, dict[str, Any]] = {}
         self.blocked: list[str] = []
