@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import shutil
 import subprocess
@@ -18,22 +17,11 @@ import requests
 
 from testbed import images
 from testbed.client import Lab
-from testbed.run import ROOT, run, succeeds
+from testbed.run import ROOT, run
 
 TOKEN = "e2b9c1"
 # bcrypt of "secret" for ada, as htpasswd -B writes it
 HTPASSWD = "ada:$2y$05$ngZrAleTslbqvyXwW3qsM.R/67hDtcDBMPwx7MBo2pRPIaZWZKLmm\n"
-
-
-def build_context(context: Path, name: str, args: dict[str, str]) -> str:
-    """Build a folder unless its tag is there; return the tag."""
-    digest = hashlib.sha256(repr(sorted(args.items())).encode())
-    for path in sorted(path for path in context.rglob("*") if path.is_file()):
-        digest.update(repr((str(path.relative_to(context)), path.stat().st_mode)).encode() + path.read_bytes())
-    tag = f"carrel-testbed/{name}:{digest.hexdigest()[:12]}"
-    if not succeeds("docker", "image", "inspect", tag):
-        run("docker", "build", "--tag", tag, *(f"--build-arg={key}={value}" for key, value in args.items()), context)
-    return tag
 
 
 def lab_image(**args: str) -> str:
@@ -41,9 +29,8 @@ def lab_image(**args: str) -> str:
     with tempfile.TemporaryDirectory() as scratch:
         context = Path(scratch) / "context"
         shutil.copytree(ROOT / "images" / "lab", context, ignore=shutil.ignore_patterns("__pycache__"))
-        for certificate in images.MACHINE_CERTIFICATES.glob("*.crt"):
-            shutil.copy(certificate, context / "certificates")
-        return build_context(context, "own-lab", {"BASE_IMAGE": images.base(), **args})
+        images.add_certificates(context / "certificates")
+        return images.build_context("own-lab", context, {"BASE_IMAGE": images.base(), **args})
 
 
 def build_files(name: str, files: Mapping[str, bytes], **args: str) -> str:
@@ -52,7 +39,7 @@ def build_files(name: str, files: Mapping[str, bytes], **args: str) -> str:
         for path, content in files.items():
             (Path(context) / path).parent.mkdir(parents=True, exist_ok=True)
             (Path(context) / path).write_bytes(content)
-        return build_context(Path(context), name, args)
+        return images.build_context(name, Path(context), args)
 
 
 def inside(image: str, *command: str, options: tuple[str, ...] = ()) -> str:
