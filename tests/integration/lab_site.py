@@ -14,8 +14,8 @@ from ansible_collections.carrel.jupyter.plugins.module_utils import _compose, _l
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan import Inputs, make_plan
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_problems import Problems
 from hub_site import free_port
+from reset_site import compose_plugin
 
-from testbed import images
 from testbed.client import Lab
 from testbed.run import ROOT, run
 
@@ -26,7 +26,6 @@ IDS = {"start": 1, "count": 65536}
 ENGINE = {"uid": 0, "gid": 0, "subuid": IDS, "subgid": IDS, "controllers": []}
 # engines before 25, such as Debian 12's, refuse start_interval
 OLD_ENGINE = f"services: {{{SERVICE}: {{healthcheck: {{interval: 1s, start_interval: !reset null}}}}}}\n"
-COMPOSE = "/usr/libexec/docker/cli-plugins/docker-compose"
 FILES = ["compose.yaml", "login/compose.yaml", "engine.yaml"]
 
 
@@ -42,7 +41,6 @@ class LabSite:
         self.instance: dict[str, Any] = {**plan["lab_instances"][0], **further}
         self.directory = directory
         self.image = module("lab_image_info", image=self.instance["image"], socket=SOCKET)
-        self.compose_image = images.build("compose", parent=images.base())
         self.container = ""
 
     def write(self) -> None:
@@ -66,8 +64,7 @@ class LabSite:
 
     def compose(self, *command: str) -> str:
         files = [f"--file={self.directory}/{name}" for name in FILES]
-        mounts = [f"--volume={SOCKET}:{SOCKET}", f"--volume={self.directory}:{self.directory}:ro"]
-        return run("docker", "run", "--rm", "--network=none", *mounts, self.compose_image, COMPOSE, *files, *command)
+        return run("env", f"DOCKER_CONFIG={compose_plugin()}", "docker", "compose", *files, *command)
 
     def up(self) -> None:
         self.write()

@@ -22,6 +22,7 @@ from testbed.run import ROOT, run, succeeds
 PYTHON = "/opt/conda/envs/jupyter_env/bin/python"
 NOTEBOOKS = "/home/jovyan/work"
 PLUGINS = ROOT / ".cache" / "docker"
+COMPOSE = "/usr/libexec/docker/cli-plugins/docker-compose"
 LAB_FILES = ROOT / "roles" / "lab" / "files"
 PROGRAM = """
 import sys
@@ -51,12 +52,15 @@ http.server.ThreadingHTTPServer(("", 8888), Handler).serve_forever()
 
 
 def compose_plugin() -> Path:
-    """Debian 12 has no compose; trixie's runs there, too. Return the folder for DOCKER_CONFIG."""
-    if not (PLUGINS / "cli-plugins" / "docker-compose").exists():
-        PLUGINS.mkdir(parents=True, exist_ok=True)
-        get = "apt-get update -q && cd /tmp && apt-get download -q docker-compose && dpkg-deb -x docker-compose*.deb x"
-        copy = "mkdir -p /out/cli-plugins && cp x/usr/libexec/docker/cli-plugins/docker-compose /out/cli-plugins"
-        run("docker", "run", "--rm", "--volume", f"{PLUGINS}:/out", images.base(), "sh", "-ec", f"{get} && {copy}")
+    """The compose of the test bed's image, for engines that have none, as Debian 12's: the folder for DOCKER_CONFIG."""
+    plugin = PLUGINS / "cli-plugins" / "docker-compose"
+    if not plugin.exists():
+        plugin.parent.mkdir(parents=True, exist_ok=True)
+        container = run("docker", "create", images.build("compose", parent=images.base()), "true")
+        fresh = f"{plugin}.{os.getpid()}"
+        run("docker", "cp", f"{container}:{COMPOSE}", fresh)
+        run("docker", "rm", container)
+        os.replace(fresh, plugin)
     return PLUGINS
 
 
