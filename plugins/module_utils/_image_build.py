@@ -22,15 +22,17 @@ MIRRORS = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "NPM_CONFIG_REGISTRY", "APT_M
 PROXIES = ("http_proxy", "https_proxy", "no_proxy")
 SOURCES = '$(find /etc/apt -name "*.list" -o -name "*.sources")'
 MIRROR = f'sed -i "s#https\\?://deb.debian.org/debian\\b#$APT_MIRROR#" {SOURCES}'
-# What installs, and the conda environment that has the kernel python3. Packages in the cache have the file, too, but no
-# conda-meta.
+# What installs, and the conda environment whose kernel is python3: the server's own, if several have a kernel of this
+# name. Packages in conda's cache have the file, too, but no conda-meta.
 CONDA = f"""
 refuse() {{ echo "{NO_CONDA} $1" >&2; exit 1; }}
 tool=$(command -v mamba || command -v conda || command -v micromamba) || refuse "no mamba, conda or micromamba"
+prefix=
 for spec in $(find / -xdev -path '*/share/jupyter/kernels/python3/kernel.json'); do
-    prefix=${{spec%/share/jupyter/*}}
-    if test -d "$prefix/conda-meta"; then break; fi
-    prefix=
+    found=${{spec%/share/jupyter/*}}
+    test -d "$found/conda-meta" || continue
+    prefix=$found
+    if test -x "$found/bin/jupyter-server"; then break; fi
 done
 test -n "$prefix" || refuse "no conda environment with the kernel python3"
 """.strip()

@@ -197,7 +197,9 @@ def conda_base() -> str:
     dockerfile = f"""FROM {stacks}
 USER root
 RUN python3 -m venv /opt/rattler && /opt/rattler/bin/pip install -q --no-cache-dir py-rattler==0.28.0
-RUN mkdir /opt/conda/conda-meta
+RUN mkdir /opt/conda/conda-meta && for other in /opt/a /opt/z; do \\
+      mkdir -p $other/conda-meta $other/share/jupyter/kernels/python3 \\
+      && touch $other/share/jupyter/kernels/python3/kernel.json; done
 COPY micromamba /opt/rattler/
 RUN install /opt/rattler/micromamba /usr/local/bin/
 USER 1000

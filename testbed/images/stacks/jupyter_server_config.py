@@ -3,7 +3,7 @@
 # The image's own settings, which a site's must go before.
 from __future__ import annotations
 
-c = get_config()  # noqa: F821
+c = get_config()  # type: ignore[name-defined]  # noqa: F821
 c.ServerApp.ip = ""
 c.ServerApp.open_browser = False
 c.FileContentsManager.delete_to_trash = False
