@@ -62,8 +62,11 @@ def settings(instance: Mapping[str, Any], image: Mapping[str, Any]) -> dict[str,
     """Return the traits of jupyter_server, for its configuration file.
 
     trust_xheaders and allow_remote_access: Apache in front sets X-Forwarded-Proto and keeps the Host
-    (https://jupyter-server.readthedocs.io/en/latest/operators/public-server.html).
+    (https://jupyter-server.readthedocs.io/en/latest/operators/public-server.html). The cookie has a name of the
+    instance's own, because a server below a path clears the log-in cookie at / too, which may be another lab's
+    (jupyter_server.auth.identity, clear_login_cookie); 1.x takes the name from tornado's settings.
     """
+    cookie = f"username-{instance['name']}"
     server: dict[str, Any] = {
         "allow_remote_access": True,
         "base_url": instance["base_url"],
@@ -77,11 +80,12 @@ def settings(instance: Mapping[str, Any], image: Mapping[str, Any]) -> dict[str,
         "quit_button": False,
         "root_dir": instance["notebooks"],
         "shutdown_no_activity_timeout": instance["idle_shutdown_seconds"],
+        "tornado_settings": {"cookie_name": cookie},
         "trust_xheaders": True,
     }
     if image["uid"] == 0:
         server["allow_root"] = True
-    traits: dict[str, Any] = {"ServerApp": server}
+    traits: dict[str, Any] = {"ServerApp": server, "IdentityProvider": {"cookie_name": cookie}}
     if instance["collaboration"] is not None:
         traits["YDocExtension"] = {"disable_rtc": not instance["collaboration"]}
     return traits

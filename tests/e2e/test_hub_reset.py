@@ -30,7 +30,10 @@ def marked(hub: Site, user: str) -> bool:
 
 
 def test_whoever_works_goes_on_and_the_others_get_a_new_server(hub: Site) -> None:
-    with enter(hub, "ada") as ada, enter(hub, "grace") as grace, ada.spawn() as hers, grace.spawn() as theirs:
+    with enter(hub, "ada") as ada, enter(hub, "grace") as grace:
+        for user in (ada, grace):
+            user.stop()
+        hers, theirs = ada.spawn(), grace.spawn()
         theirs.put("kept.txt", "kept")
         for user in ("ada", "grace"):
             mark(hub, user)
@@ -70,8 +73,9 @@ def test_a_kill_between_a_users_servers(hub: Site) -> None:
     sleep 0.7
     kill -9 $!
     """
-    with enter(hub, "ada") as ada, ada.spawn() as lab:
-        lab.put("kept.txt", "kept")
+    with enter(hub, "ada") as ada:
+        ada.stop()
+        ada.spawn().put("kept.txt", "kept")
         # the state of the run before is at its end
         assert state(hub)["step"] != "stop"
         run_on(hub.host, "bash", "-c", script)

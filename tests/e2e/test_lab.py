@@ -40,6 +40,15 @@ def test_nobody_gets_in_without_logging_in(site: Site) -> None:
     assert answer.status_code == 403
 
 
+def test_one_browser_is_logged_in_to_two_labs_of_one_domain() -> None:
+    tao, atlas = sites()["tao"], sites()["atlas"]
+    with tao.lab().login(tao.secret) as first, atlas.lab() as second:
+        second.http = first.http
+        second.login(atlas.secret)
+        for lab in (first, second, first):
+            lab.request("GET", "api/contents")
+
+
 def test_a_name_with_an_encoded_slash(site: Site) -> None:
     with site.lab().login(site.secret) as lab:
         lab.request("PUT", "api/contents/folder", json={"type": "directory"})

@@ -110,7 +110,8 @@ def test_a_reset_waits_until_a_kernel_is_idle(tao: Site) -> None:
 
 
 def test_people_are_told_before(tao: Site) -> None:
-    with tao.lab().login(tao.secret) as lab, settings(tao, lead_seconds=12, notice_seconds=10):
+    soon = run_on(HOST, "date", "--date", "1 minute", "+%H:%M").strip()
+    with tao.lab().login(tao.secret) as lab, settings(tao, at=soon, lead_seconds=12, notice_seconds=10):
         terminal = lab.terminal()
         terminal.run("echo $((6 * 7))", "42")
         kept = home(tao)
@@ -163,7 +164,8 @@ def test_cron_itself_runs_the_reset(tao: Site) -> None:
     now = re.sub(r"(?m)^\d+ \d+ \* \* \*", "* * * * *", job)
     assert now != job
     try:
-        with settings(tao, lead_seconds=0, notice_seconds=0):
+        soon = run_on(HOST, "date", "--date", "1 minute", "+%H:%M").strip()
+        with settings(tao, at=soon, lead_seconds=0, notice_seconds=0):
             run_on(HOST, "tee", path, input_text=now)
             until(lambda: servers(tao) != before and state(tao)["result"] == "done", "cron resets", 150)
     finally:

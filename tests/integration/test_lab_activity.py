@@ -25,9 +25,10 @@ def configure(folder: Path, **credentials: str) -> Path:
     """Write the server's configuration as the role does."""
     secret = folder / "server" / "cookie_secret"
     path = folder / "server" / "jupyter_server_config.json"
-    server = {"base_url": "/tao/", "cookie_secret_file": str(secret)}
+    cookie = {"cookie_name": "username-tao"}
+    server = {"base_url": "/tao/", "cookie_secret_file": str(secret), "tornado_settings": cookie}
     answer = run("server_config", {
-        "path": str(path), "owner": os.getuid(), "group": os.getgid(), "settings": {"ServerApp": server},
+        "path": str(path), "owner": os.getuid(), "group": os.getgid(), "settings": {"ServerApp": server, "IdentityProvider": cookie},
         "cookie_secret_file": str(secret), **credentials,
     })  # fmt: skip
     assert answer.get("changed"), answer

@@ -26,7 +26,7 @@ def log_in(host):
 
     app = ServerApp()
     app.load_config_file()
-    cookie_name, user = "", NAME
+    cookie_name, user = app.config.ServerApp.get("tornado_settings", {}).get("cookie_name"), NAME
     if hasattr(app, "identity_provider_class"):  # 2.x; cookie_secret asks it, too
         provider = app.identity_provider = app.identity_provider_class(parent=app, log=app.log)
         from jupyter_server.auth.identity import User
