@@ -22,8 +22,8 @@ from .resets import DONE, DOWN, FAILED, HOST, answers, home, push, servers, sett
 NIGHTLY = f"{hosts.REGISTRY_NAME}/carrel/lab:nightly"
 STATE = "/var/lib/carrel/tao/reset"
 KILL = """
-carrel-reset tao --people ignore &
-until grep --quiet '"step": "{step}"' /var/lib/carrel/tao/reset/state.json; do :; done
+carrel-reset tao &
+until grep --quiet '"step": "{step}"' /var/lib/carrel/tao/reset/state.json; do kill -0 $! || exit 1; done
 kill -9 $!
 """
 FULL = f"""
@@ -129,7 +129,8 @@ def test_no_room_for_the_state(tao: Site) -> None:
     finally:
         run_on(HOST, "sh", "-euc", EMPTY)
     assert (found["exit_code"], found["result"]) == (code, "done" if code == DONE else "failed"), output
-    assert (servers(tao) != before) == (code == DONE)
+    # where Apache does not see what is mounted here, it does not go over, and the old server is started again
+    assert (servers(tao)[0].split()[0] != before[0].split()[0]) == (code == DONE)
     whole(tao)
 
 
@@ -143,11 +144,15 @@ def test_an_engine_that_is_stopped_is_started(tao: Site) -> None:
 
 def test_an_engine_that_does_not_start_is_told(tao: Site) -> None:
     control = ["systemctl", "--user", "--machine=tao@"]
-    run_on(HOST, *control, "mask", "--runtime", "--now", "rootless-docker")
+    config = "/etc/rootless-docker/tao/daemon.json"
+    before = run_on(HOST, "cat", config)
+    run_on(HOST, *control, "stop", "rootless-docker")
+    run_on(HOST, "tee", config, input_text="{")
     try:
         code, output = reset(tao, "--people", "ignore", "--no-pull")
     finally:
-        run_on(HOST, *control, "unmask", "--runtime", "rootless-docker")
+        run_on(HOST, "tee", config, input_text=before)
+        run_on(HOST, *control, "reset-failed", "rootless-docker")
         run_on(HOST, *control, "start", "rootless-docker")
     assert code == DOWN and "rootless-docker" in output
     assert state(tao)["result"] == "failed"
@@ -192,8 +197,12 @@ def test_new_images_come_by_night_and_a_bad_one_goes_back(play: Play, tao: Site)
         assert tao.container("cat", "/opt/version").strip() == "3"
         assert state(tao)["images"][NIGHTLY]["id"] == third
         assert [image["id"] for image in state(tao)["healthy"][:2]] == [third, first]
+        before = servers(tao)
+        # the page for logging in is made from the new image's
+        assert play(HOST, nightly).code == 0
         again = play(HOST, nightly)
         assert (again.code, again.changed) == (0, 0), again.output
+        assert servers(tao) == before
     finally:
         assert play(HOST).code == 0
 

@@ -28,7 +28,8 @@ def configure(folder: Path, **credentials: str) -> Path:
     cookie = {"cookie_name": "username-tao"}
     server = {"base_url": "/tao/", "cookie_secret_file": str(secret), "tornado_settings": cookie}
     answer = run("server_config", {
-        "path": str(path), "owner": os.getuid(), "group": os.getgid(), "settings": {"ServerApp": server, "IdentityProvider": cookie},
+        "path": str(path), "owner": os.getuid(), "group": os.getgid(),
+        "settings": {"ServerApp": server, "IdentityProvider": cookie},
         "cookie_secret_file": str(secret), **credentials,
     })  # fmt: skip
     assert answer.get("changed"), answer

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -127,9 +128,9 @@ def test_all_problems_in_one_message_without_a_secret(tmp_path: Path) -> None:
         "jupyter_instances[0] (tao).token: could not be rendered: Ansible",
         "jupyter_instances[0] (tao).imag: unknown key; did you mean 'image'?",
         "jupyter_instances[0] (tao).environment.A: contains a line break",
-        f"jupyter_instances[0] (tao).build.context: '{tmp_path}/images/missing' is not a folder",
     ):
         assert line in printed
+    assert re.search(r"jupyter_instances\[0\] \(tao\)\.build\.context: '/.*' is not a folder", printed)
 
 
 def test_a_hub_reads_its_roster_beside_the_inventory_and_shows_no_secret(tmp_path: Path) -> None:

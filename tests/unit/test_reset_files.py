@@ -124,6 +124,9 @@ def test_a_full_disk(full_disk: Path) -> None:
     assert one.trouble is None
     content = json.loads((full_disk / "state.json").read_text())
     assert content["step"] == "pull" and len(content["warnings"]) < 200
+    one.step("start", "lines of a log " * 2000)
+    content = json.loads((full_disk / "state.json").read_text())
+    assert one.trouble is None and content["step"] == "start" and content["message"].startswith("lines of a log")
     assert sorted(file.name for file in full_disk.iterdir()) == ["ballast", "state.json"]
     (full_disk / "state.json").unlink()
     (full_disk / "more").write_bytes(b"x" * BLOCK)
@@ -320,4 +323,4 @@ def test_the_token_is_exchanged_in_place(tmp_path: Path) -> None:
 
 
 def test_padding() -> None:
-    assert len(state.padded({})) == BLOCK and len(state.padded({}, 3 * BLOCK)) == 3 * BLOCK
+    assert len(state.padded({})) == 4 * BLOCK and len(state.padded({}, 7 * BLOCK)) == 7 * BLOCK

@@ -207,6 +207,18 @@ def test_a_held_instance_is_left_alone(bench: Bench) -> None:
     assert code == 1 and "run the site playbook again" in state["message"]
 
 
+def test_an_instance_that_is_held_while_its_people_are_waited_for_is_left_alone(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def people() -> list[str]:
+        (bench.directory.parent / "instance.json").write_text('{"state": "held"}')
+        return []
+
+    monkeypatch.setattr(bench.kind, "people", people)
+    code, state = bench.reset()
+    assert (code, state["result"]) == (0, "held") and "renew" not in bench.kind.calls
+
+
 def test_an_interrupted_reset_is_told(bench: Bench) -> None:
     bench.run().step("switch", "")
     _, state = bench.reset()

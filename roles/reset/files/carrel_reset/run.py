@@ -19,6 +19,7 @@ from .settings import Settings
 from .state import State
 
 LOOK_EVERY_SECONDS = 15
+HELD = "the instance is held: nothing is done"
 
 DONE, FAILED, USAGE, LOCKED, PUT_OFF, DOWN = range(6)  # exit codes
 
@@ -121,11 +122,14 @@ def reset(run: Run, kind: Kind) -> int:
     """Reset the instance, write down how it went, and return the exit code."""
     try:
         if held(run.settings):
-            return _end(run, "held", "the instance is held: nothing is done", DONE)
+            return _end(run, "held", HELD, DONE)
         message = _steps(run, kind)
     except PutOff as reason:
         _quietly_untell(kind)
         return _end(run, "put off", str(reason), PUT_OFF)
+    except Held:
+        _quietly_untell(kind)
+        return _end(run, "held", HELD, DONE)
     except Exception as error:
         # whatever it was, the state must tell, and the exit code must be right
         known = isinstance(error, (ResetError, EngineError, OSError))
@@ -144,6 +148,10 @@ class PutOff(Exception):
     """People are at work."""
 
 
+class Held(Exception):
+    """The administrator held the instance while the reset waited."""
+
+
 def _steps(run: Run, kind: Kind) -> str:
     settings, options = run.settings, run.options
     run.step("recover", "look for what an interrupted reset may have left")
@@ -160,6 +168,8 @@ def _steps(run: Run, kind: Kind) -> str:
     if answered:
         _warn_people(run, kind)
         _wait_for_people(run, kind)
+    if held(settings):
+        raise Held
     kind.renew()
     _note_running(run, kind)
     images.prune(run)

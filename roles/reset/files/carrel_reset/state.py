@@ -15,6 +15,8 @@ from typing import Any
 VERSION = 1
 HISTORY = 30
 BLOCK = 4096
+LEAST_BLOCKS = 4  # so that a long message of Docker's fits in a file of before
+MESSAGE_ON_FULL_DISK = 500
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 Images = dict[str, dict[str, "str | None"]]  # TAG: {"id", "digest"}
@@ -141,9 +143,12 @@ class State:
             content = dict(self.content)
             while len(text := padded(content, size)) > size:
                 shortened = next((key for key in ("history", "warnings", "healthy") if len(content[key]) > 1), None)
-                if shortened is None:
+                if shortened is not None:
+                    content[shortened] = content[shortened][:-1]
+                elif content["warnings"] or len(content["message"]) > MESSAGE_ON_FULL_DISK:
+                    content.update(warnings=[], message=content["message"][:MESSAGE_ON_FULL_DISK])
+                else:
                     raise OSError(errno.ENOSPC, f"the state does not fit in {size} bytes")
-                content[shortened] = content[shortened][:-1]
             write_all(descriptor, text)
             os.fsync(descriptor)
         finally:
@@ -153,7 +158,7 @@ class State:
 def padded(content: dict[str, Any], size: int = 0) -> bytes:
     """The file's text, filled with spaces to whole blocks, or to `size` if that is more."""
     text = json.dumps(content, indent=1, ensure_ascii=False).encode("utf-8", "replace")
-    blocks = -(-(len(text) + 1) // BLOCK)
+    blocks = max(-(-(len(text) + 1) // BLOCK), LEAST_BLOCKS)
     return text.ljust(max(blocks * BLOCK, size) - 1) + b"\n"
 
 
