@@ -27,8 +27,12 @@ VARIABLES = {
 
 
 PREFIX = "jupyter_"
-# Also read by the playbooks.
-KNOWN = [name.removeprefix(PREFIX) for name in (*VARIABLES.values(), "jupyter_hosts")]
+# Read by the playbooks alone.
+PLAYBOOKS = (
+    "jupyter_hosts", "jupyter_instances_only", "jupyter_reset_pause_seconds", "jupyter_reset_people",
+    "jupyter_reset_serial", "jupyter_status_disk", "jupyter_status_html", "jupyter_status_strict",
+)  # fmt: skip
+KNOWN = [name.removeprefix(PREFIX) for name in (*VARIABLES.values(), *PLAYBOOKS)]
 
 
 def misspelt(names: Iterable[str]) -> list[str]:

@@ -128,6 +128,16 @@ def hub() -> Site:
     return hub_site()
 
 
+@pytest.fixture
+def tao() -> Site:
+    return sites()["tao"]
+
+
+@pytest.fixture
+def atlas() -> Site:
+    return sites()["atlas"]
+
+
 def enter(hub: Site, user: str, password: str | None = None) -> Hub:
     """Log in to the hub, with the inventory's password unless another is given."""
     return Hub(hub.url, hub.ca).login(user, password or passwords()[user])

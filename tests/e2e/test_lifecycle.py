@@ -18,20 +18,10 @@ import yaml
 
 from testbed.client import LoginError
 
-from .conftest import ROOT, Play, Site, hostvars, reset, run_on, sites
+from .conftest import ROOT, Play, Site, hostvars, reset, run_on
 
 Instances = list[dict[str, Any]]
 HOST = "carrel-test-1"
-
-
-@pytest.fixture
-def tao() -> Site:
-    return sites()["tao"]
-
-
-@pytest.fixture
-def atlas() -> Site:
-    return sites()["atlas"]
 
 
 def container_id(site: Site) -> str:

@@ -16,7 +16,7 @@ import websocket
 from testbed.client import LoginError
 from testbed.load import Load
 
-from .conftest import Play, Site, hostvars, reset, run_on, sites, until
+from .conftest import Play, Site, hostvars, reset, run_on, until
 from .resets import ANOTHER, DONE, HOST, PUT_OFF, execute, home, servers, settings, state, whole
 
 KEPT = """
@@ -26,16 +26,6 @@ with open('kept.bin', 'wb') as stream:
 if not os.path.lexists('a link'):
     os.symlink('kept.bin', 'a link')
 """
-
-
-@pytest.fixture
-def tao() -> Site:
-    return sites()["tao"]
-
-
-@pytest.fixture
-def atlas() -> Site:
-    return sites()["atlas"]
 
 
 def test_nobody_notices_and_all_is_new_but_the_home(tao: Site) -> None:

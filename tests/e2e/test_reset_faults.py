@@ -58,11 +58,6 @@ exec carrel-reset tao --people ignore --no-pull
 """
 
 
-@pytest.fixture
-def tao() -> Site:
-    return sites()["tao"]
-
-
 @pytest.mark.parametrize("step", ["pull", "people", "start", "switch", "drain", "stop"])
 def test_kill_at_a_step(tao: Site, step: str) -> None:
     kept = home(tao)

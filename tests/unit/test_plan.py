@@ -4,12 +4,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.carrel.jupyter.plugins.action.plan import ControlFiles, misspelt
+from ansible_collections.carrel.jupyter.plugins.action.plan import KNOWN, ControlFiles, misspelt
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan import Inputs, make_plan
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_hub_values import USER
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_problems import Problems
@@ -320,6 +321,12 @@ def test_a_misspelt_variable_is_told_of() -> None:
         "the variable jupyter_default has no effect; did you mean jupyter_defaults?",
         "the variable jupyter_instance has no effect; did you mean jupyter_instances?",
     ]
+
+
+def test_every_variable_of_the_playbooks_is_known() -> None:
+    texts = [path.read_text() for path in (Path(__file__).parents[2] / "playbooks").glob("*.yml")]
+    read = {name for text in texts for name in re.findall(r"\bjupyter_([a-z_]+)", text)}
+    assert read and sorted(read - set(KNOWN)) == []
 
 
 def test_an_image_that_is_built_cannot_always_be_pulled() -> None:
