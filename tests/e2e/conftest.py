@@ -80,7 +80,11 @@ class Site:
         """What a person types on the login page: the password, else the token."""
         if "password" in self.declared:
             return str(self.declared["password"])
-        return run_on(self.host, "cat", f"/srv/{self.name}/token").strip()
+        return run_on(self.host, "cat", self.token_file).strip()
+
+    @property
+    def token_file(self) -> str:
+        return str(self.declared.get("token_file", f"/srv/{self.name}/token"))
 
     def lab(self, **options: Any) -> Lab:
         return Lab(self.url, self.ca, **options)

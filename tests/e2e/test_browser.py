@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect, sync_playwright
 
 from testbed import engine
 
-from .conftest import ROOT, Site, enter, passwords, sites
+from .conftest import ROOT, Site, enter, passwords, reset, sites
 
 OUTPUT = ROOT / "tests" / "output"
 
@@ -61,6 +61,23 @@ def test_somebody_logs_in_to_a_hub_gets_a_server_and_runs_a_cell(page: Page, hub
     page.screenshot(path=OUTPUT / "hub-notebook.png")
     with enter(hub, "ada") as session:
         session.stop()
+
+
+def test_an_open_page_lives_through_a_reset(page: Page, tao: Site) -> None:
+    page.goto(tao.url)
+    page.locator("input[type=password]").fill(tao.secret)
+    page.locator("input[type=password]").press("Enter")
+    run_a_cell(page)
+    page.keyboard.press("Control+s")
+    code, output = reset(tao, "--people", "ignore", "--no-pull")
+    assert code == 0, output
+    page.wait_for_timeout(5000)
+    page.screenshot(path=OUTPUT / "reset.png")
+    page.reload()
+    expect(page.locator(".jp-OutputArea-output").first).to_contain_text("carrels: 42")
+    expect(page.get_by_text("Python 3 (ipykernel) | Idle")).to_be_visible()
+    page.screenshot(path=OUTPUT / "reset-reloaded.png")
+    assert page.locator("input[type=password]").count() == 0
 
 
 def run_a_cell(page: Page) -> None:

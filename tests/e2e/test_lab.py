@@ -92,17 +92,17 @@ def test_secrets_are_readable_by_their_owner_alone(site: Site) -> None:
     by_name = dict(line.rsplit(" ", 1) for line in modes.splitlines())
     assert by_name[f"/srv/{site.name}/.env"] == "600"
     assert by_name[f"/srv/{site.name}/server/jupyter_server_config.json"] == "400"
-    if f"/srv/{site.name}/token" in by_name:
-        assert by_name[f"/srv/{site.name}/token"] == "600"
+    if "password" not in site.declared:
+        assert run_on(site.host, "stat", "--format", "%a", site.token_file).strip() == "600"
 
 
 def test_secrets_are_in_no_other_file_and_no_command_line(site: Site) -> None:
     secret = site.secret
     found = run_on(
         site.host, "grep", "--recursive", "--fixed-strings", "--files-with-matches", "--exclude-dir=data", "--",
-        secret, f"/srv/{site.name}", "/etc/apache2", "/etc/cron.d", "/var/lib/carrel", check=False,
+        secret, f"/srv/{site.name}", "/etc/apache2", "/etc/cron.d", "/etc/carrel", "/var/lib/carrel", check=False,
     ).split()  # fmt: skip
-    allowed = {f"/srv/{site.name}/token", f"/srv/{site.name}/server/jupyter_server_config.json"}
+    allowed = {site.token_file, f"/srv/{site.name}/server/jupyter_server_config.json"}
     assert set(found) <= allowed
     commands = run_on(site.host, "sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '")
     assert secret not in commands

@@ -141,7 +141,7 @@ def test_a_new_token_each_time(play: Play, atlas: Site) -> None:
     atlas.lab().login(new)
     with pytest.raises(LoginError):
         atlas.lab().login(old)
-    assert run_on(HOST, "stat", "--format", "%U %a", "/srv/atlas/token").split() == ["atlas", "600"]
+    assert run_on(HOST, "stat", "--format", "%U %a", atlas.token_file).split() == ["atlas", "600"]
     again = play(HOST)
     assert (again.code, again.changed) == (0, 0), again.output
     atlas.lab().login(new)
