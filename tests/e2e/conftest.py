@@ -164,6 +164,7 @@ def until(condition: Callable[[], bool], what: str, seconds: float = 90) -> None
         time.sleep(0.5)
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups as early as it can
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the order on each host: with pytest-xdist the hub's host is one worker's, the labs' hosts are another's."""
     for item in items:
