@@ -164,12 +164,13 @@ def until(condition: Callable[[], bool], what: str, seconds: float = 90) -> None
         time.sleep(0.5)
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups as early as it can
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the order on each host: with pytest-xdist the hub's host is one worker's, the labs' hosts are another's."""
-    for item in items:
-        apart = "carrel-test-3" in item.nodeid or "hub" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("hub" if apart else "labs"))
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Keep the order on each host: with pytest-xdist the hub's host is one worker's, the labs' hosts are another's.
+
+    Here and not in pytest_collection_modifyitems, where pytest-xdist itself reads the groups, before any conftest.
+    """
+    apart = "carrel-test-3" in item.nodeid or "hub" in getattr(item, "fixturenames", ())
+    item.add_marker(pytest.mark.xdist_group("hub" if apart else "labs"))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
