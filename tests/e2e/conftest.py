@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 import requests
 import yaml
+from xdist.scheduler import LoadScopeScheduling
 
 from testbed import pki
 from testbed.client import Lab
@@ -164,13 +165,15 @@ def until(condition: Callable[[], bool], what: str, seconds: float = 90) -> None
         time.sleep(0.5)
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Keep the order on each host: with pytest-xdist the hub's host is one worker's, the labs' hosts are another's.
+class ByHost(LoadScopeScheduling):  # type: ignore[misc]
+    """With pytest-xdist, the tests of the hub's host go to one worker and those of the labs' hosts to another."""
 
-    Here and not in pytest_collection_modifyitems, where pytest-xdist itself reads the groups, before any conftest.
-    """
-    apart = "carrel-test-3" in item.nodeid or "hub" in getattr(item, "fixturenames", ())
-    item.add_marker(pytest.mark.xdist_group("hub" if apart else "labs"))
+    def _split_scope(self, nodeid: str) -> str:
+        return "hub" if "test_hub" in nodeid or "_hub_" in nodeid or "carrel-test-3" in nodeid else "labs"
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByHost:
+    return ByHost(config, log)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

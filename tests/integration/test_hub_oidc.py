@@ -34,7 +34,7 @@ def packages() -> Path:
 
 
 @pytest.fixture(scope="module")
-def site(lab_image: None, packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubSite]:
+def site(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubSite]:
     folder = open_to_containers(tmp_path_factory.mktemp("oidc"))
     port = free_port()
     issuer, inside = f"http://127.0.0.1:{port}", "http://provider:9000"

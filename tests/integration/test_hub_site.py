@@ -23,7 +23,7 @@ MEMORY = 600 * 2**20
 
 
 @pytest.fixture(scope="module")
-def images(lab_image: None) -> tuple[str, str]:
+def images() -> tuple[str, str]:
     return hub_image.build(), os.environ["CARREL_TEST_LAB_IMAGE"]
 
 

@@ -103,6 +103,12 @@ def test_a_folder_of_ones_own(base, tmp_path):
     assert not ask(**folder, build_args={"APP_VERSION": "1"})["changed"]
 
 
+def failed_steps() -> set[str]:
+    """Containers that ran a RUN's shell and have ended; those of other tests' builds may be running."""
+    listed = run("docker", "ps", "--all", "--filter", "status=exited", "--no-trunc", "--format", "{{.ID}} {{.Command}}")
+    return {line.split()[0] for line in listed.splitlines() if "/bin/sh -ec" in line}
+
+
 @pytest.mark.parametrize(
     ("what", "message"),
     [
@@ -120,9 +126,9 @@ def test_a_folder_of_ones_own(base, tmp_path):
     ],
 )
 def test_what_cannot_be_built_says_so_in_a_few_lines(base, what, message):
-    before = run("docker", "ps", "--all", "--quiet")
+    before = failed_steps()
     text = said(base=base, **what)
-    assert run("docker", "ps", "--all", "--quiet") == before, "no container of a failed step stays"
+    assert failed_steps() <= before, "no container of a failed step stays"
     assert text.startswith(f"image {NAME}") and message in text
     assert len(text.splitlines()) <= 10
 

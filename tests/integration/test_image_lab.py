@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import time
 
 import pytest
 from ansible_collections.carrel.jupyter.plugins.module_utils import _image_probe
@@ -141,8 +140,7 @@ def test_what_cannot_be_is_said(image, options, message):
     assert message in inside(image, "start-notebook.py", "--version", options=options)
 
 
-def test_a_stop_takes_no_ten_seconds(image):
+def test_a_stop_needs_no_kill(image):
     with server(image) as (name, _):
-        began = time.monotonic()
         run("docker", "stop", name)
-        assert time.monotonic() - began < 5
+        assert run("docker", "inspect", "--format", "{{.State.ExitCode}}", name) != "137"
