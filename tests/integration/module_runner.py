@@ -81,18 +81,12 @@ def swapping(folder: Path, target: Path, *names: str) -> Iterator[None]:
             process.kill()
 
 
-@contextlib.contextmanager
-def open_to_all(folder: Path) -> Iterator[None]:
-    """Let other users pass through pytest's folders, which are closed to them, and close these again."""
-    passed = [above for above in (folder, *folder.parents) if above == folder or above.name.startswith("pytest-")]
-    modes = [(above, stat.S_IMODE(above.stat().st_mode)) for above in passed]
-    for above, mode in modes:
-        above.chmod(mode | 0o011)
-    try:
-        yield
-    finally:
-        for above, mode in modes:
-            above.chmod(mode)
+def open_to_all(folder: Path) -> Path:
+    """Let other users pass through the folders of pytest and of its workers, which are closed to them."""
+    for above in (folder, *folder.parents):
+        if above == folder or above.name.startswith(("pytest-", "popen-")):
+            above.chmod(stat.S_IMODE(above.stat().st_mode) | 0o011)
+    return folder
 
 
 @contextlib.contextmanager

@@ -12,7 +12,6 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +42,8 @@ def facts(path: Path) -> tuple[int, int, str]:
 
 
 @pytest.fixture
-def hub(tmp_path: Path) -> Iterator[Path]:
-    with module_runner.open_to_all(tmp_path):
-        yield tmp_path / "hub"
+def hub(tmp_path: Path) -> Path:
+    return module_runner.open_to_all(tmp_path) / "hub"
 
 
 def test_as_ansible_runs_it(hub: Path) -> None:

@@ -148,9 +148,8 @@ def test_the_owner_is_mapped_by_the_account_of_the_engine(tmp_path: Path, base: 
 
 
 @pytest.fixture
-def open_to_all(tmp_path: Path) -> Iterator[None]:
-    with module_runner.open_to_all(tmp_path):
-        yield
+def open_to_all(tmp_path: Path) -> None:
+    module_runner.open_to_all(tmp_path)
 
 
 # What is in the way
