@@ -14,9 +14,10 @@ from typing import Any
 import requests
 
 from testbed import hosts
+from testbed.client import Kernel, Lab
 from testbed.run import run
 
-from .conftest import Site, reset, run_on
+from .conftest import Site, reset, run_on, until
 
 HOST = "carrel-test-1"
 DONE, FAILED, ANOTHER, PUT_OFF, DOWN = 0, 1, 3, 4, 5
@@ -92,6 +93,14 @@ def push(tag: str, *lines: str) -> str:
         return run("docker", "image", "inspect", "--format", "{{.Id}}", name)
     finally:
         run("docker", "image", "rm", name, f"{address}:1.0")
+
+
+def work(lab: Lab, code: str) -> Kernel:
+    """Let a new kernel run code and return once the server says that it is busy."""
+    kernel = lab.kernel()
+    kernel.socket.send(execute(code))
+    until(lambda: "busy" in lab.request("GET", f"api/kernels/{kernel.identifier}").text, "the kernel is busy")
+    return kernel
 
 
 def execute(code: str) -> str:

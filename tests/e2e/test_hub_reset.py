@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import subprocess
-import time
 from pathlib import Path
 
 import requests
@@ -13,7 +12,7 @@ import requests
 from testbed.load import Load
 
 from .conftest import Play, Site, enter, reset, run_on, until
-from .resets import DONE, execute, home, settings, state
+from .resets import DONE, home, settings, state, work
 
 
 def container(hub: Site, name: str) -> str:
@@ -37,9 +36,7 @@ def test_whoever_works_goes_on_and_the_others_get_a_new_server(hub: Site) -> Non
         theirs.put("kept.txt", "kept")
         for user in ("ada", "grace"):
             mark(hub, user)
-        kernel = hers.kernel()
-        kernel.socket.send(execute("import time; time.sleep(600)"))
-        time.sleep(2)
+        kernel = work(hers, "import time; time.sleep(600)")
         names = ("class-hub-1", "class-proxy-1", "class_ada", "class_grace")
         before = {name: container(hub, name) for name in names}
         with Load(hers.url + "api/status", hub.ca, _cookies(hers.http)) as load:

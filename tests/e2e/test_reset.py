@@ -17,7 +17,7 @@ from testbed.client import LoginError
 from testbed.load import Load
 
 from .conftest import Play, Site, hostvars, reset, run_on, until
-from .resets import ANOTHER, DONE, HOST, PUT_OFF, execute, home, servers, settings, state, whole
+from .resets import ANOTHER, DONE, HOST, PUT_OFF, home, servers, settings, state, whole, work
 
 KEPT = """
 import os
@@ -77,8 +77,7 @@ def test_open_pages_lose_their_kernels_and_go_on(tao: Site) -> None:
 
 def test_a_busy_kernel_puts_a_reset_off_until_the_deadline(tao: Site) -> None:
     with tao.lab().login(tao.secret) as lab:
-        lab.kernel().socket.send(execute("import time; time.sleep(600)"))
-        time.sleep(2)
+        work(lab, "import time; time.sleep(600)")
         before = servers(tao)
         code, output = reset(tao, "--people", "skip", "--no-pull")
         assert code == PUT_OFF and "kernel" in output
@@ -91,8 +90,7 @@ def test_a_busy_kernel_puts_a_reset_off_until_the_deadline(tao: Site) -> None:
 
 def test_a_reset_waits_until_a_kernel_is_idle(tao: Site) -> None:
     with tao.lab().login(tao.secret) as lab:
-        lab.kernel().socket.send(execute("import time; time.sleep(12); open('result.txt', 'w').write('whole')"))
-        time.sleep(2)
+        work(lab, "import time; time.sleep(12); open('result.txt', 'w').write('whole')")
         before = servers(tao)
         assert reset(tao, "--people", "wait", "--no-pull")[0] == DONE
         assert servers(tao) != before
