@@ -18,7 +18,6 @@ from .run import LOOK_EVERY_SECONDS, ResetError, Run, sleep_until
 from .servers import HubApi, Server, ServerError, Unfinished, busy
 
 AT_ONCE = 4
-TRIES = 3
 SPARE_SECONDS = 60  # beyond what the hub gives a server, and compose a container
 TELL_SECONDS = 20
 VERSION_SECONDS = 120
@@ -103,15 +102,9 @@ class Hub:
         return image.id if image else None
 
     def _containers(self) -> list[Container]:
-        """The users' containers that run. One that ends while docker looks at it makes the whole look fail."""
-        for remaining in reversed(range(TRIES)):
-            try:
-                found = self.run.engine.containers(carrel_instance=self.run.settings.name)
-                return [container for container in found if "carrel.user" in container.labels and container.running]
-            except EngineError as error:
-                if not remaining or "no such" not in str(error).lower():
-                    raise
-        raise AssertionError
+        """The users' containers that run."""
+        found = self.run.engine.containers(carrel_instance=self.run.settings.name)
+        return [container for container in found if "carrel.user" in container.labels and container.running]
 
     def _up(self, *arguments: str) -> None:
         seconds = self.run.settings.start_timeout_seconds
