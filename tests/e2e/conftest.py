@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import functools
 import json
@@ -99,6 +98,10 @@ class Site:
         """Run a command in the lab's container, as the account of its engine."""
         return self.docker("exec", self.container_name(), *command)
 
+    def started(self, container: str) -> str:
+        """Id and start of a container: another one, or a restart, makes a difference."""
+        return self.docker("inspect", "--format", "'{{.Id}} {{.State.StartedAt}}'", container).strip()
+
     def docker(self, *arguments: str) -> str:
         account = str(self.declared.get("engine", self.name))
         return run_on(self.host, "su", "-", account, "-c", " ".join(["docker", *arguments]))
@@ -157,6 +160,13 @@ def reset(site: Site, *arguments: str) -> tuple[int, str]:
     return done.returncode, done.stdout
 
 
+def answers(site: Site) -> bool:
+    try:
+        return requests.get(site.url + site.api, verify=site.ca, timeout=10).status_code == 200
+    except requests.RequestException:
+        return False
+
+
 def until(condition: Callable[[], bool], what: str, seconds: float = 90) -> None:
     """Wait for something that happens by itself."""
     deadline = time.monotonic() + seconds
@@ -165,7 +175,7 @@ def until(condition: Callable[[], bool], what: str, seconds: float = 90) -> None
         time.sleep(0.5)
 
 
-class ByHost(LoadScopeScheduling):  # type: ignore[misc]
+class ByHost(LoadScopeScheduling):
     """With pytest-xdist, the tests of the hub's host go to one worker and those of the labs' hosts to another."""
 
     def _split_scope(self, nodeid: str) -> str:
@@ -192,18 +202,8 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> None:
             path.write_text(run_on(site.host, "sh", "-c", "cat /etc/ssl/carrel/localhost*.crt"))
             site.ca = str(path)
     for site in instances().values():
-        _wait_for(site)
-
-
-def _wait_for(site: Site, seconds: float = 120) -> None:
-    """The hosts were just rebooted: every site must come back by itself."""
-    deadline = time.monotonic() + seconds
-    while True:
-        with contextlib.suppress(requests.RequestException):
-            if requests.get(site.url + site.api, verify=site.ca, timeout=10).ok:
-                return
-        assert time.monotonic() < deadline, f"{site.url} did not come back within {seconds} s"
-        time.sleep(0.5)
+        # the hosts were just rebooted
+        until(functools.partial(answers, site), f"{site.url} comes back by itself", 120)
 
 
 @dataclass

@@ -11,8 +11,6 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import requests
-
 from testbed import hosts
 from testbed.client import Kernel, Lab
 from testbed.run import run
@@ -31,7 +29,7 @@ def servers(site: Site) -> list[str]:
     """Id and start of every container of the project, running or not."""
     project = f"label=com.docker.compose.project={site.name}"
     names = site.docker("ps", "--all", "--quiet", "--no-trunc", "--filter", project).split()
-    return [site.docker("inspect", "--format", "'{{.Id}} {{.State.StartedAt}}'", name).strip() for name in names]
+    return [site.started(name) for name in names]
 
 
 def home(site: Site) -> str:
@@ -54,13 +52,6 @@ def settings(site: Site, **changed: Any) -> Iterator[None]:
         yield
     finally:
         run_on(site.host, "tee", path, input_text=before)
-
-
-def answers(site: Site) -> bool:
-    try:
-        return requests.get(site.url + site.api, verify=site.ca, timeout=5).status_code == 200
-    except requests.RequestException:
-        return False
 
 
 def whole(site: Site) -> None:

@@ -13,14 +13,10 @@ import requests
 from testbed.client import Lab, LoginError
 from testbed.hub_client import Hub
 
-from .conftest import Play, Site, enter, passwords, run_on, until
+from .conftest import Play, Site, answers, enter, passwords, run_on, until
 
 Instances = list[dict[str, Any]]
 HOST = "carrel-test-3"
-
-
-def container(hub: Site, service: str) -> str:
-    return hub.docker("inspect", "--format", "'{{.Id}} {{.State.StartedAt}}'", f"class-{service}-1").strip()
 
 
 def groups_of(lab: Lab) -> list[str]:
@@ -34,13 +30,6 @@ def health(hub: Site) -> str:
 
 def runs(hub: Site, user: str) -> bool:
     return f"class_{user}" in hub.docker("ps", "--format", "'{{.Names}}'").split()
-
-
-def answers(hub: Site) -> bool:
-    try:
-        return requests.get(hub.url + "hub/api/", verify=hub.ca, timeout=5).status_code == 200
-    except requests.RequestException:
-        return False
 
 
 @pytest.fixture
@@ -61,7 +50,7 @@ def test_a_restart_of_the_hub_stops_no_kernel(hub: Site, ada: Hub) -> None:
 
 
 def test_people_come_and_go_without_a_restart(play: Play, hub: Site) -> None:
-    before = container(hub, "hub")
+    before = hub.started("class-hub-1")
 
     def change(instances: Instances) -> None:
         users, groups = instances[0]["users"], instances[0]["groups"]
@@ -86,9 +75,9 @@ def test_people_come_and_go_without_a_restart(play: Play, hub: Site) -> None:
         with ada.spawn() as lab:
             assert groups_of(lab) == ["geometry", "statistics"]
         ada.stop()
-    assert container(hub, "hub") == before
+    assert hub.started("class-hub-1") == before
     assert play(HOST).code == 0
-    assert container(hub, "hub") == before
+    assert hub.started("class-hub-1") == before
     with enter(hub, "grace") as back:
         with back.spawn() as lab:
             assert lab.get("kept.txt") == "kept"
@@ -113,9 +102,9 @@ def test_a_new_setting_recreates_the_hub_and_no_servers(play: Play, hub: Site, a
     with ada.spawn() as lab:
         kernel = lab.kernel()
         kernel.run("x = 41")
-        before = {service: container(hub, service) for service in ("hub", "proxy", "database")}
+        before = {service: hub.started(f"class-{service}-1") for service in ("hub", "proxy", "database")}
         assert play(HOST, lambda instances: instances[0].update(default_url="/tree")).code == 0
-        after = {service: container(hub, service) for service in before}
+        after = {service: hub.started(f"class-{service}-1") for service in before}
         assert after["hub"] != before["hub"]
         assert (after["proxy"], after["database"]) == (before["proxy"], before["database"])
         assert kernel.run("print(x + 1)").strip() == "42"

@@ -9,14 +9,11 @@ from pathlib import Path
 
 import requests
 
+from testbed.client import Lab
 from testbed.load import Load
 
 from .conftest import Play, Site, enter, reset, run_on, until
 from .resets import DONE, home, settings, state, work
-
-
-def container(hub: Site, name: str) -> str:
-    return hub.docker("inspect", "--format", "'{{.Id}} {{.State.StartedAt}}'", name).strip()
 
 
 def mark(hub: Site, user: str) -> None:
@@ -38,11 +35,11 @@ def test_whoever_works_goes_on_and_the_others_get_a_new_server(hub: Site) -> Non
             mark(hub, user)
         kernel = work(hers, "import time; time.sleep(600)")
         names = ("class-hub-1", "class-proxy-1", "class_ada", "class_grace")
-        before = {name: container(hub, name) for name in names}
+        before = {name: hub.started(name) for name in names}
         with Load(hers.url + "api/status", hub.ca, _cookies(hers.http)) as load:
             code, output = reset(hub, "--people", "skip")
         assert code == DONE and "ada" in output
-        after = {name: container(hub, name) for name in names}
+        after = {name: hub.started(name) for name in names}
         assert {name for name in names if before[name] != after[name]} == {"class-hub-1", "class_grace"}
         assert load.failures == [], "the proxy and the server of who is at work were left alone"
         kernel.socket.ping()
@@ -81,14 +78,14 @@ def test_a_kill_between_a_users_servers(hub: Site) -> None:
         code, output = reset(hub, "--people", "ignore", "--no-pull")
         assert code == DONE, output
         until(lambda: "class_ada" in hub.docker("ps", "--format", "'{{.Names}}'"), "ada's server runs")
-        until(lambda: _gets(ada.lab().request, "kept.txt"), "ada's server answers")
+        until(lambda: _gets(ada.lab(), "kept.txt"), "ada's server answers")
         ada.stop()
     assert state(hub)["result"] == "done"
 
 
-def _gets(request: object, name: str) -> bool:
+def _gets(lab: Lab, name: str) -> bool:
     try:
-        return request("GET", f"api/contents/{name}", check=False).status_code == 200  # type: ignore[operator, no-any-return]
+        return lab.request("GET", f"api/contents/{name}", check=False).status_code == 200
     except requests.RequestException:
         return False
 
@@ -103,10 +100,10 @@ def test_cron_daily_runs_it_as_roots_script(hub: Site) -> None:
     script = "/etc/cron.daily/carrel-class"
     assert run_on(hub.host, "stat", "--format", "%U %a", script).split() == ["root", "755"]
     assert script in run_on(hub.host, "run-parts", "--test", "/etc/cron.daily").split()
-    before = container(hub, "class-hub-1")
+    before = hub.started("class-hub-1")
     with settings(hub, lead_seconds=0, notice_seconds=0):
         run_on(hub.host, script)
-    assert container(hub, "class-hub-1") != before
+    assert hub.started("class-hub-1") != before
     assert run_on(hub.host, "stat", "--format", "%U", "/var/lib/carrel/class/reset/state.json").strip() == "class"
 
 

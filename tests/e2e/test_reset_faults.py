@@ -16,8 +16,8 @@ import requests
 from testbed import hosts
 from testbed.load import Load
 
-from .conftest import Play, Site, reset, run_on, sites, until
-from .resets import DONE, DOWN, FAILED, HOST, answers, home, push, servers, settings, state, whole
+from .conftest import Play, Site, answers, reset, run_on, sites, until
+from .resets import DONE, DOWN, FAILED, HOST, home, push, servers, settings, state, whole
 
 NIGHTLY = f"{hosts.REGISTRY_NAME}/carrel/lab:nightly"
 STATE = "/var/lib/carrel/tao/reset"

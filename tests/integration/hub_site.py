@@ -37,14 +37,6 @@ def free_port() -> int:
         return port
 
 
-def open_to_containers(folder: Path) -> Path:
-    """Let the containers' users pass; pytest makes its folders for their owner only."""
-    for parent in (folder, *folder.parents):
-        if parent != Path("/"):
-            parent.chmod(parent.stat().st_mode | 0o011)
-    return folder
-
-
 def person(name: str, **more: Any) -> dict[str, Any]:
     return {"identity": name, "admin": False, "memory": None, "swap": None, "cpus": None, "pids": None, **more}
 

@@ -14,7 +14,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from hub_site import free_port, open_to_containers
+from hub_site import free_port
+from module_runner import open_to_all
 
 from testbed import images
 from testbed.run import ROOT, run, succeeds
@@ -75,7 +76,7 @@ class LabSite:
     """Its files in a folder, its containers named after it."""
 
     def __init__(self, folder: Path, quick: bool = True, **settings: Any) -> None:
-        self.folder = open_to_containers(folder)
+        self.folder = open_to_all(folder)
         self.name = f"reset-{secrets.token_hex(3)}"
         self.tag = f"carrel-testbed/{self.name}:1"
         self.image = os.environ["CARREL_TEST_LAB_IMAGE"]

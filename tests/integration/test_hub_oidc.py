@@ -12,7 +12,8 @@ from pathlib import Path
 
 import hub_image
 import pytest
-from hub_site import HubSite, free_port, open_to_containers, person
+from hub_site import HubSite, free_port, person
+from module_runner import open_to_all
 from playwright.sync_api import Page, expect, sync_playwright
 
 from testbed import engine
@@ -35,7 +36,7 @@ def packages() -> Path:
 
 @pytest.fixture(scope="module")
 def site(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubSite]:
-    folder = open_to_containers(tmp_path_factory.mktemp("oidc"))
+    folder = open_to_all(tmp_path_factory.mktemp("oidc"))
     port = free_port()
     issuer, inside = f"http://127.0.0.1:{port}", "http://provider:9000"
     authenticator = {

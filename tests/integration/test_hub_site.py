@@ -12,7 +12,8 @@ from collections.abc import Iterator
 import hub_image
 import pytest
 import requests
-from hub_site import HOME, HubSite, eventually, open_to_containers, person
+from hub_site import HOME, HubSite, eventually, person
+from module_runner import open_to_all
 
 from testbed import images as testbed_images
 from testbed.client import Kernel, Lab, LoginError
@@ -29,7 +30,7 @@ def images() -> tuple[str, str]:
 
 @pytest.fixture(scope="module")
 def site(images: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubSite]:
-    folder = open_to_containers(tmp_path_factory.mktemp("hub"))
+    folder = open_to_all(tmp_path_factory.mktemp("hub"))
     site = HubSite(
         folder, f"carrel-test-{os.getpid()}", images, base_url="/class/", notice_html="Restarts <b>daily</b>",
         mounts=[{"source": str(folder / "settings.json"), "target": "/home/jovyan/settings.json", "read_only": True}],

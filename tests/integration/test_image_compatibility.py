@@ -17,8 +17,9 @@ from typing import Any
 
 import hub_image
 import pytest
-from hub_site import HubSite, open_to_containers, person
+from hub_site import HubSite, person
 from lab_site import LabSite
+from module_runner import open_to_all
 from own_images import lab_image
 
 from testbed import images
@@ -128,7 +129,7 @@ def test_collaboration_is_as_declared(case: tuple[Kind, LabSite]) -> None:
 
 
 def test_a_hub_starts_servers_of_docker_stacks_kind(tmp_path: Path) -> None:
-    folder = open_to_containers(tmp_path)
+    folder = open_to_all(tmp_path)
     pair = hub_image.build(), kind("stacks").image
     site = HubSite(folder, f"compat-hub-{os.getpid()}", pair, command=["start-singleuser.sh"])
     site.people, site.passwords = {"ada": person("ada")}, {"ada": PASSWORD}

@@ -20,7 +20,8 @@ import hub_image
 import pytest
 from ansible_collections.carrel.jupyter.plugins.module_utils import _hub
 from ansible_collections.carrel.jupyter.plugins.module_utils._escape import escape
-from hub_site import HOME, HubSite, eventually, open_to_containers, person
+from hub_site import HOME, HubSite, eventually, person
+from module_runner import open_to_all
 
 from testbed import images as testbed_images
 from testbed.client import Lab
@@ -139,7 +140,7 @@ def install_compose(folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ResetSite]:
-    folder = open_to_containers(tmp_path_factory.mktemp("reset"))
+    folder = open_to_all(tmp_path_factory.mktemp("reset"))
     site = ResetSite(folder, f"carrel-reset-{os.getpid()}", (hub_image.build(), os.environ["CARREL_TEST_LAB_IMAGE"]))
     try:
         site.up()

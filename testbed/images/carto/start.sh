@@ -30,5 +30,6 @@ case $COLLABORATIVE in
   "" | false | 0) collaboration=--YDocExtension.disable_rtc=True ;;
   *) jupyter labextension enable @jupyter/collaboration-extension ;;
 esac
+# each word of these variables is an argument
 # shellcheck disable=SC2086
 jupyter lab --ip=0.0.0.0 --allow-root --no-browser $collaboration $JUPYTER_EXTRA_ARGS --ServerApp.root_dir=/home/jovyan/work

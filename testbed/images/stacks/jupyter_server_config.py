@@ -3,6 +3,7 @@
 # The image's own settings, which a site's must go before.
 from __future__ import annotations
 
+# traitlets puts get_config there
 c = get_config()  # type: ignore[name-defined]  # noqa: F821
 c.ServerApp.ip = ""
 c.ServerApp.open_browser = False

@@ -63,7 +63,7 @@ class Api:
 
     def _ask(self, method: str, path: str, accept: str) -> bytes:
         url = self.url + path
-        request = urllib.request.Request(url, headers={**self._headers, "Accept": accept}, method=method)  # noqa: S310
+        request = urllib.request.Request(url, headers={**self._headers, "Accept": accept}, method=method)  # noqa: S310 - http
         try:
             with _OPENER.open(request, timeout=self.seconds) as answer:
                 return self._read(answer)
