@@ -308,8 +308,10 @@ def test_example_inventory_shows_all_of_a_hub_and_is_a_good_one() -> None:
     folder = Path(__file__).parents[2] / "inventories" / "example"
     text = (folder / "host_vars" / "hub1.example.org.yml").read_text(encoding="utf-8")
     (instance,) = instances = yaml.safe_load(text)["jupyter_instances"]
+    common = yaml.safe_load((folder / "group_vars" / "all" / "jupyter.yml").read_text(encoding="utf-8"))
     problems = Problems()
-    result = make_plan(Inputs(instances=instances, tls="acme"), ControlFiles(str(folder)), problems)
+    inputs = Inputs(instances=instances, tls="acme", images=common["jupyter_images"])
+    result = make_plan(inputs, ControlFiles(str(folder)), problems)
     assert result is not None, problems.items
     (planned,) = result["hub_instances"]
     assert [user["name"] for user in planned["users"]] == [
