@@ -23,6 +23,7 @@ VARIABLES = {
     "base_dir": "jupyter_base_dir",
     "port_range": "jupyter_port_range",
     "tls": "jupyter_tls",
+    "images": "jupyter_images",
 }
 
 

@@ -38,7 +38,7 @@ test -n "$prefix" || refuse "no conda environment with the kernel python3"
 """.strip()
 BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 _REGISTRY = re.compile(r"(localhost|[a-z0-9-]+(\.[a-z0-9-]+)+|[a-z0-9-]+(?=:))(:[0-9]+)?(/[a-z0-9._-]+)*")
-_NAME = re.compile(r"[a-z0-9]+(?:[._/-][a-z0-9]+)*")  # distribution/reference, without a registry's address
+NAME = re.compile(r"[a-z0-9]+(?:[._/-][a-z0-9]+)*")  # distribution/reference, without a registry's address
 # conda's NAME=VERSION[=BUILD]
 _EXACT = re.compile(r"(?:[^:\s]+::)?[A-Za-z0-9._-]+={1,2}[0-9][^\s=*<>,|]*(?:=[^\s=*<>,|]+)?")
 
@@ -71,7 +71,7 @@ def read(declaration: Mapping[str, Any], known: Mapping[str, Kernel]) -> Build:
     """Return a build from an entry of image_builds; every message begins with the image's name."""
     name = declaration["name"]
     try:
-        if not _NAME.fullmatch(name):
+        if not NAME.fullmatch(name):
             raise KernelError(f"{name!r} is no image's name; write small letters, digits and . _ - / between them")
         if re.search(r"\s", declaration["base"]):
             raise KernelError(f"base: {declaration['base']!r} is no image; write one such as debian:trixie-slim")

@@ -9,6 +9,7 @@ from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_host import check_host, give_ports, read_host
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_hub import check_hub
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan_images import check_declared, read_images
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_instance import ControlNode, check_instance
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_instances import check_instances
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_keys import Lab, read_tls
@@ -39,6 +40,7 @@ class Inputs:
     base_dir: Any = None
     port_range: Any = None
     tls: Any = None
+    images: Any = None
     current: Any = None
 
 
@@ -49,6 +51,7 @@ def make_plan(inputs: Inputs, control: ControlNode, problems: Problems) -> dict[
         BASE_DIR if inputs.base_dir is None else read(read_base_dir, inputs.base_dir, "jupyter_base_dir", problems)
     )
     tls = None if inputs.tls is None else read(read_tls, inputs.tls, "jupyter_tls", problems)
+    images = read_images(inputs.images, control, problems)
     defaults = read_defaults(inputs.defaults, problems)
     host = read_host(inputs.current, problems)
     known_base_dir = base_dir if given(base_dir) else BASE_DIR
@@ -57,6 +60,7 @@ def make_plan(inputs: Inputs, control: ControlNode, problems: Problems) -> dict[
         if not instance.wanted:
             continue
         check_instance(instance, tls, control, problems)
+        check_declared(instance, images, problems)
         if isinstance(instance, Lab):
             check_lab(instance, control, problems)
         else:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_hub_keys import Hub
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_keys import limits_text
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan_values import image_text
 
 
 def hub_data(hub: Hub) -> dict[str, Any]:
@@ -45,7 +46,7 @@ def hub_data(hub: Hub) -> dict[str, Any]:
 
 def hub_summary(hub: Hub) -> tuple[str, str]:
     """What stands before and after the engine and the port."""
-    images = ", ".join(item["image"] for item in hub.images)
+    images = ", ".join(image_text(item["image"]) for item in hub.images)
     before = f"image{'s' if len(hub.images) > 1 else ''} {images}"
     after = [
         f"authenticator {hub.authenticator.type}",

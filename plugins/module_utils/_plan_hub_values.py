@@ -168,15 +168,15 @@ def culler(value: Any, path: str, problems: Problems) -> dict[str, int] | Invali
 
 _images = listing(
     record(
-        {"title": text("a title for the list of images"), "image": values.image},
+        {"title": text("a title for the list of images"), "image": values.image_source},
         {"title": "a title for the list of images", "image": "an image reference"},
     ),
     "a list of {title, image}",
 )
 
 
-def images(value: Any, path: str, problems: Problems) -> list[dict[str, str]] | Invalid:
-    result: list[dict[str, str]] | Invalid = _images(value, path, problems)
+def images(value: Any, path: str, problems: Problems) -> list[dict[str, Any]] | Invalid:
+    result: list[dict[str, Any]] | Invalid = _images(value, path, problems)
     if isinstance(result, Invalid):
         return result
     if not result:

@@ -83,7 +83,7 @@ COMMON: dict[str, Reader] = {
     "kind": choice("lab", "hub"),
     "url": read_url,
     "state": choice("present", "held", "absent"),
-    "image": values.image,
+    "image": values.image_source,
     "engine": read_name,
     "port": whole(1024, 65535),
     "tls": read_tls,

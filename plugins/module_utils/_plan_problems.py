@@ -65,7 +65,11 @@ MESSAGES: dict[str, str] = {
     "image_tag_for_pull": "has no tag or digest, so reset.pull would bring in a different image any night; write a tag",
     "image_and_build": "both image and build are given; keep one",
     "image_or_build": "neither image nor build is given; write image: NAME:TAG, or build: FOLDER",
-    "build_pull": "there is no image to pull for an instance that is built; leave pull out",
+    "build_pull": "nothing is pulled for an image that is built on the host; leave pull out",
+    "declared_name": "{value} is not a name for an image; write small letters and digits, between them '.', '_', '-' "
+    "and '/'",
+    "declared_twice": "{value} is also the name of {other}; give each image a name of its own",
+    "declared_unknown": "{value} is not one of jupyter_images{hint}; declare it there",
     "build_context": "{value} is not a folder on the control node; write the folder that holds the Dockerfile",
     "build_dockerfile": "there is no file {value} on the control node; write its name relative to the context",
     # values

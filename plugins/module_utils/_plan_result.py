@@ -17,6 +17,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan_hub_keys impo
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_hub_result import hub_data, hub_summary
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_keys import Instance, Lab, limits_text
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_reset import reset_text
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan_values import declared_name, image_text
 
 
 def make_result(instances: Sequence[Lab | Hub], host: Host | None, base_dir: str) -> dict[str, Any]:
@@ -25,6 +26,7 @@ def make_result(instances: Sequence[Lab | Hub], host: Host | None, base_dir: str
     return {
         "rootless_docker_engines": _engines(instances, host),
         "idle_engines": _idle_engines(instances, host),
+        "image_jobs": _image_jobs(instances, host),
         "apache_vhosts": _vhosts(instances),
         "lab_instances": [_lab(lab, _site(lab, host, base_dir)) for lab in labs],
         "hub_instances": [{**_site(hub, host, base_dir), **hub_data(hub)} for hub in hubs],
@@ -53,6 +55,25 @@ def _idle_engines(instances: Sequence[Instance], host: Host | None) -> list[dict
         for name in absent
         if name not in used and (host is None or name in host.all_engines)
     ]
+
+
+def _images(instance: Lab | Hub) -> list[Any]:
+    """Each once: references, and {declared: NAME}."""
+    if isinstance(instance, Lab):
+        return [instance.image] if instance.image else []
+    images = [item["image"] for item in instance.images or []]
+    return [image for index, image in enumerate(images) if image not in images[:index]]
+
+
+def _image_jobs(instances: Sequence[Lab | Hub], host: Host | None) -> list[dict[str, Any]]:
+    jobs: dict[str, list[str]] = {}
+    for instance in instances:
+        names = [declared_name(image) for image in _images(instance)] if instance.state == "present" else []
+        for name in filter(None, names):
+            job = jobs.setdefault(engine_of(instance, host), [])
+            if name not in job:
+                job.append(name)
+    return [{"engine": engine, "images": names} for engine, names in jobs.items()]
 
 
 def _vhosts(instances: Sequence[Instance]) -> list[dict[str, Any]]:
@@ -145,18 +166,13 @@ def _lab(lab: Lab, site: dict[str, Any]) -> dict[str, Any]:
 def _reset(instance: Lab | Hub, host: Host | None, base_dir: str) -> dict[str, Any]:
     site = _site(instance, host, base_dir)
     kept = ("name", "state", "engine", "directory", "url", "base_url", "start_timeout_seconds")
-    if isinstance(instance, Lab):
-        images = [instance.image] if instance.image else []
-        ports = [instance.port, instance.second_port]
-    else:
-        images = list(dict.fromkeys(item["image"] for item in instance.images or []))
-        ports = [instance.port]
+    ports = [instance.port, instance.second_port] if isinstance(instance, Lab) else [instance.port]
     return {
         **{key: site[key] for key in kept},
         **instance.reset._asdict(),
         "kind": instance.kind,
         "ports": [] if None in ports else ports,
-        "images": images,
+        "images": _images(instance),
         "notebooks": instance.notebooks if isinstance(instance, Lab) else instance.home,
         "token_file": _token_file(instance, site["directory"]) if isinstance(instance, Lab) else None,
     }
@@ -178,5 +194,5 @@ def _summary(instance: Lab | Hub, host: Host | None) -> str:
 
 def _lab_summary(lab: Lab) -> tuple[str, str]:
     """What stands before and after the engine and the port."""
-    what = f"image {lab.image}" if lab.image else f"built from {lab.build['context']}"
+    what = f"image {image_text(lab.image)}" if lab.image else f"built from {lab.build['context']}"
     return what, f"limits {limits_text(vars(lab))}"

@@ -268,14 +268,36 @@ def image(value: Any, path: str, problems: Problems) -> str | Invalid:
     return str(value)
 
 
-def has_digest(reference: str) -> bool:
-    match = _IMAGE.fullmatch(reference)
+_declared = record(
+    {"declared": text("the name of an image in jupyter_images")}, {"declared": "the name of an image in jupyter_images"}
+)
+
+
+def image_source(value: Any, path: str, problems: Problems) -> str | dict[str, str] | Invalid:
+    """An image reference, or {declared: NAME} for one that is built from jupyter_images."""
+    source: str | dict[str, str] | Invalid = (_declared if isinstance(value, Mapping) else image)(value, path, problems)
+    return source
+
+
+def declared_name(source: Any) -> str | None:
+    """NAME of {declared: NAME}."""
+    return source["declared"] if isinstance(source, Mapping) else None
+
+
+def image_text(source: Any) -> str:
+    name = declared_name(source)
+    return str(source) if name is None else f"{name} (declared)"
+
+
+def has_digest(source: Any) -> bool:
+    match = _IMAGE.fullmatch(source) if isinstance(source, str) else None
     return bool(match and match["digest"])
 
 
-def has_tag_or_digest(reference: str) -> bool:
-    match = _IMAGE.fullmatch(reference)
-    return bool(match and (match["tag"] or match["digest"]))
+def has_tag_or_digest(source: Any) -> bool:
+    """A declared image gets its tag from its content."""
+    match = _IMAGE.fullmatch(source) if isinstance(source, str) else None
+    return declared_name(source) is not None or bool(match and (match["tag"] or match["digest"]))
 
 
 def _relative(value: Any, path: str, problems: Problems) -> str | Invalid:

@@ -23,8 +23,8 @@ options:
         C(docs/hub-inventory.md) says more about hubs.
       - Read from the variable C(jupyter_instances) when not given, like the other options from theirs. Each text in
         these is rendered on its own, so an undefined variable is reported with the path of its key.
-      - Relative paths, those of C(build), C(login.template) and C(users_csv), begin at the folder of the inventory, or
-        at the current folder when the inventory is no file.
+      - Relative paths, those of C(build), C(login.template), C(users_csv) and of C(folder) in O(images), begin at the
+        folder of the inventory, or at the current folder when the inventory is no file.
     type: list
     elements: dict
   defaults:
@@ -49,6 +49,14 @@ options:
         C(jupyter_tls).
       - A mode, or a mapping of C(mode), C(certificate) and C(private_key).
     type: raw
+  images:
+    description:
+      - Images that are built on the host, for the instances whose C(image) is a mapping with C(declared), its
+        name; variable C(jupyter_images).
+      - Each is an entry of the role image's C(image_builds). Only names and folders are checked here, the rest by
+        M(carrel.jupyter.image_build).
+    type: list
+    elements: dict
   current:
     description:
       - The result of M(carrel.jupyter.instance_info). Without it the input is checked, but ports that nobody gave stay
@@ -105,6 +113,13 @@ plan:
       type: list
       elements: dict
       sample: [{name: geo, state: stopped}]
+    image_jobs:
+      description:
+        - Which of the declared images each engine builds; until that is done, instances and jobs hold a mapping with
+          C(declared), the name, where a tag belongs.
+      type: list
+      elements: dict
+      sample: [{engine: tao, images: [statistics]}]
     apache_vhosts:
       description: One entry a server name and port, with the locations of its instances, longest path first.
       type: list

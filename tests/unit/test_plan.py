@@ -37,9 +37,17 @@ def shape(value: Any) -> Any:
 
 def test_result_has_the_keys_of_the_contract() -> None:
     zoo = hub(name="zoo", url="https://zoo.example.org", groups={"statistics": {"members": ["ada"]}})
-    result = good([lab(reset={"at": "01:25"}), zoo])
+    declared = lab(name="geo", url="https://geo.example.org", image={"declared": "statistics"})
+    result = good([lab(reset={"at": "01:25"}), declared, zoo], images=[{"name": "statistics"}])
     expected = contract()
-    for part in ("rootless_docker_engines", "apache_vhosts", "lab_instances", "hub_instances", "reset_jobs"):
+    for part in (
+        "rootless_docker_engines",
+        "image_jobs",
+        "apache_vhosts",
+        "lab_instances",
+        "hub_instances",
+        "reset_jobs",
+    ):
         assert shape(result[part][:1]) == shape(expected[part][:1]), part
     assert set(result) == set(expected)
 
@@ -300,8 +308,10 @@ def test_example_inventory_shows_all_of_a_hub_and_is_a_good_one() -> None:
     folder = Path(__file__).parents[2] / "inventories" / "example"
     text = (folder / "host_vars" / "hub1.example.org.yml").read_text(encoding="utf-8")
     (instance,) = instances = yaml.safe_load(text)["jupyter_instances"]
+    common = yaml.safe_load((folder / "group_vars" / "all" / "jupyter.yml").read_text(encoding="utf-8"))
     problems = Problems()
-    result = make_plan(Inputs(instances=instances, tls="acme"), ControlFiles(str(folder)), problems)
+    inputs = Inputs(instances=instances, tls="acme", images=common["jupyter_images"])
+    result = make_plan(inputs, ControlFiles(str(folder)), problems)
     assert result is not None, problems.items
     (planned,) = result["hub_instances"]
     assert [user["name"] for user in planned["users"]] == [
@@ -316,9 +326,10 @@ def test_example_inventory_shows_all_of_a_hub_and_is_a_good_one() -> None:
 
 
 def test_a_misspelt_variable_is_told_of() -> None:
-    names = ["jupyter_instance", "jupyter_default", "jupyter_tls", "jupyter_hosts", "jupyter_zebra", "apache_hsts"]
-    assert misspelt(names) == [
+    names = ["jupyter_image", "jupyter_instance", "jupyter_default", "jupyter_tls", "jupyter_hosts", "jupyter_zebra"]
+    assert misspelt([*names, "apache_hsts"]) == [
         "the variable jupyter_default has no effect; did you mean jupyter_defaults?",
+        "the variable jupyter_image has no effect; did you mean jupyter_images?",
         "the variable jupyter_instance has no effect; did you mean jupyter_instances?",
     ]
 
@@ -337,3 +348,46 @@ def test_an_image_that_is_built_cannot_always_be_pulled() -> None:
 def test_a_secret_that_became_a_key_is_not_shown() -> None:
     _, problems = plan([lab(login={"notice=hunter2 and more": None})])
     assert problems and "hunter2" not in str([(problem.path, problem.message) for problem in problems])
+
+
+DECLARED = [{"name": "statistics", "kernels": ["r"]}, {"name": "geo", "pip": ["geopandas==1.1.1"]}]
+
+
+def test_each_engine_builds_what_its_running_instances_name() -> None:
+    statistics, geo = {"declared": "statistics"}, {"declared": "geo"}
+    instances = [
+        lab(image=statistics),
+        lab(name="one", url="https://one.example.org", engine="tao", image=statistics),
+        lab(name="two", url="https://two.example.org", image=geo, state="held"),
+        lab(name="three", url="https://three.example.org"),
+        hub(image=..., images=[{"title": "a", "image": geo}, {"title": "b", "image": statistics}]),
+    ]
+    result = good(instances, images=DECLARED)
+    assert result["image_jobs"] == [
+        {"engine": "tao", "images": ["statistics"]},
+        {"engine": "class101", "images": ["geo", "statistics"]},
+    ]
+    assert result["lab_instances"][0]["image"] == statistics
+    assert [item["image"] for item in result["hub_instances"][0]["images"]] == [geo, statistics]
+    jobs = [job["images"] for job in result["reset_jobs"]]
+    assert jobs == [[statistics], [statistics], [geo], ["registry.example.org/lab:1.0"], [geo, statistics]]
+    assert "; image statistics (declared); " in result["summary"][0]
+    assert "; images geo (declared), statistics (declared); " in result["summary"][4]
+
+
+def test_a_bad_declaration_says_nothing_of_the_instances_that_name_it() -> None:
+    _, problems = plan([lab(image={"declared": "geo"})], images=[*DECLARED[:1], {"name": "Geo"}])
+    assert [problem.path for problem in problems] == ["jupyter_images[1].name"]
+
+
+def test_who_is_removed_may_name_an_image_that_is_gone() -> None:
+    assert good([{"name": "tao", "state": "absent", "image": {"declared": "gone"}}])["image_jobs"] == []
+
+
+def test_a_declared_image_can_be_a_default() -> None:
+    defaults = {"image": {"declared": "statistics"}}
+    result = good([lab(image=...), hub(image=...)], defaults=defaults, images=DECLARED)
+    assert result["image_jobs"] == [
+        {"engine": "tao", "images": ["statistics"]},
+        {"engine": "class101", "images": ["statistics"]},
+    ]

@@ -13,6 +13,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan_problems impo
 from ansible_collections.carrel.jupyter.plugins.module_utils._schema import INVALID
 from plan_helpers import GEO, HOST, TAO, Control, here, host, lab, plan, two
 from plan_hub_cases import HUB_CASES
+from plan_image_cases import IMAGE_CASES
 from plan_reset_cases import RESET_CASES
 
 # (id, path, what the message must contain, inputs)
@@ -295,7 +296,7 @@ CASES: list[tuple[str, str, str, dict[str, Any]]] = [
     ("cpus_host", f"{TAO}.cpus", "write at most 4", {**here(cpus=8), "current": HOST}),
 ]
 
-ALL_CASES = [*CASES, *HUB_CASES, *RESET_CASES]
+ALL_CASES = [*CASES, *HUB_CASES, *IMAGE_CASES, *RESET_CASES]
 
 
 def test_every_message_has_a_case() -> None:
@@ -333,7 +334,7 @@ def test_a_bad_value_brings_one_problem() -> None:
         "tls_pair",
         "choice",
     }
-    for message_id, _path, _text, inputs in [*CASES, *RESET_CASES]:
+    for message_id, _path, _text, inputs in [*CASES, *IMAGE_CASES, *RESET_CASES]:
         if message_id in alone:
             _result, problems = plan(
                 inputs.get("instances", []), **{key: item for key, item in inputs.items() if key != "instances"}

@@ -188,7 +188,7 @@ def test_a_slip_of_the_finger_finds_its_key(key: str, data: st.DataObject) -> No
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.dates() | URL_LIKE
 KEYS = st.sampled_from(
-    [*INSTANCE, *Reset._fields, "source", "target", "mode", "context", "notice", "max_body"]
+    [*INSTANCE, *Reset._fields, "source", "target", "mode", "context", "declared", "notice", "max_body"]
 ) | st.text(max_size=5)
 YAML = st.recursive(
     SCALARS,
@@ -200,7 +200,9 @@ YAML = st.recursive(
 @settings(max_examples=300)
 @given(
     st.lists(st.dictionaries(KEYS, YAML, max_size=5).map(lambda keys: lab(**keys)) | YAML, max_size=3) | YAML,
-    st.dictionaries(st.sampled_from(["defaults", "base_dir", "port_range", "tls", "current"]), YAML, max_size=2),
+    st.dictionaries(
+        st.sampled_from(["defaults", "base_dir", "port_range", "tls", "images", "current"]), YAML, max_size=2
+    ),
 )
 def test_any_input_is_planned_or_refused_and_never_an_exception(instances: Any, inputs: dict[str, Any]) -> None:
     result, problems = plan(instances, **{"current": HOST, **inputs})

@@ -48,7 +48,7 @@ def test_inputs_and_internals_carry_the_roles_name(role: str) -> None:
     assert all(name.startswith(f"__{role}_") for name in load(folder / "vars" / "main.yml") or {})
 
 
-# The role image is for playbooks of one's own.
+# The site playbook includes the role image for each declared image, which no list of tasks shows.
 @pytest.mark.parametrize("role", [role for role in ROLES if role != "image"])
 def test_a_roles_tags_select_it_alone_in_the_site_playbook(role: str) -> None:
     tasks = [task for file in (ROOT / "roles" / role / "tasks").glob("*.yml") for task in load(file)]

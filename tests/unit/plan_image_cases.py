@@ -1,0 +1,56 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Cases of test_plan_problems.py about jupyter_images and the instances that name them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from plan_helpers import CLASS, TAO, at_hub, here
+
+STATISTICS = {"declared": "statistics"}
+DECLARED = [{"name": "statistics", "kernels": ["r"]}]
+TWO = [{"title": "a", "image": "a:1"}, {"title": "b", "image": {"declared": "statistic"}}]
+
+IMAGE_CASES: list[tuple[str, str, str, dict[str, Any]]] = [
+    ("wrong_type", "jupyter_images", "is a mapping; write a list", {"images": {"statistics": {}}}),
+    ("wrong_type", "jupyter_images[0]", "is text; write a mapping", {"images": ["statistics"]}),
+    ("wrong_type", "jupyter_images[0].name", "is a whole number", {"images": [{"name": 7}]}),
+    ("wrong_type", f"{TAO}.image.declared", "is a list", here(image={"declared": ["statistics"]})),
+    ("missing", "jupyter_images[0].name", "write a name", {"images": [{"kernels": ["r"]}]}),
+    ("missing", f"{TAO}.image.declared", "the name of an image in jupyter_images", here(image={})),
+    ("unknown_key", f"{TAO}.image.declare", "did you mean 'declared'?", here(image={"declare": "statistics"})),
+    ("declared_name", "jupyter_images[0].name", "'Statistics:1' is not a name", {"images": [{"name": "Statistics:1"}]}),
+    (
+        "declared_twice",
+        "jupyter_images[2].name",
+        "also the name of jupyter_images[0]",
+        {"images": [*DECLARED, {"name": "geo"}, *DECLARED]},
+    ),
+    ("declared_unknown", f"{TAO}.image.declared", "'statistics' is not one", here(image=STATISTICS)),
+    (
+        "declared_unknown",
+        f"{CLASS}.images[1].image.declared",
+        "did you mean 'statistics'?",
+        {**at_hub(image=..., images=TWO), "images": DECLARED},
+    ),
+    (
+        "declared_unknown",
+        f"{TAO}.image.declared",
+        "did you mean 'statistics'?",
+        {**here(image=...), "defaults": {"image": {"declared": "statistik"}}, "images": DECLARED},
+    ),
+    (
+        "build_context",
+        "jupyter_images[0].folder",
+        "'/inventory/missing' is not a folder",
+        {"images": [{"name": "mapnik", "folder": "missing"}]},
+    ),
+    ("build_pull", f"{TAO}.pull", "leave pull out", {**here(image=STATISTICS, pull="always"), "images": DECLARED}),
+    (
+        "build_pull",
+        f"{CLASS}.reset.pull",
+        "leave pull out",
+        {**at_hub(image=STATISTICS, reset={"at": "01:25", "pull": True}), "images": DECLARED},
+    ),
+]

@@ -1,0 +1,83 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What instances get of the images that were built for them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.carrel.jupyter.plugins.module_utils._declared_images import bind
+from plan_helpers import good, hub, lab
+
+STATISTICS = {"declared": "statistics"}
+GEO = {"declared": "geo"}
+PULLED = "registry.example.org/lab:1.0"
+
+
+def planned() -> dict[str, Any]:
+    return good(
+        [
+            lab(image=STATISTICS),
+            lab(name="one", url="https://one.example.org", engine="tao", image=GEO),
+            lab(name="two", url="https://two.example.org", image=STATISTICS),
+            lab(name="three", url="https://three.example.org", engine="tao", image=STATISTICS, state="held"),
+            lab(name="four", url="https://four.example.org"),
+            hub(image=..., images=[{"title": "a", "image": PULLED}, {"title": "b", "image": GEO}]),
+        ],
+        images=[{"name": "statistics"}, {"name": "geo"}],
+    )
+
+
+def built(engine: str, name: str, image: str | None, error: str | None = None) -> dict[str, Any]:
+    return {"engine": engine, "name": name, "image": image, "error": error}
+
+
+def names(entries: list[dict[str, Any]]) -> list[str]:
+    return [entry["name"] for entry in entries]
+
+
+def test_each_engine_has_tags_of_its_own() -> None:
+    results = [
+        built("tao", "statistics", "statistics:1"),
+        built("tao", "geo", "geo:1"),
+        built("two", "statistics", "statistics:2"),
+        built("class101", "geo", "geo:3"),
+    ]
+    plan = planned()
+    bound = bind(plan, results)
+    images = ["statistics:1", "geo:1", "statistics:2", "statistics:1", PULLED]
+    assert [item["image"] for item in bound["lab_instances"]] == images
+    assert bound["hub_instances"][0]["images"] == [{"title": "a", "image": PULLED}, {"title": "b", "image": "geo:3"}]
+    assert [job["images"] for job in bound["reset_jobs"]] == [*([image] for image in images), [PULLED, "geo:3"]]
+    assert bound["failures"] == []
+    assert plan == planned()
+
+
+def test_a_failed_image_leaves_alone_who_runs_on_it_and_nobody_else() -> None:
+    results = [
+        built("tao", "statistics", None, "image statistics could not be built"),
+        built("tao", "geo", "geo:1"),
+        built("two", "statistics", "statistics:2"),
+        built("class101", "geo", None, "no space left"),
+    ]
+    bound = bind(planned(), results)
+    assert names(bound["lab_instances"]) == ["one", "two", "three", "four"]
+    assert bound["hub_instances"] == []
+    assert names(bound["reset_jobs"]) == ["one", "two", "three", "four"]
+    assert [(item["name"], item["instances"]) for item in bound["failures"]] == [
+        ("statistics", ["tao"]),
+        ("geo", ["class101"]),
+    ]
+
+
+def test_where_nothing_was_built_roles_get_text_all_the_same() -> None:
+    bound = bind(planned(), [built("tao", "statistics", None)])
+    assert [item["image"] for item in bound["lab_instances"]] == [
+        "statistics",
+        "geo",
+        "statistics",
+        "statistics",
+        PULLED,
+    ]
+    assert bound["hub_instances"][0]["images"][1]["image"] == "geo"
+    assert [job["images"] for job in bound["reset_jobs"]] == [[], [], [], [], [PULLED], [PULLED]]

@@ -1,0 +1,80 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What site.yml does with declared images, on this machine and in an engine that does not answer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from plan_helpers import good, lab
+from test_plan_action import HERE, ROOT, run
+
+IMAGES = [
+    {"name": "mapnik", "folder": "maps"},
+    {"name": "statistics", "base": "debian:trixie-slim", "apt": ["gdal-bin"]},
+]
+STEPS = ("Build each declared image", "Report the images that failed")
+
+
+def site(folder: Path, running: bool) -> Path:
+    """The steps of site.yml about images, with a plan and an engine's socket that nothing listens on."""
+    instances = [
+        lab(image={"declared": "statistics"}),
+        lab(name="geo", url="https://geo.example.org", engine="tao", image={"declared": "mapnik"}),
+        lab(name="one", url="https://one.example.org", engine="tao"),
+    ]
+    (folder / "maps").mkdir()
+    (folder / "maps" / "Dockerfile").write_text("FROM scratch\n")
+    play = yaml.safe_load((ROOT / "playbooks" / "site.yml").read_text())[1]
+    build, report = (task for task in play["pre_tasks"] + play["post_tasks"] if task["name"] in STEPS)
+    build["ansible.builtin.include_tasks"]["file"] = str(ROOT / "playbooks" / "tasks" / "image.yml")
+    left = {
+        "ansible.builtin.debug": {
+            "msg": "GO ON {{ __jupyter_bound.lab_instances | map(attribute='name') | join(' ') }}"
+        }
+    }
+    variables: dict[str, Any] = {
+        "__jupyter": {"plan": good(instances, images=IMAGES)},
+        "__jupyter_host": {"engines": {"tao": {"running": running, "socket": str(folder / "docker.sock")}}},
+        "jupyter_images": IMAGES,
+        "image_directory": str(folder / "images"),
+    }
+    playbook = folder / "images.yml"
+    tasks = [build, {"name": "Go on", "tags": ["always"], **left}, report]
+    playbook.write_text(
+        json.dumps([{"hosts": "all", "gather_facts": False, "vars": {**play["vars"], **variables}, "tasks": tasks}])
+    )
+    return playbook
+
+
+@pytest.mark.parametrize("arguments", [(), ("--tags", "hub_run")])
+def test_who_needs_no_failed_image_goes_on_and_the_run_fails_with_the_names(
+    tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    done = run(tmp_path, {"h1": HERE}, site(tmp_path, running=True), *arguments)
+    printed = " ".join(done.stdout.split())
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "GO ON one" in printed
+    assert "tao on h1: left as before, without the image statistics" in printed
+    assert "geo on h1: left as before, without the image mapnik" in printed
+    assert f"the engine at {tmp_path}/docker.sock does not answer" in printed
+    # beside the inventory, wherever the playbook is
+    assert list((tmp_path / "images").glob("*/Dockerfile"))
+
+
+def test_check_mode_does_not_fail_before_the_engine_runs(tmp_path: Path) -> None:
+    done = run(tmp_path, {"h1": HERE}, site(tmp_path, running=False), "--check")
+    assert done.returncode == 0, done.stdout + done.stderr
+    printed = " ".join(done.stdout.split())
+    assert "the image statistics would be built in the engine tao, which does not run yet" in printed
+    assert "GO ON tao geo one" in printed
+
+
+def test_images_are_not_touched_without_their_tags(tmp_path: Path) -> None:
+    done = run(tmp_path, {"h1": HERE}, site(tmp_path, running=True), "--tags", "apache_run")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "GO ON tao geo one" in done.stdout
