@@ -93,11 +93,7 @@ def settings(instance: Mapping[str, Any], image: Mapping[str, Any]) -> dict[str,
 
 def environment(instance: Mapping[str, Any]) -> dict[str, str]:
     """Return the container's environment: what images of the Carto-Lab kind read, and the administrator's own."""
-    variables = {
-        "JUPYTER_AUTOSHUTDOWN_TIMEOUT": str(instance["idle_shutdown_seconds"]),
-        "JUPYTER_WEBPORT": str(instance["port"]),
-        "JUPYTER_WEBURL": instance["url"],
-    }
+    variables = {"JUPYTER_AUTOSHUTDOWN_TIMEOUT": str(instance["idle_shutdown_seconds"])}
     if instance["collaboration"] is not None:
         variables["COLLABORATIVE"] = str(instance["collaboration"]).lower()
     return {**variables, **instance["environment"], "JUPYTER_CONFIG_PATH": CONFIG_DIRECTORY}

@@ -32,8 +32,8 @@ LAB_ENVIRONMENT: dict[str, str] = {
     "JUPYTER_TOKEN": "use the key token",
     "JUPYTER_TOKEN_FILE": "use the key token",
     "JUPYTER_PASSWORD": "use the key password",
-    "JUPYTER_WEBURL": "it follows from the key url",
-    "JUPYTER_WEBPORT": "it follows from the key port",
+    "JUPYTER_WEBURL": "the key url does it",
+    "JUPYTER_WEBPORT": "the key port does it",
     "JUPYTER_AUTOSHUTDOWN_TIMEOUT": "use the key idle_shutdown_seconds",
     "COLLABORATIVE": "use the key collaboration",
 }

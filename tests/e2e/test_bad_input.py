@@ -87,6 +87,21 @@ def test_a_dockerfile_that_fails(play: Play, tmp_path: Path) -> None:
         assert lab.run("print(open('/opt/app-version').read())").strip() == "3.1"
 
 
+def test_an_image_that_shows_another_directory_than_the_one_that_is_kept(play: Play) -> None:
+    geo = sites()["geo"]
+    lost = {"name": "lost", "url": "https://localhost:8463/lost/", "engine": "geo", "password": "x" * 12}
+    image = {"image": "registry.carrel.test:5000/carrel/lab:carto"}
+    try:
+        run = play(geo.host, lambda instances: instances.append({**lost, **image, "notebooks": "/home/jovyan/mine"}))
+        assert run.code != 0
+        assert (
+            "lost was stopped: the server shows /home/jovyan/work, but what is kept is /home/jovyan/mine" in run.output
+        )
+        assert geo.docker("ps", "--quiet", "--filter", "label=carrel.instance=lost") == ""
+    finally:
+        play(geo.host, lambda instances: instances.append({**lost, "state": "absent"}))
+
+
 def test_a_login_page_that_would_have_no_form(untouched: str, play: Play, tmp_path: Path) -> None:
     (tmp_path / "empty.html").write_text("<h1>Welcome</h1>")
     run = play(untouched, lambda instances: instances[0].update(login={"template": str(tmp_path / "empty.html")}))

@@ -133,7 +133,8 @@ def test_the_environment_arrives_unchanged() -> None:
     assert seen["GREETING"] == geo.declared["environment"]["GREETING"]
     assert seen["ANSWER"] == "42"
     assert seen["JUPYTER_AUTOSHUTDOWN_TIMEOUT"] == "86400"
-    assert (seen["JUPYTER_WEBURL"], seen["JUPYTER_WEBPORT"]) == (geo.url, "8899")
+    # images of the Carto-Lab kind would end idle kernels
+    assert "JUPYTER_WEBURL" not in seen
     assert not any(geo.secret in value for value in seen.values())
 
 

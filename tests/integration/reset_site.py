@@ -20,7 +20,8 @@ from module_runner import open_to_all
 from testbed import images
 from testbed.run import ROOT, run, succeeds
 
-PYTHON = "/opt/conda/envs/jupyter_env/bin/python"
+PREFIX = "/opt/conda/envs/jupyter_env"
+PYTHON = f"{PREFIX}/bin/python"
 NOTEBOOKS = "/home/jovyan/work"
 PLUGINS = ROOT / ".cache" / "docker"
 COMPOSE = "/usr/libexec/docker/cli-plugins/docker-compose"
@@ -121,7 +122,7 @@ class LabSite:
             os.chown(path, 1000, 100)
             path.chmod(0o400)
         (server / "quick.py").write_text(QUICK)
-        for name in ("healthcheck.py", "activity.py", "notice.py"):
+        for name in ("healthcheck.py", "activity.py", "notebooks.py", "notice.py"):
             (server / name).write_bytes((LAB_FILES / name).read_bytes())
         if self.quick:
             (server / "activity.py").write_text("""print('{"kernels": [], "terminals": []}')""")

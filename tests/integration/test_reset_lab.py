@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from reset_site import LabSite
+from reset_site import NOTEBOOKS, PREFIX, LabSite
 
 from testbed.run import run, succeeds
 
@@ -98,6 +98,14 @@ def test_a_real_lab(make: Make) -> None:
     assert not succeeds("docker", "exec", container, "test", "-e", "/opt/mine")
     assert ask(site, "api/terminals", token(site)) == (200, [])
     assert site.state()["images"][site.tag]["id"] == run("docker", "inspect", "--format", "{{.Image}}", container)
+
+    # Of the new image nothing that people save would be kept.
+    elsewhere = f'ENTRYPOINT ["{PREFIX}/bin/jupyter-lab", "--ServerApp.root_dir=/tmp"]'
+    image = broken(site, elsewhere, "CMD []")
+    failed = site.reset("--people=ignore", "--no-notice")
+    assert failed.code == 1 and site.containers() == after, failed.output
+    assert f"the server shows /tmp, but what is kept is {NOTEBOOKS}" in failed.state["message"]
+    run("docker", "image", "rm", "--force", image)
 
 
 def test_an_image_that_never_becomes_healthy(make: Make) -> None:

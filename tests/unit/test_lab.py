@@ -146,8 +146,8 @@ def test_root_inside_is_allowed_to_jupyter_only_where_it_is_root() -> None:
 
 
 def test_the_administrators_environment_wins_but_not_over_the_configuration_path() -> None:
-    variables = project(environment={"JUPYTER_WEBPORT": "1", "JUPYTER_CONFIG_PATH": "/tmp"})["environment"]
-    assert (variables["JUPYTER_WEBPORT"], variables["JUPYTER_CONFIG_PATH"]) == ("1", "/etc/carrel")
+    variables = project(environment={"JUPYTER_AUTOSHUTDOWN_TIMEOUT": "1", "JUPYTER_CONFIG_PATH": "/tmp"})["environment"]
+    assert (variables["JUPYTER_AUTOSHUTDOWN_TIMEOUT"], variables["JUPYTER_CONFIG_PATH"]) == ("1", "/etc/carrel")
 
 
 def test_dotenv_quotes_everything() -> None:

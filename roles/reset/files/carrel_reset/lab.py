@@ -192,6 +192,8 @@ class Lab:
         if web.version(self._url(which, "api"), 10) is None:
             raise ResetError(f"server {which} is healthy, but does not answer at {self._url(which, 'api')}")
         self._login_page(which)
+        if container := self._container(which):
+            self._carrel(container, "notebooks.py", self.settings.notebooks)
 
     def _login_page(self, which: int) -> str:
         """The page for logging in; empty if the server has none. ResetError if nobody could log in with it."""
