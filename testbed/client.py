@@ -85,9 +85,9 @@ class Lab:
             cookie=cookies, origin=f"{parts.scheme}://{parts.netloc}", sslopt=options, timeout=self.timeout,
         )  # fmt: skip
 
-    def kernel(self) -> Kernel:
+    def kernel(self, name: str = "python3") -> Kernel:
         """Start a kernel and connect to it."""
-        identifier = self.request("POST", "api/kernels", json={"name": "python3"}).json()["id"]
+        identifier = self.request("POST", "api/kernels", json={"name": name}).json()["id"]
         self._started.append(f"api/kernels/{identifier}")
         return Kernel(self.websocket(f"api/kernels/{identifier}/channels"), identifier, self.timeout)
 

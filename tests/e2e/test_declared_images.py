@@ -1,0 +1,76 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Images that the inventory declares: the site playbook builds them in an instance's own engine, on a real host."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from testbed import images
+
+from .conftest import Play, Site, run_on, sites
+
+# In the engine of the lab that the host has anyway.
+LAB: dict[str, Any] = {
+    "name": "statistics", "kind": "lab", "engine": "geo", "url": "https://localhost:8463/statistics/",
+    "image": {"declared": "carrel/statistics"}, "password": "means and medians",
+}  # fmt: skip
+
+
+def declare(package: str) -> dict[str, Any]:
+    """The inventory's variables for the lab's image."""
+    return {
+        "jupyter_images": [{"name": "carrel/statistics", "kernels": ["bash"], "pip": [package]}],
+        "image_lab_base": f"registry.carrel.test:5000/{images.BASE}",
+        "image_extra_ca_certificates": [path.read_text() for path in images.MACHINE_CERTIFICATES.glob("*.crt")],
+    }
+
+
+@pytest.fixture(scope="module")
+def geo() -> Site:
+    return sites()["geo"]
+
+
+@pytest.fixture(scope="module")
+def statistics(geo: Site) -> Site:
+    return Site(geo.host, LAB, geo.ca)
+
+
+def test_a_lab_runs_the_image_that_the_inventory_declares(play: Play, statistics: Site) -> None:
+    declared = declare("humanize==4.13.0")
+    foretold = play(statistics.host, lambda instances: instances.append(LAB), "--check", **declared)
+    assert foretold.code == 0 and foretold.changed > 0
+    assert play(statistics.host, lambda instances: instances.append(LAB), **declared).code == 0
+    with statistics.lab().login(statistics.secret) as lab:
+        assert lab.kernel("bash").run("echo $((6 * 7))").strip() == "42"
+        assert lab.run("import humanize; print(humanize.intcomma(1000000))").strip() == "1,000,000"
+    again = play(statistics.host, lambda instances: instances.append(LAB), **declared)
+    assert (again.code, again.changed) == (0, 0)
+
+
+def test_an_image_that_cannot_be_built_leaves_its_lab_alone_and_the_others_go_on(
+    play: Play, geo: Site, statistics: Site
+) -> None:
+    before = statistics.started(statistics.container_name())
+
+    def change(instances: list[dict[str, Any]]) -> None:
+        instances[0]["login"] = {"notice": "The others go on"}
+        instances.append({**LAB, "password": "not to be"})
+
+    run = play(geo.host, change, **declare("no-such-package-of-anybody==1.0"))
+    assert run.code != 0
+    assert "statistics on carrel-test-2: left as before, without the image carrel/statistics" in run.output
+    assert "no-such-package-of-anybody" in run.output
+    assert statistics.started(statistics.container_name()) == before
+    with statistics.lab().login(statistics.secret) as lab:
+        assert lab.kernel("bash").run("echo $((6 * 7))").strip() == "42"
+    assert "The others go on" in geo.lab().http.get(geo.url + "login", verify=geo.ca).text
+
+
+def test_the_lab_is_removed_and_the_other_as_it_was(play: Play, geo: Site, statistics: Site) -> None:
+    run = play(geo.host, lambda instances: instances.append({**LAB, "state": "absent"}), **declare("humanize==4.13.0"))
+    assert run.code == 0
+    assert "statistics" not in run_on(geo.host, "ls", "/srv").split()
+    assert geo.lab().login(geo.secret)
