@@ -6,9 +6,7 @@
 #   make test        everything: linters, unit tests, real hosts, a real browser
 #   make test-quick  what needs no host, in under two minutes
 #   make test-vm     limits and a reboot on a kernel of its own, in a virtual machine; slow without KVM
-#   make bench       measure; results in bench/
-#   make bench-volumes  measure user_volumes and group_mounts, without a host, as root; results in bench/out/
-#   make bench-images  measure our lab image and its kernels, without a host; results in bench/out/
+#   make bench       measure; results in bench/. PARTS="volumes images" leaves out what needs a host
 #   make clean       remove what the others keep as a cache: images, virtual environment
 
 SHELL := /bin/bash
@@ -22,7 +20,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PYTHONPATH := $(CURDIR)/.cache/collections:$(CURDIR)
 
-.PHONY: help venv demo demo-down test test-quick test-hosts test-vm lint unit bench bench-volumes bench-images clean
+.PHONY: help venv demo demo-down test test-quick test-hosts test-vm lint unit bench clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -68,13 +66,7 @@ test-vm: venv
 	code=0; pytest tests/vm --verbose || code=$$?; python -m testbed vm down; exit $$code
 
 bench: venv
-	python -m bench
-
-bench-volumes: venv
-	python -m bench.user_volumes
-
-bench-images: venv
-	python -m bench.images
+	python -m bench $(PARTS)
 
 clean: demo-down
 	@python -m testbed clean

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`python -m bench.images`: size and build time of the lab image and of each kernel, and how fast its server answers.
+"""Size and build time of the lab image and of each kernel, and how fast its server answers.
 
 The server's time is measured against `jupyter lab` of a plain virtual environment with the same pins on this machine,
 in turns. As root; packages are downloaded each time.
@@ -9,7 +9,6 @@ in turns. As root; packages are downloaded each time.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import statistics
@@ -27,7 +26,6 @@ from ansible_collections.carrel.jupyter.plugins.module_utils import _image_build
 from testbed import engine, images
 from testbed.run import ROOT, run
 
-RESULTS = ROOT / "bench" / "out" / "images.json"
 IMAGE = "carrel-testbed/bench-images"
 ROUNDS = 5
 PORT = 28888
@@ -119,14 +117,3 @@ def measure() -> dict[str, Any]:
     }  # fmt: skip
     run("docker", "image", "rm", f"{IMAGE}:lab")
     return results
-
-
-def main() -> None:
-    results = measure()
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(results, indent=2) + "\n")
-    print(RESULTS.read_text())
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`make bench-volumes`: user_volumes against ansible.builtin.file in a loop, and group_mounts. As root; needs no host.
+"""user_volumes against ansible.builtin.file in a loop, and group_mounts. As root; needs no host.
 
 All times are those that Ansible itself reports for the task, in one and the same run.
 """
@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "bench" / "out" / "user_volumes.json"
 USERS = 1000
 DIRECTORIES = 2
 LOOP = 100  # items of the loop that are measured; the rest is scaled
@@ -90,7 +89,12 @@ def usage(module: str, arguments: dict[str, Any]) -> dict[str, float]:
     return {"peak_MiB": round(used.ru_maxrss / 1024, 1), "cpu_seconds": round(used.ru_utime + used.ru_stime, 2)}
 
 
-def measure(folder: Path) -> dict[str, Any]:
+def measure() -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as scratch:
+        return measure_in(Path(scratch))
+
+
+def measure_in(folder: Path) -> dict[str, Any]:
     loop = {
         "ansible.builtin.file": {
             "path": f"{folder}/loop/{{{{ item }}}}", "state": "directory", "owner": UID, "group": GID, "mode": "0700",
@@ -133,17 +137,3 @@ def measure(folder: Path) -> dict[str, Any]:
         "goal": "under 100 MB",
     }
     return results
-
-
-def main() -> None:
-    if os.geteuid() != 0:
-        raise SystemExit("the directories belong to several owners: run as root")
-    with tempfile.TemporaryDirectory() as scratch:
-        results = measure(Path(scratch))
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(results, indent=2) + "\n")
-    print(RESULTS.read_text())
-
-
-if __name__ == "__main__":
-    main()
