@@ -55,7 +55,8 @@ unit: venv
 test-quick: lint unit
 
 test-hosts: venv
-	MOLECULE_GLOB='molecule/*/molecule.yml' molecule test
+	@rm -f .cache/e2e.xml
+	MOLECULE_GLOB='molecule/*/molecule.yml' molecule test || { python -m testbed.failures .cache/e2e.xml; exit 1; }
 	pytest --numprocesses auto --dist loadfile tests/integration
 	pytest tests/demo
 

@@ -18,7 +18,7 @@ import yaml
 
 from testbed.client import LoginError
 
-from .conftest import ROOT, Play, Site, hostvars, reset, run_on
+from .conftest import ROOT, Play, Site, hostvars, reset, run_on, until
 
 Instances = list[dict[str, Any]]
 HOST = "carrel-test-1"
@@ -88,7 +88,12 @@ def test_a_new_password_replaces_the_old_one(play: Play, tao: Site) -> None:
 def test_held_and_back(play: Play, atlas: Site, tao: Site) -> None:
     with atlas.lab().login(atlas.secret) as lab:
         lab.put("kept.txt", "kept")
+    # the lock of a reset that is at work
+    working = "flock /var/lib/carrel/atlas/reset/lock sh -c 'touch /tmp/working; sleep 40; rm /tmp/working'"
+    subprocess.run(["docker", "exec", "--detach", HOST, "su", "atlas", "-c", working], check=True)
+    until(lambda: "working" in run_on(HOST, "ls", "/tmp"), "the lock is taken")
     assert play(HOST, lambda instances: instances[1].update(state="held")).code == 0
+    run_on(HOST, "test", "!", "-e", "/tmp/working")
     answer = requests.get(atlas.url, verify=atlas.ca, timeout=30)
     assert answer.status_code == 503 and "hold" in answer.text
     code, output = reset(atlas)
