@@ -20,16 +20,17 @@ description:
     is loaded. Apache is restarted only where it must give up an address that a new C(Listen) overlaps.
 author:
   - the carrel.jupyter authors (@carrel)
+extends_documentation_fragment:
+  - carrel.jupyter.attributes
 attributes:
   check_mode:
     support: full
-    description: The staged configuration is tested in check mode too. A host without Apache is reported as changed.
+    details: The staged configuration is tested in check mode too. A host without Apache is reported as changed.
   diff_mode:
     support: full
-    description: Private keys are not shown.
+    details: Private keys are not shown.
   idempotent:
     support: full
-    description: A second run changes nothing.
 options:
   sites:
     description: Content of each file in C(sites-available), by its name without C(.conf), which begins with C(carrel-).

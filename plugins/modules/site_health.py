@@ -14,16 +14,17 @@ description:
   - Redirects are not followed.
 author:
   - the carrel.jupyter authors (@carrel)
+extends_documentation_fragment:
+  - carrel.jupyter.attributes
 attributes:
   check_mode:
     support: full
-    description: Makes one try and never fails.
+    details: Makes one try and never fails.
   diff_mode:
-    support: none
-    description: Changes nothing.
+    support: N/A
+    details: Changes nothing.
   idempotent:
     support: full
-    description: Changes nothing.
 options:
   url:
     description: The public URL of the site.
