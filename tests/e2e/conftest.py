@@ -98,13 +98,13 @@ class Site:
         """Run a command in the lab's container, as the account of its engine."""
         return self.docker("exec", self.container_name(), *command)
 
-    def started(self, container: str) -> str:
-        """Id and start of a container: another one, or a restart, makes a difference."""
-        return self.docker("inspect", "--format", "'{{.Id}} {{.State.StartedAt}}'", container).strip()
+    def started(self, *containers: str, check: bool = True) -> str:
+        """Id and start of containers, a line each: another one, or a restart, makes a difference."""
+        return self.docker("inspect", "--format", "'{{.Id}} {{.State.StartedAt}}'", *containers, check=check).strip()
 
-    def docker(self, *arguments: str) -> str:
+    def docker(self, *arguments: str, check: bool = True) -> str:
         account = str(self.declared.get("engine", self.name))
-        return run_on(self.host, "su", "-", account, "-c", " ".join(["docker", *arguments]))
+        return run_on(self.host, "su", "-", account, "-c", " ".join(["docker", *arguments]), check=check)
 
 
 @functools.cache

@@ -29,7 +29,8 @@ def servers(site: Site) -> list[str]:
     """Id and start of every container of the project, running or not."""
     project = f"label=com.docker.compose.project={site.name}"
     names = site.docker("ps", "--all", "--quiet", "--no-trunc", "--filter", project).split()
-    return [site.started(name) for name in names]
+    # one may go away in between
+    return site.started(*names, check=False).splitlines() if names else []
 
 
 def home(site: Site) -> str:
