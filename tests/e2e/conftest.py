@@ -218,6 +218,19 @@ class Playbook:
         return sum(int(line.split("changed=")[1].split()[0]) for line in self.output.splitlines() if "changed=" in line)
 
 
+def ansible_playbook(folder: Path, hosts: dict[str, Any], playbook: str | Path, *arguments: str) -> Playbook:
+    """Run a playbook on hosts with these variables; their inventory is written into the folder."""
+    inventory = folder / "inventory.yml"
+    inventory.write_text(yaml.safe_dump({"all": {"hosts": hosts}}))
+    done = subprocess.run(
+        ["ansible-playbook", "-i", inventory, playbook, *arguments],
+        cwd=ROOT, env=plain(), text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    print(done.stdout)
+    return Playbook(done.returncode, done.stdout)
+
+
 Play = Callable[..., Playbook]
 
 
@@ -235,14 +248,6 @@ def play(tmp_path: Path) -> Iterator[Play]:
         mine = copy.deepcopy(hostvars()[host])
         change(mine["jupyter_instances"])
         mine.update(variables)
-        inventory = tmp_path / "inventory.yml"
-        inventory.write_text(yaml.safe_dump({"all": {"hosts": {host: mine}}}))
-        done = subprocess.run(
-            ["ansible-playbook", "-i", inventory, playbook, *arguments],
-            cwd=ROOT, env=plain(), text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-        print(done.stdout)
-        return Playbook(done.returncode, done.stdout)
+        return ansible_playbook(tmp_path, {host: mine}, playbook, *arguments)
 
     yield run

@@ -4,15 +4,13 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from .conftest import ROOT, Play, hostvars, plain, run_on, sites
+from .conftest import Play, ansible_playbook, hostvars, run_on, sites
 
 Instances = list[dict[str, Any]]
 
@@ -131,13 +129,9 @@ def test_a_host_that_is_down_does_not_stop_the_others(tmp_path: Path) -> None:
     # nothing listens on this port
     nowhere = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
     hosts["carrel-test-down"] = {**hosts["carrel-test-2"], **nowhere}
-    inventory = tmp_path / "inventory.yml"
-    inventory.write_text(yaml.safe_dump({"all": {"hosts": hosts}}))
-    command = ["ansible-playbook", "-i", inventory, "playbooks/site.yml"]
-    done = subprocess.run(command, cwd=ROOT, env=plain(), text=True, stdout=subprocess.PIPE)
-    print(done.stdout)
-    assert done.returncode == 4
-    recap = {line.split()[0]: line for line in done.stdout.splitlines() if "unreachable=" in line}
+    run = ansible_playbook(tmp_path, hosts, "playbooks/site.yml")
+    assert run.code == 4
+    recap = {line.split()[0]: line for line in run.output.splitlines() if "unreachable=" in line}
     assert "unreachable=1" in recap["carrel-test-down"]
     for host in labs:
         assert "failed=0" in recap[host] and int(recap[host].split("ok=")[1].split()[0]) > 20

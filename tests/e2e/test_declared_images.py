@@ -4,13 +4,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from testbed import images
 
-from .conftest import Play, Site, run_on, sites
+from .conftest import Play, Site, ansible_playbook, hostvars, run_on, sites
 
 # In the engine of the lab that the host has anyway.
 LAB: dict[str, Any] = {
@@ -67,6 +69,29 @@ def test_an_image_that_cannot_be_built_leaves_its_lab_alone_and_the_others_go_on
     with statistics.lab().login(statistics.secret) as lab:
         assert lab.kernel("bash").run("echo $((6 * 7))").strip() == "42"
     assert "The others go on" in geo.lab().http.get(geo.url + "login", verify=geo.ca).text
+
+
+def test_one_host_builds_and_another_pulls_by_digest(geo: Site, statistics: Site, tmp_path: Path) -> None:
+    """As docs/images.md has it: a play for the host that builds, then the site playbook for those with instances."""
+    (tmp_path / "Dockerfile").write_text("FROM registry.carrel.test:5000/carrel/lab:1.0\nENV BUILT=7\n")
+    builder, registry = "carrel-test-1", "registry.carrel.test:5000/built"
+    hosts = {name: hostvars()[name] for name in (builder, geo.host)}
+    common = {"jupyter_images": [{"name": "carrel/statistics", "folder": str(tmp_path), "push": registry}]}
+    hosts[builder] = {**hosts[builder], **common}
+    instances = [*hosts[geo.host]["jupyter_instances"], LAB]
+    hosts[geo.host] = {**hosts[geo.host], **common, "jupyter_instances": instances, "image_pull_from": builder}
+    socket = f"/run/user/{run_on(builder, 'id', '-u', 'tao').strip()}/docker.sock"
+    variables = {"image_socket": socket, "image_builds": "{{ jupyter_images }}"}
+    build = {"hosts": builder, "gather_facts": False, "roles": [{"role": "carrel.jupyter.image", "vars": variables}]}
+    site = {"import_playbook": "carrel.jupyter.site", "vars": {"jupyter_hosts": geo.host}}
+    (tmp_path / "playbook.yml").write_text(yaml.safe_dump([build, site]))
+    first, second = (ansible_playbook(tmp_path, hosts, tmp_path / "playbook.yml") for _ in range(2))
+    assert first.code == 0 and first.changed > 0
+    assert (second.code, second.changed) == (0, 0)
+    runs = geo.docker("inspect", "--format", "'{{.Config.Image}}'", statistics.container_name())
+    assert runs.startswith(f"{registry}/carrel/statistics@sha256:")
+    assert statistics.container("printenv", "BUILT").strip() == "7"
+    statistics.lab().login(statistics.secret)
 
 
 def test_the_lab_is_removed_and_the_other_as_it_was(play: Play, geo: Site, statistics: Site) -> None:
