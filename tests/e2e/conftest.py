@@ -8,6 +8,7 @@ import copy
 import functools
 import json
 import os
+import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -146,6 +147,12 @@ def atlas() -> Site:
     return sites()["atlas"]
 
 
+@pytest.fixture(params=["geo"])
+def geo(request: pytest.FixtureRequest) -> Site:
+    """The lab of the second host; its name is in the test's id, by which ByHost goes."""
+    return sites()[request.param]
+
+
 def enter(hub: Site, user: str, password: str | None = None) -> Hub:
     """Log in to the hub, with the inventory's password unless another is given."""
     return Hub(hub.url, hub.ca).login(user, password or passwords()[user])
@@ -176,10 +183,12 @@ def until(condition: Callable[[], bool], what: str, seconds: float = 90) -> None
 
 
 class ByHost(LoadScopeScheduling):
-    """With pytest-xdist, the tests of the hub's host go to one worker and those of the labs' hosts to another."""
+    """With pytest-xdist, the tests of a host go to one worker. A test's id tells its host, else it is the first."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return "hub" if "test_hub" in nodeid or "_hub_" in nodeid or "carrel-test-3" in nodeid else "labs"
+        if "test_hub" in nodeid or "_hub_" in nodeid or "carrel-test-3" in nodeid:
+            return "carrel-test-3"
+        return "carrel-test-2" if re.search(r"\[.*(geo|carrel-test-2)", nodeid) else "carrel-test-1"
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByHost:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import Play, ansible_playbook, hostvars, run_on, sites
+from .conftest import Play, Site, ansible_playbook, hostvars, run_on, sites
 
 Instances = list[dict[str, Any]]
 
@@ -73,8 +73,7 @@ def test_a_certificate_that_cannot_be_read(untouched: str, play: Play) -> None:
     assert "/etc/ssl/missing.crt" in run.output
 
 
-def test_a_dockerfile_that_fails(play: Play, tmp_path: Path) -> None:
-    geo = sites()["geo"]
+def test_a_dockerfile_that_fails(play: Play, geo: Site, tmp_path: Path) -> None:
     (tmp_path / "Dockerfile").write_text(
         "FROM registry.carrel.test:5000/carrel/lab:carto\nRUN echo no such package: nonesuch >&2; exit 100\n"
     )
@@ -85,8 +84,7 @@ def test_a_dockerfile_that_fails(play: Play, tmp_path: Path) -> None:
         assert lab.run("print(open('/opt/app-version').read())").strip() == "3.1"
 
 
-def test_an_image_that_shows_another_directory_than_the_one_that_is_kept(play: Play) -> None:
-    geo = sites()["geo"]
+def test_an_image_that_shows_another_directory_than_the_one_that_is_kept(play: Play, geo: Site) -> None:
     lost = {"name": "lost", "url": "https://localhost:8463/lost/", "engine": "geo", "password": "x" * 12}
     image = {"image": "registry.carrel.test:5000/carrel/lab:carto"}
     try:
@@ -107,8 +105,7 @@ def test_a_login_page_that_would_have_no_form(untouched: str, play: Play, tmp_pa
     assert "form" in run.output
 
 
-def test_a_full_disk(play: Play) -> None:
-    geo = sites()["geo"]
+def test_a_full_disk(play: Play, geo: Site) -> None:
     full = {"name": "full", "url": "https://localhost:8463/full/", "engine": "geo", "password": "x" * 12}
     image = {"image": "registry.carrel.test:5000/carrel/lab:carto"}
     run_on(geo.host, "sh", "-c", "mkdir -p /srv/full && mount -t tmpfs -o size=16k tmpfs /srv/full")
@@ -123,23 +120,21 @@ def test_a_full_disk(play: Play) -> None:
     geo.lab().login(geo.secret)
 
 
-def test_a_host_that_is_down_does_not_stop_the_others(tmp_path: Path) -> None:
-    labs = ("carrel-test-1", "carrel-test-2")
-    hosts = {host: hostvars()[host] for host in labs}
+def test_a_host_that_is_down_does_not_stop_another(tmp_path: Path) -> None:
+    there = "carrel-test-1"
+    hosts = {there: hostvars()[there]}
     # nothing listens on this port
     nowhere = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
-    hosts["carrel-test-down"] = {**hosts["carrel-test-2"], **nowhere}
+    hosts["carrel-test-down"] = {**hosts[there], **nowhere}
     run = ansible_playbook(tmp_path, hosts, "playbooks/site.yml")
     assert run.code == 4
     recap = {line.split()[0]: line for line in run.output.splitlines() if "unreachable=" in line}
     assert "unreachable=1" in recap["carrel-test-down"]
-    for host in labs:
-        assert "failed=0" in recap[host] and int(recap[host].split("ok=")[1].split()[0]) > 20
+    assert "failed=0" in recap[there] and int(recap[there].split("ok=")[1].split()[0]) > 20
 
 
-def test_a_users_link_in_place_of_a_directory(play: Play) -> None:
+def test_a_users_link_in_place_of_a_directory(play: Play, geo: Site) -> None:
     """Root never follows what a user of the container put in place of a directory that root manages."""
-    geo = sites()["geo"]
     run_on(
         geo.host,
         "sh",

@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect, sync_playwright
 
 from testbed import engine
 
-from .conftest import ROOT, Site, enter, passwords, reset, sites
+from .conftest import ROOT, Site, enter, passwords, reset
 
 OUTPUT = ROOT / "tests" / "output"
 
@@ -35,8 +35,7 @@ def page(chromium: Path) -> Iterator[Page]:
         browser.close()
 
 
-def test_somebody_reads_the_notice_logs_in_and_runs_a_cell(page: Page) -> None:
-    geo = sites()["geo"]
+def test_somebody_reads_the_notice_logs_in_and_runs_a_cell(page: Page, geo: Site) -> None:
     page.goto(geo.url)
     expect(page.get_by_text("Do not share <your> password.")).to_be_visible()
     OUTPUT.mkdir(exist_ok=True)

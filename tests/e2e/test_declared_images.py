@@ -12,11 +12,12 @@ import yaml
 
 from testbed import images
 
-from .conftest import Play, Site, ansible_playbook, hostvars, run_on, sites
+from .conftest import Play, Site, ansible_playbook, hostvars, run_on
 
+OF_HOST = "https://localhost:8463/"
 # In the engine of the lab that the host has anyway.
 LAB: dict[str, Any] = {
-    "name": "statistics", "kind": "lab", "engine": "geo", "url": "https://localhost:8463/statistics/",
+    "name": "statistics", "kind": "lab", "engine": "geo", "url": f"{OF_HOST}statistics/",
     "image": {"declared": "carrel/statistics"}, "password": "means and medians",
 }  # fmt: skip
 
@@ -30,12 +31,7 @@ def declare(package: str) -> dict[str, Any]:
     }
 
 
-@pytest.fixture(scope="module")
-def geo() -> Site:
-    return sites()["geo"]
-
-
-@pytest.fixture(scope="module")
+@pytest.fixture
 def statistics(geo: Site) -> Site:
     return Site(geo.host, LAB, geo.ca)
 
@@ -71,31 +67,39 @@ def test_an_image_that_cannot_be_built_leaves_its_lab_alone_and_the_others_go_on
     assert "The others go on" in geo.lab().http.get(geo.url + "login", verify=geo.ca).text
 
 
-def test_one_host_builds_and_another_pulls_by_digest(geo: Site, statistics: Site, tmp_path: Path) -> None:
-    """As docs/images.md has it: a play for the host that builds, then the site playbook for those with instances."""
+def test_one_host_builds_and_another_pulls_by_digest(geo: Site, tmp_path: Path) -> None:
+    """As docs/images.md has it: a play for the host that builds, then the site playbook for those with instances.
+
+    The two hosts of the inventory are one machine, with an engine each.
+    """
     (tmp_path / "Dockerfile").write_text("FROM registry.carrel.test:5000/carrel/lab:1.0\nENV BUILT=7\n")
-    builder, registry = "carrel-test-1", "registry.carrel.test:5000/built"
-    hosts = {name: hostvars()[name] for name in (builder, geo.host)}
-    common = {"jupyter_images": [{"name": "carrel/statistics", "folder": str(tmp_path), "push": registry}]}
-    hosts[builder] = {**hosts[builder], **common}
-    instances = [*hosts[geo.host]["jupyter_instances"], LAB]
-    hosts[geo.host] = {**hosts[geo.host], **common, "jupyter_instances": instances, "image_pull_from": builder}
-    socket = f"/run/user/{run_on(builder, 'id', '-u', 'tao').strip()}/docker.sock"
+    registry = "registry.carrel.test:5000/built"
+    pulled = Site(geo.host, {**LAB, "name": "pulled", "engine": "pulled", "url": f"{OF_HOST}pulled/"}, geo.ca)
+    machine = {**hostvars()[geo.host], "ansible_host": geo.host}
+    machine["jupyter_images"] = [{"name": "carrel/statistics", "folder": str(tmp_path), "push": registry}]
+    instances = [*machine["jupyter_instances"], pulled.declared]
+    hosts = {"builder": machine, "other": {**machine, "jupyter_instances": instances, "image_pull_from": "builder"}}
+    socket = f"/run/user/{run_on(geo.host, 'id', '-u', 'geo').strip()}/docker.sock"
     variables = {"image_socket": socket, "image_builds": "{{ jupyter_images }}"}
-    build = {"hosts": builder, "gather_facts": False, "roles": [{"role": "carrel.jupyter.image", "vars": variables}]}
-    site = {"import_playbook": "carrel.jupyter.site", "vars": {"jupyter_hosts": geo.host}}
-    (tmp_path / "playbook.yml").write_text(yaml.safe_dump([build, site]))
-    first, second = (ansible_playbook(tmp_path, hosts, tmp_path / "playbook.yml") for _ in range(2))
+    build = {"hosts": "builder", "gather_facts": False, "roles": [{"role": "carrel.jupyter.image", "vars": variables}]}
+    site = {"import_playbook": "carrel.jupyter.site", "vars": {"jupyter_hosts": "other"}}
+    playbook = tmp_path / "playbook.yml"
+    playbook.write_text(yaml.safe_dump([build, site]))
+    first, second = (ansible_playbook(tmp_path, hosts, playbook) for _ in range(2))
     assert first.code == 0 and first.changed > 0
     assert (second.code, second.changed) == (0, 0)
-    runs = geo.docker("inspect", "--format", "'{{.Config.Image}}'", statistics.container_name())
+    runs = pulled.docker("inspect", "--format", "'{{.Config.Image}}'", pulled.container_name())
     assert runs.startswith(f"{registry}/carrel/statistics@sha256:")
-    assert statistics.container("printenv", "BUILT").strip() == "7"
-    statistics.lab().login(statistics.secret)
+    assert pulled.container("printenv", "BUILT").strip() == "7"
+    pulled.lab().login(pulled.secret)
 
 
-def test_the_lab_is_removed_and_the_other_as_it_was(play: Play, geo: Site, statistics: Site) -> None:
-    run = play(geo.host, lambda instances: instances.append({**LAB, "state": "absent"}), **declare("humanize==4.13.0"))
-    assert run.code == 0
-    assert "statistics" not in run_on(geo.host, "ls", "/srv").split()
+def test_the_labs_are_removed_and_the_other_as_it_was(play: Play, geo: Site) -> None:
+    def change(instances: list[dict[str, Any]]) -> None:
+        for name in "statistics", "pulled":
+            engine = "geo" if name == "statistics" else name
+            instances.append({**LAB, "name": name, "engine": engine, "url": f"{OF_HOST}{name}/", "state": "absent"})
+
+    assert play(geo.host, change, **declare("humanize==4.13.0")).code == 0
+    assert not {"statistics", "pulled"} & set(run_on(geo.host, "ls", "/srv").split())
     assert geo.lab().login(geo.secret)

@@ -40,8 +40,7 @@ def test_nobody_gets_in_without_logging_in(site: Site) -> None:
     assert answer.status_code == 403
 
 
-def test_one_browser_is_logged_in_to_two_labs_of_one_domain() -> None:
-    tao, atlas = sites()["tao"], sites()["atlas"]
+def test_one_browser_is_logged_in_to_two_labs_of_one_domain(tao: Site, atlas: Site) -> None:
     with tao.lab().login(tao.secret) as first, atlas.lab() as second:
         second.http = first.http
         second.login(atlas.secret)
@@ -127,8 +126,7 @@ def test_the_container_is_healthy(site: Site) -> None:
     assert states == ["healthy"]
 
 
-def test_the_environment_arrives_unchanged() -> None:
-    geo = sites()["geo"]
+def test_the_environment_arrives_unchanged(geo: Site) -> None:
     with geo.lab().login(geo.secret) as lab:
         seen = json.loads(lab.run("import json, os; print(json.dumps(dict(os.environ)))"))
     assert seen["GREETING"] == geo.declared["environment"]["GREETING"]
@@ -147,8 +145,7 @@ def test_collaboration_is_as_the_image_has_it_or_as_declared(name: str, disabled
     assert config and json.loads(config[1])["disableRTC"] is disabled
 
 
-def test_build_arguments_volumes_and_persistent_directories() -> None:
-    geo = sites()["geo"]
+def test_build_arguments_volumes_and_persistent_directories(geo: Site) -> None:
     with geo.lab().login(geo.secret) as lab:
         code = """
             import os, pathlib
@@ -165,19 +162,19 @@ def test_build_arguments_volumes_and_persistent_directories() -> None:
     assert run_on(geo.host, "cat", "/srv/geo/data/settings/kept") == "kept"
 
 
-def test_a_fixed_token_works_beside_the_password() -> None:
-    geo = sites()["geo"]
+def test_a_fixed_token_works_beside_the_password(geo: Site) -> None:
     with geo.lab().login(geo.declared["token"]) as lab:
         assert lab.run("print('token')").strip() == "token"
 
 
-def test_the_notice_is_on_the_login_page_as_it_was_written() -> None:
-    geo = sites()["geo"]
+def test_the_notice_is_on_the_login_page_as_it_was_written(geo: Site) -> None:
     page = requests.get(geo.url + "login", verify=geo.ca, timeout=30).text
     assert "The service restarts daily at 01:25. {{ Only your home folder is kept. }}" in _unescaped(page)
     assert "<your>" not in page and "&lt;your&gt;" in page
-    atlas = requests.get(sites()["atlas"].url + "login", verify=sites()["atlas"].ca, timeout=30).text
-    assert "<h2 id='atlas-notice'>Atlas</h2>" in atlas
+
+
+def test_a_notice_of_html_is_on_the_login_page(atlas: Site) -> None:
+    assert "<h2 id='atlas-notice'>Atlas</h2>" in requests.get(atlas.url + "login", verify=atlas.ca, timeout=30).text
 
 
 def _unescaped(text: str) -> str:
