@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -98,17 +99,26 @@ def test_ones_own_password_survives_a_run_and_a_new_one_of_the_inventory_wins(pl
     enter(hub, "ada").http.close()
 
 
-def test_a_new_setting_recreates_the_hub_and_no_servers(play: Play, hub: Site, ada: Hub) -> None:
+def test_a_new_setting_and_a_declared_image_recreate_the_hub_and_no_servers(
+    play: Play, hub: Site, ada: Hub, tmp_path: Path
+) -> None:
+    (tmp_path / "Dockerfile").write_text("FROM registry.carrel.test:5000/carrel/lab:1.0\nENV BUILT=7\n")
+    declared = [{"name": "carrel/users", "folder": str(tmp_path)}]
+    new = {"default_url": "/tree", "image": {"declared": "carrel/users"}}
     with ada.spawn() as lab:
         kernel = lab.kernel()
         kernel.run("x = 41")
         before = {service: hub.started(f"class-{service}-1") for service in ("hub", "proxy", "database")}
-        assert play(HOST, lambda instances: instances[0].update(default_url="/tree")).code == 0
+        assert play(HOST, lambda instances: instances[0].update(new), jupyter_images=declared).code == 0
         after = {service: hub.started(f"class-{service}-1") for service in before}
         assert after["hub"] != before["hub"]
         assert (after["proxy"], after["database"]) == (before["proxy"], before["database"])
         assert kernel.run("print(x + 1)").strip() == "42"
         kernel.socket.close()
+    with enter(hub, "grace") as grace:
+        with grace.spawn() as lab:
+            assert lab.run("import os; print(os.environ['BUILT'])").strip() == "7"
+        grace.stop()
     culler = {"idle_seconds": 5, "every_seconds": 2}
     assert play(HOST, lambda instances: instances[0].update(culler=culler)).code == 0
     until(lambda: not runs(hub, "ada"), "the idle server is culled", 90)
