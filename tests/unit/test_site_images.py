@@ -17,7 +17,7 @@ IMAGES = [
     {"name": "mapnik", "folder": "maps"},
     {"name": "statistics", "base": "debian:trixie-slim", "apt": ["gdal-bin"]},
 ]
-STEPS = ("Build each declared image", "Report the images that failed")
+STEPS = ("Begin without images", "Build each declared image", "Report the images that failed")
 
 
 def site(folder: Path, running: bool) -> Path:
@@ -30,7 +30,7 @@ def site(folder: Path, running: bool) -> Path:
     (folder / "maps").mkdir()
     (folder / "maps" / "Dockerfile").write_text("FROM scratch\n")
     play = yaml.safe_load((ROOT / "playbooks" / "site.yml").read_text())[1]
-    build, report = (task for task in play["pre_tasks"] + play["post_tasks"] if task["name"] in STEPS)
+    begin, build, report = (task for task in play["pre_tasks"] + play["post_tasks"] if task["name"] in STEPS)
     build["ansible.builtin.include_tasks"]["file"] = str(ROOT / "playbooks" / "tasks" / "image.yml")
     left = {
         "ansible.builtin.debug": {
@@ -44,7 +44,7 @@ def site(folder: Path, running: bool) -> Path:
         "image_directory": str(folder / "images"),
     }
     playbook = folder / "images.yml"
-    tasks = [build, {"name": "Go on", "tags": ["always"], **left}, report]
+    tasks = [begin, build, {"name": "Go on", "tags": ["always"], **left}, report]
     playbook.write_text(
         json.dumps([{"hosts": "all", "gather_facts": False, "vars": {**play["vars"], **variables}, "tasks": tasks}])
     )
