@@ -104,7 +104,8 @@ def test_a_new_setting_and_a_declared_image_recreate_the_hub_and_no_servers(
 ) -> None:
     (tmp_path / "Dockerfile").write_text("FROM registry.carrel.test:5000/carrel/lab:1.0\nENV BUILT=7\n")
     declared = [{"name": "carrel/users", "folder": str(tmp_path)}]
-    new = {"default_url": "/tree", "image": {"declared": "carrel/users"}}
+    # nothing can be pulled for an image that is built on the host
+    new = {"default_url": "/lab/tree", "image": {"declared": "carrel/users"}, "reset": {"at": "daily"}}
     with ada.spawn() as lab:
         kernel = lab.kernel()
         kernel.run("x = 41")
