@@ -23,7 +23,7 @@ from typing import Any
 import yaml
 from ansible_collections.carrel.jupyter.plugins.module_utils import _image_build, _kernels
 
-from testbed import engine, images
+from testbed import engine, hosts, images
 from testbed.run import ROOT, run
 
 IMAGE = "carrel-testbed/bench-images"
@@ -89,6 +89,14 @@ def start_plain(environment: Path) -> float:
 
 def measure() -> dict[str, Any]:
     engine.up()
+    try:
+        return measure_all()
+    finally:
+        if not hosts.containers():
+            engine.down()
+
+
+def measure_all() -> dict[str, Any]:
     base = images.base()
     seconds = build(f"{IMAGE}:lab", lab_files(), BASE_IMAGE=base)
     size = megabytes(f"{IMAGE}:lab")
