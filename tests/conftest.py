@@ -1,3 +1,10 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The Makefile puts this checkout on PYTHONPATH as ansible_collections.carrel.jupyter."""
+
+import pytest
+
+# what these modules assert is explained when it fails, as in the tests
+pytest.register_assert_rewrite(
+    "tests.e2e.resets", "ansible_runner", "hub_site", "lab_site", "module_runner", "plan_helpers"
+)

@@ -200,6 +200,7 @@ def test_new_images_come_by_night_and_a_bad_one_goes_back(play: Play, tao: Site)
         assert servers(tao) == before
     finally:
         assert play(HOST).code == 0
+        tao.docker("image", "rm", "--force", NIGHTLY)
 
 
 def test_what_the_account_puts_in_its_state_directory_harms_nobody_else(tao: Site) -> None:

@@ -306,3 +306,20 @@ def test_notice_stays_away_from_a_file_of_the_users(make: Make) -> None:
     (site.home / "RESET-NOTICE.txt").write_text("mine\n")
     homes = site.homes()
     assert site.reset().code == 0 and site.homes() == homes
+
+
+def test_a_notice_that_stays_is_told_and_the_next_reset_takes_it_away(make: Make) -> None:
+    site = make(notice_seconds=1)
+    assert site.reset().code == 0
+    (container,) = site.containers().values()
+    run("docker", "exec", container, "python3", "/etc/carrel/notice.py", "add", NOTEBOOKS)
+    notice = site.home / "RESET-NOTICE.txt"
+    site.home.chmod(0o555)
+    try:
+        done = site.reset("--no-notice")
+    finally:
+        site.home.chmod(0o755)
+    assert done.code == 0 and "the notice could not be taken away" in "".join(done.state["warnings"]), done.output
+    assert notice.exists()
+    done = site.reset("--no-notice")
+    assert done.code == 0 and done.state["warnings"] == [] and not notice.exists()

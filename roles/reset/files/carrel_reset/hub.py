@@ -58,7 +58,8 @@ class Hub:
             self.run.warn(f"could not tell {', '.join(failed)}")
 
     def untell(self) -> None:
-        self._notice("remove")
+        if failed := self._notice("remove"):
+            self.run.warn(f"the notice could not be taken away from {', '.join(failed)}")
 
     def people(self) -> list[str]:
         return []

@@ -99,8 +99,10 @@ class Lab:
     def untell(self) -> None:
         container = self._container(self.server())
         if container and container.running:
-            with contextlib.suppress(EngineError):  # a container from before this file came to the instance
+            try:
                 self._carrel(container, "notice.py", "remove", self.settings.notebooks)
+            except EngineError as error:
+                self.run.warn(f"the notice could not be taken away, which the next reset does: {error}")
 
     def renew(self) -> None:
         old, new = self.server(), 3 - self.server()
