@@ -21,10 +21,14 @@ from .resets import DONE, DOWN, FAILED, HOST, home, push, servers, settings, sta
 
 NIGHTLY = f"{hosts.REGISTRY_NAME}/carrel/lab:nightly"
 STATE = "/var/lib/carrel/tao/reset"
-KILL = """
-carrel-reset tao &
-until grep --quiet '"step": "{step}"' /var/lib/carrel/tao/reset/state.json; do kill -0 $! || exit 1; done
-kill -9 $!
+# a short step may be over between two looks
+KILL = f"""
+for attempt in 1 2 3 4 5; do
+    carrel-reset tao &
+    until grep --quiet '"step": "{{step}}"' {STATE}/state.json; do kill -0 $! || continue 2; done
+    kill -9 $! && exit
+done
+exit 1
 """
 FULL = f"""
 cp -a {STATE} /tmp/aside
