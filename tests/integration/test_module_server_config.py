@@ -38,7 +38,7 @@ def arguments(tmp_path: Path) -> dict[str, Any]:
     }
 
 
-@pytest.fixture(scope="module", params=["==1.24.0", "==2.0.0", ""], ids=["1.24", "2.0", "latest"])
+@pytest.fixture(scope="module", params=["==1.24.0", "==2.0.1", ""], ids=["1.24", "2.0", "latest"])
 def python(request: pytest.FixtureRequest) -> Path:
     """An interpreter with that jupyter_server."""
     prefix = SERVERS / (request.param.lstrip("=") or "latest")

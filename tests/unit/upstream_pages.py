@@ -17,7 +17,7 @@ from unittest import mock
 from ansible_collections.carrel.jupyter.plugins.module_utils import _image_probe
 
 WHEELS = Path(__file__).parents[2] / ".cache" / "wheels"
-VERSIONS = ["1.0.11", "1.24.0", "2.0.0", "latest"]
+VERSIONS = ["1.0.11", "1.24.0", "2.0.1", "latest"]
 
 
 @functools.cache
