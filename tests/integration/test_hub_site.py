@@ -124,6 +124,14 @@ def test_others_have_no_limit_and_memberships_count_from_the_next_start(site: Hu
         assert shell(kernel, "cat /sys/fs/cgroup/memory/memory.limit_in_bytes") == str(MEMORY)
 
 
+def test_who_stops_a_server_may_start_the_next_at_once(grace: Hub) -> None:
+    """Docker removes the last one by itself, which takes it some time here, and its name is not free until then."""
+    with grace.spawn() as lab:
+        shell(lab.kernel(), "mkdir /tmp/many && cd /tmp/many && seq 100000 | xargs touch")
+    grace.stop()
+    grace.spawn()
+
+
 def test_a_start_that_fails_says_why_without_a_path_of_the_host(site: HubSite, grace: Hub) -> None:
     home = site.folder / "users" / "grace-2ehopper" / "home"
     away = home.with_name("away")

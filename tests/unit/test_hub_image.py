@@ -171,6 +171,7 @@ def test_limits_are_those_that_the_engine_can_keep() -> None:
         ('invalid mount config for type "bind": bind source path does not exist: /srv/x', spawning.NO_DIRECTORY),
         ("error while creating mount source path '/srv/x': mkdir /srv/x: permission denied", spawning.NO_DIRECTORY),
         ("No such image: lab:1", spawning.NO_IMAGE),
+        ('Conflict. The container name "/class_ada" is already in use by container "5f"', spawning.STILL_THERE),
         ("driver failed programming external connectivity", None),
     ],
 )

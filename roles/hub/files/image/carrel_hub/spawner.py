@@ -19,6 +19,9 @@ from .people import read_roster
 
 SECONDS = 0.05
 CHECK_SECONDS = 1.0
+LOOK_SECONDS = 0.2
+REMOVED_WITHIN_SECONDS = 30
+CONFLICT = 409
 
 
 class CarrelSpawner(DockerSpawner):  # type: ignore[misc]
@@ -58,6 +61,21 @@ class CarrelSpawner(DockerSpawner):  # type: ignore[misc]
             raise spawning.SpawnRefused(text) from error
         await self._wait_for(*address)
         return address
+
+    async def create_object(self) -> Any:
+        """Wait until the name is free.
+
+        DockerSpawner has Docker remove containers by itself once they end (auto_remove), and takes its «removal is
+        already in progress» for the end of it (DockerSpawner.remove_object).
+        """
+        end = time.monotonic() + REMOVED_WITHIN_SECONDS
+        while True:
+            try:
+                return await super().create_object()
+            except APIError as error:
+                if error.status_code != CONFLICT or time.monotonic() >= end:
+                    raise
+                await asyncio.sleep(LOOK_SECONDS)
 
     async def _wait_for(self, host: str, port: int) -> None:
         """Return once the server takes connections.

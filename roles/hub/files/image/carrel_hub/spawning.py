@@ -29,6 +29,10 @@ ENDED = (
     "Your notebook server ended while it was starting. None of your files are touched. Please try again, and tell the "
     "administrator if that does not help."
 )
+STILL_THERE = (
+    "Your last notebook server has not been removed yet. Please try again in a minute, and tell the administrator if "
+    "that does not help."
+)
 _SIGNS = {
     # what Docker says to a missing or forbidden source of a bind mount, when creating and when starting
     "bind source path does not exist": NO_DIRECTORY,
@@ -36,6 +40,7 @@ _SIGNS = {
     "error while creating mount source path": NO_DIRECTORY,
     "error mounting": NO_DIRECTORY,
     "no such image": NO_IMAGE,
+    "is already in use by container": STILL_THERE,
     # one that ends at once is gone when its address is asked for
     "no such container": ENDED,
 }
