@@ -7,7 +7,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Union
 
 CONFDIR = "/etc/apache2"
@@ -28,7 +28,7 @@ class ApacheError(Exception):
 class File:
     content: str
     mode: int = 0o644
-    secret: bool = False
+    secret: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -176,15 +176,19 @@ def changes(desired: Tree, current: Tree) -> list[Change]:
 
 
 def diff(found: Iterable[Change]) -> list[dict[str, str]]:
-    def show(node: Node) -> str:
-        if isinstance(node, File):
-            return "(a secret)\n" if node.secret else node.content
-        return f"link to {node.target}\n" if node else ""
+    shown = []
+    for change in found:
+        # A file on the disk does not say that it is secret, the one that takes its place does.
+        secret = any(isinstance(node, File) and node.secret for node in (change.before, change.after))
+        before, after = (_shown(node, secret) for node in (change.before, change.after))
+        shown.append({"before_header": change.path, "after_header": change.path, "before": before, "after": after})
+    return shown
 
-    return [
-        {"before_header": c.path, "after_header": c.path, "before": show(c.before), "after": show(c.after)}
-        for c in found
-    ]
+
+def _shown(node: Node, secret: bool) -> str:
+    if isinstance(node, File):
+        return "(a secret)\n" if secret else node.content
+    return f"link to {node.target}\n" if node else ""
 
 
 def site_of(output: str) -> str | None:

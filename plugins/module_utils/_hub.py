@@ -62,8 +62,8 @@ def project(
         "files": [
             {
                 "path": f"{instance['directory']}/hub/config.json",
-                # an environment often has secrets, which no diff should show
-                "secret_content" if instance["environment"] else "content": config_text,
+                # an environment often has secrets, which no diff should show, of the last run's file neither
+                "secret_content": config_text,
                 "group": engine["gid"],
                 "mode": "0640",
             },

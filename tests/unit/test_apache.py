@@ -148,9 +148,23 @@ def test_changes_never_leave_a_link_to_nothing() -> None:
     assert order.index("sites-enabled/carrel-old.conf") < order.index("sites-available/carrel-old.conf")
 
 
-def test_diff_hides_secrets() -> None:
-    shown = apache.diff([Change("/k", File("old key", 0o600, True), File("new key", 0o600, True))])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (File("old key", 0o600), File("new key", 0o600, secret=True)),
+        (None, File("new key", 0o600, secret=True)),
+        (File("old key", 0o600, secret=True), None),
+        (File("old key", 0o644), File("new key", 0o600, secret=True)),
+    ],
+)
+def test_diff_hides_secrets(before: apache.Node, after: apache.Node) -> None:
+    """What is read from the disk is not marked as secret."""
+    shown = apache.diff([Change("/k", before, after)])
     assert "key" not in shown[0]["before"] + shown[0]["after"]
+
+
+def test_a_secret_that_is_there_already_is_no_change() -> None:
+    assert apache.changes({"/k": File("key", 0o600, secret=True)}, {"/k": File("key", 0o600)}) == []
 
 
 def test_refusal_names_the_site() -> None:

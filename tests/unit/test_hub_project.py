@@ -237,9 +237,11 @@ def test_a_page_of_ones_own_replaces_that_of_the_authenticator(kind: str, page: 
     assert gone not in pages
 
 
-def test_an_environment_stays_out_of_the_diff() -> None:
-    (file,) = (file for file in project(environment={"A": "secret"})["files"] if file["path"].endswith("config.json"))
-    assert "secret" in file["secret_content"] and "content" not in file
+@pytest.mark.parametrize("environment", [{"A": "secret"}, {}])
+def test_an_environment_stays_out_of_the_diff(environment: dict[str, str]) -> None:
+    """Also when it is taken out: the diff would show the file with it."""
+    (file,) = (file for file in project(environment=environment)["files"] if file["path"].endswith("config.json"))
+    assert json.loads(file["secret_content"])["environment"] == environment and "content" not in file
 
 
 def test_the_record_has_no_secret_and_the_database_that_is_there() -> None:
