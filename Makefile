@@ -22,6 +22,9 @@ export PYTHONPATH := $(CURDIR)/.cache/collections:$(CURDIR)
 
 .PHONY: help venv demo demo-down test test-quick test-hosts test-vm lint unit bench clean
 
+# How long a part took, for CI's log.
+timed = TIMEFORMAT='make: $(1) took %0R s'; time
+
 help:
 	@sed -n 's/^#   //p' Makefile
 
@@ -47,18 +50,19 @@ lint: venv
 	ruff format --check .
 	mypy
 	yamllint --strict .
-	ansible-lint --offline
+	$(call timed,ansible-lint) ansible-lint --offline
 
 unit: venv
-	pytest --numprocesses auto tests/unit
+	$(call timed,tests/unit) pytest --numprocesses auto --durations 10 tests/unit
 
 test-quick: lint unit
 
 test-hosts: venv
 	@rm -f .cache/e2e.xml
-	MOLECULE_GLOB='molecule/*/molecule.yml' molecule test || { python -m testbed.failures .cache/e2e.xml; exit 1; }
-	pytest --numprocesses auto --dist loadfile tests/integration
-	pytest tests/demo
+	$(call timed,molecule) MOLECULE_GLOB='molecule/*/molecule.yml' ANSIBLE_CALLBACKS_ENABLED=ansible.posix.timer molecule test \
+		|| { python -m testbed.failures .cache/e2e.xml; exit 1; }
+	$(call timed,tests/integration) pytest --numprocesses auto --dist loadfile --durations 30 tests/integration
+	$(call timed,tests/demo) pytest --durations 0 tests/demo
 
 test: test-quick test-hosts
 

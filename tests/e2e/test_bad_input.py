@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -40,24 +41,26 @@ def untouched(request: pytest.FixtureRequest) -> Iterator[str]:
             site.lab().login(site.secret)
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
+def test_the_plan_refuses_before_the_host_is_touched(untouched: str, play: Play) -> None:
+    """One run for all: tests/unit/test_plan_problems.py has every message."""
+    mistakes: list[tuple[dict[str, Any], str]] = [
         ({"pasword": "x"}, "password"),
         ({"name": "root"}, "root"),
         ({"url": "https://localhost:8461/atlas/"}, "atlas"),
         ({"port": 70000}, "70000"),
         ({"reset": {"at": "25:00"}}, "25:00"),
         ({"image": "not an image"}, "not an image"),
-    ],
-)
-def test_the_plan_refuses_before_the_host_is_touched(
-    untouched: str, play: Play, change: dict[str, Any], message: str
-) -> None:
-    run = play(untouched, lambda instances: instances[0].update(change))
-    assert run.code != 0
-    assert "jupyter_instances[0]" in run.output and message in run.output
-    assert run.changed == 0
+    ]
+
+    def change(instances: Instances) -> None:
+        for number, (mistake, _) in enumerate(mistakes):
+            good = {"name": f"bad{number}", "url": f"https://localhost:8461/bad{number}/", "image": "debian:13"}
+            instances.append({**good, **mistake})
+
+    run = play(untouched, change)
+    assert run.code != 0 and run.changed == 0
+    for index, (_, message) in enumerate(mistakes, 2):
+        assert re.search(rf"jupyter_instances\[{index}\].*{message}", run.output), message
 
 
 def test_an_image_that_cannot_be_pulled(untouched: str, play: Play) -> None:

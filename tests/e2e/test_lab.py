@@ -55,9 +55,9 @@ def test_a_name_with_an_encoded_slash(site: Site) -> None:
         assert lab.get("folder/a name & ünïcode.txt") == "there"
 
 
-def test_a_large_upload(site: Site) -> None:
+def test_a_large_upload(tao: Site) -> None:
     content = os.urandom(100 * 2**20)
-    with site.lab(timeout=300).login(site.secret) as lab:
+    with tao.lab(timeout=300).login(tao.secret) as lab:
         body = {"type": "file", "format": "base64", "content": base64.b64encode(content).decode()}
         lab.request("PUT", "api/contents/large.bin", json=body)
         answer = lab.request("GET", "files/large.bin")
