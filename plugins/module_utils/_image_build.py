@@ -84,11 +84,8 @@ def read(declaration: Mapping[str, Any], known: Mapping[str, Kernel]) -> Build:
         for file in files:
             if not re.fullmatch(r"/[^\s\"\\$]*[^/\s\"\\$]", file.destination) or "/../" in file.destination:
                 raise KernelError(f"files: dest: {file.destination!r} is no absolute path without spaces")
-            if not re.fullmatch(r"[0-7]{3,4}", file.mode):
+            if not isinstance(file.mode, str) or not re.fullmatch(r"[0-7]{3,4}", file.mode):
                 raise KernelError(f"files: mode: {file.mode!r} is no mode; write octal digits in quotes: '0644'")
-        for key in declaration["build_args"]:
-            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key):
-                raise KernelError(f"build_args: {key!r} is no variable's name")
         return Build(
             name=name, base=declaration["base"], apt=declaration["apt"], conda=declaration["conda"],
             pip=declaration["pip"], npm=declaration["npm"], kernels=_kernels.choose(declaration["kernels"], known),
@@ -201,6 +198,7 @@ def read_all(
         return [], [str(error)]
     for image in declared:
         try:
+            _check_texts(image)
             builds.append(None if image["folder"] else read(image, known))
         except KernelError as error:
             problems.append(str(error))
@@ -210,6 +208,18 @@ def read_all(
                 " registry.example.org or registry.example.org:5000/jupyter"
             )
     return builds, problems
+
+
+def _check_texts(image: Mapping[str, Any]) -> None:
+    """YAML reads 3.10 as 3.1."""
+    for option in "build_args", "labels":
+        for key, value in image[option].items():
+            if option == "build_args" and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key):
+                raise KernelError(f"image {image['name']}: build_args: {key!r} is no variable's name")
+            if not isinstance(value, str):
+                raise KernelError(
+                    f"image {image['name']}: {option}: {key} is no text, YAML may have changed it; write it in quotes"
+                )
 
 
 def _twice(names: Sequence[str]) -> set[str]:

@@ -25,7 +25,6 @@ def check_hub(hub: Hub, base_dir: str, control: ControlNode, problems: Problems)
     _check_reset(hub, control, problems)
     _check_persist(hub, problems)
     _check_backend(hub, problems)
-    _check_environment(hub, problems)
     People(hub, control, problems)
     _check_mounts(hub, base_dir, problems)
 
@@ -72,12 +71,6 @@ def _check_persist(hub: Hub, problems: Problems) -> None:
 def _check_backend(hub: Hub, problems: Problems) -> None:
     if hub.backend == "volumes" and given(hub.users_view) and hub.users_view != "none":
         problems.add(f"{hub.path}.users_view", "volumes_view")
-
-
-def _check_environment(hub: Hub, problems: Problems) -> None:
-    for name in hub.environment if given(hub.environment) else ():
-        if name.startswith("JUPYTERHUB_"):
-            problems.add(f"{hub.path}.environment.{name}", "environment_reserved", instead="leave it out")
 
 
 def _check_mounts(hub: Hub, base_dir: str, problems: Problems) -> None:

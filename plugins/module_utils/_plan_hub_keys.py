@@ -28,7 +28,7 @@ HUB: dict[str, Reader] = {
     "images": hub_values.images,
     "home": values.container_path,
     "persist": values.persist(),
-    "environment": values.environment({}),
+    "environment": values.environment(hub_values.reserved),
     "backend": choice("directories", "volumes"),
     "prune": choice("keep", "archive"),
     "allow_no_users": boolean,

@@ -59,6 +59,11 @@ class User:
     pids: Any = None
 
 
+def reserved(variable: str) -> str | None:
+    """What to do about a variable that JupyterHub sets for every server."""
+    return "leave it out" if variable.startswith("JUPYTERHUB_") else None
+
+
 _user_name = text("a name in quotes")
 USER: dict[str, Reader] = {
     "name": _user_name,

@@ -11,8 +11,8 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._image_build import
 from ansible_collections.carrel.jupyter.plugins.module_utils._nearest import nearest
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_instance import ControlNode
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_keys import Instance
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan_problems import Problems, show
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan_values import declared_name
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan_problems import Problems, kind_of, show
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan_values import declared_name, texts, variables
 from ansible_collections.carrel.jupyter.plugins.module_utils._schema import (
     INVALID,
     Invalid,
@@ -23,6 +23,13 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._schema import (
 )
 
 _name = text("a name in quotes")
+
+
+def _labels(value: Any, path: str, problems: Problems) -> dict[str, str] | Invalid:
+    return texts(value, 'a mapping, for example {version: "1.0"}', path, problems)
+
+
+_TEXTS = {"build_args": variables('a mapping, for example {VERSION: "1.0"}'), "labels": _labels}
 
 
 def read_images(value: Any, control: ControlNode, problems: Problems) -> list[str] | Invalid:
@@ -36,11 +43,12 @@ def read_images(value: Any, control: ControlNode, problems: Problems) -> list[st
     for index, item in enumerate(value):
         path = f"jupyter_images[{index}]"
         name = read(_read_name, item, path, problems)
-        if given(name):
+        if isinstance(item, Mapping):
+            _check_texts(item, path, problems)
             _check_folder(item, path, control, problems)
-            if name in names:
-                other = f"jupyter_images[{names.index(name)}]"
-                problems.add(f"{path}.name", "declared_twice", value=show(name), other=other)
+        if given(name) and name in names:
+            other = f"jupyter_images[{names.index(name)}]"
+            problems.add(f"{path}.name", "declared_twice", value=show(name), other=other)
         names.append(name)
     return INVALID if INVALID in names else names
 
@@ -56,6 +64,18 @@ def _read_name(value: Any, path: str, problems: Problems) -> str | Invalid:
         problems.add(f"{path}.name", "declared_name", value=show(name))
         return INVALID
     return name
+
+
+def _check_texts(image: Mapping[str, Any], path: str, problems: Problems) -> None:
+    """What the module can't see: YAML may have changed it before."""
+    for key, reader in _TEXTS.items():
+        if image.get(key) is not None:
+            read(reader, image[key], f"{path}.{key}", problems)
+    files = image.get("files")
+    for index, file in enumerate(files if isinstance(files, list) else []):
+        for key in ("mode", "content") if isinstance(file, Mapping) else ():
+            if isinstance(file.get(key), (int, float)):
+                problems.add(f"{path}.files[{index}].{key}", "not_text", got=kind_of(file[key]))
 
 
 def _check_folder(image: Mapping[str, Any], path: str, control: ControlNode, problems: Problems) -> None:

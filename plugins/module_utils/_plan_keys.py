@@ -113,7 +113,7 @@ LAB: dict[str, Reader] = {
     "notebooks": values.container_path,
     "persist": values.persist("notebooks"),
     "volumes": listing(values.volume, "a list of {source, target, read_only}"),
-    "environment": values.environment(values.LAB_ENVIRONMENT),
+    "environment": values.environment(values.LAB_ENVIRONMENT.get),
     "user": values.id_pair,
     **LIMITS,
     "collaboration": boolean,

@@ -4,9 +4,10 @@
 
 from __future__ import annotations
 
+import datetime
 import posixpath
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_problems import Problems, kind_of, show
@@ -78,7 +79,7 @@ class Volume(NamedTuple):
 
 def secret(value: Any, path: str, problems: Problems) -> str | Invalid:
     if not isinstance(value, str):
-        problems.add(path, "secret_type", got=kind_of(value))
+        problems.add(path, "not_text", got=kind_of(value))
         return INVALID
     checked: str | Invalid = text("it in quotes")(value, path, problems)
     if not isinstance(checked, Invalid) and checked != checked.strip():
@@ -185,43 +186,53 @@ def _key_path(path: str, key: object) -> str:
     return f"{path}.{key}" if isinstance(key, str) and re.fullmatch(r"[A-Za-z0-9_.-]{1,60}", key) else path
 
 
-def _scalars(value: Any, wanted: str, path: str, problems: Problems) -> dict[str, str] | Invalid:
-    """A mapping of text to scalars, as text. Messages never show a value."""
+def texts(
+    value: Any,
+    wanted: str,
+    path: str,
+    problems: Problems,
+    check_key: Callable[[str, str], bool] = lambda key, here: True,
+) -> dict[str, str] | Invalid:
+    """A mapping of text to text; YAML reads 022 as 18. Messages never show a value. CHECK_KEY reports bad keys."""
     if not isinstance(value, Mapping):
         return wrong_type(value, wanted, path, problems)
     result: dict[str, str] = {}
-    valid = True
     for key, item in value.items():
         here = _key_path(path, key)
-        if not isinstance(key, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key):
-            problems.add(here, "environment_name")
-            valid = False
-        elif item is INVALID:
-            valid = False
-        elif not isinstance(item, (str, int, float)):
-            wrong_type(item, "text in quotes", here, problems)
-            valid = False
-        elif has_control(item.translate({9: None, 10: None}) if isinstance(item, str) else ""):
+        good = isinstance(key, str) and check_key(key, here)
+        if not isinstance(key, str):
+            problems.add(path, "key_not_text", got=kind_of(key))
+        if isinstance(item, (int, float, datetime.date)):
+            problems.add(here, "not_text", got=kind_of(item))
+        elif isinstance(item, str) and has_control(item.translate({9: None, 10: None})):
             problems.add(here, "control_character")
-            valid = False
-        else:
-            result[str(key)] = str(item).lower() if isinstance(item, bool) else str(item)
-    return result if valid else INVALID
+        elif isinstance(item, str) and good:
+            result[str(key)] = str(item)
+        elif item is not INVALID and not isinstance(item, str):
+            wrong_type(item, "text in quotes", here, problems)
+    return result if len(result) == len(value) else INVALID
 
 
-def environment(reserved: Mapping[str, str]) -> Reader:
-    """Variables of a container. RESERVED: what the role sets, and what to use instead."""
+def variables(wanted: str, reserved: Callable[[str], str | None] = lambda key: None) -> Reader:
+    """Variables of a container or a build. RESERVED: what to use instead of a variable that the role sets."""
 
     def reader(value: Any, path: str, problems: Problems) -> dict[str, str] | Invalid:
-        result = _scalars(value, "a mapping, for example {LANG: de_DE.UTF-8}", path, problems)
-        if isinstance(result, Invalid):
-            return result
-        taken = [key for key in result if key in reserved]
-        for key in taken:
-            problems.add(f"{path}.{key}", "environment_reserved", instead=reserved[key])
-        return INVALID if taken else result
+        def check_key(key: str, here: str) -> bool:
+            instead = reserved(key)
+            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key):
+                problems.add(here, "environment_name")
+                return False
+            if instead:
+                problems.add(here, "environment_reserved", instead=instead)
+            return not instead
+
+        return texts(value, wanted, path, problems, check_key)
 
     return reader
+
+
+def environment(reserved: Callable[[str], str | None]) -> Reader:
+    return variables("a mapping, for example {LANG: de_DE.UTF-8}", reserved)
 
 
 def persist(taken: str | None = None) -> Reader:
@@ -308,13 +319,14 @@ def _relative(value: Any, path: str, problems: Problems) -> str | Invalid:
     return checked
 
 
-def _arguments(value: Any, path: str, problems: Problems) -> dict[str, str] | Invalid:
-    return _scalars(value, 'a mapping, for example {VERSION: "1.0"}', path, problems)
-
-
 _folder = text("a folder of the control node that holds a Dockerfile")
 _build = record(
-    {"context": _folder, "dockerfile": _relative, "args": _arguments, "no_cache": boolean},
+    {
+        "context": _folder,
+        "dockerfile": _relative,
+        "args": variables('a mapping, for example {VERSION: "1.0"}'),
+        "no_cache": boolean,
+    },
     {"context": "the folder that holds the Dockerfile"},
 )
 

@@ -90,15 +90,17 @@ options:
             type: str
             required: true
           mode:
-            description: Its mode.
-            type: str
+            description: Its mode, octal digits in quotes.
+            type: raw
             default: "0644"
       build_args:
-        description: Build arguments; proxies and mirrors are such, too. They stay readable in the image's history.
+        description:
+          - Build arguments, text in quotes; proxies and mirrors are such, too.
+          - They stay readable in the image's history.
         type: dict
         default: {}
       labels:
-        description: Labels.
+        description: Labels, text in quotes.
         type: dict
         default: {}
       extra_ca_certificates:
@@ -334,7 +336,7 @@ IMAGE = {
         "options": {
             "dest": {"type": "str", "required": True},
             "content": {"type": "str", "required": True},
-            "mode": {"type": "str", "default": "0644"},
+            "mode": {"type": "raw", "default": "0644"},
         },
     },
     "build_args": {"type": "dict", "default": {}},

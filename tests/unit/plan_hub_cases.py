@@ -87,7 +87,7 @@ HUB_CASES: list[tuple[str, str, str, dict[str, Any]]] = [
         "environment_reserved",
         f"{CLASS}.environment.JUPYTERHUB_HOST",
         "leave",
-        at_hub(environment={"JUPYTERHUB_HOST": 1}),
+        at_hub(environment={"JUPYTERHUB_HOST": "1"}),
     ),
     ("volumes_view", f"{CLASS}.users_view", "write none", at_hub(backend="volumes", users_view="ro")),
     ("default_url", f"{CLASS}.default_url", "'lab' is not a path", at_hub(default_url="lab")),
@@ -160,7 +160,7 @@ HUB_CASES: list[tuple[str, str, str, dict[str, Any]]] = [
         "write https://",
         login(OIDC, token_url="http://id.example.org/t"),
     ),
-    ("secret_type", f"{CLASS}.authenticator.client_secret", "in quotes", login(OIDC, client_secret=987654321)),
+    ("not_text", f"{CLASS}.authenticator.client_secret", "in quotes", login(OIDC, client_secret=987654321)),
     # people
     ("users_empty", f"{CLASS}.users", "allow_no_users: true", at_hub(users=[])),
     ("users_empty", f"{CLASS}.users", "allow_no_users: true", at_hub(users=...)),

@@ -41,6 +41,18 @@ IMAGE_CASES: list[tuple[str, str, str, dict[str, Any]]] = [
         {**here(image=...), "defaults": {"image": {"declared": "statistik"}}, "images": DECLARED},
     ),
     (
+        "not_text",
+        "jupyter_images[0].files[0].mode",
+        "write it in quotes",
+        {"images": [{"name": "s", "files": [{"dest": "/motd", "content": "hello", "mode": 0o644}]}]},
+    ),
+    (
+        "environment_name",
+        "jupyter_images[0].build_args.A-B",
+        "no digit first",
+        {"images": [{"name": "s", "build_args": {"A-B": "x"}}]},
+    ),
+    (
         "build_context",
         "jupyter_images[0].folder",
         "'/inventory/missing' is not a folder",

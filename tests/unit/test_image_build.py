@@ -119,6 +119,16 @@ def test_a_folders_tag_is_its_content_and_its_arguments():
         ({"files": [{"dest": "/a/../b", "content": "", "mode": "0644"}]}, "files: dest: '/a/../b' is no absolute path"),
         ({"files": [{"dest": "/motd", "content": "", "mode": "420x"}]}, "image lab: files: mode: '420x' is no mode"),
         ({"build_args": {"A B": "1"}}, "image lab: build_args: 'A B' is no variable's name"),
+        (
+            {"build_args": {"PYTHON_VERSION": 3.1}},
+            "build_args: PYTHON_VERSION is no text, YAML may have changed it; write",
+        ),
+        ({"build_args": {"DEBUG": False}, "folder": "/f"}, "image lab: build_args: DEBUG is no text"),
+        ({"labels": {"version": 1.1}}, "image lab: labels: version is no text"),
+        (
+            {"files": [{"dest": "/motd", "content": "", "mode": 420}]},
+            "mode: 420 is no mode; write octal digits in quotes",
+        ),
         ({"push": "jupyter"}, "image lab: push: 'jupyter' is no registry; write its address"),
         ({"push": "registry.example.org/"}, "push: 'registry.example.org/' is no registry"),
     ],

@@ -58,7 +58,7 @@ def test_nothing_is_planned_without_instances() -> None:
 
 
 def test_defaults_are_below_an_instance_and_null_takes_them_away() -> None:
-    defaults = {"memory": "2G", "reset": {"at": "01:25"}, "environment": {"A": 1, "B": True}, "build": "images/lab"}
+    defaults = {"memory": "2G", "reset": {"at": "01:25"}, "environment": {"A": "1", "B": "true"}, "build": "images/lab"}
     instances = [lab(memory="512M", reset=None), lab(name="geo", url="https://geo.example.org", image=...)]
     tao, geo = good(instances, defaults=defaults)["lab_instances"]
     assert (tao["memory"], geo["memory"]) == (512 << 20, 2 << 30)

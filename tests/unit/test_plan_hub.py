@@ -12,7 +12,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan import Inputs
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_hub_keys import HUB
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_problems import Problems
 from ansible_collections.carrel.jupyter.plugins.module_utils._schema import INVALID
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from plan_helpers import CLASS, HOST, Control, good, host, hub, lab, plan
 from plan_hub_cases import AZURE, CLIENT, OIDC
@@ -310,7 +310,7 @@ VALUES: st.SearchStrategy[Any] = st.recursive(
 )  # fmt: skip
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(st.dictionaries(st.sampled_from(sorted(HUB)), VALUES, max_size=5))
 def test_any_hub_is_planned_or_refused_and_never_an_exception(keys: dict[str, Any]) -> None:
     result, problems = plan([hub(**keys)], current=HOST)

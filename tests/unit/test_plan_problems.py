@@ -11,10 +11,26 @@ import pytest
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan import Inputs, make_plan
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_problems import MESSAGES, Problems, show
 from ansible_collections.carrel.jupyter.plugins.module_utils._schema import INVALID
-from plan_helpers import GEO, HOST, TAO, Control, here, host, lab, plan, two
+from plan_helpers import CLASS, GEO, HOST, TAO, Control, at_hub, here, host, lab, plan, two
 from plan_hub_cases import HUB_CASES
 from plan_image_cases import IMAGE_CASES
 from plan_reset_cases import RESET_CASES
+
+DAY = datetime.date(2026, 1, 1)
+
+
+# Every place of texts by their name.
+TEXTS: list[tuple[str, Any]] = [
+    (f"{TAO}.environment", lambda value="x", key="A": here(environment={key: value})),
+    (f"{TAO}.build.args", lambda value="x", key="A": here(image=..., build={"context": "lab", "args": {key: value}})),
+    (f"{CLASS}.environment", lambda value="x", key="A": at_hub(environment={key: value})),
+    ("jupyter_defaults.environment", lambda value="x", key="A": {"defaults": {"environment": {key: value}}}),
+    (
+        "jupyter_images[0].build_args",
+        lambda value="x", key="A": {"images": [{"name": "s", "build_args": {key: value}}]},
+    ),
+    ("jupyter_images[0].labels", lambda value="x", key="A": {"images": [{"name": "s", "labels": {key: value}}]}),
+]
 
 # (id, path, what the message must contain, inputs)
 CASES: list[tuple[str, str, str, dict[str, Any]]] = [
@@ -182,8 +198,14 @@ CASES: list[tuple[str, str, str, dict[str, Any]]] = [
         "'/inventory/lab/nofile'",
         here(image=..., build={"context": "lab", "dockerfile": "nofile"}),
     ),
-    ("secret_type", f"{TAO}.password", "write it in quotes", here(password=987654321)),
-    ("secret_type", f"{TAO}.token", "is a list, not text", here(token=["SECRET"])),
+    ("not_text", f"{TAO}.password", "write it in quotes", here(password=987654321)),
+    *[
+        ("not_text", f"{path}.A", f"is {kind}, not text; write it in quotes", inputs(value))
+        for value, kind in [(987654321, "a whole number"), (3.1, "a number"), (True, "true or false"), (DAY, "a date")]
+        for path, inputs in TEXTS
+    ],
+    *[("key_not_text", path, "a key that is true or false", inputs(key=True)) for path, inputs in TEXTS],
+    ("not_text", f"{TAO}.token", "is a list, not text", here(token=["SECRET"])),
     ("secret_space", f"{TAO}.password", "write it without", here(password=" SECRET")),
     ("secret_space", f"{TAO}.token", "write it without", here(token="SECRET\u00a0")),
     ("size", f"{TAO}.memory", "'8 gigs' is not a size", here(memory="8 gigs")),
