@@ -13,8 +13,10 @@ description:
   - The directories are setgid and writable for the group, and have a default ACL, so that what one writes there can be
     written by all, under any umask. On a file system without ACLs a warning says that the umask counts.
   - Directories of groups that are gone are kept. They are just not mounted any more.
-  - With a link in a directory's place nothing is written. A directory with a foreign owner is reported and left as it
-    is; the file is still written, because it may take away somebody's access; then the module fails.
+  - The file is written first, with the directories that are there, so that whoever left a group is out whatever fails
+    after that; and once more when the others are made.
+  - A directory with a foreign owner is reported and left as it is. Where a link is in a directory's place, or a folder
+    above it is not root's, nobody gets the directory until that is put right. Then the module fails.
 extends_documentation_fragment:
   - carrel.jupyter.attributes
   - carrel.jupyter.hub_users
@@ -159,13 +161,14 @@ problems:
 
 import contextlib
 import errno
-import json
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.carrel.jupyter.plugins.module_utils import _directories as directories
 from ansible_collections.carrel.jupyter.plugins.module_utils import _files as files
+from ansible_collections.carrel.jupyter.plugins.module_utils import _mounts_file
 from ansible_collections.carrel.jupyter.plugins.module_utils._directories import Wanted
 from ansible_collections.carrel.jupyter.plugins.module_utils._group_mounts import Plan
 from ansible_collections.carrel.jupyter.plugins.module_utils._host_ids import ARGUMENTS, host_ids
@@ -183,7 +186,8 @@ class Directories:
         self.check_mode = check_mode
         self.before: list[str] = []
         self.after: list[str] = []
-        self.foreign: list[str] = []
+        self.problems: list[str] = []
+        self.refused: set[str] = set()  # nobody gets them
         self.without_acl: list[str] = []
 
     def _ensure(self, parent: int | None, name: str, path: str, wanted: Wanted) -> int | None:
@@ -194,33 +198,41 @@ class Directories:
         return descriptor
 
     def make(self, sources: list[str]) -> None:
-        above, name = os.path.split(self.path)
+        """Make them all. What is wrong with one, or with a folder above it, keeps no other from being made."""
         with contextlib.ExitStack() as stack:
+            opened: dict[str, int | None] = {}
 
             def keep(descriptor: int | None) -> int | None:
                 if descriptor is not None:
                     stack.callback(os.close, descriptor)
                 return descriptor
 
-            parent = None
-            with contextlib.suppress(FileNotFoundError):
-                parent = keep(files.open_directory(above, create=not self.check_mode))
-            opened = {"": keep(self._ensure(parent, name, self.path, PASSAGE))}
+            def outside() -> int | None:
+                with contextlib.suppress(FileNotFoundError):
+                    return keep(files.open_directory(os.path.dirname(self.path), create=not self.check_mode))
+                return None
+
+            def folder(path: str) -> int | None:
+                if path not in opened:
+                    above, name = os.path.split(path)
+                    parent = outside() if path == self.path else folder(above)
+                    opened[path] = keep(self._ensure(parent, name, path, PASSAGE))
+                return opened[path]
+
             for source in sources:
-                *folders, leaf = source.split("/")
-                here = ""
-                for folder in folders:
-                    below = f"{here}/{folder}"
-                    if below not in opened:
-                        opened[below] = keep(self._ensure(opened[here], folder, self.path + below, PASSAGE))
-                    here = below
-                self._make_leaf(opened[here], leaf, f"{self.path}/{source}")
+                above, leaf = os.path.split(f"{self.path}/{source}")
+                try:
+                    self._make_leaf(folder(above), leaf, f"{above}/{leaf}")
+                except (files.UnsafePathError, directories.ForeignOwnerError) as error:
+                    self.refused.add(f"{above}/{leaf}")
+                    # One folder may be above many.
+                    self.problems += [] if str(error) in self.problems else [str(error)]
 
     def _make_leaf(self, parent: int | None, name: str, path: str) -> None:
         try:
             descriptor = self._ensure(parent, name, path, self.leaf)
         except directories.ForeignOwnerError as error:
-            self.foreign.append(str(error))
+            self.problems.append(str(error))
             return
         if descriptor is not None:
             if not directories.has_acls(descriptor):
@@ -288,42 +300,46 @@ def main() -> None:
         "directories": [f"{path}/{source}" for source in sources],
         "owner": {"uid": uid, "gid": gid},
     }
-    stopped = None
     try:
+        before = files.read(given["file"])
         try:
+            write(module, before, _mounts_file.without(plan.content, _mounts_file.unusable(plan.content, path)))
             made.make(sources)
         finally:
-            before, after = ("".join(f"{line}\n" for line in lines) for lines in (made.before, made.after))
-            tracker.note(path, before, after)
-        write(module, tracker, plan)
-    except (files.UnsafePathError, directories.ForeignOwnerError) as error:
-        stopped = f"{error}. The mounts file was left as it is"
+            tracker.note(path, *("".join(f"{line}\n" for line in lines) for lines in (made.before, made.after)))
+            gone = made.refused if module.check_mode else _mounts_file.unusable(plan.content, path)
+            write(module, before, _mounts_file.without(plan.content, gone), tracker)
+    except files.UnsafePathError as error:
+        made.problems.append(f"{error}. The mounts file was left as it is")
     except OSError as error:
         why = "the disk, or a quota, is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror
-        stopped = (
-            f"{error.filename or given['file']}: {why}. The mounts file was left as it is; "
-            "remove the cause and run again"
+        made.problems.append(
+            f"{error.filename or given['file']}: {why}. Nobody gets what is new; remove the cause and run again"
         )
+    if made.refused:
+        shown = ", ".join(sorted(made.refused)[:3])
+        made.problems.append(f"until that is put right, nobody gets {shown}{' and others' * (len(made.refused) > 3)}")
     if made.without_acl:
         module.warn(
             f"{', '.join(made.without_acl[:3])}: the file system has no ACLs, so a umask such as 077 keeps "
             "a group from writing its members' files"
         )
-    problems = made.foreign + ([stopped] if stopped else [])
-    result = tracker.result(**returned, problems=problems)
-    if problems:
-        module.fail_json(msg="\n".join(problems), **result)
+    result = tracker.result(**returned, problems=made.problems)
+    if made.problems:
+        module.fail_json(msg="\n".join(made.problems), **result)
     module.exit_json(**result)
 
 
-def write(module: AnsibleModule, tracker: Tracker, plan: Plan) -> None:
-    """The mounts file."""
+def write(
+    module: AnsibleModule, before: files.File | None, content: Mapping[str, Any], tracker: Tracker | None = None
+) -> None:
+    """Put the mounts file in place; BEFORE is what the run found, with which TRACKER compares."""
     path, group = module.params["file"], module.params["file_group"]
-    text = json.dumps(plan.content, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-    after = files.File(text.encode(), *((0o644, 0, 0) if group is None else (0o640, 0, group)))
-    before = files.read(path)
-    shown = before.describe() if before else "", after.describe()
-    if tracker.note(path, before, after, show=shown) and not module.check_mode:
+    owner = (0o644, 0, 0) if group is None else (0o640, 0, group)
+    after = files.File(_mounts_file.text(content).encode(), *owner)
+    if tracker:
+        tracker.note(path, before, after, show=(before.describe() if before else "", after.describe()))
+    if not module.check_mode and files.read(path) != after:
         files.write(path, after)
 
 

@@ -104,17 +104,37 @@ def test_all_is_put_right_but_not_what_is_below(hub: Path) -> None:
 # What is in the way
 
 
-@pytest.mark.parametrize("place", ["data", "data/groups", "data/groups/stat", "data/shared"])
-def test_a_link_in_the_way_stops_everything_before_the_file(hub: Path, place: str) -> None:
+def mounted(hub: Path, user: str) -> set[str]:
+    """The directories of the instance's data that a user gets."""
+    mounts = effective_mounts((hub / "mounts" / "mounts.json").read_text(), user)
+    return {mount.source.removeprefix(f"{hub}/data/") for mount in mounts}
+
+
+ALL = {"groups/stat", "shared", "colab"}
+
+
+@pytest.mark.parametrize(
+    ("place", "lost"),
+    [
+        ("data", ALL),
+        ("data/groups", {"groups/stat"}),
+        ("data/groups/stat", {"groups/stat"}),
+        ("data/shared", {"shared"}),
+    ],
+)
+def test_a_link_in_the_way_keeps_nothing_but_what_lies_there(hub: Path, place: str, lost: set[str]) -> None:
     victim = hub / "victim"
     victim.mkdir(parents=True)
     (hub / place).parent.mkdir(parents=True, exist_ok=True)
     (hub / place).symlink_to(victim)
     before = victim.lstat()
-    for check in (True, False):
-        answer = run(hub, check=check)
-        assert answer["failed"] and "symbolic link" in answer["msg"] and "left as it is" in answer["msg"]
-    assert victim.lstat() == before and not (hub / "mounts").exists()
+    said = [run(hub, check=check) for check in (True, False, True)]
+    assert all(answer["failed"] and "symbolic link" in answer["msg"] for answer in said)
+    assert all(f"nobody gets {hub}/data/{min(lost)}" in answer["msg"] for answer in said)
+    assert [answer["changed"] for answer in said] == [True, True, False]
+    assert said[0]["diff"] == said[1]["diff"]
+    assert victim.lstat() == before and os.listdir(victim) == []
+    assert mounted(hub, "ada") & ALL == ALL - lost
 
 
 def test_a_foreign_owner_is_reported_and_takes_nobody_s_removal_hostage(hub: Path) -> None:
@@ -127,12 +147,21 @@ def test_a_foreign_owner_is_reported_and_takes_nobody_s_removal_hostage(hub: Pat
     assert "ada" not in (hub / "mounts" / "mounts.json").read_text()
 
 
-def test_a_folder_of_somebody_else_stops_everything(hub: Path) -> None:
-    (hub / "data" / "groups").mkdir(parents=True)
-    os.chown(hub / "data" / "groups", UID, GID)
-    answer = run(hub)
-    assert "data/groups belongs to 100999:100099 and must be root's" in answer["msg"]
-    assert not (hub / "mounts").exists()
+@pytest.mark.parametrize("folder", ["data", "data/groups"])
+def test_a_folder_of_somebody_else_takes_nobody_s_removal_hostage(hub: Path, folder: str) -> None:
+    run(hub)
+    os.chown(hub / folder, UID, GID)
+    more = [*GROUPS, {"name": "new", "members": ["bob"]}]
+    answer = run(hub, groups=more, users=[{"name": "bob"}, {"name": "prof"}])
+    assert answer["failed"] and f"{folder} belongs to 100999:100099 and must be root's" in answer["msg"]
+    assert answer["msg"].count("must be root's") == 1
+    assert f"nobody gets {hub}/data/" in answer["msg"]
+    assert "ada" not in (hub / "mounts" / "mounts.json").read_text()
+    assert mounted(hub, "bob") & ALL == ({"shared", "colab"} if folder == "data/groups" else set())
+    assert facts(hub / folder)[0] == UID
+    os.chown(hub / folder, 0, 0)
+    assert not run(hub, groups=more, users=[{"name": "bob"}, {"name": "prof"}]).get("failed")
+    assert mounted(hub, "bob") >= ALL | {"groups/new"}
 
 
 def test_a_link_that_is_raced_into_place_leads_nowhere(hub: Path) -> None:
@@ -152,7 +181,6 @@ def test_kill_at_any_moment_and_run_again(hub: Path) -> None:
     groups = [{"name": f"group{number}", "members": ["ada"]} for number in range(1500)]
     many = {"groups": groups, "users": [{"name": "ada"}]}
     run(hub)
-    old = (hub / "mounts" / "mounts.json").read_text()
     caught = 0
     for _ in range(4):
         process = module_runner.start("group_mounts", parameters(hub, **many))
@@ -164,7 +192,9 @@ def test_kill_at_any_moment_and_run_again(hub: Path) -> None:
         process.communicate()
         if len(os.listdir(hub / "data" / "groups")) < len(groups):
             caught += 1
-            assert (hub / "mounts" / "mounts.json").read_text() == old
+            # who lost something lost it first; what is new waits for its directory
+            assert mounted(hub, "bob") & ALL == {"shared", "colab"}
+            assert all((hub / "data" / source).is_dir() for source in mounted(hub, "ada") if "users" not in source)
     assert caught, "no run was interrupted at work"
     assert not run(hub, **many).get("failed")
     assert {facts(path) for path in (hub / "data" / "groups").iterdir()} == {(UID, GID, "drwxrws---")}
@@ -177,11 +207,12 @@ def test_a_disk_that_fills(tmp_path: Path) -> None:
     subprocess.run(["mount", "-t", "tmpfs", "-o", "nr_inodes=60", "tmpfs", disk], check=True)
     try:
         run(disk)
-        old = (disk / "mounts" / "mounts.json").read_text()
+        assert "groups/stat" in mounted(disk, "bob")
         many = {"groups": [{"name": f"group{number}"} for number in range(100)], "users": [{"name": "ada"}]}
         answer = run(disk, **many)
         assert answer["failed"] and answer["changed"] and "is full" in answer["msg"]
-        assert (disk / "mounts" / "mounts.json").read_text() == old
+        assert "groups/stat" not in mounted(disk, "bob")
+        assert all((disk / "data" / source).is_dir() for source in mounted(disk, "ada") if "users" not in source)
         subprocess.run(["mount", "-o", "remount,nr_inodes=500", disk], check=True)
         assert not run(disk, **many).get("failed")
         assert run(disk, **many)["changed"] is False
