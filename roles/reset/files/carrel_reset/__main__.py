@@ -8,10 +8,9 @@ import argparse
 import datetime
 import fcntl
 import os
-import pwd
 import sys
 
-from . import schedule
+from . import account, files, schedule
 from .engine import Engine
 from .hub import Hub
 from .journal import Journal
@@ -20,10 +19,9 @@ from .run import DONE, LOCKED, USAGE, Kind, Options, Run, reset
 from .settings import Settings, SettingsError, load
 from .state import State
 
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 DESCRIPTION = "Recreate an instance's containers, so that everything outside the mounted homes is new."
 EPILOG = """\
-Runs as the account of the instance's engine, or as root, which becomes that account for good.
+Runs as the account of the instance's engine. Root's only starts it as that account, without root's terminal.
 Steps go to the journal (journalctl -t carrel-reset) and to state.json below /var/lib/carrel/NAME/reset.
 
 exit codes:
@@ -48,23 +46,6 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def become(account: str) -> None:
-    """Drop root for good, with an environment that root's has no part in."""
-    try:
-        entry = pwd.getpwnam(account)
-    except KeyError as error:
-        raise SettingsError(f"there is no account {account} on this host") from error
-    if os.geteuid() == entry.pw_uid:
-        return
-    if os.geteuid() != 0:
-        raise SettingsError(f"run it as {account}, or as root")
-    os.initgroups(account, entry.pw_gid)
-    os.setgid(entry.pw_gid)
-    os.setuid(entry.pw_uid)
-    os.environ.clear()
-    os.environ.update(PATH=PATH, LANG="C.UTF-8", HOME=entry.pw_dir, USER=account, LOGNAME=account)
-
-
 def set_time(settings: Settings, last: str | None) -> tuple[datetime.datetime, float] | None:
     """What a start by cron is for, and how many seconds are left until then; None: it is for none."""
     now = datetime.datetime.now().astimezone()
@@ -83,7 +64,8 @@ def main(argv: list[str]) -> int:
     when, lead = None, 0.0
     try:
         settings = load(options.name)
-        become(settings.account)
+        if account.is_another(settings.account):
+            return account.run(settings.account, argv)
         os.chdir("/")
         os.umask(0o022)
         if options.scheduled:
@@ -92,7 +74,7 @@ def main(argv: list[str]) -> int:
             if due is None:
                 return DONE
             when, lead = due
-        lock = os.open(f"{settings.state_directory}/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        lock = files.open_to_write(f"{settings.state_directory}/lock", os.O_CREAT)
     except (SettingsError, OSError) as error:
         print(f"carrel-reset: {error}", file=sys.stderr)
         return USAGE

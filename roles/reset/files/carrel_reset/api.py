@@ -4,15 +4,10 @@
 
 from __future__ import annotations
 
-import http.client
 import json
-import time
-import urllib.error
-import urllib.request
-from email.message import Message
-from typing import IO, Any
+from typing import Any
 
-LONGEST = 4 * 2**20  # bytes of an answer
+from . import web
 
 
 class ApiError(Exception):
@@ -23,21 +18,8 @@ class ApiError(Exception):
         self.status = status
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A person's server must not send this program, and its token, elsewhere."""
-
-    def redirect_request(
-        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
-    ) -> None:
-        return None
-
-
-# Without the environment's proxies: all that is asked is on the loopback address.
-_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect())
-
-
 class Api:
-    """An API below a URL; a token is sent with each request."""
+    """An API below a URL; a token is sent with each request, and never elsewhere, since no redirect is followed."""
 
     def __init__(self, url: str, token: str, seconds: float = 30) -> None:
         self.url = url
@@ -63,33 +45,19 @@ class Api:
 
     def _ask(self, method: str, path: str, accept: str) -> bytes:
         url = self.url + path
-        request = urllib.request.Request(url, headers={**self._headers, "Accept": accept}, method=method)  # noqa: S310 - http
         try:
-            with _OPENER.open(request, timeout=self.seconds) as answer:
-                return self._read(answer)
-        except urllib.error.HTTPError as error:
-            with error:
-                raise ApiError(f"{url} answers {error.code}{_told(error)}", error.code) from error
-        except (OSError, http.client.HTTPException) as error:  # URLError is an OSError
-            raise ApiError(f"{url} does not answer: {getattr(error, 'reason', error)}") from error
-
-    def _read(self, answer: http.client.HTTPResponse) -> bytes:
-        """A socket's timeout is for each read, and so does not end an answer that comes in drops."""
-        body = b""
-        deadline = time.monotonic() + self.seconds
-        while part := answer.read1(2**16):
-            body += part
-            if len(body) > LONGEST:
-                raise OSError("its answer is too long")
-            if time.monotonic() > deadline:
-                raise OSError("its answer takes too long")
-        return body
+            status, content = web.ask(url, self.seconds, method, {**self._headers, "Accept": accept})
+        except (OSError, ValueError) as error:  # ValueError: a token or URL that no header can have
+            raise ApiError(f"{url} does not answer: {error}") from error
+        if not 200 <= status < 300:
+            raise ApiError(f"{url} answers {status}{_told(content)}", status)
+        return content
 
 
-def _told(error: urllib.error.HTTPError) -> str:
+def _told(content: bytes) -> str:
     """What JupyterHub and jupyter_server say besides the status."""
     try:
-        message = json.loads(error.read1(2**16))["message"]
-    except (OSError, http.client.HTTPException, ValueError, RecursionError, KeyError, TypeError):
+        message = json.loads(content)["message"]
+    except (ValueError, RecursionError, KeyError, TypeError):
         return ""
     return f": {message}" if message else ""

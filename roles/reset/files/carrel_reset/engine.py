@@ -10,11 +10,17 @@ import os
 import subprocess
 import time
 from collections.abc import Sequence
+from typing import IO
+
+from . import process
+from .text import printable
 
 LAST_LINES = 15
 LOOKS = 3
 SERVICE = "rootless-docker.service"
 STARTS_WITHIN_SECONDS = 60
+KILL_SECONDS = 15  # what timeout(1) gets to end a command before it is killed itself
+LONGEST_TAIL = 4000
 
 
 class EngineError(Exception):
@@ -144,16 +150,36 @@ class Engine:
         # timeout(1) ends what docker started, too, and after a kill of this program as well
         limited = ["timeout", "--kill-after=5", str(max(timeout, 1)), *command]
         began = time.monotonic()
+        printed: dict[bool, bytearray] = {False: bytearray(), True: bytearray()}  # by whether they are errors
         try:
-            done = subprocess.run(
-                limited, input=text, stdout=subprocess.PIPE, text=True, errors="replace", env=environment,
-                stderr=subprocess.STDOUT if errors_too else subprocess.PIPE, pass_fds=self._inherited,
-            )  # fmt: skip
+            with _input(text) as standard_input:
+                program = subprocess.Popen(
+                    limited, stdin=standard_input, stdout=subprocess.PIPE, env=environment, start_new_session=True,
+                    stderr=subprocess.STDOUT if errors_too else subprocess.PIPE, pass_fds=self._inherited,
+                )  # fmt: skip
+
+            def take(stream: IO[bytes], part: bytes) -> None:
+                printed[stream is program.stderr].extend(part)
+                if sum(map(len, printed.values())) > process.LONGEST:
+                    raise process.Endless(f"printed more than {process.LONGEST} bytes")
+
+            code = process.follow(program, timeout + KILL_SECONDS, take)
         except OSError as error:
             raise EngineError(f"{shown}: {error}") from error
-        if done.returncode == 0:
-            return done.stdout
-        tail = "\n".join(f"{done.stdout}{done.stderr or ''}".splitlines()[-LAST_LINES:])
+        except process.Endless as error:
+            raise EngineError(f"{shown} {error} and was killed") from error
+        output, errors = (bytes(part).decode("utf-8", "replace") for part in printed.values())
+        if code == 0:
+            return output
+        tail = printable("\n".join(f"{output}{errors}".splitlines()[-LAST_LINES:])[-LONGEST_TAIL:])
         if time.monotonic() - began >= timeout:
             raise EngineError(f"{shown} did not end within {timeout} s\n{tail}".strip())
-        raise EngineError(f"{shown} failed with exit code {done.returncode}:\n{tail}")
+        raise EngineError(f"{shown} failed with exit code {code}:\n{tail}")
+
+
+def _input(text: str) -> IO[bytes]:
+    """What a program reads: whole from the beginning, so that one that does not read it keeps nobody waiting."""
+    stream = os.fdopen(os.memfd_create("input"), "w+b", buffering=0)
+    stream.write(text.encode())
+    stream.seek(0)
+    return stream

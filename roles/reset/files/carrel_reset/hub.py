@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from . import images, web
+from . import files, images, web
 from .api import ApiError
 from .engine import LAST_LINES, Container, EngineError
 from .run import LOOK_EVERY_SECONDS, ResetError, Run, sleep_until
@@ -147,8 +147,7 @@ class Hub:
         """A value of one of the hub's own files."""
         path = f"{self.run.settings.directory}/hub/{name}"
         try:
-            with open(path, encoding="utf-8") as stream:
-                return json.load(stream)[key]
+            return json.loads(files.read(path))[key]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ResetError(f"{path}: {type(error).__name__}: {error}; run the site playbook again") from error
 

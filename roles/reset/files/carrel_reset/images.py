@@ -11,6 +11,7 @@ import re
 import time
 from typing import TYPE_CHECKING, Any
 
+from . import files
 from . import settings as settings_files
 from .engine import EngineError
 
@@ -113,8 +114,7 @@ def _needed(run: Run) -> set[str]:
     tags = set(run.state.content["images"])
     for name in settings_files.names():
         try:
-            with open(os.path.join(settings_files.FOLDER, f"{name}.json"), encoding="utf-8") as stream:
-                other = json.load(stream)
+            other = json.loads(files.read(os.path.join(settings_files.FOLDER, f"{name}.json")))
             if other["account"] == run.settings.account:
                 tags.update(other["images"])
         except (OSError, ValueError, KeyError, TypeError) as error:

@@ -4,12 +4,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import sys
 import syslog
+from typing import TextIO
+
+from .text import printable
 
 # A line of the syslog protocol has to fit in one datagram.
 LONGEST = 4000
+SHOWN = "CARREL_RESET_STEPS"  # set where root's terminal gets what is printed through a pipe
 
 
 class Journal:
@@ -21,17 +27,21 @@ class Journal:
 
     def info(self, step: str, message: str) -> None:
         self._write(syslog.LOG_INFO, step, message)
-        if sys.stdout.isatty():
-            print(f"{step:8}{message}", flush=True)
+        if sys.stdout.isatty() or SHOWN in os.environ:
+            self._print(f"{step:8}{message}", sys.stdout)
 
     def warning(self, step: str, message: str) -> None:
         self._write(syslog.LOG_WARNING, step, message, level="warning")
-        print(f"reset of {self.name}, {step}: warning: {message}", file=sys.stderr, flush=True)
+        self._print(f"reset of {self.name}, {step}: warning: {message}", sys.stderr)
 
     def error(self, step: str, message: str) -> None:
         self._write(syslog.LOG_ERR, step, message, level="error")
-        print(f"reset of {self.name}, {step}: {message}", file=sys.stderr, flush=True)
+        self._print(f"reset of {self.name}, {step}: {message}", sys.stderr)
+
+    def _print(self, text: str, stream: TextIO) -> None:
+        with contextlib.suppress(OSError):  # a terminal that is gone ends no reset
+            print(printable(text), file=stream, flush=True)
 
     def _write(self, priority: int, step: str, message: str, **fields: str) -> None:
-        entry = {"instance": self.name, "step": step, "message": message[:LONGEST], **fields}
+        entry = {"instance": self.name, "step": step, "message": printable(message[:LONGEST]), **fields}
         syslog.syslog(priority, json.dumps(entry, ensure_ascii=False))

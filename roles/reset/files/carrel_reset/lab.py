@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from . import images, web
+from . import files, images, web
 from .engine import Container, EngineError
 from .rotation import Rotation
 from .run import CannotTell, ResetError, Run
@@ -77,7 +77,7 @@ class Lab:
         try:
             output = self._carrel(container, "activity.py", self.settings.base_url)
             return at_work(json.loads(output), datetime.datetime.now(datetime.timezone.utc))
-        except (EngineError, ValueError, KeyError, TypeError) as error:
+        except (EngineError, ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
             raise CannotTell(str(error)) from error
 
     def tell(self, text: str) -> None:
@@ -207,7 +207,7 @@ class Lab:
 
     def _let_apache_ask(self, which: int) -> None:
         if which == 2:
-            os.close(os.open(self.second, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
+            os.close(files.open_to_write(self.second, os.O_CREAT))
         else:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self.second)
@@ -287,7 +287,18 @@ def at_work(activity: dict[str, Any], now: datetime.datetime) -> list[str]:
     ]
     terminals = []
     for terminal in activity["terminals"]:
-        used = datetime.datetime.fromisoformat(terminal["last_activity"].replace("Z", "+00:00"))
-        if now - used < TERMINAL_COUNTS_FOR:
+        used = _moment(terminal.get("last_activity"))
+        if used is None:
+            terminals.append(f"terminal {terminal['name']} may be in use")
+        elif now - used < TERMINAL_COUNTS_FOR:
             terminals.append(f"terminal {terminal['name']} was used at {used.astimezone():%H:%M}")
     return kernels + terminals
+
+
+def _moment(value: object) -> datetime.datetime | None:
+    """A time of ISO 8601, in UTC where it names no zone; None where the server does not know, or says nonsense."""
+    try:
+        moment = datetime.datetime.fromisoformat(str(value).replace("Z", "+00:00"))
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=datetime.timezone.utc)

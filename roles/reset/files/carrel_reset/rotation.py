@@ -13,7 +13,7 @@ import os
 import secrets
 from collections.abc import Callable
 
-from . import web
+from . import files, web
 from .engine import EngineError
 from .run import Run
 from .state import write_all
@@ -46,7 +46,7 @@ class Rotation:
     def begin(self, image: AnyImage) -> None:
         """The next server gets a new token. It invalidates log-ins, too, so that only who knows the token is in."""
         self._image = image
-        os.close(self._open(os.O_WRONLY))  # before anything changes
+        os.close(files.open_to_write(self.path))  # before anything changes
         self._token = secrets.token_hex(24)
         self._before = self._configure({"token": self._token, "cookie_secret": secrets.token_hex(32) + "\n"})
         self._before["token"] = self._read()
@@ -80,21 +80,17 @@ class Rotation:
         )  # fmt: skip
         try:
             before: dict[str, str | None] = json.loads(output)
-        except ValueError as error:
-            raise EngineError(f"the server's configuration was not understood: {output}") from error
+        except (ValueError, RecursionError) as error:
+            raise EngineError("the server's configuration was not understood") from error
         return before
 
-    def _open(self, flags: int) -> int:
-        return os.open(self.path, flags | os.O_NOFOLLOW | os.O_CLOEXEC)
-
     def _read(self) -> str:
-        with os.fdopen(self._open(os.O_RDONLY), encoding="ascii", errors="replace") as stream:
-            return stream.read().strip()
+        return files.read(self.path).strip()
 
     def _write(self, token: str) -> None:
         """In place: its directory belongs to root."""
         data = f"{token}\n".encode()
-        descriptor = self._open(os.O_WRONLY)
+        descriptor = files.open_to_write(self.path)
         try:
             write_all(descriptor, data)
             os.ftruncate(descriptor, len(data))

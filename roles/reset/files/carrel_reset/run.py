@@ -12,7 +12,7 @@ import os
 import time
 from typing import Protocol
 
-from . import images
+from . import files, images
 from .engine import Engine, EngineError
 from .journal import Journal
 from .settings import Settings
@@ -252,8 +252,7 @@ def held(settings: Settings) -> bool:
     """Whether the administrator holds the instance."""
     record = os.path.join(os.path.dirname(settings.state_directory), "instance.json")
     try:
-        with open(record, encoding="utf-8") as stream:
-            return bool(json.load(stream)["state"] == "held")
+        return bool(json.loads(files.read(record))["state"] == "held")
     except FileNotFoundError:
         return False
     except (OSError, ValueError, KeyError, TypeError) as error:

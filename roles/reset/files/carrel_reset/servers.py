@@ -15,9 +15,10 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
+from . import files
 from .api import Api, ApiError
 from .lab import at_work
-from .state import sync_directory
+from .state import sync_directory, write_all
 from .web import LOCAL
 
 PAGE = 200
@@ -156,9 +157,8 @@ class Unfinished:
 
     def _read(self) -> list[str]:
         try:
-            with open(self._path, encoding="utf-8") as stream:
-                return [user for user in json.load(stream)["users"] if isinstance(user, str)]
-        except (OSError, ValueError, KeyError, TypeError):
+            return [user for user in json.loads(files.read(self._path))["users"] if isinstance(user, str)]
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return []
 
     def add(self, user: str) -> None:
@@ -177,9 +177,11 @@ class Unfinished:
                 os.unlink(self._path)
                 return
             fresh = f"{self._path}.new"
-            with open(fresh, "w", encoding="utf-8") as stream:
-                json.dump({"users": self.users}, stream)
-                stream.flush()
-                os.fsync(stream.fileno())
+            descriptor = files.open_to_write(fresh, os.O_CREAT | os.O_TRUNC)
+            try:
+                write_all(descriptor, json.dumps({"users": self.users}).encode())
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
             os.rename(fresh, self._path)
             sync_directory(os.path.dirname(self._path))

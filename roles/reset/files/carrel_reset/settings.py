@@ -10,6 +10,8 @@ import os
 import re
 from typing import Any
 
+from . import files
+
 FOLDER = "/etc/carrel/reset"
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 VERSION = 1
@@ -69,8 +71,7 @@ def load(name: str) -> Settings:
         raise SettingsError(f"{name!r} is no name of an instance: letters a-z, digits and hyphens")
     path = os.path.join(FOLDER, f"{name}.json")
     try:
-        with open(path, encoding="utf-8") as stream:
-            content = json.load(stream)
+        content = json.loads(files.read(path))
     except FileNotFoundError as error:
         known = ", ".join(names()) or "none"
         raise SettingsError(
@@ -94,10 +95,10 @@ def of(content: dict[str, Any]) -> Settings:
 def names() -> list[str]:
     """The instances that have settings."""
     try:
-        files = sorted(os.listdir(FOLDER))
+        found = sorted(os.listdir(FOLDER))
     except OSError:
         return []
-    return [file[:-5] for file in files if file.endswith(".json") and NAME.fullmatch(file[:-5])]
+    return [file[:-5] for file in found if file.endswith(".json") and NAME.fullmatch(file[:-5])]
 
 
 def problems(content: object) -> list[str]:

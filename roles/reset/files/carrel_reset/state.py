@@ -12,6 +12,9 @@ import os
 import time
 from typing import Any
 
+from . import files
+from .text import printable
+
 VERSION = 1
 HISTORY = 30
 BLOCK = 4096
@@ -48,14 +51,15 @@ class State:
 
     def _load(self) -> None:
         try:
-            with open(self.path, encoding="utf-8") as stream:
-                before = json.load(stream)
+            before = json.loads(files.read(self.path))
             kept = {key: before[key] for key in ("server", "images", "healthy", "history")}
             if before["version"] != VERSION or not isinstance(kept["healthy"] + kept["history"], list):
                 raise ValueError(f"version {before['version']}")
+            for entry in kept["healthy"]:
+                _check(entry)
         except FileNotFoundError:
             return
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             self.trouble = f"{self.path} was not readable and begins anew: {error}"
             return
         self.content.update(kept)
@@ -73,15 +77,15 @@ class State:
 
     def step(self, step: str, message: str) -> None:
         """A step begins."""
-        self.content.update(step=step, message=message)
+        self.content.update(step=step, message=printable(message))
         self.write()
 
     def warn(self, text: str) -> None:
-        self.content["warnings"].append(text)
+        self.content["warnings"].append(printable(text))
         self.write()
 
     def finish(self, result: str, message: str, exit_code: int) -> None:
-        seconds = round(time.monotonic() - self._began, 1)
+        seconds, message = round(time.monotonic() - self._began, 1), printable(message)
         self.content.update(result=result, message=message, exit_code=exit_code, ended=now(), seconds=seconds)
         self._remember(self.content["started"], self.content["ended"], result, message, seconds)
         self.write()
@@ -122,7 +126,7 @@ class State:
     def _replace(self, text: bytes) -> None:
         fresh = f"{self.path}.new"
         try:
-            descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+            descriptor = files.open_to_write(fresh, os.O_CREAT | os.O_TRUNC)
             try:
                 write_all(descriptor, text)
                 os.fsync(descriptor)
@@ -137,7 +141,7 @@ class State:
 
     def _overwrite(self) -> None:
         """The blocks that the file has are enough for it: it is padded, and the oldest entries give way."""
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
+        descriptor = files.open_to_write(self.path)
         try:
             size = os.fstat(descriptor).st_size
             content = dict(self.content)
@@ -153,6 +157,13 @@ class State:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _check(healthy: dict[str, Any]) -> None:
+    """Raise ValueError, KeyError or TypeError for an entry that is damaged."""
+    datetime.datetime.fromisoformat(healthy["until"])
+    if not isinstance(healthy["image"], str) or not isinstance(healthy["id"], str):
+        raise TypeError(f"an image is called {healthy['image']!r}, its id {healthy['id']!r}")
 
 
 def padded(content: dict[str, Any], size: int = 0) -> bytes:

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Requests to the instance: straight to a server's port, and through Apache."""
+"""Requests to the instance: straight to a server's port, and through Apache. Who answers may be anybody."""
 
 from __future__ import annotations
 
@@ -8,48 +8,87 @@ import http.client
 import json
 import socket
 import ssl
+import time
 import urllib.parse
+from typing import Any
 
 LOCAL = "127.0.0.1"
+LONGEST = 4 * 2**20  # bytes of an answer
 
 
-class _Local:
-    """A connection that leads to this host, whatever the URL's name leads to."""
+class _Patient:
+    """A socket whose reads have one deadline together: a timeout is for each, and lets an answer come in drops."""
 
-    host: str
-    port: int
+    end = 0.0
 
-    def _connected(self, timeout: float) -> socket.socket:
-        return socket.create_connection((LOCAL, self.port), timeout)
-
-
-class _Http(_Local, http.client.HTTPConnection):
-    def connect(self) -> None:
-        self.sock = self._connected(self.timeout or 10)
-
-
-class _Https(_Local, http.client.HTTPSConnection):
-    def connect(self) -> None:
-        # The certificate is not what is asked about: it may be one for trials, or expired.
-        context = ssl.create_default_context()
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        self.sock = context.wrap_socket(self._connected(self.timeout or 10), server_hostname=self.host)
+    def recv_into(self, *arguments: Any) -> int:
+        left = self.end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self.settimeout(left)  # type: ignore[attr-defined]
+        received: int = super().recv_into(*arguments)  # type: ignore[misc]
+        return received
 
 
-def get(url: str, timeout: float = 5, headers: dict[str, str] | None = None) -> tuple[int, str]:
-    """The status and the text of what this host answers; redirects are not followed. No answer is an OSError."""
+class _Socket(_Patient, socket.socket):
+    pass
+
+
+class _Encrypted(_Patient, ssl.SSLSocket):
+    pass
+
+
+def ask(url: str, seconds: float, method: str = "GET", headers: dict[str, str] | None = None) -> tuple[int, bytes]:
+    """Status and content of what this host answers, whatever the URL's name leads to.
+
+    Redirects are not followed. No answer, one that is too long, and one that takes too long are an OSError.
+    """
     parts = urllib.parse.urlsplit(url)
-    kind = _Https if parts.scheme == "https" else _Http
-    connection = kind(parts.hostname or LOCAL, parts.port, timeout=timeout)
+    secure = parts.scheme == "https"
+    connection = http.client.HTTPConnection(parts.hostname or LOCAL, parts.port or (443 if secure else 80))
+    end = time.monotonic() + seconds
     try:
-        connection.request("GET", parts.path or "/", headers=headers or {})
+        connection.sock = _connect(connection.host, connection.port, secure, end)
+        target = parts.path or "/"
+        connection.request(method, f"{target}?{parts.query}" if parts.query else target, headers=headers or {})
         answer = connection.getresponse()
-        return answer.status, answer.read(4 * 1024 * 1024).decode("utf-8", "replace")
+        content = answer.read(LONGEST + 1)
+    except TimeoutError as error:
+        raise TimeoutError(f"{url}: the answer takes too long") from error
     except http.client.HTTPException as error:
         raise OSError(f"{url}: {type(error).__name__}: {error}") from error
     finally:
         connection.close()
+    if len(content) > LONGEST:
+        raise OSError(f"{url}: the answer is too long")
+    return answer.status, content
+
+
+def _connect(name: str, port: int, secure: bool, end: float) -> socket.socket:
+    plain = _Socket(socket.AF_INET)
+    plain.end = end
+    try:
+        plain.settimeout(max(end - time.monotonic(), 0.1))
+        plain.connect((LOCAL, port))
+        if not secure:
+            return plain
+        # The certificate is not what is asked about: it may be one for trials, or expired.
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        context.sslsocket_class = _Encrypted
+        encrypted = context.wrap_socket(plain, server_hostname=name)
+        encrypted.end = end  # type: ignore[attr-defined]
+        return encrypted
+    except OSError:
+        plain.close()
+        raise
+
+
+def get(url: str, timeout: float = 5, headers: dict[str, str] | None = None) -> tuple[int, str]:
+    """The status and the text of what this host answers."""
+    status, content = ask(url, timeout, headers=headers)
+    return status, content.decode("utf-8", "replace")
 
 
 def version(url: str, timeout: float = 5) -> str | None:
@@ -57,7 +96,7 @@ def version(url: str, timeout: float = 5) -> str | None:
     try:
         status, text = get(url, timeout)
         return str(json.loads(text)["version"]) if status == 200 else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

@@ -1,0 +1,62 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Programs that may print without end, never end, or leave something behind that keeps their output open."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from typing import IO
+
+LONGEST = 16 * 2**20  # bytes of output
+PART = 2**16
+# Once a program has ended, what it wrote is read, but nobody who still holds its output is waited for.
+LOOK_SECONDS = 0.2
+REST_SECONDS = 5
+
+
+class Endless(Exception):
+    """The program was killed, because it did not end in time or printed too much; the text says which."""
+
+
+def follow(process: subprocess.Popen[bytes], seconds: float, take: Callable[[IO[bytes], bytes], None]) -> int:
+    """Give TAKE what the program prints until it ends; return its exit code.
+
+    The program must lead a session of its own, which is killed if it does not end in time or TAKE raises.
+    """
+    end = time.monotonic() + seconds
+    ended: float | None = None
+    try:
+        with selectors.DefaultSelector() as waiting:
+            for stream in (process.stdout, process.stderr):
+                if stream:
+                    waiting.register(stream, selectors.EVENT_READ)
+            while waiting.get_map():
+                if ended is None and process.poll() is not None:
+                    ended = time.monotonic()
+                ready = waiting.select(LOOK_SECONDS)
+                if ended is not None and (not ready or time.monotonic() > ended + REST_SECONDS):
+                    break
+                if time.monotonic() > end:
+                    raise Endless(f"did not end within {seconds:.0f} s")
+                for key, _ in ready:
+                    if part := os.read(key.fd, PART):
+                        take(key.fileobj, part)  # type: ignore[arg-type]
+                    else:
+                        waiting.unregister(key.fileobj)
+        return process.wait(max(end - time.monotonic(), LOOK_SECONDS))
+    except subprocess.TimeoutExpired:
+        raise Endless(f"did not end within {seconds:.0f} s") from None
+    finally:
+        if process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        for stream in (process.stdout, process.stderr):
+            if stream:
+                stream.close()
