@@ -4,9 +4,11 @@
 
 from __future__ import annotations
 
+from ansible_collections.carrel.jupyter.plugins.module_utils import _log_tokens
 from carrel_hub.config import traits
 from carrel_hub.files import DIRECTORY, STATE, read_json
 
+_log_tokens.install()
 config = get_config()  # type: ignore[name-defined]  # noqa: F821
 for section, values in traits(
     read_json(DIRECTORY / "config.json"), read_json(DIRECTORY / "secrets.json"), STATE
