@@ -6,16 +6,14 @@ from __future__ import annotations
 
 import os
 import zoneinfo
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
-from ansible.errors import AnsibleError, AnsibleUndefinedVariable
 from ansible.plugins.action import ActionBase
 from ansible_collections.carrel.jupyter.plugins.module_utils._nearest import nearest
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan import Inputs, make_plan
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan_keys import instance_path
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_problems import Problems
-from ansible_collections.carrel.jupyter.plugins.module_utils._schema import INVALID
+from ansible_collections.carrel.jupyter.plugins.plugin_utils._rendering import Renderer
 
 VARIABLES = {
     "instances": "jupyter_instances",
@@ -75,10 +73,11 @@ class ActionModule(ActionBase):
         result: dict[str, Any] = super().run(tmp, task_vars)
         variables = task_vars or {}
         problems = Problems()
+        renderer = Renderer(self._templar, variables, problems)
         raw = {
             option: self._task.args[option]
             if self._task.args.get(option) is not None
-            else self._render(variables.get(name), name, problems)
+            else renderer.render(variables.get(name), name)
             for option, name in VARIABLES.items()
         }
         inputs = Inputs(current=self._task.args.get("current"), **raw)
@@ -96,29 +95,3 @@ class ActionModule(ActionBase):
         # Callbacks, and with them the terminal and the log, get a censored copy; the registered variable stays whole.
         result["_ansible_no_log"] = True
         return result
-
-    def _render(self, value: Any, path: str, problems: Problems) -> Any:
-        """Renders each text on its own, so that what can't be rendered is reported with its key path, and all of it."""
-        if isinstance(value, Mapping):
-            return {key: self._render(item, f"{path}.{key}", problems) for key, item in value.items()}
-        if isinstance(value, (list, tuple)):
-            paths = (
-                instance_path(index, item) if path == VARIABLES["instances"] else f"{path}[{index}]"
-                for index, item in enumerate(value)
-            )
-            return [self._render(item, here, problems) for item, here in zip(value, paths)]
-        if value is None or isinstance(value, (bool, int, float)):
-            return value
-        try:
-            rendered = self._templar.template(value)
-            # ansible-core 2.18 leaves it to the reader to decrypt a text that was encrypted by itself (!vault).
-            if getattr(rendered, "__ENCRYPTED__", False):
-                rendered = str(rendered)
-        except AnsibleUndefinedVariable as error:
-            problems.add(path, "template", error=str(error).splitlines()[0])
-        except AnsibleError as error:
-            # The text of other errors may quote what was being rendered.
-            problems.add(path, "template", error=type(error).__name__)
-        else:
-            return rendered
-        return INVALID

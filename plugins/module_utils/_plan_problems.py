@@ -21,7 +21,10 @@ MESSAGES: dict[str, str] = {
     "range": "{value} is out of range; write {wanted} from {low} to {high}",
     "control_character": "contains a line break or another control character; write it without",
     "not_a_default": "can't be a default, each instance needs its own; move it to jupyter_instances",
-    "template": "could not be rendered: {error}; define what is missing, or give the vault's password",
+    "template": "could not be rendered: {error}; define what is missing, give the vault's password, or write !unsafe "
+    "before a text that has braces of its own",
+    "template_comment": "has '{{#', or names a variable that has it: in a template that begins a comment, and the text "
+    "would lose a part; write !unsafe before it where it is defined",
     # names
     "name": "{value} is not a name for an instance or an engine; write 1 to 31 of a-z, 0-9 and '-', beginning with a "
     "letter and not ending in '-'{hint}",

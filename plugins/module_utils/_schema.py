@@ -21,6 +21,18 @@ class Invalid(enum.Enum):
 # Stands for a value whose problem is reported already, so that nothing else is said about it.
 INVALID: Final = Invalid.INVALID
 
+
+class Computed(str):
+    """Text that a template made; where a number or a truth value is meant, it stands for that."""
+
+    def plain(self) -> str | int | float | bool:
+        if re.fullmatch(r"-?[0-9]{1,18}", self):
+            return int(self)
+        if re.fullmatch(r"-?[0-9]{1,18}\.[0-9]{1,18}", self):
+            return float(self)
+        return self.lower() == "true" if self.lower() in ("true", "false") else str(self)
+
+
 Reader = Callable[[Any, str, Problems], Any]
 
 
@@ -36,6 +48,10 @@ def read(reader: Reader, value: object, path: str, problems: Problems) -> Any:
 def has_control(text: str) -> bool:
     """Control characters, and lone surrogates, which no file can hold."""
     return any(ord(char) < 32 or 127 <= ord(char) < 160 or 0xD800 <= ord(char) < 0xE000 for char in text)
+
+
+def plain(value: Any) -> Any:
+    return value.plain() if isinstance(value, Computed) else value
 
 
 def wrong_type(value: object, wanted: str, path: str, problems: Problems) -> Invalid:
@@ -76,6 +92,7 @@ def choice(*options: str) -> Reader:
 def whole(low: int, high: int) -> Reader:
     def reader(value: Any, path: str, problems: Problems) -> int | Invalid:
         wanted = "a whole number"
+        value = plain(value)
         if isinstance(value, bool) or not isinstance(value, int):
             return wrong_type(value, f"{wanted} from {low} to {high}", path, problems)
         if not low <= value <= high:
@@ -89,6 +106,7 @@ def whole(low: int, high: int) -> Reader:
 def number(low: float, high: float) -> Reader:
     def reader(value: Any, path: str, problems: Problems) -> float | Invalid:
         wanted = "a number"
+        value = plain(value)
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             return wrong_type(value, f"{wanted} from {low} to {high}", path, problems)
         if (isinstance(value, float) and math.isnan(value)) or not low <= value <= high:
@@ -100,6 +118,7 @@ def number(low: float, high: float) -> Reader:
 
 
 def boolean(value: Any, path: str, problems: Problems) -> bool | Invalid:
+    value = plain(value)
     return value if isinstance(value, bool) else wrong_type(value, "true or false", path, problems)
 
 

@@ -11,6 +11,11 @@ from typing import Any, NamedTuple
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_problems import Problems, show
 from ansible_collections.carrel.jupyter.plugins.module_utils._schema import INVALID, Invalid, has_control, wrong_type
 
+try:
+    import idna
+except ImportError:
+    idna = None  # type: ignore[assignment]
+
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _SEGMENT = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]*")
@@ -42,16 +47,24 @@ def is_ipv4(host: str) -> bool:
         return False
 
 
+def _punycode(host: str) -> str | None:
+    """As browsers have it; the standard library's IDNA 2003 makes strasse of straße, which is another domain."""
+    if idna is None:
+        return None
+    try:
+        name = idna.encode(host, uts46=True).decode("ascii")
+    except UnicodeError:
+        return None
+    return name if _read_host(name, "", Problems()) else None
+
+
 def _read_host(host: str, path: str, problems: Problems) -> str | None:
     if host.startswith("["):
         problems.add(path, "url_ipv6")
         return None
     if not host.isascii():
-        try:
-            hint = ": " + host.encode("idna").decode("ascii").lower()
-        except UnicodeError:
-            hint = ""
-        problems.add(path, "url_host_unicode", value=show(host), hint=hint)
+        ascii_host = _punycode(host)
+        problems.add(path, "url_host_unicode", value=show(host), hint=f": {ascii_host}" if ascii_host else "")
         return None
     name = host.lower().removesuffix(".")
     labels = name.split(".")

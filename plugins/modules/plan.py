@@ -13,6 +13,7 @@ description:
   - Fails with all problems at once, one a line, each with the path of the key and what to write instead.
   - Shows no secret. The result is censored wherever Ansible prints or logs it, the registered variable is whole.
     Do not print that variable yourself, except RV(plan.summary) and RV(plan.warnings).
+  - A text with C({{), C({%) or C({#) of its own, such as a password, needs C(!unsafe) before it where it is defined.
   - This is an action plugin, it runs on the control node and needs no connection to the host.
 author:
   - the carrel.jupyter authors
@@ -62,6 +63,8 @@ options:
       - The result of M(carrel.jupyter.instance_info). Without it the input is checked, but ports that nobody gave stay
         null.
     type: dict
+requirements:
+  - idna on the control node, only to suggest the punycode of a host name with letters beyond ASCII
 extends_documentation_fragment:
   - carrel.jupyter.attributes
 attributes:

@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.carrel.jupyter.plugins.action.plan import KNOWN, ControlFiles, misspelt
+from ansible_collections.carrel.jupyter.plugins.module_utils import _url
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan import Inputs, make_plan
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_hub_values import USER
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_problems import Problems
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_read import KEYS
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_reset import Reset
+from ansible_collections.carrel.jupyter.plugins.module_utils._schema import Computed
 from plan_helpers import HOST, Control, good, host, hub, lab, plan, two
 
 ARCHITECTURE = Path(__file__).parents[2] / "docs" / "architecture.md"
@@ -391,3 +393,24 @@ def test_a_declared_image_can_be_a_default() -> None:
         {"engine": "tao", "images": ["statistics"]},
         {"engine": "class101", "images": ["statistics"]},
     ]
+
+
+def test_what_a_template_computed_counts_as_what_is_meant() -> None:
+    """As templates yield it before ansible-core 2.19."""
+    given = {
+        "port": Computed("9001"), "pids": Computed("500"), "cpus": Computed("0.5"), "collaboration": Computed("True"),
+        "memory": Computed("8G"), "password": Computed("12345678"), "environment": {"A": Computed("022")},
+    }  # fmt: skip
+    (planned,) = good([lab(**given)], port_range=[Computed("9000"), Computed("9500")])["lab_instances"]
+    assert {key: planned[key] for key in given} == {
+        "port": 9001, "pids": 500, "cpus": 0.5, "collaboration": True, "memory": 8 << 30, "password": "12345678",
+        "environment": {"A": "022"},
+    }  # fmt: skip
+    _result, problems = plan([lab(port=Computed("x"), pids=Computed("1.5"), collaboration=Computed("yes"))])
+    assert [problem.id for problem in problems] == ["wrong_type"] * 3
+
+
+def test_a_domain_beyond_ascii_has_no_hint_without_idna(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_url, "idna", None)
+    _result, problems = plan([lab(url="https://straße.example/")])
+    assert [str(problem).rpartition("; ")[2] for problem in problems] == ["write the host name in punycode"]

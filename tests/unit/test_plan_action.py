@@ -133,6 +133,65 @@ def test_all_problems_in_one_message_without_a_secret(tmp_path: Path) -> None:
     assert re.search(r"jupyter_instances\[0\] \(tao\)\.build\.context: '/.*' is not a folder", printed)
 
 
+BRACES = r"""
+mark: 'ab{#cd#}ef'
+nested: ['{{ mark }}']
+fine: !unsafe 'ab{#cd#}e{{f}} {% x'
+dollars: 'pa$$w0rd $HOME "x" \ ''y'' #z'
+piece: 'ab{{xq7SECRET}}cd'
+unfinished: 'xq7SECRET{{def ghi'
+jupyter_instances:
+  - {name: a, <<: &lab {image: "lab:1.0", tls: acme}, url: "https://a.example.org/", password: "{{ fine }}"}
+  - {name: b, <<: *lab, url: "https://b.example.org/", password: "{{ dollars }}"}
+  - {name: c, <<: *lab, url: "https://c.example.org/", password: "{{ nested[0] }}"}
+  - {name: d, <<: *lab, url: "https://d.example.org/", password: 'ab{#cd#}efgh', login: {notice: "a {# b"}}
+  - {name: e, <<: *lab, url: "https://e.example.org/", password: "{{ piece }}", environment: {A: 'x{{ xq7SECRET }}'}}
+  - {name: f, <<: *lab, url: "https://f.example.org/", password: "{{ unfinished }}"}
+  - {name: g, <<: *lab, url: "https://g.example.org/", password: "{{ '{#' ~ lookup('vars', 'mark') }}"}
+"""
+
+
+def test_braces_in_texts_are_kept_or_refused_and_never_cut(tmp_path: Path) -> None:
+    variables = tmp_path / "host_vars" / "h1.yml"
+    variables.parent.mkdir()
+    probe = tmp_path / "probe.yml"
+    probe.write_text(
+        "- hosts: all\n  gather_facts: false\n  tasks:\n    - carrel.jupyter.plan:\n      register: planned\n"
+        "    - ansible.builtin.assert:\n        that: planned.plan.lab_instances | map(attribute='password') == "
+        "[fine, dollars]\n",
+        encoding="utf-8",
+    )
+    variables.write_text(BRACES, encoding="utf-8")
+    wrong = run(tmp_path, {"h1": HERE}, probe)
+    found = dict(re.findall(r"^ *jupyter_instances\[\d\] \((\S+): (.*)$", wrong.stdout, re.MULTILINE))
+    assert "7 problems" in wrong.stdout and "xq7SECRET" not in wrong.stdout + wrong.stderr
+    for key, start in [
+        ("c).password", "has '{#'"), ("d).password", "has '{#'"), ("d).login.notice", "has '{#'"),
+        ("e).password", "could not be rendered: a variable"), ("e).environment.A", "could not be rendered: a variable"),
+        ("f).password", "could not be rendered"), ("g).password", "has '{#'"),
+    ]:  # fmt: skip
+        assert found[key].startswith(start) and "!unsafe" in found[key]
+    variables.write_text("".join(BRACES.splitlines(keepends=True)[:10]), encoding="utf-8")
+    done = run(tmp_path, {"h1": HERE}, probe)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_numbers_of_the_command_line_count_as_numbers(tmp_path: Path) -> None:
+    probe = tmp_path / "probe.yml"
+    probe.write_text(
+        "- hosts: all\n  gather_facts: false\n  tasks:\n    - carrel.jupyter.plan:\n      register: planned\n"
+        "    - ansible.builtin.assert:\n        that:\n"
+        "          - planned.plan.lab_instances[0].pids == 500 and planned.plan.lab_instances[0].cpus == 1.5\n"
+        "          - planned.plan.lab_instances[0].collaboration is true\n"
+        "          - planned.plan.lab_instances[0].password == '12345678'\n",
+        encoding="utf-8",
+    )
+    keys = {"pids": "{{ n }}", "cpus": "{{ c }}", "collaboration": "{{ t }}", "password": "{{ p }}"}
+    given = ("-e", "n=500", "-e", "c=1.5", "-e", "t=true", "-e", "p=12345678")
+    done = run(tmp_path, {"h1": {**HERE, "jupyter_instances": [lab(**keys)]}}, probe, *given)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_a_hub_reads_its_roster_beside_the_inventory_and_shows_no_secret(tmp_path: Path) -> None:
     (tmp_path / "class.csv").write_text("name,groups,password\nada,stat,xq7SECRET-csv\n", encoding="utf-8")
     keys = {

@@ -125,6 +125,10 @@ CASES: list[tuple[str, str, str, dict[str, Any]]] = [
     ("url_host", f"{TAO}.url", "'1.2.3.256'", here(url="https://1.2.3.256/")),
     ("url_host", f"{TAO}.url", "'' is not", here(url="https:///tao/")),
     ("url_host_unicode", f"{TAO}.url", "in punycode: xn--bcher-kva.example", here(url="https://bücher.example/")),
+    ("url_host_unicode", f"{TAO}.url", "in punycode: xn--strae-oqa.example", here(url="https://straße.example/")),
+    ("url_host_unicode", f"{TAO}.url", "in punycode: xn--fa-hia.example", here(url="https://FAß.example/")),
+    ("url_host_unicode", f"{TAO}.url", "in punycode: tao.example", here(url="https://ta\uff4f.example/")),
+    ("url_host_unicode", f"{TAO}.url", "the host name in punycode", here(url="https://a_ü.example/")),
     ("url_ipv6", f"{TAO}.url", "IPv6", here(url="https://[::1]/")),
     ("url_port", f"{TAO}.url", "'65536' is not a port", here(url="https://tao.example.org:65536/")),
     ("url_port", f"{TAO}.url", "is not a port", here(url="https://tao.example.org:٨/")),
@@ -322,8 +326,8 @@ ALL_CASES = [*CASES, *HUB_CASES, *IMAGE_CASES, *RESET_CASES]
 
 
 def test_every_message_has_a_case() -> None:
-    # `template` comes from the action plugin; test_plan_action.py has its cases.
-    assert {case[0] for case in ALL_CASES} | {"template"} == set(MESSAGES)
+    # The action plugin reports what can't be rendered; test_plan_action.py has its cases.
+    assert {case[0] for case in ALL_CASES} | {"template", "template_comment"} == set(MESSAGES)
 
 
 @pytest.mark.parametrize(("message_id", "path", "text", "inputs"), ALL_CASES)
