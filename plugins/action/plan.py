@@ -1,4 +1,5 @@
 # Copyright: the carrel.jupyter authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Reads the variables of a host, lets _plan decide, and shows no secret whatever happens."""
 

@@ -1,4 +1,5 @@
 # Copyright: the carrel.jupyter authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
@@ -26,7 +27,7 @@ attributes:
   idempotent:
     support: full
 author:
-  - the carrel.jupyter authors
+  - the carrel.jupyter authors (@carrel)
 notes:
   - Everything is done through descriptors and no link is followed.
   - A run that is killed, or stopped by a full disk, is completed by the next one.

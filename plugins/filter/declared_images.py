@@ -1,4 +1,5 @@
 # Copyright: the carrel.jupyter authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The filter of playbooks/site.yml that gives instances the images that were built for them."""
 

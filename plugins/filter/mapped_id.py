@@ -1,4 +1,5 @@
 # Copyright: the carrel.jupyter authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ description:
   - In a rootless engine the container's id 0 is the engine's account itself, and N is the Nth id of the account's range
     in C(/etc/subuid), or C(/etc/subgid) for groups.
 author:
-  - the carrel.jupyter authors
+  - the carrel.jupyter authors (@carrel)
 positional: account_id, range
 options:
   _input:

@@ -1,4 +1,5 @@
 # Copyright: the carrel.jupyter authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ options:
     type: str
     default: ""
 author:
-  - the carrel.jupyter authors
+  - the carrel.jupyter authors (@carrel)
 """
 
 EXAMPLES = r"""

@@ -1,5 +1,6 @@
 #!/usr/bin/python
 # Copyright: the carrel.jupyter authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ description:
   - Reads what P(carrel.jupyter.plan#module) must know about a host, so that what exists keeps its port and its account.
   - Needs nothing but Python on the host, and no privilege.
 author:
-  - the carrel.jupyter authors
+  - the carrel.jupyter authors (@carrel)
 options: {}
 extends_documentation_fragment:
   - carrel.jupyter.attributes

@@ -1,5 +1,6 @@
 #!/usr/bin/python
 # Copyright: the carrel.jupyter authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ description:
   - What cannot be read is a problem in the result; the module itself does not fail for it.
   - Changes nothing. It must be root, to read the instances' files and ask their engines.
 author:
-  - the carrel.jupyter authors
+  - the carrel.jupyter authors (@carrel)
 options:
   names:
     description:

@@ -1,4 +1,5 @@
 # Copyright: the carrel.jupyter authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ description:
   - A text with C({{), C({%) or C({#) of its own, such as a password, needs C(!unsafe) before it where it is defined.
   - This is an action plugin, it runs on the control node and needs no connection to the host.
 author:
-  - the carrel.jupyter authors
+  - the carrel.jupyter authors (@carrel)
 options:
   instances:
     description:

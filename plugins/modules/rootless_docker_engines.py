@@ -1,5 +1,6 @@
 #!/usr/bin/python
 # Copyright: the carrel.jupyter authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ module: rootless_docker_engines
 short_description: Configure and run rootless Docker engines
 version_added: 0.1.0
 author:
-  - the carrel.jupyter authors
+  - the carrel.jupyter authors (@carrel)
 description:
   - Configures any number of rootless Docker engines, each run by the systemd manager of the account of the same
     name, and starts, restarts or stops them. Ends when every started engine answers on its socket.

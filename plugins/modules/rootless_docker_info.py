@@ -1,5 +1,6 @@
 #!/usr/bin/python
 # Copyright: the carrel.jupyter authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ module: rootless_docker_info
 short_description: Say whether a host can run rootless Docker
 version_added: 0.1.0
 author:
-  - the carrel.jupyter authors
+  - the carrel.jupyter authors (@carrel)
 description:
   - Reads what rootless Docker needs from the operating system and returns all problems at once, each with what to do.
   - Warns if limits on memory, CPU and processes will not hold.

@@ -1,5 +1,6 @@
 #!/usr/bin/python
 # Copyright: the carrel.jupyter authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ module: subordinate_ids
 short_description: Give accounts one range of subordinate uids and gids each
 version_added: 0.1.0
 author:
-  - the carrel.jupyter authors
+  - the carrel.jupyter authors (@carrel)
 description:
   - Sees to it that each account has exactly one range in C(/etc/subuid) and one in C(/etc/subgid) that overlaps
     nobody's and holds no id of an account or group of the host. Rootless containers live on such ranges.
