@@ -18,6 +18,7 @@ class FilterModule:
         return {
             "reset_install": _reset.install,
             "reset_packages": _reset.packages,
+            "reset_waits": _reset.waits,
             "reset_unknown": _reset.unknown,
             "reset_report": _reset.report,
         }

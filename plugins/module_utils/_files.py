@@ -23,6 +23,7 @@ from dataclasses import dataclass
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 LEFTOVER_SECONDS = 3600
+LONGEST = 32 * 2**20  # bytes of a file that is read
 
 
 class UnsafePathError(Exception):
@@ -98,8 +99,8 @@ def make_directory(path: str, owner: int, group: int, mode: int) -> None:
         os.close(above)
 
 
-def read(path: str) -> File | None:
-    """The file as it is; None when it, or a directory above it, does not exist."""
+def read(path: str, longest: int = LONGEST) -> File | None:
+    """The file as it is; None when it, or a directory above it, does not exist. One that is too long is refused."""
     parent, name = os.path.split(path)
     try:
         directory = open_directory(parent)
@@ -118,7 +119,10 @@ def read(path: str) -> File | None:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise UnsafePathError(f"{path} is not a regular file: move it away")
-        return File(stream.read(), stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid)
+        content = stream.read(longest + 1)
+        if len(content) > longest:
+            raise UnsafePathError(f"{path} has more than {longest} bytes: move it away")
+        return File(content, stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid)
 
 
 def write(path: str, file: File) -> None:

@@ -18,6 +18,10 @@ PACKAGE = "/usr/local/lib/carrel/carrel_reset"
 SETTINGS = "/etc/carrel/reset/{}.json"
 STATE_DIRECTORY = "/var/lib/carrel/{}/reset"
 OBSOLETE_PROGRAM = "/usr/local/lib/carrel/reset.py"
+# cron would take a line break for the end of the line, and what follows for a job of root's
+ADDRESS = r"[A-Za-z0-9_][A-Za-z0-9._+=-]*(?:@[A-Za-z0-9][A-Za-z0-9.-]*)?"
+MAILTO = re.compile(rf"(?:{ADDRESS}(?:,{ADDRESS})*)?")
+SPARE_SECONDS = 120
 HEAD = "# Managed by carrel.jupyter, role reset\n"
 
 NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
@@ -32,8 +36,13 @@ def install(
     """Return what install_files makes, writes and removes for the jobs of a host.
 
     PROGRAM is the text of the command, PACKAGE the text of each file of its package. `without_engine` names the
-    instances that are left out, because the account of their engine does not exist yet.
+    instances that are left out, because the account of their engine does not exist yet. Raises ValueError.
     """
+    if not MAILTO.fullmatch(mailto):
+        raise ValueError(
+            f"reset_mailto is {mailto!r}: write an account or an address, several with a comma between them,"
+            " or '' for nobody"
+        )
     found: dict[str, Any] = {
         "directories": [],
         "files": [
@@ -66,6 +75,16 @@ def packages(jobs: Iterable[Job]) -> list[str]:
     """Debian's packages that the jobs need."""
     scheduled = [job for job in jobs if job["state"] == "present" and job["at"]]
     return ["cron"] * bool(scheduled) + ["tzdata"] * any(job["timezone"] for job in scheduled)
+
+
+def waits(jobs: Iterable[Job]) -> list[dict[str, Any]]:
+    """How long module reset_wait waits for resets of what is held or removed next; by then they are past all pulls."""
+    keys = ("pull_timeout_seconds", "start_timeout_seconds", "drain_seconds")
+    return [
+        {"name": job["name"], "seconds": sum(int(job[key]) for key in keys) + SPARE_SECONDS}
+        for job in jobs
+        if job["state"] != "present"
+    ]
 
 
 def _share_minutes(job: Job, host: str) -> int:

@@ -4,41 +4,32 @@
 
 from __future__ import annotations
 
-import http.client
-import json
 import os
 import pwd
-import socket
-import subprocess
 from typing import Any
 
+from ansible_collections.carrel.jupyter.plugins.module_utils import _printable
+from ansible_collections.carrel.jupyter.plugins.module_utils._engine_api import EngineAPI, EngineError
+from ansible_collections.carrel.jupyter.plugins.module_utils._host_process import Done, run
 from ansible_collections.carrel.jupyter.plugins.module_utils._rootless_docker import UNIT, Service
 
 PROPERTIES = "LoadState,ActiveState,NeedDaemonReload,ExecMainStartTimestampMonotonic"
+INFO_SECONDS = 10
+LOG_SECONDS = 30
 
 
 class Account:
     """An account and its systemd manager."""
 
     def __init__(self, entry: pwd.struct_passwd) -> None:
+        self.entry = entry
         self.name, self.uid, self.gid, self.home = entry.pw_name, entry.pw_uid, entry.pw_gid, entry.pw_dir
         self.runtime = f"/run/user/{self.uid}"
         self.socket = f"{self.runtime}/docker.sock"
 
-    def systemctl(self, *arguments: str, timeout: float = 90) -> subprocess.CompletedProcess[str]:
+    def systemctl(self, *arguments: str, timeout: float = 90) -> Done:
         """As the account itself: there is no way to its manager for `sudo -i` or a system unit."""
-        environment = {"PATH": "/usr/bin:/bin", "HOME": self.home, "XDG_RUNTIME_DIR": self.runtime}
-        return subprocess.run(
-            ["systemctl", "--user", *arguments],
-            user=self.uid,
-            group=self.gid,
-            extra_groups=[],
-            env=environment,
-            cwd="/",
-            timeout=timeout,
-            capture_output=True,
-            text=True,
-        )
+        return run(["systemctl", "--user", *arguments], timeout, self.entry, {"XDG_RUNTIME_DIR": self.runtime})
 
     @property
     def lingers(self) -> bool:
@@ -51,26 +42,18 @@ class Account:
     def service(self) -> Service:
         if not self.manager_runs:
             return Service()
-        return Service.parse(self.systemctl("show", UNIT, f"--property={PROPERTIES}").stdout)
+        return Service.parse(self.systemctl("show", UNIT, f"--property={PROPERTIES}").output)
 
     def info(self) -> dict[str, Any] | None:
         """What `docker info` says; None when the engine does not answer."""
-        connection = http.client.HTTPConnection("localhost", timeout=10)
-        connection.sock = socket.socket(socket.AF_UNIX)
-        connection.sock.settimeout(10)
         try:
-            connection.sock.connect(self.socket)
-            connection.request("GET", "/info")
-            response = connection.getresponse()
-            answer = json.loads(response.read())
-        except (OSError, ValueError, http.client.HTTPException):
+            answer = EngineAPI(self.socket, INFO_SECONDS).call("GET", "/info")
+        except EngineError:
             return None
-        finally:
-            connection.close()
-        return answer if response.status == 200 else None
+        return answer if isinstance(answer, dict) else None
 
     def log(self) -> str:
-        subprocess.run(["journalctl", "--sync"], capture_output=True)
+        """The last lines that the engine printed."""
+        run(["journalctl", "--sync"], LOG_SECONDS)
         command = ["journalctl", "--quiet", "--no-pager", "--output=cat", "--lines=60", f"_UID={self.uid}"]
-        command.append(f"_SYSTEMD_USER_UNIT={UNIT}")
-        return subprocess.run(command, capture_output=True, text=True, errors="replace").stdout
+        return _printable.text(run([*command, f"_SYSTEMD_USER_UNIT={UNIT}"], LOG_SECONDS).output)

@@ -7,22 +7,25 @@ from __future__ import annotations
 import http.client
 import socket
 import ssl
+import time
 
+from ansible_collections.carrel.jupyter.plugins.module_utils import _host_socket
 from ansible_collections.carrel.jupyter.plugins.module_utils._site_health import Seen, Target
 
 
 def ask(target: Target, connect_to: str, timeout: float, validate: bool) -> Seen:
-    connection = http.client.HTTPConnection(target.host, target.port, timeout=timeout)
+    """What answers within so many seconds, down to its last byte."""
+    connection = http.client.HTTPConnection(target.host, target.port)
     certificate = b""
     try:
-        raw = socket.create_connection((connect_to, target.port), timeout)
-        connection.sock = raw
+        plain = _connect(connect_to, target.port, time.monotonic() + timeout)
+        connection.sock = plain
         if target.tls:
             context = ssl.create_default_context()
             if not validate:
                 context.check_hostname = False
                 context.verify_mode = ssl.CERT_NONE
-            encrypted = context.wrap_socket(raw, server_hostname=target.host)
+            encrypted = _host_socket.encrypt(plain, context, target.host)
             certificate = encrypted.getpeercert(binary_form=True) or b""
             connection.sock = encrypted
         connection.request("GET", target.path, headers={"Host": target.host_header, "Connection": "close"})
@@ -38,3 +41,14 @@ def ask(target: Target, connect_to: str, timeout: float, validate: bool) -> Seen
         return Seen(error=str(error) or type(error).__name__, kind="other", certificate=certificate)
     finally:
         connection.close()
+
+
+def _connect(host: str, port: int, end: float) -> _host_socket.Plain:
+    """To the first address that answers."""
+    failure: OSError = OSError(f"{host} has no address")
+    for family, _, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        try:
+            return _host_socket.connect(family, address, end)
+        except OSError as error:
+            failure = error
+    raise failure

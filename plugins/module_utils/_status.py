@@ -104,12 +104,12 @@ def container(
     state = inspected["State"]
     return {
         "name": inspected["Name"].lstrip("/"),
-        "service": inspected["Config"]["Labels"].get(SERVICE),
-        "state": state["Status"],
-        "health": (state.get("Health") or {}).get("Status"),
-        "since": state["StartedAt"] if state["Running"] else None,
-        "image": inspected["Config"]["Image"],
-        "image_id": inspected["Image"],
+        "service": _text(inspected["Config"]["Labels"].get(SERVICE)),
+        "state": str(state["Status"]),
+        "health": _text((state.get("Health") or {}).get("Status")),
+        "since": str(state["StartedAt"]) if state["Running"] else None,
+        "image": str(inspected["Config"]["Image"]),
+        "image_id": str(inspected["Image"]),
         "digest": _digest(image),
         "as_tagged": None if tagged is None else tagged["Id"] == inspected["Image"],
     }
@@ -117,13 +117,21 @@ def container(
 
 def image(tag: str, found: Mapping[str, Any] | None) -> dict[str, Any]:
     """An image, of what the engine says about it."""
-    return {"image": tag, "image_id": found["Id"] if found else None, "digest": _digest(found)}
+    return {"image": tag, "image_id": str(found["Id"]) if found else None, "digest": _digest(found)}
 
 
 def _digest(image: Mapping[str, Any] | None) -> str | None:
     """The registry's; an image that was built here has none."""
     digests = (image or {}).get("RepoDigests") or [""]
     return str(digests[0]).partition("@")[2] or None
+
+
+def bytes_of(sizes: Mapping[str, Any]) -> int:
+    """What an engine's images take; raises ValueError."""
+    found = sizes["LayersSize"]
+    if not isinstance(found, int) or not 0 <= found < 2**63:
+        raise ValueError("the size of its images is no number of bytes")
+    return found
 
 
 def people(roster: str) -> int:

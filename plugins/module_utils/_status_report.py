@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+from ansible_collections.carrel.jupyter.plugins.module_utils import _printable
 from ansible_collections.carrel.jupyter.plugins.module_utils._status import ERROR, parse_time
 
 # Ansible indents by 8 and may put quotes and a comma around a line: within 120 columns.
@@ -79,10 +80,10 @@ def rows(hosts: Mapping[str, Mapping[str, Any]], now: datetime) -> list[Row]:
 
 def _host(host: str, result: Mapping[str, Any], now: datetime) -> Iterator[Row]:
     instances = result.get("instances")
-    host = printable(host)
+    host = _printable.line(host)
     if instances is None:
         unreachable = bool(result.get("unreachable"))
-        text = printable(result.get("msg") or "nothing is known of it")
+        text = _printable.line(result.get("msg") or "nothing is known of it")
         problem = Problem(ERROR, f"the host {'cannot be reached' if unreachable else 'could not be asked'}: {text}")
         yield Row(host, UNREACHABLE if unreachable else ERROR, problems=(problem,))
     elif not instances:
@@ -96,29 +97,24 @@ def _instance(host: str, instance: Mapping[str, Any], now: datetime) -> Row:
     disk, last, schedule = (instance[key] or {} for key in ("disk", "reset", "schedule"))
     return Row(
         host=host,
-        health=printable(instance["health"]),
-        name=printable(instance["name"]),
-        kind=printable(instance["kind"] or NOTHING),
-        url=printable(instance["url"] or ""),
+        health=_printable.line(instance["health"]),
+        name=_printable.line(instance["name"]),
+        kind=_printable.line(instance["kind"] or NOTHING),
+        url=_printable.line(instance["url"] or ""),
         answers=_answers(instance["site"]),
         certificate=_certificate(instance["site"]),
         images=tuple(_images(instance)),
         reset=_reset(last, now),
         reset_at=_utc(last.get("ended") or last.get("started")),
         next_reset=_next(schedule),
-        zone=printable(schedule.get("timezone") or ("the host's time" if schedule.get("next") else "")),
+        zone=_printable.line(schedule.get("timezone") or ("the host's time" if schedule.get("next") else "")),
         users=_users(instance["users"]),
         size=size(disk.get("directory_bytes")),
         images_size=size(disk.get("images_bytes")),
         free=size(disk.get("free_bytes")),
-        notes=tuple(printable(note) for note in disk.get("notes", [])),
-        problems=tuple(Problem(entry["level"], printable(entry["text"])) for entry in instance["problems"]),
+        notes=tuple(_printable.line(note) for note in disk.get("notes", [])),
+        problems=tuple(Problem(entry["level"], _printable.line(entry["text"])) for entry in instance["problems"]),
     )
-
-
-def printable(value: object) -> str:
-    """One line without what a terminal would obey; it comes from hosts."""
-    return "".join(char if char.isprintable() else "?" for char in " ".join(str(value).split()))
 
 
 def _answers(site: Mapping[str, Any] | None) -> str:
@@ -137,13 +133,17 @@ def _certificate(site: Mapping[str, Any] | None) -> str:
 def _images(instance: Mapping[str, Any]) -> Iterator[Image]:
     """What people work in first: of a hub, what users' servers start from."""
     for entry in instance["images"] or []:
-        yield Image(printable(entry["image"]), printable(entry["digest"] or entry["image_id"] or ""), "users' servers")
+        yield Image(
+            _printable.line(entry["image"]),
+            _printable.line(entry["digest"] or entry["image_id"] or ""),
+            "users' servers",
+        )
     running = [entry for entry in instance["containers"] or [] if entry["state"] == "running"]
     for entry in running:
         yield Image(
-            printable(entry["image"]),
-            printable(entry["digest"] or entry["image_id"]),
-            printable(f"{entry['name']}, {entry['health'] or 'running'}, since {_utc(entry['since'])}"),
+            _printable.line(entry["image"]),
+            _printable.line(entry["digest"] or entry["image_id"]),
+            _printable.line(f"{entry['name']}, {entry['health'] or 'running'}, since {_utc(entry['since'])}"),
         )
 
 
@@ -164,7 +164,7 @@ def _next(schedule: Mapping[str, Any]) -> str:
     moment = parse_time(schedule.get("next"))
     if moment:
         return moment.strftime("%H:%M")
-    return printable(schedule.get("at") or NOTHING)
+    return _printable.line(schedule.get("at") or NOTHING)
 
 
 def _users(users: Mapping[str, Any] | None) -> str:
@@ -237,7 +237,7 @@ def failing(hosts: Mapping[str, Mapping[str, Any]]) -> list[str]:
         for instance in instances or []:
             unknown = instance["state"] is None
             if unknown or (instance["state"] == "present" and not (instance["site"] or {}).get("answers")):
-                found.append(f"{host} {printable(instance['name'])}")
+                found.append(f"{host} {_printable.line(instance['name'])}")
     return found
 
 

@@ -51,16 +51,17 @@ archive:
   sample: /srv/.archive/class101-20261122T230102Z
 """
 
-import contextlib
 import os
-import shutil
+import secrets
 import time
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.carrel.jupyter.plugins.module_utils import _directories as directories
 from ansible_collections.carrel.jupyter.plugins.module_utils import _files as files
 from ansible_collections.carrel.jupyter.plugins.module_utils._tracker import Tracker
 
 RECORD = "/var/lib/carrel/{}/instance.json"
+TRASH = ".trash"
 RESETS = "/var/lib/carrel/{}/reset"
 
 
@@ -70,13 +71,43 @@ def archive(directory: str, target: str) -> None:
     folder, new_name = os.path.split(target)
     above = files.open_directory(parent)
     try:
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(os.path.basename(folder), 0o700, dir_fd=above)
-        archives = os.open(os.path.basename(folder), files.DIRECTORY, dir_fd=above)
+        archives = directories.root_only(above, os.path.basename(folder), folder)
         try:
             os.rename(name, new_name, src_dir_fd=above, dst_dir_fd=archives)
         finally:
             os.close(archives)
+    finally:
+        os.close(above)
+
+
+def check_archives(path: str) -> None:
+    """Raise ForeignOwnerError for a folder that is somebody else's, who would get what is archived."""
+    try:
+        descriptor = files.open_directory(path)
+    except FileNotFoundError:
+        return
+    try:
+        status = os.fstat(descriptor)
+        if status.st_uid != 0:
+            raise directories.ForeignOwnerError(
+                directories.foreign(path, status.st_uid, status.st_gid, directories.Wanted(0, 0, 0o700))
+            )
+    finally:
+        os.close(descriptor)
+
+
+def remove_tree(path: str) -> None:
+    """Delete a directory of an account's, however deep it is."""
+    parent, name = os.path.split(path)
+    above = files.open_directory(parent)
+    try:
+        trash = directories.root_only(above, TRASH, f"{parent}/{TRASH}")
+        try:
+            os.rename(name, secrets.token_hex(8), src_dir_fd=above, dst_dir_fd=trash)
+            directories.empty_trash(trash, f"{parent}/{TRASH}")
+        finally:
+            os.close(trash)
+        os.rmdir(TRASH, dir_fd=above)
     finally:
         os.close(above)
 
@@ -95,14 +126,15 @@ def main() -> None:
     try:
         if os.path.lexists(directory):
             os.close(files.open_directory(directory))
+            check_archives(os.path.dirname(target))
             moved = tracker.note(directory, f"{directory}\n", f"{target}\n")
             if not module.check_mode:
                 archive(directory, target)
         if tracker.note(resets, f"{resets}\n" if os.path.lexists(resets) else None, None) and not module.check_mode:
-            shutil.rmtree(resets)  # follows no links
+            remove_tree(resets)
         if tracker.note(record, files.read(record) and "present\n", None) and not module.check_mode:
             files.remove(record)
-    except (files.UnsafePathError, OSError) as error:
+    except (directories.ForeignOwnerError, files.UnsafePathError, OSError) as error:
         module.fail_json(msg=f"{name} was not archived: {error}")
     module.exit_json(**tracker.result(archive=target if moved else ""))
 

@@ -162,28 +162,23 @@ from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.carrel.jupyter.plugins.module_utils import _files, _site_health, _status
+from ansible_collections.carrel.jupyter.plugins.module_utils import _files, _printable, _site_health, _status
 from ansible_collections.carrel.jupyter.plugins.module_utils._engine_api import EngineAPI, EngineError
 from ansible_collections.carrel.jupyter.plugins.module_utils._host_facts import parse_instance
+from ansible_collections.carrel.jupyter.plugins.module_utils._host_locks import locked
+from ansible_collections.carrel.jupyter.plugins.module_utils._host_process import EndlessError, run
 from ansible_collections.carrel.jupyter.plugins.module_utils._site_request import ask
 
 RECORDS = "var/lib/carrel"
 PATHS = {"lab": "api", "hub": "hub/api"}  # what answers without a log-in
 WORKERS = 4
+ENGINE_SECONDS = 60  # for all that an engine is asked about an instance
+MOST_CONTAINERS = 100
 
 
 def read(path: str) -> str | None:
     file = _files.read(path)
     return None if file is None else file.content.decode("utf-8")
-
-
-def locked(path: str) -> bool:
-    try:
-        inode = os.lstat(path).st_ino
-    except FileNotFoundError:
-        return False
-    with open("/proc/locks", encoding="ascii") as locks:
-        return inode in _status.locked_inodes(locks.read())
 
 
 class Instance:
@@ -201,9 +196,9 @@ class Instance:
         """What the function returns; where it fails, None, and the reason is kept."""
         try:
             return function(*arguments)
-        except (EngineError, _files.UnsafePathError, OSError, subprocess.SubprocessError) as error:
+        except (EngineError, EndlessError, _files.UnsafePathError, OSError, subprocess.SubprocessError) as error:
             self.unreadable.append(f"{what} cannot be read: {error}")
-        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
             self.unreadable.append(f"{what} is damaged: {error}")
         return None
 
@@ -225,7 +220,8 @@ class Instance:
             disk=self.attempt("the disk", self.disk, api) if self.record else None,
             unreadable=self.unreadable,
         )
-        return _status.examine(found, self.now)
+        examined: dict[str, Any] = _printable.clean(_status.examine(found, self.now))
+        return examined
 
     def read_record(self) -> dict[str, Any]:
         text = read(self.path(RECORDS, self.name, "instance.json"))
@@ -296,7 +292,7 @@ class Instance:
         account = str(self.record.get("engine"))
         try:
             socket = self.path("run/user", str(pwd.getpwnam(account).pw_uid), "docker.sock")
-            api = EngineAPI(socket, self.options["timeout_seconds"])
+            api = EngineAPI(socket, self.options["timeout_seconds"], ENGINE_SECONDS)
             containers = api.call("GET", "/containers/json?all=1")
         except KeyError:
             error = f"the host has no account {account}"
@@ -308,6 +304,8 @@ class Instance:
 
     def containers(self, api: EngineAPI, listed: list[Any]) -> list[dict[str, Any]]:
         own = [entry["Id"] for entry in listed if _status.is_own(entry, self.name)]
+        if len(own) > MOST_CONTAINERS:
+            raise ValueError(f"the engine tells of {len(own)} containers")
         found = []
         for identity in own:
             inspected = api.call("GET", f"/containers/{identity}/json")
@@ -352,8 +350,8 @@ class Instance:
         seconds = self.options["disk_timeout_seconds"]
         command = ["nice", "du", "--summarize", "--one-file-system", "--block-size=1", directory]
         try:
-            said = subprocess.run(command, capture_output=True, text=True, timeout=seconds).stdout
-        except subprocess.TimeoutExpired:
+            said = run(command, seconds).output
+        except EndlessError:
             notes.append(f"{self.record['directory']} was not added up within {seconds} s")
             return None
         # A file that vanishes meanwhile is an error to du, which prints the sum all the same.
@@ -362,10 +360,10 @@ class Instance:
     def images_bytes(self, socket: str, notes: list[str]) -> int | None:
         try:
             sizes = EngineAPI(socket, self.options["disk_timeout_seconds"]).call("GET", "/system/df?type=image")
-        except EngineError as error:
+            return _status.bytes_of(sizes)
+        except (EngineError, ValueError, LookupError, TypeError) as error:
             notes.append(f"the images were not added up: {error}")
             return None
-        return int(sizes["LayersSize"])
 
 
 def recorded(root: str) -> list[str]:

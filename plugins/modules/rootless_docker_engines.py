@@ -101,7 +101,6 @@ engines:
 import contextlib
 import os
 import pwd
-import subprocess
 import tempfile
 import time
 from typing import Any
@@ -109,6 +108,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.carrel.jupyter.plugins.module_utils import _files as files
 from ansible_collections.carrel.jupyter.plugins.module_utils import _rootless_docker as decide
+from ansible_collections.carrel.jupyter.plugins.module_utils._host_process import EndlessError
 from ansible_collections.carrel.jupyter.plugins.module_utils._rootless_docker_account import Account
 from ansible_collections.carrel.jupyter.plugins.module_utils._tracker import Tracker
 
@@ -189,8 +189,8 @@ class Engine:
             account.systemctl("daemon-reload")
         account.systemctl("reset-failed", decide.UNIT)
         done = account.systemctl("--no-block", step, decide.UNIT)
-        if done.returncode != 0:
-            raise EngineError(f"engine {self.name}: systemctl --user {step} failed: {done.stderr.strip()}")
+        if done.code != 0:
+            raise EngineError(f"engine {self.name}: systemctl --user {step} failed: {done.errors.strip()}")
 
     def wait(self) -> dict[str, Any]:
         account = self.account
@@ -232,8 +232,8 @@ class Engine:
         before = "started\n" if running else "stopped\n"
         if tracker.note(f"engine {self.name}", before, "stopped\n") and not self.module.check_mode:
             done = account.systemctl("stop", decide.UNIT, timeout=180)
-            if done.returncode != 0:
-                raise EngineError(f"engine {self.name}: systemctl --user stop failed: {done.stderr.strip()}")
+            if done.code != 0:
+                raise EngineError(f"engine {self.name}: systemctl --user stop failed: {done.errors.strip()}")
         if (
             tracker.note(f"linger of {self.name}", "on\n" if account.lingers else "off\n", "off\n")
             and not self.module.check_mode
@@ -343,7 +343,7 @@ def main() -> None:
                 one.stop(tracker)
         start(module, started, tracker, unit_is_new)
         running = report(module, started)
-    except (EngineError, ValueError, files.UnsafePathError, OSError, subprocess.TimeoutExpired) as error:
+    except (EngineError, ValueError, files.UnsafePathError, OSError, EndlessError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(**tracker.result(engines=running))
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -137,6 +138,51 @@ def test_archive_moves_everything_and_frees_the_name(tmp_path: Path) -> None:
     (kept,) = (tmp_path / ".archive").glob("tao-of-the-unit-tests-*/data/kept")
     assert (kept.read_text(), kept.stat().st_uid) == ("kept", 12345)
     assert stat.S_IMODE((tmp_path / ".archive").stat().st_mode) == 0o700
+
+
+def test_archive_removes_the_state_of_resets_however_deep_it_is(tmp_path: Path) -> None:
+    """An account may make thousands of directories in each other."""
+    resets = Path("/var/lib/carrel/tao-of-the-deep-tests/reset")
+    resets.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(resets, os.O_RDONLY)
+    for _ in range(6000):
+        os.mkdir("d", dir_fd=descriptor)
+        below = os.open("d", os.O_RDONLY, dir_fd=descriptor)
+        os.close(descriptor)
+        descriptor = below
+    os.close(descriptor)
+    try:
+        four_runs("instance_archive", name="tao-of-the-deep-tests", directory=str(tmp_path / "gone"))
+        assert list(resets.parent.iterdir()) == []
+    finally:
+        subprocess.run(["rm", "-r", resets.parent], check=True)
+
+
+def test_archive_refuses_a_folder_of_somebody_else(tmp_path: Path) -> None:
+    (tmp_path / "tao").mkdir()
+    (tmp_path / ".archive").mkdir()
+    os.chown(tmp_path / ".archive", 12345, 12345)
+    for check in (True, False):
+        refused = run("instance_archive", check, name="tao", directory=str(tmp_path / "tao"))
+        assert refused["failed"] and "12345:12345 and must be root's" in refused["msg"]
+    assert (tmp_path / "tao").exists()
+
+
+def test_a_lock_is_waited_for_from_outside(tmp_path: Path) -> None:
+    folder = Path("/var/lib/carrel/tao-of-the-lock-tests/reset")
+    folder.mkdir(parents=True, exist_ok=True)
+    instances = [{"name": "tao-of-the-lock-tests", "seconds": 2}, {"name": "nothing-at-all", "seconds": 30}]
+    try:
+        with (folder / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            late = run("reset_wait", instances=instances)
+            assert late["at_work"] == ["tao-of-the-lock-tests"] and "has not ended within 2 s" in str(late["warnings"])
+            assert "warnings" not in run("reset_wait", check=True, instances=instances)
+        (folder / "lock").unlink()
+        os.mkfifo(folder / "lock")
+        assert run("reset_wait", instances=instances)["at_work"] == []
+    finally:
+        shutil.rmtree(folder.parent)
 
 
 def test_archive_refuses_a_link(tmp_path: Path) -> None:

@@ -50,6 +50,40 @@ def written(**changes: Any) -> dict[str, Any]:
     return content
 
 
+@pytest.mark.parametrize("mailto", ["", "root", "ops@example.org", "root,a.b+c@mail.example.org", "_x=y"])
+def test_who_gets_crons_mail(mailto: str) -> None:
+    assert f'MAILTO="{mailto}"\n' in files(install(mailto=mailto))[CRON_D]["content"]
+
+
+@pytest.mark.parametrize(
+    "mailto",
+    [
+        "root\n* * * * * root id",
+        "root\n",
+        'root"',
+        "-X/etc/passwd",
+        "root, ada",
+        "a b",
+        ",",
+        "root,",
+        ",root",
+        "a@",
+        "a@-b",
+        "ä@x",
+        "%",
+    ],
+)
+def test_mailto_that_is_no_address(mailto: str) -> None:
+    with pytest.raises(ValueError, match="reset_mailto is"):
+        install(mailto=mailto)
+
+
+def test_how_long_resets_of_what_goes_away_are_waited_for() -> None:
+    assert _reset.waits([JOB]) == []
+    held = [{**JOB, "state": "held"}, {**JOB, "state": "absent", "name": "geo"}]
+    assert _reset.waits(held) == [{"name": "tao", "seconds": 2050}, {"name": "geo", "seconds": 2050}]
+
+
 def cron(**changes: Any) -> tuple[list[int], str]:
     """Minutes and hour of the job."""
     last = files(install(**changes))[CRON_D]["content"].splitlines()[-1]

@@ -56,7 +56,8 @@ def follow(process: subprocess.Popen[bytes], seconds: float, take: Callable[[IO[
         if process.poll() is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            with contextlib.suppress(subprocess.TimeoutExpired):  # a file system that hangs lets it live on
+                process.wait(REST_SECONDS)
         for stream in (process.stdout, process.stderr):
             if stream:
                 stream.close()

@@ -1,0 +1,34 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Text that comes from hosts, containers and accounts, before a terminal gets it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+LONGEST = 20_000  # characters of one text
+
+
+def line(value: object) -> str:
+    """One line without what a terminal would obey."""
+    return _clean(" ".join(str(value)[:LONGEST].split()), "")
+
+
+def text(value: str) -> str:
+    """The same, with its lines."""
+    return _clean(value, "\n\t")
+
+
+def clean(value: Any) -> Any:
+    """Lists and dicts with all their texts cleaned and no longer than a page."""
+    if isinstance(value, str):
+        return text(value[:LONGEST])
+    if isinstance(value, dict):
+        return {clean(key): clean(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [clean(item) for item in value]
+    return value
+
+
+def _clean(value: str, allowed: str) -> str:
+    return "".join(char if char.isprintable() or char in allowed else "?" for char in value)
