@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.carrel.jupyter.plugins.module_utils import _compose, _hub, _hub_images
+from ansible_collections.carrel.jupyter.plugins.module_utils import _compose, _hub, _hub_access, _hub_images
 
 
 def record(instance: dict[str, Any], database: str) -> str:
@@ -21,6 +21,7 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
+            "hub_access": _hub_access.access,
             "hub_project": _hub.project,
             "hub_labelled": _hub.labelled,
             "hub_image_problems": _hub_images.problems,

@@ -45,7 +45,6 @@ def project(
     lab_image_info for the instance's images, in which _hub_images.problems finds none.
     """
     uid, gid = container_owner(instance, images[0])
-    named = instance["backend"] == "volumes"
     config_text = json_text(config(instance, engine, images))
     optional = _optional_files(instance, images)
     return {
@@ -53,11 +52,8 @@ def project(
         "gid": gid,
         "directories": _directories(instance, engine),
         "users": [{"name": user["name"]} for user in instance["users"]],
-        "members": [{"name": user["name"], "admin": user["admin"]} for user in instance["users"]],
         "user_directories": [{"name": name} for name in _kept(instance)],
-        "user_mounts": [] if named else [{"name": name, "target": path} for name, path in _kept(instance).items()],
-        "passwords": {user["name"]: user["password"] for user in instance["users"] if user["password"] is not None},
-        "roster": json_text(roster(instance)),
+        **people(instance),
         "config": config_text,
         "files": [
             {
@@ -72,6 +68,17 @@ def project(
         "absent": [path for path, text in optional.items() if text is None],
         "compose": compose(instance, engine, hub_image),
         "unenforceable": _unenforceable(instance, engine),
+    }
+
+
+def people(instance: Mapping[str, Any]) -> dict[str, Any]:
+    """Return who may use the hub and what they get, which no image has a say in."""
+    named = instance["backend"] == "volumes"
+    return {
+        "members": [{"name": user["name"], "admin": user["admin"]} for user in instance["users"]],
+        "user_mounts": [] if named else [{"name": name, "target": path} for name, path in _kept(instance).items()],
+        "passwords": {user["name"]: user["password"] for user in instance["users"] if user["password"] is not None},
+        "roster": json_text(roster(instance)),
     }
 
 

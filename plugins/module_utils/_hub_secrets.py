@@ -52,8 +52,8 @@ def complete(
 def texts(secrets: Mapping[str, str | None], passwords: Mapping[str, str]) -> dict[str, str | None]:
     """Return each file's text by its name below the instance's directory; None for a file that is not wanted."""
     return {
-        "hub/secrets.json": _json(secrets),
-        "hub/passwords.json": _json(passwords),
+        "hub/secrets.json": json_text(secrets),
+        "hub/passwords.json": json_text(passwords),
         "proxy.env": dotenv({"CONFIGPROXY_AUTH_TOKEN": secrets["proxy_token"] or ""}),
         "metrics-token": f"{secrets['metrics_token']}\n",
         "database-password": secrets["database_password"],
@@ -66,7 +66,7 @@ def masked(before: str | None, after: str | None) -> tuple[str, str]:
         return _hidden(before, before), _hidden(after, before)
     old, new = (json.loads(text) if text else {} for text in (before, after))
     shown = [
-        _json({name: value and _hidden(value, old.get(name)) for name, value in content.items()}) if content else ""
+        json_text({name: value and _hidden(value, old.get(name)) for name, value in content.items()}) if content else ""
         for content in (old, new)
     ]
     return shown[0], shown[1]
@@ -78,5 +78,5 @@ def _hidden(value: str | None, old: str | None) -> str:
     return HIDDEN if value == old else f"{HIDDEN} (new)"
 
 
-def _json(content: Mapping[str, Any]) -> str:
+def json_text(content: Mapping[str, Any]) -> str:
     return json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n"

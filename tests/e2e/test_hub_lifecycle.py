@@ -59,15 +59,20 @@ def test_people_come_and_go_without_a_restart(play: Play, hub: Site) -> None:
         groups["statistics"] = {"members": ["ada", "eva"], "admins": ["prof"]}
         groups["geometry"] = {"members": ["ada"]}
 
+    def without_image(instances: Instances) -> None:
+        change(instances)
+        instances[0].update(image="registry.carrel.test:5000/carrel/missing:9.9")
+
     grace = enter(hub, "grace")
     with grace.spawn() as lab:
         lab.put("kept.txt", "kept")
-        assert play(HOST, change).code == 0
+        assert play(HOST, without_image).code != 0, "and yet whoever left is out"
         until(lambda: grace.request("GET", "api/user", check=False).status_code == 403, "grace's session ends", 30)
         until(lambda: not runs(hub, "grace"), "grace's server stops", 30)
         assert lab.request("GET", "api/status", check=False, allow_redirects=False).status_code != 200
     with pytest.raises(LoginError):
         enter(hub, "grace")
+    assert play(HOST, change).code == 0
     with Hub(hub.url, hub.ca).login("eva", "eva's password") as eva:
         with eva.spawn() as lab:
             assert groups_of(lab) == ["statistics"]

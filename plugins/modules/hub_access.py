@@ -1,0 +1,138 @@
+#!/usr/bin/python
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: hub_access
+short_description: Write who may use the hubs that a host has, before anything that can fail
+version_added: 0.1.0
+author: the carrel.jupyter authors (@carrel)
+description:
+  - Replaces C(hub/roster.json), C(hub/passwords.json) and C(hub/mounts.json) of each hub. A running hub reads the
+    roster every second, so that whoever was taken off the list is out within seconds, whatever fails after this.
+  - A directory that the mounts name and the host lacks is left out of C(hub/mounts.json) until
+    M(carrel.jupyter.group_mounts) has made it.
+  - A hub without its directory C(hub) is passed over, because nobody uses it yet.
+  - What is wrong with one hub keeps no other from being written. The module does not fail for it, so that
+    a run can go on; see RV(failures).
+options:
+  hubs:
+    description: The hubs.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name: {description: Name of the instance., type: str, required: true}
+      directory: {description: The instance's directory., type: str, required: true}
+      owner: {description: Numeric id of the engine's account., type: int, required: true}
+      group: {description: Numeric id of the account's group., type: int, required: true}
+      roster: {description: The content of C(hub/roster.json)., type: str, required: true}
+      mounts:
+        description: The content of C(hub/mounts.json), as M(carrel.jupyter.group_mounts) writes it.
+        type: str
+        required: true
+  passwords:
+    description: First passwords of users, by the name of the hub and theirs.
+    type: dict
+    default: {}
+extends_documentation_fragment:
+  - carrel.jupyter.attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+    details: The diff says that passwords change, and shows none.
+  idempotent:
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Nobody but Ada uses this hub from now on
+  carrel.jupyter.hub_access:
+    hubs:
+      - name: class101
+        directory: /srv/class101
+        owner: 1001
+        group: 1001
+        roster: "{{ roster | to_json }}"
+        mounts: "{{ mounts | to_json }}"
+    passwords:
+      class101: {ada: "{{ vault_ada }}"}
+"""
+
+RETURN = r"""
+failures:
+  description: What could not be written; C(name) is the hub's.
+  type: list
+  elements: dict
+  returned: always
+  sample: [{name: class101, message: "/srv/class101/hub/roster.json is not a regular file: move it away"}]
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.carrel.jupyter.plugins.module_utils import _files, _hub_secrets, _mounts_file
+from ansible_collections.carrel.jupyter.plugins.module_utils._tracker import Tracker
+
+HIDDEN = ("passwords\n", "passwords, some of them new\n")
+
+
+def wanted_files(hub: dict[str, Any], passwords: dict[str, str]) -> Iterator[tuple[str, _files.File]]:
+    """The most important first: whoever is not in the roster gets nothing at all."""
+    yield "roster.json", _files.File(hub["roster"].encode(), 0o640, 0, hub["group"])
+    mounts = json.loads(hub["mounts"])
+    missing = _mounts_file.unusable(mounts, f"{hub['directory']}/data")
+    text = _mounts_file.text(_mounts_file.without(mounts, missing))
+    yield "mounts.json", _files.File(text.encode(), 0o640, 0, hub["group"])
+    yield "passwords.json", _files.File(_hub_secrets.json_text(passwords).encode(), 0o600, hub["owner"], hub["group"])
+
+
+def apply(module: AnsibleModule, hub: dict[str, Any], tracker: Tracker) -> None:
+    folder = f"{hub['directory']}/hub"
+    try:
+        os.close(_files.open_directory(folder))
+    except FileNotFoundError:
+        return
+    for name, wanted in wanted_files(hub, module.params["passwords"].get(hub["name"], {})):
+        path = f"{folder}/{name}"
+        present = _files.read(path)
+        shown = (present.describe() if present else "", wanted.describe())
+        if name == "passwords.json":
+            shown = HIDDEN
+        if tracker.note(path, present, wanted, show=shown) and not module.check_mode:
+            _files.write(path, wanted)
+
+
+def main() -> None:
+    text: dict[str, Any] = {"type": "str", "required": True}
+    number: dict[str, Any] = {"type": "int", "required": True}
+    module = AnsibleModule(
+        argument_spec={
+            "hubs": {
+                "type": "list", "elements": "dict", "required": True,
+                "options": {
+                    "name": text, "directory": text, "owner": number, "group": number, "roster": text, "mounts": text,
+                },
+            },
+            "passwords": {"type": "dict", "default": {}, "no_log": True},
+        },
+        supports_check_mode=True,
+    )  # fmt: skip
+    tracker = Tracker()
+    failures = []
+    for hub in module.params["hubs"]:
+        try:
+            apply(module, hub, tracker)
+        except (_files.UnsafePathError, OSError, ValueError) as error:
+            failures.append({"name": hub["name"], "message": str(error)})
+    module.exit_json(**tracker.result(failures=failures))
+
+
+if __name__ == "__main__":
+    main()

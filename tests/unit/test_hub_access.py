@@ -1,0 +1,99 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From the plan of an inventory to who may use its hubs, by the module on real files; and that this comes first."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.carrel.jupyter.plugins.module_utils._hub_access import access
+from plan_helpers import good, hub
+from test_install_files import four_runs, run
+
+ROOT = Path(__file__).resolve().parents[2]
+PEOPLE = [
+    {"name": "prof", "admin": True, "password": "professor"},
+    {"name": "ada", "password": "ada's $5 pässword", "groups": ["stat"]},
+    {"name": "bob", "groups": ["stat"]},
+]
+ENGINES = {name: {"uid": 1234, "gid": 4321} for name in ("class101", "class102")}
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="files of several owners need root")
+
+
+def wanted(folder: Path, *hubs: dict[str, Any], kind: str = "hub") -> dict[str, Any]:
+    """The module's parameters for an inventory, on a host that has both hubs."""
+    plan = good([hub(**{"groups": {"stat": {}, "geo": {}}, **keys}) for keys in hubs], base_dir=str(folder))
+    instances = {name: {"name": name, "kind": kind, "port": 8801} for name in ENGINES}
+    return access(plan["hub_instances"], {"instances": instances, "engines": ENGINES})
+
+
+def on_host(folder: Path, name: str = "class101") -> Path:
+    """What a hub has whose groups' directory `geo` was never made."""
+    (folder / name / "hub").mkdir(parents=True)
+    for directory in ("shared", "colab", "groups/stat"):
+        (folder / name / "data" / directory).mkdir(parents=True)
+    return folder / name / "hub"
+
+
+def content(file: Path) -> Any:
+    return json.loads(file.read_text())
+
+
+def test_who_left_is_out_and_what_is_missing_is_not_mounted(tmp_path: Path) -> None:
+    files = on_host(tmp_path)
+    four_runs("hub_access", **wanted(tmp_path, {"users": PEOPLE}))
+    assert set(content(files / "roster.json")["users"]) == {"prof", "ada", "bob"}
+    assert content(files / "passwords.json") == {person["name"]: person["password"] for person in PEOPLE[:2]}
+    groups = content(files / "mounts.json")["groups"]
+    assert groups["stat"]["members"] == ["ada", "bob"] and groups["stat"]["mounts"] and not groups["geo"]["mounts"]
+    for name, owner, mode in (("roster", 0, 0o640), ("mounts", 0, 0o640), ("passwords", 1234, 0o600)):
+        status = (files / f"{name}.json").stat()
+        assert (status.st_uid, status.st_gid, status.st_mode & 0o777) == (owner, 4321, mode)
+
+    four_runs("hub_access", **wanted(tmp_path, {"users": [*PEOPLE[:1], {"name": "bob"}], "blocked_users": ["eve"]}))
+    roster = content(files / "roster.json")
+    assert set(roster["users"]) == {"prof", "bob"} and roster["blocked"] == ["eve"]
+    assert content(files / "passwords.json") == {"prof": "professor"}
+    assert content(files / "mounts.json")["groups"]["stat"]["members"] == []
+
+
+def test_nothing_shows_a_password(tmp_path: Path) -> None:
+    on_host(tmp_path)
+    answer = run("hub_access", **wanted(tmp_path, {"users": PEOPLE}))
+    assert "passwords" in str(answer["diff"]) and "pässword" not in json.dumps(answer, ensure_ascii=False)
+
+
+def test_one_hub_s_fault_keeps_no_other_s_people_in(tmp_path: Path) -> None:
+    first, second = on_host(tmp_path), on_host(tmp_path, "class102")
+    (first / "roster.json").symlink_to("/etc/passwd")
+    before = Path("/etc/passwd").read_bytes()
+    other = {"name": "class102", "url": "https://class102.example.org/", "users": ["ada"]}
+    answer = run("hub_access", **wanted(tmp_path, {"users": PEOPLE}, other))
+    ((name, message),) = [(failure["name"], failure["message"]) for failure in answer["failures"]]
+    assert name == "class101" and f"{first}/roster.json is a symbolic link" in message
+    assert set(content(second / "roster.json")["users"]) == {"ada"}
+    assert Path("/etc/passwd").read_bytes() == before
+
+
+def test_hubs_that_nobody_uses_yet_are_left_to_the_role(tmp_path: Path) -> None:
+    assert wanted(tmp_path, {"state": "absent", "users": PEOPLE})["hubs"] == []
+    assert wanted(tmp_path, {"users": PEOPLE}, kind="lab")["hubs"] == []
+    answer = run("hub_access", **wanted(tmp_path, {"users": PEOPLE}))
+    assert (answer["changed"], answer["failures"]) == (False, [])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_site_playbook_writes_it_before_it_touches_anything_else() -> None:
+    listing = subprocess.run(
+        ["ansible-playbook", "-i", "host,", "playbooks/site.yml", "--list-tasks"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    first = next(task for task in re.findall(r"^ +(carrel\.jupyter\.\w+ : .*?)\s*TAGS", listing, re.MULTILINE))
+    assert first == "carrel.jupyter.hub : Access | Read the engines, instances and packages of the host"
