@@ -17,6 +17,11 @@ def listening_ports(proc_net_tcp: str) -> set[int]:
     return {int(row[1].rpartition(":")[2], 16) for row in rows if len(row) > 3 and row[3] == "0A"}
 
 
+def port_range(ip_local_port_range: str) -> list[int] | None:
+    found = re.fullmatch(r"(\d+)\s+(\d+)\s*", ip_local_port_range)
+    return [int(found[1]), int(found[2])] if found else None
+
+
 def memory_bytes(meminfo: str) -> int | None:
     found = re.search(r"^MemTotal:\s+([0-9]+) kB$", meminfo, re.MULTILINE)
     return int(found[1]) * 1024 if found else None

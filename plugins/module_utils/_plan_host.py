@@ -29,6 +29,8 @@ class Host:
     accounts: frozenset[str]
     groups: frozenset[str]
     listening: frozenset[int]
+    # A program that asks for any port gets one of these, against which no rule helps.
+    ephemeral: range
     memory: int | None
     cpus: int | None
 
@@ -49,6 +51,7 @@ def read_host(current: Any, problems: Problems) -> Host | None:
     instances, engines, accounts = parts
     known = {str(name): item for name, item in (instances or {}).items() if isinstance(item, Mapping)}
     listening = current.get("listening_ports")
+    ephemeral = current.get("ephemeral_ports") or [0, -1]
     memory, cpus = current.get("memory_bytes"), current.get("cpus")
     return Host(
         kinds={name: item["kind"] for name, item in known.items() if isinstance(item.get("kind"), str)},
@@ -66,6 +69,7 @@ def read_host(current: Any, problems: Problems) -> Host | None:
         listening=frozenset(
             port for port in (listening if isinstance(listening, list) else []) if isinstance(port, int)
         ),
+        ephemeral=range(ephemeral[0], ephemeral[1] + 1),
         memory=memory if isinstance(memory, int) else None,
         cpus=cpus if isinstance(cpus, int) else None,
     )
@@ -119,6 +123,10 @@ def give_ports(instances: Sequence[Instance], host: Host, low: int, high: int, p
     ]
     fixed = {instance.name: instance.port for instance in wanted if instance.port is not None}
     for instance in wanted:
+        if instance.port in host.ephemeral:
+            first, last = host.ephemeral[0], host.ephemeral[-1]
+            problems.add(f"{instance.path}.port", "port_ephemeral", value=instance.port, first=first, last=last)
+            continue
         owners = sorted(owner for owner, port in host.ports.items() if port == instance.port)
         if instance.port is None or {instance.name, second(instance.name)} & set(owners):
             continue
@@ -126,10 +134,10 @@ def give_ports(instances: Sequence[Instance], host: Host, low: int, high: int, p
         if owner or instance.port in host.listening:
             problems.add(f"{instance.path}.port", "port_taken", value=instance.port, owner=owner or "another program")
     public = {instance.url.port for instance in instances if instance.wanted and isinstance(instance.url, Url)}
-    known = {name: port for name, port in host.ports.items() if port not in public}
+    known = {name: port for name, port in host.ports.items() if port not in public and port not in host.ephemeral}
     labs = [instance for instance in wanted if isinstance(instance, Lab)]
     owners_to_be = [instance.name for instance in wanted] + [second(lab.name) for lab in labs]
-    ports = allocate(owners_to_be, fixed, known, host.listening | public, low, high)
+    ports = allocate(owners_to_be, fixed, known, host.listening | public | {*host.ephemeral}, low, high)
     for lab in labs:
         lab.second_port = ports[second(lab.name)]
     for instance in wanted:

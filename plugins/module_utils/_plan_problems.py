@@ -153,6 +153,8 @@ MESSAGES: dict[str, str] = {
     "port_twice": "{value} is also the port of {other}; choose another one, or leave port out",
     "port_public": "{value} is a port on which Apache listens; choose another one, or leave port out",
     "port_taken": "{value} is in use on the host by {owner}; choose another one, or leave port out",
+    "port_ephemeral": "{value} is among the ports {first} to {last}, which the kernel gives to any program that asks "
+    "for one; choose another one, or leave port out",
     "port_none_free": "no port is free from {low} to {high}; widen jupyter_port_range",
     "account_foreign": "the host has an account '{engine}' already, which is no engine of this collection; choose "
     "another name, or remove the account",

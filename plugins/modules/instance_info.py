@@ -97,6 +97,12 @@ listening_ports:
   elements: int
   returned: success
   sample: [22, 443, 8801]
+ephemeral_ports:
+  description: First and last of the ports that the kernel gives to whoever asks for any; null if it does not say.
+  type: list
+  elements: int
+  returned: success
+  sample: [32768, 60999]
 memory_bytes:
   description: The host's memory.
   type: int
@@ -122,6 +128,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._host_facts import 
     listening_ports,
     memory_bytes,
     parse_instance,
+    port_range,
 )
 
 CONTROLLERS = "sys/fs/cgroup/user.slice/user-{0}.slice/user@{0}.service/cgroup.controllers"
@@ -187,6 +194,7 @@ def collect(root: Path, accounts: dict[str, pwd.struct_passwd]) -> dict[str, Any
         "packages": installed_packages(read_text(root / "var/lib/dpkg/status")),
         "accounts": {name: account.pw_uid for name, account in accounts.items()},
         "listening_ports": sorted(ports),
+        "ephemeral_ports": port_range(read_text(root / "proc/sys/net/ipv4/ip_local_port_range")),
         "memory_bytes": memory_bytes(read_text(root / "proc/meminfo")),
         "cpus": len(os.sched_getaffinity(0)),
     }

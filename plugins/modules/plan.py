@@ -117,6 +117,11 @@ plan:
       type: list
       elements: dict
       sample: [{name: geo, state: stopped}]
+    engine_ports:
+      description: The ports that only the account of an engine may bind on the host.
+      type: list
+      elements: dict
+      sample: [{account: tao, ports: [8801, 8802]}]
     image_jobs:
       description:
         - Which of the declared images each engine builds; until that is done, instances and jobs hold a mapping with

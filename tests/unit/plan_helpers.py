@@ -14,6 +14,7 @@ HOST: dict[str, Any] = {
     "engines": {},
     "accounts": {"root": 0, "ada": 1000},
     "listening_ports": [22, 8900],
+    "ephemeral_ports": [32768, 60999],
     "memory_bytes": 8 << 30,
     "cpus": 4,
 }

@@ -29,6 +29,7 @@ def test_a_bare_host(tmp_path: Path) -> None:
         "engines": {},
         "accounts": {},
         "listening_ports": [],
+        "ephemeral_ports": None,
         "memory_bytes": None,
         "packages": [],
     }
@@ -49,7 +50,9 @@ def test_a_host_with_an_engine(tmp_path: Path) -> None:
     write(tmp_path, "var/lib/dpkg/status", status.format("cron", "installed") + status.format("gone", "config-files"))
     write(tmp_path, "run/user/1001/docker.sock", "")
     write(tmp_path, "proc/meminfo", "MemTotal:       16384000 kB\nMemFree: 1 kB\n")
+    write(tmp_path, "proc/sys/net/ipv4/ip_local_port_range", "32768\t60999\n")
     facts = collect(tmp_path, ACCOUNTS)
+    assert facts["ephemeral_ports"] == [32768, 60999]
     assert facts["instances"] == {"tao": instance}
     assert facts["engines"]["tao"] == {
         "uid": 1001,

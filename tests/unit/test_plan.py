@@ -52,6 +52,7 @@ def test_result_has_the_keys_of_the_contract() -> None:
     ):
         assert shape(result[part][:1]) == shape(expected[part][:1]), part
     assert set(result) == set(expected)
+    assert shape(good([lab()], current=HOST)["engine_ports"]) == shape(expected["engine_ports"])
 
 
 def test_nothing_is_planned_without_instances() -> None:
@@ -132,6 +133,30 @@ def test_an_engine_runs_on_for_an_instance_that_left_the_inventory() -> None:
     assert result["rootless_docker_engines"] == [{"name": "shared", "state": "started"}]
     assert result["idle_engines"] == []
     assert "write {name: old, state: absent}" in result["warnings"][0]
+
+
+def test_ports_are_kept_for_the_accounts_of_all_that_is_on_the_host() -> None:
+    known = {
+        "tao": {"engine": "tao", "port": 8801, "second_port": 8802},
+        "gone": {"engine": "gone", "port": 8803, "second_port": 8804},
+        "old": {"engine": "shared", "port": 8805, "second_port": 8806},
+    }
+    current = host(instances=known, engines={"tao": {}, "gone": {}, "shared": {}})
+    instances = [
+        lab(state="held"),
+        {"name": "gone", "state": "absent"},
+        hub(name="zoo", url="https://zoo.example.org", engine="shared", port=9001),
+    ]
+    assert good(instances, current=current)["engine_ports"] == [
+        {"account": "shared", "ports": [8805, 8806, 9001]},
+        {"account": "tao", "ports": [8801, 8802]},
+    ]
+
+
+def test_no_instance_stays_on_a_port_that_the_kernel_gives_away() -> None:
+    current = host(instances={"tao": {"engine": "tao", "port": 40000, "second_port": 8802}}, engines={"tao": {}})
+    (planned,) = good([lab()], current=current, port_range=[8801, 50000])["lab_instances"]
+    assert planned["port"] not in range(32768, 61000) and planned["second_port"] == 8802
 
 
 def test_held_keeps_its_place() -> None:

@@ -298,6 +298,7 @@ CASES: list[tuple[str, str, str, dict[str, Any]]] = [
         "by instance old",
         {**here(port=8901), "current": host(instances={"old": {"engine": "old", "port": 8901}})},
     ),
+    ("port_ephemeral", f"{TAO}.port", "the ports 32768 to 60999", {**here(port=40000), "current": HOST}),
     ("port_none_free", f"{TAO}.port", "from 8900 to 8900", {**here(), "port_range": [8900, 8900], "current": HOST}),
     (
         "account_foreign",

@@ -1,0 +1,137 @@
+#!/usr/bin/python
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: engine_ports
+short_description: Keep TCP ports for the accounts of engines
+version_added: 0.1.0
+author:
+  - the carrel.jupyter authors
+description:
+  - Lets only the account of an engine bind the engine's ports on this host, so that nobody can take one while the
+    engine is down or starts, and stand behind the instance's address.
+  - The kernel asks a BPF program at every bind of a stream socket in the host's network namespace; containers are not
+    concerned. A unit of systemd attaches it again at each boot, before anything that runs for somebody else than root.
+  - Proves it by trying to bind each port as another account, and warns where that was possible.
+extends_documentation_fragment:
+  - carrel.jupyter.attributes
+attributes:
+  check_mode:
+    support: full
+    details: Accounts that are still missing are left out then.
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+options:
+  ports:
+    description: The ports of each account. All others are open to everyone.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      account: {description: The account's name., type: str, required: true}
+      ports: {description: TCP ports., type: list, elements: int, required: true}
+  program:
+    description: The text of the program that attaches the rules, C(carrel_ports.py) of the role rootless_docker.
+    type: str
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Keep the ports of two labs
+  carrel.jupyter.engine_ports:
+    ports:
+      - {account: ada, ports: [8801, 8802]}
+      - {account: grace, ports: [8803, 8804]}
+    program: "{{ lookup('ansible.builtin.file', 'carrel_ports.py', rstrip=false) }}"
+"""
+
+RETURN = r"""
+open_ports:
+  description: The ports that other accounts can bind all the same; null in check mode before the rules are there.
+  returned: success
+  type: list
+  elements: int
+  sample: []
+"""
+
+import contextlib
+import json
+import os
+import pwd
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.carrel.jupyter.plugins.module_utils import _engine_ports as decide
+from ansible_collections.carrel.jupyter.plugins.module_utils import _files as files
+from ansible_collections.carrel.jupyter.plugins.module_utils._port_probe import open_to_others
+from ansible_collections.carrel.jupyter.plugins.module_utils._tracker import Tracker
+
+
+def find_uids(names: list[str]) -> dict[str, int]:
+    uids = {}
+    for name in names:
+        with contextlib.suppress(KeyError):
+            uids[name] = pwd.getpwnam(name).pw_uid
+    return uids
+
+
+def write(module: AnsibleModule, wanted: dict[str, files.File], tracker: Tracker) -> None:
+    for path, after in wanted.items():
+        before = files.read(path)
+        shown = (before.describe() if before else "", after.describe())
+        if tracker.note(path, before, after, show=shown) and not module.check_mode:
+            files.write(path, after)
+    linked = os.path.islink(decide.UNIT_LINK)
+    if tracker.note(decide.UNIT_LINK, "link\n" if linked else None, "link\n") and not module.check_mode:
+        os.makedirs(os.path.dirname(decide.UNIT_LINK), exist_ok=True)
+        os.symlink(decide.UNIT_PATH, decide.UNIT_LINK)
+
+
+def attach(module: AnsibleModule, tracker: Tracker) -> str | None:
+    """Have the kernel heed the rules; why it does not."""
+    _, output, errors = module.run_command(decide.COMMAND + ["--check"] * module.check_mode)
+    try:
+        answer: dict[str, Any] = json.loads(output)
+    except ValueError:
+        return f"{decide.PROGRAM} failed: {errors.strip()[-500:]}"
+    if answer["changed"]:
+        tracker.note("the kernel's rules", "others\n", "these\n")
+    error: str | None = answer["error"]
+    return error
+
+
+def main() -> None:
+    entry = {
+        "account": {"type": "str", "required": True},
+        "ports": {"type": "list", "elements": "int", "required": True},
+    }
+    module = AnsibleModule(
+        argument_spec={
+            "ports": {"type": "list", "elements": "dict", "required": True, "options": entry},
+            "program": {"type": "str", "required": True},
+        },
+        supports_check_mode=True,
+    )
+    wanted = module.params["ports"]
+    uids = find_uids([entry["account"] for entry in wanted])
+    missing = ", ".join(entry["account"] for entry in wanted if entry["account"] not in uids)
+    tracker = Tracker()
+    try:
+        write(module, decide.files(wanted, uids, module.params["program"]), tracker)
+        if module.check_mode and tracker.changed:
+            module.exit_json(**tracker.result(open_ports=None))
+        error = attach(module, tracker)
+        unprotected = open_to_others([port for entry in wanted for port in entry["ports"]])
+    except (ValueError, files.UnsafePathError, OSError) as problem:
+        module.fail_json(msg=str(problem))
+    if unprotected and not (module.check_mode and tracker.changed):
+        module.warn(decide.warning(unprotected, error or (missing and f"the host has no account {missing}")))
+    module.exit_json(**tracker.result(open_ports=unprotected))
+
+
+if __name__ == "__main__":
+    main()
