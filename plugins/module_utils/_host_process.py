@@ -13,10 +13,11 @@ import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import IO, Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils import _printable
 
-LONGEST = 4 * 2**20  # bytes of output
+LONGEST = 16 * 2**20  # bytes of output
 PART = 2**16
 # Once a program has ended, what it wrote is read, but nobody who still holds its output is waited for.
 LOOK_SECONDS = 0.2
@@ -40,20 +41,18 @@ def run(
     seconds: float,
     account: pwd.struct_passwd | None = None,
     environment: dict[str, str] | None = None,
+    data: str = "",
 ) -> Done:
-    """Run a program in a session of its own, with no more than PATH and ENVIRONMENT.
+    """Run a program in a session of its own; DATA is its standard input.
 
-    An account could type into a terminal that its program shared with root, so there is none.
+    With an account, its environment is ENVIRONMENT and little else, and it could type into a terminal that it shared
+    with root, so there is none. Raises EndlessError, and OSError where there is no such program.
     """
-    identity: dict[str, object] = {}
-    if account:
-        groups = os.getgrouplist(account.pw_name, account.pw_gid)
-        identity = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": groups}
-    home = {"HOME": account.pw_dir, "USER": account.pw_name} if account else {}
-    program = subprocess.Popen(
-        list(command), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd="/",
-        env={"PATH": PATH, "LANG": "C.UTF-8", **home, **(environment or {})}, start_new_session=True, **identity,  # type: ignore[call-overload]
-    )  # fmt: skip
+    with _input(data) as standard_input:
+        program = subprocess.Popen(
+            list(command), stdin=standard_input, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd="/",
+            start_new_session=True, **_identity(account, environment or {}),
+        )  # fmt: skip
     try:
         output, errors = _read(program, command[0], seconds)
         return Done(program.wait(REST_SECONDS), output, _printable.text(errors))
@@ -65,8 +64,25 @@ def run(
                 os.killpg(program.pid, signal.SIGKILL)
             with contextlib.suppress(subprocess.TimeoutExpired):  # a file system that hangs lets it live on
                 program.wait(REST_SECONDS)
-        program.stdout.close()
-        program.stderr.close()
+        for stream in (program.stdout, program.stderr):
+            if stream:
+                stream.close()
+
+
+def _identity(account: pwd.struct_passwd | None, environment: dict[str, str]) -> dict[str, Any]:
+    if account is None:
+        return {"env": {**os.environ, **environment}}
+    own = {"PATH": PATH, "LANG": "C.UTF-8", "HOME": account.pw_dir, "USER": account.pw_name, "LOGNAME": account.pw_name}
+    groups = os.getgrouplist(account.pw_name, account.pw_gid)
+    return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": groups, "env": {**own, **environment}}
+
+
+def _input(data: str) -> IO[bytes]:
+    """Whole from the beginning, so that a program that does not read it keeps nobody waiting."""
+    stream = os.fdopen(os.memfd_create("input"), "w+b", buffering=0)
+    stream.write(data.encode())
+    stream.seek(0)
+    return stream
 
 
 def _read(program: subprocess.Popen[bytes], name: str, seconds: float) -> tuple[str, str]:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from ansible_collections.carrel.jupyter.plugins.module_utils import _files
+from ansible_collections.carrel.jupyter.plugins.module_utils import _files, _host_process, _printable
 
 MARK = "carrel-probe "
 CACHED_IMAGES = 8
@@ -140,6 +140,9 @@ print("{MARK}" + json.dumps(answer))
 class ProbeError(Exception):
     """The image or the engine does not answer; the text says what to do."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(_printable.text(message))
+
 
 class MissingImageError(ProbeError):
     """The image is not in the engine."""
@@ -172,6 +175,9 @@ class Image:
 Run = Callable[[list[str], str], "tuple[int, str, str]"]
 
 
+SECONDS = 300  # for one answer of a container
+
+
 class Engine:
     """An engine, asked through the docker command; `run` does the I/O."""
 
@@ -190,13 +196,23 @@ class Engine:
         plain = {"DOCKER_CONTEXT": "", "DOCKER_HOST": ""}
 
         def run(command: list[str], standard_input: str) -> tuple[int, str, str]:
-            status, output, error = module.run_command(command, data=standard_input, environ_update=plain)
-            return status, output, error
+            try:
+                done = _host_process.run(command, SECONDS, environment=plain, data=standard_input)
+            except _host_process.EndlessError as error:
+                raise ProbeError(str(error)) from error
+            return done.code, done.output, done.errors
 
         return cls(module.params["socket"], module.params["image"], module.params["user"], run)
 
     def examine(self, cache: str | None, keep: bool, jupyterlab: bool = False) -> Image:
         """What the image is, and its JupyterLab. With `keep`, an answer that the cache did not have is put there."""
+        try:
+            return self._examine(cache, keep, jupyterlab)
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            # who answers may be anybody: the engine's account, or what is in the image
+            raise ProbeError(f"what image {self._image} says of itself is not understood: {error}") from error
+
+    def _examine(self, cache: str | None, keep: bool, jupyterlab: bool) -> Image:
         before = _files.read(cache) if cache else None
         cached = read_cache(before.content if before else None)
         inspected = self.inspect()
@@ -223,6 +239,8 @@ class Engine:
     def probe(self, inspected: dict[str, Any], cached: dict[str, Any]) -> Image:
         """The image's answer, from the cache where it has one."""
         known = cached.get(self.cache_key(inspected)) or parse_probe(self._container("/bin/sh", ["-s"], PROBE))
+        if not all(type(known[key]) is int and known[key] >= 0 for key in ("uid", "gid")):
+            raise ProbeError(f"image {self._image} runs as {known['uid']!r}:{known['gid']!r}, which are no ids")
         servers = [Server(**server) for server in known["servers"]]
         if not servers:
             raise ProbeError(

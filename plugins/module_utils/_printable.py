@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
+COLOUR = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")  # and whatever else is of this form, as ECMA-48 has it
 LONGEST = 20_000  # characters of one text
 
 
@@ -31,4 +33,4 @@ def clean(value: Any) -> Any:
 
 
 def _clean(value: str, allowed: str) -> str:
-    return "".join(char if char.isprintable() or char in allowed else "?" for char in value)
+    return "".join(char if char.isprintable() or char in allowed else "?" for char in COLOUR.sub("", value))

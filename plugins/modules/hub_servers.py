@@ -63,19 +63,26 @@ containers:
 import time
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.carrel.jupyter.plugins.module_utils._host_process import EndlessError, run
 from ansible_collections.carrel.jupyter.plugins.module_utils._tracker import Tracker
 
 REMOVAL_SECONDS = 30
+SECONDS = 120
 
 
-def docker(module: AnsibleModule, *arguments: str, check: bool = True) -> tuple[list[str], str]:
+def docker(
+    module: AnsibleModule, *arguments: str, check: bool = True, seconds: float = SECONDS
+) -> tuple[list[str], str]:
     """The words that a docker command prints, and its errors."""
     command = ["docker", "--host", f"unix://{module.params['socket']}", *arguments]
     # --host and an environment that selects a context exclude each other
-    status, output, error = module.run_command(command, environ_update={"DOCKER_CONTEXT": "", "DOCKER_HOST": ""})
-    if status != 0 and check:
-        module.fail_json(msg=f"docker {arguments[0]} failed: {error.strip()}")
-    return output.split(), error.strip()
+    try:
+        done = run(command, seconds, environment={"DOCKER_CONTEXT": "", "DOCKER_HOST": ""})
+    except EndlessError as error:
+        module.fail_json(msg=str(error))
+    if done.code != 0 and check:
+        module.fail_json(msg=f"docker {arguments[0]} failed: {done.errors.strip()}")
+    return done.output.split(), done.errors.strip()
 
 
 def servers(module: AnsibleModule) -> list[str]:
@@ -110,7 +117,9 @@ def main() -> None:
     tracker = Tracker()
     tracker.note(f"servers of {module.params['name']}", "".join(f"{name}\n" for name in names), "")
     if names and not module.check_mode:
-        docker(module, "stop", "--time", str(module.params["timeout_seconds"]), *names)
+        # docker stops them one after the other
+        seconds = SECONDS + len(names) * (module.params["timeout_seconds"] + 1)
+        docker(module, "stop", "--time", str(module.params["timeout_seconds"]), *names, seconds=seconds)
         if module.params["state"] == "absent":
             remove(module)
     module.exit_json(**tracker.result(containers=names))

@@ -200,9 +200,16 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.carrel.jupyter.plugins.module_utils import _image_build, _image_log, _kernels
-from ansible_collections.carrel.jupyter.plugins.module_utils._image_probe import Engine, ProbeError
+from ansible_collections.carrel.jupyter.plugins.module_utils import (
+    _host_process,
+    _image_build,
+    _image_log,
+    _kernels,
+)
+from ansible_collections.carrel.jupyter.plugins.module_utils._image_probe import SECONDS, Engine, ProbeError
 from ansible_collections.carrel.jupyter.plugins.module_utils._tracker import Tracker
+
+BUILD_SECONDS = 6 * 60 * 60
 
 
 class Builder:
@@ -217,7 +224,7 @@ class Builder:
         """Run docker, again while the network fails; return the status and everything that was printed."""
         pause = self.module.params["pause_seconds"]
         for left in reversed(range(self.module.params["tries"])):
-            status, output, error = self.module.run_command([*self.docker, *command], environ_update=self.environment)
+            status, output, error = self._run([*self.docker, *command], BUILD_SECONDS)
             log = output + error
             if status == 0 or not left or not _image_log.is_network(log):
                 break
@@ -225,10 +232,15 @@ class Builder:
             pause *= 2
         return status, log
 
+    def _run(self, command: list[str], seconds: float = SECONDS, data: str = "") -> tuple[int, str, str]:
+        try:
+            done = _host_process.run(command, seconds, environment=self.environment, data=data)
+        except (_host_process.EndlessError, OSError) as error:
+            raise ProbeError(str(error)) from error
+        return done.code, done.output, done.errors
+
     def inspect(self, image: str) -> dict[str, Any] | None:
-        status, output, error = self.module.run_command(
-            [*self.docker, "image", "inspect", image], environ_update=self.environment
-        )
+        status, output, error = self._run([*self.docker, "image", "inspect", image])
         if status and "no such image" not in error.lower():
             raise ProbeError(f"the engine at {self.module.params['socket']} does not answer: {error.strip()}")
         return None if status else json.loads(output)[0]
@@ -254,8 +266,7 @@ class Builder:
             return build
 
         def run(command: list[str], text: str) -> tuple[int, str, str]:
-            status, output, error = self.module.run_command(command, data=text, environ_update=self.environment)
-            return status, output, error
+            return self._run(command, data=text)
 
         engine = Engine(self.module.params["socket"], build.base, None, run)
         return _image_build.with_settings(build, wanted, engine.examine(None, False, jupyterlab=True).jupyterlab or {})

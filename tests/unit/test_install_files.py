@@ -11,6 +11,7 @@ import shutil
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +184,52 @@ def test_a_lock_is_waited_for_from_outside(tmp_path: Path) -> None:
         assert run("reset_wait", instances=instances)["at_work"] == []
     finally:
         shutil.rmtree(folder.parent)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "home" / ".docker"
+    folder.mkdir(parents=True)
+    yield folder
+    shutil.rmtree("/run/carrel/docker/tao-of-the-login-tests", ignore_errors=True)
+
+
+def copy_login(home: Path, check: bool = False) -> dict[str, Any]:
+    return run("docker_login_copy", check, name="tao-of-the-login-tests", home=str(home.parent))
+
+
+def test_log_ins_are_copied_without_what_root_would_run(home: Path) -> None:
+    auths = {"r.example": {"auth": "c2VjcmV0", "email": 5, "username": ["x"]}, "empty": {}, "none": None}
+    (home / "config.json").write_text(json.dumps({"auths": auths, "credsStore": "../evil", "currentContext": "evil"}))
+    copied = copy_login(home)
+    assert not copied["changed"] and "credential helpers" in str(copied["warnings"])
+    file = Path(copied["directory"]) / "config.json"
+    assert json.loads(file.read_text()) == {"auths": {"r.example": {"auth": "c2VjcmV0"}}}
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600 and "c2VjcmV0" not in json.dumps(copied)
+    (home / "config.json").unlink()
+    assert not copy_login(home, check=True)["changed"] and "c2VjcmV0" in file.read_text()
+    copy_login(home)
+    assert json.loads(file.read_text()) == {"auths": {}}
+
+
+@pytest.mark.parametrize("trap", ["pipe", "endless", "link", "folder", "[]", '{"auths": 1}', "{", "[" * 100_000])
+def test_a_trap_as_an_accounts_log_ins(home: Path, trap: str) -> None:
+    file = home / "config.json"
+    if trap == "pipe":
+        os.mkfifo(file)
+    elif trap == "endless":
+        with file.open("wb") as stream:
+            stream.truncate(200 * 10**9)
+    elif trap == "link":
+        file.symlink_to("/etc/shadow")
+    elif trap == "folder":
+        home.rmdir()
+        home.symlink_to("/root")
+        (home.parent / "root").mkdir()
+    else:
+        file.write_text(trap)
+    refused = copy_login(home)
+    assert refused["failed"] and "log-ins of tao-of-the-login-tests cannot be read" in refused["msg"]
 
 
 def test_archive_refuses_a_link(tmp_path: Path) -> None:

@@ -324,8 +324,8 @@ def test_no_escape_sequence_is_printed_or_written(tmp_path: Path, text: str, cap
 
 def test_a_commands_last_lines_are_cleaned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(EngineError) as failed:
-        docker(tmp_path, r"printf '\033[2Jboom'; exit 1", monkeypatch).docker("up")
-    assert str(failed.value).endswith("?[2Jboom")
+        docker(tmp_path, r"printf '\033[2J\033cboom'; exit 1", monkeypatch).docker("up")
+    assert str(failed.value).endswith("?cboom")
 
 
 def test_lines_and_letters_stay() -> None:

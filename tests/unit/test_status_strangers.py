@@ -21,7 +21,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.carrel.jupyter.plugins.module_utils import _files, _host_process, _host_socket, _printable
+from ansible_collections.carrel.jupyter.plugins.module_utils import (
+    _files,
+    _host_process,
+    _host_socket,
+    _image_probe,
+    _printable,
+)
 from ansible_collections.carrel.jupyter.plugins.module_utils._engine_api import EngineAPI, EngineError
 from ansible_collections.carrel.jupyter.plugins.module_utils._site_health import target
 from ansible_collections.carrel.jupyter.plugins.module_utils._site_request import ask
@@ -316,17 +322,17 @@ def test_an_engine_comes_back_after_a_failed_call(tmp_path: Path) -> None:
 
 
 def test_a_program_with_a_deadline_a_limit_and_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SECRET", "x")
-    look = "import os; print(os.getsid(0) == os.getpid(), sorted(os.environ)); os.open('/dev/tty', os.O_RDWR)"
-    done = _host_process.run([sys.executable, "-c", look], 10)
-    assert done.output.startswith("True") and "SECRET" not in done.output and "No such device" in done.errors
+    look = "import os; print(os.getsid(0) == os.getpid(), input()); os.open('/dev/tty', os.O_RDWR)"
+    done = _host_process.run([sys.executable, "-c", look], 10, data="in")
+    assert done.output == "True in\n" and "No such device" in done.errors
+    monkeypatch.setattr(_host_process, "LONGEST", 10**6)
     with pytest.raises(_host_process.EndlessError, match="did not end within 1 s"):
         _host_process.run(["sleep", "30"], 1)
     with pytest.raises(_host_process.EndlessError, match="printed more than"):
         _host_process.run(["yes"], 10)
     began = time.monotonic()
-    assert _host_process.run(["sh", "-c", "setsid sleep 30 & printf '\\033[2J' >&2; exit 3"], 10) == (
-        _host_process.Done(3, "", "?[2J")
+    assert _host_process.run(["sh", "-c", "setsid sleep 30 & printf '\\033[2J\\033c' >&2; exit 3"], 10) == (
+        _host_process.Done(3, "", "?c")
     )
     assert time.monotonic() - began < 5
 
@@ -338,9 +344,29 @@ def test_a_program_that_ignores_its_end_is_killed() -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-def test_a_program_of_an_account_is_the_accounts() -> None:
+def test_a_program_of_an_account_is_the_accounts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET", "x")
+    assert "SECRET" not in _host_process.run(["env"], 10, pwd.getpwnam("nobody")).output
     done = _host_process.run(["sh", "-c", "id -u; id -G; echo $HOME; pwd"], 10, pwd.getpwnam("nobody"), {"A": "b"})
     assert done.output == "65534\n65534\n/nonexistent\n/\n"
+
+
+@pytest.mark.parametrize("told", [*NONSENSE, [{"Id": "a"}], [{"Id": [], "Config": 1}]])
+def test_an_image_of_which_anything_is_told(told: Any) -> None:
+    probe = _image_probe.Engine("/s", "lab:1", None, lambda command, text: (0, json.dumps(told), ""))
+    with pytest.raises(_image_probe.ProbeError):
+        probe.examine(None, keep=False)
+
+
+@pytest.mark.parametrize("uid", [-1, "0", None, [], 1.5, True])
+def test_ids_that_are_none(uid: Any) -> None:
+    answer = f"{_image_probe.MARK}{json.dumps({'uid': uid, 'gid': 100, 'singleuser': False})}\n"
+    about = json.dumps([{"Id": "a", "Config": {}}])
+    probe = _image_probe.Engine(
+        "/s", "lab:1", None, lambda command, text: (0, answer if "run" in command else about, "")
+    )
+    with pytest.raises(_image_probe.ProbeError, match="which are no ids"):
+        probe.examine(None, keep=False)
 
 
 def test_clean_reaches_everything() -> None:
@@ -350,6 +376,7 @@ def test_clean_reaches_everything() -> None:
         "x": None,
     }
     assert len(_printable.clean("x" * 10**6)) == _printable.LONGEST
+    assert _printable.text("\x1b[1;31mred\x1b[0m\x1b\x1b[m[2J") == "red?[2J"
     assert _printable.line("a\n\tb\x00\u200b") == "a b??"
 
 

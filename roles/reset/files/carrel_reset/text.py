@@ -4,7 +4,11 @@
 
 from __future__ import annotations
 
+import re
+
+COLOUR = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")  # and whatever else is of this form, as ECMA-48 has it
+
 
 def printable(text: str) -> str:
     """Without what a terminal would obey: escape sequences, carriage returns, marks that turn the direction."""
-    return "".join(char if char.isprintable() or char in "\n\t" else "?" for char in text)
+    return "".join(char if char.isprintable() or char in "\n\t" else "?" for char in COLOUR.sub("", text))

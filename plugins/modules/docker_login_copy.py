@@ -1,0 +1,94 @@
+#!/usr/bin/python
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: docker_login_copy
+short_description: Copy an account's log-ins at registries to where root may read them
+version_added: 0.1.0
+author: the carrel.jupyter authors (@carrel)
+description:
+  - Reads what C(docker login) wrote in an account's home, and writes the log-ins to a folder of root's in C(/run), for
+    modules that pull images as root. Reading the account's own file there, they would wait for a pipe that the account
+    put in its place, and run programs that it names.
+  - Log-ins that a credential helper keeps are left out, with a warning. A reset, which runs as the account, has them.
+  - The copy is gone after a boot. It is written at each run, which is no change.
+options:
+  name:
+    description: Name of the account.
+    type: str
+    required: true
+  home:
+    description: Home of the account.
+    type: path
+    required: true
+extends_documentation_fragment:
+  - carrel.jupyter.attributes
+attributes:
+  check_mode:
+    support: full
+    details: Nothing is written; what is pulled in check mode is pulled without a log-in.
+  diff_mode:
+    support: none
+  idempotent:
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Copy tao's log-ins
+  carrel.jupyter.docker_login_copy:
+    name: tao
+    home: /home/tao
+  register: login
+
+- name: Pull with them
+  community.docker.docker_image_pull:
+    name: registry.example.org/private:1.0
+    docker_host: unix:///run/user/1001/docker.sock
+  environment:
+    DOCKER_CONFIG: "{{ login.directory }}"
+"""
+
+RETURN = r"""
+directory:
+  description: The folder for C(DOCKER_CONFIG).
+  returned: success
+  type: str
+  sample: /run/carrel/docker/tao
+"""
+
+import json
+import os
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.carrel.jupyter.plugins.module_utils import _docker_login, _files
+
+DIRECTORY = "/run/carrel/docker/{}"
+LONGEST = 2**20
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={"name": {"type": "str", "required": True}, "home": {"type": "path", "required": True}},
+        supports_check_mode=True,
+    )
+    # only what lies in the home is the account's: /home itself may be a link of the administrator's
+    source = f"{os.path.realpath(os.path.dirname(module.params['home']))}/{os.path.basename(module.params['home'])}"
+    source += "/.docker/config.json"
+    target = DIRECTORY.format(module.params["name"])
+    try:
+        file = _files.read(source, LONGEST)
+        logins, helpers = _docker_login.usable(file.content) if file else ({}, False)
+        if helpers:
+            module.warn(f"{source} names credential helpers, which root does not run: images are pulled without them")
+        if not module.check_mode:
+            content = json.dumps({"auths": logins}).encode()
+            _files.write(f"{target}/config.json", _files.File(content, 0o600))
+    except (_files.UnsafePathError, OSError, ValueError) as error:
+        module.fail_json(msg=f"the log-ins of {module.params['name']} cannot be read from {source}: {error}")
+    module.exit_json(changed=False, directory=target)
+
+
+if __name__ == "__main__":
+    main()
