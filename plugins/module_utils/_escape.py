@@ -48,10 +48,11 @@ def username_problem(name: str) -> str | None:
         return f"the user {shown} has a slash in the name: JupyterHub has no such users"
     if set(unquote(name)) == {"."}:
         return f"the user {shown} would be a step in a path: JupyterHub has no such users"
+    if name != name.lower():
+        written = shown.lower() if name == name.strip() else repr(name.strip().lower())
+        return f"the user {shown} is not in lower case, as JupyterHub knows its users: write {written}"
     if name != name.strip():
         return f"the user {shown} has a space at an end of the name: remove it"
-    if name != name.lower():
-        return f"the user {shown} is not in lower case, as JupyterHub knows its users: write {shown.lower()}"
     length = len(escape(name))
     if length > LONGEST:
         return f"the user {shown} has too long a name: its directory's would have {length} characters, {LONGEST} fit"

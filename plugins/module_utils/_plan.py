@@ -84,7 +84,10 @@ def _read_port_range(value: Any, problems: Problems) -> tuple[int, int]:
     if len(ports) != 2:
         problems.add(path, "wrong_type", got=f"a list of {len(ports)}", wanted=wanted)
         return PORT_RANGE
-    if ports[0] > ports[1]:
-        problems.add(path, "port_range_order", low=ports[0], high=ports[1])
+    low, high = ports
+    if not given(low) or not given(high):
         return PORT_RANGE
-    return ports[0], ports[1]
+    if low > high:
+        problems.add(path, "port_range_order", low=low, high=high)
+        return PORT_RANGE
+    return low, high

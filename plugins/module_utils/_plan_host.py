@@ -110,7 +110,7 @@ def check_host(instances: Sequence[Instance], host: Host, base_dir: str, problem
             problems.add(f"{instance.path}.cpus", "cpus_host", value=instance.cpus, cpus=host.cpus)
         directory = directory_of(instance, host, base_dir)
         old_directory = host.directories.get(instance.name, directory)
-        if old_directory != directory:
+        if given(base_dir) and old_directory != directory:
             problems.add("jupyter_base_dir", "directory_moved", name=instance.name, old=old_directory, new=directory)
 
 
@@ -133,7 +133,8 @@ def give_ports(instances: Sequence[Instance], host: Host, low: int, high: int, p
         owner = f"instance {owners[0].split()[0]}" if owners else None
         if owner or instance.port in host.listening:
             problems.add(f"{instance.path}.port", "port_taken", value=instance.port, owner=owner or "another program")
-    public = {instance.url.port for instance in instances if instance.wanted and isinstance(instance.url, Url)}
+    urls = [instance.url for instance in instances if instance.wanted and isinstance(instance.url, Url)]
+    public = {url.port for url in urls if given(url.port)}
     known = {name: port for name, port in host.ports.items() if port not in public and port not in host.ephemeral}
     labs = [instance for instance in wanted if isinstance(instance, Lab)]
     owners_to_be = [instance.name for instance in wanted] + [second(lab.name) for lab in labs]

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._group_mounts import SHOWN, Plan
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_hub_keys import Hub
@@ -13,7 +14,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan_instance impo
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_problems import Problems, show
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_reset import check_reset
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_values import has_tag_or_digest, inside
-from ansible_collections.carrel.jupyter.plugins.module_utils._schema import given
+from ansible_collections.carrel.jupyter.plugins.module_utils._schema import INVALID, given, known
 
 # JupyterLab's own folder for what users set; a home that holds it keeps it anyway.
 _SETTINGS = "/home/jovyan/.jupyter/lab"
@@ -37,7 +38,7 @@ def _check_images(hub: Hub, problems: Problems) -> None:
     if given(hub.image) and not has_tag_or_digest(hub.image):
         problems.add(f"{hub.path}.image", "image_tag")
     for index, item in enumerate(hub.images if given(hub.images) else []):
-        if not has_tag_or_digest(item["image"]):
+        if given(item) and given(item["image"]) and not has_tag_or_digest(item["image"]):
             problems.add(f"{hub.path}.images[{index}].image", "image_tag")
     if given(hub.image) and hub.images is None:
         hub.images = [{"title": "Default", "image": hub.image}]
@@ -45,9 +46,9 @@ def _check_images(hub: Hub, problems: Problems) -> None:
 
 def _check_reset(hub: Hub, control: ControlNode, problems: Problems) -> None:
     path = f"{hub.path}.reset"
-    images = [item["image"] for item in hub.images] if given(hub.images) else []
+    images = [item["image"] for item in known(hub.images)]
     hub.warnings += check_reset(hub.reset, path, images, control.timezones(), problems)
-    if given(hub.reset) and hub.reset.rotate_token:
+    if given(hub.reset) and hub.reset.rotate_token is True:
         problems.add(f"{path}.rotate_token", "rotate_token", reason="users of a hub log in without one")
 
 
@@ -75,8 +76,7 @@ def _check_backend(hub: Hub, problems: Problems) -> None:
 
 def _check_mounts(hub: Hub, base_dir: str, problems: Problems) -> None:
     """The same check as the module group_mounts makes on the host."""
-    needed = (hub.name, hub.home, hub.persist, hub.shared, hub.colab, hub.users_view, hub.targets, hub.groups)
-    if not all(given(value) for value in needed):
+    if not given(hub.name) or not given(hub.home):
         return
     directory = f"{base_dir}/{hub.name}"
     plan = Plan(
@@ -84,15 +84,16 @@ def _check_mounts(hub: Hub, base_dir: str, problems: Problems) -> None:
             "path": f"{directory}/data",
             "file": f"{directory}/hub/mounts.json",
             "home": hub.home,
-            "targets": hub.targets,
+            "targets": known(hub.targets),
             "users": [{"name": user["name"], "groups": [], "admin": user["admin"] is True} for user in hub.people],
             "user_directories": [
-                {"name": name, "target": target} for name, target in {"home": ".", **hub.persist}.items()
+                {"name": name, "target": target}
+                for name, target in {"home": ".", **(hub.persist if given(hub.persist) else {})}.items()
             ],
-            "groups": [{**team, "mounts": team["mounts"] if given(team["mounts"]) else None} for team in hub.teams],
-            "shared": hub.shared,
-            "colab": hub.colab,
-            "users_view": hub.users_view,
+            "groups": [_sound(team) for team in hub.teams if hub.groups[team["name"]].good],
+            "shared": hub.shared is True,
+            "colab": hub.colab is True,
+            "users_view": hub.users_view if given(hub.users_view) else "none",
             "allow_empty": True,
         }
     )
@@ -101,6 +102,14 @@ def _check_mounts(hub: Hub, base_dir: str, problems: Problems) -> None:
         problems.add(f"{hub.path}.{key}", "mounts", problem=text)
     if len(plan.problems) > SHOWN:
         problems.add(f"{hub.path}.groups", "mounts", problem=f"and {len(plan.problems) - SHOWN} more of this kind")
+
+
+def _sound(team: dict[str, Any]) -> dict[str, Any]:
+    """A group with those of its mounts that have no problem yet."""
+    mounts = team["mounts"]
+    if mounts is not None:
+        mounts = [mount for mount in known(mounts) if INVALID not in mount.values()]
+    return {**team, "mounts": mounts}
 
 
 def _place(problem: str) -> tuple[str, str]:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from ansible_collections.carrel.jupyter.plugins.module_utils import _plan_values as values
+from ansible_collections.carrel.jupyter.plugins.module_utils._nearest import nearest
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_problems import Problems
 from ansible_collections.carrel.jupyter.plugins.module_utils._schema import (
     INVALID,
@@ -17,6 +18,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._schema import (
     Reader,
     boolean,
     choice,
+    given,
     has_control,
     listing,
     record,
@@ -139,22 +141,23 @@ def read_authenticator(value: Any, path: str, problems: Problems) -> Authenticat
     kind = value.get("type")
     if kind is None:
         problems.add(f"{path}.type", "missing", wanted="one of " + ", ".join(_TYPES))
-    if kind is None or kind is INVALID or _kind(kind, f"{path}.type", problems) is INVALID:
+    if kind is None or isinstance(kind, Invalid):
         return INVALID
+    if isinstance(_kind(kind, f"{path}.type", problems), Invalid):
+        # The rest can be checked where it is clear what is meant.
+        kind = nearest(kind, _TYPES) if isinstance(kind, str) else None
+        if kind is None:
+            return INVALID
+        value = {**value, "type": kind}
     keys, required, defaults = _TYPES[kind]
     parts = record({"type": _kind, **keys}, required)(value, path, problems)
     # What could not be rendered is reported already.
-    insecure = value.get("insecure") in (True, INVALID)
+    insecure = parts.get("insecure") in (True, INVALID)
     if kind == "dummy" and not insecure:
         problems.add(path, "dummy_insecure")
-        return INVALID
-    if isinstance(parts, Invalid):
-        return parts
-    plain = [key for key in _ENDPOINTS if key in parts and not insecure and not _is_safe(parts[key])]
-    for key in plain:
-        problems.add(f"{path}.{key}", "endpoint_http")
-    if plain:
-        return INVALID
+    for key in _ENDPOINTS:
+        if given(parts.get(key)) and not insecure and not _is_safe(parts[key]):
+            problems.add(f"{path}.{key}", "endpoint_http")
     public = {key: defaults.get(key) if item is None else item for key, item in parts.items() if key not in _SECRETS}
     return Authenticator(public, parts.get("client_secret"), parts.get("dummy_password"))
 

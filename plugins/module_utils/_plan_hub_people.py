@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan_hub_values im
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_instance import ControlNode, read_file
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_problems import Problems, show
 from ansible_collections.carrel.jupyter.plugins.module_utils._roster import read_roster
-from ansible_collections.carrel.jupyter.plugins.module_utils._schema import INVALID, given
+from ansible_collections.carrel.jupyter.plugins.module_utils._schema import INVALID, given, known
 from ansible_collections.carrel.jupyter.plugins.module_utils._usernames import normalize
 
 # A search takes milliseconds with a thousand names.
@@ -31,14 +32,18 @@ class People:
         self._hub = hub
         self._problems = problems
         self._hints = 0
-        # False: somebody is missing whose problem is reported, so that nobody can be called unknown.
-        self._complete = given(hub.users) and given(hub.users_csv)
+        # False: somebody is missing whose name nobody can know yet, so that nobody can be called unknown.
+        self._complete = given(hub.users) and given(hub.users_csv) and INVALID not in hub.users_csv
+        # Names with a problem of their own, and texts of lines that can't be read, which may be names.
+        self._bad: set[str] = set()
+        self._doubtful: set[str] = set()
         self._native = given(hub.authenticator) and hub.authenticator.type == "native"
         self._groups: dict[str, Group] = hub.groups if given(hub.groups) else {}
-        self._users = self._named([*(hub.users if given(hub.users) else []), *self._rosters(control)])
-        if not self._users and self._complete and hub.allow_no_users is False:
+        users = [*(hub.users if given(hub.users) else []), *self._rosters(control)]
+        self._users = self._named(users)
+        if not users and self._complete and not self._doubtful and hub.allow_no_users is False:
             problems.add(f"{hub.path}.users", "users_empty")
-        self._check_users()
+        self._check_users(users)
         hub.blocked_users = self._blocked()
         members = self._members()
         self._groups_of: dict[str, list[Group]] = {}
@@ -47,12 +52,12 @@ class People:
                 self._groups_of.setdefault(name, []).append(self._groups[group_name])
         self._limits = hub.limits if given(hub.limits) else dict.fromkeys(LIMITS)
         self._check_swap()
-        hub.people = [self._person(name, user) for name, user in sorted(self._users.items())]
+        hub.people = [self._person(name, user) for name, user in sorted(self._users.items()) if name not in self._bad]
         hub.teams = [
             {
                 "name": name,
-                "members": sorted(members[name]["members"]),
-                "admins": sorted(members[name]["admins"]),
+                "members": sorted(members[name]["members"] - self._bad),
+                "admins": sorted(members[name]["admins"] - self._bad),
                 "mounts": group.mounts,
             }
             for name, group in sorted(self._groups.items())
@@ -73,13 +78,13 @@ class People:
     def _rosters(self, control: ControlNode) -> list[User]:
         hub, users = self._hub, []
         path = f"{hub.path}.users_csv"
-        for file in hub.users_csv if given(hub.users_csv) else []:
+        for file in known(hub.users_csv):
             text = read_file(path, file, "roster_file", control, self._problems)
             if text is None:
                 self._complete = False
                 continue
             roster = read_roster(text, path, file, self._problems)
-            self._complete = self._complete and roster.complete
+            self._doubtful |= roster.doubtful
             users += roster.users
             if roster.passwords:
                 hub.warnings.append(f"{file} holds passwords in the clear; keep them in a vault, in users")
@@ -90,37 +95,46 @@ class People:
         found: dict[str, User] = {}
         for user in users:
             if user.name is INVALID:
-                self._complete = False
+                self._complete = self._complete and user.rendered
                 continue
             name = self._name(user.name)
             problem = self._problem(user.name, name)
-            other = found.get(name)
+            other = found.setdefault(name, user)
             if problem:
-                self._complete = False
+                self._bad.add(name)
                 self._add(user.path, "user_name", problem=problem)
-            elif other is None:
-                found[name] = user
-            elif other.name == user.name:
+            if other is not user and other.name == user.name:
                 self._add(user.path, "user_twice", value=show(name), other=other.path)
-            else:
+            elif other is not user:
                 self._add(
                     user.path, "user_collision", value=show(user.name), first=show(other.name), other=other.path,
                     name=show(name),
                 )  # fmt: skip
+        for name in self._bad:
+            better = _better(name, self._native)
+            if better in found and better not in self._bad:
+                self._add(found[name].path, "user_twice", value=show(better), other=found[better].path)
         return found
 
     def _problem(self, raw: str, name: str) -> str | None:
-        problem = username_problem(name)
+        better = _better(name, self._native)
+        hint = f": write {show(better)}" if better else ""
         # NativeAuthenticator.validate_username
-        if not problem and self._native and {",", " "} & set(name):
-            problem = f"the user {show(name)} has a comma or a space in the name: NativeAuthenticator has no such users"
+        if self._native and {",", " "} & set(name.strip()):
+            problem: str | None = (
+                f"the user {show(name)} has a comma or a space in the name, which NativeAuthenticator refuses{hint}"
+            )
+        else:
+            problem = username_problem(name)
         return f"{show(raw)} becomes {show(name)}: {problem}" if problem and name != raw else problem
 
-    def _check_users(self) -> None:
+    def _check_users(self, users: Sequence[User]) -> None:
         authenticator = self._hub.authenticator
-        for user in self._users.values():
-            for group in user.groups if given(user.groups) and given(self._hub.groups) else []:
-                if group not in self._groups:
+        for user in users:
+            for group in known(user.groups) if given(self._hub.groups) else []:
+                if group in self._groups and not self._groups[group].good:
+                    self._add(f"{user.path}.groups", "group_name", value=show(group))
+                elif group not in self._groups:
                     hint = self._near(group, self._groups)
                     self._add(f"{user.path}.groups", "user_group", value=show(group), hint=hint)
             if not given(user.password) or not given(authenticator):
@@ -136,6 +150,8 @@ class People:
         hub = self._hub
         found = set()
         for index, raw in enumerate(hub.blocked_users if given(hub.blocked_users) else []):
+            if raw is INVALID:
+                continue
             path = f"{hub.path}.blocked_users[{index}]"
             name = self._name(raw)
             problem = self._problem(raw, name)
@@ -153,17 +169,24 @@ class People:
             for role, people in found[name].items():
                 raw_names = getattr(group, role)
                 for index, raw in enumerate(raw_names if given(raw_names) else []):
-                    user = self._name(raw)
+                    if raw is INVALID:
+                        continue
+                    user, path = self._name(raw), f"{group.path}.{role}[{index}]"
                     if user in self._users:
                         people.add(user)
-                    elif self._complete:
-                        hint = self._near(user, self._users)
-                        self._add(f"{group.path}.{role}[{index}]", "group_user", value=show(raw), hint=hint)
+                    if user in self._bad:
+                        self._add(path, "user_name", problem=self._problem(raw, user))
+                    elif user not in self._users and self._complete and not self._is_doubtful(user):
+                        self._add(path, "group_user", value=show(raw), hint=self._near(user, self._users))
         for name, written in self._users.items():
-            for group_name in written.groups if given(written.groups) else []:
+            for group_name in known(written.groups):
                 if group_name in found:
                     found[group_name]["members"].add(name)
         return found
+
+    def _is_doubtful(self, user: str) -> bool:
+        """Whether somebody may be of this name whose problem is reported."""
+        return user in self._doubtful or (bool(self._bad) and nearest(user, self._bad) is not None)
 
     def _limit(self, name: str, key: str) -> tuple[Any, str]:
         """The user's own, else the widest of the groups', else the hub's; and where it is written."""
@@ -171,8 +194,8 @@ class People:
         if getattr(user, key) is not None:
             return getattr(user, key), user.path
         of_groups = [(getattr(group, key), group.path) for group in self._groups_of.get(name, [])]
-        known = [limit for limit in of_groups if given(limit[0])]
-        return max(known) if known else (self._limits[key], f"{self._hub.path}.limits")
+        usable = [limit for limit in of_groups if given(limit[0])]
+        return max(usable) if usable else (self._limits[key], f"{self._hub.path}.limits")
 
     def _check_swap(self) -> None:
         alone = {f"{self._hub.path}.limits"} if self._limits["swap"] and not self._limits["memory"] else set()
@@ -213,6 +236,14 @@ class People:
         outside = [name for name, user in sorted(self._users.items()) if user.password is None]
         if outside:
             hub.warnings.append(f"{_some(outside)} can't log in: there is neither a password nor signup: true")
+
+
+def _better(name: str, native: bool) -> str | None:
+    """A name that will do, for one that does not."""
+    better = name.strip().lower()
+    if native:
+        better = re.sub("[ ,]+", "-", better.strip(" ,"))
+    return better if better != name and username_problem(better) is None else None
 
 
 def _some(names: list[str]) -> str:

@@ -20,6 +20,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._schema import (
     Reader,
     boolean,
     choice,
+    given,
     has_control,
     listing,
     mapping,
@@ -50,6 +51,8 @@ class User:
 
     path: str
     name: Any = None
+    # False: it could not be rendered, so that it may be any name.
+    rendered: bool = True
     admin: Any = False
     groups: Any = dataclasses.field(default_factory=list)
     password: Any = None
@@ -79,12 +82,13 @@ def read_user(value: Any, path: str, problems: Problems) -> User:
     if isinstance(value, str):
         return User(path, _user_name(value, path, problems))
     parts = read(_user, value, path, problems)
+    rendered = value is not INVALID and not (isinstance(value, Mapping) and INVALID in value.values())
     if isinstance(parts, Invalid):
-        return User(path, INVALID)
+        return User(path, INVALID, rendered)
     if parts.get("name") is None:
         problems.add(f"{path}.name", "missing", wanted="the user's name, as the authenticator has it")
         parts["name"] = INVALID
-    return User(path, **{key: item for key, item in parts.items() if item is not None})
+    return User(path, rendered=rendered, **{key: item for key, item in parts.items() if item is not None})
 
 
 def users(value: Any, path: str, problems: Problems) -> list[User] | Invalid:
@@ -104,6 +108,7 @@ def files(value: Any, path: str, problems: Problems) -> list[str] | Invalid:
 @dataclasses.dataclass
 class Group:
     path: str
+    good: bool = True  # the name
     members: Any = dataclasses.field(default_factory=list)
     admins: Any = dataclasses.field(default_factory=list)
     mounts: Any = None
@@ -144,19 +149,16 @@ def groups(value: Any, path: str, problems: Problems) -> dict[str, Group] | Inva
             value, "a mapping of names to groups, for example {statistics: {members: [ada]}}", path, problems
         )
     result: dict[str, Group] = {}
-    valid = True
     for name, item in value.items():
         # A folder's name; the same as in the module group_mounts.
-        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", name):
+        good = isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", name)
+        if not good:
             problems.add(path, "group_name", value=show(name) if isinstance(name, str) else kind_of(name))
-            valid = False
-            continue
-        here = f"{path}.{name}"
+        here = f"{path}.{name}" if good else path
         parts = {} if item is None else read(_group, item, here, problems)
         known = {} if isinstance(parts, Invalid) else {key: entry for key, entry in parts.items() if entry is not None}
-        valid = valid and not isinstance(parts, Invalid)
-        result[str(name)] = Group(here, **known)
-    return result if valid else INVALID
+        result[str(name)] = Group(here, good=bool(good), **known)
+    return result
 
 
 _culler = mapping(
@@ -189,7 +191,7 @@ def images(value: Any, path: str, problems: Problems) -> list[dict[str, Any]] | 
         return INVALID
     first: dict[str, int] = {}
     for index, item in enumerate(result):
-        if first.setdefault(item["title"], index) != index:
+        if given(item) and given(item["title"]) and first.setdefault(item["title"], index) != index:
             problems.add(f"{path}[{index}].title", "title_twice", value=show(item["title"]))
     return result
 
@@ -212,10 +214,8 @@ def database(value: Any, path: str, problems: Problems) -> dict[str, str | None]
         return parts
     if parts["type"] == "sqlite" and parts["image"]:
         problems.add(f"{path}.image", "database_image")
-        return INVALID
-    if parts["image"] and not values.has_tag_or_digest(parts["image"]):
+    elif given(parts["image"]) and not values.has_tag_or_digest(parts["image"]):
         problems.add(f"{path}.image", "image_tag")
-        return INVALID
     return {"type": parts["type"], "image": (parts["image"] or POSTGRES) if parts["type"] == "postgresql" else None}
 
 

@@ -33,13 +33,14 @@ _TEXTS = {"build_args": variables('a mapping, for example {VERSION: "1.0"}'), "l
 
 
 def read_images(value: Any, control: ControlNode, problems: Problems) -> list[str] | Invalid:
-    """The names; INVALID if not all are known. What else an image has is checked by the module image_build."""
+    """The names, bad ones too; INVALID if one is not known. What else an image has is checked by image_build."""
     if value is None:
         return []
     if value is INVALID or not isinstance(value, list):
         wanted = "a list of images, for example [{name: statistics, kernels: [r]}]"
         return INVALID if value is INVALID else wrong_type(value, wanted, "jupyter_images", problems)
     names: list[Any] = []
+    complete = True
     for index, item in enumerate(value):
         path = f"jupyter_images[{index}]"
         name = read(_read_name, item, path, problems)
@@ -50,7 +51,9 @@ def read_images(value: Any, control: ControlNode, problems: Problems) -> list[st
             other = f"jupyter_images[{names.index(name)}]"
             problems.add(f"{path}.name", "declared_twice", value=show(name), other=other)
         names.append(name)
-    return INVALID if INVALID in names else names
+        # One that could not be rendered may have any name.
+        complete = complete and item is not INVALID and not (isinstance(item, Mapping) and item.get("name") is INVALID)
+    return [name for name in names if name is not INVALID] if complete else INVALID
 
 
 def _read_name(value: Any, path: str, problems: Problems) -> str | Invalid:
@@ -62,7 +65,6 @@ def _read_name(value: Any, path: str, problems: Problems) -> str | Invalid:
     name: str | Invalid = read(_name, value["name"], f"{path}.name", problems)
     if isinstance(name, str) and not NAME.fullmatch(name):
         problems.add(f"{path}.name", "declared_name", value=show(name))
-        return INVALID
     return name
 
 
@@ -89,14 +91,17 @@ def check_declared(instance: Instance, known: Collection[str] | Invalid, problem
     choice: Any = getattr(instance, "images", None)
     images = [("image", instance.image)]
     if given(choice):
-        images += [(f"images[{index}].image", item["image"]) for index, item in enumerate(choice)]
+        images += [(f"images[{index}].image", item["image"]) for index, item in enumerate(choice) if given(item)]
     named = [(key, declared_name(image)) for key, image in images if declared_name(image) is not None]
     for key, name in named:
-        if not isinstance(known, Invalid) and name not in known:
+        if name and not isinstance(known, Invalid) and name not in known:
             near = nearest(str(name), known)
+            # Most likely this one is meant, and its own problem is reported.
+            if near and not NAME.fullmatch(near):
+                continue
             hint = f"; did you mean '{near}'?" if near else ""
             problems.add(f"{instance.path}.{key}.declared", "declared_unknown", value=show(name), hint=hint)
     if named and instance.pull == "always":
         problems.add(f"{instance.path}.pull", "build_pull")
-    if named and given(instance.reset) and instance.reset.pull:
+    if named and given(instance.reset) and instance.reset.pull is True:
         problems.add(f"{instance.path}.reset.pull", "build_pull")

@@ -41,6 +41,7 @@ def check_instance(instance: Instance, host_tls: object, control: ControlNode, p
             f"{instance.path}.url", "missing", wanted="the public address, for example https://lab.example.org/"
         )
     if isinstance(instance.url, Url):
+        # The scheme is always known.
         _check_tls(instance, instance.url, host_tls, problems)
     _check_login(instance, control, problems)
 
@@ -59,7 +60,7 @@ def _check_tls(instance: Instance, url: Url, host_tls: object, problems: Problem
             problems.add(path, "tls_none", modes=_HTTPS_MODES)
         elif url.scheme == "http" and tls.mode != "none":
             problems.add(path, "tls_on_http", mode=tls.mode)
-        if tls.mode == "acme" and (is_ipv4(url.host) or "." not in url.host):
+        if tls.mode == "acme" and given(url.host) and (is_ipv4(url.host) or "." not in url.host):
             problems.add(path, "tls_acme_host", host=url.host)
         if instance.hsts_seconds is None:
             # A browser that once saw the header refuses the next certificate that it can't verify.
@@ -73,6 +74,8 @@ def check_targets(instance: Instance, mounts: Iterable[tuple[str, str]], problem
     """MOUNTS: key and folder in the container."""
     places: dict[str, str] = {}
     for key, target in mounts:
+        if not given(target):
+            continue
         if target in places:
             problems.add(f"{instance.path}.{key}", "target_twice", value=show(target), other=places[target])
         else:
@@ -92,7 +95,7 @@ def read_file(path: str, value: str, message_id: str, control: ControlNode, prob
 
 
 def _check_login(instance: Instance, control: ControlNode, problems: Problems) -> None:
-    if given(instance.login) and instance.login["template"] is not None:
+    if given(instance.login) and given(instance.login["template"]):
         path = f"{instance.path}.login.template"
         page = read_file(path, instance.login["template"], "login_template", control, problems)
         if page is not None:

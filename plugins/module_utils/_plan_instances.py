@@ -10,19 +10,19 @@ from typing import Any
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_keys import Instance, Lab
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_problems import Problems, show
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_values import inside
-from ansible_collections.carrel.jupyter.plugins.module_utils._schema import given
+from ansible_collections.carrel.jupyter.plugins.module_utils._schema import given, known
 from ansible_collections.carrel.jupyter.plugins.module_utils._url import SERVER_PATHS, Url
 
 
 def check_instances(instances: Sequence[Instance], base_dir: str, problems: Problems) -> None:
     wanted = [instance for instance in instances if instance.wanted]
     _twice(instances, lambda instance: instance.name, "name", "name_twice", problems)
-    _twice(wanted, lambda instance: instance.url and str(instance.url), "url", "url_twice", problems)
+    _twice(wanted, lambda instance: instance.address and str(instance.address), "url", "url_twice", problems)
     _twice(wanted, lambda instance: instance.port, "port", "port_twice", problems)
     _check_tokens([instance for instance in wanted if isinstance(instance, Lab)], instances, base_dir, problems)
     _check_engines(wanted, problems)
-    _check_sites([instance for instance in wanted if isinstance(instance.url, Url)], problems)
-    public = {instance.url.port for instance in wanted if isinstance(instance.url, Url)}
+    _check_sites([instance for instance in wanted if instance.address], problems)
+    public = {instance.url.port for instance in wanted if isinstance(instance.url, Url) and given(instance.url.port)}
     for instance in wanted:
         if instance.port in public:
             problems.add(f"{instance.path}.port", "port_public", value=instance.port)
@@ -53,7 +53,8 @@ def _check_tokens(labs: Sequence[Lab], instances: Sequence[Instance], base_dir: 
         {
             volume.source: f"{lab.name} mounts {volume.source}"
             for lab in labs
-            for volume in (lab.volumes if given(lab.volumes) else ())
+            for volume in known(lab.volumes)
+            if given(volume.source)
         }
     )
     for lab in labs:
@@ -85,9 +86,9 @@ def _check_sites(instances: Sequence[Instance], problems: Problems) -> None:
                 break
         same_site = [other for other in instances[:index] if (other.url.host, other.url.port) == (url.host, url.port)]
         for other in same_site[:1]:
-            if given(instance.tls) and given(other.tls) and instance.tls != other.tls:
+            if given(instance.tls) and given(other.tls) and instance.tls.differs(other.tls):
                 problems.add(f"{instance.path}.tls", "tls_differs", other=other.path)
-            elif (
+            if (
                 given(instance.hsts_seconds)
                 and given(other.hsts_seconds)
                 and instance.hsts_seconds != other.hsts_seconds

@@ -18,6 +18,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._schema import (
     Reader,
     boolean,
     choice,
+    given,
     listing,
     mapping,
     number,
@@ -25,7 +26,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._schema import (
     text,
     whole,
 )
-from ansible_collections.carrel.jupyter.plugins.module_utils._url import read_url
+from ansible_collections.carrel.jupyter.plugins.module_utils._url import Url, read_url
 
 GIB = 1 << 30
 DAY = 24 * 60 * 60
@@ -34,9 +35,14 @@ PROXY_DEFAULTS: dict[str, Any] = {"websocket": "upgrade", "max_body": GIB, "time
 
 @dataclasses.dataclass(frozen=True)
 class Tls:
-    mode: str
-    certificate: str | None = None
-    private_key: str | None = None
+    mode: Any
+    certificate: Any = None
+    private_key: Any = None
+
+    def differs(self, other: Tls) -> bool:
+        """Leaves out what has a problem of its own."""
+        pairs = zip(dataclasses.astuple(self), dataclasses.astuple(other))
+        return any(one != two for one, two in pairs if INVALID not in (one, two))
 
 
 _tls = record(
@@ -50,14 +56,16 @@ def read_tls(value: Any, path: str, problems: Problems) -> Tls | Invalid:
     if isinstance(parts, Invalid):
         return parts
     tls = Tls(**parts)
+    if not given(tls.mode):
+        return INVALID
     files = [item for item in (tls.certificate, tls.private_key) if item]
     if tls.mode == "files" and len(files) < 2:
         problems.add(path, "tls_pair")
-        return INVALID
-    if tls.mode != "files" and files:
+    elif tls.mode != "files" and files:
         problems.add(path, "tls_no_pair", mode=tls.mode)
-        return INVALID
-    return tls
+    else:
+        return tls
+    return Tls(tls.mode, INVALID, INVALID)
 
 
 _proxy = mapping(
@@ -146,6 +154,11 @@ class Instance:
     reset: Any = dataclasses.field(default_factory=Reset)
     # What is allowed but looks wrong.
     warnings: list[str] = dataclasses.field(default_factory=list)
+
+    @property
+    def address(self) -> Url | None:
+        """The url, if all of it is good."""
+        return self.url if isinstance(self.url, Url) and INVALID not in self.url else None
 
     @property
     def wanted(self) -> bool:

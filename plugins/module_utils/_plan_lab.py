@@ -9,7 +9,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan_keys import L
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_problems import Problems, show
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_reset import check_reset
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_values import has_tag_or_digest
-from ansible_collections.carrel.jupyter.plugins.module_utils._schema import given
+from ansible_collections.carrel.jupyter.plugins.module_utils._schema import INVALID, given
 
 
 def check_lab(lab: Lab, control: ControlNode, problems: Problems) -> None:
@@ -28,7 +28,7 @@ def _check_image(lab: Lab, problems: Problems) -> None:
         problems.add(f"{lab.path}.image", "image_or_build")
     if lab.build is not None and lab.pull == "always":
         problems.add(f"{lab.path}.pull", "build_pull")
-    if given(lab.reset) and lab.reset.pull:
+    if given(lab.reset) and lab.reset.pull is True:
         if lab.build is not None:
             problems.add(f"{lab.path}.reset.pull", "build_pull")
         elif given(lab.image) and not has_tag_or_digest(lab.image):
@@ -41,7 +41,7 @@ def _check_token(lab: Lab, problems: Problems) -> None:
         return
     if lab.token_file is not None:
         problems.add(f"{lab.path}.token_file", "token_file_given", key=key)
-    if given(lab.reset) and lab.reset.rotate_token:
+    if given(lab.reset) and lab.reset.rotate_token is True:
         problems.add(f"{lab.path}.reset.rotate_token", "rotate_token", reason=f"{key} is given")
 
 
@@ -49,18 +49,18 @@ def _check_mounts(lab: Lab, problems: Problems) -> None:
     mounts = [("notebooks", lab.notebooks)] if given(lab.notebooks) else []
     if given(lab.persist):
         mounts += [(f"persist.{name}", target) for name, target in lab.persist.items()]
-    if given(lab.volumes):
-        mounts += [(f"volumes[{index}].target", volume.target) for index, volume in enumerate(lab.volumes)]
+    for index, volume in enumerate(lab.volumes if given(lab.volumes) else ()):
+        mounts.append((f"volumes[{index}].target", volume.target if given(volume) else INVALID))
     check_targets(lab, mounts, problems)
 
 
 def _check_build(lab: Lab, control: ControlNode, problems: Problems) -> None:
-    if not given(lab.build):
+    if not given(lab.build) or not given(lab.build["context"]):
         return
     context = control.absolute(lab.build["context"])
     dockerfile = f"{context}/{lab.build['dockerfile']}"
     if not control.is_dir(context):
         problems.add(f"{lab.path}.build.context", "build_context", value=show(context))
-    elif not control.is_file(dockerfile):
+    elif given(lab.build["dockerfile"]) and not control.is_file(dockerfile):
         problems.add(f"{lab.path}.build.dockerfile", "build_dockerfile", value=show(dockerfile))
     lab.build = {**lab.build, "context": context}

@@ -168,6 +168,10 @@ MESSAGES: dict[str, str] = {
 }
 
 
+# What a message says instead of a value, and instead of what follows from it.
+_HIDDEN = {"value": "the value", "hint": "", "text": "HH:MM"}
+
+
 class Problem(NamedTuple):
     path: str
     id: str
@@ -182,8 +186,17 @@ class Problems:
 
     def __init__(self) -> None:
         self.items: list[Problem] = []
+        self._hiding = False
+
+    def hiding(self) -> Problems:
+        """Adds to the same problems, and shows no value."""
+        other = Problems()
+        other.items, other._hiding = self.items, True
+        return other
 
     def add(self, path: str, message_id: str, **fields: object) -> None:
+        if self._hiding:
+            fields = {key: _HIDDEN.get(key, item) for key, item in fields.items()}
         self.items.append(Problem(path, message_id, MESSAGES[message_id].format(**fields)))
 
     def sort(self) -> None:

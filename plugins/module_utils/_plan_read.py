@@ -10,7 +10,7 @@ from typing import Any
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_hub_keys import HUB, Hub
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_keys import LAB, Lab, instance_path
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_problems import Problems, kind_of
-from ansible_collections.carrel.jupyter.plugins.module_utils._schema import INVALID, Reader, mapping
+from ansible_collections.carrel.jupyter.plugins.module_utils._schema import INVALID, Reader, mapping, read
 from ansible_collections.carrel.jupyter.plugins.module_utils._url import Url
 
 KINDS: dict[str, tuple[type[Lab] | type[Hub], Mapping[str, Reader]]] = {"lab": (Lab, LAB), "hub": (Hub, HUB)}
@@ -36,6 +36,10 @@ _INSTEAD: dict[str, str] = {
     "culler": "write idle_shutdown_seconds",
     **dict.fromkeys(("memory", "cpus", "pids"), "write it in limits, for each user's container"),
 }
+
+
+# Of these, the same value is written elsewhere.
+_MOVED = ("memory", "cpus", "pids", "notebooks", "user", "home")
 
 
 def read_defaults(value: Any, problems: Problems) -> dict[str, Any]:
@@ -68,15 +72,21 @@ def _read(
 ) -> Lab | Hub | None:
     """An instance with the defaults below it; a null of its own takes a default away. None: nothing more to say."""
     path = instance_path(index, value)
-    kind = _kind(value, defaults, recorded) if isinstance(value, Mapping) else None
-    if not isinstance(kind, str) or kind not in KINDS:
+    if not isinstance(value, Mapping):
         mapping(KEYS)(value, path, problems)
         return None
+    kind = _kind(value, defaults, recorded)
+    known = isinstance(kind, str) and kind in KINDS
+    if not known:
+        kind = _likely_kind(value)
     make, keys = KINDS[kind]
     foreign = [key for key in value if isinstance(key, str) and key in KEYS and key not in keys]
     for key in foreign:
-        if value[key] is not None:
-            problems.add(f"{path}.{key}", "other_kind", kind=kind, instead=_INSTEAD.get(key, "leave it out"))
+        if value[key] is None or not known:
+            continue
+        problems.add(f"{path}.{key}", "other_kind", kind=kind, instead=_INSTEAD.get(key, "leave it out"))
+        if key in _MOVED:
+            read(KEYS[key], value[key], f"{path}.{key}", problems)
     own = mapping(keys)({key: item for key, item in value.items() if key not in foreign}, path, problems)
     if own.get("name") is None:
         problems.add(f"{path}.name", "missing", wanted="a name, for example geo")
@@ -97,6 +107,11 @@ def _read(
     below["kind"] = kind
     merged = {key: own[key] if key in own else below.get(key) for key in keys}
     return make(path=path, **{key: item for key, item in merged.items() if item is not None})
+
+
+def _likely_kind(value: Mapping[str, Any]) -> str:
+    """For what is no kind: the one whose keys are there, so that the rest can be checked."""
+    return max(KINDS, key=lambda kind: sum(key in KINDS[kind][1] for key in value))
 
 
 def _kind(value: Mapping[str, Any], defaults: Mapping[str, Any], recorded: Mapping[str, str]) -> Any:

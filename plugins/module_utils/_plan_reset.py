@@ -27,19 +27,19 @@ DAY = 24 * 60 * 60
 
 
 class Reset(NamedTuple):
-    """What holds when nothing is said."""
+    """What holds when nothing is said. A field is INVALID when a problem with it is reported already."""
 
-    at: str | None = None
-    timezone: str | None = None
-    spread_minutes: int = 0
-    pull: bool = False
-    pull_timeout_seconds: int = 1800
-    people: str = "wait"
-    deadline_seconds: int = 3600
-    notice_seconds: int = 300
-    drain_seconds: int = 10
-    rotate_token: bool = False
-    prune_days: int = 14
+    at: Any = None
+    timezone: Any = None
+    spread_minutes: Any = 0
+    pull: Any = False
+    pull_timeout_seconds: Any = 1800
+    people: Any = "wait"
+    deadline_seconds: Any = 3600
+    notice_seconds: Any = 300
+    drain_seconds: Any = 10
+    rotate_token: Any = False
+    prune_days: Any = 14
 
 
 def _at(value: Any, path: str, problems: Problems) -> str | Invalid:
@@ -92,14 +92,14 @@ def check_reset(
         if reset.at in (None, "daily"):
             problems.add(f"{path}.timezone", "timezone_alone")
         # A control node without tzdata knows none; the host will tell.
-        elif timezones and reset.timezone not in timezones:
+        elif given(reset.timezone) and timezones and reset.timezone not in timezones:
             problems.add(
                 f"{path}.timezone", "timezone", value=show(reset.timezone), near=_near(reset.timezone, timezones)
             )
+    if reset.pull is not True:
+        return []
     fixed = [image for image in images if given(image) and has_digest(image)]
-    return [
-        f"{image} is given by its digest, so that reset.pull never brings a newer one" for image in fixed * reset.pull
-    ]
+    return [f"{image} is given by its digest, so that reset.pull never brings a newer one" for image in fixed]
 
 
 def _near(value: str, timezones: Collection[str]) -> str:

@@ -72,9 +72,9 @@ _FORBIDDEN_SOURCES = {
 
 
 class Volume(NamedTuple):
-    source: str
-    target: str
-    read_only: bool
+    source: Any
+    target: Any
+    read_only: Any
 
 
 def secret(value: Any, path: str, problems: Problems) -> str | Invalid:
@@ -210,7 +210,7 @@ def texts(
             result[str(key)] = str(item)
         elif item is not INVALID and not isinstance(item, str):
             wrong_type(item, "text in quotes", here, problems)
-    return result if len(result) == len(value) else INVALID
+    return result
 
 
 def variables(wanted: str, reserved: Callable[[str], str | None] = lambda key: None) -> Reader:
@@ -250,7 +250,7 @@ def persist(taken: str | None = None) -> Reader:
                 problems.add(path, "persist_name", value=shown, taken=taken)
             elif given(target):
                 result[str(name)] = target
-        return result if len(result) == len(value) else INVALID
+        return result
 
     return reader
 
@@ -291,8 +291,10 @@ def image_source(value: Any, path: str, problems: Problems) -> str | dict[str, s
 
 
 def declared_name(source: Any) -> str | None:
-    """NAME of {declared: NAME}."""
-    return source["declared"] if isinstance(source, Mapping) else None
+    """NAME of {declared: NAME}; "" if it is bad."""
+    if not isinstance(source, Mapping):
+        return None
+    return "" if source["declared"] is INVALID else source["declared"]
 
 
 def image_text(source: Any) -> str:
@@ -360,6 +362,4 @@ def login(value: Any, path: str, problems: Problems) -> dict[str, str | None] | 
     chosen = [key for key, item in values.items() if item is not None]
     if len(chosen) != 1:
         problems.add(path, "login_one", count=len(chosen) or "none")
-    if len(chosen) != 1 or values[chosen[0]] is INVALID:
-        return INVALID
     return {key: values.get(key) for key in ("notice", "notice_html", "template")}

@@ -7,6 +7,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._nearest import nearest
@@ -18,62 +19,78 @@ _YES, _NO = ("true", "yes", "1"), ("false", "no", "0")
 
 class Roster(NamedTuple):
     users: list[User]
-    complete: bool  # whether every line could be read
+    doubtful: set[str]  # texts of lines that can't be read, which may be names
     passwords: bool  # whether there is one in it
 
 
 def read_roster(text: str, path: str, file: str, problems: Problems) -> Roster:
     """PATH is the key that names FILE. Problems name the file and the line, and never show a password."""
     rows = csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""), strict=True)
-    before = len(problems.items)
     users: list[User] = []
-    header: list[str] | None = None
-    try:
-        for row in rows:
-            # A field in quotes may have line breaks; then this is the last of its lines.
-            here = f"{path} ({file} line {rows.line_num})"
-            if not any(field.strip() for field in row):
-                continue
-            if header is None:
-                header = _header(row, here, problems)
-                if header is None:
-                    break
-            elif len(row) != len(header):
-                problems.add(here, "roster_fields", got=len(row), wanted=len(header))
-            else:
-                users.append(read_user(_values(dict(zip(header, row))), here, problems))
+    doubtful: set[str] = set()
+    columns: list[str | None] | None = None
+    while True:
+        try:
+            row = next(rows, None)
+        except csv.Error as error:
+            problems.add(f"{path} ({file} line {rows.line_num})", "roster_syntax", error=error)
+            doubtful |= _words(text)
+            if columns is None:
+                break
+            continue
+        # A field in quotes may have line breaks; then this is the last of its lines.
+        here = f"{path} ({file} line {rows.line_num})"
+        if row is None:
+            break
+        if not any(field.strip() for field in row):
+            continue
+        if columns is None:
+            columns = _columns(row, here, problems)
+            if columns is None:
+                doubtful |= _words(text)
+                break
+        elif len(row) != len(columns):
+            problems.add(here, "roster_fields", got=len(row), wanted=len(columns))
+            doubtful.update(field.strip() for field in row)
         else:
-            if header is None:
-                problems.add(f"{path} ({file})", "roster_empty")
-    except csv.Error as error:
-        problems.add(f"{path} ({file} line {rows.line_num})", "roster_syntax", error=error)
+            users.append(read_user(_values(zip(columns, row)), here, problems))
+    if columns is None and not doubtful:
+        problems.add(f"{path} ({file})", "roster_empty")
     passwords = any(user.password is not None for user in users)
-    return Roster(users, len(problems.items) == before, passwords)
+    return Roster(users, doubtful, passwords)
 
 
-def _header(row: list[str], here: str, problems: Problems) -> list[str] | None:
+def _words(text: str) -> set[str]:
+    return set(re.split(r'[,;"\s]+', text))
+
+
+def _columns(row: list[str], here: str, problems: Problems) -> list[str | None] | None:
+    """The keys of a line's fields; None for a column that nobody knows. None as a whole if no line can be read."""
     names = [field.strip().lower() for field in row]
     if "name" not in names:
         # What stands there instead may be a user's line, with a password.
         problems.add(here, "roster_header")
         return None
-    unknown = [name for name in names if name not in USER]
-    for name in unknown:
-        near = nearest(name, USER)
+    columns: list[str | None] = []
+    for name in names:
+        near = nearest(name, USER) if name not in USER else None
+        columns.append(name if name in USER else near)
+        if name in USER:
+            continue
         hint = f"did you mean '{near}'?" if near else "the columns are: " + ", ".join(USER)
         problems.add(here, "roster_column", value=show(name), hint=hint)
-    twice = sorted({name for name in names if names.count(name) > 1} - set(unknown))
+    twice = sorted({name for name in columns if name and columns.count(name) > 1})
     for name in twice:
         problems.add(here, "roster_column_twice", value=show(name))
-    return None if unknown or twice else names
+    return None if twice else columns
 
 
-def _values(fields: dict[str, str]) -> dict[str, Any]:
+def _values(fields: Iterable[tuple[str | None, str]]) -> dict[str, Any]:
     """As YAML would have them. What is no number or truth value stays text, which the reader refuses."""
     result: dict[str, Any] = {}
-    for key, field in fields.items():
+    for key, field in fields:
         value = field if key == "password" else field.strip()
-        if not value:
+        if not value or key is None:
             continue
         if key == "groups":
             result[key] = [group for group in re.split(r"[;\s]+", value) if group]

@@ -41,6 +41,11 @@ def given(value: object) -> bool:
     return value is not None and value is not INVALID
 
 
+def known(items: Any) -> list[Any]:
+    """Those of a list that have no problem."""
+    return [item for item in items if item is not INVALID] if isinstance(items, list) else []
+
+
 def read(reader: Reader, value: object, path: str, problems: Problems) -> Any:
     return INVALID if value is INVALID else reader(value, path, problems)
 
@@ -123,13 +128,12 @@ def boolean(value: Any, path: str, problems: Problems) -> bool | Invalid:
 
 
 def listing(item: Reader, wanted: str) -> Reader:
-    """A list; INVALID as a whole when one of its items is."""
+    """A list, with INVALID in the place of bad items."""
 
     def reader(value: Any, path: str, problems: Problems) -> list[Any] | Invalid:
         if not isinstance(value, list):
             return wrong_type(value, wanted, path, problems)
-        items = [read(item, entry, f"{path}[{index}]", problems) for index, entry in enumerate(value)]
-        return INVALID if any(entry is INVALID for entry in items) else items
+        return [read(item, entry, f"{path}[{index}]", problems) for index, entry in enumerate(value)]
 
     return reader
 
@@ -157,8 +161,9 @@ def mapping(keys: Mapping[str, Reader]) -> Reader:
             here = f"{path}.{_shown_key(key)}"
             if near:
                 problems.add(here, "unknown_key", near=near)
-                # The key was most likely meant: don't say that it is missing as well.
-                result.setdefault(near, INVALID)
+                # Most likely this key was meant, and its value must be good, too. It may be a secret.
+                if near not in value and near not in result:
+                    result[near] = None if item is None else read(keys[near], item, here, problems.hiding())
             else:
                 problems.add(here, "unknown_key_far", known=", ".join(keys))
         return result
@@ -167,20 +172,17 @@ def mapping(keys: Mapping[str, Reader]) -> Reader:
 
 
 def record(keys: Mapping[str, Reader], required: Mapping[str, str]) -> Reader:
-    """A mapping that is INVALID as a whole when a value is, or when a required key is missing."""
+    """A mapping with every key: None for what is not given, INVALID for bad values and missing ones that must be."""
     inner = mapping(keys)
 
     def reader(value: Any, path: str, problems: Problems) -> dict[str, Any] | Invalid:
         values = inner(value, path, problems)
         if isinstance(values, Invalid):
             return values
-        complete = all(item is not INVALID for item in values.values())
         for key, wanted in required.items():
             if values.get(key) is None:
                 problems.add(f"{path}.{key}", "missing", wanted=wanted)
-                complete = False
-        if not complete:
-            return INVALID
+                values[key] = INVALID
         return {key: values.get(key) for key in keys}
 
     return reader

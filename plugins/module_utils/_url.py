@@ -18,6 +18,7 @@ except ImportError:
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_BARE = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+(/[a-z0-9-]+)*/?")
 _SEGMENT = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]*")
 _EXAMPLE = 'an address in quotes, for example "https://lab.example.org/"'
 
@@ -31,9 +32,9 @@ SERVER_PATHS = frozenset(_SERVER_PATHS.split())
 
 class Url(NamedTuple):
     scheme: str
-    host: str
-    port: int
-    path: str  # begins and ends with a slash
+    host: Any
+    port: Any
+    path: Any  # begins and ends with a slash
 
     def __str__(self) -> str:
         port = "" if self.port == _DEFAULT_PORTS[self.scheme] else f":{self.port}"
@@ -103,33 +104,31 @@ def _read_path(text: str, path: str, problems: Problems) -> str | None:
 
 
 def read_url(value: Any, path: str, problems: Problems) -> Url | Invalid:
-    """Records every problem at once; shows no part of an address that may hold a password."""
+    """Records every problem at once. INVALID stands for bad parts, except for the scheme, which is the one to write."""
     if not isinstance(value, str):
         return wrong_type(value, _EXAMPLE, path, problems)
-    before = len(problems.items)
     if has_control(value) or re.search(r"[\s\\]", value):
         problems.add(path, "url_character")
-        return INVALID
+        value = "".join(char for char in value if not has_control(char) and not re.match(r"[\s\\]", char))
+    if "@" in value:
+        # What is before the last one may be a password.
+        problems.add(path, "url_userinfo")
+        scheme = re.match(r"https?://|", value, re.IGNORECASE)
+        value = (scheme[0] if scheme else "") + value.rpartition("@")[2]
     match = re.fullmatch(r"(?i:(https?)://)([^/?#]*)([^?#]*)(.*)", value)
     if not match:
-        bare = re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)+(/[a-z0-9-]+)*/?", value)
-        problems.add(
-            path, "url_scheme", hint=f": https://{value}" if bare else ", for example https://lab.example.org/"
-        )
-        return INVALID
-    scheme, authority, url_path, rest = match[1].lower(), match[2], match[3], match[4]
-    if "@" in authority:
-        problems.add(path, "url_userinfo")
-        return INVALID
+        meant = read_url(f"https://{value}", path, Problems()) if _BARE.fullmatch(value) else INVALID
+        good = isinstance(meant, Url) and INVALID not in meant
+        hint = f": https://{value}" if good else ", for example https://lab.example.org/"
+        problems.add(path, "url_scheme", hint=hint)
+        return meant if good else Url("https", INVALID, INVALID, INVALID)
+    scheme_text, authority, url_path, rest = match[1].lower(), match[2], match[3], match[4]
     if rest:
         problems.add(path, "url_query")
     split = re.fullmatch(r"(\[[^\]]*\]|[^:]*)(?::(.*))?", authority)
     if not split:
         problems.add(path, "url_host", value=show(authority))
-        return INVALID
-    host = _read_host(split[1], path, problems)
-    port = _read_port(split[2] or "", scheme, path, problems)
+    host = _read_host(split[1], path, problems) if split else None
+    port = _read_port(split[2] or "", scheme_text, path, problems) if split else None
     clean_path = _read_path(url_path, path, problems)
-    if len(problems.items) > before or host is None or port is None or clean_path is None:
-        return INVALID
-    return Url(scheme, host, port, clean_path)
+    return Url(scheme_text, *(INVALID if part is None else part for part in (host, port, clean_path)))

@@ -43,6 +43,7 @@ HUB_CASES: list[tuple[str, str, str, dict[str, Any]]] = [
     # keys
     ("other_kind", f"{CLASS}.token_file", "is no key of a hub; leave it out, users log in", at_hub(token_file="/t")),
     ("other_kind", f"{CLASS}.memory", "write it in limits", at_hub(memory="8G")),
+    ("size", f"{CLASS}.memory", "'lots' is not a size", at_hub(memory="lots")),
     ("other_kind", f"{CLASS}.collaboration", "is no key of a hub; leave it out", at_hub(collaboration=True)),
     ("other_kind", f"{TAO}.users", "is no key of a lab; write password or token", here(users=["ada"])),
     ("other_kind", f"{TAO}.prune", "is no key of a lab; leave it out", here(prune="keep")),

@@ -12,6 +12,11 @@ STATISTICS = {"declared": "statistics"}
 DECLARED = [{"name": "statistics", "kernels": ["r"]}]
 TWO = [{"title": "a", "image": "a:1"}, {"title": "b", "image": {"declared": "statistic"}}]
 
+
+def _declared(key: str) -> dict[str, Any]:
+    return {**here(image={key: "statistics"}), "images": DECLARED}
+
+
 IMAGE_CASES: list[tuple[str, str, str, dict[str, Any]]] = [
     ("wrong_type", "jupyter_images", "is a mapping; write a list", {"images": {"statistics": {}}}),
     ("wrong_type", "jupyter_images[0]", "is text; write a mapping", {"images": ["statistics"]}),
@@ -19,7 +24,12 @@ IMAGE_CASES: list[tuple[str, str, str, dict[str, Any]]] = [
     ("wrong_type", f"{TAO}.image.declared", "is a list", here(image={"declared": ["statistics"]})),
     ("missing", "jupyter_images[0].name", "write a name", {"images": [{"kernels": ["r"]}]}),
     ("missing", f"{TAO}.image.declared", "the name of an image in jupyter_images", here(image={})),
-    ("unknown_key", f"{TAO}.image.declare", "did you mean 'declared'?", here(image={"declare": "statistics"})),
+    (
+        "unknown_key",
+        f"{TAO}.image.declare",
+        "did you mean 'declared'?",
+        _declared("declare"),
+    ),
     ("declared_name", "jupyter_images[0].name", "'Statistics:1' is not a name", {"images": [{"name": "Statistics:1"}]}),
     (
         "declared_twice",

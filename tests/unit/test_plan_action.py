@@ -211,10 +211,11 @@ def test_a_hub_reads_its_roster_beside_the_inventory_and_shows_no_secret(tmp_pat
     for line in (
         "jupyter_instances[0] (tao).users_csv (class.csv line 2): the user 'Ada' is not in lower case",
         "jupyter_instances[0] (tao).users_csv (class.csv line 3): has 2 fields, the first line has 3",
+        "jupyter_instances[0] (tao).users_csv (class.csv line 2).password: is for type native",
         "jupyter_instances[0] (tao).authenticator.client_secret: could not be rendered",
     ):
         assert line in wrong.stdout
-    assert "h1: 3 problems" in wrong.stdout
+    assert "h1: 5 problems" in wrong.stdout
     assert "xq7SECRET" not in done.stdout + done.stderr + wrong.stdout + wrong.stderr
 
 

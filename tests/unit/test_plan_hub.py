@@ -257,12 +257,13 @@ def test_all_problems_of_people_at_once() -> None:
         [hub(users=["ada", "Eve"], users_csv="a.csv", groups={"stat": {"members": ["zoe"]}}, blocked_users=["ada"])],
         files=files,
     )
-    # Whether zoe is meant to be one of those whose names are wrong is not known.
     assert [(problem.path, problem.id) for problem in problems] == [
         (f"{CLASS}.users[1]", "user_name"),
         (f"{CLASS}.users_csv (a.csv line 2)", "user_name"),
         (f"{CLASS}.users_csv (a.csv line 3)", "user_twice"),
+        (f"{CLASS}.users_csv (a.csv line 3).groups", "user_group"),
         (f"{CLASS}.blocked_users[0]", "user_blocked"),
+        (f"{CLASS}.groups.stat.members[0]", "group_user"),
     ]
 
 

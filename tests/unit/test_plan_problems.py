@@ -369,6 +369,21 @@ def test_a_bad_value_brings_one_problem() -> None:
             assert [problem.id for problem in problems] == [message_id], problems
 
 
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"token_value": "SECRET"}, "the value is not a path on the host"),
+        ({"engines": "SECRET 1"}, "the value is not a name for"),
+        ({"memry": "SECRET"}, "the value is not a size"),
+        ({"proxi": {"max_bodi": "SECRET"}}, "the value is not a size"),
+    ],
+)
+def test_the_value_of_a_misspelt_key_is_checked_and_not_shown(keys: dict[str, Any], message: str) -> None:
+    _result, problems = plan([lab(**keys)])
+    assert {problem.id for problem in problems[:-1]} == {"unknown_key"} and problems[-1].message.startswith(message)
+    assert "SECRET" not in "".join(map(str, problems))
+
+
 def test_all_problems_of_all_instances_in_their_order() -> None:
     instances = [lab(state="x", port=1), lab(name="geo", url="https://geo.example.org", memory="x")]
     _result, problems = plan(instances, tls="x")

@@ -28,7 +28,7 @@ def test_every_column() -> None:
         "grace, stat geo ;,No,,,,,\n"
     )
     ada, grace = roster.users
-    assert problems == [] and roster.complete and roster.passwords
+    assert problems == [] and not roster.doubtful and roster.passwords
     assert (ada.name, ada.groups, ada.admin) == ("ada@uni.example", ["stat", "geo"], True)
     assert (ada.memory, ada.swap, ada.cpus, ada.pids) == (8 << 30, 1 << 30, 1.5, 500)
     assert ada.password == "SECRET SECRET"
@@ -45,14 +45,14 @@ def test_as_spreadsheets_write_it() -> None:
 
 def test_only_a_header_is_nobody() -> None:
     roster, problems = rows("name,groups\n")
-    assert (roster.users, roster.complete, problems) == ([], True, [])
+    assert (roster.users, roster.doubtful, problems) == ([], set(), [])
 
 
 def test_all_problems_with_their_lines_and_no_password() -> None:
     roster, problems = rows(
         'name,memory,password\nada,lots,SECRET12\n,1G,SECRET12\nbob,1G,SECRET12,x\n"eve\neve",1G," SECRET12"\n'
     )
-    assert not roster.complete
+    assert roster.doubtful == {"bob", "1G", "SECRET12", "x"}
     assert [problem.partition(": ")[0] for problem in problems] == [
         "users_csv (class.csv line 2).memory",
         "users_csv (class.csv line 3).name",
@@ -77,5 +77,5 @@ def test_what_csv_writes_is_read(people: list[tuple[str, list[str]]], end: str) 
 @given(st.text('name,;"\n\r\0 aü', max_size=60) | st.text(max_size=60).map("name,groups\n".__add__))
 def test_any_text_is_read_or_refused(text: str) -> None:
     roster, problems = rows(text)
-    assert roster.complete == (not problems)
+    assert not roster.doubtful or problems
     assert all("\n" not in problem for problem in problems)
