@@ -158,6 +158,7 @@ def warnings_about(instances: Sequence[Instance], host: Host | None) -> list[str
         if engine != instance.name and near and engines.count(engine) == 1:
             lines.append(f"{instance.name}: nobody else is on the engine '{engine}'; did you mean '{near}'?")
         lines += [f"{instance.name}: {warning}" for warning in instance.warnings]
+    lines += _shared_origins(instances, engines)
     if host is None:
         return lines
     for name in sorted(set(host.engines) - names):
@@ -173,3 +174,17 @@ def warnings_about(instances: Sequence[Instance], host: Host | None) -> list[str
             f"the memory limits add up to {limits / GIB:.1f} GiB, the host has {host.memory / GIB:.1f} GiB{hint}"
         )
     return lines
+
+
+def _shared_origins(instances: Sequence[Instance], engines: Sequence[str]) -> list[str]:
+    """Browsers do not keep pages of one scheme, host and port apart."""
+    origins: dict[str, dict[str, str]] = {}
+    for instance, engine in zip(instances, engines):
+        if instance.wanted:
+            origins.setdefault(str(instance.url._replace(path="")), {})[instance.name] = engine
+    return [
+        f"{', '.join(names)}: share {origin}, so a notebook opened in one can use the others as whoever is logged in "
+        "there, though their engines differ. Give each a host name of its own unless they trust each other"
+        for origin, names in origins.items()
+        if len(set(names.values())) > 1
+    ]

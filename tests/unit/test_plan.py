@@ -284,6 +284,21 @@ def test_warnings() -> None:
     assert good(two({"engine": "shared"}, {"engine": "shared"}))["warnings"] == []
 
 
+@pytest.mark.parametrize(
+    ("keys", "shared"),
+    [
+        ({"url": "https://tao.example.org/geo/"}, "tao, geo: share https://tao.example.org,"),
+        ({"url": "https://tao.example.org/geo/", "engine": "tao"}, None),
+        ({"url": "https://tao.example.org:8443/"}, None),
+        ({"url": "https://tao.example.org/geo/", "state": "held"}, "tao, geo: share"),
+        ({"url": "https://tao.example.org/geo/", "state": "absent"}, None),
+    ],
+)
+def test_engines_that_share_an_origin_are_warned_of(keys: dict[str, Any], shared: str | None) -> None:
+    found = good(two({"url": "https://tao.example.org/"}, keys))["warnings"]
+    assert [line[: len(shared or "")] for line in found] == ([shared] if shared else [])
+
+
 def test_summary_shows_no_secret() -> None:
     result = good([lab(password="SECRET", token="SECRET", environment={"A": "SECRET"}, memory="8G", cpus=2, pids=500)])
     assert result["summary"] == [
