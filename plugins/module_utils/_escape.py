@@ -11,11 +11,17 @@ from __future__ import annotations
 
 import re
 import string
+import unicodedata
 from urllib.parse import unquote
 
 # A file's name has at most 255 bytes on Linux; an archived directory's has the time at its end.
 LONGEST = 230
 _SAFE = frozenset(string.ascii_lowercase + string.digits)
+# Letters and marks that nobody sees, besides what Unicode calls format characters and spaces.
+_BLANK = frozenset(
+    "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0"
+    + "".join(map(chr, (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))))
+)
 
 
 def escape(name: str) -> str:
@@ -33,6 +39,31 @@ def unescape(directory: str) -> str | None:
     return name if name and escape(name) == directory else None
 
 
+def _is_unseen(char: str) -> bool:
+    return char in _BLANK or (unicodedata.category(char) in ("Cf", "Zs", "Zl", "Zp", "Co") and char != " ")
+
+
+def visible(name: str) -> str:
+    """The name that it seems to be."""
+    return unicodedata.normalize("NFC", "".join(char for char in name if not _is_unseen(char)))
+
+
+def hidden(name: str) -> str | None:
+    """What makes this name another one than it seems to be; None if nothing does."""
+    for char in name:
+        if _is_unseen(char):
+            said = "byte-order mark" if char == "\ufeff" else unicodedata.name(char, "unknown").lower()
+            return f"has an invisible character in the name, U+{ord(char):04X} ({said}): remove it"
+    for word in re.split(r"[-@._ ]", name):
+        directions = {unicodedata.bidirectional(char) for char in word}
+        if directions & {"R", "AL"} and "L" in directions:
+            return "has a word that mixes letters from left to right with letters from right to left: write one kind"
+    composed = unicodedata.normalize("NFC", name)
+    if composed != name:
+        return f"has accents as characters of their own, which nobody types: write {composed!r} (Unicode's NFC)"
+    return None
+
+
 def username_problem(name: str) -> str | None:
     """Why JupyterHub has no user of this name, or why no directory can be made for it; None if all is well.
 
@@ -44,6 +75,9 @@ def username_problem(name: str) -> str | None:
     if any(ord(char) < 32 or 127 <= ord(char) < 160 or 0xD800 <= ord(char) < 0xE000 for char in name):
         return f"the user {shown} has a character in the name that no name can have"
     shown = repr(name if len(name) <= 60 else name[:57] + "...")
+    unseen = hidden(name)
+    if unseen:
+        return f"the user {shown} {unseen}"
     if "/" in name:
         return f"the user {shown} has a slash in the name: JupyterHub has no such users"
     if set(unquote(name)) == {"."}:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ansible_collections.carrel.jupyter.plugins.module_utils._escape import username_problem
+from ansible_collections.carrel.jupyter.plugins.module_utils._escape import hidden, username_problem, visible
 from ansible_collections.carrel.jupyter.plugins.module_utils._nearest import nearest
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_hub_keys import Hub
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_hub_values import LIMITS, Group, User
@@ -117,6 +117,9 @@ class People:
         return found
 
     def _problem(self, raw: str, name: str) -> str | None:
+        unseen = hidden(raw)  # before normalizing, which may cut it off
+        if unseen:
+            return f"the user {show(raw)} {unseen}"
         better = _better(name, self._native)
         hint = f": write {show(better)}" if better else ""
         # NativeAuthenticator.validate_username
@@ -240,7 +243,7 @@ class People:
 
 def _better(name: str, native: bool) -> str | None:
     """A name that will do, for one that does not."""
-    better = name.strip().lower()
+    better = visible(name).strip().lower()
     if native:
         better = re.sub("[ ,]+", "-", better.strip(" ,"))
     return better if better != name and username_problem(better) is None else None

@@ -143,6 +143,8 @@ MESSAGES: dict[str, str] = {
     "roster_file": "{value} can't be read on the control node ({error}); write the path of a CSV file in UTF-8",
     "roster_header": "the first line does not name the columns, separated by commas, with name among them; write for "
     "example name,groups,admin,memory",
+    "roster_header_twice": "the line that names the columns is there again; remove it, and write each file in "
+    "users_csv by itself",
     "roster_column": "{value} is not a column; {hint}",
     "roster_column_twice": "the column {value} is there twice; keep one",
     "roster_fields": "has {got} fields, the first line has {wanted}; write as many, and a field with a comma in quotes",

@@ -29,6 +29,7 @@ def read_roster(text: str, path: str, file: str, problems: Problems) -> Roster:
     users: list[User] = []
     doubtful: set[str] = set()
     columns: list[str | None] | None = None
+    header: list[str] = []
     while True:
         try:
             row = next(rows, None)
@@ -45,10 +46,12 @@ def read_roster(text: str, path: str, file: str, problems: Problems) -> Roster:
         if not any(field.strip() for field in row):
             continue
         if columns is None:
-            columns = _columns(row, here, problems)
+            columns, header = _columns(row, here, problems), _names(row)
             if columns is None:
                 doubtful |= _words(text)
                 break
+        elif _names(row) == header:
+            problems.add(here, "roster_header_twice")
         elif len(row) != len(columns):
             problems.add(here, "roster_fields", got=len(row), wanted=len(columns))
             doubtful.update(field.strip() for field in row)
@@ -64,9 +67,14 @@ def _words(text: str) -> set[str]:
     return set(re.split(r'[,;"\s]+', text))
 
 
+def _names(row: list[str]) -> list[str]:
+    """Of columns. Files that were joined have a byte-order mark further down, too."""
+    return [field.strip().lower().removeprefix("\ufeff") for field in row]
+
+
 def _columns(row: list[str], here: str, problems: Problems) -> list[str | None] | None:
     """The keys of a line's fields; None for a column that nobody knows. None as a whole if no line can be read."""
-    names = [field.strip().lower() for field in row]
+    names = _names(row)
     if "name" not in names:
         # What stands there instead may be a user's line, with a password.
         problems.add(here, "roster_header")

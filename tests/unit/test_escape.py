@@ -74,6 +74,15 @@ def test_names_that_pass_are_users_of_jupyterhub(name: str) -> None:
         ("Ada", "write 'ada'"),
         ("a\nb", "character"),
         ("\x02d", "character"),
+        ("ada\u200b", "U+200B (zero width space)"),
+        ("\ufeffada", "byte-order mark"),
+        ("ada\u202efdp", "right-to-left override"),
+        ("a\u00a0b", "U+00A0"),
+        ("a\u3164", "hangul filler"),
+        ("a\ufe0f", "variation selector"),
+        ("a\ue000", "U+E000"),
+        ("ada\u0645", "mixes letters"),
+        ("zoe\u0308", "write 'zo\u00eb'"),
         ("a\udcff", "character"),
         ("n" * 300, f"300 characters, {LONGEST} fit"),
         ("学" * 26, "234 characters"),
@@ -85,6 +94,19 @@ def test_names_that_are_refused(name: str, says: str) -> None:
     problem.encode()
 
 
-@pytest.mark.parametrize("name", ["ada", "学生", "zoë", "a.b@c", "n" * LONGEST, "..a", "{x}"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ada",
+        "学生",
+        "zoë",
+        "a.b@c",
+        "n" * LONGEST,
+        "..a",
+        "{x}",
+        "\u0645\u062d\u0645\u062f@uni.example",
+        "\u05e9\u05dc\u05d5\u05dd1",
+    ],
+)
 def test_names_that_pass(name: str) -> None:
     assert username_problem(name) is None
