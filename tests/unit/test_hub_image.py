@@ -4,26 +4,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import copy
-import functools
-import http.server
 import json
-import threading
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import bcrypt
-import jwt
 import pytest
 from ansible_collections.carrel.jupyter.plugins.module_utils._mounts import MountsError
-from carrel_hub import authenticators, config, files, native, people, spawning
+from carrel_hub import config, files, people, spawning
 from carrel_hub.files import Unusable
 from carrel_hub.people import Roster
 from carrel_hub.roster import changes
-from cryptography.hazmat.primitives.asymmetric import rsa
 from dockerspawner import DockerSpawner
 from jupyterhub.app import JupyterHub
 from traitlets import HasTraits
@@ -204,15 +195,6 @@ def test_who_is_created_and_who_is_deleted(guests: bool, gone: set[str]) -> None
     assert changes(roster, existing, ["ada", "left"], guests) == ({"new"}, gone)
 
 
-def test_the_inventory_s_password_is_due_when_it_is_new_or_the_account_is() -> None:
-    applied = {"ada": bcrypt.hashpw(b"one", bcrypt.gensalt(4)).decode()}
-    assert native.due("ada", {"ada": "one"}, applied, exists=True) is None
-    assert native.due("ada", {"ada": "two"}, applied, exists=True) == "two"
-    assert native.due("ada", {"ada": "one"}, applied, exists=False) == "one"
-    assert native.due("bob", {"bob": "one"}, applied, exists=True) == "one"
-    assert native.due("bob", {}, applied, exists=True) is None
-
-
 def test_the_state_is_for_nobody_else_and_survives_a_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "STATE", tmp_path)
     assert files.read_state("a.json") == {}
@@ -223,74 +205,3 @@ def test_the_state_is_for_nobody_else_and_survives_a_read(tmp_path: Path, monkey
     (tmp_path / "a.json").write_text("[")
     with pytest.raises(Unusable, match=r"a\.json"):
         files.read_state("a.json")
-
-
-@pytest.fixture
-def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(files, "STATE", tmp_path)
-    monkeypatch.setattr(people, "DIRECTORY", tmp_path)
-    return tmp_path
-
-
-def write_roster(desk: Path, users: dict[str, Any], blocked: list[str]) -> None:
-    (desk / "roster.json").write_text(json.dumps({"version": 1, "users": users, "blocked": blocked}))
-
-
-async def ask(authenticator: Any, name: str, identity: str) -> bool:
-    return bool(await authenticator.check_allowed(name, {"identity": identity, "name": name}))
-
-
-def test_guests_of_an_organization_keep_the_name_that_they_had_first(desk: Path) -> None:
-    class Guests(authenticators.CarrelGitHubAuthenticator):  # type: ignore[misc]
-        async def allow_guest(self, username: str, authentication: dict[str, Any]) -> bool:
-            return True
-
-    write_roster(desk, {"ada": user(identity="Ada")}, ["eve"])
-    gate = Guests(allowed_organizations={"uni"})
-    assert asyncio.run(ask(gate, "ada", "ADA"))
-    assert asyncio.run(ask(gate, "bob--uni", "bob@uni"))
-    for name, identity in (("ada", "ada@other"), ("bob--uni", "bob--uni")):
-        with pytest.raises(Exception, match="somebody else's"):
-            asyncio.run(ask(gate, name, identity))
-    assert gate.is_guest("bob--uni") and not gate.is_guest("carl")
-    assert not gate.check_blocked_users("eve")
-
-
-@pytest.fixture
-def microsoft(tmp_path: Path) -> Iterator[tuple[str, rsa.RSAPrivateKey]]:
-    """The keys of a tenant at an address as Microsoft has them."""
-    private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    keys = tmp_path / "tenant" / "discovery" / "v2.0" / "keys"
-    keys.parent.mkdir(parents=True)
-    public = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(private.public_key()))
-    keys.write_text(json.dumps({"keys": [{**public, "kid": "1", "use": "sig"}]}))
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}", private
-        server.shutdown()
-
-
-def test_microsoft_s_token_is_verified(microsoft: tuple[str, rsa.RSAPrivateKey]) -> None:
-    url, key = microsoft
-    gate = authenticators.CarrelAzureAdAuthenticator(tenant_id="tenant", graph_url=url, client_id="hub")
-    good = {"aud": "hub", "iss": f"{url}/tenant/v2.0", "exp": time.time() + 60, "preferred_username": "ada@uni"}
-
-    def claims(signer: rsa.RSAPrivateKey, **more: Any) -> Any:
-        token = jwt.encode({**good, **more}, signer, algorithm="RS256", headers={"kid": "1"})
-        return asyncio.run(gate.token_to_user({"id_token": token}))
-
-    assert claims(key)["preferred_username"] == "ada@uni"
-    stranger = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    for signer, more in (
-        (stranger, {}), (key, {"aud": "another"}),
-        (key, {"iss": f"{url}/other/v2.0"}), (key, {"exp": time.time() - 60}),
-    ):  # fmt: skip
-        with pytest.raises(Exception, match="could not be verified"):
-            claims(signer, **more)
-
-
-def test_an_unreadable_roster_lets_nobody_in(desk: Path) -> None:
-    (desk / "roster.json").write_text("{")
-    with pytest.raises(Exception, match="list of users cannot be read"):
-        authenticators.CarrelDummyAuthenticator().check_allowed("ada", {})

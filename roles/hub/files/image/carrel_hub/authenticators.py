@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+import unicodedata
 from typing import Any
 
 import jwt
@@ -14,18 +16,28 @@ from oauthenticator.azuread import AzureAdOAuthenticator
 from oauthenticator.generic import GenericOAuthenticator
 from oauthenticator.github import GitHubOAuthenticator
 from tornado import web
+from tornado.httpclient import HTTPClientError
 from traitlets import Bool
 
 from .files import Unusable, read_state, write_state
 from .people import Roster, read_roster, same_identity
 
-IDENTITIES = "identities.json"  # of people who are not in the roster: name: the identity that had it first
+IDENTITIES = "identities.json"  # of people who are not in the roster: name: the identity that had it first, and when
+# it last logged in. Versions before had the identity alone.
+GUEST_SECONDS = 24 * 3600  # GitHub is asked at the log-in only, so that sessions and tokens of guests end with this
+NO_NAME = (
+    "The identity provider does not say who you are: {claim} is missing or is no text. Please tell the administrator."
+)
+UNUSABLE = (
+    "The identity provider's answer cannot be used. Please try again, and tell the administrator if that does not help."
+)
 
 
 class RosterMixin(Authenticator):  # type: ignore[misc]
     normalized = Bool(False, config=True, help="Shorten and simplify names, as the plan does")
 
     def normalize_username(self, username: str) -> str:
+        username = unicodedata.normalize("NFC", username)  # as the plan has names
         return normalize(username) if self.normalized else super().normalize_username(username)
 
     def roster(self) -> Roster:
@@ -62,10 +74,21 @@ class IdentityMixin(RosterMixin):
     """For providers that say who somebody is: two identities never share a name of the hub."""
 
     async def authenticate(self, handler: Any, data: Any = None, **kwargs: Any) -> Any:
-        model = await super().authenticate(handler, data, **kwargs)
+        try:
+            model = await super().authenticate(handler, data, **kwargs)
+        except (ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError, HTTPClientError) as error:
+            self.log.error("the identity provider's answer cannot be used: %r", error)
+            raise web.HTTPError(502, UNUSABLE) from error
         if model:
             model["identity"] = self.user_info_to_username(model["auth_state"][self.user_auth_state_key])
         return model
+
+    def user_info_to_username(self, user_info: Any) -> str:
+        name = user_info.get(self.username_claim)
+        if not isinstance(name, str) or not name.strip():
+            self.log.error("the identity provider's %s is %s", self.username_claim, type(name).__name__)
+            raise web.HTTPError(403, NO_NAME.format(claim=self.username_claim))
+        return name
 
     async def check_allowed(self, username: str, authentication: dict[str, Any] | None = None) -> bool:
         if authentication is None:  # JupyterHub asks about names from its configuration, at its start
@@ -78,8 +101,10 @@ class IdentityMixin(RosterMixin):
         if not await self.allow_guest(username, authentication):
             return False
         known = read_state(IDENTITIES)
-        self._refuse_another(username, identity, known.setdefault(username, identity))
-        write_state(IDENTITIES, known)
+        first = known.get(username, identity)
+        first = first if isinstance(first, str) else str(first["identity"])
+        self._refuse_another(username, identity, first)
+        write_state(IDENTITIES, {**known, username: {"identity": first, "logged_in": time.time()}})
         return True
 
     async def allow_guest(self, username: str, authentication: dict[str, Any]) -> bool:
@@ -99,7 +124,10 @@ class CarrelGitHubAuthenticator(IdentityMixin, GitHubOAuthenticator):  # type: i
         return bool(await GitHubOAuthenticator.check_allowed(self, username, authentication))
 
     def is_guest(self, name: str) -> bool:
-        return bool(self.allowed_organizations) and name in read_state(IDENTITIES)
+        last = read_state(IDENTITIES).get(name)
+        if not self.allowed_organizations or not isinstance(last, dict):
+            return False
+        return bool(time.time() - last["logged_in"] < GUEST_SECONDS)
 
 
 class CarrelAzureAdAuthenticator(IdentityMixin, AzureAdOAuthenticator):  # type: ignore[misc]
