@@ -53,10 +53,23 @@ class Hub:
         self.username = answer.json()["name"]
         return self
 
-    def sign_up(self, username: str, password: str) -> str:
+    def sign_up(self, username: str, password: str, invitation: str = "") -> str:
         """Ask for an account with the native authenticator; return what the page answers."""
         return self._submit(
-            "signup", username=username, signup_password=password, signup_password_confirmation=password
+            "signup", username=username, invitation=invitation, new_password=password,
+            new_password_confirmation=password,
+        )  # fmt: skip
+
+    def decide(self, username: str, action: str) -> str:
+        """Approve or discard an account, or withdraw approval, as an admin; return the page that follows."""
+        return self.request("POST", "authorize", data={"name": username, "action": action}).text
+
+    def invitations(self) -> dict[str, str]:
+        """The codes with which people who are listed sign up, for an admin."""
+        return dict(
+            re.findall(
+                r"<td>([^<,]+)(?:, an admin)?</td>\s*<td><code>([^<]+)</code>", self.request("GET", "authorize").text
+            )
         )
 
     def change_password(self, old: str, new: str) -> str:

@@ -125,15 +125,15 @@ def test_the_wrong_people_stay_outside(hub: Site, user: str, password: str) -> N
         Hub(hub.url, hub.ca).login(user, password)
 
 
-def test_who_signs_up_waits_for_an_admin(hub: Site) -> None:
+def test_who_is_listed_without_a_password_signs_up_with_an_invitation(hub: Site) -> None:
     secret = "a password of my own"
     with Hub(hub.url, hub.ca) as nobody:
         nobody.sign_up("nobody", secret)
         with pytest.raises(LoginError):
             nobody.login("nobody", secret)
         with enter(hub, "prof") as prof:
-            assert "nobody" in prof.request("GET", "authorize").text
-            prof.request("GET", "authorize/nobody")
+            invitation = prof.invitations()["nobody"]
+        assert "ready" in nobody.sign_up("nobody", secret, invitation)
         assert nobody.login("nobody", secret).username == "nobody"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.carrel.jupyter.plugins.module_utils._login_page import LoginPageError
-from carrel_hub.login_page import check
+from carrel_hub.login_page import check, render
 from jupyterhub._data import DATA_FILES_PATH
 from nativeauthenticator.handlers import TEMPLATE_DIR
 
@@ -57,3 +57,13 @@ def test_a_form_without_its_token_is_told_what_to_write() -> None:
         check(page.replace('name="_xsrf"', ""), "native")
     with pytest.raises(LoginPageError, match="authenticator_login_url"):
         check(page.replace("{{login_url}}", "/elsewhere"), "native")
+
+
+@pytest.mark.parametrize("kind", ["native", "dummy"])
+def test_the_icons_on_the_page_are_in_a_style_sheet_of_the_page(kind: str) -> None:
+    page = render('{% extends "templates/login.html" %}', kind)
+    sheets = re.findall(r'<link rel="stylesheet" href="/static/([^"?]+)', page)
+    styles = "".join((Path(DATA_FILES_PATH) / "static" / sheet).read_text() for sheet in sheets)
+    icons = set(re.findall(r'class="fa (fa-[a-z-]+)"', page))
+    assert "fa-eye" in icons
+    assert {icon for icon in icons if f".{icon}" not in styles} == set()

@@ -6,58 +6,270 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
+import bcrypt
 import pytest
-from carrel_hub import files, native, people
+from carrel_hub import files, invitations, native, passwords, people
+from carrel_hub.brake import Brake
 from carrel_hub.native import CarrelNativeAuthenticator
+from carrel_hub.passwords import Busy, Passwords, Refused
 from jupyterhub import orm
+from tornado.httputil import HTTPHeaders
 from tornado.web import HTTPError
 
-USER = {"identity": "grace", "admin": False, "memory": None, "swap": None, "cpus": None, "pids": None}
+USER = {"identity": "x", "admin": False, "memory": None, "swap": None, "cpus": None, "pids": None}
+KEY = b"secret of the hub"
 
 
-@pytest.fixture
-def authenticator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CarrelNativeAuthenticator]:
+@pytest.fixture(autouse=True)
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(files, "STATE", tmp_path)
     monkeypatch.setattr(people, "DIRECTORY", tmp_path)
     monkeypatch.setattr(native, "DIRECTORY", tmp_path)
-    (tmp_path / "roster.json").write_text(json.dumps({"version": 1, "users": {"grace": USER}, "blocked": []}))
-    (tmp_path / "passwords.json").write_text(json.dumps({"grace": "from the inventory"}))
+    # Cheap ones, or these tests would take minutes.
+    salt = bcrypt.gensalt
+    monkeypatch.setattr(passwords.bcrypt, "gensalt", lambda: salt(4))
+    monkeypatch.setattr(passwords, "NOBODY", bcrypt.hashpw(b"", salt(4)))
+    declare(tmp_path, {"grace": "from the inventory"}, "prof")
+    return tmp_path
+
+
+def declare(desk: Path, first: dict[str, str], *others: str) -> None:
+    users = {name: {**USER, "admin": name == "prof"} for name in (*first, *others)}
+    (desk / "roster.json").write_text(json.dumps({"version": 1, "users": users, "blocked": ["mallory"]}))
+    (desk / "passwords.json").write_text(json.dumps(first))
+
+
+@pytest.fixture
+def gate() -> Iterator[CarrelNativeAuthenticator]:
     session = orm.new_session_factory("sqlite://")()
-    yield CarrelNativeAuthenticator(
-        db=session, allowed_failed_logins=3, seconds_before_next_try=60, minimum_password_length=8
-    )
+    yield CarrelNativeAuthenticator(db=session, minimum_password_length=8, key=KEY)
     session.close()
 
 
-def login(authenticator: CarrelNativeAuthenticator, name: str, password: str) -> str | None:
-    return asyncio.run(authenticator.authenticate(None, {"username": name, "password": password}))
+def at(address: str = "192.0.2.7") -> Any:
+    """A request as the hub has them, as far as it is looked at."""
+    context = SimpleNamespace(address=(address, 1234))
+    return SimpleNamespace(request=SimpleNamespace(connection=SimpleNamespace(context=context), headers=HTTPHeaders()))
 
 
-def test_who_is_listed_again_comes_in_though_a_stranger_took_the_name(authenticator: CarrelNativeAuthenticator) -> None:
-    assert login(authenticator, "grace", "from the inventory") == "grace"
-    authenticator.delete_user(SimpleNamespace(name="grace"))
-    assert authenticator.get_user("grace") is None
-    assert authenticator.create_user("grace", "a stranger's own")
-    assert login(authenticator, "grace", "a stranger's own") is None
-    assert login(authenticator, "grace", "from the inventory") == "grace"
+def login(gate: CarrelNativeAuthenticator, name: str, password: str, address: str = "192.0.2.7") -> str | None:
+    return asyncio.run(gate.authenticate(at(address), {"username": name, "password": password}))
 
 
-def test_an_account_that_waits_does_not_confirm_endless_guesses(authenticator: CarrelNativeAuthenticator) -> None:
-    authenticator.create_user("eve", "eve's password")
+def sign_up(gate: CarrelNativeAuthenticator, name: str, invitation: str = "", address: str = "192.0.2.7") -> str:
+    return asyncio.run(gate.sign_up(at(address), name, "a password of my own", invitation))
+
+
+@pytest.fixture
+def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The threads in which bcrypt ran."""
+    threads: list[str] = []
+
+    def note(work: Any) -> Any:
+        def noted(*arguments: bytes) -> Any:
+            threads.append(threading.current_thread().name)
+            return work(*arguments)
+
+        return noted
+
+    for name in ("hashpw", "checkpw"):
+        monkeypatch.setattr(passwords.bcrypt, name, note(getattr(bcrypt, name)))
+    return threads
+
+
+@pytest.mark.parametrize("name", ["grace", "prof", "eve", "mallory"])
+def test_every_try_takes_one_bcrypt_outside_of_the_event_loop(
+    gate: CarrelNativeAuthenticator, hashed: list[str], name: str
+) -> None:
+    """So nobody can tell from the time who is listed, has an account, or is blocked."""
+    for _ in range(3):
+        assert login(gate, name, "wrong password") is None
+    assert len(hashed) == 3 and all(thread.startswith("bcrypt") for thread in hashed)
+
+
+def test_logging_in_takes_one_bcrypt_also_after_a_restart_of_the_hub(
+    gate: CarrelNativeAuthenticator, hashed: list[str]
+) -> None:
+    assert login(gate, "grace", "from the inventory") == "grace"
+    again = CarrelNativeAuthenticator(db=gate.db, key=KEY)
+    assert login(again, "grace", "from the inventory") == "grace"
+    assert len(hashed) == 2
+
+
+def test_a_password_of_ones_own_stays_with_another_key_and_with_the_state_of_older_versions(
+    gate: CarrelNativeAuthenticator, desk: Path
+) -> None:
+    assert login(gate, "grace", "from the inventory") == "grace"
+    asyncio.run(gate.set_password("grace", "a password of my own"))
+    another = CarrelNativeAuthenticator(db=gate.db, key=b"another")
+    assert login(another, "grace", "a password of my own") == "grace"
+    applied = desk / native.APPLIED
+    applied.write_text(json.dumps({"grace": json.loads(applied.read_text())["grace"]["bcrypt"]}))
+    assert login(another, "grace", "a password of my own") == "grace"
+    assert login(another, "grace", "from the inventory") is None
+    declare(desk, {"grace": "a second one"})
+    assert login(another, "grace", "a password of my own") is None
+    assert login(another, "grace", "a second one") == "grace"
+
+
+def test_two_first_log_ins_at_once_make_one_account(gate: CarrelNativeAuthenticator) -> None:
+    async def both() -> list[str | None]:
+        data = {"username": "grace", "password": "from the inventory"}
+        return await asyncio.gather(*(gate.authenticate(at(), data) for _ in range(5)))
+
+    assert asyncio.run(both()) == ["grace"] * 5
+    assert [account.username for account in gate.accounts()] == ["grace"]
+
+
+def test_more_than_can_wait_are_told_to_come_again(gate: CarrelNativeAuthenticator) -> None:
+    gate.passwords = Passwords(1, most_waiting=2)
+
+    async def many() -> list[Any]:
+        data = {"username": "grace", "password": "from the inventory"}
+        tries = (gate.authenticate(at(f"192.0.2.{number}"), data) for number in range(6))
+        return await asyncio.gather(*tries, return_exceptions=True)
+
+    answers = asyncio.run(many())
+    assert answers.count("grace") == 2
+    assert {error.status_code for error in answers if isinstance(error, HTTPError)} == {503}
+    assert login(gate, "grace", "from the inventory") == "grace"
+
+
+def test_wrong_tries_lock_out_their_address_and_nobody_else(gate: CarrelNativeAuthenticator) -> None:
+    for _ in range(10):
+        assert login(gate, "grace", "wrong password", "192.0.2.66") is None
+    with pytest.raises(HTTPError, match="wait a minute"):
+        login(gate, "grace", "from the inventory", "192.0.2.66")
+    assert login(gate, "grace", "from the inventory") == "grace"
+    assert login(gate, "eve", "wrong password", "192.0.2.66") is None
+
+
+def test_tries_that_come_at_once_count_before_they_are_answered(gate: CarrelNativeAuthenticator) -> None:
+    async def many() -> list[Any]:
+        data = {"username": "grace", "password": "wrong password"}
+        return await asyncio.gather(*(gate.authenticate(at(), data) for _ in range(15)), return_exceptions=True)
+
+    answers = asyncio.run(many())
+    assert (answers.count(None), len([error for error in answers if isinstance(error, HTTPError)])) == (10, 5)
+
+
+def test_one_address_cannot_try_everybody(gate: CarrelNativeAuthenticator) -> None:
+    gate.wrong_of_address = Brake(12, 60)
+    for number in range(12):
+        assert login(gate, f"user{number}", "wrong password", "192.0.2.66") is None
+    with pytest.raises(HTTPError, match="wait a minute"):
+        login(gate, "grace", "from the inventory", "192.0.2.66")
+    assert login(gate, "grace", "from the inventory") == "grace"
+
+
+def test_a_class_behind_one_address_gets_in(gate: CarrelNativeAuthenticator, desk: Path) -> None:
+    gate.wrong_of_address = Brake(12, 60)
+    everybody = {f"student{number}": f"password {number}" for number in range(15)}
+    declare(desk, everybody)
+    assert [login(gate, name, password) for name, password in everybody.items()] == list(everybody)
+
+
+def test_an_account_that_waits_does_not_confirm_endless_guesses(gate: CarrelNativeAuthenticator) -> None:
+    assert sign_up(gate, "eve") == native.SENT
     with pytest.raises(HTTPError, match="approval"):
-        login(authenticator, "eve", "eve's password")
-    for _ in range(3):
-        assert login(authenticator, "eve", "wrong password") is None
-    assert login(authenticator, "eve", "eve's password") is None
+        login(gate, "eve", "a password of my own")
+    for _ in range(10):
+        assert login(gate, "eve", "wrong password") is None
+    with pytest.raises(HTTPError, match="wait a minute"):
+        login(gate, "eve", "a password of my own")
 
 
-def test_guesses_at_a_listed_name_are_counted(authenticator: CarrelNativeAuthenticator) -> None:
-    for _ in range(3):
-        assert login(authenticator, "grace", "wrong password") is None
-    assert login(authenticator, "grace", "from the inventory") is None
-    authenticator.login_attempts.clear()
-    assert login(authenticator, "grace", "from the inventory") == "grace"
+@pytest.mark.parametrize("name", ["grace", "prof", "mallory", "Prof", " prof ", "eve", "guest"])
+def test_a_sign_up_tells_nothing_about_names_and_takes_none_that_is_listed(
+    gate: CarrelNativeAuthenticator, name: str
+) -> None:
+    sign_up(gate, "guest")
+    before = gate.get_user("guest").password
+    assert sign_up(gate, name) == native.SENT
+    assert {account.username for account in gate.accounts()} == {"guest", *({"eve"} & {name})}
+    assert gate.get_user("guest").password == before
+
+
+def test_who_is_listed_signs_up_with_the_invitation_once(gate: CarrelNativeAuthenticator) -> None:
+    code = invitations.code(KEY, "prof")
+    assert gate.invited() == ["prof"]
+    for name, given in (("prof", "abcd-efgh-ijkl-mnop"), ("grace", invitations.code(KEY, "grace")), ("eve", code)):
+        with pytest.raises(Refused, match="not for this name"):
+            sign_up(gate, name, given)
+    assert sign_up(gate, "prof", f" {code.upper()}\n") == native.WELCOME
+    assert login(gate, "prof", "a password of my own") == "prof"
+    assert gate.invited() == []
+    with pytest.raises(Refused, match="has been used"):
+        sign_up(gate, "prof", code)
+
+
+def test_who_left_has_no_invitation_for_the_next_person_of_the_name(gate: CarrelNativeAuthenticator) -> None:
+    code = invitations.code(KEY, "prof")
+    sign_up(gate, "prof", code)
+    gate.delete_user(SimpleNamespace(name="prof"))
+    assert gate.get_user("prof") is None
+    with pytest.raises(Refused):
+        sign_up(gate, "prof", code)
+    assert sign_up(gate, "prof", invitations.code(KEY, "prof")) == native.WELCOME
+
+
+def test_who_was_there_before_the_name_was_listed_is_not_approved(gate: CarrelNativeAuthenticator, desk: Path) -> None:
+    sign_up(gate, "ada")
+    declare(desk, {}, "ada")
+    with pytest.raises(Refused, match="needs an invitation"):
+        gate.approve("ada", True)
+    assert sign_up(gate, "ada", invitations.code(KEY, "ada")) == native.WELCOME
+    assert login(gate, "ada", "a password of my own") == "ada"
+
+
+def test_who_is_listed_again_comes_in_with_the_inventory_s_password(gate: CarrelNativeAuthenticator) -> None:
+    assert login(gate, "grace", "from the inventory") == "grace"
+    asyncio.run(gate.set_password("grace", "a password of my own"))
+    gate.delete_user(SimpleNamespace(name="grace"))
+    assert login(gate, "grace", "a password of my own") is None
+    assert login(gate, "grace", "from the inventory") == "grace"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "a" * 129, "ada\u200b", "\ufeffada", "ada\u202eevil", "a\u3164da", "a b", "a,b", "a/b", "..", "a\nb"],
+)
+def test_names_that_look_like_others_are_refused(gate: CarrelNativeAuthenticator, name: str) -> None:
+    with pytest.raises(Refused, match="A name has"):
+        sign_up(gate, name)
+    assert not list(gate.accounts())
+
+
+def test_sign_ups_have_limits(gate: CarrelNativeAuthenticator, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate.sign_ups = Brake(5, 60)
+    for number in range(5):
+        sign_up(gate, f"user{number}", address="192.0.2.66")
+    with pytest.raises(Refused, match="Too many people"):
+        sign_up(gate, "one-more", address="192.0.2.66")
+    monkeypatch.setattr(native, "MOST_WAITING", 6)
+    assert sign_up(gate, "one-more") == native.SENT
+    with pytest.raises(Refused, match="Too many people"):
+        sign_up(gate, "two-more")
+    assert sign_up(gate, "prof", invitations.code(KEY, "prof")) == native.WELCOME
+
+
+@pytest.mark.parametrize("password", ["short", "x" * 73, "\u00e4" * 37])
+def test_passwords_that_bcrypt_would_cut_and_short_ones_are_refused(
+    gate: CarrelNativeAuthenticator, password: str
+) -> None:
+    sign_up(gate, "eve")
+    with pytest.raises(Refused, match="at least 8"):
+        asyncio.run(gate.sign_up(at(), "bob", password, ""))
+    with pytest.raises(Refused, match="at least 8"):
+        asyncio.run(gate.set_password("eve", password))
+    assert login(gate, "grace", password) is None
+
+
+def test_busy_is_a_refusal_with_words() -> None:
+    assert "try again" in str(Busy())

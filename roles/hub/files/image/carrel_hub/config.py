@@ -72,8 +72,8 @@ def _authenticator(config: Mapping[str, Any], secrets: Mapping[str, Any]) -> dic
     given = config["authenticator"]
     kind = given["type"]
     if kind == "native":
-        return {"enable_signup": given["signup"], "minimum_password_length": 8, "allowed_failed_logins": 10,
-                "seconds_before_next_try": 60}  # fmt: skip
+        key = bytes.fromhex(secrets["cookie_secret"])
+        return {"enable_signup": given["signup"], "minimum_password_length": 8, "key": key}
     if kind == "dummy":
         return {"password": secrets["dummy_password"]}
     traits: dict[str, Any] = {
@@ -134,7 +134,7 @@ def traits(config: Mapping[str, Any], secrets: Mapping[str, Any], state: Path) -
     if urlsplit(config["url"]).scheme == "https":
         hub["tornado_settings"] = {"cookie_options": {"secure": True}}
     if config["authenticator"].get("allowed_organizations"):
-        # GitHub is asked at the log-in only.
+        # GitHub is asked at the log-in only: this is authenticators.GUEST_SECONDS, after which nothing works any more.
         hub["cookie_max_age_days"] = 1
     if config["database"]["type"] == "postgresql":
         hub["db_kwargs"] = {"pool_pre_ping": True}

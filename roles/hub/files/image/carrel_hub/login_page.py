@@ -17,7 +17,6 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._login_page import 
 )
 from jinja2 import ChoiceLoader, DictLoader, Environment, FileSystemLoader, PrefixLoader, TemplateSyntaxError
 from jupyterhub._data import DATA_FILES_PATH
-from nativeauthenticator.handlers import TEMPLATE_DIR
 
 WITH_PASSWORD = ("native", "dummy")
 LOGIN = "/carrel-base/login"
@@ -33,7 +32,7 @@ def render(page: str, kind: str) -> str:
         [
             DictLoader({name: page}),
             PrefixLoader({"templates": FileSystemLoader(upstream)}, "/"),
-            FileSystemLoader([str(Path(__file__).parent / "templates"), upstream, TEMPLATE_DIR]),
+            FileSystemLoader([str(Path(__file__).parent / "templates"), upstream]),
         ]
     )
     values: dict[str, Any] = {

@@ -4,107 +4,196 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+from collections.abc import Iterable
 from typing import Any
 
-import bcrypt
-from jupyterhub.handlers import login
-from nativeauthenticator import NativeAuthenticator, handlers
+from ansible_collections.carrel.jupyter.plugins.module_utils._escape import username_problem
+from nativeauthenticator import NativeAuthenticator
 from nativeauthenticator.orm import UserInfo
 from tornado import web
+from traitlets import Bytes
 
+from . import invitations, native_pages
 from .authenticators import RosterMixin
+from .brake import Brake, Visitors
 from .files import DIRECTORY, read_json, read_state, write_state
+from .passwords import LONGEST, Busy, Passwords, Refused
 
-APPLIED = "passwords-applied.json"  # name: hash of the inventory's password that was set last
-LONGEST = 72  # bytes that bcrypt reads
-
-
-def due(name: str, inventory: dict[str, str], applied: dict[str, str], exists: bool) -> str | None:
-    """The password of the inventory that is to be set now; None if the account keeps the one it has."""
-    password = inventory.get(name)
-    if password is None:
-        return None
-    fingerprint = applied.get(name)
-    same = fingerprint is not None and bcrypt.checkpw(password.encode(), fingerprint.encode())
-    return None if exists and same else password
-
-
-class LoginHandler(handlers.LoginHandler):  # type: ignore[misc]
-    """nativeauthenticator 1.3.0 asks for statsd, which JupyterHub 6 does not have any more (jupyterhub#5407)."""
-
-    post = login.LoginHandler.post
-
-    def render_template(self, name: str, **values: Any) -> Any:
-        """With what a page that extends JupyterHub's own for logging in needs, and nativeauthenticator leaves out."""
-        return super().render_template(name, **{"authenticator": self.authenticator, **values})
-
-
-class SameSite:
-    """nativeauthenticator approves and discards accounts on a mere GET: not for a link on somebody else's page."""
-
-    def prepare(self) -> Any:
-        if self.request.headers.get("Sec-Fetch-Site", "same-origin") != "same-origin":  # type: ignore[attr-defined]
-            raise web.HTTPError(403, "Please use the buttons of this site.")
-        return super().prepare()  # type: ignore[misc]
-
-
-class ToggleHandler(SameSite, handlers.ToggleAuthorizationHandler):  # type: ignore[misc]
-    pass
-
-
-class DiscardHandler(SameSite, handlers.DiscardHandler):  # type: ignore[misc]
-    pass
-
-
-OURS = {
-    handlers.LoginHandler: LoginHandler,
-    handlers.ToggleAuthorizationHandler: ToggleHandler,
-    handlers.DiscardHandler: DiscardHandler,
-}
+APPLIED = "passwords-applied.json"  # name: what tells whether the inventory's password is the one that was set last
+LONGEST_NAME = 128  # of UserInfo.username
+SHORTEST = 8
+MOST_WAITING = 500  # accounts that nobody has approved yet
+TOO_OFTEN = "Too many wrong passwords. Please wait a minute, then try again."
+TOO_MANY = "Too many people are signing up at the moment. Please try again in an hour, or tell the administrator."
+WAITS = "Your account waits for an administrator's approval."
+NAME = "A name has at most 128 characters, none of them a capital letter, space, comma, slash or invisible."
+LENGTH = f"A password has at least {SHORTEST} characters, and at most {LONGEST} bytes."
+SENT = (
+    "An administrator will look at your request. If the name belongs to somebody already, nothing was sent. "
+    "If you are on the administrator's list, ask there for an invitation and sign up with it."
+)
+NOT_INVITED = "This invitation is not for this name, or has been used. Please ask the administrator."
+WELCOME = "Your account is ready: log in with it."
 
 
 class CarrelNativeAuthenticator(RosterMixin, NativeAuthenticator):  # type: ignore[misc]
+    key = Bytes(config=True, help="Secret from which invitations and fingerprints of passwords are made")
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.passwords = Passwords()
+        self.visitors = Visitors()
+        # By name and address: others' wrong tries don't lock anybody out. A class may come from one address.
+        self.wrong = Brake(10, 60)
+        self.wrong_of_address = Brake(200, 60)
+        self.sign_ups = Brake(100, 3600)
+
     async def authenticate(self, handler: Any, data: dict[str, str]) -> str | None:
-        name = self.normalize_username(data["username"])
-        if len(data["password"].encode()) > LONGEST or not self.validate_username(name):
+        name = self.normalize_username(data.get("username", ""))
+        password = data.get("password", "")
+        if len(password.encode()) > LONGEST or len(name) > LONGEST_NAME or not self.validate_username(name):
             return None
-        if self.is_blocked(name):  # before any look at the password, which says whether it is right and takes its time
+        if not await self.checked(handler, name, password):
             return None
-        if self.roster().lists(name):
-            self._set_first_password(name)
-        result: str | None = await super().authenticate(handler, data)
         account = self.get_user(name)
-        if result is None and account and not account.is_authorized and account.is_valid_password(data["password"]):
-            raise web.HTTPError(403, "Your account waits for an administrator's approval.")
-        return result
+        if account is None or not account.is_authorized:
+            raise web.HTTPError(403, WAITS)
+        return name
 
-    def get_handlers(self, app: Any) -> list[tuple[str, Any]]:
-        return [(path, OURS.get(handler, handler)) for path, handler in super().get_handlers(app)]
+    async def checked(self, handler: Any, name: str, password: str) -> bool:
+        """Whether it is this person's password. Wrong ones are counted, and those that are being looked at."""
+        address = await self.visitors.address(handler.request)
+        if not self.wrong.take((address, name)):
+            raise web.HTTPError(429, TOO_OFTEN)
+        if not self.wrong_of_address.take(address):
+            raise web.HTTPError(429, TOO_OFTEN)
+        try:
+            right = await self._is_right(name, password)
+        except Busy as error:
+            raise web.HTTPError(503, str(error)) from error
+        if right:
+            self.wrong.forget((address, name))
+            self.wrong_of_address.give_back(address)
+        return right
 
-    def _set_first_password(self, name: str) -> None:
-        applied = read_state(APPLIED)
-        account = self.get_user(name)
-        password = due(name, read_json(DIRECTORY / "passwords.json"), applied, account is not None)
-        if password is None:
-            return
-        if len(password.encode()) > LONGEST:
+    async def _is_right(self, name: str, password: str) -> bool:
+        """One bcrypt, whether there is such an account or not."""
+        first = self._first_password(name)
+        if first is None or await self._is_applied(name, first):
+            account = self.get_user(name)
+            return await self.passwords.check(password, account.password if account else None)
+        await self._apply(name, first)
+        return hmac.compare_digest(password.encode(), first.encode())
+
+    def _first_password(self, name: str) -> str | None:
+        if not self.roster().lists(name):
+            return None
+        password: str | None = read_json(DIRECTORY / "passwords.json").get(name)
+        if password is not None and len(password.encode()) > LONGEST:
             self.log.error("the inventory's password of %s is longer than %d bytes: it is not set", name, LONGEST)
-            return
-        hashed = bcrypt.hashpw(password.encode(), bcrypt.gensalt())
+            return None
+        return password
+
+    def _fingerprint(self, name: str, password: str) -> str:
+        return hmac.new(self.key, f"password\0{name}\0{password}".encode(), hashlib.sha256).hexdigest()
+
+    async def _is_applied(self, name: str, first: str) -> bool:
+        """Without bcrypt, unless the key is another one than last time."""
+        applied = read_state(APPLIED).get(name)
+        if applied is None or self.get_user(name) is None:
+            return False
+        # Versions before had the hash alone.
+        known = {"bcrypt": applied} if isinstance(applied, str) else applied
+        fingerprint = self._fingerprint(name, first)
+        if hmac.compare_digest(known.get("hmac", ""), fingerprint):
+            return True
+        if not await self.passwords.check(first, known["bcrypt"].encode()):
+            return False
+        write_state(APPLIED, {**read_state(APPLIED), name: {**known, "hmac": fingerprint}})
+        return True
+
+    async def _apply(self, name: str, first: str) -> None:
+        hashed = await self.passwords.hash(first)
+        self._store(name, hashed, approved=True)
+        known = {"bcrypt": hashed.decode(), "hmac": self._fingerprint(name, first)}
+        write_state(APPLIED, {**read_state(APPLIED), name: known})
+        self.log.info("%s has the password of the inventory now", name)
+
+    def _store(self, name: str, hashed: bytes, approved: bool) -> None:
+        account = self.get_user(name)
         if account is None:
             account = UserInfo(username=name, password=hashed)
             self.db.add(account)
         account.password = hashed
-        account.is_authorized = True
+        account.is_authorized = approved
         self.db.commit()
-        write_state(APPLIED, {**applied, name: hashed.decode()})
-        self.log.info("%s has the password of the inventory now", name)
+
+    async def sign_up(self, handler: Any, name: str, password: str, invitation: str) -> str:
+        """What the page says to it: the same whether the name is free or not. Raises Refused."""
+        name = self.normalize_username(name.strip())
+        if len(name) > LONGEST_NAME or username_problem(name) or not self.validate_username(name):
+            raise Refused(NAME)
+        if not self.is_password_strong(password):
+            raise Refused(LENGTH)
+        if not self.sign_ups.take(await self.visitors.address(handler.request)):
+            raise Refused(TOO_MANY)
+        hashed = await self.passwords.hash(password)
+        if invitation:
+            if name not in self.invited() or not invitations.fits(self.key, name, invitation):
+                raise Refused(NOT_INVITED)
+            self._store(name, hashed, approved=True)
+            return WELCOME
+        roster = self.roster()
+        if name not in roster.users and name not in roster.blocked and self.get_user(name) is None:
+            waiting = self.db.query(UserInfo).filter(UserInfo.is_authorized.isnot(True)).count()
+            if waiting >= MOST_WAITING:
+                raise Refused(TOO_MANY)
+            self._store(name, hashed, approved=False)
+        return SENT
+
+    def invited(self) -> list[str]:
+        """Who is listed and has neither a password in the inventory nor an account."""
+        roster, first = self.roster(), read_json(DIRECTORY / "passwords.json")
+        approved = {account.username for account in self.accounts() if account.is_authorized}
+        return sorted(name for name in roster.users if roster.lists(name) and name not in approved | first.keys())
+
+    def accounts(self) -> Iterable[Any]:
+        return self.db.query(UserInfo).order_by(UserInfo.username).all()  # type: ignore[no-any-return]
+
+    def approve(self, name: str, approved: bool) -> None:
+        """Raises Refused for who is listed: whoever signed up with that name may be anybody."""
+        account = self.get_user(name)
+        if account is None:
+            raise Refused(f"There is no account {name} any more.")
+        if name in self.roster().users:
+            raise Refused(f"{name} is in the inventory, which decides. Who has no password there needs an invitation.")
+        account.is_authorized = approved
+        self.db.commit()
+
+    async def set_password(self, name: str, password: str) -> None:
+        """Raises Refused."""
+        if not self.is_password_strong(password):
+            raise Refused(LENGTH)
+        hashed = await self.passwords.hash(password)
+        account = self.get_user(name)
+        if account is None:
+            raise Refused(f"There is no account {name} any more.")
+        account.password = hashed
+        self.db.commit()
+
+    def get_handlers(self, app: Any) -> list[tuple[str, Any]]:
+        return native_pages.HANDLERS
 
     def delete_user(self, user: Any) -> None:
-        """Who is listed again gets the inventory's password, also if a stranger signed up with the name first."""
+        """Who is listed again gets the inventory's password, or needs a new invitation."""
         applied = read_state(APPLIED)
         if applied.pop(user.name, None):
             write_state(APPLIED, applied)
+        account = self.get_user(user.name)
+        if account is not None and account.is_authorized:
+            invitations.renew(user.name)
         super().delete_user(user)
 
     def check_allowed(self, username: str, authentication: dict[str, Any] | None = None) -> bool:

@@ -1,0 +1,168 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The pages of accounts with passwords: logging in, signing up, approving, changing a password.
+
+nativeauthenticator's own run bcrypt in the event loop, and approve and discard accounts on a mere GET.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
+from typing import Any, TypeVar
+
+from jupyterhub.handlers import login
+from jupyterhub.handlers.base import BaseHandler
+from jupyterhub.scopes import needs_scope
+from tornado import web
+
+from . import invitations
+from .passwords import Refused
+
+WRONG = "Your current password was wrong. Please try again."
+DIFFERENT = "The two passwords differ. Please try again."
+CHANGED = "The password has been changed."
+Method = TypeVar("Method", bound=Callable[..., Awaitable[None]])
+
+
+def administrators(method: Method) -> Method:
+    guarded: Method = needs_scope("admin:users")(method)
+    return guarded
+
+
+class LoginHandler(login.LoginHandler):  # type: ignore[misc]
+    """JupyterHub's own page, with a link to sign up."""
+
+    def render_template(self, name: str, **values: Any) -> Any:
+        page = "native-login.html" if name == "login.html" else name
+        return super().render_template(page, **{"enable_signup": self.authenticator.enable_signup, **values})
+
+
+class Page(BaseHandler):  # type: ignore[misc]
+    template = ""
+
+    async def show(self, said: str = "", good: bool = False, **values: Any) -> None:
+        self.finish(await self.render_template(self.template, said=said, good=good, **values))
+
+    async def answer(self, done: Awaitable[str], **values: Any) -> None:
+        """Show the page with what came of it."""
+        try:
+            said, good = await done, True
+        except Refused as refused:
+            said, good = str(refused), False
+        await self.show(said, good, **values)
+
+    def field(self, name: str) -> str:
+        return str(self.get_body_argument(name, "", strip=False))
+
+    def new_password(self) -> str:
+        if self.field("new_password") != self.field("new_password_confirmation"):
+            raise Refused(DIFFERENT)
+        return self.field("new_password")
+
+
+class SignUpHandler(Page):
+    template = "signup.html"
+
+    def prepare(self) -> Any:
+        if not self.authenticator.enable_signup:
+            raise web.HTTPError(404)
+        return super().prepare()
+
+    async def get(self) -> None:
+        await self.show()
+
+    async def post(self) -> None:
+        await self.answer(self.sign_up())
+
+    async def sign_up(self) -> str:
+        name, invitation = self.field("username"), self.field("invitation")
+        said: str = await self.authenticator.sign_up(self, name, self.new_password(), invitation)
+        return said
+
+
+class AuthorizeHandler(Page):
+    """Who waits for approval, who has it, and the invitations for those who are listed."""
+
+    template = "authorization-area.html"
+
+    @administrators
+    async def get(self) -> None:
+        await self.show(**self.people())
+
+    @administrators
+    async def post(self) -> None:
+        name, action = self.field("name"), self.field("action")
+        try:
+            if action == "discard":
+                self.discard(name)
+            else:
+                self.authenticator.approve(name, action == "approve")
+        except Refused as refused:
+            await self.show(str(refused), **self.people())
+        else:
+            self.redirect(f"{self.hub.base_url}authorize")
+
+    def discard(self, name: str) -> None:
+        account = self.authenticator.get_user(name)
+        if account is None or account.is_authorized:
+            return
+        user = self.find_user(name)
+        if user is None:
+            self.authenticator.delete_user(SimpleNamespace(name=name))
+        elif user.spawner.active:
+            raise Refused(f"The server of {name} is running. Stop it first, at Admin.")
+        else:
+            self.authenticator.delete_user(user)
+            self.users.delete(user)
+
+    def people(self) -> dict[str, Any]:
+        gate = self.authenticator
+        codes = {name: invitations.code(gate.key, name) for name in gate.invited()} if gate.enable_signup else {}
+        return {"accounts": gate.accounts(), "listed": gate.roster().users, "invitations": codes}
+
+
+class ChangePasswordHandler(Page):
+    template = "change-password.html"
+
+    @web.authenticated
+    async def get(self) -> None:
+        await self.show(who=self.current_user.name, own=True)
+
+    @web.authenticated
+    async def post(self) -> None:
+        await self.answer(self.change(), who=self.current_user.name, own=True)
+
+    async def change(self) -> str:
+        name, password = self.current_user.name, self.new_password()
+        if not await self.authenticator.checked(self, name, self.field("old_password")):
+            raise Refused(WRONG)
+        await self.authenticator.set_password(name, password)
+        return CHANGED
+
+
+class ChangeAnotherPasswordHandler(Page):
+    template = "change-password.html"
+
+    @administrators
+    async def get(self, user_name: str) -> None:
+        if self.authenticator.get_user(user_name) is None:
+            raise web.HTTPError(404)
+        await self.show(who=user_name, own=False)
+
+    @administrators
+    async def post(self, user_name: str) -> None:
+        await self.answer(self.change(user_name), who=user_name, own=False)
+
+    async def change(self, name: str) -> str:
+        await self.authenticator.set_password(name, self.new_password())
+        return CHANGED
+
+
+HANDLERS = [
+    (r"/login", LoginHandler),
+    (r"/signup", SignUpHandler),
+    (r"/authorize", AuthorizeHandler),
+    (r"/change-password", ChangePasswordHandler),
+    (r"/change-password/([^/]+)", ChangeAnotherPasswordHandler),
+]
