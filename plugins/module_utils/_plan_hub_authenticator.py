@@ -64,10 +64,15 @@ def _tenant(value: Any, path: str, problems: Problems) -> str | Invalid:
     if checked in ("common", "organizations", "consumers"):
         problems.add(path, "tenant_any", value=checked)
         return INVALID
-    if not isinstance(checked, Invalid) and not re.fullmatch(r"[A-Za-z0-9.-]+", checked):
-        problems.add(path, "tenant")
+    if isinstance(checked, Invalid):
+        return checked
+    # Tokens name the issuer by the id in lower case, whatever the address has that they were asked for under.
+    tenant = checked.strip().lower()
+    if not re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", tenant):
+        domain = tenant if re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)+", tenant) else "DOMAIN"
+        problems.add(path, "tenant", domain=domain)
         return INVALID
-    return checked
+    return tenant
 
 
 def _claim(value: Any, path: str, problems: Problems) -> str | Invalid:

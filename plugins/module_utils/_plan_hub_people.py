@@ -233,8 +233,8 @@ class People:
         if not self._native:
             return
         if hub.authenticator.public["signup"]:
-            if not any(user.admin is True for user in self._users.values()):
-                hub.warnings.append("people can sign up, but there is no admin who could approve them")
+            if not any(user.admin is True and user.password is not None for user in self._users.values()):
+                hub.warnings.append("people can sign up, but no admin could approve them: give an admin a password")
             return
         outside = [name for name, user in sorted(self._users.items()) if user.password is None]
         if outside:

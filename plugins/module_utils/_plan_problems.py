@@ -121,7 +121,8 @@ MESSAGES: dict[str, str] = {
     "endpoint": "is not an address; write https://, a host and a path, without a user name, spaces and '#'",
     "endpoint_http": "would send the client's secret and names in the clear; write https://, or insecure: true for "
     "a trial",
-    "tenant": "is not a tenant; write its id, or its domain",
+    "tenant": "is not the id of a tenant; write it as 11111111-2222-3333-4444-555555555555: it is in the issuer at "
+    "https://login.microsoftonline.com/{domain}/v2.0/.well-known/openid-configuration",
     "tenant_any": "{value} lets in people of any tenant under any name; write the id of your tenant",
     "claim_not_unique": "{value} is not unique, so two people could share an account; write preferred_username or oid",
     # people

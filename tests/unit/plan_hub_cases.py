@@ -133,7 +133,14 @@ HUB_CASES: list[tuple[str, str, str, dict[str, Any]]] = [
         login({"type": "native", "tenant_id": "x"}),
     ),
     ("dummy_insecure", f"{CLASS}.authenticator", "anyone", login({"type": "dummy", "dummy_password": "SECRET"})),
-    ("tenant", f"{CLASS}.authenticator.tenant_id", "write its id", login(AZURE, tenant_id="a/b")),
+    ("tenant", f"{CLASS}.authenticator.tenant_id", "microsoftonline.com/DOMAIN/v2.0", login(AZURE, tenant_id="a/b")),
+    (
+        "tenant",
+        f"{CLASS}.authenticator.tenant_id",
+        "the issuer at https://login.microsoftonline.com/uni.example/v2.0/.well-known/openid-configuration",
+        login(AZURE, tenant_id="Uni.example"),
+    ),
+    ("tenant", f"{CLASS}.authenticator.tenant_id", "is not the id", login(AZURE, tenant_id="1111-2222")),
     ("tenant_any", f"{CLASS}.authenticator.tenant_id", "people of any tenant", login(AZURE, tenant_id="common")),
     (
         "claim_not_unique",

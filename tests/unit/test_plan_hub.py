@@ -160,6 +160,11 @@ def test_a_home_that_holds_the_settings_needs_no_folder_for_them() -> None:
              "username_claim": "preferred_username"},
         ),
         (
+            {**AZURE, "tenant_id": "ABCDEF00-2222-3333-4444-55555555555F"},
+            {"type": "azuread", "client_id": "hub", "tenant_id": "abcdef00-2222-3333-4444-55555555555f",
+             "username_claim": "preferred_username"},
+        ),
+        (
             OIDC,
             {**{key: item for key, item in OIDC.items() if key != "client_secret"},
              "username_claim": "preferred_username", "scopes": ["openid", "profile", "email"],
@@ -206,9 +211,12 @@ def test_warnings() -> None:
         "class101: who knows the authenticator's one password is whoever they like"
     ]
     assert "a0, a1, a2, a3, a4 and 2 more can't" in warnings(users=[f"a{n}" for n in range(7)])[0]
-    assert warnings(authenticator={"type": "native", "signup": True}) == [
-        "class101: people can sign up, but there is no admin who could approve them"
-    ]
+    nobody = "class101: people can sign up, but no admin could approve them: give an admin a password"
+    assert warnings(authenticator={"type": "native", "signup": True}) == [nobody]
+    only = [{"name": "ada", "admin": True}, {"name": "grace", "password": "long-enough"}]
+    assert warnings(authenticator={"type": "native", "signup": True}, users=only) == [nobody]
+    only[0]["password"] = "long-enough"
+    assert warnings(authenticator={"type": "native", "signup": True}, users=only) == []
     assert (
         "if that is a normalized name"
         in warnings(authenticator=OIDC, normalize_usernames=True, users=["ada--uni-example"])[0]
