@@ -91,7 +91,7 @@ def measure(url: str, ca: str, host: str, account: str, image: str, users: dict[
         for hub in hubs:
             hub.stop()
         times: dict[str, list[float]] = {"docker_run": [], "server_ready": [], "kernel_answers": []}
-        for _ in range(RUNS):  # in turns, so that whatever else the machine does meets both alike
+        for _unused in range(RUNS):  # in turns, so that whatever else the machine does meets both alike
             for name, figure in zip(times, (direct(host, account, image), *spawn(hubs[0]))):
                 times[name].append(figure)
             hubs[0].stop()
@@ -114,5 +114,5 @@ def measure(url: str, ca: str, host: str, account: str, image: str, users: dict[
 
 
 if __name__ == "__main__":
-    _, url, ca, host, account, image = sys.argv
+    _unused, url, ca, host, account, image = sys.argv
     print(json.dumps(measure(url, ca, host, account, image, json.load(sys.stdin)), indent=2))

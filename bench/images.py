@@ -117,7 +117,7 @@ def measure_all() -> dict[str, Any]:
         run(uv, "venv", "--quiet", plain)
         run(uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", plain / "bin" / "python",
             "--constraint", ROOT / "images" / "lab" / "lock.txt", "jupyterlab", "jupyterhub")  # fmt: skip
-        times = [(start_container(f"{IMAGE}:lab"), start_plain(plain)) for _ in range(ROUNDS + 1)][1:]
+        times = [(start_container(f"{IMAGE}:lab"), start_plain(plain)) for _unused in range(ROUNDS + 1)][1:]
     ours, plains = (statistics.median(column) for column in zip(*times))
     results["server_answers"] = {
         "image_seconds": round(ours, 2), "plain_seconds": round(plains, 2), "more_seconds": round(ours - plains, 2),

@@ -52,12 +52,12 @@ def main(public: str, ca: str, direct: str) -> None:
     password = sys.stdin.read()
     with Lab(public, ca).login(password) as through, Lab(direct).login(password) as straight:
         straight.run(f"import os; open('bench.bin', 'wb').write(os.urandom({MEGABYTES} * 2**20)) and None")
-        downloads = [(download(through), download(straight)) for _ in range(5)]
+        downloads = [(download(through), download(straight)) for _unused in range(5)]
         straight.request("DELETE", "api/contents/bench.bin")
         kernels = through.kernel(), straight.kernel()
         for kernel in kernels:
             kernel.run("1")
-        trips = [(round_trip(kernels[0]), round_trip(kernels[1])) for _ in range(ROUND_TRIPS)]
+        trips = [(round_trip(kernels[0]), round_trip(kernels[1])) for _unused in range(ROUND_TRIPS)]
     rates = [MEGABYTES / min(seconds) for seconds in zip(*downloads)]
     medians = [statistics.median(seconds) * 1000 for seconds in zip(*trips)]
     print(json.dumps({

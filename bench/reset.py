@@ -48,7 +48,7 @@ def measure(url: str, ca: str, host: str, name: str, password: str) -> dict[str,
     carrel_reset(host, name)
     with Lab(url, ca).login(password) as lab:
         cookies = dict(lab.http.cookies)
-        for _ in range(RUNS):
+        for _unused in range(RUNS):
             for way, act in ways.items():
                 # `up` starts the first server alone
                 run("docker", "exec", host, "rm", "--force", f"/var/lib/carrel/{name}/reset/second")

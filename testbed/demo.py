@@ -28,7 +28,9 @@ HOSTS = ("carrel-demo-1=8441", "carrel-demo-2=8442,8443")
 def ansible(program: str, *arguments: str | Path, capture: bool = False) -> subprocess.CompletedProcess[str]:
     """Run one of the virtual environment's Ansible commands from the checkout, whose ansible.cfg it reads."""
     executable = Path(sys.executable).parent / program
-    return subprocess.run([executable, *arguments], cwd=ROOT, text=True, stdout=subprocess.PIPE if capture else None)
+    return subprocess.run(
+        [executable, *arguments], cwd=ROOT, text=True, stdout=subprocess.PIPE if capture else None, check=False
+    )
 
 
 def deploy() -> None:

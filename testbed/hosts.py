@@ -50,7 +50,7 @@ def take_over() -> None:
             f"the test host {name} of the checkout {root or '(unknown)'} is running; run `make demo-down` there"
         )
     if foreign:
-        names = [name for name, _, _ in foreign]
+        names = [name for name, _unused, _unused in foreign]
         with step(f"removing {', '.join(names)} of another checkout"):
             run("docker", "rm", "--force", "--volumes", *names)
             run("docker", "volume", "rm", "--force", REGISTRY, *(f"{name}-srv" for name in names))
@@ -107,7 +107,7 @@ def up(group: str, specs: list[str]) -> None:
 
 
 def _start(group: str, spec: str, image: str) -> str | None:
-    name, _, ports = spec.partition("=")
+    name, _unused, ports = spec.partition("=")
     if name in containers():
         state = json.loads(run("docker", "inspect", name))[0]["State"]
         if state["Running"]:
@@ -116,7 +116,7 @@ def _start(group: str, spec: str, image: str) -> str | None:
         return name
     publish = []
     for port in filter(None, ports.split(",")):
-        outer, _, inner = port.partition(":")
+        outer, _unused, inner = port.partition(":")
         publish += ["--publish", f"127.0.0.1:{outer}:{inner or outer}"]
     run(
         "docker", "run", "--detach", "--name", name, "--hostname", name, "--label", f"{LABEL}={group}",

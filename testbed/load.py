@@ -49,7 +49,7 @@ class Load:
     @property
     def failures(self) -> list[str]:
         """What went wrong, in order."""
-        return [what for _, what in sorted(self.answers) if what != "200"]
+        return [what for _unused, what in sorted(self.answers) if what != "200"]
 
     @property
     def longest_gap(self) -> float:

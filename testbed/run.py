@@ -22,7 +22,12 @@ class Failure(Exception):
 def run(*command: str | Path, check: bool = True, input_text: str | None = None) -> str:
     """Run a command and return what it printed; on failure raise Failure with its last lines."""
     done = subprocess.run(
-        [str(part) for part in command], input=input_text, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        [str(part) for part in command],
+        input=input_text,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
     )
     if check and done.returncode:
         tail = "\n".join(done.stdout.splitlines()[-25:])
@@ -33,7 +38,10 @@ def run(*command: str | Path, check: bool = True, input_text: str | None = None)
 def succeeds(*command: str | Path) -> bool:
     """Whether a command exits with 0; its output is dropped."""
     return (
-        subprocess.run([str(c) for c in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
+        subprocess.run(
+            [str(c) for c in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False
+        ).returncode
+        == 0
     )
 
 

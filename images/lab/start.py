@@ -123,7 +123,7 @@ def run_hooks(folder: Path, environ: dict[str, str]) -> dict[str, str]:
             if left:
                 environ = dict(item.split("=", 1) for item in os.fsdecode(left).split("\0") if "=" in item)
         elif hook.is_file() and os.access(hook, os.X_OK):
-            status = subprocess.run([str(hook)], env=environ).returncode
+            status = subprocess.run([str(hook)], env=environ, check=False).returncode
         else:
             log(f"{hook} is neither named *.sh nor executable: left out")
             continue

@@ -22,7 +22,7 @@ def container_owner(instance: Mapping[str, Any], image: Mapping[str, Any]) -> tu
     """Return the uid and gid in the container that own the data: as declared, else as the image runs."""
     if instance["owner"] is None:
         return image["uid"], image["gid"]
-    uid, _, gid = instance["owner"].partition(":")
+    uid, _unused, gid = instance["owner"].partition(":")
     return int(uid), int(gid)
 
 

@@ -190,7 +190,7 @@ def empty_trash(trash: int, path: str) -> None:
     Every directory found is first moved up into the trash itself: nothing deeper than one step is ever opened, so that
     neither depth nor a link matters, and a mounted file system, which cannot be moved, is not deleted.
     """
-    for _ in range(ROUNDS):
+    for _unused in range(ROUNDS):
         pending = os.listdir(trash)
         if not pending:
             return

@@ -100,7 +100,7 @@ def _read(program: subprocess.Popen[bytes], name: str, seconds: float) -> tuple[
                 break
             if time.monotonic() > end:
                 raise EndlessError(f"{name} did not end within {seconds:.0f} s and was killed")
-            for key, _ in ready:
+            for key, _unused in ready:
                 part = os.read(key.fd, PART)
                 printed[key.fileobj].extend(part)  # type: ignore[index]
                 if not part:

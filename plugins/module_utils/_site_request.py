@@ -46,7 +46,7 @@ def ask(target: Target, connect_to: str, timeout: float, validate: bool) -> Seen
 def _connect(host: str, port: int, end: float) -> _host_socket.Plain:
     """To the first address that answers."""
     failure: OSError = OSError(f"{host} has no address")
-    for family, _, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+    for family, _unused, _unused, _unused, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
         try:
             return _host_socket.connect(family, address, end)
         except OSError as error:

@@ -60,8 +60,8 @@ def parse(text: str) -> list[Entry]:
     """The entries of a file; lines that are none are skipped, as shadow does."""
     entries = []
     for line in text.splitlines():
-        owner, _, rest = line.strip().partition(":")
-        start, _, count = rest.partition(":")
+        owner, _unused, rest = line.strip().partition(":")
+        start, _unused, count = rest.partition(":")
         if owner and start.isdecimal() and count.isdecimal() and int(count) > 0:
             entries.append(Entry(owner, Range(int(start), int(count))))
     return entries

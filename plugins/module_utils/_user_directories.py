@@ -125,4 +125,4 @@ class UserDirectories(Backend):
             content = os.listdir(descriptor)
         finally:
             os.close(descriptor)
-        return user if not content or any(name in content for name, _ in self.leaves) else None
+        return user if not content or any(name in content for name, _unused in self.leaves) else None

@@ -93,7 +93,7 @@ def write(module: AnsibleModule, wanted: dict[str, files.File], tracker: Tracker
 
 def attach(module: AnsibleModule, tracker: Tracker) -> str | None:
     """Have the kernel heed the rules; why it does not."""
-    _, output, errors = module.run_command(decide.COMMAND + ["--check"] * module.check_mode)
+    _unused, output, errors = module.run_command(decide.COMMAND + ["--check"] * module.check_mode)
     try:
         answer: dict[str, Any] = json.loads(output)
     except ValueError:

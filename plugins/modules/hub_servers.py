@@ -88,7 +88,7 @@ def docker(
 def servers(module: AnsibleModule) -> list[str]:
     stopped_too = ["--all"] if module.params["state"] == "absent" else []
     selection = ["--filter", f"label=carrel.instance={module.params['name']}", "--format", "{{.Names}}"]
-    names, _ = docker(module, "ps", *stopped_too, *selection)
+    names, _unused = docker(module, "ps", *stopped_too, *selection)
     return sorted(names)
 
 
@@ -96,7 +96,7 @@ def remove(module: AnsibleModule) -> None:
     """Those that are still there: the engine removes most of them by itself, which may be under way."""
     deadline = time.monotonic() + REMOVAL_SECONDS
     while left := servers(module):
-        _, error = docker(module, "rm", "--force", *left, check=False)
+        _unused, error = docker(module, "rm", "--force", *left, check=False)
         if time.monotonic() > deadline:
             module.fail_json(msg=f"{', '.join(left)} could not be removed: {error}")
         time.sleep(0.2)

@@ -253,7 +253,7 @@ class Builder:
                 raise ProbeError(_image_log.explain_transfer("pulling", name, log))
             found = self.inspect(name)
         if found:
-            _, machine = self.run("version", "--format", "{{.Server.Arch}}")
+            _unused, machine = self.run("version", "--format", "{{.Server.Arch}}")
             if found["Architecture"] != machine.strip():
                 raise ProbeError(
                     f"the base {name} is an image for another architecture, {found['Architecture']}: take one for"

@@ -130,7 +130,7 @@ def main() -> None:
         elif module.check_mode:
             outcome = decide.foreseen(name)
         else:
-            code, _, said = module.run_command([decide.PROGRAM, name, *decide.flags(module.params)])
+            code, _unused, said = module.run_command([decide.PROGRAM, name, *decide.flags(module.params)])
             outcome = decide.outcome(name, code, said, read_state(name))
         state = read_state(name)
     except (files.UnsafePathError, OSError) as error:

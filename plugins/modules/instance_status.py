@@ -257,7 +257,7 @@ class Instance:
 
     def reset(self) -> dict[str, Any] | None:
         folder = self.path(RECORDS, self.name, "reset")
-        for _ in range(2):  # a reset may begin or end between the two looks
+        for _unused in range(2):  # a reset may begin or end between the two looks
             held = locked(f"{folder}/lock")
             text = read(f"{folder}/state.json")
             last = None if text is None else _status.reset(text, held)

@@ -135,7 +135,7 @@ class Engine:
         with contextlib.suppress(KeyError):
             self.found = Account(pwd.getpwnam(self.name))
         if self.started and not module.check_mode:
-            _ = self.account
+            _unused = self.account
 
     @property
     def account(self) -> Account:

@@ -143,7 +143,7 @@ COOKIE_SECRET_BYTES = 32
 def hash_password(password: str, present: str) -> str:
     """As jupyter_server.auth.security.passwd does; the present hash if it fits."""
     hasher = argon2.PasswordHasher(memory_cost=10240, time_cost=10, parallelism=8)
-    algorithm, _, encoded = present.partition(":")
+    algorithm, _unused, encoded = present.partition(":")
     if algorithm == "argon2":
         try:
             if hasher.verify(encoded, password) and not hasher.check_needs_rehash(encoded):

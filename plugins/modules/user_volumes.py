@@ -204,7 +204,7 @@ def main() -> None:
         module.fail_json(msg="\n".join(wrong), problems=wrong)
     try:
         uid, gid = host_ids(given["account"], given["uid"], given["gid"])
-        root, _ = host_ids(given["account"], 0, 0)
+        root, _unused = host_ids(given["account"], 0, 0)
     except (ValueError, OSError) as error:
         module.fail_json(msg=str(error))
     work: Backend

@@ -14,14 +14,16 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def make(target: str) -> str:
-    done = subprocess.run(["make", target], cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    done = subprocess.run(
+        ["make", target], cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+    )
     assert done.returncode == 0, done.stdout
     return done.stdout
 
 
 def containers() -> list[str]:
     listing = ["docker", "ps", "--all", "--filter", "label=carrel.testbed=demo", "--format", "{{.Names}}"]
-    return subprocess.run(listing, text=True, capture_output=True).stdout.split()
+    return subprocess.run(listing, text=True, capture_output=True, check=False).stdout.split()
 
 
 def test_demo_twice_and_down() -> None:

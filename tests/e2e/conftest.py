@@ -47,7 +47,11 @@ def plain() -> dict[str, str]:
 def run_on(host: str, *command: str, check: bool = True, input_text: str | None = None) -> str:
     """Run a command as root on a test host and return what it printed."""
     done = subprocess.run(
-        ["docker", "exec", "--interactive", host, *command], input=input_text, capture_output=True, text=True
+        ["docker", "exec", "--interactive", host, *command],
+        input=input_text,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if check and done.returncode:
         raise AssertionError(f"{command} on {host} failed:\n{done.stdout}{done.stderr}")
@@ -161,7 +165,10 @@ def enter(hub: Site, user: str, password: str | None = None) -> Hub:
 def reset(site: Site, *arguments: str) -> tuple[int, str]:
     """Run carrel-reset as root at a terminal; return its exit code and what it printed."""
     done = subprocess.run(
-        ["docker", "exec", "--tty", site.host, "carrel-reset", site.name, *arguments], stdout=subprocess.PIPE, text=True
+        ["docker", "exec", "--tty", site.host, "carrel-reset", site.name, *arguments],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
     )
     print(done.stdout)
     return done.returncode, done.stdout
@@ -234,7 +241,7 @@ def ansible_playbook(folder: Path, hosts: dict[str, Any], playbook: str | Path, 
     done = subprocess.run(
         ["ansible-playbook", "-i", inventory, playbook, *arguments],
         cwd=ROOT, env=plain(), text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
     )  # fmt: skip
     print(done.stdout)
     return Playbook(done.returncode, done.stdout)

@@ -53,13 +53,13 @@ def test_the_plan_refuses_before_the_host_is_touched(untouched: str, play: Play)
     ]
 
     def change(instances: Instances) -> None:
-        for number, (mistake, _) in enumerate(mistakes):
+        for number, (mistake, _unused) in enumerate(mistakes):
             good = {"name": f"bad{number}", "url": f"https://localhost:8461/bad{number}/", "image": "debian:13"}
             instances.append({**good, **mistake})
 
     run = play(untouched, change)
     assert run.code != 0 and run.changed == 0
-    for index, (_, message) in enumerate(mistakes, 2):
+    for index, (_unused, message) in enumerate(mistakes, 2):
         assert re.search(rf"jupyter_instances\[{index}\].*{message}", run.output), message
 
 

@@ -85,7 +85,7 @@ def test_one_host_builds_and_another_pulls_by_digest(geo: Site, tmp_path: Path) 
     site = {"import_playbook": "carrel.jupyter.site", "vars": {"jupyter_hosts": "other"}}
     playbook = tmp_path / "playbook.yml"
     playbook.write_text(yaml.safe_dump([build, site]))
-    first, second = (ansible_playbook(tmp_path, hosts, playbook) for _ in range(2))
+    first, second = (ansible_playbook(tmp_path, hosts, playbook) for _unused in range(2))
     assert first.code == 0 and first.changed > 0
     assert (second.code, second.changed) == (0, 0)
     runs = pulled.docker("inspect", "--format", "'{{.Config.Image}}'", pulled.container_name())

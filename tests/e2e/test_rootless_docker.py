@@ -106,7 +106,7 @@ def test_root_writes_nothing_in_homes(engines: list[Engine]) -> None:
 @pytest.mark.parametrize("kind", ["uid", "gid"])
 def test_ranges_are_large_enough_and_apart(engines: list[Engine], kind: str) -> None:
     ranges = sorted(engine.range(kind) for engine in engines)
-    assert all(count >= 65536 for _, count in ranges)
+    assert all(count >= 65536 for _unused, count in ranges)
     assert all(first[0] + first[1] <= second[0] for first, second in zip(ranges, ranges[1:]))
 
 

@@ -43,11 +43,11 @@ def run(
             "ANSIBLE_NOCOLOR": "1",
         }
         process = subprocess.run(
-            command, capture_output=True, text=True, env={**os.environ, **settings, **(environment or {})}
+            command, capture_output=True, text=True, env={**os.environ, **settings, **(environment or {})}, check=False
         )
     found = re.search(r"^(?:ok|changed|fatal): \[localhost\](?:: FAILED!)? => ", process.stdout, re.MULTILINE)
     assert found, process.stdout + process.stderr
-    answer, _ = json.JSONDecoder().raw_decode(process.stdout, found.end())
+    answer, _unused = json.JSONDecoder().raw_decode(process.stdout, found.end())
     return {**answer, "failed": "FAILED!" in found[0], "output": process.stdout}
 
 

@@ -38,7 +38,7 @@ def play(folder: Path, variables: dict[str, Any], *options: str) -> tuple[list[d
     done = subprocess.run(
         [str(PLAYBOOK), "--inventory", "builder,other", *options, str(playbook)], capture_output=True, text=True,
         env={**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0",
-             "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"},
+             "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"}, check=False,
     )  # fmt: skip
     shown = [line.strip() for line in done.stdout.splitlines() if '"msg": "RESULT ' in line]
     results = [json.loads(json.loads("{" + line + "}")["msg"].removeprefix("RESULT ")) for line in shown]

@@ -80,7 +80,7 @@ class LabSite:
             raise
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *_unused: object) -> None:
         self.compose("down", "--timeout", "1", "--volumes")
 
     def lab(self) -> Lab:

@@ -60,7 +60,7 @@ def server(image: str, *options: str, scheme: str = "http", seconds: float = 60)
             lab.http.get(lab.url + "lab")  # for the XSRF cookie
             yield name, lab
     finally:
-        subprocess.run(["docker", "rm", "--force", "--volumes", name], capture_output=True)
+        subprocess.run(["docker", "rm", "--force", "--volumes", name], capture_output=True, check=False)
 
 
 def wait(lab: Lab, name: str, seconds: float) -> None:

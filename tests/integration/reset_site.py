@@ -156,7 +156,7 @@ class LabSite:
 
     def reset(self, *arguments: str, path: str | None = None) -> Reset:
         process = self.start(*arguments, path=path)
-        output, _ = process.communicate(timeout=180)
+        output, _unused = process.communicate(timeout=180)
         return Reset(process.returncode, output, self.state())
 
     def state(self) -> dict[str, Any]:

@@ -288,7 +288,7 @@ def test_a_listed_name_is_for_whom_the_administrator_gave_the_invitation(site: H
 
 def test_an_error_of_a_log_in_stands_on_the_page(site: HubSite) -> None:
     with site.session() as stranger, site.session() as ada:
-        for _ in range(10):
+        for _unused in range(10):
             with pytest.raises(LoginError, match="Invalid"):
                 stranger.login("prof", "a guess")
         with pytest.raises(LoginError, match="429 Too many wrong passwords"):

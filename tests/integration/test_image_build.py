@@ -48,7 +48,7 @@ def base() -> Iterator[str]:
     yield lab_image()
     found = run("docker", "image", "ls", "--quiet", "--filter", "label=carrel.test=image-build").split()
     if found:
-        subprocess.run(["docker", "image", "rm", "--force", *found], capture_output=True)
+        subprocess.run(["docker", "image", "rm", "--force", *found], capture_output=True, check=False)
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ SECOND = {"name": "python", "environment": "second", "pip": ["humanize==4.13.0"]
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
     build = _image_build.Build("kernels", lab_image(), kernels=_kernels.choose([*TESTED, SECOND], KNOWN))
-    with server(build_files("own-kernels", _image_build.context(build, "1000:100"))) as (_, session):
+    with server(build_files("own-kernels", _image_build.context(build, "1000:100"))) as (_unused, session):
         yield session
 
 

@@ -62,7 +62,7 @@ def test_no_server_is_not_healthy(image):
 
 def test_the_roles_find_the_server_in_it(image):
     def ask(command: list[str], text: str) -> tuple[int, str, str]:
-        done = subprocess.run(command, input=text, capture_output=True, text=True)
+        done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
         return done.returncode, done.stdout, done.stderr
 
     found = _image_probe.Engine("/var/run/docker.sock", image, None, ask).examine(None, False, jupyterlab=True)
@@ -98,7 +98,7 @@ def test_chown_home_gives_the_home_and_follows_no_link(image, tmp_path):
 
 
 def test_root_inside_has_a_home_and_a_server(image):
-    with server(image, *AS_ROOT, "--env", "NB_USER=root") as (_, session):
+    with server(image, *AS_ROOT, "--env", "NB_USER=root") as (_unused, session):
         assert session.run("import os; print(os.getuid(), os.environ['HOME'])") == "0 /home/root\n"
 
 
@@ -111,12 +111,15 @@ def test_hooks_run_before_the_command_as_root_and_may_change_the_environment(ima
 
 
 def test_gen_cert_serves_https(image):
-    with pytest.warns(Warning, match="Unverified"), server(image, "--env", "GEN_CERT=yes", scheme="https") as (_, lab):
+    with (
+        pytest.warns(Warning, match="Unverified"),
+        server(image, "--env", "GEN_CERT=yes", scheme="https") as (_unused, lab),
+    ):
         assert lab.request("GET", "api").json()["version"]
 
 
 def test_gen_cert_no_serves_http(image):
-    with server(image, "--env", "GEN_CERT=no") as (_, lab):
+    with server(image, "--env", "GEN_CERT=no") as (_unused, lab):
         assert lab.request("GET", "api").json()["version"]
 
 
@@ -141,6 +144,6 @@ def test_what_cannot_be_is_said(image, options, message):
 
 
 def test_a_stop_needs_no_kill(image):
-    with server(image) as (name, _):
+    with server(image) as (name, _unused):
         run("docker", "stop", name)
         assert run("docker", "inspect", "--format", "{{.State.ExitCode}}", name) != "137"

@@ -62,5 +62,5 @@ def test_what_was_not_pushed_cannot_be_pulled(tmp_path):
     own = tmp_path / "own"
     own.mkdir()
     (own / "Dockerfile").write_text("FROM debian:trixie-slim\n")
-    _, output = play(tmp_path, {"image_builds": [{"name": "carrel-testbed/alone", "folder": str(own)}]})
+    _unused, output = play(tmp_path, {"image_builds": [{"name": "carrel-testbed/alone", "folder": str(own)}]})
     assert "builder has not pushed carrel-testbed/alone: run the role on it first" in output

@@ -84,7 +84,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.command == "GET":
             self.wfile.write(content)
 
-    def log_message(self, *_: object) -> None:
+    def log_message(self, *_unused: object) -> None:
         pass
 
 

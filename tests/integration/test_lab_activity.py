@@ -42,7 +42,7 @@ def activity(python: Path, site: Site, folder: Path) -> subprocess.CompletedProc
     environment["JUPYTER_CONFIG_PATH"] = str(folder / "server")
     port = site.url.split(":")[2].split("/")[0]
     command = [python, SCRIPT, "/tao/", port]
-    return subprocess.run(command, env=environment, text=True, capture_output=True, timeout=60)
+    return subprocess.run(command, env=environment, text=True, capture_output=True, timeout=60, check=False)
 
 
 def told(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:

@@ -31,7 +31,7 @@ def hub() -> Iterator[str]:
         docker("run", "--detach", "--name", server, "--label", label, images.base(), "sleep", "300")
     docker("kill", f"{name}_grace")
     yield name
-    subprocess.run(["docker", "rm", "--force", *servers], capture_output=True)
+    subprocess.run(["docker", "rm", "--force", *servers], capture_output=True, check=False)
 
 
 def there(hub: str, *options: str) -> set[str]:
@@ -43,7 +43,7 @@ def arguments(hub: str, state: str) -> dict[str, Any]:
 
 
 def test_those_that_run_are_stopped_and_all_are_kept(hub: str) -> None:
-    check, real, *_ = four_runs("hub_servers", arguments(hub, "stopped"))
+    check, real, *_unused = four_runs("hub_servers", arguments(hub, "stopped"))
     assert check["containers"] == real["containers"] == [f"{hub}_ada"]
     assert there(hub) == {"-2_ada"} and there(hub, "--all") == {"_ada", "_grace", "-2_ada"}
 

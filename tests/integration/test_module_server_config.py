@@ -99,7 +99,7 @@ def serve(python: Path, config: str, tmp_path: Path, port: int = 0) -> Iterator[
     with log.open("w") as stream, subprocess.Popen(command, env=environment, cwd=tmp_path, stderr=stream) as process:
         try:
             site = Site(port)
-            for _ in range(150):
+            for _unused in range(150):
                 with contextlib.suppress(OSError):
                     site.page()
                     break
@@ -156,7 +156,7 @@ def test_people_stay_logged_in_until_the_password_changes(
 def test_four_runs_with_a_cookie_secret(arguments: dict[str, Any], tmp_path: Path) -> None:
     secret, token_file = tmp_path / "server" / "cookie_secret", tmp_path / "token"
     arguments.update(cookie_secret_file=str(secret), token_file=str(token_file))
-    _, real, *_ = four_runs("server_config", arguments)
+    _unused, real, *_unused = four_runs("server_config", arguments)
     status, content = secret.stat(), secret.read_text()
     assert (status.st_uid, status.st_gid, status.st_mode & 0o777) == (100999, 100099, 0o400)
     assert re.fullmatch("[0-9a-f]{64}\n", content) and content.strip() not in real["output"]
@@ -185,7 +185,7 @@ def test_a_rotated_token_is_no_change(arguments: dict[str, Any], tmp_path: Path)
 
 
 def test_four_runs_with_a_password(arguments: dict[str, Any]) -> None:
-    _, real, again, last = four_runs("server_config", {**arguments, "password": PASSWORD})
+    _unused, real, again, last = four_runs("server_config", {**arguments, "password": PASSWORD})
     path = Path(arguments["path"])
     status = path.stat()
     assert (status.st_uid, status.st_gid, status.st_mode & 0o777) == (100999, 100099, 0o400)
@@ -200,7 +200,7 @@ def test_four_runs_with_a_password(arguments: dict[str, Any]) -> None:
 def test_four_runs_with_a_generated_token(arguments: dict[str, Any], tmp_path: Path) -> None:
     token_file = tmp_path / "token"
     more = {"token_file": str(token_file), "account_owner": 1001, "account_group": 1002}
-    first, *_, last = four_runs("server_config", {**arguments, **more})
+    first, *_unused, last = four_runs("server_config", {**arguments, **more})
     assert first["token_generated"] and last["token_generated"]
     status = token_file.stat()
     assert (status.st_uid, status.st_gid, status.st_mode & 0o777) == (1001, 1002, 0o600)

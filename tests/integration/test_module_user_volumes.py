@@ -123,7 +123,7 @@ os.setgroups([]); os.setgid({GID}); os.setuid({UID}); os.chdir({str(base)!r})
 open("ada/home/file", "w").close()
 print(os.listdir("."), os.access("ada", os.W_OK), os.access(".", os.W_OK))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout == "['ada'] False False\n", done.stderr
 
 
@@ -205,7 +205,7 @@ def test_a_link_that_is_raced_into_place_leads_nowhere(tmp_path: Path, base: Pat
     victim.mkdir(mode=0o700)
     run(base, "ada")
     with module_runner.swapping(base, victim, "ada", "ada/home"):
-        answers = [run(base, "ada") for _ in range(12)]
+        answers = [run(base, "ada") for _unused in range(12)]
     assert facts(victim) == (0, 0, "drwx------") and os.listdir(victim) == []
     assert any("symbolic link" in answer.get("msg", "") for answer in answers)
 
@@ -274,7 +274,7 @@ def test_deletion_follows_no_link_and_minds_no_depth(tmp_path: Path, base: Path)
     (home / "link").symlink_to(victim)
     os.mkfifo(home / "pipe")
     descriptor = os.open(home, os.O_RDONLY)
-    for _ in range(3000):  # deeper than descriptors, the stack of Python or the longest path
+    for _unused in range(3000):  # deeper than descriptors, the stack of Python or the longest path
         os.mkdir("d" * 20, dir_fd=descriptor)
         deeper = os.open("d" * 20, os.O_RDONLY, dir_fd=descriptor)
         os.close(descriptor)
@@ -305,7 +305,7 @@ for number in range(30000):
     except OSError:
         if not os.path.exists("."): break
 """
-    for _ in range(3):
+    for _unused in range(3):
         run(base, "ada")
         with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
             assert process.stdout and process.stdout.readline()
@@ -353,9 +353,9 @@ def test_what_a_killed_run_left_is_completed(base: Path) -> None:
 def test_kill_at_any_moment_and_run_again(base: Path) -> None:
     names = [f"user{number}" for number in range(3000)]
     caught = 0
-    for _ in range(6):
+    for _unused in range(6):
         process = module_runner.start("user_volumes", parameters(base, *names))
-        for _ in range(10_000):
+        for _unused in range(10_000):
             if base.exists() and len(os.listdir(base)) > caught * 300:
                 break
             time.sleep(0.001)

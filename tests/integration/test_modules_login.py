@@ -83,7 +83,7 @@ def login_page(image: str, mounts: dict[str, str]) -> str:
     container = docker("run", "--detach", "--rm", "--publish", "127.0.0.1::8888", *options, image, *command)
     try:
         address = docker("port", container, "8888").splitlines()[0]
-        for _ in range(120):
+        for _unused in range(120):
             with contextlib.suppress(OSError), urllib.request.urlopen(f"http://{address}/login", timeout=5) as answer:
                 return str(answer.read().decode())
             time.sleep(0.25)
@@ -125,7 +125,7 @@ def test_the_user_option(arguments: dict[str, Any]) -> None:
 
 
 def test_four_runs_and_the_page_is_served(arguments: dict[str, Any], image: str) -> None:
-    first, real, *_ = four_runs("login_template", {**arguments, "notice": NOTICE})
+    first, real, *_unused = four_runs("login_template", {**arguments, "notice": NOTICE})
     assert "+<p>Restarts daily at 01:25.</p>" in first["output"]
     for key in ("files", "targets", "compose_file", "image_id", "versions"):
         assert first[key] == real[key], key
@@ -149,7 +149,7 @@ def test_the_second_run_starts_no_container(arguments: dict[str, Any], docker_lo
 def test_an_upgraded_image_and_old_pages(arguments: dict[str, Any], image: str, tmp_path: Path) -> None:
     first = run("login_template", {**arguments, "notice": "one"})
     with changed_image(image, first["targets"][0], tmp_path, "Log in", "Come in") as upgraded:
-        _, second, *_ = four_runs("login_template", {**arguments, "image": upgraded, "notice": "one"})
+        _unused, second, *_unused = four_runs("login_template", {**arguments, "image": upgraded, "notice": "one"})
         text = Path(second["files"][0]).read_text()
         assert "Come in" in text and "<p>one</p>" in text
         assert Path(first["files"][0]).exists(), "the running container still has it mounted"
@@ -161,7 +161,7 @@ def test_an_upgraded_image_and_old_pages(arguments: dict[str, Any], image: str, 
 
 def test_back_to_the_images_page(arguments: dict[str, Any]) -> None:
     run("login_template", {**arguments, "notice": NOTICE})
-    _, real, *_ = four_runs("login_template", arguments)
+    _unused, real, *_unused = four_runs("login_template", arguments)
     assert real["files"] == real["targets"] == []
     assert "-<p>Restarts daily at 01:25.</p>" in real["output"]
     assert json.loads(Path(real["compose_file"]).read_text()) == {"services": {"lab-1": {}, "lab-2": {}}}
@@ -173,7 +173,7 @@ def test_a_replacement(arguments: dict[str, Any], image: str) -> None:
     template = """{% extends "page.html" %}{% block site %}<h1>Mine</h1>
     <form action="{{base_url}}login?next={{next}}" method="post">{{ xsrf_form_html() | safe }}
     <input type="password" name="password"><button>Go</button></form>{% endblock %}"""
-    _, real, *_ = four_runs("login_template", {**arguments, "template": template, "services": ["other"]})
+    _unused, real, *_unused = four_runs("login_template", {**arguments, "template": template, "services": ["other"]})
     mounts = _login_page.mounted_files(Path(real["compose_file"]).read_text(), "other")
     assert "<h1>Mine</h1>" in login_page(image, mounts)
 

@@ -230,7 +230,7 @@ def test_a_new_image_that_does_not_serve_goes_back(site: ResetSite, labs: dict[s
     after = site.container_ids()
     assert len([user for user in USERS if after[user] != before[user]]) == 1, "only the first was tried"
     assert all(site.image_of(user) == good for user in USERS)
-    assert all(session.user()["servers"][""]["ready"] for session, _ in labs.values())
+    assert all(session.user()["servers"][""]["ready"] for session, _unused in labs.values())
     assert run("docker", "image", "inspect", "--format", "{{.Id}}", site.tag).strip() == good
     before = site.container_ids()
     worse = image(site, "RUN rm $(command -v jupyterhub-singleuser)")
@@ -250,13 +250,13 @@ def test_a_server_whose_reset_was_killed_is_started_by_the_next(
     process.send_signal(signal.SIGKILL)
     site.end(process)
     # what was asked of the hub goes on
-    users = [session.user for session, _ in labs.values()]
+    users = [session.user for session, _unused in labs.values()]
     eventually(lambda: not any(user()["servers"].get("", {}).get("pending") for user in users), PATIENCE)
-    missing = {user for user, (session, _) in labs.items() if not session.user()["servers"]}
+    missing = {user for user, (session, _unused) in labs.items() if not session.user()["servers"]}
     assert missing and missing <= set(json.loads(unfinished.read_text())["users"])
     code, state = site.reset(people="skip")
     assert code == 0 and any("was interrupted at the step stop" in text for text in state["warnings"])
-    assert all(session.user()["servers"][""]["ready"] for session, _ in labs.values())
+    assert all(session.user()["servers"][""]["ready"] for session, _unused in labs.values())
     assert not unfinished.exists()
 
 

@@ -91,7 +91,9 @@ signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 _files.write({str(path)!r}, _files.File(b"x" * 2000, uid={os.getuid()}, gid={os.getgid()}))
 """
-    result = subprocess.run([sys.executable, "-c", limited], capture_output=True, text=True, env=environment())
+    result = subprocess.run(
+        [sys.executable, "-c", limited], capture_output=True, text=True, env=environment(), check=False
+    )
     assert "File too large" in result.stderr
     assert path.read_text() == "old" and os.listdir(tmp_path) == ["file"]
 
@@ -116,7 +118,7 @@ while True:
         _files.write({str(path)!r}, _files.File(content, uid={os.getuid()}, gid={os.getgid()}))
         print(flush=True)
 """
-    for _ in range(10):
+    for _unused in range(10):
         with subprocess.Popen([sys.executable, "-c", writer], stdout=subprocess.PIPE, env=environment()) as process:
             assert process.stdout is not None
             process.stdout.readline()

@@ -88,7 +88,7 @@ def test_every_try_takes_one_bcrypt_outside_of_the_event_loop(
     gate: CarrelNativeAuthenticator, hashed: list[str], name: str
 ) -> None:
     """So nobody can tell from the time who is listed, has an account, or is blocked."""
-    for _ in range(3):
+    for _unused in range(3):
         assert login(gate, name, "wrong password") is None
     assert len(hashed) == 3 and all(thread.startswith("bcrypt") for thread in hashed)
 
@@ -121,7 +121,7 @@ def test_a_password_of_ones_own_stays_with_another_key_and_with_the_state_of_old
 def test_two_first_log_ins_at_once_make_one_account(gate: CarrelNativeAuthenticator) -> None:
     async def both() -> list[str | None]:
         data = {"username": "grace", "password": "from the inventory"}
-        return await asyncio.gather(*(gate.authenticate(at(), data) for _ in range(5)))
+        return await asyncio.gather(*(gate.authenticate(at(), data) for _unused in range(5)))
 
     assert asyncio.run(both()) == ["grace"] * 5
     assert [account.username for account in gate.accounts()] == ["grace"]
@@ -142,7 +142,7 @@ def test_more_than_can_wait_are_told_to_come_again(gate: CarrelNativeAuthenticat
 
 
 def test_wrong_tries_lock_out_their_address_and_nobody_else(gate: CarrelNativeAuthenticator) -> None:
-    for _ in range(10):
+    for _unused in range(10):
         assert login(gate, "grace", "wrong password", "192.0.2.66") is None
     with pytest.raises(HTTPError, match="wait a minute"):
         login(gate, "grace", "from the inventory", "192.0.2.66")
@@ -153,7 +153,7 @@ def test_wrong_tries_lock_out_their_address_and_nobody_else(gate: CarrelNativeAu
 def test_tries_that_come_at_once_count_before_they_are_answered(gate: CarrelNativeAuthenticator) -> None:
     async def many() -> list[Any]:
         data = {"username": "grace", "password": "wrong password"}
-        return await asyncio.gather(*(gate.authenticate(at(), data) for _ in range(15)), return_exceptions=True)
+        return await asyncio.gather(*(gate.authenticate(at(), data) for _unused in range(15)), return_exceptions=True)
 
     answers = asyncio.run(many())
     assert (answers.count(None), len([error for error in answers if isinstance(error, HTTPError)])) == (10, 5)
@@ -179,7 +179,7 @@ def test_an_account_that_waits_does_not_confirm_endless_guesses(gate: CarrelNati
     assert sign_up(gate, "eve") == native.SENT
     with pytest.raises(HTTPError, match="approval"):
         login(gate, "eve", "a password of my own")
-    for _ in range(10):
+    for _unused in range(10):
         assert login(gate, "eve", "wrong password") is None
     with pytest.raises(HTTPError, match="wait a minute"):
         login(gate, "eve", "a password of my own")

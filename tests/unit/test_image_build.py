@@ -57,7 +57,7 @@ def test_every_step_is_shell_and_says_its_name():
     assert parts == ["extra_ca_certificates", "APT_MIRROR", "apt", "conda", "kernel bash", "pip", "npm", "files"]
     for step in steps:
         assert step[:2] == ["/bin/sh", "-ec"]
-        assert subprocess.run(["sh", "-n"], input=step[2], text=True, capture_output=True).stderr == ""
+        assert subprocess.run(["sh", "-n"], input=step[2], text=True, capture_output=True, check=False).stderr == ""
 
 
 def test_files_and_kernels_are_in_the_context():
@@ -134,7 +134,7 @@ def test_a_folders_tag_is_its_content_and_its_arguments():
     ],
 )
 def test_what_an_image_cannot_be_is_said(change, message):
-    _, problems = read_all([declared(**change)], KERNELS)
+    _unused, problems = read_all([declared(**change)], KERNELS)
     assert len(problems) == 1 and message in problems[0]
 
 
@@ -144,8 +144,8 @@ def test_registries(push):
 
 
 def test_all_problems_are_said_at_once():
-    _, problems = read_all([declared(kernels=["x"]), declared(apt=[""]), declared(name="y", push="z")], KERNELS)
-    assert [problem.split(":")[0] for problem in problems] == [
+    _unused, problems = read_all([declared(kernels=["x"]), declared(apt=[""]), declared(name="y", push="z")], KERNELS)
+    assert [problem.partition(":")[0] for problem in problems] == [
         "image lab is declared twice; give each a name of its own", "image lab", "image lab", "image y",
     ]  # fmt: skip
 

@@ -103,7 +103,9 @@ def test_what_jupyterlab_says_of_its_settings(tmp_path: Path) -> None:
 
     def run(command: list[str], text: str) -> tuple[int, str, str]:
         variables = {"PYTHONPATH": str(tmp_path)}
-        ran = subprocess.run([sys.executable, "-c", command[-1]], capture_output=True, text=True, env=variables)
+        ran = subprocess.run(
+            [sys.executable, "-c", command[-1]], capture_output=True, text=True, env=variables, check=False
+        )
         return ran.returncode, ran.stdout, ran.stderr
 
     found = Engine("/run/x.sock", "lab:1", None, run).jupyterlab(Server("2", "/t", "/bin/python", ""))

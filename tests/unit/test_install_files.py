@@ -32,7 +32,7 @@ def run(module: str = "install_files", check: bool = False, **arguments: Any) ->
     )
     done = subprocess.run(
         [sys.executable, "-c", code, json.dumps(arguments)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}, capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.stdout, done.stderr
     result: dict[str, Any] = json.loads(done.stdout)
@@ -146,7 +146,7 @@ def test_archive_removes_the_state_of_resets_however_deep_it_is(tmp_path: Path) 
     resets = Path("/var/lib/carrel/tao-of-the-deep-tests/reset")
     resets.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(resets, os.O_RDONLY)
-    for _ in range(6000):
+    for _unused in range(6000):
         os.mkdir("d", dir_fd=descriptor)
         below = os.open("d", os.O_RDONLY, dir_fd=descriptor)
         os.close(descriptor)

@@ -192,7 +192,7 @@ def test_the_second_form_is_left_alone() -> None:
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_page_nobody_could_log_in_with(version: str, old: str, new: str, message: str) -> None:
     assert old in page(version)
-    (first, *_) = render(version, page(version).replace(old, new))["pages"]
+    (first, *_unused) = render(version, page(version).replace(old, new))["pages"]
     with pytest.raises(LoginPageError, match=message):
         _login_page.check_rendered(first, with_notice=False)
 

@@ -383,12 +383,12 @@ def test_every_variable_of_the_playbooks_is_known() -> None:
 
 
 def test_an_image_that_is_built_cannot_always_be_pulled() -> None:
-    _, (problem,) = plan([lab(image=..., build="lab", pull="always")])
+    _unused, (problem,) = plan([lab(image=..., build="lab", pull="always")])
     assert "leave pull out" in problem.message
 
 
 def test_a_secret_that_became_a_key_is_not_shown() -> None:
-    _, problems = plan([lab(login={"notice=hunter2 and more": None})])
+    _unused, problems = plan([lab(login={"notice=hunter2 and more": None})])
     assert problems and "hunter2" not in str([(problem.path, problem.message) for problem in problems])
 
 
@@ -418,7 +418,7 @@ def test_each_engine_builds_what_its_running_instances_name() -> None:
 
 
 def test_a_bad_declaration_says_nothing_of_the_instances_that_name_it() -> None:
-    _, problems = plan([lab(image={"declared": "geo"})], images=[*DECLARED[:1], {"name": "Geo"}])
+    _unused, problems = plan([lab(image={"declared": "geo"})], images=[*DECLARED[:1], {"name": "Geo"}])
     assert [problem.path for problem in problems] == ["jupyter_images[1].name"]
 
 

@@ -108,7 +108,7 @@ def test_a_redirect_is_not_followed(site: Site) -> None:
 def drops(handler: http.server.BaseHTTPRequestHandler) -> None:
     handler.send_response(200)
     handler.end_headers()
-    for _ in range(50):
+    for _unused in range(50):
         handler.wfile.write(b" ")
         handler.wfile.flush()
         time.sleep(0.1)
@@ -117,7 +117,7 @@ def drops(handler: http.server.BaseHTTPRequestHandler) -> None:
 def flood(handler: http.server.BaseHTTPRequestHandler) -> None:
     handler.send_response(200)
     handler.end_headers()
-    for _ in range(200):
+    for _unused in range(200):
         handler.wfile.write(b" " * 2**16)
 
 

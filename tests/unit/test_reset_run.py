@@ -54,7 +54,7 @@ class FakeKind:
         self.calls: list[str] = []
         self.reasons: list[list[str]] = []  # what people() answers, in turn; then nobody
         self.cannot_tell = False
-        self.failure: Exception | None = None
+        self.failure: list[Exception] = []
         self.up = True
 
     def recover(self) -> None:
@@ -74,8 +74,8 @@ class FakeKind:
 
     def renew(self) -> None:
         self.calls.append("renew")
-        if self.failure:
-            raise self.failure
+        for failure in self.failure:
+            raise failure
 
     def answers(self) -> bool:
         return self.up
@@ -188,7 +188,7 @@ def test_nobody_is_waited_for_where_nothing_answers(bench: Bench) -> None:
 @pytest.mark.parametrize("failure", [ResetError("no"), EngineError("no"), OSError("no"), KeyError("no")])
 @pytest.mark.parametrize(("up", "code"), [(True, 1), (False, 5)])
 def test_failures(bench: Bench, failure: Exception, up: bool, code: int, capsys: Any) -> None:
-    bench.kind.failure, bench.kind.up = failure, up
+    bench.kind.failure, bench.kind.up = [failure], up
     result, state = bench.reset()
     assert (result, state["result"]) == (code, "failed")
     assert bench.kind.calls[-1] == "untell" and "no" in state["message"] and "no" in capsys.readouterr().err
@@ -221,7 +221,7 @@ def test_an_instance_that_is_held_while_its_people_are_waited_for_is_left_alone(
 
 def test_an_interrupted_reset_is_told(bench: Bench) -> None:
     bench.run().step("switch", "")
-    _, state = bench.reset()
+    _unused, state = bench.reset()
     assert state["warnings"] == ["the last reset was interrupted at the step switch"]
     assert [entry["result"] for entry in state["history"]] == ["done", "interrupted"]
 

@@ -94,7 +94,7 @@ def as_root(program: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         os.set_inheritable(inherited.fileno(), True)
         return subprocess.run(
             [sys.executable, program, *arguments], env=environment, capture_output=True, text=True, timeout=20,
-            pass_fds=[inherited.fileno()],
+            pass_fds=[inherited.fileno()], check=False,
         )  # fmt: skip
 
 
@@ -288,7 +288,7 @@ def test_a_server_that_answers_in_drops(begin: bytes) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def drip() -> None:
-            connection, _ = server.accept()
+            connection, _unused = server.accept()
             with connection:
                 try:
                     connection.sendall(begin)

@@ -80,7 +80,7 @@ def test_nothing_of_a_host_becomes_markup() -> None:
     html = filters.page(hosts, TEMPLATE)
     page = Page(html)
     assert not page.all("script") and not page.all("img") and not page.all("a")
-    assert not [attributes for _, attributes in page.elements if any(key.startswith("on") for key in attributes)]
+    assert not [attributes for _unused, attributes in page.elements if any(key.startswith("on") for key in attributes)]
     assert bad in page.text
 
 

@@ -77,7 +77,7 @@ def serving(server: socket.socket, say: Say) -> Iterator[None]:
     def serve() -> None:
         while True:
             try:
-                connection, _ = server.accept()
+                connection, _unused = server.accept()
             except OSError:
                 return
             threading.Thread(target=one, args=[connection], daemon=True).start()
@@ -190,7 +190,7 @@ def test_an_engine_that_answers_nonsense(host: Host, content: Any) -> None:
 def test_a_container_of_which_anything_is_told(host: Host, key: str) -> None:
     for value in NONSENSE:
         about = json.loads(json.dumps(CONTAINER))
-        place, _, name = key.rpartition(".")
+        place, _unused, name = key.rpartition(".")
         (about[place] if place else about)[name] = value
         with engine(host.socket, docker(about)):
             status = host.status()["tao"]
@@ -278,7 +278,7 @@ def test_a_file_that_is_too_long_is_refused(tmp_path: Path) -> None:
 
 def deep(folder: Path, levels: int) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
-    for _ in range(levels):
+    for _unused in range(levels):
         os.mkdir("d", dir_fd=descriptor)
         below = os.open("d", os.O_RDONLY, dir_fd=descriptor)
         os.close(descriptor)

@@ -128,7 +128,7 @@ def test_files_of_root_are_not_given_away() -> None:
 def test_the_owner_is_set_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
     """Interrupted at any other step, a directory is still an empty one of root's, which the next run completes."""
 
-    def interrupt(*_: object) -> None:
+    def interrupt(*_unused: object) -> None:
         raise KeyboardInterrupt
 
     parent = os.open(tmp_path, os.O_RDONLY)

@@ -139,7 +139,7 @@ def apply(ports: Mapping[int, int], check: bool) -> bool:
     cgroup = os.open(_cgroup_root(), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         for hook in HOOKS:
-            found = {name for _, name in _attached(cgroup, hook)}
+            found = {name for _unused, name in _attached(cgroup, hook)}
             if found == ({name} if ports else set()):
                 continue
             changed = True
@@ -152,7 +152,7 @@ def apply(ports: Mapping[int, int], check: bool) -> bool:
 
 def _replace(cgroup: int, hook: int, name: bytes, code: bytes) -> None:
     """The new program first, so that no port is free in between. Without a name, there is none."""
-    if name and name not in [found for _, found in _attached(cgroup, hook)]:
+    if name and name not in [found for _unused, found in _attached(cgroup, hook)]:
         descriptor = _load(code, hook, name)
         try:
             _bpf(PROG_ATTACH, struct.pack("=IIIII", cgroup, descriptor, hook, ALLOW_MULTI, 0))

@@ -1,4 +1,4 @@
-#!/bin/bash
+#!/usr/bin/env bash
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # What Carto-Lab's start command does with its variables. It writes a configuration into the home of root, and passes the

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 # traitlets puts get_config there
+# pylint: disable-next=undefined-variable
 c = get_config()  # type: ignore[name-defined]  # noqa: F821
 c.ServerApp.ip = ""
 c.ServerApp.open_browser = False

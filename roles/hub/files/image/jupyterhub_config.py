@@ -9,6 +9,8 @@ from carrel_hub.config import traits
 from carrel_hub.files import DIRECTORY, STATE, read_json
 
 _log_tokens.install()
+# traitlets puts get_config there
+# pylint: disable-next=undefined-variable
 config = get_config()  # type: ignore[name-defined]  # noqa: F821
 for section, values in traits(
     read_json(DIRECTORY / "config.json"), read_json(DIRECTORY / "secrets.json"), STATE

@@ -79,7 +79,7 @@ class Engine:
     def containers(self, **labels: str) -> list[Container]:
         """Every container, running or not, with these labels; an underscore in a label's name stands for a dot."""
         filters = [f"--filter=label={key.replace('_', '.')}={value}" for key, value in labels.items()]
-        for _ in range(LOOKS):
+        for _unused in range(LOOKS):
             ids = self.docker("ps", "--all", "--no-trunc", "--quiet", *filters).split()
             try:
                 return self._inspect(ids)
@@ -117,7 +117,7 @@ class Engine:
         if ":" in repository.rpartition("/")[2]:
             repository = repository.rpartition(":")[0]
         digests = [digest.partition("@") for digest in raw["RepoDigests"] or []]
-        return Image(raw["Id"], next((digest for where, _, digest in digests if where == repository), None))
+        return Image(raw["Id"], next((digest for where, _unused, digest in digests if where == repository), None))
 
     def answers(self) -> bool:
         try:

@@ -44,7 +44,7 @@ def follow(process: subprocess.Popen[bytes], seconds: float, take: Callable[[IO[
                     break
                 if time.monotonic() > end:
                     raise Endless(f"did not end within {seconds:.0f} s")
-                for key, _ in ready:
+                for key, _unused in ready:
                     if part := os.read(key.fd, PART):
                         take(key.fileobj, part)  # type: ignore[arg-type]
                     else:

@@ -101,7 +101,7 @@ class Rotation:
 
 def accepts(url: str, token: str) -> bool:
     try:
-        status, _ = web.get(url, headers={"Authorization": f"token {token}"})
+        status, _unused = web.get(url, headers={"Authorization": f"token {token}"})
     except OSError:
         return False
     return status == 200

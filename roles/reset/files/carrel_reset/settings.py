@@ -122,7 +122,9 @@ def problems(content: object) -> list[str]:
     ports = {"lab": 2, "hub": 1}.get(content["kind"])
     if ports is None:
         found.append(f"kind is {content['kind']!r}, not lab or hub")
-    elif len(content["ports"]) != ports or not all(type(port) is int for port in content["ports"]):
+    elif len(content["ports"]) != ports or not all(
+        isinstance(port, int) and not isinstance(port, bool) for port in content["ports"]
+    ):
         found.append(f"a {content['kind']} has {ports} ports, not {content['ports']!r}")
     for key in ("images", "compose_files"):
         if not all(isinstance(item, str) for item in content[key]):

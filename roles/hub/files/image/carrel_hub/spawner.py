@@ -87,7 +87,7 @@ class CarrelSpawner(DockerSpawner):  # type: ignore[misc]
         while True:
             try:
                 # an address that nobody has any more does not refuse
-                _, writer = await asyncio.wait_for(asyncio.open_connection(host, port), CHECK_SECONDS)
+                _unused, writer = await asyncio.wait_for(asyncio.open_connection(host, port), CHECK_SECONDS)
             except (OSError, asyncio.TimeoutError):
                 if time.monotonic() - checked >= CHECK_SECONDS:
                     checked = time.monotonic()
