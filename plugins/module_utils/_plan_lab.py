@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import re
+
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_instance import ControlNode, check_targets
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_keys import Lab
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_problems import Problems, show
@@ -11,11 +13,18 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan_reset import 
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_values import has_tag_or_digest
 from ansible_collections.carrel.jupyter.plugins.module_utils._schema import INVALID, given
 
+# Traits of jupyter_server and of notebook that say who may log in. The command line goes before the configuration that
+# the role writes, whether a word is one of its own or stands among others, as in NOTEBOOK_ARGS.
+_LOGIN_OPTION = re.compile(
+    r"--(?:[A-Za-z]+\.)(?:token|password|hashed_password|password_required|identity_provider_class|login_handler_class)\b"
+)
+
 
 def check_lab(lab: Lab, control: ControlNode, problems: Problems) -> None:
     """Fills in the absolute path of build.context."""
     _check_image(lab, problems)
     _check_token(lab, problems)
+    _check_login_options(lab, problems)
     lab.warnings += check_reset(lab.reset, f"{lab.path}.reset", [lab.image], control.timezones(), problems)
     _check_mounts(lab, problems)
     _check_build(lab, control, problems)
@@ -43,6 +52,15 @@ def _check_token(lab: Lab, problems: Problems) -> None:
         problems.add(f"{lab.path}.token_file", "token_file_given", key=key)
     if given(lab.reset) and lab.reset.rotate_token is True:
         problems.add(f"{lab.path}.reset.rotate_token", "rotate_token", reason=f"{key} is given")
+
+
+def _check_login_options(lab: Lab, problems: Problems) -> None:
+    words = {f"command[{index}]": word for index, word in enumerate(lab.command or [])} if given(lab.command) else {}
+    if given(lab.environment):
+        words |= {f"environment.{name}": value for name, value in lab.environment.items()}
+    for key, word in words.items():
+        if given(word) and (found := _LOGIN_OPTION.search(word)):
+            problems.add(f"{lab.path}.{key}", "login_option", option=found[0])
 
 
 def _check_mounts(lab: Lab, problems: Problems) -> None:

@@ -91,6 +91,8 @@ MESSAGES: dict[str, str] = {
     "size_range": '{value} is out of range; write a size from {low} to {high}, for example "8G"',
     "ids": 'is not a pair of ids; write "uid:gid" in quotes, both from 0 to 65535, for example "1000:100"',
     "environment_name": "is not the name of an environment variable; write letters, digits and '_', no digit first",
+    "login_option": "has {option}, which takes the place of the declared password and token; leave it out, and use the "
+    "keys password or token",
     "environment_reserved": "is set by the role itself; {instead}",
     "container_path": "{value} is not a folder in the container; write an absolute path without '..', not '/' and not "
     "in /proc, /sys or /dev",

@@ -122,7 +122,7 @@ class LabSite:
             os.chown(path, 1000, 100)
             path.chmod(0o400)
         (server / "quick.py").write_text(QUICK)
-        for name in ("healthcheck.py", "activity.py", "notebooks.py", "notice.py"):
+        for name in ("healthcheck.py", "activity.py", "started.py", "notice.py"):
             (server / name).write_bytes((LAB_FILES / name).read_bytes())
         if self.quick:
             (server / "activity.py").write_text("""print('{"kernels": [], "terminals": []}')""")

@@ -88,7 +88,7 @@ class Site:
 
 
 @contextlib.contextmanager
-def serve(python: Path, config: str, tmp_path: Path, port: int = 0) -> Iterator[Site]:
+def serve(python: Path, config: str, tmp_path: Path, port: int = 0, options: tuple[str, ...] = ()) -> Iterator[Site]:
     with socket.create_server(("127.0.0.1", port)) as probe:
         port = probe.getsockname()[1]
     # JUPYTER_TOKEN stands for what an image may bring along: the file must win.
@@ -96,12 +96,13 @@ def serve(python: Path, config: str, tmp_path: Path, port: int = 0) -> Iterator[
     environment["JUPYTER_CONFIG_PATH"] = str(Path(config).parent)
     command = [str(python), "-m", "jupyter_server", "--no-browser", "--allow-root", f"--ServerApp.port={port}"]
     log = tmp_path / "server.log"
+    command += options
     with log.open("w") as stream, subprocess.Popen(command, env=environment, cwd=tmp_path, stderr=stream) as process:
         try:
             site = Site(port)
             for _unused in range(150):
                 with contextlib.suppress(OSError):
-                    site.page()
+                    urllib.request.urlopen(site.url + "api").close()
                     break
                 assert process.poll() is None, log.read_text()
                 time.sleep(0.2)

@@ -32,6 +32,9 @@ TEXTS: list[tuple[str, Any]] = [
     ("jupyter_images[0].labels", lambda value="x", key="A": {"images": [{"name": "s", "labels": {key: value}}]}),
 ]
 
+OPEN_COMMAND = "exec jupyter-lab --NotebookApp.token '' --no-browser"
+OPEN_PASSWORD = "--PasswordIdentityProvider.hashed_password="
+OPEN_ARGS = {"NOTEBOOK_ARGS": "--no-browser --IdentityProvider.token="}
 # (id, path, what the message must contain, inputs)
 CASES: list[tuple[str, str, str, dict[str, Any]]] = [
     ("wrong_type", "jupyter_instances", "is a mapping; write a list", {"instances": {"tao": {}}}),
@@ -227,6 +230,10 @@ CASES: list[tuple[str, str, str, dict[str, Any]]] = [
         "use the key token",
         here(environment={"JUPYTER_TOKEN": "SECRET"}),
     ),
+    ("login_option", f"{TAO}.command[1]", "has --ServerApp.token,", here(command=["x", "--ServerApp.token=''"])),
+    ("login_option", f"{TAO}.command[2]", "has --NotebookApp.token,", here(command=["sh", "-c", OPEN_COMMAND])),
+    ("login_option", f"{TAO}.command[0]", ".hashed_password, which", here(command=[OPEN_PASSWORD])),
+    ("login_option", f"{TAO}.environment.NOTEBOOK_ARGS", "use the keys", here(environment=OPEN_ARGS)),
     ("container_path", f"{TAO}.notebooks", "'work' is not a folder", here(notebooks="work")),
     ("container_path", f"{TAO}.notebooks", "not '/'", here(notebooks="/")),
     ("container_path", f"{TAO}.persist.conda", "/proc", here(persist={"conda": "/proc/self"})),

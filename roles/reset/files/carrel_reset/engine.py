@@ -10,7 +10,7 @@ import os
 import subprocess
 import time
 from collections.abc import Sequence
-from typing import IO
+from typing import IO, Any
 
 from . import process
 from .text import printable
@@ -18,6 +18,7 @@ from .text import printable
 LAST_LINES = 15
 LOOKS = 3
 SERVICE = "rootless-docker.service"
+OPEN = 3  # the exit code of the lab's healthcheck.py
 STARTS_WITHIN_SECONDS = 60
 KILL_SECONDS = 15  # what timeout(1) gets to end a command before it is killed itself
 LONGEST_TAIL = 4000
@@ -39,6 +40,7 @@ class Container:
     image: str  # as compose.yaml names it
     labels: dict[str, str]
     networks: dict[str, str]  # NAME: address
+    open: bool = False  # the health check says that the server lets in anybody
 
     @property
     def healthy(self) -> bool:
@@ -101,6 +103,7 @@ class Engine:
                 image=raw["Config"]["Image"],
                 labels=raw["Config"]["Labels"] or {},
                 networks={name: network["IPAddress"] for name, network in raw["NetworkSettings"]["Networks"].items()},
+                open=_last_check(raw["State"]) == OPEN,
             )
             for raw in json.loads(self.docker("container", "inspect", *ids))
         ]
@@ -183,3 +186,9 @@ def _input(text: str) -> IO[bytes]:
     stream.write(text.encode())
     stream.seek(0)
     return stream
+
+
+def _last_check(state: dict[str, Any]) -> int | None:
+    """The exit code of the last health check, also of one before the container was stopped."""
+    log = (state.get("Health") or {}).get("Log")
+    return log[-1]["ExitCode"] if log else None

@@ -24,6 +24,7 @@ FAILURES = (ResetError, EngineError, OSError)
 APACHE_GOES_OVER_WITHIN_SECONDS = 10
 STOP_SECONDS = 60
 LOG_LINES = 20
+LETS_IN_ANYBODY = "lets in anybody who does not log in"
 # What runs in a shell is not known, but its output counts as activity, as what is typed does
 # (jupyter_server_terminals, TerminalManager.pre_pty_read_hook). One that was silent for longer is taken for forgotten.
 TERMINAL_COUNTS_FOR = datetime.timedelta(hours=1)
@@ -55,6 +56,7 @@ class Lab:
     def recover(self) -> None:
         asked, other = self.server(), 3 - self.server()
         self._wait_while_starting(asked)
+        self._remove_open()
         if not self._serves(asked) and self._serves(other):
             self.run.warn(f"server {asked} does not answer, but server {other} does: Apache goes over to it")
             self._let_apache_ask(other)
@@ -157,6 +159,7 @@ class Lab:
 
     def _go_back(self, old: int, new: int, tags: dict[str, str], error: Exception) -> None:
         """The new server is of no use: put back what was. Without an old server, try images from before."""
+        self._remove_open()
         failed = self._container(new)
         text = f"{error}{self._log(failed)}"
         served = self._serves(old)
@@ -188,14 +191,33 @@ class Lab:
 
     def _start(self, which: int) -> None:
         """Start a server from its image; ResetError or EngineError unless one can log in."""
-        seconds = self.settings.start_timeout_seconds
-        up = ["up", "--detach", "--no-deps", "--force-recreate", "--wait", "--wait-timeout", str(seconds)]
-        self.engine.compose(*up, f"lab-{which}", timeout=seconds + 60)
+        up = ["up", "--detach", "--no-deps", "--force-recreate"]
+        self.engine.compose(*up, f"lab-{which}", timeout=self.settings.start_timeout_seconds + 60)
+        self._wait_until_healthy(which)
         if web.version(self._url(which, "api"), 10) is None:
             raise ResetError(f"server {which} is healthy, but does not answer at {self._url(which, 'api')}")
         self._login_page(which)
         if container := self._container(which):
-            self._carrel(container, "notebooks.py", self.settings.notebooks)
+            try:
+                self._carrel(container, "started.py", self.settings.base_url, self.settings.notebooks)
+            except EngineError:
+                self._remove(which)  # it must not run, whoever is left to serve
+                raise
+
+    def _wait_until_healthy(self, which: int) -> None:
+        """Compose would wait, too, but leave a server that lets in anybody running meanwhile."""
+        seconds = self.settings.start_timeout_seconds
+        end = time.monotonic() + seconds
+        while True:
+            container = self._container(which)
+            if container and container.open:
+                self._remove(which)
+                raise ResetError(f"server {which} {LETS_IN_ANYBODY}: the image's command takes password and token away")
+            if container and container.healthy:
+                return
+            if time.monotonic() > end:
+                raise ResetError(f"server {which} did not become healthy within {seconds} s")
+            time.sleep(0.5)
 
     def _login_page(self, which: int) -> str:
         """The page for logging in; empty if the server has none. ResetError if nobody could log in with it."""
@@ -240,6 +262,12 @@ class Lab:
         labels = {"com_docker_compose_project": self.settings.name, "com_docker_compose_service": f"lab-{which}"}
         found = self.engine.containers(**labels)
         return max(found, key=lambda container: container.running, default=None)
+
+    def _remove_open(self) -> None:
+        for which in (1, 2):
+            if (container := self._container(which)) and container.open:
+                self.run.warn(f"server {which} {LETS_IN_ANYBODY}; it is removed")
+                self._remove(which)
 
     def _remove(self, which: int) -> None:
         if self._container(which):

@@ -1,0 +1,46 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a lab's container tells of its server: ready, not yet, or failed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, NamedTuple
+
+# The exit code of roles/lab/files/healthcheck.py if anybody is let in.
+OPEN = 3
+
+
+class Verdict(NamedTuple):
+    ready: bool = False
+    failed: bool = False
+    open: bool = False
+    seen: str = ""
+
+
+def moment(text: str) -> datetime:
+    """A time of the Engine API, which has nanoseconds."""
+    return datetime.fromisoformat(re.sub(r"(\.[0-9]{6})[0-9]*", r"\1", text).replace("Z", "+00:00"))
+
+
+def judge(container: Mapping[str, Any] | None, since: datetime | None) -> Verdict:
+    """What `docker inspect` shows means. No check counts that began before SINCE, or before the container's start."""
+    if container is None:
+        return Verdict(failed=True, seen="there is no container")
+    state = container["State"]
+    if state["Restarting"]:
+        return Verdict(seen=f"it ends with status {state['ExitCode']} and is started again")
+    if not state["Running"]:
+        return Verdict(failed=True, seen=f"it ended with status {state['ExitCode']}")
+    started = moment(state["StartedAt"])
+    since = max(started, since) if since else started
+    health = state.get("Health") or {}
+    checks = [check for check in health.get("Log") or [] if moment(check["Start"]) >= since]
+    if not checks:
+        return Verdict(seen="it was not checked yet")
+    code, said = checks[-1]["ExitCode"], str(checks[-1]["Output"]).strip()
+    if code == OPEN:
+        return Verdict(failed=True, open=True, seen=said)
+    return Verdict(ready=health["Status"] == "healthy" and code == 0, seen=said)

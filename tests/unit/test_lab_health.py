@@ -1,0 +1,211 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a lab's health check asks of a server, run as Docker runs it, and what becomes of its answer."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.carrel.jupyter.plugins.module_utils import _lab_health
+from ansible_collections.carrel.jupyter.plugins.module_utils._lab_health import judge, moment
+from carrel_reset import engine, lab
+from carrel_reset.engine import Container, EngineError
+from carrel_reset.run import ResetError
+from test_reset_run import Bench, bench
+
+__all__ = ["bench"]  # a fixture
+FILES = Path(__file__).parents[2] / "roles" / "lab" / "files"
+FORM = '<form><input type="password" name="password"></form>'
+VERSION = '{"version": "2.21.1"}'
+Serve = Callable[..., int]
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Start a server with these pages below /tao/, as (status, text); another page is status OTHER."""
+    servers = []
+
+    def of(other: int, **pages: tuple[int, str]) -> int:
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                path = self.path.partition("?")[0].removeprefix("/tao/").replace("/", "_")
+                status, text = pages.get(path, (other, ""))
+                self.send_response(status)
+                if status == 302:
+                    self.send_header("Location", "/tao/api")
+                self.end_headers()
+                self.wfile.write(text.encode())
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=server.serve_forever).start()
+        servers.append(server)
+        return server.server_port
+
+    yield of
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def check(port: int) -> tuple[int, str]:
+    command = [sys.executable, str(FILES / "healthcheck.py"), "/tao/", str(port)]
+    done = subprocess.run(command, text=True, capture_output=True, timeout=60)
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("other", "pages", "code", "said"),
+    [
+        (403, {"login": (200, FORM)}, 0, "jupyter_server 2.21.1"),
+        (302, {"login": (302, "")}, 0, "jupyter_server 2.21.1"),  # the provider's page, as of single sign-on
+        (401, {"login": (404, "")}, 0, "jupyter_server 2.21.1"),
+        (404, {"login": (404, ""), "api_contents": (200, "{}")}, 3, "answers at /tao/api/contents"),
+        (403, {"login": (302, ""), "api_terminals": (200, "[]")}, 3, "answers at /tao/api/terminals"),
+        (200, {"login": (200, "<p>welcome</p>")}, 3, "lets in anybody who does not log in"),
+        (500, {"login": (500, "")}, 1, "the server does not answer: /tao/api/contents answers with status 500"),
+        (403, {"api": (503, "")}, 1, "/tao/api answers with status 503"),
+        (403, {"api": (200, "[]")}, 1, "the server does not answer"),
+    ],
+)
+def test_the_check(serve: Serve, other: int, pages: dict[str, tuple[int, str]], code: int, said: str) -> None:
+    found, output = check(serve(other, **{"api": (200, VERSION), **pages}))
+    assert (found, said in output) == (code, True), output
+
+
+def test_a_server_that_is_not_there(serve: Serve) -> None:
+    code, output = check(1)
+    assert code == 1 and "the server does not answer" in output
+
+
+@pytest.mark.parametrize(
+    ("server", "problem"),
+    [
+        ({"root_dir": "/work", "token": "declared"}, ""),
+        ({}, ""),
+        ({"root_dir": "/tmp", "token": "declared"}, "the server shows /tmp, but what is kept is /work"),
+        ({"root_dir": "/work", "token": ""}, "the server takes another token than the declared one"),
+        ({"root_dir": "/work", "token": "everybody-knows"}, "the server takes another token than the declared one"),
+    ],
+)
+def test_a_server_that_has_started(server: dict[str, str], problem: str) -> None:
+    program = "import json, sys, started; print(started.complaint(json.loads(sys.argv[1]), '/work', 'declared') or '')"
+    command = [sys.executable, "-c", program, json.dumps(server)]
+    done = subprocess.run(command, text=True, capture_output=True, check=True, env={"PYTHONPATH": str(FILES)})
+    assert done.stdout.startswith(problem) and bool(problem) == bool(done.stdout.strip())
+
+
+def container(status: str = "healthy", *checks: tuple[str, int], **state: Any) -> dict[str, Any]:
+    log = [
+        {"Start": f"2026-11-25T{at}.123456789+01:00", "ExitCode": code, "Output": f"{code}\n"} for at, code in checks
+    ]
+    started = {"Running": True, "Restarting": False, "ExitCode": 0, "StartedAt": "2026-11-25T17:00:00.5Z"}
+    return {"State": {**started, "Health": {"Status": status, "Log": log}, **state}}
+
+
+OLD, NEW = "17:59:59", "18:00:10"
+LATER = datetime(2026, 11, 25, 17, 0, 20, tzinfo=timezone.utc)
+
+
+@pytest.mark.parametrize(
+    ("inspected", "since", "ready", "failed", "is_open"),
+    [
+        (container("healthy", (NEW, 0)), None, True, False, False),
+        (container("healthy", (OLD, 0)), None, False, False, False),  # of before the container was started again
+        (container("healthy", (NEW, 0)), LATER, False, False, False),
+        (container("healthy", ("18:00:30", 0)), LATER, True, False, False),
+        (container("starting", (NEW, 1)), None, False, False, False),
+        (container("unhealthy", (NEW, 1)), None, False, False, False),
+        (container("healthy", (NEW, 0), ("18:00:30", 1)), None, False, False, False),
+        (container("starting", (NEW, 3)), None, False, True, True),
+        (container("healthy", (NEW, 0), ("18:00:30", 3)), None, False, True, True),
+        (container("starting", (OLD, 3)), None, False, False, False),
+        (container("starting", (NEW, 3), Restarting=True), None, False, False, False),
+        (container(Running=False, ExitCode=1), None, False, True, False),
+        (container(Health=None), None, False, False, False),
+        (None, None, False, True, False),
+    ],
+)
+def test_the_verdict(
+    inspected: dict[str, Any] | None, since: datetime | None, ready: bool, failed: bool, is_open: bool
+) -> None:
+    verdict = judge(inspected, since)
+    assert (verdict.ready, verdict.failed, verdict.open) == (ready, failed, is_open)
+    assert verdict.seen
+
+
+def test_times_of_engines() -> None:
+    assert moment("2026-11-25T18:00:10.123456789+01:00") == moment("2026-11-25T17:00:10.123456Z")
+
+
+def test_everybody_means_the_same_exit_code() -> None:
+    code = subprocess.run([sys.executable, "-c", "import healthcheck; print(healthcheck.OPEN)"], cwd=FILES,
+                          capture_output=True, text=True, check=True)  # fmt: skip
+    assert int(code.stdout) == _lab_health.OPEN == engine.OPEN
+
+
+class Servers(lab.Lab):
+    """Two containers, of which compose makes one that is like the state NEXT."""
+
+    def __init__(self, bench: Bench, *states: str, next_one: str) -> None:
+        super().__init__(bench.run())
+        self.states = dict(enumerate(states, 1))
+        self.next_one = next_one
+        self.engine.compose = self.compose  # type: ignore[method-assign]
+
+    def compose(self, *arguments: str, timeout: int = 120) -> str:
+        which = int(arguments[-1][-1])
+        if arguments[0] == "up":
+            self.states[which] = self.next_one
+        elif arguments[0] == "rm":
+            self.states.pop(which)
+        return '{"services": {"lab-1": {"image": "lab:1"}}}' if arguments[0] == "config" else ""
+
+    def _container(self, which: int) -> Container | None:
+        state = self.states.get(which)
+        health = "healthy" if state == "healthy" else "starting"
+        return Container("1", "1", True, health, "sha256:a", "lab:1", {}, {}, state == "open") if state else None
+
+
+def test_a_reset_does_not_go_over_to_a_server_that_lets_in_anybody(bench: Bench) -> None:
+    servers = Servers(bench, "healthy", next_one="open")
+    with pytest.raises(ResetError, match="server 2 lets in anybody who does not log in"):
+        servers.renew()
+    assert servers.states == {1: "healthy"} and servers.server() == 1
+
+
+def test_a_reset_leaves_no_server_running_that_lets_in_anybody(bench: Bench) -> None:
+    servers = Servers(bench, "open", next_one="open")
+    servers.recover()
+    assert servers.states == {} and not servers.answers()
+    warned = " ".join(servers.run.state.content["warnings"])
+    assert "server 1 lets in anybody who does not log in; it is removed" in warned
+
+
+def test_a_reset_brings_back_an_instance_whose_new_server_asks_for_a_log_in(bench: Bench, serve: Serve) -> None:
+    port = serve(403, api=(200, VERSION), login=(200, FORM))
+    bench.content["ports"] = [port, port]
+    servers = Servers(bench, "open", next_one="healthy")
+    servers.recover()
+    assert servers.states == {1: "healthy"} and servers.answers()
+
+
+def test_what_must_not_run_is_removed_once_it_has_started(bench: Bench, serve: Serve) -> None:
+    port = serve(403, api=(200, VERSION), login=(200, FORM))
+    bench.content["ports"] = [port, port]
+    servers = Servers(bench, next_one="healthy")
+    bench.engine.failures["exec"] = ["the server takes another token than the declared one"]
+    with pytest.raises(EngineError, match="another token"):
+        servers._start(2)
+    assert servers.states == {}
