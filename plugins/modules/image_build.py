@@ -324,6 +324,9 @@ class Builder:
 
 
 def _digest(found: dict[str, Any] | None, repository: str) -> str | None:
+    """The reference by digest, as Docker lists it: of Docker Hub without the registry."""
+    for part in ("docker.io/", "index.docker.io/", "library/"):
+        repository = repository.removeprefix(part)
     digests = (found or {}).get("RepoDigests") or []
     return next((digest for digest in digests if digest.startswith(repository + "@")), None)
 

@@ -221,6 +221,25 @@ def test_the_docker_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert engine.compose("up") == compose
 
 
+@pytest.mark.parametrize(
+    ("reference", "repository"),
+    [
+        ("docker.io/library/postgres:17", "postgres"),
+        ("docker.io/jupyter/base-notebook:1", "jupyter/base-notebook"),
+        ("index.docker.io/postgres", "postgres"),
+        ("library/postgres@sha256:a", "postgres"),
+        ("r.example:5000/library/lab:1.0", "r.example:5000/library/lab"),
+        ("lab", "lab"),
+    ],
+)
+def test_a_digest_is_found_whatever_the_image_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reference: str, repository: str
+) -> None:
+    listed = [{"Id": "sha256:a", "RepoDigests": ["other@sha256:b", f"{repository}@sha256:c"]}]
+    found = docker(tmp_path, f"echo '{json.dumps(listed)}'", monkeypatch).image(reference)
+    assert found and found.digest == "sha256:c"
+
+
 def test_a_command_that_fails_and_one_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = docker(tmp_path, "seq 30; echo port is taken >&2; exit 17", monkeypatch)
     with pytest.raises(EngineError, match=r"exit code 17:\n17\n(.*\n)*port is taken"):

@@ -116,9 +116,7 @@ class Engine:
             if "no such image" in str(error).lower():
                 return None
             raise
-        repository = (tag or name).partition("@")[0]
-        if ":" in repository.rpartition("/")[2]:
-            repository = repository.rpartition(":")[0]
+        repository = familiar(tag or name)
         digests = [digest.partition("@") for digest in raw["RepoDigests"] or []]
         return Image(raw["Id"], next((digest for where, _unused, digest in digests if where == repository), None))
 
@@ -178,6 +176,16 @@ class Engine:
         if time.monotonic() - began >= timeout:
             raise EngineError(f"{shown} did not end within {timeout} s\n{tail}".strip())
         raise EngineError(f"{shown} failed with exit code {code}:\n{tail}")
+
+
+def familiar(reference: str) -> str:
+    """An image's repository as Docker lists it: without tag and digest, and of Docker Hub without the registry."""
+    repository = reference.partition("@")[0]
+    if ":" in repository.rpartition("/")[2]:
+        repository = repository.rpartition(":")[0]
+    for part in ("docker.io/", "index.docker.io/", "library/"):
+        repository = repository.removeprefix(part)
+    return repository
 
 
 def _input(text: str) -> IO[bytes]:
