@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from carrel_reset import __main__ as program
-from carrel_reset import rotate, settings, state
+from carrel_reset import deployed, rotate, settings, state
 from carrel_reset.engine import Engine, EngineError
 from carrel_reset.state import BLOCK, State
 from test_reset_run import CONTENT
@@ -326,3 +326,35 @@ def test_the_token_is_exchanged_in_place(tmp_path: Path) -> None:
 
 def test_padding() -> None:
     assert len(state.padded({})) == 4 * BLOCK and len(state.padded({}, 7 * BLOCK)) == 7 * BLOCK
+
+
+RECORD = {"state": "present", "port": 8801, "second_port": 8802, "url": "https://example.org/tao/"}
+
+
+def with_record(folder: Path, content: dict[str, Any] | None, **changes: Any) -> settings.Settings:
+    if content is not None:
+        (folder / "instance.json").write_text(json.dumps(content))
+    return settings.of({**CONTENT, "state_directory": str(folder / "reset"), **changes})
+
+
+def test_the_deployed_ports_and_url_count_and_not_those_of_a_failed_run(tmp_path: Path) -> None:
+    """The settings are written before the instance, whose deployment may fail."""
+    ahead = with_record(tmp_path, RECORD, ports=[8811, 8812], url="https://new.example.org/", base_url="/")
+    found = deployed.as_deployed(ahead)
+    assert (found.ports, found.url, found.base_url) == ([8801, 8802], "https://example.org/tao/", "/tao/")
+    hub = with_record(tmp_path, {**RECORD, "second_port": None, "url": "https://h.example"}, kind="hub", ports=[8811])
+    found = deployed.as_deployed(hub)
+    assert (found.ports, found.base_url) == ([8801], "/")
+
+
+@pytest.mark.parametrize("content", [None, {"state": "present"}, {**RECORD, "port": None, "url": None}])
+def test_without_a_record_the_settings_count(tmp_path: Path, content: dict[str, Any] | None) -> None:
+    given = with_record(tmp_path, content)
+    assert deployed.as_deployed(given) == given
+
+
+@pytest.mark.parametrize("content", [[], {}, {"state": 1}, None])
+def test_a_record_that_is_damaged(tmp_path: Path, content: Any) -> None:
+    (tmp_path / "instance.json").write_text(json.dumps(content))
+    with pytest.raises(settings.SettingsError, match=r"instance\.json: .*run the site playbook again"):
+        deployed.as_deployed(with_record(tmp_path, None))

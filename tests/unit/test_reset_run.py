@@ -60,6 +60,9 @@ class FakeKind:
     def recover(self) -> None:
         self.calls.append("recover")
 
+    def images(self) -> list[str]:
+        return ["lab:1"]
+
     def tell(self, text: str) -> None:
         self.calls.append("tell")
 
@@ -142,6 +145,14 @@ def test_the_pull_begins_at_once(bench: Bench) -> None:
     bench.content["pull"] = True
     bench.reset(lead_seconds=300, notice=False)
     assert bench.engine.calls[1] == "pull --quiet lab:1" and bench.kind.calls[1] == "sleep 300"
+
+
+def test_an_image_that_is_not_deployed_is_not_pulled(bench: Bench) -> None:
+    """The settings are ahead of the instance after a run that failed."""
+    bench.content.update(pull=True, images=["lab:2", "lab:1"])
+    code, state = bench.reset(notice=False)
+    pulled = [call for call in bench.engine.calls if call.startswith("pull")]
+    assert pulled == ["pull --quiet lab:1"] and code == 0 and state["warnings"] == []
 
 
 def test_wait_until_nobody_is_at_work(bench: Bench) -> None:

@@ -152,7 +152,7 @@ def test_a_reset_ends_with_roots_program(program: Path, number: int) -> None:
     file = program.parent / "open" / "pid"
     file.parent.mkdir()
     file.parent.chmod(0o777)
-    root = subprocess.Popen([sys.executable, program, "hang", str(file)], stderr=subprocess.DEVNULL)
+    root = subprocess.Popen([sys.executable, program, "hang", str(file)])
     end = time.monotonic() + 10
     while not (file.exists() and file.read_text()) and time.monotonic() < end:
         time.sleep(0.05)

@@ -11,6 +11,7 @@ import os
 import sys
 
 from . import account, files, schedule
+from .deployed import as_deployed
 from .engine import Engine
 from .hub import Hub
 from .journal import Journal
@@ -66,6 +67,7 @@ def main(argv: list[str]) -> int:
         settings = load(options.name)
         if account.is_another(settings.account):
             return account.run(settings.account, argv)
+        settings = as_deployed(settings)
         os.chdir("/")
         os.umask(0o022)
         if options.scheduled:

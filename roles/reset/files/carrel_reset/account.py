@@ -44,18 +44,23 @@ def is_another(name: str) -> bool:
 
 def run(name: str, argv: list[str]) -> int:
     """Run this program as the account, pass on what it prints, and return its exit code."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        if not started:
+            sys.exit(SIGNAL + number)
+        started[0].send_signal(number)
+
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup(1) sets it
+            signal.signal(number, pass_on)
     child = subprocess.Popen(
         command(name, [sys.executable, "-I", os.path.abspath(sys.argv[0]), *argv]),
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         env=environment(name), cwd="/", umask=0o022, start_new_session=True,
     )  # fmt: skip
 
-    def pass_on(number: int, frame: FrameType | None) -> None:
-        child.send_signal(number)
-
-    for number in SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup(1) sets it
-            signal.signal(number, pass_on)
+    started.append(child)
     passed = 0
     decoders = {stream: codecs.getincrementaldecoder("utf-8")("replace") for stream in (child.stdout, child.stderr)}
 

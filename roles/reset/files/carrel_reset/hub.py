@@ -39,6 +39,13 @@ class Hub:
         self._unfinished = Unfinished(f"{run.settings.state_directory}/unfinished.json")
         self._proven: set[str] = set()  # ids of new images that a server has started from
 
+    def images(self) -> list[str]:
+        try:
+            deployed = [entry["image"] for entry in self._of("config.json", "images")]
+        except (ResetError, KeyError, TypeError):
+            return self.run.settings.images  # `renew` says what is wrong with the file
+        return [tag for tag in self.run.settings.images if tag in deployed]
+
     def recover(self) -> None:
         run = self.run
         if not self.answers():
@@ -86,7 +93,7 @@ class Hub:
         """Of users' servers; where none runs, what the next will get, unless that is new and so not known to serve."""
         containers = self._containers()
         found: dict[str, str] = {}
-        for tag in sorted({*self.run.settings.images, *(container.image for container in containers)}):
+        for tag in sorted({*self.images(), *(container.image for container in containers)}):
             next_one, known = self._id(tag), images.known_good(self.run, tag, None)
             used = [container.image_id for container in containers if container.image == tag]
             if next_one and (next_one in used or (not used and (next_one in known or not known))):
@@ -154,7 +161,7 @@ class Hub:
     def _check_new_images(self) -> None:
         """At night nobody may have a server that a new image could be tried with: let it at least say its version."""
         program = self._of("config.json", "command")[0]
-        for tag in self.run.settings.images:
+        for tag in self.images():
             new, good = self._id(tag), images.known_good(self.run, tag, None)
             if not new or not good or new in good or program != SINGLEUSER:
                 continue

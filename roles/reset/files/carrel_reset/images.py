@@ -27,10 +27,13 @@ _FINAL = re.compile(
 )
 
 
-def pull(run: Run) -> None:
-    """Pull each image by its tag. If that fails, the reset goes on with what is there."""
+def pull(run: Run, deployed: list[str]) -> None:
+    """Pull each image that is deployed by its tag. If that fails, the reset goes on with what is there."""
     end = time.monotonic() + run.settings.pull_timeout_seconds
     for tag in run.settings.images:
+        if tag not in deployed:
+            run.step("pull", f"{tag} is declared, but not deployed yet, and not pulled: run the site playbook")
+            continue
         run.step("pull", f"pull {tag}")
         try:
             before = run.engine.image(tag)

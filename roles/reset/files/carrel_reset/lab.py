@@ -53,6 +53,9 @@ class Lab:
         container = self._container(self.server())
         return {container.image: container.image_id} if container and container.running else {}
 
+    def images(self) -> list[str]:
+        return [tag for tag in self.settings.images if tag == self._definition()["image"]]
+
     def recover(self) -> None:
         asked, other = self.server(), 3 - self.server()
         self._wait_while_starting(asked)

@@ -7,15 +7,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
-import json
-import os
 import time
 from typing import Protocol
 
-from . import files, images
+from . import deployed, images
 from .engine import Engine, EngineError
 from .journal import Journal
-from .settings import Settings
+from .settings import Settings, SettingsError
 from .state import State
 
 LOOK_EVERY_SECONDS = 15
@@ -108,6 +106,9 @@ class Kind(Protocol):
         lead to where they led. A hub waits until Run.deadline for its busy users, with Options.people as it says.
         """
 
+    def images(self) -> list[str]:
+        """Those of the settings' images that the instance is deployed with: after a failed run they may be ahead."""
+
     def answers(self) -> bool:
         """Whether the instance answers, by its port on 127.0.0.1. Nothing is raised."""
 
@@ -164,7 +165,7 @@ def _steps(run: Run, kind: Kind) -> str:
     _note_running(run, kind)
     answered = kind.answers()
     if settings.pull and options.pull:
-        images.pull(run)
+        images.pull(run, kind.images())
     if answered:
         _warn_people(run, kind)
         _wait_for_people(run, kind)
@@ -250,13 +251,11 @@ def _end(run: Run, result: str, message: str, code: int) -> int:
 
 def held(settings: Settings) -> bool:
     """Whether the administrator holds the instance."""
-    record = os.path.join(os.path.dirname(settings.state_directory), "instance.json")
     try:
-        return bool(json.loads(files.read(record))["state"] == "held")
-    except FileNotFoundError:
-        return False
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ResetError(f"{record}: {error}; run the site playbook again") from error
+        record = deployed.record(settings)
+    except SettingsError as error:
+        raise ResetError(str(error)) from error
+    return record is not None and record["state"] == "held"
 
 
 def sleep_until(moment: float) -> None:
