@@ -46,9 +46,9 @@ def ask(target: Target, connect_to: str, timeout: float, validate: bool) -> Seen
 def _connect(host: str, port: int, end: float) -> _host_socket.Plain:
     """To the first address that answers."""
     failure: OSError = OSError(f"{host} has no address")
-    for family, _unused, _unused, _unused, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+    for found in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
         try:
-            return _host_socket.connect(family, address, end)
+            return _host_socket.connect(found[0], found[4], end)
         except OSError as error:
             failure = error
     raise failure
