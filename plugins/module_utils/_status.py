@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta, timezone, tzinfo
 from typing import Any
 
+from ansible_collections.carrel.jupyter.plugins.module_utils._engine_ports import open_ports
 from ansible_collections.carrel.jupyter.plugins.module_utils._host_facts import parse_instance
 
 CERTIFICATE_DAYS = 14
@@ -152,9 +153,9 @@ def examine(found: Mapping[str, Any], now: datetime) -> dict[str, Any]:
     """Complete what was read of an instance with what is wrong, worst first, and one word for all."""
     present = found["state"] == "present"
     checks = (
-        (_url, _reset, _engine, _servers, _cron, _certificate, _disk, _two_servers, _images)
+        (_ports, _url, _reset, _engine, _servers, _cron, _certificate, _disk, _two_servers, _images)
         if present
-        else (_reset, _disk)
+        else (_ports, _reset, _disk)
     )
     problems = [{"level": level, "text": text} for check in checks for level, text in check(found, now)]
     # without a state, it is the record itself that could not be read
@@ -172,6 +173,16 @@ def _health(state: str | None, problems: Sequence[Mapping[str, str]]) -> str:
 
 
 Found = Iterator[tuple[str, str]]
+
+
+def _ports(found: Mapping[str, Any], now: datetime) -> Found:
+    ports = found["ports"]
+    if not ports or found["state"] == "absent":
+        return
+    for text in ports["taken"]:
+        yield ERROR, text
+    if ports["open"]:
+        yield WARNING, f"{open_ports(ports['open'])}: run the playbook carrel.jupyter.site, which says why"
 
 
 def _url(found: Mapping[str, Any], now: datetime) -> Found:

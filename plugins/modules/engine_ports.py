@@ -14,7 +14,8 @@ description:
     engine is down or starts, and stand behind the instance's address.
   - The kernel asks a BPF program at every bind of a stream socket in the host's network namespace; containers are not
     concerned. A unit of systemd attaches it again at each boot, before anything that runs for somebody else than root.
-  - Proves it by trying to bind each port as another account, and warns where that was possible.
+  - Proves it by trying to bind each port as another account, and warns where that was possible, and where somebody
+    else listens on one already.
 extends_documentation_fragment:
   - carrel.jupyter.attributes
 attributes:
@@ -67,6 +68,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.carrel.jupyter.plugins.module_utils import _engine_ports as decide
 from ansible_collections.carrel.jupyter.plugins.module_utils import _files as files
+from ansible_collections.carrel.jupyter.plugins.module_utils import _instance_ports
 from ansible_collections.carrel.jupyter.plugins.module_utils._port_probe import open_to_others
 from ansible_collections.carrel.jupyter.plugins.module_utils._tracker import Tracker
 
@@ -128,6 +130,9 @@ def main() -> None:
         unprotected = open_to_others([port for entry in wanted for port in entry["ports"]])
     except (ValueError, files.UnsafePathError, OSError) as problem:
         module.fail_json(msg=str(problem))
+    for entry in wanted:
+        for text in _instance_ports.others(entry["ports"], entry["account"]) if entry["account"] in uids else ():
+            module.warn(f"A PORT IS TAKEN: {text}.")
     if unprotected and not (module.check_mode and tracker.changed):
         module.warn(decide.warning(unprotected, error or (missing and f"the host has no account {missing}")))
     module.exit_json(**tracker.result(open_ports=unprotected))

@@ -98,6 +98,11 @@ instances:
       returned: always
       sample: {answers: false, status: 502, milliseconds: 31, error: "status 502. Apache answers, …", certificate: null}
     engine: {type: dict, description: "C(name), C(running), C(error).", returned: always}
+    ports:
+      description: C(taken), who listens on one in place of the engine, and C(open), which any account could take.
+      type: dict
+      returned: always
+      sample: {taken: [], open: []}
     containers:
       description:
         - Of the instance itself, without users' servers.
@@ -154,7 +159,7 @@ import os
 import pwd
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from typing import Any
@@ -162,17 +167,26 @@ from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.carrel.jupyter.plugins.module_utils import _files, _printable, _site_health, _status
+from ansible_collections.carrel.jupyter.plugins.module_utils import (
+    _files,
+    _instance_ports,
+    _printable,
+    _status,
+)
+from ansible_collections.carrel.jupyter.plugins.module_utils._disk_usage import directory_bytes, images_bytes
 from ansible_collections.carrel.jupyter.plugins.module_utils._engine_api import EngineAPI, EngineError
 from ansible_collections.carrel.jupyter.plugins.module_utils._host_facts import parse_instance
 from ansible_collections.carrel.jupyter.plugins.module_utils._host_locks import locked
-from ansible_collections.carrel.jupyter.plugins.module_utils._host_process import EndlessError, run
+from ansible_collections.carrel.jupyter.plugins.module_utils._host_process import EndlessError
+from ansible_collections.carrel.jupyter.plugins.module_utils._port_probe import open_to_others
+from ansible_collections.carrel.jupyter.plugins.module_utils._site_health import advice, target
 from ansible_collections.carrel.jupyter.plugins.module_utils._site_request import ask
 
 RECORDS = "var/lib/carrel"
 PATHS = {"lab": "api", "hub": "hub/api"}  # what answers without a log-in
 WORKERS = 4
 ENGINE_SECONDS = 60  # for all that an engine is asked about an instance
+Probe = Callable[[list[int]], list[int]]
 MOST_CONTAINERS = 100
 
 
@@ -186,8 +200,10 @@ class Instance:
 
     def __init__(self, root: str, name: str, options: dict[str, Any], now: datetime) -> None:
         self.root, self.name, self.options, self.now = root, name, options, now
-        self.record: dict[str, Any] = {}
         self.unreadable: list[str] = []
+        record = f"/{RECORDS}/{self.name}/instance.json"
+        self.record: dict[str, Any] = self.attempt(record, self.read_record) or {}
+        self.open_ports: Sequence[int] = ()
 
     def path(self, *parts: str) -> str:
         return os.path.join(self.root, *parts)
@@ -203,8 +219,6 @@ class Instance:
         return None
 
     def status(self) -> dict[str, Any]:
-        record = f"/{RECORDS}/{self.name}/instance.json"
-        self.record = self.attempt(record, self.read_record) or {}
         found = {key: self.record.get(key) for key in ("kind", "state", "url", "directory")}
         present, hub = found["state"] == "present", found["kind"] == "hub"
         engine, api, containers = self.engine() if self.record else (None, None, [])
@@ -214,6 +228,7 @@ class Instance:
             reset=self.attempt(f"/{RECORDS}/{self.name}/reset/state.json", self.reset),
             schedule=self.attempt(f"/etc/carrel/reset/{self.name}.json", self.schedule),
             engine=engine,
+            ports=self.attempt("the ports", _instance_ports.read, self.root, self.record, self.open_ports),
             containers=self.attempt("the containers", self.containers, api, containers) if api else None,
             images=self.attempt("the users' images", self.images, api) if hub and api else None,
             users=self.attempt("roster.json", self.users, containers) if hub else None,
@@ -234,17 +249,16 @@ class Instance:
         return record
 
     def site(self) -> dict[str, Any]:
-        target = _site_health.target(self.record["url"], PATHS[self.record["kind"]])
+        asked = target(self.record["url"], PATHS[self.record["kind"]])
         start = time.monotonic()
-        seen = ask(target, self.options["connect_to"], self.options["timeout_seconds"], validate=False)
+        seen = ask(asked, self.options["connect_to"], self.options["timeout_seconds"], validate=False)
         milliseconds = round(1000 * (time.monotonic() - start))
         answers = seen.status == 200
-        advice = "" if answers else f"{seen}. {_site_health.advice(seen, self.options['connect_to'], target)}"
         return {
             "answers": answers,
             "status": seen.status,
             "milliseconds": milliseconds,
-            "error": advice or None,
+            "error": None if answers else f"{seen}. {advice(seen, self.options['connect_to'], asked)}",
             "certificate": self.attempt("the certificate", self.certificate, seen.certificate),
         }
 
@@ -338,32 +352,14 @@ class Instance:
         directory = self.path(self.record["directory"].lstrip("/"))
         system = os.statvfs(directory)
         notes: list[str] = []
+        seconds = self.options["disk_timeout_seconds"]
         return {
-            "directory_bytes": self.directory_bytes(directory, notes) if self.options["disk"] else None,
-            "images_bytes": self.images_bytes(api.path, notes) if self.options["disk"] and api else None,
+            "directory_bytes": directory_bytes(directory, seconds, notes) if self.options["disk"] else None,
+            "images_bytes": images_bytes(api.path, seconds, notes) if self.options["disk"] and api else None,
             "free_bytes": system.f_bavail * system.f_frsize,
             "used_percent": _status.percent_used(system.f_bfree, system.f_blocks, system.f_bavail),
             "notes": notes,
         }
-
-    def directory_bytes(self, directory: str, notes: list[str]) -> int | None:
-        seconds = self.options["disk_timeout_seconds"]
-        command = ["nice", "du", "--summarize", "--one-file-system", "--block-size=1", directory]
-        try:
-            said = run(command, seconds).output
-        except EndlessError:
-            notes.append(f"{self.record['directory']} was not added up within {seconds} s")
-            return None
-        # A file that vanishes meanwhile is an error to du, which prints the sum all the same.
-        return int(said.split()[0])
-
-    def images_bytes(self, socket: str, notes: list[str]) -> int | None:
-        try:
-            sizes = EngineAPI(socket, self.options["disk_timeout_seconds"]).call("GET", "/system/df?type=image")
-            return _status.bytes_of(sizes)
-        except (EngineError, ValueError, LookupError, TypeError) as error:
-            notes.append(f"the images were not added up: {error}")
-            return None
 
 
 def recorded(root: str) -> list[str]:
@@ -374,10 +370,15 @@ def recorded(root: str) -> list[str]:
     return [name for name in names if os.path.lexists(os.path.join(root, RECORDS, name, "instance.json"))]
 
 
-def collect(root: str, options: dict[str, Any], now: datetime) -> list[dict[str, Any]]:
+def collect(root: str, options: dict[str, Any], now: datetime, probe: Probe = lambda ports: []) -> list[dict[str, Any]]:
+    """PROBE says which ports of the host itself any account can bind."""
     names = recorded(root) if options["names"] is None else sorted(set(options["names"]))
+    instances = [Instance(root, name, options, now) for name in names]
+    open_ports = probe([port for instance in instances for port in _instance_ports.recorded(instance.record)])
+    for instance in instances:
+        instance.open_ports = open_ports
     with ThreadPoolExecutor(WORKERS) as pool:
-        return list(pool.map(lambda name: Instance(root, name, options, now).status(), names))
+        return list(pool.map(Instance.status, instances))
 
 
 def main() -> None:
@@ -391,7 +392,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    module.exit_json(changed=False, instances=collect("/", module.params, datetime.now(timezone.utc)))
+    module.exit_json(changed=False, instances=collect("/", module.params, datetime.now(timezone.utc), open_to_others))
 
 
 if __name__ == "__main__":

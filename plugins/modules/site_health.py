@@ -48,6 +48,16 @@ options:
     type: list
     elements: int
     default: [200]
+  ports:
+    description:
+      - Ports of 127.0.0.1 behind the web server on which nobody but O(account) may listen. It fails at once where
+        somebody else does, and says who.
+    type: list
+    elements: int
+    default: []
+  account:
+    description: The account whose ports they are.
+    type: str
   validate_certs:
     description: Whether the certificate must be valid. By default it need not be, as the host may not know its CA.
     type: bool
@@ -91,6 +101,7 @@ elapsed:
 import time
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.carrel.jupyter.plugins.module_utils import _instance_ports
 from ansible_collections.carrel.jupyter.plugins.module_utils import _site_health as decide
 from ansible_collections.carrel.jupyter.plugins.module_utils._site_request import ask
 
@@ -103,9 +114,12 @@ def main() -> None:
             "connect_to": {"type": "str", "default": "127.0.0.1"},
             "timeout_seconds": {"type": "int", "default": 60},
             "expect_status": {"type": "list", "elements": "int", "default": [200]},
+            "ports": {"type": "list", "elements": "int", "default": []},
+            "account": {"type": "str"},
             "validate_certs": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
+        required_by={"ports": ["account"]},
     )
     given = module.params
     try:
@@ -119,16 +133,17 @@ def main() -> None:
         left = deadline - time.monotonic()
         seen = ask(target, given["connect_to"], min(10.0, max(1.0, left)), given["validate_certs"])
         tries += 1
-        healthy = seen.status in given["expect_status"]
+        others = "; ".join(_instance_ports.others(given["ports"], given["account"])) if given["ports"] else ""
+        healthy = seen.status in given["expect_status"] and not others
         pause = min(1.0, 0.1 * tries)
-        if healthy or module.check_mode or time.monotonic() + pause > deadline:
+        if healthy or others or module.check_mode or time.monotonic() + pause > deadline:
             break
         time.sleep(pause)
     elapsed = round(time.monotonic() - start, 3)
     result = {"healthy": healthy, "status": seen.status, "version": decide.version(seen.body), "elapsed": elapsed}
     if not healthy and not module.check_mode:
         message = decide.failure(target, given["connect_to"], elapsed, tries, seen, given["expect_status"])
-        module.fail_json(msg=message, **result)
+        module.fail_json(msg=others or message, **result)
     module.exit_json(changed=False, **result)
 
 

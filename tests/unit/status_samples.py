@@ -76,6 +76,7 @@ def found(**changes: Any) -> dict[str, Any]:
         "directory": "/srv/tao",
         "site": site(),
         "engine": {"name": "tao", "running": True, "error": None},
+        "ports": {"taken": [], "open": []},
         "containers": [container()],
         "images": None,
         "reset": reset(),

@@ -197,6 +197,7 @@ class Lab:
         up = ["up", "--detach", "--no-deps", "--force-recreate"]
         self.engine.compose(*up, f"lab-{which}", timeout=self.settings.start_timeout_seconds + 60)
         self._wait_until_healthy(which)
+        web.prove(self.settings.ports[which - 1])
         if web.version(self._url(which, "api"), 10) is None:
             raise ResetError(f"server {which} is healthy, but does not answer at {self._url(which, 'api')}")
         self._login_page(which)

@@ -10,7 +10,7 @@ import datetime
 import time
 from typing import Protocol
 
-from . import deployed, images
+from . import deployed, images, web
 from .engine import Engine, EngineError
 from .journal import Journal
 from .settings import Settings, SettingsError
@@ -158,6 +158,9 @@ def _steps(run: Run, kind: Kind) -> str:
     run.step("recover", "look for what an interrupted reset may have left")
     if run.state.interrupted:
         run.warn(f"the last reset was interrupted at the step {run.state.interrupted}")
+    # Before anything is asked or started: somebody else might answer, or keep a server from its port.
+    for port in settings.ports:
+        web.prove(port)
     if not run.engine.answers():
         run.warn(f"the engine {settings.engine} did not run; it is started")
         run.engine.start()

@@ -6,11 +6,14 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import socket
 import ssl
 import time
 import urllib.parse
 from typing import Any
+
+from . import listeners
 
 LOCAL = "127.0.0.1"
 LONGEST = 4 * 2**20  # bytes of an answer
@@ -49,6 +52,8 @@ def ask(url: str, seconds: float, method: str = "GET", headers: dict[str, str] |
     end = time.monotonic() + seconds
     try:
         connection.sock = _connect(connection.host, connection.port, secure, end)
+        if connection.host == LOCAL:
+            prove(connection.port)
         target = parts.path or "/"
         connection.request(method, f"{target}?{parts.query}" if parts.query else target, headers=headers or {})
         answer = connection.getresponse()
@@ -83,6 +88,15 @@ def _connect(name: str, port: int, secure: bool, end: float) -> socket.socket:
     except OSError:
         plain.close()
         raise
+
+
+def prove(port: int) -> None:
+    """An OSError if somebody else has the instance's port: nothing may be sent there, least of all a token.
+
+    This program runs as the engine's account, and so does the engine, which listens.
+    """
+    if problem := listeners.taken(port, os.getuid(), listeners.read_tables()):
+        raise OSError(problem)
 
 
 def get(url: str, timeout: float = 5, headers: dict[str, str] | None = None) -> tuple[int, str]:
