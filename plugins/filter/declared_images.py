@@ -10,9 +10,30 @@ from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils import _declared_images
 
+DOCUMENTATION = r"""
+name: _images
+short_description: For playbooks/site.yml alone
+version_added: 0.1.0
+description:
+  - These filters are not part of the collection's interface. They may change with any release.
+author:
+  - the carrel.jupyter authors (@carrel)
+options:
+  _input:
+    description: What the playbook gives it.
+    type: raw
+    required: true
+"""
+
+RETURN = r"""
+_value:
+  description: What the playbook needs.
+  type: raw
+"""
+
 
 class FilterModule:
     """For playbooks/site.yml alone, not part of the collection's interface."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
-        return {"bind_images": _declared_images.bind}
+        return {"_bind_images": _declared_images.bind}

@@ -10,6 +10,27 @@ from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils import _compose, _hub, _hub_access, _hub_images
 
+DOCUMENTATION = r"""
+name: _hub
+short_description: For the role hub alone
+version_added: 0.1.0
+description:
+  - These filters are not part of the collection's interface. They may change with any release.
+author:
+  - the carrel.jupyter authors (@carrel)
+options:
+  _input:
+    description: What the role gives it.
+    type: raw
+    required: true
+"""
+
+RETURN = r"""
+_value:
+  description: What the role needs.
+  type: raw
+"""
+
 
 def record(instance: dict[str, Any], database: str) -> str:
     """With the type of the database that the hub really has."""
@@ -21,9 +42,9 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
-            "hub_access": _hub_access.access,
-            "hub_project": _hub.project,
-            "hub_labelled": _hub.labelled,
-            "hub_image_problems": _hub_images.problems,
-            "hub_record": record,
+            "_hub_access": _hub_access.access,
+            "_hub_project": _hub.project,
+            "_hub_labelled": _hub.labelled,
+            "_hub_image_problems": _hub_images.problems,
+            "_hub_record": record,
         }

@@ -10,14 +10,35 @@ from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils import _compose, _lab
 
+DOCUMENTATION = r"""
+name: _lab
+short_description: For the role lab alone
+version_added: 0.1.0
+description:
+  - These filters are not part of the collection's interface. They may change with any release.
+author:
+  - the carrel.jupyter authors (@carrel)
+options:
+  _input:
+    description: What the role gives it.
+    type: raw
+    required: true
+"""
+
+RETURN = r"""
+_value:
+  description: What the role needs.
+  type: raw
+"""
+
 
 class FilterModule:
     """For the role lab alone, not part of the collection's interface."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
-            "lab_project": _lab.project,
-            "lab_labelled": _lab.labelled,
-            "lab_dotenv": _compose.dotenv,
-            "lab_record": _lab.lab_record,
+            "_lab_project": _lab.project,
+            "_lab_labelled": _lab.labelled,
+            "_lab_dotenv": _compose.dotenv,
+            "_lab_record": _lab.lab_record,
         }

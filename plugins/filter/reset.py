@@ -10,15 +10,36 @@ from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils import _reset
 
+DOCUMENTATION = r"""
+name: _reset
+short_description: For the role reset and playbooks/reset.yml alone
+version_added: 0.1.0
+description:
+  - These filters are not part of the collection's interface. They may change with any release.
+author:
+  - the carrel.jupyter authors (@carrel)
+options:
+  _input:
+    description: What the role gives it.
+    type: raw
+    required: true
+"""
+
+RETURN = r"""
+_value:
+  description: What the role needs.
+  type: raw
+"""
+
 
 class FilterModule:
     """For these alone, not part of the collection's interface."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
-            "reset_install": _reset.install,
-            "reset_packages": _reset.packages,
-            "reset_waits": _reset.waits,
-            "reset_unknown": _reset.unknown,
-            "reset_report": _reset.report,
+            "_reset_install": _reset.install,
+            "_reset_packages": _reset.packages,
+            "_reset_waits": _reset.waits,
+            "_reset_unknown": _reset.unknown,
+            "_reset_report": _reset.report,
         }

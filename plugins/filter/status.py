@@ -14,6 +14,27 @@ from jinja2 import Environment, StrictUndefined
 
 Hosts = Mapping[str, Mapping[str, Any]]
 
+DOCUMENTATION = r"""
+name: _status
+short_description: For playbooks/status.yml alone
+version_added: 0.1.0
+description:
+  - These filters are not part of the collection's interface. They may change with any release.
+author:
+  - the carrel.jupyter authors (@carrel)
+options:
+  _input:
+    description: What the playbook gives it.
+    type: raw
+    required: true
+"""
+
+RETURN = r"""
+_value:
+  description: What the playbook needs.
+  type: raw
+"""
+
 
 def table(hosts: Hosts) -> list[str]:
     return _status_report.table(_status_report.rows(hosts, datetime.now(timezone.utc)))
@@ -38,4 +59,4 @@ class FilterModule:
     """For playbooks/status.yml alone, not part of the collection's interface."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
-        return {"status_table": table, "status_page": page, "status_failing": _status_report.failing}
+        return {"_status_table": table, "_status_page": page, "_status_failing": _status_report.failing}

@@ -1,5 +1,6 @@
 #!/usr/bin/python
 # Copyright: the carrel.jupyter authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ module: engine_ports
 short_description: Keep TCP ports for the accounts of engines
 version_added: 0.1.0
 author:
-  - the carrel.jupyter authors
+  - the carrel.jupyter authors (@carrel)
 description:
   - Lets only the account of an engine bind the engine's ports on this host, so that nobody can take one while the
     engine is down or starts, and stand behind the instance's address.

@@ -55,7 +55,7 @@ def check_refuses(base_url, port=PORT):
     """Raise OpenError unless every request without a log-in is refused."""
     for page in PRIVATE:
         # Else a server that ends when it is idle would never be.
-        status, _ = get(f"{base_url}{page}?no_track_activity=1", port)
+        status, _unused = get(f"{base_url}{page}?no_track_activity=1", port)
         if status < 300:
             raise OpenError(f"{base_url}{page}")
         if status not in REFUSED:
