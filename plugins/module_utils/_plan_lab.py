@@ -18,6 +18,8 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._schema import INVA
 _LOGIN_OPTION = re.compile(
     r"--(?:[A-Za-z]+\.)(?:token|password|hashed_password|password_required|identity_provider_class|login_handler_class)\b"
 )
+# Wrong passwords are counted at the log-in (role apache), wrong tokens nowhere.
+_SHORTEST = {"password": 8, "token": 16}
 
 
 def check_lab(lab: Lab, control: ControlNode, problems: Problems) -> None:
@@ -45,6 +47,10 @@ def _check_image(lab: Lab, problems: Problems) -> None:
 
 
 def _check_token(lab: Lab, problems: Problems) -> None:
+    for name, shortest in _SHORTEST.items():
+        secret = getattr(lab, name)
+        if secret is not None and given(secret) and len(secret) < shortest:
+            problems.add(f"{lab.path}.{name}", "password_short", shortest=shortest)
     key = next((key for key in ("password", "token") if getattr(lab, key) is not None), None)
     if key is None:
         return

@@ -14,6 +14,7 @@ import yaml
 
 from .conftest import ansible_playbook, hostvars, run_on
 
+SERVER = "/etc/apache2/sites-available/carrel-server.conf"  # of the whole host
 NAME, PORT, BACKEND = "front.test", 8098, 8097
 # Answers with the headers that came; what the query says becomes the answer's status and cookies.
 ECHO = f"""
@@ -90,6 +91,7 @@ def front(host: str, folder: Path, **variables: Any) -> Iterator[Front]:
     }
     play = [{"hosts": host, "gather_facts": False, "roles": ["carrel.jupyter.apache"]}]
     (folder / "front.yml").write_text(yaml.safe_dump(play))
+    kept = run_on(host, "cat", SERVER)
     run_on(host, "systemd-run", "--quiet", "--unit=front", "python3", "-c", ECHO)
     try:
         done = ansible_playbook(folder, {host: mine}, str(folder / "front.yml"))
@@ -97,4 +99,5 @@ def front(host: str, folder: Path, **variables: Any) -> Iterator[Front]:
         yield Front(host)
     finally:
         gone = f"rm -f sites-*/carrel-{NAME}-{PORT}.conf && sed -i '/Listen {PORT}/d' conf-available/carrel-listen.conf"
+        run_on(host, "tee", SERVER, input_text=kept)
         run_on(host, "sh", "-c", f"cd /etc/apache2 && {gone}; systemctl stop front; systemctl reload apache2")

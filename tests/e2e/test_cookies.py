@@ -5,60 +5,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlsplit
 
 import pytest
 import requests
 
 from testbed.client import Lab
 
-from .conftest import Site, enter, sites
-from .front import Front, front
-
-
-@pytest.fixture(scope="module")
-def site_front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
-    with front(sites()["tao"].host, tmp_path_factory.mktemp("front")) as made:
-        yield made
-
-
-@pytest.mark.parametrize(
-    ("path", "sent", "comes"),
-    [
-        ("/lower/x", "carrel-upper.login=1; carrel-lower.login=2; other=3", "login=2"),
-        ("/x", "carrel-upper.login=1; carrel-lower.login=2; other=3", "login=1"),
-        ("/lower/x", "carrel-upper.login=1", ""),
-        ("/%6cower/x", "carrel-upper.login=1", ""),
-        ("/lower/../x", "carrel-upper.login=1; carrel-lower.login=2", "login=1"),
-        ("/lower/x", "carrel-lower.a=1;carrel-lower.b=2", "a=1; b=2"),
-        ("/lower/x", "_xsrf=long; carrel-lower.a=1; _xsrf=short; _xsrf=shorter", "_xsrf=long; a=1"),
-        ("/lower/x", "xcarrel-lower.a=1; carrel-lowerXb=2; carrel-lower.=3", "=3"),
-        ("/lower/x", ";;; ;", ""),
-        ("/lower/x", "", ""),
-    ],
-)
-def test_an_instance_gets_its_own_cookies(site_front: Front, path: str, sent: str, comes: str) -> None:
-    assert site_front.get(path, Cookie=sent).asked["Cookie"].rstrip("; ") == comes
-
-
-def test_cookies_are_given_out_under_the_instances_name(site_front: Front) -> None:
-    cookies = {
-        "login=1;Path=/;HttpOnly": "carrel-lower.login=1;Path=/;HttpOnly",
-        "a=2;Domain=test;Path=/": "carrel-lower.a=2;Path=/",
-        "_xsrf=3;Path=/": "_xsrf=3;Path=/lower/",
-        "_xsrf=4;Path=/lower/x": "_xsrf=4;Path=/lower/x",
-    }
-    given = site_front.get("/lower/?" + urlencode([("cookie", cookie) for cookie in cookies])).all("Set-Cookie")
-    assert given == list(cookies.values())
-    refused = site_front.get("/lower/?status=403&cookie=login=1").all("Set-Cookie")
-    assert refused == ["carrel-lower.login=1"]
-
-
-def test_endless_cookies_are_refused(site_front: Front) -> None:
-    many = "; ".join(f"carrel-lower.c{number}=" for number in range(300))
-    assert site_front.get("/lower/", Cookie=many).status == 200
-    assert site_front.get("/lower/", Cookie=f"{many}; x").status == 400
+from .conftest import Site, enter
 
 
 def script_sees(http: requests.Session, path: str) -> str:

@@ -300,7 +300,8 @@ def test_engines_that_share_an_origin_are_warned_of(keys: dict[str, Any], shared
 
 
 def test_summary_shows_no_secret() -> None:
-    result = good([lab(password="SECRET", token="SECRET", environment={"A": "SECRET"}, memory="8G", cpus=2, pids=500)])
+    secrets = {"password": 3 * "SECRET", "token": 3 * "SECRET", "environment": {"A": "SECRET"}}
+    result = good([lab(**secrets, memory="8G", cpus=2, pids=500)])
     assert result["summary"] == [
         "tao: present; https://tao.example.org/; image registry.example.org/lab:1.0; engine tao; port not known yet; "
         "reset by hand; limits 8 GiB, 2 CPUs, 500 processes"

@@ -213,6 +213,8 @@ CASES: list[tuple[str, str, str, dict[str, Any]]] = [
     ],
     *[("key_not_text", path, "a key that is true or false", inputs(key=True)) for path, inputs in TEXTS],
     ("not_text", f"{TAO}.token", "is a list, not text", here(token=["SECRET"])),
+    ("password_short", f"{TAO}.password", "at least 8", here(password="SECRET1")),
+    ("password_short", f"{TAO}.token", "at least 16", here(token="SECRET-SECRET-1")),
     ("secret_space", f"{TAO}.password", "write it without", here(password=" SECRET")),
     ("secret_space", f"{TAO}.token", "write it without", here(token="SECRET\u00a0")),
     ("size", f"{TAO}.memory", "'8 gigs' is not a size", here(memory="8 gigs")),

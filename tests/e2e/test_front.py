@@ -1,0 +1,79 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What Apache changes, refuses and answers by itself, seen with a server behind it that says what it was asked."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from urllib.parse import urlencode
+
+import pytest
+
+from .conftest import sites
+from .front import Front, front
+
+TRIES, SECONDS = 5, 4
+
+
+@pytest.fixture(scope="module")
+def site_front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
+    with front(
+        sites()["tao"].host, tmp_path_factory.mktemp("front"), apache_login_tries=TRIES, apache_login_seconds=SECONDS
+    ) as made:
+        yield made
+
+
+@pytest.mark.parametrize(
+    ("path", "sent", "comes"),
+    [
+        ("/lower/x", "carrel-upper.login=1; carrel-lower.login=2; other=3", "login=2"),
+        ("/x", "carrel-upper.login=1; carrel-lower.login=2; other=3", "login=1"),
+        ("/lower/x", "carrel-upper.login=1", ""),
+        ("/%6cower/x", "carrel-upper.login=1", ""),
+        ("/lower/../x", "carrel-upper.login=1; carrel-lower.login=2", "login=1"),
+        ("/lower/x", "carrel-lower.a=1;carrel-lower.b=2", "a=1; b=2"),
+        ("/lower/x", "_xsrf=long; carrel-lower.a=1; _xsrf=short; _xsrf=shorter", "_xsrf=long; a=1"),
+        ("/lower/x", "xcarrel-lower.a=1; carrel-lowerXb=2; carrel-lower.=3", "=3"),
+        ("/lower/x", ";;; ;", ""),
+        ("/lower/x", "", ""),
+    ],
+)
+def test_an_instance_gets_its_own_cookies(site_front: Front, path: str, sent: str, comes: str) -> None:
+    assert site_front.get(path, Cookie=sent).asked["Cookie"].rstrip("; ") == comes
+
+
+def test_cookies_are_given_out_under_the_instances_name(site_front: Front) -> None:
+    cookies = {
+        "login=1;Path=/;HttpOnly": "carrel-lower.login=1;Path=/;HttpOnly",
+        "a=2;Domain=test;Path=/": "carrel-lower.a=2;Path=/",
+        "_xsrf=3;Path=/": "_xsrf=3;Path=/lower/",
+        "_xsrf=4;Path=/lower/x": "_xsrf=4;Path=/lower/x",
+    }
+    given = site_front.get("/lower/?" + urlencode([("cookie", cookie) for cookie in cookies])).all("Set-Cookie")
+    assert given == list(cookies.values())
+    refused = site_front.get("/lower/?status=403&cookie=login=1").all("Set-Cookie")
+    assert refused == ["carrel-lower.login=1"]
+
+
+def test_endless_cookies_are_refused(site_front: Front) -> None:
+    many = "; ".join(f"carrel-lower.c{number}=" for number in range(300))
+    assert site_front.get("/lower/", Cookie=many).status == 200
+    assert site_front.get("/lower/", Cookie=f"{many}; x").status == 400
+
+
+def test_wrong_logins_of_an_address_are_slowed_down(site_front: Front) -> None:
+    """Work goes on, and so do log-ins once the time is over."""
+    wrong = {"method": "POST", "path": "/lower/login?status=401"}
+    encoded = {"method": "POST", "path": "/%6cower/%6cogin?status=401"}
+    right = {"method": "POST", "path": "/login?status=302"}
+    work = {"path": "/lower/api/status?status=403"}
+    assert [answer.status for answer in site_front.ask(*[work] * TRIES, right)][-1] == 302
+    statuses = [answer.status for answer in site_front.ask(*[wrong, encoded] * TRIES)]
+    assert statuses.count(401) <= TRIES + 1 and statuses[-2:] == [429, 429]
+    refused, busy = site_front.ask(right, {"path": "/lower/api/status"})
+    assert (refused.status, refused.all("Retry-After")) == (429, [str(SECONDS)])
+    assert "Too many wrong log-ins" in refused.text
+    assert busy.status == 200
+    time.sleep(SECONDS + 1)
+    assert site_front.get("/login?status=302", "POST").status == 302
