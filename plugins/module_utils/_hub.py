@@ -25,6 +25,8 @@ STATE_DIRECTORY = "/srv/jupyterhub"
 DATABASE_DIRECTORY = "/var/lib/postgresql/data"
 DATABASE_PASSWORD = "/run/database-password"  # noqa: S105 - a path
 DATABASE_USER = "jupyterhub"
+# Read by all programs of Jupyter, and no image has one there: theirs are jupyter_server_config and the like.
+SERVER_CONFIG = ("jupyter_config.py", "/etc/jupyter/jupyter_config.py")
 LOGIN_PAGES = ("login.html", "native-login.html")
 # In the hub's image and in the proxy's, which is the same: neither needs a capability.
 _HARDENED = {"cap_drop": ["ALL"], "security_opt": ["no-new-privileges:true"]}
@@ -137,6 +139,9 @@ def config(
         "target": f"{(images[0]['jupyterlab'] or {}).get('settings')}/overrides.json",
         "read_only": True,
     }
+    server = {
+        "source": f"{instance['directory']}/hub/{SERVER_CONFIG[0]}", "target": SERVER_CONFIG[1], "read_only": True,
+    }  # fmt: skip
     database: dict[str, Any] = {"type": instance["database"]["type"]}
     if database["type"] == "postgresql":
         database.update(host="database", name=DATABASE_USER, user=DATABASE_USER)
@@ -145,7 +150,7 @@ def config(
         **{key: instance[key] for key in _AS_DECLARED},
         "network": f"{instance['name']}_users",
         "volumes": [{"name": name, "target": path} for name, path in _kept(instance).items()] if named else [],
-        "mounts": [overrides] if instance["settings"] else [],
+        "mounts": [server, *([overrides] if instance["settings"] else [])],
         "controllers": sorted(engine["controllers"]),
         "notice_html": _notice(instance["login"]),
         "database": database,

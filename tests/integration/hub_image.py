@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -20,7 +21,7 @@ def build() -> str:
         context = Path(scratch) / "context"
         shutil.copytree(FOLDER, context, ignore=shutil.ignore_patterns("__pycache__"))
         (context / MODULE_UTILS).mkdir(parents=True)
-        for name in ("_escape.py", "_login_page.py", "_mounts.py", "_usernames.py"):
+        for name in re.findall(r"'(_\w+\.py)'", (ROOT / "roles" / "hub" / "vars" / "main.yml").read_text()):
             shutil.copy(ROOT / "plugins" / "module_utils" / name, context / MODULE_UTILS)
         images.add_certificates(context / "ca-certificates")
         return images.build_context("hub", context, {"BASE_IMAGE": images.base()})

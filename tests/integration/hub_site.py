@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import secrets
+import shutil
 import socket
 import time
 from pathlib import Path
@@ -15,9 +16,10 @@ from typing import Any
 
 import requests
 from ansible_collections.carrel.jupyter.plugins.module_utils._escape import escape
+from ansible_collections.carrel.jupyter.plugins.module_utils._hub import SERVER_CONFIG
 
 from testbed.hub_client import Hub
-from testbed.run import Failure, run, succeeds
+from testbed.run import ROOT, Failure, run, succeeds
 
 HOME = "/home/jovyan/work"
 ESSENTIAL: dict[str, Any] = {
@@ -53,6 +55,10 @@ class HubSite:
             **ESSENTIAL, "name": name, "url": self.url, "base_url": base_url, "network": f"{name}_users",
             "images": [{"title": "Lab", "image": lab_image}], **config,
         }  # fmt: skip
+        file, target = SERVER_CONFIG
+        self.config["mounts"] = [
+            *self.config["mounts"], {"source": f"{folder}/hub/{file}", "target": target, "read_only": True},
+        ]  # fmt: skip
         self.secrets = {
             "cookie_secret": secrets.token_hex(32), "proxy_token": secrets.token_hex(16), "dummy_password": None,
             "metrics_token": secrets.token_hex(16), "reset_token": secrets.token_hex(16),
@@ -67,6 +73,7 @@ class HubSite:
         }  # fmt: skip
         for part in ("hub", "state", "users"):
             (folder / part).mkdir()
+        shutil.copyfile(ROOT / "roles" / "hub" / "files" / "server" / file, folder / "hub" / file)
 
     def write(self) -> None:
         roster = {"version": 1, "users": self.people, "blocked": self.blocked}

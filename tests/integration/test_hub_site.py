@@ -245,6 +245,37 @@ def test_a_restart_of_the_hub_keeps_servers_and_their_variables(site: HubSite, a
         assert lab.run("print(2)").strip() == "2"
 
 
+def test_people_at_work_notice_no_restart_and_who_is_removed_meanwhile_is_out(
+    site: HubSite, server: tuple[Hub, Lab, str]
+) -> None:
+    """An answer of the hub is asked for again after ten seconds."""
+    at_work = server[1]
+    site.people["grace.hopper"]["admin"] = True
+    site.write()
+    with site.session().login("grace.hopper", site.passwords["grace.hopper"]) as grace, grace.spawn() as own:
+        visiting = grace.lab("ada")
+        run("docker", "stop", "--time", "2", f"{site.name}-hub")
+        gone = site.people.pop("grace.hopper")
+        site.write()
+        end = time.monotonic() + 25
+        while time.monotonic() < end:
+            for lab in (at_work, visiting, own):
+                began = time.monotonic()
+                assert lab.request("GET", "api/status", allow_redirects=False).status_code == 200
+                assert time.monotonic() - began < 3, "a second, and what a busy machine takes"
+            time.sleep(1)
+        run("docker", "start", f"{site.name}-hub")
+        site.wait()
+        assert at_work.request("GET", "api/status", allow_redirects=False).status_code == 200
+        path = "api/status"
+        eventually(
+            lambda: visiting.request("GET", path, check=False, allow_redirects=False).status_code in (302, 403), 20
+        )
+        eventually(lambda: not site.runs("grace.hopper"), 20)
+    site.people["grace.hopper"] = {**gone, "admin": False}
+    site.write()
+
+
 def test_strangers_wait_for_an_admin_s_approval(site: HubSite) -> None:
     with site.session() as eve, site.session().login("prof", "first-prof") as prof:
         assert eve.sign_up("eve", "my password") == eve.sign_up("ada", "my password") != ""

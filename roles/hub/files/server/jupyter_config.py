@@ -1,0 +1,82 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""In users' containers, where all of Jupyter's programs read it: a server that works while the hub restarts.
+
+A server asks the hub every ten seconds who somebody is (HubOAuth.cache_max_age), so that who was removed is out soon.
+While the hub does not answer, what it said last counts, for as long as a restart may take. What it says counts at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+REMEMBERED_SECONDS = 180.0
+PATIENCE_SECONDS = 1.0  # a name that is gone with its container takes seconds to be looked up in vain
+MOST = 10_000
+Ask = Callable[..., Awaitable[Any]]
+
+
+class Memory:
+    """What the hub said of each token, and when."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._said: dict[str, tuple[float, Any]] = {}
+        self._asking: dict[str, asyncio.Task[Any]] = {}
+
+    def wrap(self, ask: Ask) -> Ask:
+        async def ask_or_remember(auth: Any, url: str, api_token: str, *rest: Any, **named: Any) -> Any:
+            said = self._recall(api_token)
+            asking = self._asking.get(api_token)
+            if asking is None or asking.get_loop() is not asyncio.get_running_loop():
+                asking = asyncio.ensure_future(self._ask(ask(auth, url, api_token, *rest, **named), api_token))
+                self._asking[api_token] = asking
+                asking.add_done_callback(_look)
+            if said is None:
+                return await asyncio.shield(asking)
+            await asyncio.wait([asking], timeout=PATIENCE_SECONDS)
+            # Neither the hub's no nor its yes is an error; whatever else went wrong is the hub's absence.
+            return asking.result() if asking.done() and not asking.exception() else said
+
+        return ask_or_remember
+
+    async def _ask(self, answer: Awaitable[Any], token: str) -> Any:
+        try:
+            said = await answer
+        finally:
+            self._asking.pop(token, None)
+        self._said.pop(token, None)
+        if said is not None:
+            while len(self._said) >= MOST:  # the oldest comes first
+                del self._said[next(iter(self._said))]
+            self._said[token] = (self._clock(), said)
+        return said
+
+    def _recall(self, token: str) -> Any:
+        when, said = self._said.get(token, (0.0, None))
+        if said is not None and self._clock() - when > REMEMBERED_SECONDS:
+            del self._said[token]
+            return None
+        return said
+
+
+def _look(asked: asyncio.Task[Any]) -> None:
+    """Nobody may wait for it any more; asyncio complains of errors that nobody looked at."""
+    if not asked.cancelled():
+        asked.exception()
+
+
+def install() -> None:
+    """Only in jupyterhub-singleuser, which has loaded this module. Without such a method nothing changes."""
+    auth: Any = getattr(sys.modules.get("jupyterhub.services.auth"), "HubAuth", None)
+    ask = getattr(auth, "_check_hub_authorization", None)
+    if ask is not None and not hasattr(auth, "carrel_memory"):
+        auth.carrel_memory = Memory()
+        auth._check_hub_authorization = auth.carrel_memory.wrap(ask)
+
+
+install()
