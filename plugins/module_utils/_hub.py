@@ -164,12 +164,13 @@ def _notice(login: Mapping[str, Any]) -> str | None:
 
 
 def roster(instance: Mapping[str, Any]) -> dict[str, Any]:
-    """Return roster.json: who may log in, and with which limits."""
+    """Return roster.json: who may log in, with which limits, and in which groups."""
     keys = ("identity", "admin", *_USER_LIMITS)
     return {
         "version": 1,
         "users": {user["name"]: {key: user[key] for key in keys} for user in instance["users"]},
         "blocked": sorted(instance["blocked_users"]),
+        "groups": {group["name"]: sorted({*group["members"], *group["admins"]}) for group in instance["groups"]},
     }
 
 

@@ -76,7 +76,8 @@ class HubSite:
         shutil.copyfile(ROOT / "roles" / "hub" / "files" / "server" / file, folder / "hub" / file)
 
     def write(self) -> None:
-        roster = {"version": 1, "users": self.people, "blocked": self.blocked}
+        groups = {name: group["members"] + group["admins"] for name, group in self.mounts["groups"].items()}
+        roster = {"version": 1, "users": self.people, "blocked": self.blocked, "groups": groups}
         for file, content in (
             ("config", self.config), ("secrets", self.secrets), ("roster", roster), ("passwords", self.passwords),
             ("mounts", self.mounts),

@@ -197,6 +197,40 @@ def test_admins_come_and_go_with_the_roster(site: HubSite, grace: Hub, ada: tupl
     eventually(lambda: others.request("GET", path, check=False, allow_redirects=False).status_code in (302, 403), 20)
 
 
+def test_groups_and_people_are_as_the_inventory_says(site: HubSite, grace: Hub) -> None:
+    with site.session().login("prof", "first-prof") as prof:
+
+        def members() -> dict[str, set[str]]:
+            groups = prof.request("GET", "api/groups").json()
+            return {group["name"]: set(group["users"]) for group in groups}
+
+        eventually(lambda: members() == {"statistics": {"ada", "grace.hopper"}})
+        assert "statistics" in prof.request("GET", "api/users/ada").json()["groups"]
+        assert "The inventory decides" in prof.request("GET", "admin").text
+        for method, path, body in (
+            ("POST", "users", {"usernames": ["eve"]}),
+            ("POST", "users/eve", None),
+            ("DELETE", "users/ada", None),
+            ("PATCH", "users/ada", {"admin": True}),
+            ("POST", "groups", {"groups": ["mine"]}),
+            ("POST", "groups/mine", {"users": []}),
+            ("DELETE", "groups/statistics", None),
+            ("POST", "groups/statistics/users", {"users": ["prof"]}),
+            ("DELETE", "groups/statistics/users", {"users": ["ada"]}),
+        ):
+            refused = prof.request(method, f"api/{path}", json=body, check=False)
+            assert refused.status_code == 403 and "The inventory decides" in refused.json()["message"], path
+        groups = site.mounts["groups"]
+        groups["more"] = {"members": ["prof"], "admins": [], "mounts": []}
+        groups["statistics"]["members"] = []
+        site.write()
+        eventually(lambda: members() == {"statistics": {"grace.hopper"}, "more": {"prof"}})
+        del groups["more"]
+        groups["statistics"]["members"] = ["ada"]
+        site.write()
+        eventually(lambda: members() == {"statistics": {"ada", "grace.hopper"}})
+
+
 @pytest.mark.parametrize("way", ["removed", "blocked"])
 def test_who_leaves_the_roster_loses_sessions_tokens_and_server(site: HubSite, way: str) -> None:
     name = "grace.hopper"

@@ -14,7 +14,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._mounts import Moun
 from carrel_hub import config, files, people, spawning
 from carrel_hub.files import Unusable
 from carrel_hub.people import Roster
-from carrel_hub.roster import changes
+from carrel_hub.roster import changes, memberships
 from dockerspawner import DockerSpawner
 from jupyterhub.app import JupyterHub
 from traitlets import HasTraits
@@ -78,7 +78,7 @@ def test_services_have_the_scopes_that_they_need_and_no_more() -> None:
     assert {role["services"][0]: role["scopes"] for role in hub["load_roles"]} == {
         "metrics": ["read:metrics"],
         "reset": ["list:users", "servers"],
-        "roster": ["admin:users"],
+        "roster": ["admin:users", "admin:groups"],
         "idle-culler": ["list:users", "read:users:activity", "read:servers", "delete:servers"],
     }
     assert not any(service.get("admin") for service in hub["services"])
@@ -180,6 +180,8 @@ def test_the_roster_answers_and_a_damaged_one_is_refused() -> None:
         {},
         {"version": 1, "users": {"ada": {}}, "blocked": []},
         {"version": 2, "users": {}, "blocked": []},
+        {"version": 1, "users": {}, "blocked": [], "groups": []},
+        {"version": 1, "users": {}, "blocked": [], "groups": {"g": "ada"}},
     ):
         with pytest.raises(Unusable):
             people.parse(damaged)
@@ -205,3 +207,13 @@ def test_the_state_is_for_nobody_else_and_survives_a_read(tmp_path: Path, monkey
     (tmp_path / "a.json").write_text("[")
     with pytest.raises(Unusable, match=r"a\.json"):
         files.read_state("a.json")
+
+
+def test_groups_are_those_of_the_roster_with_the_people_who_may_log_in() -> None:
+    listed = {name: user() for name in ("ada", "bob", "eve")}
+    roster = Roster(
+        listed, frozenset({"eve"}), {"same": ["ada"], "new": ["ada", "eve"], "none": [], "more": ["ada", "bob"]}
+    )
+    existing = {"same": ["ada"], "more": ["eve", "ada"], "by hand": ["ada"], "none": []}
+    assert memberships(roster, existing) == ({"new": {"ada"}, "more": {"bob"}}, {"more": {"eve"}}, {"by hand"})
+    assert memberships(Roster({}, frozenset()), {}) == ({}, {}, set())

@@ -43,6 +43,7 @@ def instance(**changes: Any) -> dict[str, Any]:
         "home": "/home/jovyan/work", "persist": {"settings": "/home/jovyan/.jupyter/lab"}, "backend": "directories",
         "environment": {}, "authenticator": {"type": "native", "signup": False}, "normalize_usernames": False,
         "users": [user("ada", password="lovelace"), user("prof", admin=True)], "blocked_users": ["mallory"],
+        "groups": [{"name": "statistics", "members": ["ada"], "admins": ["prof"], "mounts": None}],
         "limits": dict(NO_LIMITS), "culler": {"idle_seconds": 3600, "max_age_seconds": 0, "every_seconds": 300},
         "shutdown_on_logout": False, "default_url": "/lab", "concurrent_spawns": 20, "active_servers": 0,
         "spawn_timeout_seconds": 60, "http_timeout_seconds": 60, "database": {"type": "sqlite", "image": None},
@@ -177,6 +178,7 @@ def test_the_roster_says_who_may_log_in_and_has_no_passwords() -> None:
             "prof": {"identity": "prof@uni", "admin": True, **NO_LIMITS},
         },
         "blocked": ["mallory"],
+        "groups": {"statistics": ["ada", "prof"]},
     }
     assert decided["passwords"] == {"ada": "lovelace"}
 

@@ -19,6 +19,7 @@ from tornado import web
 from tornado.httpclient import HTTPClientError
 from traitlets import Bool
 
+from . import inventory_api
 from .files import Unusable, read_state, write_state
 from .people import Roster, read_roster, same_identity
 
@@ -39,6 +40,9 @@ class RosterMixin(Authenticator):  # type: ignore[misc]
     def normalize_username(self, username: str) -> str:
         username = unicodedata.normalize("NFC", username)  # as the plan has names
         return normalize(username) if self.normalized else super().normalize_username(username)
+
+    def get_handlers(self, app: Any) -> list[tuple[str, Any]]:
+        return [*inventory_api.HANDLERS, *super().get_handlers(app)]
 
     def roster(self) -> Roster:
         try:

@@ -54,8 +54,8 @@ def _services(config: Mapping[str, Any], secrets: Mapping[str, Any]) -> tuple[li
         {"name": RESET, "api_token": secrets["reset_token"]},
         {"name": ROSTER, "command": [sys.executable, "-m", "carrel_hub.roster"]},
     ]
-    # admin:users lets it list, create and delete users, but not make admins: that happens in refresh_user.
-    scopes = {METRICS: ["read:metrics"], RESET: RESET_SCOPES, ROSTER: ["admin:users"]}
+    # These let it list, create and delete users and groups, but not make admins: that happens in refresh_user.
+    scopes = {METRICS: ["read:metrics"], RESET: RESET_SCOPES, ROSTER: ["admin:users", "admin:groups"]}
     if culler["idle_seconds"]:
         scopes[CULLER] = CULLER_SCOPES
         command = [

@@ -15,7 +15,7 @@ from nativeauthenticator.orm import UserInfo
 from tornado import web
 from traitlets import Bytes
 
-from . import invitations, native_pages
+from . import inventory_api, invitations, native_pages
 from .authenticators import RosterMixin
 from .brake import Brake, Visitors
 from .files import DIRECTORY, read_json, read_state, write_state
@@ -184,7 +184,7 @@ class CarrelNativeAuthenticator(RosterMixin, NativeAuthenticator):  # type: igno
         self.db.commit()
 
     def get_handlers(self, app: Any) -> list[tuple[str, Any]]:
-        return native_pages.HANDLERS
+        return [*inventory_api.HANDLERS, *native_pages.HANDLERS]
 
     def delete_user(self, user: Any) -> None:
         """Who is listed again gets the inventory's password, or needs a new invitation."""

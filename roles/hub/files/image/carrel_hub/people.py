@@ -4,8 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from .files import DIRECTORY, Unusable, read_json
@@ -17,6 +17,7 @@ LIMITS = ("memory", "swap", "cpus", "pids")
 class Roster:
     users: Mapping[str, Mapping[str, Any]]
     blocked: frozenset[str]
+    groups: Mapping[str, Collection[str]] = field(default_factory=dict)
 
     def lists(self, name: str) -> bool:
         return name in self.users and name not in self.blocked
@@ -30,14 +31,16 @@ class Roster:
 
 
 def parse(content: Mapping[str, Any]) -> Roster:
-    users, blocked = content.get("users"), content.get("blocked")
+    users, blocked, groups = content.get("users"), content.get("blocked"), content.get("groups", {})
     if content.get("version") != 1 or not isinstance(users, dict) or not isinstance(blocked, list):
+        raise Unusable("the roster is damaged, or is not of version 1")
+    if not isinstance(groups, dict) or not all(isinstance(names, list) for names in groups.values()):
         raise Unusable("the roster is damaged, or is not of version 1")
     wanted = {"identity", "admin", *LIMITS}
     for name, user in users.items():
         if not isinstance(user, dict) or not wanted <= user.keys():
             raise Unusable(f"the roster is damaged at the user {name!r}")
-    return Roster(users, frozenset(blocked))
+    return Roster(users, frozenset(blocked), groups)
 
 
 def read_roster() -> Roster:

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A service of the hub that keeps its users in step with the roster: creates who is listed, deletes who is no more.
+"""A service of the hub that keeps users and groups in step with the roster: creates what is listed, deletes the rest.
 
 Deleting a user stops the server and ends all sessions and tokens (JupyterHub's API).
 """
@@ -13,7 +13,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -37,6 +37,18 @@ def changes(
     return listed - there, gone
 
 
+def memberships(
+    roster: Roster, existing: Mapping[str, Iterable[str]]
+) -> tuple[dict[str, set[str]], dict[str, set[str]], set[str]]:
+    """Whom to put into which groups, which may be new; whom to take out of which; which groups to delete."""
+    wanted = {group: {name for name in names if roster.lists(name)} for group, names in roster.groups.items()}
+    there = {group: set(names) for group, names in existing.items()}
+    into = {group: names - there.get(group, set()) for group, names in wanted.items()}
+    out = {group: there[group] - names for group, names in wanted.items() if group in there}
+    into = {group: names for group, names in into.items() if names or group not in there}
+    return into, {group: names for group, names in out.items() if names}, there.keys() - wanted.keys()
+
+
 class Hub:
     """The hub's API, as far as it is needed."""
 
@@ -52,11 +64,11 @@ class Hub:
             text = response.read()
         return json.loads(text) if text else None
 
-    def users(self) -> Iterator[str]:
+    def all(self, what: str) -> Iterator[Any]:
         offset: int | None = 0
         while offset is not None:
-            page = self.call("GET", f"/users?limit=200&offset={offset}")
-            yield from (user["name"] for user in page["items"])
+            page = self.call("GET", f"/{what}?limit=200&offset={offset}")
+            yield from page["items"]
             following = page["_pagination"]["next"]
             offset = following["offset"] if following else None
 
@@ -65,7 +77,7 @@ def apply(hub: Hub, guests: bool) -> bool:
     """Whether all is as the roster says."""
     roster = read_roster()
     before = set(read_state(LISTED).get("names", []))
-    create, delete = changes(roster, hub.users(), before, guests)
+    create, delete = changes(roster, (user["name"] for user in hub.all("users")), before, guests)
     done = True
     for name in sorted(delete):
         try:
@@ -77,9 +89,22 @@ def apply(hub: Hub, guests: bool) -> bool:
             done = False
     if create:
         hub.call("POST", "/users", {"usernames": sorted(create)})
+    apply_groups(hub, roster)
     if done:
         write_state(LISTED, {"names": sorted(roster.users)})
     return done
+
+
+def apply_groups(hub: Hub, roster: Roster) -> None:
+    existing = {group["name"]: group["users"] for group in hub.all("groups")}
+    into, out, gone = memberships(roster, existing)
+    for group in sorted(gone):
+        hub.call("DELETE", f"/groups/{quote(group, safe='')}")
+    for group, names in into.items():
+        path = f"/groups/{quote(group, safe='')}" + ("/users" if group in existing else "")
+        hub.call("POST", path, {"users": sorted(names)})
+    for group, names in out.items():
+        hub.call("DELETE", f"/groups/{quote(group, safe='')}/users", {"users": sorted(names)})
 
 
 def signature() -> tuple[int, int, int] | None:
