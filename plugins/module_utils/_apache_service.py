@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import tempfile
@@ -23,6 +24,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._apache import (
 
 ERROR_LOG = "/var/log/apache2/error.log"
 UNIT = "apache2.service"
+CERTIFICATES = "/var/lib/apache2/carrel-certificates.json"  # what of them Apache loaded last
 PROPERTIES = ["ActiveState", "UnitFileState", "MainPID", "StateChangeTimestampMonotonic"]
 
 
@@ -50,6 +52,16 @@ def write(path: str, node: Node) -> None:
         else:
             os.symlink(node.target, temporary)
         os.rename(temporary, path)
+
+
+def digests(paths: Sequence[str]) -> dict[str, str]:
+    """The SHA-256 of each file that is there."""
+    found = {}
+    for path in paths:
+        if os.path.exists(path):
+            with open(path, "rb") as stream:
+                found[path] = hashlib.sha256(stream.read()).hexdigest()
+    return found
 
 
 def children(pid: int) -> set[int]:

@@ -5,9 +5,13 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+
+from ansible_collections.carrel.jupyter.plugins.module_utils._apache import File, Node
 
 RENEW_BEFORE = timedelta(days=30)
 VALID_DAYS = 825
@@ -81,6 +85,24 @@ def advice(pair: Pair, seen: Seen, now: datetime) -> list[str]:
     if seen.not_after and now < seen.not_after < now + timedelta(days=14):
         found.append(f"{pair.server_name}: {pair.certificate} expires on {seen.not_after:%Y-%m-%d}.")
     return found
+
+
+def parse_digests(node: Node) -> dict[str, str]:
+    """What digests_file wrote; a file that is damaged is as good as none."""
+    try:
+        found = json.loads(node.content) if isinstance(node, File) else {}
+    except ValueError:
+        return {}
+    return {str(path): str(digest) for path, digest in found.items()} if isinstance(found, dict) else {}
+
+
+def digests_file(digests: Mapping[str, str]) -> File:
+    return File(json.dumps(digests, indent=1, sort_keys=True) + "\n", 0o600)
+
+
+def other(present: Mapping[str, str], loaded: Mapping[str, str]) -> str | None:
+    """The first file with another content than the one that was loaded."""
+    return next((path for path, digest in present.items() if loaded.get(path) != digest), None)
 
 
 def request_config(server_name: str) -> str:

@@ -17,8 +17,9 @@ description:
   - Certificates are checked first (readable, in date, the key belongs to the certificate), because Apache's own
     configuration test does not, and a reload with a bad pair ends Apache.
   - A port that another program holds is refused, for the same reason.
-  - A configuration or certificate that is newer than Apache's last reload, say because an earlier run was interrupted,
-    is loaded. Apache is restarted only where it must give up an address that a new C(Listen) overlaps.
+  - A configuration that is newer than Apache's last reload, say because an earlier run was interrupted, is loaded, and
+    so are certificates and keys with another content than at the last reload, whatever their time is.
+  - Apache is restarted only where it must give up an address that a new C(Listen) overlaps.
 author:
   - the carrel.jupyter authors (@carrel)
 extends_documentation_fragment:
@@ -128,7 +129,13 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.carrel.jupyter.plugins.module_utils import _apache as decide
 from ansible_collections.carrel.jupyter.plugins.module_utils import _apache_tls as tls
 from ansible_collections.carrel.jupyter.plugins.module_utils._apache import CONFDIR, ApacheError, File, Link, Listen
-from ansible_collections.carrel.jupyter.plugins.module_utils._apache_service import Service, run, write
+from ansible_collections.carrel.jupyter.plugins.module_utils._apache_service import (
+    CERTIFICATES,
+    Service,
+    digests,
+    run,
+    write,
+)
 
 INFO_MODULE = "LoadModule info_module /usr/lib/apache2/modules/mod_info.so"
 
@@ -180,6 +187,7 @@ class Sites:
         self.stage = stage
         self.installed = os.path.exists(f"{CONFDIR}/apache2.conf") and os.path.exists("/usr/sbin/apache2ctl")
         self.pairs = [tls.Pair(**pair) for pair in module.params["certificates"]]
+        self.supplied = [path for pair in self.pairs for path in (pair.certificate, pair.private_key)]
         self.wanted = [decide.parse_listen(text) for text in module.params["listen"]]
         self.stand_ins: dict[str, str] = {}
         self.listens: list[Listen] = []
@@ -301,11 +309,10 @@ class Sites:
         return result.stdout
 
     def newest(self) -> tuple[float, str]:
-        """The newest of what Apache reads and this module or the administrator's certificate client writes."""
+        """The newest of what Apache reads; st_ctime, because copies that keep times have the old st_mtime."""
         paths = [*self.desired, *(f"{CONFDIR}/{kind}-enabled" for kind in ("sites", "mods", "conf"))]
-        times = [(os.lstat(path).st_mtime, path) for path in paths if os.path.lexists(path)]
-        supplied = [path for pair in self.pairs for path in (pair.certificate, pair.private_key)]
-        times += [(os.stat(path).st_mtime, path) for path in supplied if os.path.exists(path)]
+        times = [(os.lstat(path).st_ctime, path) for path in paths if os.path.lexists(path)]
+        times += [(os.stat(path).st_ctime, path) for path in self.supplied if os.path.exists(path)]
         return max(times)
 
     def action(self, service: Service, found: list[decide.Change]) -> tuple[str, str]:
@@ -316,6 +323,8 @@ class Sites:
         time_, path = self.newest()
         if time_ > service.loaded_at:
             return "reload", f"{path} is newer than Apache's last reload"
+        if path := tls.other(digests(self.supplied), tls.parse_digests(current(CERTIFICATES))):
+            return "reload", f"{path} is not what Apache loaded last"
         return "none", "nothing to do" if service.enabled else "only the start at boot is enabled"
 
     def run(self) -> dict[str, Any]:
@@ -342,7 +351,10 @@ class Sites:
                 done.append(change)
                 write(change.path, change.after)
             if action != "none":
+                known = tls.parse_digests(current(CERTIFICATES))
+                loaded = digests([*known, *self.supplied])
                 service.load(action)
+                write(CERTIFICATES, tls.digests_file(loaded))
             if not service.enabled:
                 service.enable()
         except (OSError, ApacheError) as error:

@@ -168,6 +168,31 @@ def test_a_bad_certificate_is_refused_before(mismatch: str) -> None:
     assert configuration(mismatch) == before
 
 
+def test_a_renewed_certificate_is_loaded_whatever_its_time_is(tao: Site) -> None:
+    """As `ln -s`, `cp -p` and `rsync -a` leave it."""
+    folder = "/etc/ssl/private/renewed"
+    pair = {name: f"{folder}/now/{name[:3]}" for name in ("certificate", "private_key")}
+    make = "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=new.test -days 1 -keyout $name/pri -out $name/cer"
+    run_on(
+        tao.host,
+        "sh",
+        "-ec",
+        f"mkdir {folder}; cd {folder}; ln -s a now; for name in a b; do mkdir $name; {make}; done",
+    )
+
+    def said() -> str:
+        return apache_sites(tao.host, certificates=[{"server_name": "new.test", **pair}])
+
+    try:
+        assert '"action": "reload"' in said() and '"action": "none"' in said()
+        run_on(tao.host, "ln", "-sfn", "b", f"{folder}/now")
+        assert "/now/cer is not what Apache loaded last" in said()
+        run_on(tao.host, "sh", "-ec", f"cd {folder}; touch -d 2020-01-01 a/*; cp -p a/* b/")
+        assert '"action": "reload"' in said() and '"action": "none"' in said()
+    finally:
+        run_on(tao.host, "rm", "-r", folder)
+
+
 @ONE_HOST
 def test_a_port_of_another_program_is_refused(host: str) -> None:
     before = configuration(host)

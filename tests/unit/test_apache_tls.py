@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.carrel.jupyter.plugins.module_utils import _apache_tls as tls
+from ansible_collections.carrel.jupyter.plugins.module_utils._apache import File
 
 NOW = datetime.now(timezone.utc)
 PAIR = tls.Pair("a.test", "/a.crt", "/a.key")
@@ -64,3 +65,16 @@ def test_not_a_certificate(tmp_path: Path) -> None:
     seen = look(tmp_path / "crt", "a.test")
     assert "openssl cannot read" in str(tls.complaint(PAIR, seen, NOW))
     assert tls.must_generate(seen, NOW)
+
+
+def test_only_another_content_counts() -> None:
+    loaded = {"/a.crt": "1", "/a.key": "2", "/others.crt": "3"}
+    assert tls.parse_digests(tls.digests_file(loaded)) == loaded
+    assert tls.other({"/a.crt": "1", "/a.key": "2"}, loaded) is None
+    assert tls.other({"/a.crt": "1", "/a.key": "9"}, loaded) == "/a.key"
+    assert tls.other({"/a.crt": "1", "/new.crt": "3"}, loaded) == "/new.crt"
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", '"x"'])
+def test_a_damaged_record_is_none(content: str) -> None:
+    assert tls.parse_digests(File(content)) == {} == tls.parse_digests(None)
