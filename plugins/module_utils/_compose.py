@@ -11,11 +11,32 @@ from typing import Any
 
 # limit: the cgroup controller without which it does not hold
 LIMITS = {"memory": "memory", "cpus": "cpu", "pids": "pids"}
+# Processes and threads of a container for which nothing is declared: enough for numeric libraries, which start a thread
+# for each processor in each kernel, and too few for a fork bomb to reach the other containers of the engine.
+PIDS = 4096
+# How Jupyter's docker-stacks say yes, as to GRANT_SUDO.
+_YES = ("1", "yes", "true")
 
 
 def unenforceable(limits: Mapping[str, Any], controllers: Collection[str]) -> list[str]:
     """Return the limits that the engine's cgroup cannot hold; Docker drops some of them silently and refuses others."""
     return [name for name, controller in LIMITS.items() if limits[name] is not None and controller not in controllers]
+
+
+def guards(instance: Mapping[str, Any], root: bool) -> dict[str, Any]:
+    """Return what keeps people's containers from more than they need, in the words of compose.
+
+    ROOT says whether a container starts as root, to become somebody else or to let people install packages: it keeps
+    Docker's capabilities but raw sockets, with which it could pretend to be another container of its network. Only sudo
+    and its like need new privileges. A crashed kernel leaves no core file among people's own.
+    """
+    sudo = instance["sudo"]
+    if sudo is None:
+        sudo = root and instance["environment"].get("GRANT_SUDO", "").lower() in _YES
+    guarded: dict[str, Any] = {"cap_drop": ["NET_RAW"] if root or sudo else ["ALL"]}
+    if not sudo:
+        guarded["security_opt"] = ["no-new-privileges:true"]
+    return guarded
 
 
 def container_owner(instance: Mapping[str, Any], image: Mapping[str, Any]) -> tuple[int, int]:

@@ -11,9 +11,11 @@ from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._compose import (
     LIMITS,
+    PIDS,
     bind,
     container_owner,
     escaped,
+    guards,
     healthcheck,
     unenforceable,
 )
@@ -30,6 +32,8 @@ SERVER_CONFIG = ("jupyter_config.py", "/etc/jupyter/jupyter_config.py")
 LOGIN_PAGES = ("login.html", "native-login.html")
 # In the hub's image and in the proxy's, which is the same: neither needs a capability.
 _HARDENED = {"cap_drop": ["ALL"], "security_opt": ["no-new-privileges:true"]}
+# PostgreSQL's image starts as root, gives its directory to the account postgres, and becomes it.
+_BECOMES_POSTGRES = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID"]
 _USER_LIMITS = ("memory", "swap", "cpus", "pids")
 _AS_DECLARED = (
     "name", "url", "base_url", "images", "command", "home", "environment", "limits", "authenticator",
@@ -152,9 +156,16 @@ def config(
         "volumes": [{"name": name, "target": path} for name, path in _kept(instance).items()] if named else [],
         "mounts": [server, *([overrides] if instance["settings"] else [])],
         "controllers": sorted(engine["controllers"]),
+        "host_config": _host_config(instance, engine, any(image["uid"] == 0 for image in images)),
         "notice_html": _notice(instance["login"]),
         "database": database,
     }
+
+
+def _host_config(instance: Mapping[str, Any], engine: Mapping[str, Any], root: bool) -> dict[str, Any]:
+    """Return what every user's container has, in the words of docker-py; a user's own limits are added to it."""
+    pids = {"pids_limit": PIDS} if "pids" in engine["controllers"] else {}
+    return {**guards(instance, root), **pids, "ulimits": [{"name": "core", "soft": 0, "hard": 0}]}
 
 
 def _notice(login: Mapping[str, Any]) -> str | None:
@@ -183,11 +194,14 @@ def compose(instance: Mapping[str, Any], engine: Mapping[str, Any], hub_image: s
     if instance["database"]["type"] == "postgresql":
         services["database"] = _database(instance)
         services["hub"]["depends_on"]["database"] = {"condition": "service_healthy"}
+    common: dict[str, Any] = {**_HARDENED, "ulimits": {"core": 0}}
+    if "pids" in engine["controllers"]:
+        common["pids_limit"] = PIDS
     project: dict[str, Any] = escaped(
         {
             "name": instance["name"],
             "services": {
-                name: {"pull_policy": "never", "restart": "unless-stopped", **service}
+                name: {"pull_policy": "never", "restart": "unless-stopped", **common, **service}
                 for name, service in services.items()
             },
             "networks": {
@@ -202,7 +216,6 @@ def compose(instance: Mapping[str, Any], engine: Mapping[str, Any], hub_image: s
 def _hub(instance: Mapping[str, Any], engine: Mapping[str, Any], image: str) -> dict[str, Any]:
     root = instance["directory"]
     return {
-        **_HARDENED,
         "image": image,
         "networks": ["users", "private"],
         "depends_on": {"proxy": {"condition": "service_started"}},
@@ -221,7 +234,6 @@ def _proxy(instance: Mapping[str, Any], image: str) -> dict[str, Any]:
     """The proxy answers at /_chp_healthz whatever its routes are (configurable-http-proxy, lib/configproxy.js)."""
     ask = "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/_chp_healthz', timeout=5)"
     return {
-        **_HARDENED,
         "image": image,
         "command": ["proxy"],
         "user": "65534:65534",
@@ -239,6 +251,7 @@ def _database(instance: Mapping[str, Any]) -> dict[str, Any]:
     root = instance["directory"]
     return {
         "image": instance["database"]["image"],
+        "cap_add": _BECOMES_POSTGRES,
         "networks": ["private"],
         "environment": {
             "PGDATA": f"{DATABASE_DIRECTORY}/pgdata",

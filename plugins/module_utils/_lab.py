@@ -9,9 +9,11 @@ from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._compose import (
     LIMITS,
+    PIDS,
     bind,
     container_owner,
     escaped,
+    guards,
     healthcheck,
     record,
     unenforceable,
@@ -106,6 +108,8 @@ def compose(instance: Mapping[str, Any], image: Mapping[str, Any], controllers: 
     """
     root = instance["directory"]
     service: dict[str, Any] = {
+        **guards(instance, image["uid"] == 0),
+        "ulimits": {"core": 0},
         "image": image["image"],
         "pull_policy": "never",
         "hostname": instance["name"],
@@ -126,7 +130,7 @@ def compose(instance: Mapping[str, Any], image: Mapping[str, Any], controllers: 
         # equal to mem_limit: no swap on top of it
         "memswap_limit": limits.get("memory"),
         "cpus": limits.get("cpus"),
-        "pids_limit": limits.get("pids"),
+        "pids_limit": (limits["pids"] or PIDS) if "pids" in limits else None,
     }
     service.update({key: value for key, value in optional.items() if value is not None})
     service["volumes"].append(bind(f"{root}/server", CONFIG_DIRECTORY, True))

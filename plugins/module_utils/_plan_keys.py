@@ -99,6 +99,7 @@ COMMON: dict[str, Reader] = {
     "login": values.login,
     "owner": values.id_pair,
     "command": listing(text("text in quotes"), "a list of words, for example [start-notebook.py]"),
+    "sudo": boolean,
     "pull": choice("missing", "always"),
     "start_timeout_seconds": whole(1, 3600),
     "proxy": read_proxy,
@@ -146,6 +147,7 @@ class Instance:
     login: Any = None
     owner: Any = None
     command: Any = None
+    sudo: Any = None
     pull: Any = "missing"
     start_timeout_seconds: Any = 120
     proxy: Any = dataclasses.field(default_factory=lambda: dict(PROXY_DEFAULTS))

@@ -155,6 +155,7 @@ def _site(instance: Instance, host: Host | None, base_dir: str) -> dict[str, Any
         "port": instance.port,
         "owner": instance.owner,
         "command": instance.command,
+        "sudo": instance.sudo,
         "environment": instance.environment,
         "login": instance.login or {"notice": None, "notice_html": None, "template": None},
         "pull": instance.pull,

@@ -97,8 +97,11 @@ def test_a_server_has_its_mounts_volume_labels_and_environment(site: HubSite, ad
     run("docker", "volume", "inspect", f"{site.name}_ada_cache")
     labels = run("docker", "inspect", "--format", "{{json .Config.Labels}}", site.container("ada"))
     assert f'"carrel.instance":"{site.name}"' in labels and '"carrel.user":"ada"' in labels
-    capabilities = int(shell(kernel, "grep CapBnd /proc/self/status").split()[1], 16)
-    assert not capabilities & 1 << 13, "no CAP_NET_RAW"
+    status = dict(
+        line.split(":\t") for line in shell(kernel, "grep -E '^(CapBnd|NoNewPrivs)' /proc/self/status").split("\n")
+    )
+    assert int(status["CapBnd"], 16) == 0 and status["NoNewPrivs"] == "1"
+    assert shell(kernel, "ulimit -c; ulimit -Hc").split() == ["0", "0"]
 
 
 def test_limits_hold_and_only_the_greedy_program_dies(ada: tuple[Hub, Kernel]) -> None:

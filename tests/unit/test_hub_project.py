@@ -40,6 +40,7 @@ def instance(**changes: Any) -> dict[str, Any]:
         "name": "class101", "state": "present", "engine": "class101", "directory": "/srv/class101",
         "url": "https://example.org/hub/", "base_url": "/hub/", "port": 8802,
         "images": [{"title": "Default", "image": "lab:1"}], "command": ["jupyterhub-singleuser"], "owner": None,
+        "sudo": None,
         "home": "/home/jovyan/work", "persist": {"settings": "/home/jovyan/.jupyter/lab"}, "backend": "directories",
         "environment": {}, "authenticator": {"type": "native", "signup": False}, "normalize_usernames": False,
         "users": [user("ada", password="lovelace"), user("prof", admin=True)], "blocked_users": ["mallory"],
@@ -313,3 +314,22 @@ def test_running_the_hubs_program_on_the_control_node_does_not_make_another_imag
     assert digest(tmp_path, "") == before
     (tmp_path / "program.py").write_text("2")
     assert digest(tmp_path, "") != before
+
+
+def test_a_users_container_has_the_privileges_that_it_needs() -> None:
+    tight = {"cap_drop": ["ALL"], "security_opt": ["no-new-privileges:true"]}
+    common = {"pids_limit": 4096, "ulimits": [{"name": "core", "soft": 0, "hard": 0}]}
+    assert config()["host_config"] == {**tight, **common}
+    assert config(sudo=True)["host_config"] == {"cap_drop": ["NET_RAW"], **common}
+
+
+def test_a_hubs_services_have_no_privileges_and_limits() -> None:
+    postgresql = {"type": "postgresql", "image": "postgres:17"}
+    services = _hub.compose(instance(database=postgresql), ENGINE, "hub:1")["services"]
+    assert set(services) == {"hub", "proxy", "database"}
+    for name, service in services.items():
+        assert service["cap_drop"] == ["ALL"] and service["security_opt"] == ["no-new-privileges:true"], name
+        assert service["pids_limit"] == 4096 and service["ulimits"] == {"core": 0}
+        assert bool(service.get("cap_add")) == (name == "database")
+    poor = {**ENGINE, "controllers": []}
+    assert all("pids_limit" not in service for service in _hub.compose(instance(), poor, "hub:1")["services"].values())

@@ -20,6 +20,7 @@ def instance(**changes: Any) -> dict[str, Any]:
         "name": "tao", "state": "present", "engine": "tao", "directory": "/srv/tao",
         "url": "https://example.org/tao/",
         "base_url": "/tao/", "port": 8801, "second_port": 8802, "user": None, "owner": None, "command": None,
+        "sudo": None,
         "notebooks": "/home/jovyan/work", "persist": {}, "volumes": [],
         "environment": {}, "collaboration": None, "idle_shutdown_seconds": 0, "memory": None,
         "cpus": None, "pids": None, "start_timeout_seconds": 120, **changes,
@@ -97,7 +98,40 @@ def test_the_two_servers_differ_in_their_port_alone_on_the_loopback() -> None:
 
 
 def test_optional_keys_are_left_out() -> None:
-    assert not {"user", "command", "mem_limit", "cpus", "pids_limit"} & service().keys()
+    assert not {"user", "command", "mem_limit", "cpus"} & service().keys()
+
+
+def test_processes_are_limited_unless_the_engine_cannot() -> None:
+    assert service()["pids_limit"] == 4096 and service(pids=100)["pids_limit"] == 100
+    decided = _lab.project(instance(), {**ENGINE, "controllers": ["memory"]}, IMAGE)
+    assert "pids_limit" not in decided["compose"]["services"]["lab-1"] and decided["unenforceable"] == []
+
+
+def test_a_crashed_kernel_leaves_no_core_file() -> None:
+    assert service()["ulimits"] == {"core": 0}
+
+
+NO_NEW_PRIVILEGES = ["no-new-privileges:true"]
+
+
+@pytest.mark.parametrize(
+    ("uid", "changes", "cap_drop", "security_opt"),
+    [
+        (1000, {}, ["ALL"], NO_NEW_PRIVILEGES),
+        (0, {}, ["NET_RAW"], NO_NEW_PRIVILEGES),
+        (0, {"environment": {"GRANT_SUDO": "yes"}}, ["NET_RAW"], None),
+        (0, {"environment": {"GRANT_SUDO": "no"}}, ["NET_RAW"], NO_NEW_PRIVILEGES),
+        (0, {"environment": {"GRANT_SUDO": "yes"}, "sudo": False}, ["NET_RAW"], NO_NEW_PRIVILEGES),
+        (1000, {"environment": {"GRANT_SUDO": "yes"}}, ["ALL"], NO_NEW_PRIVILEGES),  # without effect there
+        (1000, {"sudo": True}, ["NET_RAW"], None),
+        (1000, {"sudo": False}, ["ALL"], NO_NEW_PRIVILEGES),
+    ],
+)
+def test_a_container_has_the_privileges_that_it_needs(
+    uid: int, changes: dict[str, Any], cap_drop: list[str], security_opt: list[str] | None
+) -> None:
+    decided = project({"uid": uid, "gid": 0}, **changes)["compose"]["services"]["lab-1"]
+    assert (decided["cap_drop"], decided.get("security_opt")) == (cap_drop, security_opt)
 
 
 def test_limits_leave_no_swap() -> None:

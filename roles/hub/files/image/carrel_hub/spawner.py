@@ -106,4 +106,4 @@ class CarrelSpawner(DockerSpawner):  # type: ignore[misc]
         self.image = config["images"][0]["image"]
         self.mounts = spawning.mounts(config, text, name)
         limits = read_roster().limits(name, config["limits"])
-        self.extra_host_config = {**spawning.GUARDS, **spawning.limits(limits, config["controllers"])}
+        self.extra_host_config = {**config["host_config"], **spawning.limits(limits, config["controllers"])}

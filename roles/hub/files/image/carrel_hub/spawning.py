@@ -11,8 +11,6 @@ from typing import Any
 from ansible_collections.carrel.jupyter.plugins.module_utils._escape import escape
 from ansible_collections.carrel.jupyter.plugins.module_utils._mounts import effective_mounts
 
-# With raw sockets, root in a container could pretend to be the hub or the proxy in the network that they share.
-GUARDS = {"cap_drop": ["NET_RAW"]}
 NO_DIRECTORY = (
     "One of your directories is missing on this server, so your notebook server was not started. "
     "None of your files are touched. Please tell the administrator."
