@@ -5,6 +5,7 @@
 #   make demo-down   remove them
 #   make test        everything: linters, unit tests, real hosts, a real browser
 #   make test-quick  what needs no host, in under two minutes
+#   make sanity      ansible-test's sanity tests, on a copy; what they install stays in ~/.ansible/test
 #   make test-vm     limits and a reboot on a kernel of its own, in a virtual machine; slow without KVM
 #   make bench       measure; results in bench/. PARTS="volumes images" leaves out what needs a host
 #   make clean       remove what the others keep as a cache: images, virtual environment
@@ -20,7 +21,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PYTHONPATH := $(CURDIR)/.cache/collections:$(CURDIR)
 
-.PHONY: help venv demo demo-down test test-quick test-hosts test-vm lint unit bench clean
+.PHONY: help venv demo demo-down test test-quick test-hosts test-vm lint unit sanity bench clean
 
 # How long a part took, for CI's log.
 timed = TIMEFORMAT='make: $(1) took %0R s'; time
@@ -64,7 +65,10 @@ test-hosts: venv
 	$(call timed,tests/integration) pytest --numprocesses auto --dist loadfile --durations 30 tests/integration
 	$(call timed,tests/demo) pytest --durations 0 tests/demo
 
-test: test-quick test-hosts
+sanity: venv
+	$(call timed,ansible-test sanity) python -m testbed.sanity
+
+test: test-quick sanity test-hosts
 
 test-vm: venv
 	python -m testbed vm up

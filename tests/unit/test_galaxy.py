@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filters are pages that everybody sees: private ones say so by their name, the others have documentation."""
+"""What Galaxy and `ansible-test sanity` want of roles and plugins, seen in seconds; `make sanity` runs the real one."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import importlib
 import re
 from pathlib import Path
 
+import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,3 +29,18 @@ def test_what_roles_and_playbooks_use_is_there() -> None:
     files = [*(ROOT / "roles").rglob("*.yml"), *(ROOT / "playbooks").rglob("*.yml")]
     used = {name for path in files for name in re.findall(r"\|\s*carrel\.jupyter\.(\w+)", path.read_text())}
     assert used and used <= set(OFFERED)
+
+
+@pytest.mark.parametrize("role", sorted((ROOT / "roles").iterdir()), ids=lambda role: role.name)
+def test_a_role_has_a_readme_with_an_example_of_itself(role: Path) -> None:
+    text = (role / "README.md").read_text()
+    (example,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    assert f"carrel.jupyter.{role.name}" in example and isinstance(yaml.safe_load(example), list)
+    assert "meta/argument_specs.yml" in text
+
+
+@pytest.mark.parametrize("module", sorted((ROOT / "plugins" / "modules").glob("*.py")), ids=lambda path: path.stem)
+def test_a_module_names_its_licence_and_an_author_with_a_handle(module: Path) -> None:
+    text = module.read_text()
+    assert "GNU General Public License v3.0+" in "".join(text.splitlines()[:20])
+    assert not re.search(r"^(?!# Copyright).*carrel\.jupyter authors$", text, re.MULTILINE)
