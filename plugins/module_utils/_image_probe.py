@@ -239,7 +239,8 @@ class Engine:
     def probe(self, inspected: dict[str, Any], cached: dict[str, Any]) -> Image:
         """The image's answer, from the cache where it has one."""
         known = cached.get(self.cache_key(inspected)) or parse_probe(self._container("/bin/sh", ["-s"], PROBE))
-        if not all(type(known[key]) is int and known[key] >= 0 for key in ("uid", "gid")):
+        ids = known["uid"], known["gid"]
+        if not all(isinstance(number, int) and not isinstance(number, bool) and number >= 0 for number in ids):
             raise ProbeError(f"image {self._image} runs as {known['uid']!r}:{known['gid']!r}, which are no ids")
         servers = [Server(**server) for server in known["servers"]]
         if not servers:

@@ -23,7 +23,7 @@ def uids(port: int, tables: Sequence[str]) -> set[int]:
     found = [listener for table in tables for listener in _listeners(table) if listener[1] == port]
     # The kernel prefers the listener on the very address.
     for addresses in (OWN, EVERY):
-        owners = {uid for address, _, uid in found if address in addresses}
+        owners = {uid for address, _unused, uid in found if address in addresses}
         if owners:
             return owners
     return set()
@@ -34,7 +34,7 @@ def _listeners(table: str) -> Iterator[tuple[str, int, int]]:
     for line in table.splitlines()[1:]:
         fields = line.split()
         if len(fields) > 7 and fields[3] == "0A":
-            address, _, port = fields[1].partition(":")
+            address, _unused, port = fields[1].partition(":")
             words = [int(address[start : start + 8], 16) for start in range(0, len(address), 8)]
             family = socket.AF_INET if len(words) == 1 else socket.AF_INET6
             packed = struct.pack(f"={len(words)}I", *words)  # printed as numbers of the machine's own order

@@ -109,7 +109,7 @@ def test_while_the_hub_is_away_its_last_word_counts(config: ModuleType, hub: Fak
             hub.status = status
         else:
             hub.leave()
-        for _ in range(3):
+        for _unused in range(3):
             assert await who(ask) == "ada"
 
     asyncio.run(work())
@@ -123,7 +123,7 @@ def test_nobody_waits_long_for_a_hub_that_does_not_answer(config: ModuleType, hu
         assert await who(ask) == "ada"
         hub.delay = 1.0
         began, asked = time.monotonic(), hub.asked
-        assert [await who(ask) for _ in range(5)] == ["ada"] * 5
+        assert [await who(ask) for _unused in range(5)] == ["ada"] * 5
         assert time.monotonic() - began < 1.0
         await asyncio.sleep(0.1)
         assert hub.asked == asked + 1  # one question is enough

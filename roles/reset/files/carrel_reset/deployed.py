@@ -34,7 +34,7 @@ def as_deployed(settings: Settings) -> Settings:
     found = record(settings) or {}
     ports = [found.get("port"), found.get("second_port")] if settings.kind == "lab" else [found.get("port")]
     changes: dict[str, Any] = {}
-    if all(type(port) is int for port in ports):
+    if all(isinstance(port, int) and not isinstance(port, bool) for port in ports):
         changes["ports"] = ports
     if isinstance(found.get("url"), str):
         path = urllib.parse.urlsplit(found["url"]).path
