@@ -14,6 +14,8 @@ from urllib.parse import quote, urlsplit
 import requests
 import websocket
 
+from testbed.patience import PATIENCE
+
 
 class LoginError(Exception):
     """The site refused the password, or showed no login form."""
@@ -26,7 +28,7 @@ class KernelDied(Exception):
 class Lab:
     """A session at a lab; use it as a context manager, which stops the kernels and terminals that it started."""
 
-    def __init__(self, url: str, verify: str | bool = True, timeout: float = 30) -> None:
+    def __init__(self, url: str, verify: str | bool = True, timeout: float = PATIENCE) -> None:
         self.url = url if url.endswith("/") else url + "/"
         self.timeout = timeout
         self.http = requests.Session()

@@ -11,6 +11,8 @@ import subprocess
 import time
 from pathlib import Path
 
+from testbed.patience import PATIENCE
+
 from .run import Failure, run, step, succeeds
 
 PID_FILE = Path("/run/carrel-testbed-dockerd.pid")
@@ -55,7 +57,7 @@ def up() -> None:
                 ["dockerd"], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
             PID_FILE.write_text(str(daemon.pid))
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + PATIENCE
             while not answers():
                 if daemon.poll() is not None or time.monotonic() > deadline:
                     raise Failure(f"dockerd did not start; its log is {LOG_FILE}:\n{LOG_FILE.read_text()[-2000:]}")
@@ -72,10 +74,10 @@ def down() -> None:
     if is_ours:
         with step("stopping dockerd"):
             os.kill(pid, signal.SIGTERM)
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + PATIENCE
             while Path(f"/proc/{pid}").exists() and b"dockerd" in _cmdline(pid):
                 if time.monotonic() > deadline:
-                    raise Failure(f"dockerd (pid {pid}) did not stop within 60 s")
+                    raise Failure(f"dockerd (pid {pid}) did not stop within {PATIENCE} s")
                 time.sleep(0.2)
     PID_FILE.unlink(missing_ok=True)
 

@@ -11,6 +11,8 @@ import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from testbed.patience import PATIENCE
+
 from . import images, pki
 from .run import ROOT, Failure, run, step, succeeds
 
@@ -82,7 +84,7 @@ def registry_up(registry_image: str) -> str:
     return address
 
 
-def _wait_for_registry(url: str, seconds: float = 60) -> None:
+def _wait_for_registry(url: str, seconds: float = PATIENCE) -> None:
     trust = ssl.create_default_context(cafile=str(pki.CA))
     deadline = time.monotonic() + seconds
     while True:
@@ -145,7 +147,7 @@ def _put(container: str, source: Path, target: str) -> None:
         run("docker", "exec", container, "chmod", "644", target)
 
 
-def wait(name: str, seconds: float = 90) -> None:
+def wait(name: str, seconds: float = PATIENCE) -> None:
     """Wait until systemd in the host says that it is up."""
     deadline = time.monotonic() + seconds
     while True:

@@ -15,6 +15,8 @@ from urllib.parse import quote, urljoin, urlsplit
 
 import requests
 
+from testbed.patience import PATIENCE
+
 from .client import Lab, LoginError
 
 FIELD = re.compile(r'<input\b[^>]*\bname="([^"]+)"[^>]*\bvalue="([^"]*)"')
@@ -28,7 +30,7 @@ class SpawnError(Exception):
 class Hub:
     """A session at a hub; use it as a context manager."""
 
-    def __init__(self, url: str, verify: str | bool = True, timeout: float = 60) -> None:
+    def __init__(self, url: str, verify: str | bool = True, timeout: float = PATIENCE) -> None:
         self.url = url if url.endswith("/") else url + "/"
         self.timeout = timeout
         self.username = ""

@@ -12,6 +12,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from testbed.patience import PATIENCE
+
 from . import engine, pki
 from .images import check_space
 from .run import STATE, Failure, run, step
@@ -113,7 +115,7 @@ def boot_id() -> str:
     return identity if len(identity) == 36 else ""
 
 
-def wait(former_boot: str = "", seconds: float = 300) -> None:
+def wait(former_boot: str = "", seconds: float = PATIENCE) -> None:
     """Wait until another boot than the former one is complete."""
     deadline = time.monotonic() + seconds
     while boot_id() in ("", former_boot):
@@ -141,10 +143,10 @@ def down() -> None:
         return
     with step("ending the virtual machine"):
         os.kill(pid, signal.SIGTERM)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         while _pid():
             if time.monotonic() > deadline:
-                raise Failure(f"qemu (pid {pid}) did not end within 60 s")
+                raise Failure(f"qemu (pid {pid}) did not end within {PATIENCE} s")
             time.sleep(0.2)
 
 

@@ -10,7 +10,6 @@ import json
 import os
 import re
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +23,7 @@ from xdist.scheduler import LoadScopeScheduling
 from testbed import pki
 from testbed.client import Lab
 from testbed.hub_client import Hub
+from testbed.patience import until
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 INVENTORY = ROOT / "molecule" / "default" / "inventory" / "hosts.yml"
@@ -181,14 +181,6 @@ def answers(site: Site) -> bool:
         return False
 
 
-def until(condition: Callable[[], bool], what: str, seconds: float = 90) -> None:
-    """Wait for something that happens by itself."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
-        time.sleep(0.5)
-
-
 class ByHost(LoadScopeScheduling):
     """With pytest-xdist, the tests of a host go to one worker. A test's id tells its host, else it is the first."""
 
@@ -219,7 +211,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> None:
             site.ca = str(path)
     for site in instances().values():
         # the hosts were just rebooted
-        until(functools.partial(answers, site), f"{site.url} comes back by itself", 120)
+        until(functools.partial(answers, site), f"{site.url} comes back by itself")
 
 
 @dataclass

@@ -13,6 +13,7 @@ from typing import Any
 
 from testbed import hosts
 from testbed.client import Kernel, Lab
+from testbed.patience import PATIENCE
 from testbed.run import run
 
 from .conftest import Site, reset, run_on, until
@@ -57,7 +58,7 @@ def settings(site: Site, **changed: Any) -> Iterator[None]:
 
 def whole(site: Site) -> None:
     """A further reset leaves one server that answers, and nothing over."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + PATIENCE
     while True:
         code, output = reset(site, "--people", "ignore", "--no-pull")
         # a docker command of a reset that was killed has yet to end

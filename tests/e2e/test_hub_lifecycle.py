@@ -67,8 +67,8 @@ def test_people_come_and_go_without_a_restart(play: Play, hub: Site) -> None:
     with grace.spawn() as lab:
         lab.put("kept.txt", "kept")
         assert play(HOST, without_image).code != 0, "and yet whoever left is out"
-        until(lambda: grace.request("GET", "api/user", check=False).status_code == 403, "grace's session ends", 30)
-        until(lambda: not runs(hub, "grace"), "grace's server stops", 30)
+        until(lambda: grace.request("GET", "api/user", check=False).status_code == 403, "grace's session ends")
+        until(lambda: not runs(hub, "grace"), "grace's server stops")
         assert lab.request("GET", "api/status", check=False, allow_redirects=False).status_code != 200
     with pytest.raises(LoginError):
         enter(hub, "grace")
@@ -125,7 +125,7 @@ def test_a_new_setting_and_a_declared_image_recreate_the_hub_and_no_servers(
         grace.stop()
     culler = {"idle_seconds": 5, "every_seconds": 2}
     assert play(HOST, lambda instances: instances[0].update(culler=culler)).code == 0
-    until(lambda: not runs(hub, "ada"), "the idle server is culled", 90)
+    until(lambda: not runs(hub, "ada"), "the idle server is culled")
     assert play(HOST).code == 0
 
 

@@ -155,7 +155,7 @@ def test_cron_itself_runs_the_reset(tao: Site) -> None:
         soon = run_on(HOST, "date", "--date", "1 minute", "+%H:%M").strip()
         with settings(tao, at=soon, lead_seconds=0, notice_seconds=0):
             run_on(HOST, "tee", path, input_text=now)
-            until(lambda: servers(tao) != before and state(tao)["result"] == "done", "cron resets", 150)
+            until(lambda: servers(tao) != before and state(tao)["result"] == "done", "cron resets")
     finally:
         run_on(HOST, "tee", path, input_text=job)
     whole(tao)

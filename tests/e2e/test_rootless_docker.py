@@ -5,12 +5,13 @@
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from testinfra.host import Host
+
+from testbed.patience import until
 
 IMAGE = "carrel-test-touch"
 
@@ -52,13 +53,6 @@ def engines(host: Host) -> list[Engine]:
     found = [Engine(host, name) for name in host.file("/etc/rootless-docker").listdir() if name in lingering]
     assert found, "no engine runs here"
     return found
-
-
-def wait_for(condition: Any, seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s"
-        time.sleep(0.5)
 
 
 def test_no_rootful_daemon_came_with_the_packages(host: Host) -> None:
@@ -144,4 +138,4 @@ def test_systemd_restarts_a_killed_daemon(engines: list[Engine]) -> None:
         answer = engine.host.run(f"docker --host {socket} ps --quiet")
         return now not in ("", before) and answer.rc == 0 and len(answer.stdout.split()) >= running
 
-    wait_for(is_back, 60)
+    until(is_back, "the engine is back")

@@ -19,6 +19,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._escape import esca
 from ansible_collections.carrel.jupyter.plugins.module_utils._hub import SERVER_CONFIG
 
 from testbed.hub_client import Hub
+from testbed.patience import PATIENCE
 from testbed.run import ROOT, Failure, run, succeeds
 
 HOME = "/home/jovyan/work"
@@ -119,9 +120,9 @@ class HubSite:
         self.wait()
 
     def wait(self) -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         while True:
-            with contextlib.suppress(requests.ConnectionError):
+            with contextlib.suppress(requests.RequestException):
                 if requests.get(f"{self.url}hub/health", timeout=5).status_code == 200:
                     return
             if time.monotonic() > deadline:
@@ -159,7 +160,7 @@ class HubSite:
             run("docker", "volume", "rm", *volumes)
 
 
-def eventually(what: Any, seconds: float = 15) -> None:
+def eventually(what: Any, seconds: float = PATIENCE) -> None:
     """Fail unless `what()` becomes true."""
     deadline = time.monotonic() + seconds
     while not what():

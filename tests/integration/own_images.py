@@ -17,6 +17,7 @@ import requests
 
 from testbed import images
 from testbed.client import Lab
+from testbed.patience import PATIENCE
 from testbed.run import ROOT, run
 
 TOKEN = "e2b9c1"
@@ -48,7 +49,7 @@ def inside(image: str, *command: str, options: tuple[str, ...] = ()) -> str:
 
 
 @contextlib.contextmanager
-def server(image: str, *options: str, scheme: str = "http", seconds: float = 60) -> Iterator[tuple[str, Lab]]:
+def server(image: str, *options: str, scheme: str = "http", seconds: float = PATIENCE) -> Iterator[tuple[str, Lab]]:
     """Run a container of an image until its server answers; yield the container's name and a session at it."""
     name = run("docker", "run", "--detach", "--pull", "never", "--publish", "127.0.0.1::8888",
                "--env", f"JUPYTER_TOKEN={TOKEN}", *options, image)[:12]  # fmt: skip
@@ -66,7 +67,7 @@ def server(image: str, *options: str, scheme: str = "http", seconds: float = 60)
 def wait(lab: Lab, name: str, seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while True:
-        with contextlib.suppress(requests.ConnectionError):
+        with contextlib.suppress(requests.RequestException):
             if lab.http.get(lab.url + "api/status", timeout=5).ok:
                 return
         if time.monotonic() > deadline:

@@ -18,6 +18,7 @@ from hub_site import free_port
 from module_runner import open_to_all
 
 from testbed import images
+from testbed.patience import PATIENCE
 from testbed.run import ROOT, run, succeeds
 
 PREFIX = "/opt/conda/envs/jupyter_env"
@@ -156,7 +157,7 @@ class LabSite:
 
     def reset(self, *arguments: str, path: str | None = None) -> Reset:
         process = self.start(*arguments, path=path)
-        output, _unused = process.communicate(timeout=180)
+        output, _unused = process.communicate(timeout=PATIENCE)
         return Reset(process.returncode, output, self.state())
 
     def state(self) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from module_runner import open_to_all
 from testbed import images as testbed_images
 from testbed.client import Kernel, Lab, LoginError
 from testbed.hub_client import Hub, SpawnError
+from testbed.patience import PATIENCE, SOON
 from testbed.run import run
 
 MEMORY = 600 * 2**20
@@ -83,7 +84,7 @@ def shell(kernel: Kernel, command: str) -> str:
 
 
 def test_the_login_page_has_the_notice_and_other_pages_have_not(site: HubSite, ada: tuple[Hub, Kernel]) -> None:
-    assert "Restarts <b>daily</b>" in requests.get(f"{site.url}hub/login", timeout=10).text
+    assert "Restarts <b>daily</b>" in requests.get(f"{site.url}hub/login", timeout=PATIENCE).text
     home = ada[0].request("GET", "home").text
     assert "change-password" in home and "Restarts" not in home
 
@@ -190,14 +191,14 @@ def test_admins_come_and_go_with_the_roster(site: HubSite, grace: Hub, ada: tupl
     assert not may_list()
     site.people["grace.hopper"]["admin"] = True
     site.write()
-    eventually(may_list, 3)
+    eventually(may_list, SOON)
     assert grace.users() == ["ada", "grace.hopper", "prof"]
     others = grace.lab("ada")
     site.people["grace.hopper"]["admin"] = False
     site.write()
-    eventually(lambda: not may_list(), 3)
+    eventually(lambda: not may_list(), SOON)
     path = "api/status"
-    eventually(lambda: others.request("GET", path, check=False, allow_redirects=False).status_code in (302, 403), 20)
+    eventually(lambda: others.request("GET", path, check=False, allow_redirects=False).status_code in (302, 403))
 
 
 def test_groups_and_people_are_as_the_inventory_says(site: HubSite, grace: Hub) -> None:
@@ -240,16 +241,18 @@ def test_who_leaves_the_roster_loses_sessions_tokens_and_server(site: HubSite, w
     with site.session().login(name, site.passwords[name]) as session, session.spawn() as lab:
         token = session.request("POST", f"api/users/{name}/tokens", json={}).json()["token"]
         headers = {"Authorization": f"token {token}"}
-        assert requests.get(f"{site.url}hub/api/user", headers=headers, timeout=10).status_code == 200
+        assert requests.get(f"{site.url}hub/api/user", headers=headers, timeout=PATIENCE).status_code == 200
         one = site.people[name]
         if way == "removed":
             del site.people[name]
         else:
             site.blocked = [name]
         site.write()
-        eventually(lambda: session.request("GET", "api/user", check=False).status_code == 403, 3)
-        eventually(lambda: requests.get(f"{site.url}hub/api/user", headers=headers, timeout=10).status_code == 403, 3)
-        eventually(lambda: not site.runs(name), 20)
+        eventually(lambda: session.request("GET", "api/user", check=False).status_code == 403, SOON)
+        eventually(
+            lambda: requests.get(f"{site.url}hub/api/user", headers=headers, timeout=PATIENCE).status_code == 403, SOON
+        )
+        eventually(lambda: not site.runs(name))
         assert lab.request("GET", "api/status", check=False, allow_redirects=False).status_code in (302, 403, 424, 503)
         with pytest.raises(LoginError):
             session.login(name, site.passwords[name])
@@ -264,10 +267,10 @@ def health(site: HubSite) -> str:
 
 def test_metrics_and_health(site: HubSite) -> None:
     page = f"{site.url}hub/metrics"
-    assert requests.get(page, timeout=10).status_code == 403
+    assert requests.get(page, timeout=PATIENCE).status_code == 403
     headers = {"Authorization": f"token {site.secrets['metrics_token']}"}
-    assert "jupyterhub_running_servers" in requests.get(page, headers=headers, timeout=10).text
-    assert requests.get(f"{site.url}hub/api/users", headers=headers, timeout=10).status_code == 403
+    assert "jupyterhub_running_servers" in requests.get(page, headers=headers, timeout=PATIENCE).text
+    assert requests.get(f"{site.url}hub/api/users", headers=headers, timeout=PATIENCE).status_code == 403
     assert health(site) == "ok"
 
 
@@ -321,7 +324,7 @@ def test_strangers_wait_for_an_admin_s_approval(site: HubSite) -> None:
         with pytest.raises(LoginError, match="Invalid"):
             eve.login("ada", "my password")
         data = {"name": "eve", "action": "approve"}
-        assert prof.http.post(f"{site.url}hub/authorize", data=data, timeout=10).status_code == 403, "no token"
+        assert prof.http.post(f"{site.url}hub/authorize", data=data, timeout=PATIENCE).status_code == 403, "no token"
         assert eve.request("POST", "authorize", data=data, check=False).status_code == 403
         prof.decide("eve", "approve")
         eve.login("eve", "my password")
@@ -330,7 +333,7 @@ def test_strangers_wait_for_an_admin_s_approval(site: HubSite) -> None:
         time.sleep(3)
         assert eve.user()["name"] == "eve"
         prof.decide("eve", "withdraw")
-        eventually(lambda: eve.request("GET", "api/user", check=False).status_code == 403, 3)
+        eventually(lambda: eve.request("GET", "api/user", check=False).status_code == 403, SOON)
         prof.decide("eve", "discard")
         assert "eve" not in prof.request("GET", "authorize").text and "eve" not in prof.users()
 
@@ -395,7 +398,7 @@ def test_images_to_choose_from_a_limit_of_servers_and_an_end_with_the_session(
         with site.session().login("prof", "first-prof") as prof, pytest.raises(SpawnError, match="limit"):
             prof.spawn()
         grace.logout()
-        eventually(lambda: not site.runs("grace.hopper"), 20)
+        eventually(lambda: not site.runs("grace.hopper"))
     finally:
         site.config = before
         site.replace_hub()
@@ -438,7 +441,7 @@ def test_the_database_moves_to_postgresql_and_back(site: HubSite, ada: tuple[Hub
                 assert "the hub or its database does not answer" in health(site)
                 assert kernel.run("print(kept)").strip() == "still here"
                 run("docker", "start", server)
-                eventually(lambda: health(site) == "ok", 30)
+                eventually(lambda: health(site) == "ok")
                 run("docker", "stop", server)
                 run("docker", "restart", f"{site.name}-hub")
                 eventually(lambda: "waiting for the database" in site.log())

@@ -6,11 +6,14 @@ from __future__ import annotations
 
 import base64
 import collections
+import fcntl
 import hashlib
 import http.server
 import io
 import json
+import socket
 import stat
+import struct
 import tarfile
 import threading
 import zipfile
@@ -27,6 +30,8 @@ from own_images import build_files, inside, lab_image, password_registry
 
 from testbed import images
 from testbed.run import run
+
+SIOCGIFADDR = 0x8915  # netdevice(7): the address of an interface
 
 NAME = "carrel-testbed/sources"
 DEBIAN = "http://deb.debian.org/debian"
@@ -145,10 +150,18 @@ def conda_files() -> dict[str, bytes]:
     return files
 
 
+def bridge_address() -> str:
+    """Where containers reach this machine. Docker may not tell the gateway of a bridge that was there before it."""
+    about = run("docker", "network", "inspect", "bridge", "--format", "{{json .Options}}")
+    name = json.loads(about)["com.docker.network.bridge.name"]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        answer = fcntl.ioctl(any_socket, SIOCGIFADDR, struct.pack("256s", name.encode()))
+    return socket.inet_ntoa(answer[20:24])
+
+
 @pytest.fixture(scope="module")
 def mirror() -> Iterator[Mirror]:
-    gateway = run("docker", "network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}")
-    with Mirror(gateway) as server:
+    with Mirror(bridge_address()) as server:
         link = '<a href="/simple/carrel_probe-1.0-py3-none-any.whl">carrel_probe-1.0-py3-none-any.whl</a>'
         server.files = {
             "/simple/carrel-probe/": link.encode(), "/simple/carrel_probe-1.0-py3-none-any.whl": wheel(),

@@ -27,6 +27,8 @@ from ansible_collections.carrel.jupyter.plugins.module_utils import _login_page
 from ansible_collections.carrel.jupyter.plugins.modules import login_template
 from ansible_runner import four_runs, run, tree
 
+from testbed.patience import PATIENCE
+
 SOCKET = os.environ.get("CARREL_TEST_ENGINE_SOCKET", "/var/run/docker.sock")
 NOTICE = "Restarts daily at 01:25.\n\n{{ 7 * 7 }} <b>not bold</b>"
 
@@ -253,7 +255,7 @@ def test_kill_leaves_old_or_new_pages(arguments: dict[str, Any], tmp_path: Path)
             process.stdin.close()
             # Die as soon as the new directory appears, or a little later: between the pages and the compose file.
             known = set(os.listdir(tmp_path / "login"))
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + PATIENCE
             while (
                 process.poll() is None and time.monotonic() < deadline and set(os.listdir(tmp_path / "login")) == known
             ):

@@ -26,9 +26,9 @@ from module_runner import open_to_all
 from testbed import images as testbed_images
 from testbed.client import Lab
 from testbed.hub_client import Hub
+from testbed.patience import PATIENCE
 from testbed.run import ROOT, run
 
-PATIENCE = 300  # seconds, for machines that have other work, too
 USERS = ("u-0", "ada@uni.example", "ä")
 KNOWS_ITS_VERSION_ALONE = """\
 RUN program=$(command -v jupyterhub-singleuser) && mv $program $program.real \\

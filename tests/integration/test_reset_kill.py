@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from reset_site import LabSite
 
+from testbed.patience import PATIENCE
+
 # Stands in for docker and kills the program, the parent of timeout(1), at the Nth moment: when it begins a command that
 # changes something, which goes on alone, or when it looks at something after it changed something itself.
 DOCKER = """#!/bin/sh
@@ -53,7 +55,7 @@ def killed_at(site: LabSite, at: int) -> bool:
 
 def wait_for_the_lock(site: LabSite) -> None:
     """The command that goes on alone holds it."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + PATIENCE
     with (site.state_directory / "lock").open() as lock:
         while True:
             try:
@@ -67,7 +69,7 @@ def wait_for_the_lock(site: LabSite) -> None:
 def answer(site: LabSite, path: str) -> int:
     token = (site.folder / "token").read_text().strip()
     request = urllib.request.Request(site.url + path, headers={"Authorization": f"token {token}"})
-    with urllib.request.urlopen(request, timeout=10) as response:
+    with urllib.request.urlopen(request, timeout=PATIENCE) as response:
         return int(response.status)
 
 

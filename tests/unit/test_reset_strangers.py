@@ -28,6 +28,8 @@ from carrel_reset.servers import Unfinished
 from carrel_reset.state import State
 from carrel_reset.text import printable
 
+from testbed.patience import PATIENCE, SOON
+
 PACKAGE = Path(account.__file__).parent
 ONLY_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 # Root's part starts the same file as nobody, which then tries what an account could.
@@ -143,7 +145,7 @@ def test_what_the_account_prints_is_cleaned_and_has_an_end(program: Path) -> Non
 @ONLY_ROOT
 def test_what_the_account_leaves_behind_is_not_waited_for(program: Path) -> None:
     began = time.monotonic()
-    assert as_root(program, "leave").returncode == 0 and time.monotonic() - began < 4
+    assert as_root(program, "leave").returncode == 0 and time.monotonic() - began < SOON
 
 
 @ONLY_ROOT
@@ -153,11 +155,11 @@ def test_a_reset_ends_with_roots_program(program: Path, number: int) -> None:
     file.parent.mkdir()
     file.parent.chmod(0o777)
     root = subprocess.Popen([sys.executable, program, "hang", str(file)])
-    end = time.monotonic() + 10
+    end = time.monotonic() + PATIENCE
     while not (file.exists() and file.read_text()) and time.monotonic() < end:
         time.sleep(0.05)
     root.send_signal(number)
-    assert root.wait(10) in (128 + number, -number)
+    assert root.wait(PATIENCE) in (128 + number, -number)
     running = Path(f"/proc/{file.read_text()}/stat")
     while running.exists() and time.monotonic() < end and " Z " not in running.read_text():
         time.sleep(0.05)
@@ -265,7 +267,7 @@ def test_a_command_that_prints_without_end(tmp_path: Path, monkeypatch: pytest.M
 def test_a_command_that_leaves_a_program_with_its_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = docker(tmp_path, "setsid sleep 30 & echo done", monkeypatch)
     began = time.monotonic()
-    assert engine.docker("ps") == "done\n" and time.monotonic() - began < 5
+    assert engine.docker("ps") == "done\n" and time.monotonic() - began < SOON
 
 
 def test_a_command_that_does_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -302,7 +304,7 @@ def test_a_server_that_answers_in_drops(begin: bytes) -> None:
         began = time.monotonic()
         with pytest.raises(OSError):
             web.get(f"http://127.0.0.1:{server.getsockname()[1]}/", 0.5)
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < SOON
 
 
 ESCAPES = ["\x1b[2J", "\x9b31m", "\x1b]0;x\x07", "a\rb", "\u202egnp", "\x00", "\x08"]
