@@ -10,7 +10,9 @@ import zoneinfo
 from collections.abc import Iterable
 from typing import Any
 
+from ansible.errors import AnsibleAction
 from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
 from ansible_collections.carrel.jupyter.plugins.module_utils._nearest import nearest
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan import Inputs, make_plan
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_problems import Problems
@@ -83,15 +85,14 @@ class ActionModule(ActionBase):
         }
         inputs = Inputs(current=self._task.args.get("current"), **raw)
         plan = make_plan(inputs, ControlFiles(variables.get("inventory_dir")), problems)
-        result["changed"] = False
-        result["warnings"] = misspelt(variables)
+        for line in misspelt(variables):
+            Display().warning(line)
         if plan is None:
             count = len(problems.items)
             head = f"{variables.get('inventory_hostname')}: {count} problem{'s' if count > 1 else ''} in its variables"
-            result["failed"] = True
-            result["msg"] = "\n".join([head, *map(str, problems.items)])
-            result["problems"] = [{"path": problem.path, "message": problem.message} for problem in problems.items]
-            return result
+            # ansible-core shows an error's text and the result's msg; before 2.19 only the text.
+            raise AnsibleAction("\n".join([head, *map(str, problems.items)]), result={"changed": False, "msg": head})
+        result["changed"] = False
         result["plan"] = plan
         # Callbacks, and with them the terminal and the log, get a censored copy; the registered variable stays whole.
         result["_ansible_no_log"] = True

@@ -11,7 +11,7 @@ version_added: 0.1.0
 description:
   - Checks everything that an administrator wrote about a host's instances, fills in what was left open, and returns
     what each role needs. Touches neither the host nor the control node.
-  - Fails with all problems at once, one a line, each with the path of the key and what to write instead.
+  - Fails with all problems at once, one a line of the error, each with the path of the key and what to write instead.
   - Shows no secret. The result is censored wherever Ansible prints or logs it, the registered variable is whole.
     Do not print that variable yourself, except RV(plan.summary) and RV(plan.warnings).
   - A text with C({{), C({%) or C({#) of its own, such as a password, needs C(!unsafe) before it where it is defined.
@@ -156,18 +156,4 @@ plan:
       description: What is allowed but looks wrong, without secrets.
       type: list
       elements: str
-problems:
-  description: Everything that is wrong.
-  type: list
-  elements: dict
-  returned: failure
-  contains:
-    path:
-      description: The path of the key.
-      type: str
-      sample: jupyter_instances[1] (geo).reset.at
-    message:
-      description: What is wrong with it and what to write.
-      type: str
-      sample: "'25:00' is not a time of day; write HH:MM, for example \"01:25\""
 """

@@ -123,6 +123,7 @@ def test_all_problems_in_one_message_without_a_secret(tmp_path: Path) -> None:
     printed = done.stdout + done.stderr
     assert "xq7SECRET" not in printed
     assert "h1: 5 problems in its variables" in printed
+    assert printed.count("(tao).imag: unknown key") == 1
     for line in (
         "jupyter_instances[0] (tao).password: could not be rendered: 'nowhere' is undefined",
         "jupyter_instances[0] (tao).token: could not be rendered: Ansible",
@@ -225,6 +226,7 @@ def test_the_playbook_shows_the_plan_of_every_host(tmp_path: Path) -> None:
         "here": {**HERE, "jupyter_instances": [lab(login={"template": "login.html"})]},
         "away": {**AWAY, "jupyter_instances": [lab(name="geo", url="http://geo.example.org", tls=None)]},
         "bare": HERE,
+        "snake": {**HERE, "ansible_python_interpreter": "/nowhere/python3", "jupyter_instances": [lab()]},
     }
     done = run(tmp_path, hosts, ROOT / "playbooks" / "plan.yml")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -232,7 +234,10 @@ def test_the_playbook_shows_the_plan_of_every_host(tmp_path: Path) -> None:
     assert "tao: present; https://tao.example.org/; image lab:1.0; engine tao; port 9" in printed
     assert "geo: present; http://geo.example.org/; image lab:1.0; engine geo; port not known yet" in printed
     assert "warning: geo: http:// sends passwords" in printed
-    assert "ports are not known, because the host could not be reached" in printed
+    unread = "the host could not be read, so ports and what is on it are not known: "
+    assert printed.count(unread) == 2
+    assert re.search(rf"{unread}.{{,20}}Failed to connect", printed)
+    assert f"{unread}The module interpreter '/nowhere/python3' was not found" in printed.replace("''", "'")
     assert "no instances" in printed
 
 
