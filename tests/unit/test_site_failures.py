@@ -1,0 +1,112 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How site.yml goes on after a failure and reports it. Instead of its roles, which need a host, a line or a failure."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.carrel.jupyter.plugins.module_utils import _failures
+from plan_helpers import good, hub, lab
+from test_plan_action import HERE, ROOT, run
+
+STEPS = {
+    "Write who may use the hubs": "access", "Set up the engines": "engines", "Set up Apache": "apache",
+    "Set up the resets": "resets", "Set up the labs": "labs", "Set up the hubs": "hubs",
+    "Stop the engines on which nothing is left": "idle",
+}  # fmt: skip
+
+
+def stand_in(task: dict[str, Any], broken: set[str], running: bool) -> dict[str, Any]:
+    """The task with its block's roles replaced, and what a module would read from this machine."""
+    if "block" not in task:
+        return task
+    answer: dict[str, Any] = {"engines": {"tao": {"running": running}}}
+    rescue = [
+        {"name": step["name"], "ansible.builtin.set_fact": {step["register"]: answer}, "tags": step["tags"]}
+        if "register" in step
+        else step
+        for step in task.get("rescue", [])
+    ]
+    name = task["block"][0]["name"]
+    if name not in STEPS:
+        return task
+    step = STEPS[name]
+    done: dict[str, Any] = {"name": name, "ansible.builtin.debug": {"msg": f"{step.upper()} RAN"}}
+    failing: dict[str, Any] = {"name": name, "ansible.builtin.fail": {"msg": f"{step} broke"}}
+    return {**task, "block": [failing if step in broken else done], "rescue": rescue}
+
+
+def site(folder: Path, *broken: str, running: bool = True) -> Path:
+    play = yaml.safe_load((ROOT / "playbooks" / "site.yml").read_text())[1]
+    plan = {**good([lab(), hub()]), "idle_engines": [{"name": "old"}]}
+    tasks = [stand_in(task, set(broken), running) for task in play["tasks"]]
+    variables = {**play["vars"], "__jupyter": {"plan": plan}}
+    playbook = folder / "site.yml"
+    playbook.write_text(json.dumps([{"hosts": "all", "gather_facts": False, "vars": variables, "tasks": tasks}]))
+    return playbook
+
+
+@pytest.mark.parametrize("broken", [("access",), ("apache", "labs"), ("engines", "resets", "hubs")])
+def test_what_fails_keeps_nothing_else_from_being_set_up(tmp_path: Path, broken: tuple[str, ...]) -> None:
+    done = run(tmp_path, {"h1": HERE}, site(tmp_path, *broken))
+    assert done.returncode == 2, done.stdout + done.stderr
+    ran = {step for step in STEPS.values() if f"{step.upper()} RAN" in done.stdout}
+    # an instance that could not be removed needs its engine
+    assert ran == set(STEPS.values()) - set(broken) - {"idle"}
+    report = done.stdout[done.stdout.index("Report all that failed") :]
+    assert "h1 is not as declared" in report and all(f"{step} broke" in report for step in broken)
+
+
+def test_a_run_without_a_failure_reports_none(tmp_path: Path) -> None:
+    done = run(tmp_path, {"h1": HERE}, site(tmp_path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert all(f"{step.upper()} RAN" in done.stdout for step in STEPS.values())
+
+
+def test_a_host_on_which_no_engine_runs_is_left_alone(tmp_path: Path) -> None:
+    done = run(tmp_path, {"h1": HERE}, site(tmp_path, "engines", running=False))
+    assert done.returncode == 2
+    assert "engines broke" in done.stdout and "APACHE RAN" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("result", "text"),
+    [
+        ({"msg": " no such image \n"}, "no such image"),
+        ({}, _failures.NO_MESSAGE),
+        (
+            {"msg": "One or more items failed", "results": [{"msg": "fine"}, {"failed": True, "msg": "a: gone"}]},
+            "a: gone",
+        ),
+        ({"msg": "All items failed", "results": [{"failed": True, "msg": "x"}, {"failed": True, "msg": "x"}]}, "x"),
+        ({"msg": "said", "results": []}, "said"),
+    ],
+)
+def test_the_message_is_what_the_task_or_its_items_said(result: dict[str, Any], text: str) -> None:
+    assert _failures.message(result) == text
+
+
+def test_a_report_names_instance_step_and_cause_and_claims_nothing_of_others() -> None:
+    failures = [{"name": "tao", "task": "Image | Pull it", "message": "not found\nask the registry"}]
+    labs = _failures.instances("lab", "h1", 3, failures)
+    assert labs == (
+        "1 of 3 instances of kind lab on h1 failed:\n\ntao: Image | Pull it\n  not found\n  ask the registry"
+    )
+    image = {"instances": ["geo", "one"], "name": "maps", "error": "apt failed"}
+    whole = _failures.site(
+        "h1",
+        [
+            {"task": "Apply the virtual hosts", "message": "no certificate"},
+            {"task": "Report the instances that failed", "message": labs},
+        ],
+        [image],
+    )
+    assert whole.startswith("h1 is not as declared")
+    assert "geo, one: left as before, without the image maps\n  apt failed\n\n" in whole
+    assert f"Apply the virtual hosts\n  no certificate\n\n{labs}" in whole
+    assert _failures.site("h1", [], []) == ""
