@@ -52,6 +52,7 @@ def project(
     """
     uid, gid = container_owner(instance, images[0])
     config_text = json_text(config(instance, engine, images))
+    config_path = f"{instance['directory']}/hub/config.json"
     optional = _optional_files(instance, images)
     return {
         "uid": uid,
@@ -62,15 +63,11 @@ def project(
         **people(instance),
         "config": config_text,
         "files": [
-            {
-                "path": f"{instance['directory']}/hub/config.json",
-                # an environment often has secrets, which no diff should show, of the last run's file neither
-                "secret_content": config_text,
-                "group": engine["gid"],
-                "mode": "0640",
-            },
+            {"path": config_path, "group": engine["gid"], "mode": "0640"},
             *({"path": path, "content": text} for path, text in optional.items() if text is not None),
         ],
+        # an environment often has secrets, which no diff should show, of the last run's file neither
+        "secret_contents": {config_path: config_text},
         "absent": [path for path, text in optional.items() if text is None],
         "compose": compose(instance, engine, hub_image),
         "unenforceable": _unenforceable(instance, engine),

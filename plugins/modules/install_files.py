@@ -47,11 +47,17 @@ options:
         description: Absolute path. Missing directories above it are made as root with mode 0755.
         type: str
         required: true
-      content: {description: The whole content., type: str}
-      secret_content: {description: "The whole content, kept out of the diff and of every log.", type: str}
+      content: {description: The whole content. Left out, it is in O(secret_contents)., type: str}
       owner: {description: Numeric id of the owner., type: int, default: 0}
       group: {description: Numeric id of the group., type: int, default: 0}
       mode: {description: Octal mode., type: str, default: "0644"}
+  secret_contents:
+    description:
+      - The whole content of files without O(files[].content), by their path. It stays out of the diff and of every log.
+      - An option of its own, because Ansible logs a list as a text with escapes, in which it finds no secret that has a
+        quote or a line end.
+    type: dict
+    default: {}
   absent:
     description: Absolute paths of files to remove. Directories are never removed.
     type: list
@@ -69,9 +75,9 @@ EXAMPLES = r"""
       - {path: /srv/tao/data, mode: "0711"}
       - {path: /srv/tao/data/notebooks, owner: 100999, group: 100099, mode: "0750"}
     files:
-      - path: /srv/tao/.env
-        secret_content: "A='1'\n"
-        mode: "0600"
+      - {path: /srv/tao/.env, mode: "0600"}
+    secret_contents:
+      /srv/tao/.env: "A='1'\n"
 """
 
 RETURN = r"""
@@ -123,12 +129,11 @@ def ensure_directory(wanted: dict[str, Any], tracker: Tracker, check_mode: bool)
         os.close(descriptor)
 
 
-def ensure_file(wanted: dict[str, Any], tracker: Tracker, check_mode: bool) -> bool:
+def ensure_file(wanted: dict[str, Any], content: str, tracker: Tracker, check_mode: bool) -> bool:
     """Write one file; return whether something changed."""
     path = wanted["path"]
     secret = wanted["content"] is None
-    content = wanted["secret_content" if secret else "content"].encode()
-    after = files.File(content, int(wanted["mode"], 8), wanted["owner"], wanted["group"])
+    after = files.File(content.encode(), int(wanted["mode"], 8), wanted["owner"], wanted["group"])
     before = files.read(path)
     new = before is None or before.content != after.content
     if not tracker.note(path, before, after, show=(_shown(before, secret), _shown(after, secret, new))):
@@ -161,24 +166,28 @@ def main() -> None:
                 "options": {
                     **path, **owner,
                     "content": {"type": "str"},
-                    "secret_content": {"type": "str", "no_log": True},
                     "mode": {"type": "str", "default": "0644"},
                 },
-                "mutually_exclusive": [("content", "secret_content")],
-                "required_one_of": [("content", "secret_content")],
             },
+            "secret_contents": {"type": "dict", "default": {}, "no_log": True},
             "absent": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
     )  # fmt: skip
     tracker = Tracker()
     changed: list[str] = []
+    contents = dict(module.params["secret_contents"])
+    for wanted in module.params["files"]:
+        path_given, content = wanted["path"], wanted["content"]
+        if (content is None) == (path_given not in contents):
+            module.fail_json(msg=f"{path_given} needs either content or an entry in secret_contents")
+        contents.setdefault(path_given, content)
     try:
         for wanted in module.params["directories"]:
             if ensure_directory(wanted, tracker, module.check_mode):
                 changed.append(wanted["path"])
         for wanted in module.params["files"]:
-            if ensure_file(wanted, tracker, module.check_mode):
+            if ensure_file(wanted, contents[wanted["path"]], tracker, module.check_mode):
                 changed.append(wanted["path"])
         for path_gone in module.params["absent"]:
             before = files.read(path_gone)

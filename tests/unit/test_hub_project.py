@@ -243,8 +243,9 @@ def test_a_page_of_ones_own_replaces_that_of_the_authenticator(kind: str, page: 
 @pytest.mark.parametrize("environment", [{"A": "secret"}, {}])
 def test_an_environment_stays_out_of_the_diff(environment: dict[str, str]) -> None:
     """Also when it is taken out: the diff would show the file with it."""
-    (file,) = (file for file in project(environment=environment)["files"] if file["path"].endswith("config.json"))
-    assert json.loads(file["secret_content"])["environment"] == environment and "content" not in file
+    decided = project(environment=environment)
+    (file,) = (file for file in decided["files"] if file["path"].endswith("config.json"))
+    assert json.loads(decided["secret_contents"][file["path"]])["environment"] == environment and "content" not in file
 
 
 def test_the_record_has_no_secret_and_the_database_that_is_there() -> None:

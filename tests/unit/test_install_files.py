@@ -108,13 +108,25 @@ def test_the_mode_of_roots_directory_is_kept(tmp_path: Path) -> None:
 
 
 def test_a_secret_is_nowhere_in_the_result(tmp_path: Path) -> None:
-    result = run(files=[{"path": f"{tmp_path}/.env", "secret_content": "PASSWORD='hunter2'\n", "mode": "0600"}])
+    path = f"{tmp_path}/.env"
+    result = run(files=[{"path": path, "mode": "0600"}], secret_contents={path: "PASSWORD='hunter2'\n"})
     assert result["changed"] and "hunter2" not in json.dumps(result)
     assert (tmp_path / ".env").read_text() == "PASSWORD='hunter2'\n"
-    again = run(files=[{"path": f"{tmp_path}/.env", "secret_content": "PASSWORD='hunter3'\n", "mode": "0600"}])
+    again = run(files=[{"path": path, "mode": "0600"}], secret_contents={path: "PASSWORD='hunter3'\n"})
     head = f"# {os.getuid()}:{os.getgid()} 0600\n"
     shown = [(diff["before"], diff["after"]) for diff in again["diff"]]
     assert shown == [(f"{head}(secret)\n", f"{head}(secret, new)\n")]
+
+
+def test_a_file_has_one_content(tmp_path: Path) -> None:
+    path = f"{tmp_path}/.env"
+    for wrong in (
+        {"files": [{"path": path}]},
+        {"files": [{"path": path, "content": ""}], "secret_contents": {path: ""}},
+    ):
+        answer = run(**wrong)
+        assert answer["failed"] and f"{path} needs either content or an entry in secret_contents" in answer["msg"]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_absent(tmp_path: Path) -> None:

@@ -1,0 +1,109 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""No module shows a secret: not in what it answers, which -vvv prints, and not in what it hands to the system's log.
+
+Only the log itself is stood in for, because this machine need not have one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+MARK = "xq7SECRET"
+# Ansible logs a list or a dictionary as text, in which each of these is written otherwise.
+SECRETS = {
+    "plain": MARK,
+    "line end": f"A='{MARK}'\n",
+    "lines": f"first\n{MARK}\nlast",
+    "quotes": f'it\'s "{MARK}"',
+    "backslash": f"C:\\new\\{MARK}",
+    "braces": f"{{{{ {MARK} }}}} {{% x %}}",
+    "dollar": f"${MARK} $$ ${{A}}",
+    "letters": f"ünïcode 🗝 {MARK}",
+}
+CODE = """
+import json, runpy, sys, syslog
+from ansible.module_utils import basic
+from ansible.module_utils.testing import patch_module_args
+basic.has_journal = False
+syslog.openlog = lambda *given: None
+syslog.syslog = lambda *given: print(given[-1], file=sys.stderr)
+with patch_module_args(json.load(sys.stdin)):
+    runpy.run_module("ansible_collections.carrel.jupyter.plugins.modules." + sys.argv[1], run_name="__main__")
+"""
+OWNER = {"owner": 0, "group": 0}
+# In these nothing that an inventory may hold a secret in is ever passed.
+WITHOUT = {
+    "apache_sites", "group_mounts", "hub_servers", "instance_archive", "instance_info", "instance_reset",
+    "instance_status", "lab_image_info", "login_template", "plan", "reset_wait", "rootless_docker_engines",
+    "rootless_docker_info", "site_health", "subordinate_ids", "user_volumes",
+    # Build arguments stay readable in the image, which docs/images.md says.
+    "image_build",
+}  # fmt: skip
+
+
+def cases(folder: Path, secret: str) -> dict[str, list[dict[str, Any]]]:
+    env = f"{folder}/.env"
+    (folder / "hub").mkdir(exist_ok=True)
+    hub = {"name": "class", "directory": str(folder), "roster": "{}", **OWNER}
+    mounts = json.dumps({"everyone": [], "groups": {}})
+    config = {"path": f"{folder}/server.json", "token_file": f"{folder}/token", **OWNER}
+    return {
+        "install_files": [
+            {"files": [{"path": env, "mode": "0600"}], "secret_contents": {env: secret}},
+            {"files": [{"path": env, "content": "x"}], "secret_contents": {env: secret}},
+            {"files": [{"path": "/dev/null/x"}], "secret_contents": {"/dev/null/x": secret}},
+        ],
+        "hub_secrets": [
+            {"directory": str(folder), **OWNER, "client_secret": secret, "passwords": {"ada": secret}},
+            {"directory": str(folder), **OWNER, "dummy_password": secret},
+            {"directory": "/dev/null/x", **OWNER, "dummy_password": secret},
+        ],
+        "hub_access": [{"hubs": [{**hub, "mounts": mounts}], "passwords": {"class": {"ada": secret}}}],
+        "server_config": [{**config, "password": secret}, {**config, "token": secret}],
+    }
+
+
+MODULES = ["hub_access", "hub_secrets", "install_files", "server_config"]
+
+
+@pytest.mark.parametrize("kind", SECRETS)
+@pytest.mark.parametrize("module", MODULES)
+def test_a_secret_is_in_no_answer_and_in_no_log(tmp_path: Path, module: str, kind: str) -> None:
+    for arguments in cases(tmp_path, SECRETS[kind])[module]:
+        done = subprocess.run(
+            [sys.executable, "-c", CODE, module],
+            input=json.dumps({**arguments, "_ansible_diff": True, "_ansible_verbosity": 3}),
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            capture_output=True,
+            text=True,
+        )
+        assert "Invoked with" in done.stderr, "the module logs its parameters"
+        assert "invocation" in json.loads(done.stdout)
+        assert MARK not in done.stdout and MARK not in done.stderr
+
+
+def test_every_module_was_thought_of() -> None:
+    there = {path.stem for path in (ROOT / "plugins" / "modules").glob("*.py")}
+    assert there == WITHOUT | set(MODULES)
+
+
+def test_tasks_that_pass_secrets_to_other_modules_are_not_logged() -> None:
+    secret = ("password", "token", "secret", "build.args")
+    tasks = [task for file in (ROOT / "roles").glob("*/tasks/*.yml") for task in yaml.safe_load(file.read_text()) or []]
+    found = []
+    for task in tasks + [inner for outer in tasks for inner in outer.get("block", [])]:
+        for action, arguments in task.items():
+            if action.startswith("community.docker.") and any(word in json.dumps(arguments) for word in secret):
+                found.append(task)
+    assert {task["name"] for task in found} == {"Build | Build the image", "Log in to the registries"}
+    assert all(task.get("no_log") for task in found)
