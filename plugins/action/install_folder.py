@@ -1,0 +1,77 @@
+# Copyright: the carrel.jupyter authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Packs the folder on the control node, and sends it only if the host lacks it."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+
+MODULE = "carrel.jupyter.install_folder"
+
+
+def pack(folder: Path, files: Mapping[str, str], stream: IO[bytes]) -> None:
+    """Write the folder, and FILES by their paths in it, as an archive in which everything is root's."""
+    inside = folder.resolve()
+
+    def member(name: str, mode: int) -> tarfile.TarInfo:
+        info = tarfile.TarInfo(name)
+        info.mode = mode
+        return info
+
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        for path in sorted(folder.rglob("*")):
+            name = path.relative_to(folder).as_posix()
+            if "__pycache__" in path.parts or name in files:
+                continue
+            if path.is_symlink() and (inside in path.resolve().parents or not path.is_file()):
+                link = member(name, 0o777)
+                link.type, link.linkname = tarfile.SYMTYPE, str(path.readlink())
+                archive.addfile(link)
+            elif path.is_dir():
+                directory = member(name, 0o755)
+                directory.type = tarfile.DIRTYPE
+                archive.addfile(directory)
+            elif path.is_file():
+                info = member(name, path.stat().st_mode & 0o777)
+                info.size = path.stat().st_size
+                with path.open("rb") as content:
+                    archive.addfile(info, content)
+        for name, text in sorted(files.items()):
+            info = member(name, 0o644)
+            info.size = len(text.encode())
+            archive.addfile(info, io.BytesIO(text.encode()))
+
+
+class ActionModule(ActionBase):
+    TRANSFERS_FILES = True
+    _VALID_ARGS = frozenset(("src", "dest", "files"))
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        folder, dest = Path(self._task.args["src"]), self._task.args["dest"]
+        if not folder.is_dir():
+            raise AnsibleActionFail(f"{folder} is not a folder on the control node")
+        result.update(self._execute_module(MODULE, {"src": str(folder), "dest": dest}, task_vars=task_vars))
+        if result.get("failed") or not result["changed"] or self._task.check_mode:
+            return result
+        with tempfile.NamedTemporaryFile(suffix=".tar") as local:
+            pack(folder, self._task.args.get("files") or {}, local)
+            local.flush()
+            remote = self._connection._shell.join_path(self._make_tmp_path(), "folder.tar")
+            self._transfer_file(local.name, remote)
+            self._fixup_perms2((self._connection._shell.tmpdir, remote))
+        try:
+            arguments = {"src": str(folder), "dest": dest, "archive": remote}
+            result.update(self._execute_module(MODULE, arguments, task_vars=task_vars))
+        finally:
+            self._remove_tmp_path(self._connection._shell.tmpdir)
+        return result

@@ -1,0 +1,116 @@
+#!/usr/bin/python
+# Copyright: the carrel.jupyter authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: install_folder
+short_description: Put a folder of the control node on a host in one piece
+version_added: 0.1.0
+author: the carrel.jupyter authors (@carrel)
+description:
+  - Sends the folder as one archive, however many files it has, and puts it in place complete or not at all.
+  - A folder that is there already is left as it is, so let O(dest) name its content, as
+    P(carrel.jupyter.folder_digest#lookup) does.
+  - Everything in it belongs to root, who alone can enter it. Files keep their modes; what Python keeps in
+    C(__pycache__) is left out. A link out of the folder becomes the file that it leads to.
+options:
+  src:
+    description: The folder on the control node.
+    type: path
+    required: true
+  dest:
+    description: Absolute path on the host. Missing directories above it are made as root with mode 0755.
+    type: path
+    required: true
+  files:
+    description: The contents of further text files, by their paths in the folder.
+    type: dict
+    default: {}
+  archive:
+    description: Where the archive is on the host. The action plugin of the same name gives it; playbooks never do.
+    type: path
+extends_documentation_fragment:
+  - carrel.jupyter.attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Put a Dockerfile's folder on the host
+  carrel.jupyter.install_folder:
+    src: "{{ folder }}"
+    dest: "/srv/geo/build/{{ lookup('carrel.jupyter.folder_digest', folder) }}"
+  vars:
+    folder: images/geo
+"""
+
+RETURN = r"""
+dest:
+  description: Where the folder is.
+  returned: success
+  type: str
+  sample: /srv/geo/build/6f1ed002ab55
+"""
+
+import os
+import shutil
+import tarfile
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.carrel.jupyter.plugins.module_utils import _files
+from ansible_collections.carrel.jupyter.plugins.module_utils._tracker import Tracker
+
+
+def unpack(archive: str, dest: str) -> None:
+    """Unpack beside the place and rename: a run that is killed leaves no half folder that looks whole."""
+    parent, name = os.path.split(dest)
+    above = _files.open_directory(parent, create=True)
+    try:
+        temporary = f"/proc/self/fd/{above}/.{name}.new"
+        if os.path.lexists(temporary):
+            shutil.rmtree(temporary)
+        os.mkdir(temporary, 0o700)
+        with tarfile.open(archive) as content:
+            # The control node's word counts for everything else, too; Python's own filter would refuse absolute links.
+            content.extraction_filter = lambda member, path: member
+            content.extractall(temporary)  # noqa: S202
+        os.rename(temporary, f"/proc/self/fd/{above}/{name}")
+    finally:
+        os.close(above)
+
+
+def main() -> None:
+    # Called by the action plugin, first without an archive to ask whether one is needed.
+    module = AnsibleModule(
+        argument_spec={
+            "src": {"type": "path", "required": True},
+            "dest": {"type": "path", "required": True},
+            "files": {"type": "dict", "default": {}},
+            "archive": {"type": "path"},
+        },
+        supports_check_mode=True,
+    )
+    dest, archive = module.params["dest"].rstrip("/"), module.params["archive"]
+    tracker = Tracker()
+    try:
+        there = True
+        try:
+            os.close(_files.open_directory(dest))
+        except FileNotFoundError:
+            there = False
+        if tracker.note(dest, "folder\n" if there else None, "folder\n") and archive and not module.check_mode:
+            unpack(archive, dest)
+    except (_files.UnsafePathError, OSError, tarfile.TarError) as error:
+        module.fail_json(msg=f"{dest} could not be put in place: {error}")
+    module.exit_json(**tracker.result(dest=dest))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A folder on its way from the control node to a host, which here is the same machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_plan_action import HERE, run
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="what is installed belongs to root")
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    folder = tmp_path / "context"
+    (folder / "deep" / "er").mkdir(parents=True)
+    (folder / "empty").mkdir()
+    (folder / "deep" / "er" / "ünï code").write_bytes(bytes(range(256)) * 100)
+    (folder / "deep" / "__pycache__").mkdir()
+    (folder / "deep" / "__pycache__" / "x.pyc").touch()
+    (folder / "start").write_text("#!/bin/sh\n")
+    (folder / "start").chmod(0o755)
+    (folder / "private").write_text("x")
+    (folder / "private").chmod(0o600)
+    os.chown(folder / "private", 4321, 4321)
+    (folder / "inner").symlink_to("deep/er")
+    (folder / "broken").symlink_to("nowhere")
+    (tmp_path / "outside").write_text("of the folder")
+    (folder / "outer").symlink_to(tmp_path / "outside")
+    return folder
+
+
+def install(tmp_path: Path, source: Path, dest: Path, *options: str, **more: Any) -> tuple[int, str]:
+    task = {"carrel.jupyter.install_folder": {"src": str(source), "dest": str(dest), **more}}
+    playbook = tmp_path / "play.yml"
+    playbook.write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": [task]}]))
+    done = run(tmp_path, {"h1": HERE}, playbook, "--diff", *options)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_everything_arrives_once_and_is_root_s(tmp_path: Path, source: Path) -> None:
+    dest = tmp_path / "host" / "build" / "abc"
+    files = {"deep/more": "text ü\n", "start": "replaced\n"}
+    runs = [install(tmp_path, source, dest, *option, files=files) for option in (["--check"], [], ["--check"], [])]
+    assert ["changed=1" in output for _, output in runs] == [True, True, False, False], runs
+    names = {path.relative_to(dest).as_posix() for path in dest.rglob("*") if not path.is_dir() or path.is_symlink()}
+    assert names == {"deep/er/ünï code", "deep/more", "start", "private", "inner", "broken", "outer"}
+    assert (dest / "deep" / "er" / "ünï code").read_bytes() == bytes(range(256)) * 100
+    assert (dest / "start").read_text() == "replaced\n" and (dest / "deep" / "more").read_text() == "text ü\n"
+    assert os.readlink(dest / "inner") == "deep/er" and os.readlink(dest / "broken") == "nowhere"
+    assert not (dest / "outer").is_symlink() and (dest / "outer").read_text() == "of the folder"
+    assert (dest / "empty").is_dir()
+    assert stat.S_IMODE(dest.stat().st_mode) == 0o700
+    assert stat.S_IMODE((dest / "private").stat().st_mode) == 0o600
+    assert {(path.lstat().st_uid, path.lstat().st_gid) for path in dest.rglob("*")} == {(0, 0)}
+
+
+def test_a_killed_run_is_completed_and_a_link_is_not_followed(tmp_path: Path, source: Path) -> None:
+    parent = tmp_path / "host"
+    (parent / ".abc.new" / "half").mkdir(parents=True)
+    assert install(tmp_path, source, parent / "abc")[0] == 0
+    assert os.listdir(parent) == ["abc"] and not (parent / "abc" / "half").exists()
+    (tmp_path / "victim").mkdir()
+    (parent / "link").symlink_to(tmp_path / "victim")
+    for dest in (parent / "link", parent / "link" / "abc"):
+        code, output = install(tmp_path, source, dest)
+        assert code == 2 and "symbolic link" in output
+    assert os.listdir(tmp_path / "victim") == []
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    code, output = install(tmp_path, tmp_path / "nowhere", tmp_path / "host")
+    assert code == 2 and "nowhere is not a folder on the control node" in output
