@@ -1,0 +1,58 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What README and docs/proxies.md tell people to copy, in an empty folder, against a host that is not there."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+# Nothing listens on port 1: the plan does without what is on the host.
+AWAY = ["-e", "ansible_connection=ssh", "-e", "ansible_host=127.0.0.1", "-e", "ansible_port=1"]
+FILES = re.findall(r"```yaml\n# (\S+\.yml)\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+
+
+def planned(folder: Path) -> str:
+    program = Path(sys.executable).with_name("ansible-playbook")
+    done = subprocess.run(
+        [program, "-i", folder / "hosts.yml", ROOT / "playbooks" / "plan.yml", *AWAY],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_first_lab_and_the_files_after_it_work_as_copied(tmp_path: Path) -> None:
+    assert [name for name, _text in FILES] == [
+        "hosts.yml",
+        "host_vars/lab1.example.org.yml",
+        "group_vars/all/vault.yml",
+    ]
+    for number, (name, text) in enumerate(FILES):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        if number == 0:
+            first = planned(tmp_path)
+            assert "tao" in first and "class101" not in first
+    assert "class101" in planned(tmp_path)
+
+
+def test_variables_for_proxies_and_mirrors_are_inputs_of_the_roles() -> None:
+    (example,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "proxies.md").read_text(), re.DOTALL)
+    inputs = set()
+    for path in (ROOT / "roles").glob("*/meta/argument_specs.yml"):
+        inputs |= set(yaml.safe_load(path.read_text())["argument_specs"]["main"]["options"])
+    assert set(yaml.safe_load(example)) <= inputs
+
+
+def test_what_pages_link_to_is_there() -> None:
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "roles").glob("*/README.md")]
+    for page in pages:
+        for target in re.findall(r"\]\((?!https?:)([^)#\s]+)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
