@@ -236,7 +236,8 @@ def _proxy(instance: Mapping[str, Any], image: str) -> dict[str, Any]:
         "user": "65534:65534",
         "read_only": True,
         "env_file": ["proxy.env"],
-        "environment": {"CARREL_BASE_URL": instance["base_url"]},
+        # as much as tornado takes behind it, of which many open tabs need a good part
+        "environment": {"CARREL_BASE_URL": instance["base_url"], "NODE_OPTIONS": "--max-http-header-size=65536"},
         "networks": ["users"],
         "ports": [f"127.0.0.1:{instance['port']}:8000"],
         "healthcheck": healthcheck(["CMD", "python3", "-c", ask], instance["start_timeout_seconds"]),

@@ -62,6 +62,12 @@ def test_endless_cookies_are_refused(site_front: Front) -> None:
     assert site_front.get("/lower/", Cookie=f"{many}; x").status == 400
 
 
+def test_the_cookies_of_many_tabs_pass(site_front: Front) -> None:
+    cookie = "carrel-lower.a=" + 60000 * "x"
+    assert len(site_front.get("/lower/", Cookie=cookie).asked["Cookie"]) == 60002
+    assert site_front.get("/lower/", Cookie=cookie + 2000 * "x").status == 400
+
+
 def test_wrong_logins_of_an_address_are_slowed_down(site_front: Front) -> None:
     """Work goes on, and so do log-ins once the time is over."""
     wrong = {"method": "POST", "path": "/lower/login?status=401"}

@@ -53,6 +53,17 @@ def test_a_terminal_opens(labs: dict[str, Lab]) -> None:
     assert "42" in labs["ada"].terminal().run("echo $((6*7))", "42\r\n")
 
 
+def test_forty_tabs_may_ask_for_a_login_at_once(hub: Site, labs: dict[str, Lab]) -> None:
+    """Each of them gets a cookie for ten minutes."""
+    with requests.Session() as http:
+        http.verify, http.trust_env = hub.ca, False
+        for number in range(60):
+            url = f"{labs['ada'].url}lab/tree/folder/week-{number}/notebook-{number}.ipynb"
+            answer = http.get(url, timeout=30, allow_redirects=False)
+            assert (answer.status_code, "oauth2/authorize" in answer.headers["Location"]) == (302, True), number
+        assert http.get(url, timeout=30).url.startswith(f"{hub.url}hub/login?")
+
+
 def test_nobody_enters_anothers_server(hub: Site, labs: dict[str, Lab]) -> None:
     with enter(hub, "grace") as session, pytest.raises(LoginError):
         session.lab("ada")

@@ -248,6 +248,10 @@ def test_an_environment_stays_out_of_the_diff(environment: dict[str, str]) -> No
     assert json.loads(decided["secret_contents"][file["path"]])["environment"] == environment and "content" not in file
 
 
+def test_the_proxy_takes_headers_as_long_as_the_servers_do() -> None:
+    assert project()["compose"]["services"]["proxy"]["environment"]["NODE_OPTIONS"] == "--max-http-header-size=65536"
+
+
 def test_the_record_has_no_secret_and_the_database_that_is_there() -> None:
     assert json.loads(record(instance(client_secret="secret"), "postgresql")) == {
         "kind": "hub", "name": "class101", "engine": "class101", "directory": "/srv/class101", "port": 8802,
