@@ -10,8 +10,9 @@ from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._nearest import nearest
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_hub_keys import Hub
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan_keys import GIB, Instance, Lab
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan_keys import Instance, Lab
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_problems import Problems, kind_of
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan_values import size_text
 from ansible_collections.carrel.jupyter.plugins.module_utils._ports import allocate
 from ansible_collections.carrel.jupyter.plugins.module_utils._schema import given
 from ansible_collections.carrel.jupyter.plugins.module_utils._url import Url
@@ -170,9 +171,7 @@ def warnings_about(instances: Sequence[Instance], host: Host | None) -> list[str
     if host.memory and limits > host.memory:
         hubs = any(isinstance(instance, Hub) and not instance.active_servers for instance in instances)
         hint = "; active_servers of a hub limits how many servers run at once" if hubs else ""
-        lines.append(
-            f"the memory limits add up to {limits / GIB:.1f} GiB, the host has {host.memory / GIB:.1f} GiB{hint}"
-        )
+        lines.append(f"the memory limits add up to {size_text(limits)}, the host has {size_text(host.memory)}{hint}")
     return lines
 
 

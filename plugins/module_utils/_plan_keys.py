@@ -204,8 +204,9 @@ def instance_path(index: int, value: Any) -> str:
 def limits_text(limits: Mapping[str, Any]) -> str:
     """For the summary."""
     parts = [
-        f"{limits['memory'] / GIB:.4g} GiB" if limits["memory"] else "",
-        f"{limits['cpus']:g} CPUs" if limits["cpus"] else "",
+        f"{values.size_text(limits['memory'])} of memory" if limits["memory"] else "",
+        f"{values.size_text(limits['swap'])} of swap" if limits.get("swap") else "",
+        f"{limits['cpus']:g} CPU{'' if limits['cpus'] == 1 else 's'}" if limits["cpus"] else "",
         f"{limits['pids']} processes" if limits["pids"] else "",
     ]
     return ", ".join(filter(None, parts)) or "none"

@@ -110,6 +110,16 @@ def size(low: int, high: int, low_text: str, high_text: str, zero: bool = False)
     return reader
 
 
+def size_text(amount: float) -> str:
+    """Bytes as people write them: 400M, 1.5G. What has no short form is rounded."""
+    for unit in "TGMK":
+        number = amount / _UNITS[unit]
+        if number >= 1 and number * 4 == int(number * 4):
+            return f"{number:g}{unit}"
+    unit = next((unit for unit in "TGMK" if amount >= _UNITS[unit]), "")
+    return f"{amount / _UNITS[unit]:.1f}{unit}" if unit else f"{amount:g}"
+
+
 def id_pair(value: Any, path: str, problems: Problems) -> str | Invalid:
     # An engine's account has 65,536 ids: a greater id does not exist in its containers.
     match = re.fullmatch(r"([0-9]{1,5}):([0-9]{1,5})", value) if isinstance(value, str) else None

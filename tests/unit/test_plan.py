@@ -17,6 +17,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan_hub_values im
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_problems import Problems
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_read import KEYS
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_reset import Reset
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan_values import size, size_text
 from ansible_collections.carrel.jupyter.plugins.module_utils._schema import Computed
 from plan_helpers import HOST, Control, good, host, hub, lab, plan, two
 
@@ -278,7 +279,7 @@ def test_template_becomes_its_text() -> None:
 
 def test_warnings() -> None:
     memory = good(two({"memory": "5G"}, {"memory": "5G"}), current=HOST)["warnings"]
-    assert memory == ["the memory limits add up to 10.0 GiB, the host has 8.0 GiB"]
+    assert memory == ["the memory limits add up to 10G, the host has 8G"]
     assert "in the clear" in good([lab(url="http://tao.example.org", tls=...)])["warnings"][0]
     assert "did you mean 'shared'" in good(two({"engine": "shared"}, {"engine": "shraed"}))["warnings"][-1]
     assert good(two({"engine": "shared"}, {"engine": "shared"}))["warnings"] == []
@@ -304,7 +305,7 @@ def test_summary_shows_no_secret() -> None:
     result = good([lab(**secrets, memory="8G", cpus=2, pids=500)])
     assert result["summary"] == [
         "tao: present; https://tao.example.org/; image registry.example.org/lab:1.0; engine tao; port not known yet; "
-        "reset by hand; limits 8 GiB, 2 CPUs, 500 processes"
+        "reset by hand; limits 8G of memory, 2 CPUs, 500 processes"
     ]
 
 
@@ -455,3 +456,15 @@ def test_a_domain_beyond_ascii_has_no_hint_without_idna(monkeypatch: pytest.Monk
     monkeypatch.setattr(_url, "idna", None)
     _result, problems = plan([lab(url="https://straße.example/")])
     assert [str(problem).rpartition("; ")[2] for problem in problems] == ["write the host name in punycode"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["400M", "1.5G", "512M", "6M", "16G", "2T", "1.25G", "100M", "1023M", "1K", "12", "0.5G=512M", "31.2G=31.2G"],
+)
+def test_sizes_are_shown_as_they_are_written(text: str) -> None:
+    written, _, shown = text.partition("=")
+    amount = size(0, 1 << 60, "", "")(written, "", Problems())
+    assert size_text(amount) == (shown or written)
+    summary = good([lab(memory="400M", cpus=1)])["summary"][0]
+    assert summary.endswith("limits 400M of memory, 1 CPU")
