@@ -64,7 +64,7 @@ class ControlFiles:
             return file.read()
 
     def timezones(self) -> set[str]:
-        return zoneinfo.available_timezones()
+        return zoneinfo.available_timezones() - {"localtime", "Factory"}  # names of no zone
 
 
 class ActionModule(ActionBase):

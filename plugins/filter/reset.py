@@ -39,6 +39,7 @@ class FilterModule:
         return {
             "_reset_install": _reset.install,
             "_reset_packages": _reset.packages,
+            "_reset_zones": _reset.zones,
             "_reset_waits": _reset.waits,
             "_reset_unknown": _reset.unknown,
             "_reset_report": _reset.report,

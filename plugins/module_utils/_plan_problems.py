@@ -79,6 +79,7 @@ MESSAGES: dict[str, str] = {
     "time": '{value} is not a time of day; write HH:MM, for example "01:25", or daily',
     "time_unquoted": 'is a number, because YAML reads HH:MM without quotes in base 60; write "{text}" in quotes',
     "timezone": "{value} is not a time zone; write a name such as {near}",
+    "reset_too_long": "may wait {hours} hours, and the next one begins after 24; make it 23 by lowering some of {keys}",
     "timezone_alone": "has no effect without a time in at; write at: HH:MM, or leave it out",
     "rotate_token": "rotates a token that the host made, and {reason}; leave it out",
     "token_place": "{value} can't hold the token: {reason}; write a path elsewhere, for example /srv/tokens/tao",

@@ -23,7 +23,8 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._schema import (
     wrong_type,
 )
 
-DAY = 24 * 60 * 60
+HOUR = 60 * 60
+DAY = 24 * HOUR
 
 
 class Reset(NamedTuple):
@@ -96,10 +97,30 @@ def check_reset(
             problems.add(
                 f"{path}.timezone", "timezone", value=show(reset.timezone), near=_near(reset.timezone, timezones)
             )
+    _check_waits(reset, path, problems)
     if reset.pull is not True:
         return []
     fixed = [image for image in images if given(image) and has_digest(image)]
     return [f"{image} is given by its digest, so that reset.pull never brings a newer one" for image in fixed]
+
+
+def _check_waits(reset: Reset, path: str, problems: Problems) -> None:
+    """All that a scheduled reset may wait for must end before the next one begins."""
+    if not given(reset.at) or reset.at is None:
+        return
+    waits = {
+        "notice_seconds": reset.notice_seconds,
+        "deadline_seconds": reset.deadline_seconds if reset.people == "wait" else 0,
+        "pull_timeout_seconds": reset.pull_timeout_seconds if reset.pull is True else 0,
+        "drain_seconds": reset.drain_seconds,
+        "spread_minutes": reset.spread_minutes,
+    }
+    if not all(map(given, waits.values())):
+        return
+    waits["spread_minutes"] *= 60
+    if sum(waits.values()) > DAY - HOUR:
+        keys = ", ".join(key for key, seconds in waits.items() if seconds)
+        problems.add(path, "reset_too_long", hours=-(-sum(waits.values()) // HOUR), keys=keys)
 
 
 def _near(value: str, timezones: Collection[str]) -> str:

@@ -74,7 +74,12 @@ def install(
 def packages(jobs: Iterable[Job]) -> list[str]:
     """Debian's packages that the jobs need."""
     scheduled = [job for job in jobs if job["state"] == "present" and job["at"]]
-    return ["cron"] * bool(scheduled) + ["tzdata"] * any(job["timezone"] for job in scheduled)
+    return ["cron"] * bool(scheduled) + ["tzdata"] * bool(zones(scheduled))
+
+
+def zones(jobs: Iterable[Job]) -> list[str]:
+    """The time zones that the host must know, or no reset would ever be due."""
+    return sorted({job["timezone"] for job in jobs if job["state"] == "present" and job["at"] and job["timezone"]})
 
 
 def waits(jobs: Iterable[Job]) -> list[dict[str, Any]]:

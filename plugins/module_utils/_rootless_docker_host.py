@@ -45,6 +45,10 @@ class Host:
     # None: the host does not run on cgroup v2 alone
     controllers: frozenset[str] | None
     uids: Mapping[str, int] = field(default_factory=dict)
+    # of those accounts, the ones that /etc/passwd does not have
+    foreign_accounts: frozenset[str] = frozenset()
+    # names of accounts still to be made that groups have
+    foreign_groups: frozenset[str] = frozenset()
 
     @property
     def can_limit(self) -> bool:
@@ -90,6 +94,16 @@ def problems(host: Host, package_source: str) -> list[str]:
             found.append(
                 f"the engine {name!r} would run as the system account {name} (uid {uid}): give the engine another name"
             )
+    found += [
+        f"the account {name} comes from a name service (see /etc/nsswitch.conf), and is not in /etc/passwd: an engine"
+        " needs an account of the host's own, which can have subordinate ids; give the engine another name"
+        for name in sorted(host.foreign_accounts)
+    ]
+    found += [
+        f"there is a group {name}, but no account of this name: the engine's account would get no group of its own, and"
+        " its files would be everybody's in the group users; give the engine another name, or remove the group"
+        for name in sorted(host.foreign_groups)
+    ]
     return [problem for problem in found if problem]
 
 

@@ -10,6 +10,11 @@ from dataclasses import dataclass, field
 FILES = {"uid": "/etc/subuid", "gid": "/etc/subgid"}
 
 
+SLICE = 200_000
+FIRST_OF_A_SLICE = (500, 501, 502, *range(512, 528), *range(1000, 1200))
+STRIDE = 256
+
+
 @dataclass(frozen=True, order=True)
 class Range:
     start: int
@@ -47,6 +52,7 @@ class Side:
     entries: list[Entry]
     taken: frozenset[int] = frozenset()
     bounds: Bounds = Bounds()
+    blocked: tuple[Range, ...] = ()  # where a name service has ids
 
 
 @dataclass
@@ -85,6 +91,23 @@ def free_range(used: Iterable[Range], count: int, bounds: Bounds) -> Range | Non
     return found if found.last <= bounds.last else None
 
 
+def probes(ids: Range) -> list[int]:
+    """Where to ask whether a name service that lists nobody has ids in a range: all would take minutes.
+
+    Active Directory's first accounts and groups lie at the beginning of slices of 200,000 ids (sssd-ad(5)); elsewhere
+    people's ids follow each other.
+    """
+    slices = range(ids.start // SLICE * SLICE, ids.last + 1, SLICE)
+    likely = {start + number for start in slices for number in FIRST_OF_A_SLICE}
+    spread = {*range(ids.start, ids.last + 1, STRIDE), ids.last}
+    return sorted(one for one in likely | spread if ids.start <= one <= ids.last)
+
+
+def around(one: int) -> Range:
+    """What is left alone around an id of a name service's."""
+    return Range(one // SLICE * SLICE, SLICE) if one >= SLICE else Range(one, STRIDE)
+
+
 def make_plan(accounts: Mapping[str, int | None], sides: Mapping[str, Side], count: int) -> Plan:
     """Keep each account's one good range, add one where there is none, complain about everything else.
 
@@ -93,7 +116,7 @@ def make_plan(accounts: Mapping[str, int | None], sides: Mapping[str, Side], cou
     """
     plan = Plan()
     for kind, side in sides.items():
-        used = [entry.ids for entry in side.entries] + [Range(one, 1) for one in side.taken]
+        used = [entry.ids for entry in side.entries] + [Range(one, 1) for one in side.taken] + list(side.blocked)
         for name, uid in accounts.items():
             names = {name} if uid is None else {name, str(uid)}
             own = [entry for entry in side.entries if entry.owner in names]

@@ -14,7 +14,19 @@ description:
   - Needs nothing but Python on the host, and no privilege.
 author:
   - the carrel.jupyter authors (@carrel)
-options: {}
+options:
+  names:
+    description:
+      - Names of accounts and groups to ask for, beside those that the host lists. A name service such as SSSD's finds
+        who is asked for, and lists nobody.
+    type: list
+    elements: str
+    default: []
+  time_zones:
+    description: Names of time zones that are looked for.
+    type: list
+    elements: str
+    default: []
 extends_documentation_fragment:
   - carrel.jupyter.attributes
 attributes:
@@ -81,16 +93,22 @@ packages:
   returned: success
   sample: [apache2, cron]
 accounts:
-  description: The uid of every account of the host.
+  description: The uid of every account that the host lists, and of those of O(names) that exist.
   type: dict
   returned: success
   sample: {root: 0, tao: 1001}
 groups:
-  description: The names of the host's groups.
+  description: The names of the groups that the host lists, and those of O(names) that exist.
   type: list
   elements: str
   returned: success
   sample: [root, tao]
+unknown_time_zones:
+  description: Those of O(time_zones) that the host does not have.
+  type: list
+  elements: str
+  returned: success
+  sample: [US/Eastern]
 listening_ports:
   description: TCP ports on which the host listens, on any address.
   type: list
@@ -115,9 +133,12 @@ cpus:
   sample: 8
 """
 
+import contextlib
 import grp
 import os
 import pwd
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +152,9 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._host_facts import 
     port_range,
 )
 
+# zoneinfo's own places (PEP 615)
+ZONES = ("usr/share/zoneinfo", "usr/lib/zoneinfo", "usr/share/lib/zoneinfo", "etc/zoneinfo")
+ZONE = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*")
 CONTROLLERS = "sys/fs/cgroup/user.slice/user-{0}.slice/user@{0}.service/cgroup.controllers"
 
 
@@ -200,12 +224,45 @@ def collect(root: Path, accounts: dict[str, pwd.struct_passwd]) -> dict[str, Any
     }
 
 
+def find_accounts(names: Iterable[str]) -> dict[str, pwd.struct_passwd]:
+    """All that are listed, and those that are found by their names alone."""
+    found = {account.pw_name: account for account in pwd.getpwall()}
+    for name in names:
+        with contextlib.suppress(KeyError):
+            found[name] = pwd.getpwnam(name)
+    return found
+
+
+def find_groups(names: Iterable[str]) -> list[str]:
+    found = {group.gr_name for group in grp.getgrall()}
+    for name in names:
+        with contextlib.suppress(KeyError):
+            grp.getgrnam(name)
+            found.add(name)
+    return sorted(found)
+
+
+def unknown_zones(root: Path, names: Iterable[str]) -> list[str]:
+    folders_of_zones = [root / folder for folder in ZONES]
+    return [
+        name
+        for name in names
+        if not ZONE.fullmatch(name) or not any((folder / name).is_file() for folder in folders_of_zones)
+    ]
+
+
 def main() -> None:
-    module = AnsibleModule(argument_spec={}, supports_check_mode=True)
-    accounts = {account.pw_name: account for account in pwd.getpwall()}
+    names = {"type": "list", "elements": "str", "default": []}
+    module = AnsibleModule(argument_spec={"names": names, "time_zones": names}, supports_check_mode=True)
+    asked, root = module.params["names"], Path("/")
+    engines = [folder.name for folder in folders(root / "etc/rootless-docker")]
     try:
-        groups = sorted(group.gr_name for group in grp.getgrall())
-        module.exit_json(changed=False, groups=groups, **collect(Path("/"), accounts))
+        module.exit_json(
+            changed=False,
+            groups=find_groups(asked),
+            unknown_time_zones=unknown_zones(root, module.params["time_zones"]),
+            **collect(root, find_accounts([*asked, *engines])),
+        )
     except Broken as error:
         module.fail_json(msg=str(error))
 

@@ -98,8 +98,10 @@ missing_packages:
   sample: []
 """
 
+import grp
 import os
 import pwd
+from collections.abc import Callable
 from pathlib import Path
 
 from ansible.module_utils import distro
@@ -136,6 +138,14 @@ def dpkg_status(module: AnsibleModule, names: list[str]) -> str:
     return module.run_command(command)[1]
 
 
+def find(ask: Callable[[str], int], name: str) -> int | None:
+    """The id that the name has, also in a name service that lists nobody."""
+    try:
+        return ask(name)
+    except KeyError:
+        return None
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
@@ -145,12 +155,10 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    accounts = {}
-    for name in module.params["accounts"]:
-        try:
-            accounts[name] = pwd.getpwnam(name).pw_uid
-        except KeyError:
-            continue
+    names = module.params["accounts"]
+    accounts = {name: uid for name in names if (uid := find(lambda name: pwd.getpwnam(name).pw_uid, name)) is not None}
+    groups = {name for name in names if find(lambda name: grp.getgrnam(name).gr_gid, name) is not None}
+    own = {line.partition(":")[0] for line in Path("/etc/passwd").read_text(errors="replace").splitlines()}
     release = distro.os_release_info()
     host = Host(
         os_id=release.get("id", ""),
@@ -163,6 +171,8 @@ def main() -> None:
         rootlesskit_profile=os.path.exists("/etc/apparmor.d/rootlesskit"),
         controllers=controllers(),
         uids=accounts,
+        foreign_accounts=frozenset(accounts) - own,
+        foreign_groups=frozenset(groups - accounts.keys()),
     )
     source = module.params["package_source"]
     wanted = module.params["packages"] or packages(host.os_id, source)

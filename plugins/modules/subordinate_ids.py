@@ -13,6 +13,8 @@ author:
 description:
   - Sees to it that each account has exactly one range in C(/etc/subuid) and one in C(/etc/subgid) that overlaps
     nobody's and holds no id of an account or group of the host. Rootless containers live on such ranges.
+  - A new range keeps clear of ids that a name service such as SSSD's finds and does not list. They are looked for at
+    some places of the range only; C(SUB_UID_MIN) and the like in C(/etc/login.defs) say for sure where ranges may lie.
   - A good range is kept as it is. An account without one gets the lowest free one, through C(usermod).
   - A range that is too small or overlaps another, or several ranges, are an error that says what to do. They are never
     repaired, because files belong to these ids already.
@@ -72,10 +74,13 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.carrel.jupyter.plugins.module_utils._subordinate_ids import (
     FILES,
     Plan,
+    Range,
     Side,
+    around,
     make_plan,
     parse,
     parse_login_defs,
+    probes,
 )
 from ansible_collections.carrel.jupyter.plugins.module_utils._tracker import Tracker
 
@@ -87,7 +92,36 @@ def read(path: str) -> str:
         return ""
 
 
-def plan_now(module: AnsibleModule) -> Plan:
+def known(kind: str, one: int) -> bool:
+    """Whether any name service has an account or group of this id."""
+    try:
+        pwd.getpwuid(one) if kind == "uid" else grp.getgrgid(one)
+    except KeyError:
+        return False
+    return True
+
+
+def plan_now(module: AnsibleModule, probed: bool = True) -> Plan:
+    """The plan; with `probed`, new ranges keep clear of ids that a name service finds and does not list."""
+    blocked: dict[str, tuple[Range, ...]] = dict.fromkeys(FILES, ())
+    while True:
+        plan = plan_around(module, blocked)
+        found = {
+            kind: {
+                around(one)
+                for added in plan.additions.values()
+                if kind in added
+                for one in probes(added[kind])
+                if known(kind, one)
+            }
+            for kind in FILES
+        }
+        if not probed or not any(found.values()):
+            return plan
+        blocked = {kind: (*blocked[kind], *sorted(found[kind])) for kind in FILES}
+
+
+def plan_around(module: AnsibleModule, blocked: dict[str, tuple[Range, ...]]) -> Plan:
     login_defs = read("/etc/login.defs")
     users = pwd.getpwall()
     taken = {
@@ -95,7 +129,8 @@ def plan_now(module: AnsibleModule) -> Plan:
         "gid": frozenset(group.gr_gid for group in grp.getgrall()) | {user.pw_gid for user in users},
     }
     sides = {
-        kind: Side(parse(read(path)), taken[kind], parse_login_defs(login_defs, kind)) for kind, path in FILES.items()
+        kind: Side(parse(read(path)), taken[kind], parse_login_defs(login_defs, kind), blocked[kind])
+        for kind, path in FILES.items()
     }
     accounts: dict[str, int | None] = {}
     for name in module.params["accounts"]:
@@ -130,7 +165,7 @@ def main() -> None:
             module.run_command([*command, name], check_rc=True)
     if plan.additions and not module.check_mode:
         # Somebody may have taken ids in the meantime; usermod does not look.
-        after = plan_now(module)
+        after = plan_now(module, probed=False)
         if after.additions:
             module.fail_json(msg=f"usermod did not add what it was asked for: {', '.join(after.additions)}")
     ranges = {name: {kind: asdict(ids) for kind, ids in both.items()} for name, both in plan.ranges.items()}

@@ -32,6 +32,20 @@ RESET_CASES: list[tuple[str, str, str, dict[str, Any]]] = [
         "such as America/New_York",
         here(reset={"at": "01:25", "timezone": "new york"}),
     ),
+    (
+        "reset_too_long",
+        f"{TAO}.reset",
+        "may wait 25 hours, and the next one begins after 24; make it 23 by lowering some of notice_seconds, ",
+        here(reset={"at": "01:25", "deadline_seconds": 86400}),
+    ),
+    (
+        "reset_too_long",
+        f"{CLASS}.reset",
+        "lowering some of notice_seconds, pull_timeout_seconds, drain_seconds, spread_minutes",
+        at_hub(
+            reset={"at": "daily", "people": "skip", "pull": True, "pull_timeout_seconds": 80000, "spread_minutes": 120}
+        ),
+    ),
     ("timezone", f"{TAO}.reset.timezone", "'+1'", here(reset={"at": "01:25", "timezone": "+1"})),
     ("timezone_alone", f"{TAO}.reset.timezone", "write at: HH:MM", here(reset={"at": "daily", "timezone": "UTC"})),
     ("timezone_alone", f"{TAO}.reset.timezone", "write at: HH:MM", here(reset={"timezone": "UTC"})),

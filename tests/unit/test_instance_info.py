@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.carrel.jupyter.plugins.module_utils._host_facts import listening_ports
-from ansible_collections.carrel.jupyter.plugins.modules.instance_info import Broken, collect
+from ansible_collections.carrel.jupyter.plugins.modules.instance_info import Broken, collect, unknown_zones
 
 ACCOUNTS = {"tao": pwd.struct_passwd(("tao", "!", 1001, 1002, "", "/home/tao", "/bin/bash"))}
 
@@ -90,3 +90,12 @@ def test_a_real_listener_is_seen_and_a_mere_connection_is_not(family: socket.Add
             ports = listening_ports(file.read_text(encoding="ascii"))
             assert port in ports
             assert client.getsockname()[1] not in ports
+
+
+def test_zones_that_the_host_lacks(tmp_path: Path) -> None:
+    """Debian 13 has Europe/Berlin in tzdata, and US/Eastern in tzdata-legacy."""
+    write(tmp_path, "usr/share/zoneinfo/Europe/Berlin", "TZif2")
+    write(tmp_path, "etc/zoneinfo/UTC", "TZif2")
+    asked = ["Europe/Berlin", "US/Eastern", "UTC", "Europe", "../Europe/Berlin", "Europe/Berlin\n", "/etc/passwd", ""]
+    assert unknown_zones(tmp_path, asked) == asked[1:2] + asked[3:]
+    assert unknown_zones(tmp_path, []) == []
