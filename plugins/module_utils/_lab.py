@@ -53,7 +53,12 @@ def project(instance: Mapping[str, Any], engine: Mapping[str, Any], image: Mappi
 def _directories(instance: Mapping[str, Any], owner: int, group: int) -> list[dict[str, Any]]:
     """Parents belong to root and let others only pass; leaves belong to the mapped id."""
     root = instance["directory"]
-    parents = [(root, "0711"), (f"{root}/data", "0711"), (f"{root}/server", "0755")]
+    parents = [
+        (root, "0711"),
+        (f"{root}/data", "0711"),
+        (f"{root}/server", "0755"),
+        (f"{root}/server/labconfig", "0755"),
+    ]
     leaves = [f"{root}/data/{name}" for name in ("notebooks", *instance["persist"])]
     return [{"path": path, "owner": 0, "group": 0, "mode": mode} for path, mode in parents] + [
         {"path": path, "owner": owner, "group": group, "mode": "0750"} for path in leaves
@@ -79,7 +84,8 @@ def settings(instance: Mapping[str, Any], image: Mapping[str, Any]) -> dict[str,
         "open_browser": False,
         "port": CONTAINER_PORT,
         "port_retries": 0,
-        "quit_button": False,
+        # JupyterLab has Log Out only together with Shut Down, which labconfig hides.
+        "quit_button": True,
         "root_dir": instance["notebooks"],
         "shutdown_no_activity_timeout": instance["idle_shutdown_seconds"],
         "tornado_settings": {"cookie_name": cookie},

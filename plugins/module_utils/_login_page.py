@@ -1,6 +1,9 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""jupyter_server's login page with a notice below its form, and the proof that people can still log in with it."""
+"""jupyter_server's login page with a notice below its form and what went wrong above it.
+
+And the proof that people can still log in with it.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,17 @@ MAX_PAGE_BYTES = 1024 * 1024
 NOTICE_ID = "login-notice"
 # As wide as the message about tokens that jupyter_server shows below it, and below the form, which floats.
 STYLE = "clear: both; max-width: 540px; margin: 0 auto; padding: 1em 0; text-align: left"
+# What the page says after a wrong password. The image's own page has it in small print behind everything else, where a
+# long notice pushes it off the screen.
+_MESSAGE = """
+{% if message %}
+<style>.message { display: none }</style>
+<div role="alert" style="clear: both; max-width: 540px; margin: 1em auto; padding: 0.75em 1em; text-align: left;
+  color: #a11; background: #fdecea; border: 1px solid #a11; border-radius: 4px; font-size: 16px; font-weight: bold">
+{% for kind in message %}{{ message[kind] | e }} {% endfor %}
+</div>
+{% endif %}
+"""
 
 _VOID = frozenset(
     ["area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"]
@@ -68,19 +82,20 @@ def without_jinja(text: str) -> str:
 
 
 def insert_notice(page: str, notice: str) -> str:
-    """The page with the notice (HTML) behind the login form and the elements that only wrap it."""
-    position = _end_of_form(page)
+    """The page with the notice (HTML) behind the login form and the elements that only wrap it, and messages before."""
+    start, end = _around_form(page)
     block = f"""
 <div id="{NOTICE_ID}" class="rendered_html" style="{STYLE}">
 {without_jinja(notice)}
 </div>
 """
-    return page[:position] + block + page[position:]
+    return page[:start] + _MESSAGE + page[start:end] + block + page[end:]
 
 
-def _end_of_form(page: str) -> int:
-    """Where the outermost element ends that holds the login form and lies in the same jinja block as the form."""
+def _around_form(page: str) -> tuple[int, int]:
+    """Where the outermost element begins and ends that holds the login form and lies in the form's jinja block."""
     stack: list[str] = []  # open elements, "div", and jinja blocks, "%if"
+    starts: list[int] = []  # of the open elements
     wrapped: list[str] | None = None  # what is still open when the form's wrapping is over
     method_is_post = has_password = False
     for token in _TOKEN.finditer(page):
@@ -93,14 +108,16 @@ def _end_of_form(page: str) -> int:
                 if not stack or stack[-1] != tag:
                     raise _misplaced(page, token)
                 stack.pop()
+                start = starts.pop()
                 if tag == "form" and method_is_post and has_password:
                     wrapped = stack[: _last_jinja(stack) + 1]
                 if wrapped is not None and stack == wrapped:
-                    return token.end()
+                    return start, token.end()
             elif tag in _VOID or attributes.endswith("/"):
                 has_password |= tag == "input" and bool(re.search(r"""\btype\s*=\s*["']?password""", attributes, re.I))
             else:
                 stack.append(tag)
+                starts.append(token.start())
                 if tag == "form":
                     method_is_post = bool(re.search(r"""\bmethod\s*=\s*["']?post""", attributes, re.I))
                     has_password = False

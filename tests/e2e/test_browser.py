@@ -40,10 +40,21 @@ def test_somebody_reads_the_notice_logs_in_and_runs_a_cell(page: Page, geo: Site
     expect(page.get_by_text("Do not share <your> password.")).to_be_visible()
     OUTPUT.mkdir(exist_ok=True)
     page.screenshot(path=OUTPUT / "login.png")
+    page.locator("input[type=password]").fill("wrong")
+    page.locator("input[type=password]").press("Enter")
+    expect(page.get_by_role("alert")).to_be_in_viewport()
     page.locator("input[type=password]").fill(geo.secret)
     page.locator("input[type=password]").press("Enter")
     run_a_cell(page)
     page.screenshot(path=OUTPUT / "notebook.png")
+    page.get_by_role("menubar").get_by_text("File", exact=True).click()
+    leave = page.get_by_role("menuitem", name="Log Out")
+    expect(leave).to_be_visible()
+    expect(page.get_by_role("menuitem", name="Shut Down", exact=True)).not_to_be_visible()
+    leave.click()
+    page.wait_for_url("**/logout")
+    page.goto(f"{geo.url}lab")
+    page.wait_for_url("**/login?next=**")
 
 
 def test_somebody_logs_in_to_a_hub_gets_a_server_and_runs_a_cell(page: Page, hub: Site) -> None:

@@ -57,6 +57,8 @@ class LabSite:
             owner=project["server_owner"], group=project["server_group"],
         )  # fmt: skip
         texts = {f"server/{path.name}": path.read_text() for path in (ROOT / "roles/lab/files").glob("*.py")}
+        overrides = "labconfig/default_setting_overrides.json"
+        texts[f"server/{overrides}"] = (ROOT / "roles/lab/files" / overrides).read_text()
         texts[".env"] = _compose.dotenv(project["environment"])
         texts["compose.yaml"] = json.dumps(_lab.labelled(project["compose"], config["checksum"]))
         texts["engine.yaml"] = OLD_ENGINE

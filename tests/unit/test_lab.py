@@ -65,7 +65,7 @@ def test_an_id_outside_of_the_range_is_an_error() -> None:
 def test_parents_belong_to_root_and_come_first() -> None:
     directories = project(persist={"settings": "/home/jovyan/.jupyter"})["directories"]
     assert [(entry["path"], entry["owner"]) for entry in directories] == [
-        ("/srv/tao", 0), ("/srv/tao/data", 0), ("/srv/tao/server", 0),
+        ("/srv/tao", 0), ("/srv/tao/data", 0), ("/srv/tao/server", 0), ("/srv/tao/server/labconfig", 0),
         ("/srv/tao/data/notebooks", 200999), ("/srv/tao/data/settings", 200999),
     ]  # fmt: skip
 

@@ -96,12 +96,12 @@ def test_the_notice_is_below_the_form_and_its_wrapping(version: str) -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_nothing_but_the_notice_is_added(version: str) -> None:
+def test_nothing_but_the_notice_and_the_message_is_added(version: str) -> None:
     upstream = page(version)
     text = _login_page.insert_notice(upstream, "<p>x</p>")
     start = text.index(f'\n<div id="{_login_page.NOTICE_ID}"')
     end = text.index("</div>\n", start) + len("</div>\n")
-    assert text[:start] + text[end:] == upstream
+    assert (text[:start] + text[end:]).replace(_login_page._MESSAGE, "", 1) == upstream
 
 
 TRICKY = st.sampled_from(
@@ -244,3 +244,15 @@ def test_the_compose_fragment() -> None:
 )
 def test_a_foreign_compose_file_mounts_nothing(text: str) -> None:
     assert _login_page.mounted_files(text, "lab") == {}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_what_is_wrong_stands_above_the_form(version: str) -> None:
+    text = _login_page.insert_notice(page(version), _login_page.notice_from_text("long\n\n" * 50))
+    (shown, _) = render(version, text, "{'error': 'Invalid <b>password'}")["pages"]  # type: ignore[misc]
+    alert = '<div role="alert"'
+    assert shown.count(alert) == 1
+    assert shown.index(alert) < shown.index("Invalid &lt;b&gt;password", shown.index(alert)) < shown.index("<form")
+    assert ".message { display: none }" in shown  # the image's own, below the notice
+    (quiet, _) = render(version, text)["pages"]  # type: ignore[misc]
+    assert alert not in quiet and "display: none }" not in quiet

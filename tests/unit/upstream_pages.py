@@ -39,11 +39,11 @@ def page(version: str) -> str:
     return (templates(version) / "login.html").read_text()
 
 
-def render(version: str, text: str) -> dict[str, object]:
-    """What RENDER answers, run in this process so that a property can be tried many times."""
+def render(version: str, text: str, message: str = "None") -> dict[str, object]:
+    """What RENDER answers, run in this process so that a property can be tried many times. MESSAGE is Python's."""
     job = json.dumps({"template": str(templates(version) / "login.html"), "text": text})
     output = io.StringIO()
     with mock.patch.object(sys, "stdin", io.StringIO(job)), contextlib.redirect_stdout(output):
-        exec(compile(_image_probe.RENDER, "RENDER", "exec"), {})
+        exec(compile(_image_probe.RENDER.replace("message=None", f"message={message}"), "RENDER", "exec"), {})
     (answer,) = _image_probe.marked(output.getvalue())
     return answer
