@@ -12,6 +12,7 @@ from datetime import datetime, timedelta, timezone, tzinfo
 from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._engine_ports import open_ports
+from ansible_collections.carrel.jupyter.plugins.module_utils._engine_programs import advice
 from ansible_collections.carrel.jupyter.plugins.module_utils._host_facts import parse_instance
 
 CERTIFICATE_DAYS = 14
@@ -234,6 +235,8 @@ def _engine(found: Mapping[str, Any], now: datetime) -> Found:
     engine = found["engine"]
     if engine and not engine["running"]:
         yield ERROR, f"the engine {engine['name']} is stopped: {engine['error']}"
+    elif engine and engine["replaced"]:
+        yield WARNING, advice(engine["name"], engine["replaced"])
 
 
 def _servers(found: Mapping[str, Any], now: datetime) -> Found:

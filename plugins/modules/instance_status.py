@@ -97,7 +97,7 @@ instances:
       type: dict
       returned: always
       sample: {answers: false, status: 502, milliseconds: 31, error: "status 502. Apache answers, …", certificate: null}
-    engine: {type: dict, description: "C(name), C(running), C(error).", returned: always}
+    engine: {type: dict, description: "C(name), C(running), C(error), C(replaced).", returned: always}
     ports:
       description: C(taken), who listens on one in place of the engine, and C(open), which any account could take.
       type: dict
@@ -159,7 +159,7 @@ import os
 import pwd
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from typing import Any
@@ -175,6 +175,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils import (
 )
 from ansible_collections.carrel.jupyter.plugins.module_utils._disk_usage import directory_bytes, images_bytes
 from ansible_collections.carrel.jupyter.plugins.module_utils._engine_api import EngineAPI, EngineError
+from ansible_collections.carrel.jupyter.plugins.module_utils._engine_programs import replaced
 from ansible_collections.carrel.jupyter.plugins.module_utils._host_facts import parse_instance
 from ansible_collections.carrel.jupyter.plugins.module_utils._host_locks import locked
 from ansible_collections.carrel.jupyter.plugins.module_utils._host_process import EndlessError
@@ -203,7 +204,6 @@ class Instance:
         self.unreadable: list[str] = []
         record = f"/{RECORDS}/{self.name}/instance.json"
         self.record: dict[str, Any] = self.attempt(record, self.read_record) or {}
-        self.open_ports: Sequence[int] = ()
 
     def path(self, *parts: str) -> str:
         return os.path.join(self.root, *parts)
@@ -228,7 +228,7 @@ class Instance:
             reset=self.attempt(f"/{RECORDS}/{self.name}/reset/state.json", self.reset),
             schedule=self.attempt(f"/etc/carrel/reset/{self.name}.json", self.schedule),
             engine=engine,
-            ports=self.attempt("the ports", _instance_ports.read, self.root, self.record, self.open_ports),
+            ports=self.attempt("the ports", _instance_ports.read, self.root, self.record, self.options["open_ports"]),
             containers=self.attempt("the containers", self.containers, api, containers) if api else None,
             images=self.attempt("the users' images", self.images, api) if hub and api else None,
             users=self.attempt("roster.json", self.users, containers) if hub else None,
@@ -305,7 +305,8 @@ class Instance:
         """The engine, how to ask it, and all its containers."""
         account = str(self.record.get("engine"))
         try:
-            socket = self.path("run/user", str(pwd.getpwnam(account).pw_uid), "docker.sock")
+            uid = pwd.getpwnam(account).pw_uid
+            socket = self.path("run/user", str(uid), "docker.sock")
             api = EngineAPI(socket, self.options["timeout_seconds"], ENGINE_SECONDS)
             containers = api.call("GET", "/containers/json?all=1")
         except KeyError:
@@ -313,8 +314,8 @@ class Instance:
         except (EngineError, ValueError) as problem:
             error = str(problem)
         else:
-            return {"name": account, "running": True, "error": None}, api, containers
-        return {"name": account, "running": False, "error": error}, None, []
+            return {"name": account, "running": True, "error": None, "replaced": replaced(uid)}, api, containers
+        return {"name": account, "running": False, "error": error, "replaced": []}, None, []
 
     def containers(self, api: EngineAPI, listed: list[Any]) -> list[dict[str, Any]]:
         own = [entry["Id"] for entry in listed if _status.is_own(entry, self.name)]
@@ -373,10 +374,10 @@ def recorded(root: str) -> list[str]:
 def collect(root: str, options: dict[str, Any], now: datetime, probe: Probe = lambda ports: []) -> list[dict[str, Any]]:
     """PROBE says which ports of the host itself any account can bind."""
     names = recorded(root) if options["names"] is None else sorted(set(options["names"]))
+    options = {**options, "open_ports": []}
     instances = [Instance(root, name, options, now) for name in names]
-    open_ports = probe([port for instance in instances for port in _instance_ports.recorded(instance.record)])
-    for instance in instances:
-        instance.open_ports = open_ports
+    records = [instance.record for instance in instances]
+    options["open_ports"] = probe([port for record in records for port in _instance_ports.recorded(record)])
     with ThreadPoolExecutor(WORKERS) as pool:
         return list(pool.map(Instance.status, instances))
 

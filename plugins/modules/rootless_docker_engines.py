@@ -87,7 +87,10 @@ EXAMPLES = r"""
 
 RETURN = r"""
 engines:
-  description: The engines that run, or in check mode those that run already.
+  description:
+    - The engines that run, or in check mode those that run already.
+    - C(replaced) are the programs that an upgrade has brought anew, while the former ones run until the engine is
+      restarted; there is a warning, too.
   returned: success
   type: dict
   sample:
@@ -95,6 +98,7 @@ engines:
       uid: 1000
       socket: /run/user/1000/docker.sock
       version: 26.1.5
+      replaced: []
       limits_enforced: true
 """
 
@@ -106,6 +110,7 @@ import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.carrel.jupyter.plugins.module_utils import _engine_programs
 from ansible_collections.carrel.jupyter.plugins.module_utils import _files as files
 from ansible_collections.carrel.jupyter.plugins.module_utils import _rootless_docker as decide
 from ansible_collections.carrel.jupyter.plugins.module_utils._host_process import EndlessError
@@ -264,7 +269,10 @@ def write_host_files(module: AnsibleModule, tracker: Tracker) -> bool:
             new.add(path)
             if not module.check_mode:
                 files.write(path, after)
-    if decide.DELEGATE_PATH in new and not module.check_mode:
+    # Asked of systemd, since an earlier run may have been killed before it told it.
+    command = ["systemctl", "show", "--property=NeedDaemonReload", "--value", "user@*.service"]
+    state = "outdated\n" if "yes" in module.run_command(command)[1].split() else "current\n"
+    if tracker.note("systemd's settings", state, "current\n") and not module.check_mode:
         module.run_command(["systemctl", "daemon-reload"], check_rc=True)
     linked = os.path.islink(decide.UNIT_LINK)
     if tracker.note(decide.UNIT_LINK, "link\n" if linked else None, "link\n") and not module.check_mode:
@@ -300,10 +308,13 @@ def report(module: AnsibleModule, engines: list[Engine]) -> dict[str, Any]:
         except EngineError as error:
             failures.append(f"{error}{'' if module.check_mode else engine.restore()}")
             continue
+        if old := _engine_programs.replaced(account.uid):
+            module.warn(f"AN OLD DOCKER RUNS: {_engine_programs.advice(engine.name, old)}.")
         running[engine.name] = {
             "uid": account.uid,
             "socket": account.socket,
             "version": info["ServerVersion"],
+            "replaced": old,
             "limits_enforced": all(info.get(key) for key in ("MemoryLimit", "CpuCfsQuota", "PidsLimit")),
         }
     if failures:

@@ -40,6 +40,15 @@ def test_a_check_of_what_is_there_changes_nothing(play: Play) -> None:
     assert (run.code, run.changed) == (0, 0), run.output
 
 
+def test_a_run_tells_systemd_what_one_that_was_killed_did_not(play: Play) -> None:
+    run_on(HOST, "touch", "/etc/systemd/system/user@.service.d/delegate.conf")
+    ask = ("systemctl", "show", "--property=NeedDaemonReload", "--value", "user@*.service")
+    assert "yes" in run_on(HOST, *ask)
+    run = play(HOST, lambda instances: None, "--tags", "rootless_docker_configure")
+    assert (run.code, run.changed) == (0, 1), run.output
+    assert "yes" not in run_on(HOST, *ask)
+
+
 def test_check_mode_tells_of_a_change_and_makes_none(play: Play, tao: Site) -> None:
     before = container_id(tao)
     run = play(HOST, lambda instances: instances[0].update(environment={"NEW": "1"}), "--check", "--diff")

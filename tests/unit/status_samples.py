@@ -75,7 +75,7 @@ def found(**changes: Any) -> dict[str, Any]:
         "url": "https://example.org/tao/",
         "directory": "/srv/tao",
         "site": site(),
-        "engine": {"name": "tao", "running": True, "error": None},
+        "engine": {"name": "tao", "running": True, "error": None, "replaced": []},
         "ports": {"taken": [], "open": []},
         "containers": [container()],
         "images": None,

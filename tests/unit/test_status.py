@@ -197,6 +197,11 @@ TWO = [samples.container(), samples.container("tao-lab-2-1")]
         ),
         ({"reset": None}, "warning", "no reset began since 2029-12-01"),
         ({"engine": STOPPED, "containers": None}, "error", "does not answer"),
+        (
+            {"engine": {"name": "tao", "running": True, "error": None, "replaced": ["dockerd"]}},
+            "warning",
+            "still runs the dockerd of before an upgrade",
+        ),
         ({"ports": {"taken": ["port 8801 is taken by eve"], "open": []}}, "error", "taken by eve"),
         ({"ports": {"taken": [], "open": [8801, 8802]}}, "warning", "take ports 8801, 8802 of 127.0.0.1 while"),
         ({"state": "held", "ports": {"taken": [], "open": [8801]}}, "warning", "take port 8801"),
