@@ -15,6 +15,7 @@ MESSAGES: dict[str, str] = {
     "wrong_type": "is {got}; write {wanted}",
     "unknown_key": "unknown key; did you mean '{near}'?",
     "unknown_key_far": "unknown key; the keys here are: {known}",
+    "compose_key": "is a key of compose files and none here; {instead}",
     "missing": "is missing; write {wanted}",
     "empty": "is empty; write {wanted}, or leave the key out",
     "choice": "{value} is not one of the possible values; write {options}",
@@ -90,7 +91,8 @@ MESSAGES: dict[str, str] = {
     "secret_space": "begins or ends with a space, which the login form takes away; write it without",
     "size": '{value} is not a size; write a number with K, M, G or T, for example "8G"',
     "size_range": '{value} is out of range; write a size from {low} to {high}, for example "8G"',
-    "ids": 'is not a pair of ids; write "uid:gid" in quotes, both from 0 to 65535, for example "1000:100"',
+    "ids": 'is not a pair of ids; write "uid:gid" in quotes, both from 0 to 65535, for example "{example}"',
+    "volume_text": "is text; write {hint}",
     "environment_name": "is not the name of an environment variable; write letters, digits and '_', no digit first",
     "login_option": "has {option}, which takes the place of the declared password and token; leave it out, and use the "
     "keys password or token",

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan_compose import INSTEAD
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_hub_keys import HUB, Hub
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_keys import LAB, Lab, instance_path
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_problems import Problems, kind_of
@@ -43,7 +44,7 @@ _MOVED = ("memory", "cpus", "pids", "notebooks", "user", "home")
 
 
 def read_defaults(value: Any, problems: Problems) -> dict[str, Any]:
-    parsed = mapping(KEYS)({} if value is None else value, "jupyter_defaults", problems)
+    parsed = mapping(KEYS, INSTEAD)({} if value is None else value, "jupyter_defaults", problems)
     if parsed is INVALID:
         return {}
     for key in NOT_DEFAULTS:
@@ -73,7 +74,7 @@ def _read(
     """An instance with the defaults below it; a null of its own takes a default away. None: nothing more to say."""
     path = instance_path(index, value)
     if not isinstance(value, Mapping):
-        mapping(KEYS)(value, path, problems)
+        mapping(KEYS, INSTEAD)(value, path, problems)
         return None
     kind = _kind(value, defaults, recorded)
     known = isinstance(kind, str) and kind in KINDS
@@ -87,7 +88,7 @@ def _read(
         problems.add(f"{path}.{key}", "other_kind", kind=kind, instead=_INSTEAD.get(key, "leave it out"))
         if key in _MOVED:
             read(KEYS[key], value[key], f"{path}.{key}", problems)
-    own = mapping(keys)({key: item for key, item in value.items() if key not in foreign}, path, problems)
+    own = mapping(keys, INSTEAD)({key: item for key, item in value.items() if key not in foreign}, path, problems)
     if own.get("name") is None:
         problems.add(f"{path}.name", "missing", wanted="a name, for example geo")
         own["name"] = INVALID

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan_compose import volume_hint
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_problems import Problems, kind_of, show
 from ansible_collections.carrel.jupyter.plugins.module_utils._schema import (
     INVALID,
@@ -124,7 +125,7 @@ def id_pair(value: Any, path: str, problems: Problems) -> str | Invalid:
     # An engine's account has 65,536 ids: a greater id does not exist in its containers.
     match = re.fullmatch(r"([0-9]{1,5}):([0-9]{1,5})", value) if isinstance(value, str) else None
     if not match or int(match[1]) > 65535 or int(match[2]) > 65535:
-        problems.add(path, "ids")
+        problems.add(path, "ids", example="0:0" if value in ("root", 0, "0") else "1000:100")
         return INVALID
     return f"{int(match[1])}:{int(match[2])}"
 
@@ -266,6 +267,9 @@ def persist(taken: str | None = None) -> Reader:
 
 
 def volume(value: Any, path: str, problems: Problems) -> Volume | Invalid:
+    if isinstance(value, str):
+        problems.add(path, "volume_text", hint=volume_hint(value))
+        return INVALID
     from_record = record(
         {"source": volume_source, "target": container_path, "read_only": boolean},
         {"source": "a folder of the host", "target": "a folder in the container"},

@@ -8,6 +8,7 @@ import enum
 import math
 import re
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._nearest import nearest
@@ -145,8 +146,11 @@ def _shown_key(key: object) -> str:
     return show(str(key))[1:-1] if re.fullmatch(r"[\w-]{1,40}", key) else "(a text that is no key)"
 
 
-def mapping(keys: Mapping[str, Reader]) -> Reader:
-    """A mapping of known keys. The result holds what was given: checked values, None for null, INVALID for bad ones."""
+def mapping(keys: Mapping[str, Reader], foreign: Mapping[str, str] = MappingProxyType({})) -> Reader:
+    """A mapping of known keys. The result holds what was given: checked values, None for null, INVALID for bad ones.
+
+    FOREIGN: what to do instead of keys that people know from elsewhere.
+    """
 
     def reader(value: Any, path: str, problems: Problems) -> dict[str, Any] | Invalid:
         if not isinstance(value, Mapping):
@@ -157,8 +161,11 @@ def mapping(keys: Mapping[str, Reader]) -> Reader:
                 here = f"{path}.{key}"
                 result[str(key)] = None if item is None else read(keys[key], item, here, problems)
                 continue
-            near = nearest(str(key), keys) if isinstance(key, str) else None
             here = f"{path}.{_shown_key(key)}"
+            if isinstance(key, str) and key in foreign:
+                problems.add(here, "compose_key", instead=foreign[key])
+                continue
+            near = nearest(str(key), keys) if isinstance(key, str) else None
             if near:
                 problems.add(here, "unknown_key", near=near)
                 # Most likely this key was meant, and its value must be good, too. It may be a secret.

@@ -8,7 +8,10 @@ import datetime
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan import Inputs, make_plan
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan_compose import INSTEAD, volume_hint
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan_keys import LAB
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_problems import MESSAGES, Problems, show
 from ansible_collections.carrel.jupyter.plugins.module_utils._schema import INVALID
 from plan_helpers import CLASS, GEO, HOST, TAO, Control, at_hub, here, host, lab, plan, two
@@ -75,6 +78,26 @@ CASES: list[tuple[str, str, str, dict[str, Any]]] = [
     ),
     ("unknown_key_far", f"{TAO}.zzz", "the keys here are: name, kind", here(zzz=1)),
     ("unknown_key_far", "jupyter_defaults.a whole number", "the keys here are", {"defaults": {1: 2}}),
+    *[
+        ("compose_key", f"{TAO}.{key}", f"none here; {instead}", here(**{key: "SECRET"}))
+        for key, instead in INSTEAD.items()
+    ],
+    ("compose_key", f"{CLASS}.mem_limit", "write memory, for a hub in limits", at_hub(mem_limit="16g")),
+    ("compose_key", "jupyter_defaults.restart", "leave it out", {"defaults": {"restart": "unless-stopped"}}),
+    *[
+        ("volume_text", f"{TAO}.volumes[0]", f"is text; write {hint}", here(volumes=[text]))
+        for text, hint in [
+            ("/data:/data:ro", "{source: /data, target: /data, read_only: true}"),
+            ("/data/maps:/maps:z,ro", "{source: /data/maps, target: /maps, read_only: true}"),
+            ("/data:/data", "{source: /data, target: /data}"),
+            ("./work:/home/jovyan/work", "notebooks: /home/jovyan/work or persist: {work: /home/jovyan/work}"),
+            ("conda_envs:/opt/envs", "notebooks: /opt/envs or persist: {conda-envs: /opt/envs}"),
+            ("~/x:/x", "a mapping, for example {source: /data/maps"),
+            ("/x", "a mapping, for example"),
+            ("a:SECRET b", "a mapping, for example"),
+        ]
+    ],
+    ("ids", f"{TAO}.user", 'for example "0:0"', here(user="root")),
     ("missing", "jupyter_instances[0].name", "write a name", here(name=...)),
     ("missing", f"{TAO}.url", "write the public address", here(url=...)),
     ("missing", f"{TAO}.volumes[0].target", "write a folder in the container", here(volumes=[{"source": "/d"}])),
@@ -391,6 +414,13 @@ def test_the_value_of_a_misspelt_key_is_checked_and_not_shown(keys: dict[str, An
     _result, problems = plan([lab(**keys)])
     assert {problem.id for problem in problems[:-1]} == {"unknown_key"} and problems[-1].message.startswith(message)
     assert "SECRET" not in "".join(map(str, problems))
+
+
+def test_what_is_said_about_a_volume_is_accepted() -> None:
+    for text in ("/data:/data:ro", "/srv/maps:/maps"):
+        _result, problems = plan([lab(volumes=[yaml.safe_load(volume_hint(text))])])
+        assert problems == []
+    assert not set(INSTEAD) & set(LAB)
 
 
 def test_all_problems_of_all_instances_in_their_order() -> None:

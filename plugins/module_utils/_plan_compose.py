@@ -1,0 +1,52 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What people copy from compose files, and the keys that mean it here."""
+
+from __future__ import annotations
+
+import re
+
+# Of a service (compose-spec, 05-services.md). What has no key here, and would be taken for another one, is in it, too.
+INSTEAD: dict[str, str] = {
+    **dict.fromkeys(
+        ("ports", "expose"), "leave it out: Apache serves the instance at url, and asks it at port on 127.0.0.1"
+    ),
+    "restart": "leave it out: the container starts again by itself, also after a reboot",
+    "container_name": "write name",
+    "hostname": "leave it out, or write the host's name in url",
+    "env_file": "write environment",
+    "entrypoint": "write command, which the image's entry point runs",
+    "working_dir": "write notebooks, or home for a hub",
+    "mem_limit": "write memory, for a hub in limits",
+    "memswap_limit": "write swap in limits of a hub; a lab has none",
+    "pids_limit": "write pids, for a hub in limits",
+    "deploy": "write memory, cpus and pids, for a hub in limits; devices such as graphics cards have no key",
+    **dict.fromkeys(("devices", "gpus", "runtime"), "leave it out: devices of the host have no key"),
+    "pull_policy": "write pull: missing or pull: always",
+    "shm_size": "leave it out: /dev/shm is as large as Docker makes it",
+    "tmpfs": "leave it out; to keep a folder write persist",
+    "secrets": "write password or token, or environment with a variable from a vault",
+    **dict.fromkeys(
+        (
+            "cap_add", "cap_drop", "configs", "depends_on", "dns", "domainname", "extra_hosts", "healthcheck", "init",
+            "ipc", "labels", "links", "logging", "mem_reservation", "network_mode", "networks", "privileged",
+            "profiles", "read_only", "security_opt", "stdin_open", "stop_grace_period", "stop_signal", "sysctls",
+            "tty", "ulimits",
+        ),
+        "leave it out: the collection decides it",
+    ),
+}  # fmt: skip
+
+_FOLDER = re.compile(r"[A-Za-z0-9._/-]+")
+
+
+def volume_hint(text: str) -> str:
+    """What to write for SOURCE:TARGET[:ro]."""
+    source, _, rest = text.partition(":")
+    target, _, mode = rest.partition(":")
+    if not _FOLDER.fullmatch(source) or not _FOLDER.fullmatch(target) or not target.startswith("/"):
+        return "a mapping, for example {source: /data/maps, target: /home/jovyan/maps, read_only: true}"
+    if source.startswith("/"):
+        return f"{{source: {source}, target: {target}{', read_only: true' if 'ro' in mode.split(',') else ''}}}"
+    name = re.sub(r"[^a-z0-9]+", "-", source.lower()).strip("-") or "data"
+    return f"notebooks: {target} or persist: {{{name}: {target}}} for a folder that is kept, instead of this"
