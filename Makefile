@@ -62,7 +62,7 @@ test-hosts: venv
 	@rm -f .cache/e2e.xml
 	$(call timed,molecule) MOLECULE_GLOB='molecule/*/molecule.yml' ANSIBLE_CALLBACKS_ENABLED=ansible.posix.timer molecule test \
 		|| { python -m testbed.failures .cache/e2e.xml; exit 1; }
-	$(call timed,tests/integration) pytest --numprocesses auto --dist loadfile --durations 30 tests/integration
+	$(call timed,tests/integration) pytest --numprocesses auto --dist loadfile --no-loadscope-reorder --durations 30 tests/integration
 	$(call timed,tests/demo) pytest --durations 0 tests/demo
 
 sanity: venv

@@ -11,6 +11,8 @@ import pytest
 from testbed import engine, hosts, images
 
 STARTED = pytest.StashKey[bool]()
+# Few tests that take minutes: they come first, so that no worker begins with one while the others have nothing left.
+LONG = ("test_reset_kill", "test_image_kernels", "test_image_role", "test_hub_site")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -23,3 +25,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     if config.stash.get(STARTED, False) and not hosts.containers():
         engine.down()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.stem not in LONG)
