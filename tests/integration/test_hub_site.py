@@ -163,27 +163,6 @@ def test_a_start_that_fails_says_why_without_a_path_of_the_host(site: HubSite, g
         assert lab.run("print(1)").strip() == "1"
 
 
-def test_a_password_of_ones_own_stays_until_the_inventory_has_another(site: HubSite) -> None:
-    def login(password: str) -> None:
-        with site.session() as session:
-            session.login("grace.hopper", password)
-
-    with site.session().login("grace.hopper", "first-grace.hopper") as session:
-        assert "wrong" in session.change_password("a guess", "my own one")
-        assert "changed" in session.change_password("first-grace.hopper", "my own one")
-    login("my own one")
-    with pytest.raises(LoginError, match="Invalid username or password"):
-        login("first-grace.hopper")
-    login("my own one")
-    site.passwords["grace.hopper"] = "second-grace"
-    site.write()
-    login("second-grace")
-    with pytest.raises(LoginError):
-        login("my own one")
-    with pytest.raises(LoginError):
-        login("x" * 100)
-
-
 def test_admins_come_and_go_with_the_roster(site: HubSite, grace: Hub, ada: tuple[Hub, Kernel]) -> None:
     def may_list() -> bool:
         return grace.request("GET", "api/users", check=False).status_code == 200
@@ -277,7 +256,6 @@ def test_metrics_and_health(site: HubSite) -> None:
 def test_a_restart_of_the_hub_keeps_servers_and_their_variables(site: HubSite, ada: tuple[Hub, Kernel]) -> None:
     session, kernel = ada
     kernel.run("kept = 'still here'")
-    site.config["authenticator"]["signup"] = True
     site.replace_hub()
     assert kernel.run("print(kept)").strip() == "still here"
     assert session.user("ada")["servers"][""]["ready"]
@@ -314,67 +292,6 @@ def test_people_at_work_notice_no_restart_and_who_is_removed_meanwhile_is_out(
         eventually(lambda: not site.runs("grace.hopper"), 20)
     site.people["grace.hopper"] = {**gone, "admin": False}
     site.write()
-
-
-def test_strangers_wait_for_an_admin_s_approval(site: HubSite) -> None:
-    with site.session() as eve, site.session().login("prof", "first-prof") as prof:
-        assert eve.sign_up("eve", "my password") == eve.sign_up("ada", "my password") != ""
-        with pytest.raises(LoginError, match="waits for an administrator"):
-            eve.login("eve", "my password")
-        with pytest.raises(LoginError, match="Invalid"):
-            eve.login("ada", "my password")
-        data = {"name": "eve", "action": "approve"}
-        assert prof.http.post(f"{site.url}hub/authorize", data=data, timeout=PATIENCE).status_code == 403, "no token"
-        assert eve.request("POST", "authorize", data=data, check=False).status_code == 403
-        prof.decide("eve", "approve")
-        eve.login("eve", "my password")
-        site.people["prof"]["pids"] = 500
-        site.write()  # the roster service looks at everybody again
-        time.sleep(3)
-        assert eve.user()["name"] == "eve"
-        prof.decide("eve", "withdraw")
-        eventually(lambda: eve.request("GET", "api/user", check=False).status_code == 403, SOON)
-        prof.decide("eve", "discard")
-        assert "eve" not in prof.request("GET", "authorize").text and "eve" not in prof.users()
-
-
-def test_a_listed_name_is_for_whom_the_administrator_gave_the_invitation(site: HubSite) -> None:
-    with site.session() as stranger, site.session() as alan, site.session().login("prof", "first-prof") as prof:
-        stranger.sign_up("alan", "the stranger's")  # before the name is listed
-        site.people["alan"] = person("alan", admin=True)
-        site.write()
-        invitation = prof.invitations()["alan"]
-        page = prof.decide("alan", "approve")
-        assert "needs an invitation" in page and "yes, as an admin" in page
-        with pytest.raises(LoginError):
-            stranger.login("alan", "the stranger's")
-        assert "not for this name" in stranger.sign_up("alan", "the stranger's", "abcd-abcd-abcd-abcd")
-        assert "ready" in alan.sign_up("alan", "alan's password", invitation)
-        assert alan.login("alan", "alan's password").user()["admin"]
-        with pytest.raises(LoginError, match="Invalid"):
-            stranger.login("alan", "the stranger's")
-    del site.people["alan"]
-    site.write()
-
-
-def test_an_error_of_a_log_in_stands_on_the_page(site: HubSite) -> None:
-    with site.session() as stranger, site.session() as ada:
-        for _unused in range(10):
-            with pytest.raises(LoginError, match="Invalid"):
-                stranger.login("prof", "a guess")
-        with pytest.raises(LoginError, match="429 Too many wrong passwords"):
-            stranger.login("prof", "a guess")
-        # What users' containers claim counts for nothing; Apache says who asks.
-        ada.http.headers["X-Forwarded-For"] = "192.0.2.7"
-        assert ada.login("prof", "first-prof")
-        roster = site.folder / "hub" / "roster.json"
-        whole = roster.read_bytes()
-        roster.write_text("{")
-        try:
-            with pytest.raises(LoginError, match="The list of users cannot be read"):
-                stranger.login("ada", "first-ada")
-        finally:
-            roster.write_bytes(whole)
 
 
 def test_images_to_choose_from_a_limit_of_servers_and_an_end_with_the_session(

@@ -1,0 +1,145 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Logging in and signing up with passwords, at a hub on the outer engine."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import hub_image
+import pytest
+import requests
+from hub_site import HubSite, eventually, person
+from module_runner import open_to_all
+
+from testbed.client import LoginError
+from testbed.patience import PATIENCE, SOON
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubSite]:
+    folder = open_to_all(tmp_path_factory.mktemp("log-ins"))
+    images = hub_image.build(), os.environ["CARREL_TEST_LAB_IMAGE"]
+    site = HubSite(
+        folder, f"carrel-logins-{os.getpid()}", images, base_url="/class/",
+        authenticator={"type": "native", "signup": True},
+    )  # fmt: skip
+    site.people = {"ada": person("ada"), "grace.hopper": person("grace.hopper"), "prof": person("prof", admin=True)}
+    site.passwords = {name: f"first-{name}" for name in site.people}
+    try:
+        site.up()
+        yield site
+    finally:
+        site.down()
+
+
+def test_a_password_of_ones_own_stays_until_the_inventory_has_another(site: HubSite) -> None:
+    def login(password: str) -> None:
+        with site.session() as session:
+            session.login("grace.hopper", password)
+
+    with site.session().login("grace.hopper", "first-grace.hopper") as session:
+        assert "wrong" in session.change_password("a guess", "my own one")
+        assert "changed" in session.change_password("first-grace.hopper", "my own one")
+    login("my own one")
+    with pytest.raises(LoginError, match="Invalid username or password"):
+        login("first-grace.hopper")
+    login("my own one")
+    site.passwords["grace.hopper"] = "second-grace"
+    site.write()
+    login("second-grace")
+    with pytest.raises(LoginError):
+        login("my own one")
+    with pytest.raises(LoginError):
+        login("x" * 100)
+
+
+def test_strangers_wait_for_an_admin_s_approval(site: HubSite) -> None:
+    with site.session() as eve, site.session().login("prof", "first-prof") as prof:
+        assert eve.sign_up("eve", "my password") == eve.sign_up("ada", "my password") != ""
+        with pytest.raises(LoginError, match="waits for an administrator"):
+            eve.login("eve", "my password")
+        with pytest.raises(LoginError, match="Invalid"):
+            eve.login("ada", "my password")
+        data = {"name": "eve", "action": "approve"}
+        assert prof.http.post(f"{site.url}hub/authorize", data=data, timeout=PATIENCE).status_code == 403, "no token"
+        assert eve.request("POST", "authorize", data=data, check=False).status_code == 403
+        prof.decide("eve", "approve")
+        eve.login("eve", "my password")
+        site.people["prof"]["pids"] = 500
+        site.write()  # the roster service looks at everybody again
+        time.sleep(3)
+        assert eve.user()["name"] == "eve"
+        prof.decide("eve", "withdraw")
+        eventually(lambda: eve.request("GET", "api/user", check=False).status_code == 403, SOON)
+        prof.decide("eve", "discard")
+        assert "eve" not in prof.request("GET", "authorize").text and "eve" not in prof.users()
+
+
+def test_a_listed_name_is_for_whom_the_administrator_gave_the_invitation(site: HubSite) -> None:
+    with site.session() as stranger, site.session() as alan, site.session().login("prof", "first-prof") as prof:
+        stranger.sign_up("alan", "the stranger's")  # before the name is listed
+        site.people["alan"] = person("alan", admin=True)
+        site.write()
+        invitation = prof.invitations()["alan"]
+        page = prof.decide("alan", "approve")
+        assert "needs an invitation" in page and "yes, as an admin" in page
+        with pytest.raises(LoginError):
+            stranger.login("alan", "the stranger's")
+        assert "not for this name" in stranger.sign_up("alan", "the stranger's", "abcd-abcd-abcd-abcd")
+        assert "ready" in alan.sign_up("alan", "alan's password", invitation)
+        assert alan.login("alan", "alan's password").user()["admin"]
+        with pytest.raises(LoginError, match="Invalid"):
+            stranger.login("alan", "the stranger's")
+    del site.people["alan"]
+    site.write()
+
+
+def test_a_class_that_logs_in_at_once_stops_nobody_else(site: HubSite) -> None:
+    """bench/log_ins.py measures it; here a busy machine is no failure."""
+    students = {f"student{number}": f"password {number}" for number in range(12)}
+    site.people |= {name: person(name) for name in students}
+    site.passwords |= students
+    site.write()
+
+    def log_in(name: str) -> bool:
+        with site.session() as session:
+            return session.login(name, students[name]).username == name
+
+    others = []
+    began = time.monotonic()
+    with ThreadPoolExecutor(len(students)) as threads:
+        asked = [threads.submit(log_in, name) for name in students]
+        while not all(each.done() for each in asked):
+            before = time.monotonic()
+            requests.get(f"{site.url}hub/health", timeout=PATIENCE)
+            others.append(time.monotonic() - before)
+            time.sleep(0.02)
+    assert all(each.result() for each in asked)
+    assert max(others) < (time.monotonic() - began) / 3, sorted(others)[-3:]
+    for name in students:
+        del site.people[name], site.passwords[name]
+    site.write()
+
+
+def test_an_error_of_a_log_in_stands_on_the_page(site: HubSite) -> None:
+    with site.session() as stranger, site.session() as ada:
+        for _unused in range(10):
+            with pytest.raises(LoginError, match="Invalid"):
+                stranger.login("prof", "a guess")
+        with pytest.raises(LoginError, match="429 Too many wrong passwords"):
+            stranger.login("prof", "a guess")
+        # What users' containers claim counts for nothing; Apache says who asks.
+        ada.http.headers["X-Forwarded-For"] = "192.0.2.7"
+        assert ada.login("prof", "first-prof")
+        roster = site.folder / "hub" / "roster.json"
+        whole = roster.read_bytes()
+        roster.write_text("{")
+        try:
+            with pytest.raises(LoginError, match="The list of users cannot be read"):
+                stranger.login("ada", "first-ada")
+        finally:
+            roster.write_bytes(whole)
