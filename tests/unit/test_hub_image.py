@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from ansible_collections.carrel.jupyter.plugins.module_utils._mounts import MountsError
 from carrel_hub import config, files, people, spawning
+from carrel_hub import roster as roster_service
 from carrel_hub.files import Unusable
 from carrel_hub.people import Roster
 from carrel_hub.roster import changes, memberships
@@ -218,3 +219,26 @@ def test_groups_are_those_of_the_roster_with_the_people_who_may_log_in() -> None
     existing = {"same": ["ada"], "more": ["eve", "ada"], "by hand": ["ada"], "none": []}
     assert memberships(roster, existing) == ({"new": {"ada"}, "more": {"bob"}}, {"more": {"eve"}}, {"by hand"})
     assert memberships(Roster({}, frozenset()), {}) == ({}, {}, set())
+
+
+def test_many_users_come_in_small_parts_then_their_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In place of the hub's API, which tests/integration has: what is asked of it, in which order."""
+
+    class Asked(roster_service.Hub):
+        def call(self, method: str, path: str, body: Any = None) -> Any:
+            if method == "GET":
+                return {"items": [], "_pagination": {"next": None}}
+            asked.append((method, path, body))
+            return None
+
+    asked: list[tuple[str, str, Any]] = []
+    monkeypatch.setattr(files, "STATE", tmp_path)
+    monkeypatch.setattr(people, "DIRECTORY", tmp_path)
+    names = [f"student{number:02}" for number in range(45)]
+    content = {"version": 1, "users": dict.fromkeys(names, user()), "blocked": [], "groups": {"a/b": names[:1]}}
+    (tmp_path / "roster.json").write_text(json.dumps(content))
+    assert roster_service.apply(Asked("", ""), guests=False)
+    parts = [body["usernames"] for _, path, body in asked if path == "/users"]
+    assert [len(part) for part in parts] == [20, 20, 5]
+    assert [name for part in parts for name in part] == names
+    assert asked[-1] == ("POST", "/groups/a%2Fb", {"users": names[:1]})

@@ -22,6 +22,7 @@ from .people import Roster, read_roster
 
 LISTED = "roster-listed.json"  # {"names": [...]}: whom the roster listed when it was last applied
 SECONDS = 1.0
+AT_ONCE = 20  # users in one call, during which the hub answers nobody else
 REPEAT = 60.0  # also without a change: somebody who could not be deleted, or an account made by hand
 
 
@@ -87,8 +88,9 @@ def apply(hub: Hub, guests: bool) -> bool:
             # 400 while the server is starting or stopping
             print(f"roster: {name} could not be deleted yet: {error}", file=sys.stderr, flush=True)
             done = False
-    if create:
-        hub.call("POST", "/users", {"usernames": sorted(create)})
+    names = sorted(create)
+    for first in range(0, len(names), AT_ONCE):
+        hub.call("POST", "/users", {"usernames": names[first : first + AT_ONCE]})
     apply_groups(hub, roster)
     if done:
         write_state(LISTED, {"names": sorted(roster.users)})
