@@ -23,7 +23,10 @@ class Echo(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     def do_GET(self):
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        query = urllib.parse.parse_qs(urllib.parse.urlsplit(self.path).query)
+        query = urllib.parse.parse_qs(urllib.parse.urlsplit(self.path).query, True)
+        if "close" in query:  # as rootless Docker does before the container listens
+            self.close_connection = True
+            return
         body = json.dumps({{**self.headers, "path": self.path}}).encode()
         self.send_response(int(query.get("status", ["200"])[0]))
         for cookie in query.get("cookie", []):
@@ -31,7 +34,7 @@ class Echo(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
-    do_POST = do_GET
+    do_POST = do_DELETE = do_GET
 http.server.ThreadingHTTPServer(("127.0.0.1", {BACKEND}), Echo).serve_forever()
 """
 # One request after the other, each on a connection of its own: status, headers as pairs, body.

@@ -83,3 +83,17 @@ def test_wrong_logins_of_an_address_are_slowed_down(site_front: Front) -> None:
     assert busy.status == 200
     time.sleep(SECONDS + 1)
     assert site_front.get("/login?status=302", "POST").status == 302
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+def test_a_server_that_is_starting_is_said_to(site_front: Front, method: str) -> None:
+    answer = site_front.get("/lower/lab?close", method)
+    assert (answer.status, answer.all("Retry-After"), answer.all("Cache-Control")) == (503, ["5"], ["no-store"])
+    assert "This site is starting" in answer.text and "http-equiv='refresh'" in answer.text
+
+
+def test_what_a_server_says_itself_stays(site_front: Front) -> None:
+    for status in (404, 502, 503):
+        answer = site_front.get(f"/lower/lab?status={status}")
+        assert (answer.status, answer.asked["path"]) == (status, f"/lower/lab?status={status}")
+    assert site_front.get("/carrel-starting").status == 200  # the instance's own

@@ -50,6 +50,19 @@ def test_a_restart_of_the_hub_stops_no_kernel(hub: Site, ada: Hub) -> None:
     ada.stop()
 
 
+def test_a_hub_that_is_starting_says_so(hub: Site) -> None:
+    """Neither Apache's 502 nor what the proxy says while it can ask nobody."""
+    hub.docker("stop", "class-hub-1")
+    try:
+        for page in ("hub/login", "hub/api/", "user/nobody/lab"):
+            answer = requests.get(hub.url + page, verify=hub.ca, timeout=30)
+            assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+            assert "This site is starting" in answer.text
+    finally:
+        hub.docker("start", "class-hub-1")
+        until(lambda: answers(hub), "the hub is back")
+
+
 def test_people_come_and_go_without_a_restart(play: Play, hub: Site) -> None:
     before = hub.started("class-hub-1")
 
