@@ -15,15 +15,16 @@ NOBODY = 65534
 
 
 def open_to_others(ports: Iterable[int]) -> list[int]:
-    """The ports that nothing but a listener keeps other accounts from binding. Needs root."""
+    """The ports that nothing but a listener keeps other accounts from binding; without root, this very account."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         # Nothing of the parent's may run here, whatever happens.
         with contextlib.suppress(BaseException):
-            os.setgroups([])
-            os.setgid(NOBODY)
-            os.setuid(NOBODY)
+            if os.geteuid() == 0:
+                os.setgroups([])
+                os.setgid(NOBODY)
+                os.setuid(NOBODY)
             os.write(writer, json.dumps([port for port in ports if not _denied(port)]).encode())
         os._exit(0)
     os.close(writer)

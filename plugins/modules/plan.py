@@ -43,6 +43,8 @@ options:
     description:
       - First and last of the ports on 127.0.0.1 that new instances get; variable C(jupyter_port_range), else
         C([8800, 9799]).
+      - Ports that the kernel gives to programs that ask for any (sysctl C(net.ipv4.ip_local_port_range)) are left out,
+        because no account can be kept from these.
     type: list
     elements: int
   tls:
