@@ -41,6 +41,7 @@ class People:
         self._groups: dict[str, Group] = hub.groups if given(hub.groups) else {}
         users = [*(hub.users if given(hub.users) else []), *self._rosters(control)]
         self._users = self._named(users)
+        self._bad_folded = {_folded(name) for name in self._bad}
         if not users and self._complete and not self._doubtful and hub.allow_no_users is False:
             problems.add(f"{hub.path}.users", "users_empty")
         self._check_users(users)
@@ -120,10 +121,10 @@ class People:
         unseen = hidden(raw)  # before normalizing, which may cut it off
         if unseen:
             return f"the user {show(raw)} {unseen}"
-        better = _better(name, self._native)
-        hint = f": write {show(better)}" if better else ""
         # NativeAuthenticator.validate_username
         if self._native and {",", " "} & set(name.strip()):
+            better = _better(name, self._native)
+            hint = f": write {show(better)}" if better else ""
             problem: str | None = (
                 f"the user {show(name)} has a comma or a space in the name, which NativeAuthenticator refuses{hint}"
             )
@@ -189,7 +190,7 @@ class People:
 
     def _is_doubtful(self, user: str) -> bool:
         """Whether somebody may be of this name whose problem is reported."""
-        return user in self._doubtful or (bool(self._bad) and nearest(user, self._bad) is not None)
+        return user in self._doubtful or _folded(user) in self._bad_folded
 
     def _limit(self, name: str, key: str) -> tuple[Any, str]:
         """The user's own, else the widest of the groups', else the hub's; and where it is written."""
@@ -247,6 +248,10 @@ def _better(name: str, native: bool) -> str | None:
     if native:
         better = re.sub("[ ,]+", "-", better.strip(" ,"))
     return better if better != name and username_problem(better) is None else None
+
+
+def _folded(name: str) -> str:
+    return re.sub(r"[\W_]+", "", name.lower())
 
 
 def _some(names: list[str]) -> str:

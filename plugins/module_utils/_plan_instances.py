@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan_keys import Instance, Lab
@@ -74,7 +74,20 @@ def _check_engines(instances: Sequence[Instance], problems: Problems) -> None:
             continue
         other = engines.get(instance.engine, instance.engine)
         if other != instance.engine:
-            problems.add(f"{instance.path}.engine", "engine_chain", value=show(instance.engine), engine=other)
+            last = _last_engine(instance.name, engines)
+            problems.add(
+                f"{instance.path}.engine", "engine_chain", value=show(instance.engine), engine=other, last=last
+            )
+
+
+def _last_engine(name: str, engines: Mapping[str, str]) -> str:
+    """Where the chain of engines ends that begins with an instance: in a circle, at itself."""
+    last = engines.get(name, name)
+    for _step in engines:
+        if engines.get(last, last) == last:
+            return last
+        last = engines[last]
+    return name
 
 
 def _check_sites(instances: Sequence[Instance], problems: Problems) -> None:

@@ -31,7 +31,7 @@ MESSAGES: dict[str, str] = {
     "letter and not ending in '-'{hint}",
     "name_reserved": "{value} can't be used: {reason}; choose another name",
     "name_twice": "{value} is also the name of {other}; give each instance a name of its own",
-    "engine_chain": "instance {value} runs on the engine '{engine}' itself; write engine: {engine}",
+    "engine_chain": "instance {value} runs on the engine '{engine}' itself; write engine: {last}",
     "other_kind": "is no key of a {kind}; {instead}",
     "kind_moved": "the instance is a {old} on the host, and its data would be lost to a {new}; write kind: {old}, or "
     "run with state: absent first, which archives the data",
@@ -53,9 +53,10 @@ MESSAGES: dict[str, str] = {
     "url_plain_and_tls": "port 80 of {host} leads to https because of {other}; write https:// too, or another host",
     "url_mixed_port": "port {port} speaks both http and https, because of {other}; choose another port",
     # tls
-    "tls_missing": "is missing for an https address; choose one of {modes} (none only with http://), here or for all "
-    "instances in jupyter_tls",
-    "tls_none": "is none, but the address begins with https://; write http:// there, or one of {modes} here",
+    "tls_missing": "is missing for an https address; choose one of {modes} (none only with http://, files with "
+    "certificate and private_key), here or for all instances in jupyter_tls",
+    "tls_none": "is none, but the address begins with https://; write http:// there, or one of {modes} here (files "
+    "with certificate and private_key)",
     "tls_on_http": "is {mode}, but the address begins with http://; write https:// there, or tls: none here",
     "tls_pair": "mode files needs certificate and private_key, both paths on the host; write both",
     "tls_no_pair": "mode {mode} makes its own certificate; leave certificate and private_key out, or write mode: files",

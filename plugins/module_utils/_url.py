@@ -86,7 +86,9 @@ def _read_port(text: str, scheme: str, path: str, problems: Problems) -> int | N
         return None
     other = "http" if scheme == "https" else "https"
     if port == _DEFAULT_PORTS[other]:
-        problems.add(path, "url_port_scheme", scheme=scheme, port=port, wanted=f"{other}://, or another port")
+        problems.add(
+            path, "url_port_scheme", scheme=scheme, port=port, wanted=f"another port, or {other}:// and the tls for it"
+        )
         return None
     return port
 

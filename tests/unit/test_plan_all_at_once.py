@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import copy
 import re
+import time
 from typing import Any, NamedTuple
 
 import pytest
@@ -213,3 +214,26 @@ def test_what_is_advised_is_accepted(fault: Fault) -> None:
         assert re.sub(r"^https://|/$", "", fault.advised) in message
     left = _problems(_with([(fault.where, fault.advised)]))
     assert left == []
+
+
+@pytest.mark.parametrize(
+    "engines",
+    [{"a": "b", "b": "c"}, {"a": "b", "b": "c", "c": "d"}, {"a": "b", "b": "a"}, {"a": "b", "b": "c", "c": "a"}],
+)
+def test_what_is_advised_about_engines_is_accepted_at_once(engines: dict[str, str]) -> None:
+    def instances() -> list[dict[str, Any]]:
+        names = sorted({*engines, *engines.values()})
+        return [lab(name=name, url=f"https://{name}.example.org/", engine=engines.get(name)) for name in names]
+
+    _result, problems = plan(instances())
+    assert {problem.id for problem in problems} == {"engine_chain"}
+    for problem in problems:
+        engines[problem.path.partition("(")[2][0]] = problem.message.rpartition(" ")[2]
+    assert plan(instances())[1] == []
+
+
+def test_an_unreadable_list_of_many_costs_no_time() -> None:
+    names = [f"User{number}" for number in range(2000)]
+    started = time.process_time()
+    _result, problems = plan([hub(users=names, groups={"all": {"members": [name.lower() for name in names]}})])
+    assert len(problems) == 2000 and time.process_time() - started < 3
