@@ -31,7 +31,7 @@ VARIABLES = {
 PREFIX = "jupyter_"
 # Read by the playbooks alone.
 PLAYBOOKS = (
-    "jupyter_hosts", "jupyter_instances_only", "jupyter_reset_pause_seconds", "jupyter_reset_people",
+    "jupyter_hosts", "jupyter_instances_only", "jupyter_purge", "jupyter_reset_pause_seconds", "jupyter_reset_people",
     "jupyter_reset_serial", "jupyter_status_disk", "jupyter_status_html", "jupyter_status_strict",
 )  # fmt: skip
 KNOWN = [name.removeprefix(PREFIX) for name in (*VARIABLES.values(), *PLAYBOOKS)]

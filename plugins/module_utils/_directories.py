@@ -25,6 +25,7 @@ ACL = "system.posix_acl_default"
 GROUP_ACL = struct.pack("<I", 2) + b"".join(
     struct.pack("<HHI", tag, bits, 0xFFFFFFFF) for tag, bits in ((1, 7), (4, 7), (0x20, 0))
 )
+TRASH = ".trash"
 NO_ACL = (errno.ENOTSUP, errno.EOPNOTSUPP)
 ROUNDS = 20
 
@@ -223,3 +224,19 @@ def _empty_one(trash: int, pending: list[str]) -> None:
     except OSError as error:
         if error.errno != errno.ENOTEMPTY:
             raise
+
+
+def remove_tree(path: str) -> None:
+    """Delete a directory of an account's, however deep it is. Its parent must be root's."""
+    parent, name = os.path.split(path)
+    above = files.open_directory(parent)
+    try:
+        trash = root_only(above, TRASH, f"{parent}/{TRASH}")
+        try:
+            os.rename(name, secrets.token_hex(8), src_dir_fd=above, dst_dir_fd=trash)
+            empty_trash(trash, f"{parent}/{TRASH}")
+        finally:
+            os.close(trash)
+        os.rmdir(TRASH, dir_fd=above)
+    finally:
+        os.close(above)

@@ -12,7 +12,9 @@ description:
   - Renames the instance's directory to C(BASE/.archive/NAME-TIME) on the same file system, which takes no time and no
     space and keeps every owner and mode. Nothing is deleted.
   - Frees the instance's name and ports by removing its record under C(/var/lib/carrel), and what is told there of its
-    resets.
+    image and its resets.
+  - The engine and its account stay, because the archive has files of theirs; M(carrel.jupyter.instance_purge) deletes
+    all of it for good.
   - To bring an instance back, move its directory back to its place and declare it again.
 extends_documentation_fragment:
   - carrel.jupyter.attributes
@@ -51,8 +53,8 @@ archive:
   sample: /srv/.archive/class101-20261122T230102Z
 """
 
+import contextlib
 import os
-import secrets
 import time
 
 from ansible.module_utils.basic import AnsibleModule
@@ -60,9 +62,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils import _directories
 from ansible_collections.carrel.jupyter.plugins.module_utils import _files as files
 from ansible_collections.carrel.jupyter.plugins.module_utils._tracker import Tracker
 
-RECORD = "/var/lib/carrel/{}/instance.json"
-TRASH = ".trash"
-RESETS = "/var/lib/carrel/{}/reset"
+STATE = "/var/lib/carrel/{}"
 
 
 def archive(directory: str, target: str) -> None:
@@ -96,22 +96,6 @@ def check_archives(path: str) -> None:
         os.close(descriptor)
 
 
-def remove_tree(path: str) -> None:
-    """Delete a directory of an account's, however deep it is."""
-    parent, name = os.path.split(path)
-    above = files.open_directory(parent)
-    try:
-        trash = directories.root_only(above, TRASH, f"{parent}/{TRASH}")
-        try:
-            os.rename(name, secrets.token_hex(8), src_dir_fd=above, dst_dir_fd=trash)
-            directories.empty_trash(trash, f"{parent}/{TRASH}")
-        finally:
-            os.close(trash)
-        os.rmdir(TRASH, dir_fd=above)
-    finally:
-        os.close(above)
-
-
 def main() -> None:
     module = AnsibleModule(
         argument_spec={"name": {"type": "str", "required": True}, "directory": {"type": "str", "required": True}},
@@ -120,7 +104,8 @@ def main() -> None:
     name, directory = module.params["name"], module.params["directory"].rstrip("/")
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     target = f"{os.path.dirname(directory)}/.archive/{name}-{stamp}"
-    record, resets = RECORD.format(name), RESETS.format(name)
+    state = STATE.format(name)
+    resets = f"{state}/reset"
     tracker = Tracker()
     moved = False
     try:
@@ -131,9 +116,14 @@ def main() -> None:
             if not module.check_mode:
                 archive(directory, target)
         if tracker.note(resets, f"{resets}\n" if os.path.lexists(resets) else None, None) and not module.check_mode:
-            remove_tree(resets)
-        if tracker.note(record, files.read(record) and "present\n", None) and not module.check_mode:
-            files.remove(record)
+            directories.remove_tree(resets)
+        # The record last: until it is gone, the next run knows that something is left to do.
+        for path in (f"{state}/image.json", f"{state}/instance.json"):
+            if tracker.note(path, files.read(path) and "present\n", None) and not module.check_mode:
+                files.remove(path)
+        if tracker.changed and not module.check_mode:
+            with contextlib.suppress(OSError):
+                os.rmdir(state)
     except (directories.ForeignOwnerError, files.UnsafePathError, OSError) as error:
         module.fail_json(msg=f"{name} was not archived: {error}")
     module.exit_json(**tracker.result(archive=target if moved else ""))

@@ -19,7 +19,7 @@ import yaml
 
 from testbed.client import LoginError
 
-from .conftest import ROOT, Play, Site, hostvars, reset, run_on, until
+from .conftest import ROOT, Play, Playbook, Site, hostvars, reset, run_on, until
 
 Instances = list[dict[str, Any]]
 HOST = "carrel-test-1"
@@ -142,6 +142,31 @@ def test_absent_archives_and_can_be_brought_back(play: Play, atlas: Site, tao: S
     assert play(HOST).code == 0
     with atlas.lab().login(atlas.secret) as lab:
         assert lab.get("kept.txt") == "kept"
+
+
+def test_a_purge_deletes_what_is_left_of_a_removed_instance_and_nothing_else(play: Play, tao: Site) -> None:
+    """What an engine leaves, without the minute that it takes to start one."""
+    script = """
+        useradd --create-home gone
+        mkdir -p /etc/rootless-docker/gone /srv/docker/gone/deep /srv/.archive/gone-20261122T230102Z
+        echo '{"data-root": "/srv/docker/gone"}' > /etc/rootless-docker/gone/daemon.json
+        ln -s /srv/tao /srv/docker/gone/link
+        ln -s /srv/tao /home/gone/link
+        chown -R --no-dereference gone: /srv/docker/gone /home/gone
+    """
+    run_on(HOST, "sh", "-ec", script)
+
+    def purge(name: str) -> Playbook:
+        return play(HOST, lambda instances: None, "-e", f"jupyter_purge={name}", playbook="playbooks/purge.yml")
+
+    refused = purge("tao")
+    assert refused.code != 0 and refused.changed == 0 and "tao is on this host" in refused.output
+    assert purge("gone").changed == 1
+    assert purge("gone").changed == 0
+    left = "grep -h ^gone: /etc/passwd /etc/group /etc/subuid /etc/subgid; ls -d /home/gone /etc/rootless-docker/gone"
+    left += " /srv/docker/gone /srv/.archive/gone-* 2>/dev/null || true"
+    assert run_on(HOST, "sh", "-c", left) == ""
+    tao.lab().login(tao.secret)
 
 
 def test_a_run_that_is_killed_is_completed_by_the_next(play: Play, tmp_path: Path, tao: Site) -> None:

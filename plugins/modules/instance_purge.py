@@ -1,0 +1,182 @@
+#!/usr/bin/python
+# Copyright: the carrel.jupyter authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: instance_purge
+short_description: Delete for good what C(state=absent) keeps of an instance
+version_added: 0.1.0
+author: the carrel.jupyter authors (@carrel)
+description:
+  - Deletes the archives of the instance, and the engine of its name with its images, volumes and configuration, its
+    account with home, and the account's subordinate ids.
+  - Nothing is deleted while the instance, or another that uses its engine, is on the host, nor while an archive of
+    another instance has files of the account, because its ids would be given to somebody else.
+  - Only an account that has a folder in C(/etc/rootless-docker) is taken for an engine's.
+  - Links are never followed, and what is mounted is not deleted.
+extends_documentation_fragment:
+  - carrel.jupyter.attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+options:
+  name:
+    description: Name of the instance.
+    type: str
+    required: true
+  base_dir:
+    description: Where instances are kept, with their archives in C(.archive).
+    type: path
+    default: /srv
+"""
+
+EXAMPLES = r"""
+- name: Delete all that is left of a course
+  carrel.jupyter.instance_purge:
+    name: class101
+"""
+
+RETURN = r"""
+deleted:
+  description: What was deleted, or would be in check mode.
+  returned: success
+  type: list
+  elements: str
+  sample: [/srv/.archive/class101-20261122T230102Z, /srv/docker/class101, /home/class101, account class101]
+"""
+
+import json
+import os
+import pwd
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.carrel.jupyter.plugins.module_utils import _directories, _files, _purge
+from ansible_collections.carrel.jupyter.plugins.module_utils._host_facts import parse_instance
+from ansible_collections.carrel.jupyter.plugins.module_utils._tracker import Tracker
+
+ENGINES = "/etc/rootless-docker"
+STATE = "/var/lib/carrel"
+
+
+class PurgeError(Exception):
+    """Why nothing, or nothing more, is deleted."""
+
+
+def entries(folder: str) -> list[str]:
+    try:
+        descriptor = _files.open_directory(folder)
+    except FileNotFoundError:
+        return []
+    try:
+        return os.listdir(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def records() -> dict[str, dict[str, object]]:
+    files = {name: _files.read(f"{STATE}/{name}/instance.json") for name in entries(STATE)}
+    return {name: parse_instance(file.content.decode()) for name, file in files.items() if file}
+
+
+def account_of(name: str) -> pwd.struct_passwd | None:
+    """The engine's account, if it is one."""
+    try:
+        return pwd.getpwnam(name) if name in entries(ENGINES) else None
+    except KeyError:
+        return None
+
+
+def others_archives(folder: str, name: str, account: pwd.struct_passwd) -> Iterator[str]:
+    """The archives of other instances of the engine: compose.yaml belongs to its account's group."""
+    for entry in set(entries(folder)) - set(_purge.archives(name, entries(folder))):
+        compose = _files.read(f"{folder}/{entry}/compose.yaml")
+        if compose and compose.gid == account.pw_gid:
+            yield entry
+
+
+def data_root(name: str) -> str | None:
+    file = _files.read(f"{ENGINES}/{name}/daemon.json")
+    root = json.loads(file.content).get("data-root") if file else None
+    return str(root) if root else None
+
+
+def owned(path: str | None, account: pwd.struct_passwd) -> bool:
+    """Whether a directory is the account's, and not a link that leads to one."""
+    if not path:
+        return False
+    try:
+        descriptor = _files.open_directory(path)
+    except FileNotFoundError:
+        return False
+    try:
+        return os.fstat(descriptor).st_uid == account.pw_uid
+    finally:
+        os.close(descriptor)
+
+
+def run(*command: str) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=300)
+    if done.returncode != 0:
+        raise PurgeError(f"{' '.join(command)} failed: {(done.stderr or done.stdout).strip()}")
+
+
+def purge(name: str, archive: str, tracker: Tracker, check_mode: bool) -> list[str]:
+    account = account_of(name)
+    wrong = _purge.problems(name, records(), others_archives(archive, name, account) if account else ())
+    if name in entries(os.path.dirname(archive)):
+        wrong.append(f"{os.path.dirname(archive)}/{name} is not archived yet")
+    if wrong:
+        raise PurgeError("; ".join(wrong))
+    trees = [f"{archive}/{entry}" for entry in _purge.archives(name, entries(archive))]
+    if account:
+        trees += [path for path in (data_root(name), account.pw_dir) if path and owned(path, account)]
+    for path in trees:
+        tracker.note(path, "present\n", None)
+    if account:
+        tracker.note(f"account {name}", f"{account.pw_uid}:{account.pw_gid}\n", None)
+    if account and not check_mode:
+        run("loginctl", "disable-linger", name)
+        run("systemctl", "stop", f"user@{account.pw_uid}.service")
+    if not check_mode:
+        for path in trees:
+            _directories.remove_tree(path)
+    if account and not check_mode:
+        # It also takes the account's lines out of /etc/subuid and /etc/subgid.
+        run("userdel", name)
+    if name in entries(ENGINES):
+        tracker.note(f"{ENGINES}/{name}", "present\n", None)
+        trees.append(f"{ENGINES}/{name}")
+        # The last step, because this folder is what says that the account is an engine's.
+        if not check_mode:
+            _directories.remove_tree(f"{ENGINES}/{name}")
+    return trees + ([f"account {name}"] if account else [])
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={"name": {"type": "str", "required": True}, "base_dir": {"type": "path", "default": "/srv"}},
+        supports_check_mode=True,
+    )
+    name, tracker = module.params["name"], Tracker()
+    archive = str(Path(module.params["base_dir"]) / ".archive")
+    try:
+        deleted = purge(name, archive, tracker, module.check_mode)
+    except (
+        PurgeError, _files.UnsafePathError, _directories.ForeignOwnerError, OSError, ValueError,
+        subprocess.TimeoutExpired,
+    ) as error:  # fmt: skip
+        module.fail_json(msg=f"{name}: {error}", changed=tracker.changed)
+    module.exit_json(**tracker.result(deleted=deleted))
+
+
+if __name__ == "__main__":
+    main()
