@@ -150,6 +150,16 @@ def test_wrong_tries_lock_out_their_address_and_nobody_else(gate: CarrelNativeAu
     assert login(gate, "eve", "wrong password", "192.0.2.66") is None
 
 
+def test_the_log_says_from_where_wrong_passwords_come(
+    gate: CarrelNativeAuthenticator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(gate.log, "warning", lambda text, *values: said.append(text % values))
+    assert login(gate, "eve\nfrom:192.0.2.7", "wrong password", "192.0.2.66") is None
+    assert login(gate, "grace", "from the inventory") == "grace"
+    assert said == ["wrong password from 192.0.2.66 for 'eve\\nfrom:192.0.2.7'"]
+
+
 def test_tries_that_come_at_once_count_before_they_are_answered(gate: CarrelNativeAuthenticator) -> None:
     async def many() -> list[Any]:
         data = {"username": "grace", "password": "wrong password"}

@@ -76,6 +76,8 @@ class CarrelNativeAuthenticator(RosterMixin, NativeAuthenticator):  # type: igno
         if right:
             self.wrong.forget((address, name))
             self.wrong_of_address.give_back(address)
+        else:  # the address first, because the name is whatever somebody wrote
+            self.log.warning("wrong password from %s for %r", address, name)
         return right
 
     async def _is_right(self, name: str, password: str) -> bool:
