@@ -84,7 +84,7 @@ def main() -> None:
             if not module.check_mode:
                 module.warn(
                     f"the reset of {one['name']} has not ended within {one['seconds']} s, and may start what is stopped"
-                    f" next: end it (ps -u its engine's account), and run this again"
+                    " next: end it (pgrep -f carrel-reset finds it), and run the playbook again"
                 )
     module.exit_json(changed=False, at_work=at_work)
 

@@ -20,6 +20,7 @@ import yaml
 from testbed.client import LoginError
 
 from .conftest import ROOT, Play, Playbook, Site, hostvars, reset, run_on, until
+from .resets import servers
 
 Instances = list[dict[str, Any]]
 HOST = "carrel-test-1"
@@ -97,6 +98,7 @@ def test_held_and_back(play: Play, atlas: Site, tao: Site) -> None:
     until(lambda: "working" in run_on(HOST, "ls", "/tmp"), "the lock is taken")
     assert play(HOST, lambda instances: instances[1].update(state="held")).code == 0
     run_on(HOST, "test", "!", "-e", "/tmp/working")
+    assert len(servers(atlas)) == 1, "holding made a container of the other server"
     answer = requests.get(atlas.url, verify=atlas.ca, timeout=30)
     assert answer.status_code == 503 and "hold" in answer.text
     code, output = reset(atlas)
