@@ -42,8 +42,8 @@ _FOLDER = re.compile(r"[A-Za-z0-9._/-]+")
 
 def volume_hint(text: str) -> str:
     """What to write for SOURCE:TARGET[:ro]."""
-    source, _, rest = text.partition(":")
-    target, _, mode = rest.partition(":")
+    source, _unused, rest = text.partition(":")
+    target, _unused, mode = rest.partition(":")
     if not _FOLDER.fullmatch(source) or not _FOLDER.fullmatch(target) or not target.startswith("/"):
         return "a mapping, for example {source: /data/maps, target: /home/jovyan/maps, read_only: true}"
     if source.startswith("/"):

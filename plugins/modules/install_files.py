@@ -47,7 +47,7 @@ options:
         description: Absolute path. Missing directories above it are made as root with mode 0755.
         type: str
         required: true
-      content: {description: The whole content. Left out, it is in O(secret_contents)., type: str}
+      content: {description: "The whole content. Left out, it is in O(secret_contents).", type: str}
       owner: {description: Numeric id of the owner., type: int, default: 0}
       group: {description: Numeric id of the group., type: int, default: 0}
       mode: {description: Octal mode., type: str, default: "0644"}

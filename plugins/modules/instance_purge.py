@@ -124,7 +124,7 @@ def owned(path: str | None, account: pwd.struct_passwd) -> bool:
 
 
 def run(*command: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=300, check=False)
     if done.returncode != 0:
         raise PurgeError(f"{' '.join(command)} failed: {(done.stderr or done.stdout).strip()}")
 

@@ -42,7 +42,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Look at the host
+- name: Inspect the host
   carrel.jupyter.rootless_docker_info:
     accounts: [ada]
   register: docker_host

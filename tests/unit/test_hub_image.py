@@ -238,7 +238,7 @@ def test_many_users_come_in_small_parts_then_their_groups(tmp_path: Path, monkey
     content = {"version": 1, "users": dict.fromkeys(names, user()), "blocked": [], "groups": {"a/b": names[:1]}}
     (tmp_path / "roster.json").write_text(json.dumps(content))
     assert roster_service.apply(Asked("", ""), guests=False)
-    parts = [body["usernames"] for _, path, body in asked if path == "/users"]
+    parts = [body["usernames"] for _unused, path, body in asked if path == "/users"]
     assert [len(part) for part in parts] == [20, 20, 5]
     assert [name for part in parts for name in part] == names
     assert asked[-1] == ("POST", "/groups/a%2Fb", {"users": names[:1]})

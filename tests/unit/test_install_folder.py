@@ -48,7 +48,7 @@ def test_everything_arrives_once_and_is_root_s(tmp_path: Path, source: Path) -> 
     dest = tmp_path / "host" / "build" / "abc"
     files = {"deep/more": "text ü\n", "start": "replaced\n"}
     runs = [install(tmp_path, source, dest, *option, files=files) for option in (["--check"], [], ["--check"], [])]
-    assert ["changed=1" in output for _, output in runs] == [True, True, False, False], runs
+    assert ["changed=1" in output for _unused, output in runs] == [True, True, False, False], runs
     names = {path.relative_to(dest).as_posix() for path in dest.rglob("*") if not path.is_dir() or path.is_symlink()}
     assert names == {"deep/er/ünï code", "deep/more", "start", "private", "inner", "broken", "outer"}
     assert (dest / "deep" / "er" / "ünï code").read_bytes() == bytes(range(256)) * 100

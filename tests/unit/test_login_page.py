@@ -249,10 +249,10 @@ def test_a_foreign_compose_file_mounts_nothing(text: str) -> None:
 @pytest.mark.parametrize("version", VERSIONS)
 def test_what_is_wrong_stands_above_the_form(version: str) -> None:
     text = _login_page.insert_notice(page(version), _login_page.notice_from_text("long\n\n" * 50))
-    (shown, _) = render(version, text, "{'error': 'Invalid <b>password'}")["pages"]  # type: ignore[misc]
+    (shown, _unused) = render(version, text, "{'error': 'Invalid <b>password'}")["pages"]  # type: ignore[misc]
     alert = '<div role="alert"'
     assert shown.count(alert) == 1
     assert shown.index(alert) < shown.index("Invalid &lt;b&gt;password", shown.index(alert)) < shown.index("<form")
     assert ".message { display: none }" in shown  # the image's own, below the notice
-    (quiet, _) = render(version, text)["pages"]  # type: ignore[misc]
+    (quiet, _unused) = render(version, text)["pages"]  # type: ignore[misc]
     assert alert not in quiet and "display: none }" not in quiet

@@ -79,6 +79,7 @@ def test_a_secret_is_in_no_answer_and_in_no_log(tmp_path: Path, module: str, kin
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
             capture_output=True,
             text=True,
+            check=False,
         )
         assert "Invoked with" in done.stderr, "the module logs its parameters"
         assert "invocation" in json.loads(done.stdout)

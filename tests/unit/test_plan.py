@@ -463,7 +463,7 @@ def test_a_domain_beyond_ascii_has_no_hint_without_idna(monkeypatch: pytest.Monk
     ["400M", "1.5G", "512M", "6M", "16G", "2T", "1.25G", "100M", "1023M", "1K", "12", "0.5G=512M", "31.2G=31.2G"],
 )
 def test_sizes_are_shown_as_they_are_written(text: str) -> None:
-    written, _, shown = text.partition("=")
+    written, _unused, shown = text.partition("=")
     amount = size(0, 1 << 60, "", "")(written, "", Problems())
     assert size_text(amount) == (shown or written)
     summary = good([lab(memory="400M", cpus=1)])["summary"][0]

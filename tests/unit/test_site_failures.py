@@ -17,7 +17,7 @@ from test_plan_action import HERE, ROOT, run
 STEPS = {
     "Write who may use the hubs": "access", "Set up the engines": "engines", "Set up Apache": "apache",
     "Set up the resets": "resets", "Set up the labs": "labs", "Set up the hubs": "hubs",
-    "Stop the engines on which nothing is left": "idle",
+    "Stop engines without instances": "idle",
 }  # fmt: skip
 
 
