@@ -15,6 +15,7 @@ from typing import Any
 from ansible_runner import run
 from test_module_server_config import Site, python, serve
 
+from testbed.patience import PATIENCE
 from testbed.run import ROOT
 
 __all__ = ["python"]  # a fixture
@@ -42,7 +43,7 @@ def activity(python: Path, site: Site, folder: Path) -> subprocess.CompletedProc
     environment["JUPYTER_CONFIG_PATH"] = str(folder / "server")
     port = site.url.split(":")[2].split("/")[0]
     command = [python, SCRIPT, "/tao/", port]
-    return subprocess.run(command, env=environment, text=True, capture_output=True, timeout=60, check=False)
+    return subprocess.run(command, env=environment, text=True, capture_output=True, timeout=PATIENCE, check=False)
 
 
 def told(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:

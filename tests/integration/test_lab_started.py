@@ -12,6 +12,7 @@ import pytest
 from ansible_runner import run
 from test_module_server_config import Site, python, serve
 
+from testbed.patience import PATIENCE
 from testbed.run import ROOT
 
 __all__ = ["python"]  # a fixture
@@ -43,7 +44,7 @@ def configure(folder: Path, credentials: dict[str, str]) -> Path:
 def ask(python: Path, site: Site, folder: Path, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [python, folder / "server" / script, "/tao/", *arguments, str(site.port)]
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder)}
-    return subprocess.run(command, env=environment, text=True, capture_output=True, timeout=60, check=False)
+    return subprocess.run(command, env=environment, text=True, capture_output=True, timeout=PATIENCE, check=False)
 
 
 @pytest.mark.parametrize("credentials", [{"password": "right"}, {"token": "the-declared-one"}])

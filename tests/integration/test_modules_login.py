@@ -85,7 +85,8 @@ def login_page(image: str, mounts: dict[str, str]) -> str:
     container = docker("run", "--detach", "--rm", "--publish", "127.0.0.1::8888", *options, image, *command)
     try:
         address = docker("port", container, "8888").splitlines()[0]
-        for _unused in range(120):
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
             with contextlib.suppress(OSError), urllib.request.urlopen(f"http://{address}/login", timeout=5) as answer:
                 return str(answer.read().decode())
             time.sleep(0.25)

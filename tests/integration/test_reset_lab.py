@@ -151,7 +151,7 @@ def test_two_at_once(make: Make) -> None:
         time.sleep(0.05)
     second = site.reset()
     assert second.code == 3 and "another reset is running" in second.output
-    assert first.wait(60) == 0 and site.state()["result"] == "done"
+    assert first.wait(PATIENCE) == 0 and site.state()["result"] == "done"
 
 
 @pytest.mark.parametrize("refuses", [True, False])

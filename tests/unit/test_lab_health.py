@@ -22,6 +22,8 @@ from carrel_reset.engine import Container, EngineError
 from carrel_reset.run import ResetError
 from test_reset_run import Bench, bench
 
+from testbed.patience import PATIENCE
+
 __all__ = ["bench"]  # a fixture
 FILES = Path(__file__).parents[2] / "roles" / "lab" / "files"
 FORM = '<form><input type="password" name="password"></form>'
@@ -61,7 +63,7 @@ def serve() -> Iterator[Serve]:
 
 def check(port: int) -> tuple[int, str]:
     command = [sys.executable, str(FILES / "healthcheck.py"), "/tao/", str(port)]
-    done = subprocess.run(command, text=True, capture_output=True, timeout=60, check=False)
+    done = subprocess.run(command, text=True, capture_output=True, timeout=PATIENCE, check=False)
     return done.returncode, done.stdout + done.stderr
 
 

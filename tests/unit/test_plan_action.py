@@ -15,6 +15,8 @@ import ansible_collections.carrel.jupyter as collection
 import pytest
 import yaml
 
+from testbed.patience import PATIENCE
+
 ROOT = Path(__file__).parents[2]
 COLLECTIONS = Path(next(iter(collection.__path__))).parents[2]
 HERE = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
@@ -66,7 +68,7 @@ def run(folder: Path, hosts: dict[str, Any], playbook: Path, *arguments: str) ->
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=PATIENCE,
         cwd=folder,
     )
 

@@ -95,7 +95,7 @@ def as_root(program: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     with program.open() as inherited:
         os.set_inheritable(inherited.fileno(), True)
         return subprocess.run(
-            [sys.executable, program, *arguments], env=environment, capture_output=True, text=True, timeout=20,
+            [sys.executable, program, *arguments], env=environment, capture_output=True, text=True, timeout=PATIENCE,
             pass_fds=[inherited.fileno()], check=False,
         )  # fmt: skip
 
