@@ -101,6 +101,11 @@ def front(host: str, folder: Path, **variables: Any) -> Iterator[Front]:
         assert done.code == 0, done.output
         yield Front(host)
     finally:
-        gone = f"rm -f sites-*/carrel-{NAME}-{PORT}.conf && sed -i '/Listen {PORT}/d' conf-available/carrel-listen.conf"
+        gone = f"""cd /etc/apache2
+            rm -f sites-*/carrel-{NAME}-{PORT}.conf
+            sed -i '/Listen {PORT}/d' conf-available/carrel-listen.conf
+            grep -q ^Listen conf-available/carrel-listen.conf || rm -f conf-*/carrel-listen.conf
+            systemctl stop front
+            systemctl reload apache2"""
         run_on(host, "tee", SERVER, input_text=kept)
-        run_on(host, "sh", "-c", f"cd /etc/apache2 && {gone}; systemctl stop front; systemctl reload apache2")
+        run_on(host, "sh", "-c", gone)
