@@ -15,6 +15,8 @@ from testbed import engine
 from .conftest import ROOT, Site, enter, passwords, reset
 
 OUTPUT = ROOT / "tests" / "output"
+# a loaded machine takes long to draw JupyterLab
+expect.set_options(timeout=60_000)
 
 
 @pytest.fixture(scope="session")
@@ -65,12 +67,14 @@ def test_somebody_logs_in_to_a_hub_gets_a_server_and_runs_a_cell(page: Page, hub
     page.screenshot(path=OUTPUT / "hub-login.png")
     page.locator("input[type=submit], button[type=submit]").first.click()
     # the spawn begins by itself
-    page.wait_for_url("**/user/ada/lab**")
-    run_a_cell(page)
-    expect(page.locator("body")).to_have_attribute("data-jp-theme-name", "JupyterLab Dark")
-    page.screenshot(path=OUTPUT / "hub-notebook.png")
-    with enter(hub, "ada") as session:
-        session.stop()
+    try:
+        page.wait_for_url("**/user/ada/lab**")
+        run_a_cell(page)
+        expect(page.locator("body")).to_have_attribute("data-jp-theme-name", "JupyterLab Dark")
+        page.screenshot(path=OUTPUT / "hub-notebook.png")
+    finally:
+        with enter(hub, "ada") as session:
+            session.stop()
 
 
 def test_an_open_page_lives_through_a_reset(page: Page, tao: Site) -> None:
