@@ -9,6 +9,7 @@ start-notebook.py and start-singleuser.py, by the name that it is called by. doc
 
 from __future__ import annotations
 
+import grp
 import os
 import pwd
 import re
@@ -24,7 +25,10 @@ from typing import Callable, NoReturn
 SERVER = Path("/opt/server/bin")
 SCRIPTS = Path("/usr/local/bin")
 IMAGE_HOME = Path("/home/jovyan")
+ROOTS_HOME = Path("/home/root")
+PASSWD = Path("/etc/passwd")
 USERS = 100  # the group that may change the kernels' environments
+NAME = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 SUDOERS = Path("/etc/sudoers.d/added-by-start-script")
 NOTEBOOK = ("start-notebook.py", "start-notebook.sh")
 SINGLEUSER = ("start-singleuser.py", "start-singleuser.sh")
@@ -42,6 +46,7 @@ class Account:
     name: str
     uid: int
     gid: int
+    group: str
 
     @property
     def home(self) -> Path:
@@ -57,14 +62,14 @@ def asked(environ: Mapping[str, str], name: str) -> bool:
 
 
 def account(environ: Mapping[str, str]) -> Account:
-    """Return the account that NB_USER, NB_UID and NB_GID describe."""
+    """Return the account that NB_USER, NB_UID, NB_GID and NB_GROUP describe."""
     name = environ.get("NB_USER", "jovyan")
     if name == "root":
-        return Account(name, 0, 0)
-    if not re.fullmatch(r"[a-z_][a-z0-9_-]{0,31}", name):
-        raise StartError(
-            f"NB_USER={name} is no account's name: give small letters, digits, - and _, such as NB_USER=jovyan"
-        )
+        return Account(name, 0, 0, name)
+    group = environ.get("NB_GROUP", name)
+    for key, value in ("NB_USER", name), ("NB_GROUP", group):
+        if not NAME.fullmatch(value):
+            raise StartError(f"{key}={value} is no name: give small letters, digits, - and _, such as {key}=jovyan")
     ids = []
     for key, default in ("NB_UID", "1000"), ("NB_GID", "100"):
         value = environ.get(key, default)
@@ -73,7 +78,17 @@ def account(environ: Mapping[str, str]) -> Account:
         ids.append(int(value))
     if ids[0] == 0:
         raise StartError(f"NB_UID=0 is root's, but NB_USER={name}: give NB_USER=root, or another NB_UID")
-    return Account(name, ids[0], ids[1])
+    return Account(name, ids[0], ids[1], group)
+
+
+def umask(environ: Mapping[str, str]) -> int | None:
+    """Return what NB_UMASK says."""
+    value = environ.get("NB_UMASK")
+    if value is None:
+        return None
+    if not re.fullmatch(r"0?[0-7]{1,3}", value):
+        raise StartError(f"NB_UMASK={value} is no mask: give three digits from 0 to 7, such as NB_UMASK=022")
+    return int(value, 8)
 
 
 def command(
@@ -132,27 +147,71 @@ def run_hooks(folder: Path, environ: dict[str, str]) -> dict[str, str]:
     return environ
 
 
-def make_account(wanted: Account) -> None:
-    """Let the account exist with these ids, and /home/NAME lead to a home."""
+def make_group(wanted: Account, named: bool) -> None:
+    """Let a group have this id, and this name if NAMED or if the id has none; a name has one id."""
     try:
-        found = pwd.getpwnam(wanted.name)
-        ids = (found.pw_uid, found.pw_gid)
+        if not named and grp.getgrgid(wanted.gid):
+            return
     except KeyError:
-        ids = None
-    if wanted.uid and ids != (wanted.uid, wanted.gid):
-        subprocess.run(["groupadd", "--force", "--gid", str(wanted.gid), "--non-unique", wanted.name], check=True)
-        if ids:
-            subprocess.run(["userdel", wanted.name], check=True, capture_output=True)
+        pass
+    try:
+        taken = grp.getgrnam(wanted.group).gr_gid
+    except KeyError:
+        subprocess.run(["groupadd", "--gid", str(wanted.gid), "--non-unique", wanted.group], check=True)
+        return
+    if taken != wanted.gid:
+        subprocess.run(["groupmod", "--gid", str(wanted.gid), "--non-unique", wanted.group], check=True)
+
+
+def make_account(wanted: Account, named_group: bool) -> None:
+    """Let the account exist with these ids, alone with its uid, and /home/NAME lead to a home."""
+    if wanted.uid:
+        make_group(wanted, named_group)
+        for found in pwd.getpwall():
+            # sudo and id take the first name that an uid has
+            if found.pw_name == wanted.name or found.pw_uid == wanted.uid:
+                subprocess.run(["userdel", "--force", found.pw_name], check=True, capture_output=True)
+        # userdel may take the account's own group along
+        make_group(wanted, named_group)
         subprocess.run(
             [
-                "useradd", "--no-log-init", "--non-unique", "--no-create-home", "--home-dir", str(wanted.home),
-                "--shell", "/bin/bash", "--uid", str(wanted.uid), "--gid", str(wanted.gid), "--groups", str(USERS),
-                wanted.name,
+                "useradd", "--no-log-init", "--no-create-home", "--home-dir", str(wanted.home), "--shell", "/bin/bash",
+                "--uid", str(wanted.uid), "--gid", str(wanted.gid), "--groups", str(USERS), wanted.name,
             ],
             check=True,
         )  # fmt: skip
+    else:
+        PASSWD.write_text(entered(PASSWD.read_text(), wanted.name, 0, 0, ROOTS_HOME))
     if not wanted.home.exists():
         wanted.home.symlink_to(IMAGE_HOME)
+
+
+def entered(passwd: str, name: str, uid: int, gid: int, home: Path) -> str:
+    """Return PASSWD with this account in place of others of its name."""
+    others = [line for line in passwd.splitlines() if line.partition(":")[0] != name]
+    account = f"{name}:x:{uid}:{gid}::{home}:/bin/bash"
+    return "\n".join([account, *others] if uid == 0 else [*others, account]) + "\n"
+
+
+def name_myself(environ: Mapping[str, str]) -> None:
+    """Give the uid that the container was started with a name: group 0 may write /etc/passwd, as in docker-stacks."""
+    uid, gid = os.getuid(), os.getgid()
+    try:
+        pwd.getpwuid(uid)
+        return
+    except KeyError:
+        pass
+    name = environ.get("NB_USER", "jovyan")
+    if not NAME.fullmatch(name) or name == "root":
+        return
+    try:
+        with PASSWD.open("r+") as stream:
+            text = entered(stream.read(), name, uid, gid, Path(environ.get("HOME", "/")))
+            stream.seek(0)
+            stream.write(text)
+            stream.truncate()
+    except OSError:
+        log(f"the uid {uid} has no name: start the container with the group 0, as in --user {uid}:0")
 
 
 def change_owners(wanted: Account, environ: Mapping[str, str]) -> None:
@@ -180,7 +239,7 @@ def certificate(home: Path) -> str:
     """Make a self-signed certificate with its key, for GEN_CERT; return its path."""
     path = home / ".local/share/jupyter/notebook.pem"
     path.parent.mkdir(parents=True, exist_ok=True)
-    os.umask(0o077)
+    before = os.umask(0o077)
     subprocess.run(
         [
             "openssl", "req", "-x509", "-nodes", "-newkey", "rsa:2048", "-days", "365",
@@ -188,7 +247,7 @@ def certificate(home: Path) -> str:
         ],
         check=True, capture_output=True,
     )  # fmt: skip
-    os.umask(0o022)
+    os.umask(before)
     return str(path)
 
 
@@ -197,7 +256,7 @@ def start(arguments: list[str], environ: dict[str, str]) -> NoReturn:
     environ = run_hooks(SCRIPTS / "start-notebook.d", environ)
     if os.geteuid() == 0:
         wanted = account(environ)
-        make_account(wanted)
+        make_account(wanted, "NB_GROUP" in environ)
         change_owners(wanted, environ)
         if asked(environ, "GRANT_SUDO") and wanted.uid:
             SUDOERS.write_text(sudoers(wanted.name, environ["PATH"]))
@@ -211,11 +270,14 @@ def start(arguments: list[str], environ: dict[str, str]) -> NoReturn:
         for key, current in ("NB_UID", os.getuid()), ("NB_GID", os.getgid()):
             if environ.get(key, str(current)) != str(current):
                 log(f"{key}={environ[key]}, but this is {current}: the container needs to start as root (user: root)")
+        name_myself(environ)
         environ = run_hooks(SCRIPTS / "before-notebook.d", environ)
     if not os.access(environ.get("HOME", "/"), os.W_OK):
         log(
             f"{environ.get('HOME')} is not writable for {os.getuid()}:{os.getgid()}: give the container its owner's ids"
         )
+    if (mask := umask(environ)) is not None:
+        os.umask(mask)
     for key in filter(None, environ.get("JUPYTER_ENV_VARS_TO_UNSET", "").split(",")):
         environ.pop(key, None)
     execute(arguments, environ)

@@ -49,6 +49,7 @@ def test_somebody_reads_the_notice_logs_in_and_runs_a_cell(page: Page, geo: Site
     page.locator("input[type=password]").press("Enter")
     run_a_cell(page)
     page.screenshot(path=OUTPUT / "notebook.png")
+    page.on("dialog", lambda dialog: dialog.accept())  # the notebook may not be saved yet
     page.get_by_role("menubar").get_by_text("File", exact=True).click()
     leave = page.get_by_role("menuitem", name="Log Out")
     expect(leave).to_be_visible()

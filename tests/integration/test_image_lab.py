@@ -84,6 +84,58 @@ def test_a_root_start_gives_the_account_the_ids_the_home_and_sudo(image):
     ]
 
 
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({"NB_UID": "1010"}, "uid=1010(jovyan) gid=100(users) groups=100(users)"),
+        ({"NB_USER": "ada"}, "uid=1000(ada) gid=100(users) groups=100(users)"),
+        ({"NB_GID": "110"}, "uid=1000(jovyan) gid=110(jovyan) groups=110(jovyan),100(users)"),
+        # names and ids that Debian has already
+        ({"NB_USER": "games", "NB_GID": "2000"}, "uid=1000(games) gid=2000(games) groups=2000(games),100(users)"),
+        ({"NB_UID": "33", "NB_GID": "33"}, "uid=33(jovyan) gid=33(jovyan) groups=33(jovyan),100(users)"),
+        (
+            {"NB_GID": "2000", "NB_GROUP": "course"},
+            "uid=1000(jovyan) gid=2000(course) groups=2000(course),100(users)",
+        ),
+        ({"NB_GROUP": "staff", "NB_GID": "1234"}, "uid=1000(jovyan) gid=1234(staff) groups=1234(staff),100(users)"),
+    ],
+)
+def test_who_one_is_after_a_root_start(image, environ, expected):
+    options = [word for key, value in environ.items() for word in ("-e", f"{key}={value}")]
+    sudo = "id; sudo -n id -u"
+    given = (*AS_ROOT, "-e", "GRANT_SUDO=yes", *options)
+    assert inside(image, "bash", "-c", sudo, options=given).splitlines()[-2:] == [expected, "0"]
+
+
+def test_a_uid_of_a_containers_own_has_a_name(image):
+    options = ("--user", "1010", "--group-add", "users")
+    assert inside(image, "id", options=options) == "uid=1010(jovyan) gid=0(root) groups=0(root),100(users)"
+    named = inside(image, "id", "-un", options=(*options, "-e", "NB_USER=kitten"))
+    assert named == "kitten"
+    assert "the uid 1010 has no name: start the container with the group 0" in inside(
+        image, "true", options=("--user", "1010:1010", "--group-add", "users")
+    )
+
+
+def test_the_umask_and_the_home_of_root(image):
+    script = 'umask; echo ~root "$HOME"; ps -p 1 -o comm='
+    options = (*AS_ROOT, "-e", "NB_USER=root", "-e", "NB_UMASK=027")
+    assert inside(image, "bash", "-c", script, options=options).splitlines() == [
+        "0027",
+        "/home/root /home/root",
+        "tini",
+    ]
+
+
+LISTENS = "grep -hE ' 0A ' /proc/net/tcp /proc/net/tcp6 | grep -oE ':[0-9A-F]{4} [0-9A-F]+:0000' | cut -c2-5 | sort -u"
+
+
+def test_it_listens_where_the_environment_says(image):
+    script = f"start-notebook.py >/dev/null 2>&1 & for i in $(seq 100); do sleep 0.2; {LISTENS} | grep . && break; done"
+    found = inside(image, "bash", "-c", script, options=("-e", "JUPYTER_PORT=8171"))
+    assert int(found, 16) == 8171
+
+
 def test_without_grant_sudo_there_is_none(image):
     assert "password is required" in inside(image, "sudo", "-n", "id", options=AS_ROOT)
 

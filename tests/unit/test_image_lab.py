@@ -79,13 +79,14 @@ def test_a_server_that_the_image_lacks_is_named():
 
 
 def test_the_account_is_jovyan_unless_told():
-    assert start.account({}) == start.Account("jovyan", 1000, 100)
+    assert start.account({}) == start.Account("jovyan", 1000, 100, "jovyan")
     ada = start.account({"NB_USER": "ada", "NB_UID": "1234", "NB_GID": "5678"})
-    assert (ada, ada.home) == (start.Account("ada", 1234, 5678), Path("/home/ada"))
+    assert (ada, ada.home) == (start.Account("ada", 1234, 5678, "ada"), Path("/home/ada"))
+    assert start.account({"NB_GROUP": "course"}).group == "course"
 
 
 def test_root_needs_no_ids():
-    assert start.account({"NB_USER": "root", "NB_UID": "1000", "NB_GID": "100"}) == start.Account("root", 0, 0)
+    assert start.account({"NB_USER": "root", "NB_UID": "1000", "NB_GID": "100"}) == start.Account("root", 0, 0, "root")
 
 
 @pytest.mark.parametrize(
@@ -94,9 +95,10 @@ def test_root_needs_no_ids():
         ({"NB_UID": "abc"}, "NB_UID=abc is no number: give one such as NB_UID=1000"),
         ({"NB_GID": "-1"}, "NB_GID=-1 is no number"),
         ({"NB_UID": "0"}, "NB_UID=0 is root's, but NB_USER=jovyan: give NB_USER=root"),
-        ({"NB_USER": "../etc"}, r"NB_USER=\.\./etc is no account's name"),
-        ({"NB_USER": "a b"}, "NB_USER=a b is no account's name"),
-        ({"NB_USER": ""}, "NB_USER= is no account's name"),
+        ({"NB_USER": "../etc"}, r"NB_USER=\.\./etc is no name"),
+        ({"NB_USER": "a b"}, "NB_USER=a b is no name"),
+        ({"NB_USER": ""}, "NB_USER= is no name"),
+        ({"NB_GROUP": "a:b"}, "NB_GROUP=a:b is no name: give small letters"),
     ],
 )
 def test_what_the_account_cannot_be_is_said(environ, message):
@@ -141,3 +143,42 @@ def test_the_health_check_asks_the_server_that_started_last(tmp_path):
         os.utime(runtime / name, (number, number))
     assert healthcheck.newest([tmp_path], None) == runtime / "jpserver-1.json"
     assert healthcheck.newest([tmp_path], str(tmp_path)) is None
+
+
+@pytest.mark.parametrize(("value", "mask"), [(None, None), ("022", 0o22), ("0027", 0o27), ("2", 2)])
+def test_the_umask(value, mask):
+    assert start.umask({} if value is None else {"NB_UMASK": value}) == mask
+
+
+@pytest.mark.parametrize("value", ["", "u=rwx", "0o22", "8", "-1", "77777"])
+def test_a_umask_that_is_none(value):
+    with pytest.raises(start.StartError, match="is no mask: give three digits"):
+        start.umask({"NB_UMASK": value})
+
+
+PASSWD = "root:x:0:0:root:/root:/bin/bash\nmail:x:8:8::/:/bin/sh\njovyan:x:1000:100::/home/jovyan:/bin/bash\n"
+
+
+def test_an_account_takes_the_place_of_its_name():
+    lines = start.entered(PASSWD, "jovyan", 1010, 0, Path("/home/jovyan")).splitlines()
+    assert lines == [*PASSWD.splitlines()[:2], "jovyan:x:1010:0::/home/jovyan:/bin/bash"]
+
+
+def test_root_stays_the_first_of_its_uid():
+    lines = start.entered(PASSWD, "root", 0, 0, Path("/home/root")).splitlines()
+    assert lines == ["root:x:0:0::/home/root:/bin/bash", *PASSWD.splitlines()[1:]]
+
+
+@pytest.mark.parametrize(
+    ("hostname", "asked"),
+    [
+        ("localhost", "127.0.0.1"),
+        ("", "127.0.0.1"),
+        ("0.0.0.0", "127.0.0.1"),
+        ("::", "[::1]"),
+        ("127.0.0.2", "127.0.0.2"),
+        ("fd00::2", "[fd00::2]"),
+    ],
+)
+def test_the_health_check_asks_where_the_server_listens(hostname, asked):
+    assert healthcheck.address(hostname) == asked
