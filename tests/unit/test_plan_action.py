@@ -243,6 +243,13 @@ def test_the_playbook_shows_the_plan_of_every_host(tmp_path: Path) -> None:
     assert "no instances" in printed
 
 
+def test_the_example_inventory_is_a_good_one(tmp_path: Path) -> None:
+    probe = tmp_path / "probe.yml"
+    probe.write_text("- hosts: all\n  gather_facts: false\n  tasks:\n    - carrel.jupyter.plan:\n", encoding="utf-8")
+    done = run(tmp_path, {}, probe, "-i", str(ROOT / "inventories" / "example"))
+    assert done.returncode == 0 and "hub1.example.org" in done.stdout, done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("arguments", ["", "--check"])
 def test_instance_info_reads_this_machine(tmp_path: Path, arguments: str) -> None:
     probe = tmp_path / "probe.yml"
