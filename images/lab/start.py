@@ -107,6 +107,9 @@ def command(
                 options.insert(0, "--ip=0.0.0.0")
         else:
             name = "jupyter-" + environ.get("DOCKER_STACKS_JUPYTER_CMD", "lab")
+            # jupyter_server itself reads JUPYTER_PORT, and nothing else of the kind
+            if ip := environ.get("JUPYTER_IP"):
+                options.insert(0, f"--ServerApp.ip={ip}")
         if not exists(SERVER / name):
             raise StartError(f"{name} is not in this image: build it with the package in the argument SERVER_PACKAGES")
         rest = [*options, *rest]

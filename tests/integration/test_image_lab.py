@@ -127,13 +127,24 @@ def test_the_umask_and_the_home_of_root(image):
     ]
 
 
-LISTENS = "grep -hE ' 0A ' /proc/net/tcp /proc/net/tcp6 | grep -oE ':[0-9A-F]{4} [0-9A-F]+:0000' | cut -c2-5 | sort -u"
+LISTENS = "grep -h ' 0A ' /proc/net/tcp /proc/net/tcp6 | sed 's/^ *[0-9]*: //' | cut -d' ' -f1"
+IPV6 = ("--sysctl", "net.ipv6.conf.all.disable_ipv6=0", "--sysctl", "net.ipv6.conf.lo.disable_ipv6=0")
+V4, V6 = "00000000", "0" * 32
 
 
-def test_it_listens_where_the_environment_says(image):
-    script = f"start-notebook.py >/dev/null 2>&1 & for i in $(seq 100); do sleep 0.2; {LISTENS} | grep . && break; done"
-    found = inside(image, "bash", "-c", script, options=("-e", "JUPYTER_PORT=8171"))
-    assert int(found, 16) == 8171
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({}, {f"{V4}:22B8", f"{V6}:22B8"}),
+        ({"JUPYTER_PORT": "8171"}, {f"{V4}:1FEB", f"{V6}:1FEB"}),
+        ({"JUPYTER_IP": "127.0.0.1"}, {"0100007F:22B8"}),
+    ],
+)
+def test_it_listens_where_the_environment_says(image, environ, expected):
+    options = [word for key, value in environ.items() for word in ("-e", f"{key}={value}")]
+    wait = f"for i in $(seq 150); do sleep 0.2; {LISTENS} | grep . && break; done"
+    script = f"start-notebook.py >/dev/null 2>&1 & {wait}"
+    assert set(inside(image, "bash", "-c", script, options=(*IPV6, *options)).split()) == expected
 
 
 def test_without_grant_sudo_there_is_none(image):

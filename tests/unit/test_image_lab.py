@@ -40,6 +40,11 @@ def test_the_default_command_is_the_servers_own_jupyterlab():
     assert command("/usr/local/bin/start-notebook.sh") == [SERVER + "jupyter-lab"]
 
 
+def test_the_address_is_an_option_which_others_replace():
+    got = command("start-notebook.py", JUPYTER_IP="::1", NOTEBOOK_ARGS="--ServerApp.ip=0.0.0.0")
+    assert got == [SERVER + "jupyter-lab", "--ServerApp.ip=::1", "--ServerApp.ip=0.0.0.0"]
+
+
 def test_notebook_args_are_split_like_a_shell_and_come_before_the_commands_own():
     got = command("start-notebook.py", "--b", NOTEBOOK_ARGS="--a='x y'")
     assert got == [SERVER + "jupyter-lab", "--a=x y", "--b"]
