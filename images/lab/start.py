@@ -192,7 +192,7 @@ def make_account(wanted: Account, named_group: bool) -> None:
 def entered(passwd: str, name: str, uid: int, gid: int, home: Path) -> str:
     """Return PASSWD with this account in place of others of its name."""
     others = [line for line in passwd.splitlines() if line.partition(":")[0] != name]
-    account = f"{name}:x:{uid}:{gid}::{home}:/bin/bash"
+    account = f"{name}:x:{uid}:{gid}:{name}:{home}:/bin/bash"
     return "\n".join([account, *others] if uid == 0 else [*others, account]) + "\n"
 
 

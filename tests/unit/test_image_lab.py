@@ -166,12 +166,12 @@ PASSWD = "root:x:0:0:root:/root:/bin/bash\nmail:x:8:8::/:/bin/sh\njovyan:x:1000:
 
 def test_an_account_takes_the_place_of_its_name():
     lines = start.entered(PASSWD, "jovyan", 1010, 0, Path("/home/jovyan")).splitlines()
-    assert lines == [*PASSWD.splitlines()[:2], "jovyan:x:1010:0::/home/jovyan:/bin/bash"]
+    assert lines == [*PASSWD.splitlines()[:2], "jovyan:x:1010:0:jovyan:/home/jovyan:/bin/bash"]
 
 
 def test_root_stays_the_first_of_its_uid():
     lines = start.entered(PASSWD, "root", 0, 0, Path("/home/root")).splitlines()
-    assert lines == ["root:x:0:0::/home/root:/bin/bash", *PASSWD.splitlines()[1:]]
+    assert lines == ["root:x:0:0:root:/home/root:/bin/bash", *PASSWD.splitlines()[1:]]
 
 
 @pytest.mark.parametrize(
