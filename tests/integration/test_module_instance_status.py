@@ -126,7 +126,7 @@ def test_a_lab_that_runs(host: Host) -> None:
     status = host.status(disk=True)
     assert status["site"]["answers"] and status["site"]["certificate"]["days_left"] == DAYS - 1
     assert [problem["text"].partition(",")[0] for problem in status["problems"]] == [CERTIFICATE]
-    assert status["engine"] == {"name": "root", "running": True, "error": None}
+    assert status["engine"] == {"name": "root", "running": True, "error": None, "replaced": []}
     (container,) = status["containers"]
     image = docker("image", "inspect", "--format", "{{.Id}}", host.tag)
     assert {key: container[key] for key in ("service", "state", "image", "image_id", "as_tagged")} == {
