@@ -229,7 +229,10 @@ def _hub(instance: Mapping[str, Any], engine: Mapping[str, Any], image: str) -> 
 
 def _proxy(instance: Mapping[str, Any], image: str) -> dict[str, Any]:
     """The proxy answers at /_chp_healthz whatever its routes are (configurable-http-proxy, lib/configproxy.js)."""
-    ask = "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/_chp_healthz', timeout=5)"
+    ask = (
+        "import http.client as h; c = h.HTTPConnection('127.0.0.1', 8000, timeout=5);"
+        " c.request('GET', '/_chp_healthz'); raise SystemExit(c.getresponse().status != 200)"
+    )
     return {
         "image": image,
         "command": ["proxy"],

@@ -94,6 +94,8 @@ class IdentityMixin(RosterMixin):
             raise web.HTTPError(403, NO_NAME.format(claim=self.username_claim))
         return name
 
+    # JupyterHub awaits what is awaitable.
+    # pylint: disable-next=invalid-overridden-method
     async def check_allowed(self, username: str, authentication: dict[str, Any] | None = None) -> bool:
         if authentication is None:  # JupyterHub asks about names from its configuration, at its start
             return True
