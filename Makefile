@@ -3,7 +3,7 @@
 #
 #   make demo        from nothing to running instances on two test hosts
 #   make demo-down   remove them
-#   make test        everything: linters, unit tests, real hosts, a real browser
+#   make test        everything: linters, unit and sanity tests, real hosts, a real browser
 #   make test-quick  what needs no host, in under two minutes
 #   make sanity      ansible-test's sanity tests, on a copy; what they install stays in ~/.ansible/test
 #   make test-vm     limits and a reboot on a kernel of its own, in a virtual machine; slow without KVM

@@ -38,7 +38,7 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    details: Changes nothing, and so does the same.
+    details: Changes nothing, so check mode makes no difference.
   diff_mode:
     support: N/A
     details: Changes nothing.

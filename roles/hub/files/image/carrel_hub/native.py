@@ -28,7 +28,7 @@ MOST_WAITING = 500  # accounts that nobody has approved yet
 TOO_OFTEN = "Too many wrong passwords. Please wait a minute, then try again."
 TOO_MANY = "Too many people are signing up at the moment. Please try again in an hour, or tell the administrator."
 WAITS = "Your account waits for an administrator's approval."
-NAME = "A name has at most 128 characters, none of them a capital letter, space, comma, slash or invisible."
+NAME = "A name has at most 128 characters, without capital letters, spaces, commas, slashes and invisible characters."
 LENGTH = f"A password has at least {SHORTEST} characters, and at most {LONGEST} bytes."
 SENT = (
     "An administrator will look at your request. If the name belongs to somebody already, nothing was sent. "
