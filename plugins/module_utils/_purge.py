@@ -8,6 +8,22 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+# What the role rootless_docker writes as the comment of an account that it makes, in the same step.
+COMMENT = "rootless Docker engine of carrel.jupyter"
+
+
+def made_by_role(gecos: str) -> bool:
+    """Whether the role made an account; chfn(1) appends fields after commas."""
+    return gecos.split(",")[0] == COMMENT
+
+
+def kept(name: str, home: str) -> str:
+    """Return what to say of an account that may be a person's."""
+    return (
+        f"the account {name} is kept with {home} and its subordinate ids, because its comment does not say that the"
+        f" role rootless_docker made it. If nobody needs it: loginctl terminate-user {name}; userdel --remove {name}"
+    )
+
 
 def archives(name: str, found: Iterable[str]) -> list[str]:
     """Return those of an instance among the names in the folder of archives."""

@@ -10,11 +10,12 @@ short_description: Delete for good what C(state=absent) keeps of an instance
 version_added: 0.1.0
 author: the carrel.jupyter authors (@carrel)
 description:
-  - Deletes the archives of the instance, and the engine of its name with its images, volumes and configuration, its
-    account with home, and the account's subordinate ids.
+  - Deletes the archives of the instance, and the engine of its name with its images, volumes and configuration.
+  - The account with its home and its subordinate ids is deleted if the role rootless_docker made it, which the
+    account's comment in C(/etc/passwd) says. Any other is kept, with a warning that says how to delete it by hand.
   - Nothing is deleted while the instance, or another that uses its engine, is on the host, nor while an archive of
     another instance has files of the account, because its ids would be given to somebody else.
-  - Only an account that has a folder in C(/etc/rootless-docker) is taken for an engine's.
+  - An account without a folder in C(/etc/rootless-docker) has no engine, and is nobody's business.
   - Links are never followed, and what is mounted is not deleted.
 extends_documentation_fragment:
   - carrel.jupyter.attributes
@@ -61,6 +62,8 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.carrel.jupyter.plugins.module_utils import _directories, _files, _purge
 from ansible_collections.carrel.jupyter.plugins.module_utils._host_facts import parse_instance
+from ansible_collections.carrel.jupyter.plugins.module_utils._rootless_docker import UNIT
+from ansible_collections.carrel.jupyter.plugins.module_utils._rootless_docker_account import Account
 from ansible_collections.carrel.jupyter.plugins.module_utils._tracker import Tracker
 
 ENGINES = "/etc/rootless-docker"
@@ -88,7 +91,7 @@ def records() -> dict[str, dict[str, object]]:
 
 
 def account_of(name: str) -> pwd.struct_passwd | None:
-    """The engine's account, if it is one."""
+    """The account of an engine, which need not be one that the role made."""
     try:
         return pwd.getpwnam(name) if name in entries(ENGINES) else None
     except KeyError:
@@ -123,14 +126,37 @@ def owned(path: str | None, account: pwd.struct_passwd) -> bool:
         os.close(descriptor)
 
 
+def engine_trees(name: str, account: pwd.struct_passwd, made: bool) -> list[str]:
+    """The engine's data root, and the account's home if the role made the account."""
+    root, home = data_root(name), account.pw_dir
+    inside = root is not None and os.path.commonpath([root, home]) == home
+    around = root is not None and os.path.commonpath([root, home]) == root
+    # What lies in a home goes or stays with it.
+    roots = [root] if not inside and (made or not around) else []
+    return [path for path in (home if made else None, *roots) if path and owned(path, account)]
+
+
+def stop(account: pwd.struct_passwd, made: bool) -> None:
+    """End what runs of the account, or only the engine of one that is kept."""
+    run("loginctl", "disable-linger", account.pw_name)
+    if made:
+        run("systemctl", "stop", f"user@{account.pw_uid}.service")
+    elif Account(account).manager_runs:
+        done = Account(account).systemctl("stop", UNIT, timeout=300)
+        if done.code != 0:
+            raise PurgeError(f"systemctl --user stop {UNIT} failed: {done.errors.strip()}")
+
+
 def run(*command: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=300, check=False)
     if done.returncode != 0:
         raise PurgeError(f"{' '.join(command)} failed: {(done.stderr or done.stdout).strip()}")
 
 
-def purge(name: str, archive: str, tracker: Tracker, check_mode: bool) -> list[str]:
+def purge(name: str, archive: str, tracker: Tracker, check_mode: bool) -> tuple[list[str], str]:
+    """What was deleted, and what to say of what is kept."""
     account = account_of(name)
+    made = account is not None and _purge.made_by_role(account.pw_gecos)
     wrong = _purge.problems(name, records(), others_archives(archive, name, account) if account else ())
     if name in entries(os.path.dirname(archive)):
         wrong.append(f"{os.path.dirname(archive)}/{name} is not archived yet")
@@ -138,27 +164,27 @@ def purge(name: str, archive: str, tracker: Tracker, check_mode: bool) -> list[s
         raise PurgeError("; ".join(wrong))
     trees = [f"{archive}/{entry}" for entry in _purge.archives(name, entries(archive))]
     if account:
-        trees += [path for path in (data_root(name), account.pw_dir) if path and owned(path, account)]
+        trees += engine_trees(name, account, made)
     for path in trees:
         tracker.note(path, "present\n", None)
-    if account:
+    if account and made:
         tracker.note(f"account {name}", f"{account.pw_uid}:{account.pw_gid}\n", None)
     if account and not check_mode:
-        run("loginctl", "disable-linger", name)
-        run("systemctl", "stop", f"user@{account.pw_uid}.service")
+        stop(account, made)
     if not check_mode:
         for path in trees:
             _directories.remove_tree(path)
-    if account and not check_mode:
+    if made and not check_mode:
         # It also takes the account's lines out of /etc/subuid and /etc/subgid.
         run("userdel", name)
     if name in entries(ENGINES):
         tracker.note(f"{ENGINES}/{name}", "present\n", None)
         trees.append(f"{ENGINES}/{name}")
-        # The last step, because this folder is what says that the account is an engine's.
+        # The last step, because this folder is what says that there is an engine.
         if not check_mode:
             _directories.remove_tree(f"{ENGINES}/{name}")
-    return trees + ([f"account {name}"] if account else [])
+    kept = _purge.kept(name, account.pw_dir) if account and not made else ""
+    return trees + ([f"account {name}"] if made else []), kept
 
 
 def main() -> None:
@@ -169,12 +195,14 @@ def main() -> None:
     name, tracker = module.params["name"], Tracker()
     archive = str(Path(module.params["base_dir"]) / ".archive")
     try:
-        deleted = purge(name, archive, tracker, module.check_mode)
+        deleted, kept = purge(name, archive, tracker, module.check_mode)
     except (
         PurgeError, _files.UnsafePathError, _directories.ForeignOwnerError, OSError, ValueError,
         subprocess.TimeoutExpired,
     ) as error:  # fmt: skip
         module.fail_json(msg=f"{name}: {error}", changed=tracker.changed)
+    if kept:
+        module.warn(kept)
     module.exit_json(**tracker.result(deleted=deleted))
 
 

@@ -149,7 +149,7 @@ def test_absent_archives_and_can_be_brought_back(play: Play, atlas: Site, tao: S
 def test_a_purge_deletes_what_is_left_of_a_removed_instance_and_nothing_else(play: Play, tao: Site) -> None:
     """What an engine leaves, without the minute that it takes to start one."""
     script = """
-        useradd --create-home gone
+        useradd --create-home --comment 'rootless Docker engine of carrel.jupyter' gone
         mkdir -p /etc/rootless-docker/gone /srv/docker/gone/deep /srv/.archive/gone-20261122T230102Z
         echo '{"data-root": "/srv/docker/gone"}' > /etc/rootless-docker/gone/daemon.json
         ln -s /srv/tao /srv/docker/gone/link

@@ -5,11 +5,15 @@
 from __future__ import annotations
 
 import os
+import pwd
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.carrel.jupyter.plugins.module_utils import _purge
+from ansible_collections.carrel.jupyter.plugins.module_utils._tracker import Tracker
+from ansible_collections.carrel.jupyter.plugins.modules import instance_purge
 from test_install_files import four_runs, run
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="archives are root's")
@@ -70,3 +74,78 @@ def test_nothing_is_deleted_before_it_is_archived(tmp_path: Path) -> None:
 def test_an_account_that_is_no_engine_s_is_nobody_s_business(tmp_path: Path) -> None:
     for name in ("root", "daemon", "../etc", ""):
         assert run("instance_purge", name=name, base_dir=str(tmp_path))["changed"] is False
+
+
+ROOT = Path(__file__).resolve().parents[2]
+UID = 12345
+
+
+class Host:
+    """Real directories, and an account that the tests only say is there: this machine's are not theirs to make."""
+
+    def __init__(self, folder: Path, patch: pytest.MonkeyPatch, comment: str) -> None:
+        self.home, self.archive, self.root = (folder / name for name in ("home/tao", "srv/.archive", "docker/tao"))
+        self.engine = folder / "etc" / "tao"
+        self.comment, self.commands = comment, list[str]()
+        for path in (self.home, self.root, self.engine, self.archive / f"tao-{STAMP}"):
+            path.mkdir(parents=True)
+        for path in (self.home, self.root):
+            (path / "file").touch()
+            os.chown(path, UID, UID)
+        self.configure(self.root)
+        patch.setattr(instance_purge, "ENGINES", str(self.engine.parent))
+        patch.setattr(instance_purge, "STATE", str(folder / "state"))
+        patch.setattr(pwd, "getpwnam", lambda name: self.account())
+        patch.setattr(instance_purge, "run", lambda *command: self.commands.append(" ".join(command)))
+
+    def account(self) -> pwd.struct_passwd:
+        return pwd.struct_passwd(("tao", "x", UID, UID, self.comment, str(self.home), "/bin/bash"))
+
+    def configure(self, data_root: Path) -> None:
+        (self.engine / "daemon.json").write_text(f'{{"data-root": "{data_root}"}}')
+
+    def purge(self, check_mode: bool = False) -> tuple[list[str], str]:
+        return instance_purge.purge("tao", str(self.archive), Tracker(), check_mode)
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+    return Host(tmp_path, monkeypatch, _purge.COMMENT)
+
+
+def test_the_role_s_account_goes_with_its_home(host: Host) -> None:
+    deleted, kept = host.purge()
+    assert "account tao" in deleted and kept == ""
+    assert host.commands[-1] == "userdel tao"
+    assert not any(path.exists() for path in (host.home, host.root, host.engine, host.archive / f"tao-{STAMP}"))
+
+
+@pytest.mark.parametrize("comment", ["", "Tao Example,,,", f"Tao,{_purge.COMMENT}"])
+@pytest.mark.parametrize("check_mode", [True, False])
+def test_an_account_that_may_be_a_person_s_is_kept(host: Host, comment: str, check_mode: bool) -> None:
+    host.comment = comment
+    deleted, kept = host.purge(check_mode)
+    assert "account tao" not in deleted and str(host.home) not in deleted
+    assert kept.endswith("userdel --remove tao") and str(host.home) in kept
+    assert (host.home / "file").exists()
+    assert host.commands == ([] if check_mode else ["loginctl disable-linger tao"])
+    for path in (host.root, host.engine, host.archive / f"tao-{STAMP}"):
+        assert path.exists() is check_mode
+
+
+@pytest.mark.parametrize("where", [".", "..", ".local/share/docker"])
+def test_a_home_that_is_kept_is_no_data_root_either(host: Host, where: str) -> None:
+    host.comment = ""
+    root = host.home.parent if where == ".." else host.home / where
+    root.mkdir(parents=True, exist_ok=True)
+    os.chown(root, UID, UID)
+    host.configure(root)
+    host.purge()
+    assert root.exists() and (host.home / "file").exists()
+
+
+def test_the_role_marks_the_accounts_that_it_makes() -> None:
+    tasks = yaml.safe_load((ROOT / "roles/rootless_docker/tasks/engines.yml").read_text())
+    (made,) = [task["ansible.builtin.user"] for task in tasks if "ansible.builtin.user" in task]
+    assert _purge.made_by_role(made["comment"])
+    assert _purge.made_by_role(made["comment"] + ",,,")
