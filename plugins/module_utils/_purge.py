@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 # What the role rootless_docker writes as the comment of an account that it makes, in the same step.
@@ -42,3 +42,10 @@ def problems(name: str, instances: Mapping[str, Mapping[str, Any]], others: Iter
         f"the archive {other} has files of the account {name}: purge its instance first, or move it away"
         for other in sorted(others)
     ]
+
+
+def mounted(mountinfo: str, trees: Sequence[str]) -> list[str]:
+    """Return the mount points at or in directories; MOUNTINFO as in proc(5), with blanks as octal numbers."""
+    fields = [line.split(" ")[4] for line in mountinfo.splitlines()]
+    points = {re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), field) for field in fields}
+    return sorted(point for point in points if any(f"{point}/".startswith(f"{tree}/") for tree in trees))

@@ -16,7 +16,8 @@ description:
   - Nothing is deleted while the instance, or another that uses its engine, is on the host, nor while an archive of
     another instance has files of the account, because its ids would be given to somebody else.
   - An account without a folder in C(/etc/rootless-docker) has no engine, and is nobody's business.
-  - Links are never followed, and what is mounted is not deleted.
+  - Only links above a home or a data root are followed, since C(/home) may be one. Nothing is deleted while
+    something is mounted on or in what would be.
 extends_documentation_fragment:
   - carrel.jupyter.attributes
 attributes:
@@ -109,7 +110,19 @@ def others_archives(folder: str, name: str, account: pwd.struct_passwd) -> Itera
 def data_root(name: str) -> str | None:
     file = _files.read(f"{ENGINES}/{name}/daemon.json")
     root = json.loads(file.content).get("data-root") if file else None
-    return str(root) if root else None
+    return real(str(root)) if root else None
+
+
+def real(path: str) -> str:
+    """The path without links above its end: /home may be a link of the administrator's, the end is the account's."""
+    parent, name = os.path.split(path.rstrip("/"))
+    if not os.path.isabs(parent):
+        raise PurgeError(f"{path} is not an absolute path")
+    return os.path.join(os.path.realpath(parent), name)
+
+
+def mounts() -> str:
+    return Path("/proc/self/mountinfo").read_text(errors="surrogateescape")
 
 
 def owned(path: str | None, account: pwd.struct_passwd) -> bool:
@@ -128,7 +141,7 @@ def owned(path: str | None, account: pwd.struct_passwd) -> bool:
 
 def engine_trees(name: str, account: pwd.struct_passwd, made: bool) -> list[str]:
     """The engine's data root, and the account's home if the role made the account."""
-    root, home = data_root(name), account.pw_dir
+    root, home = data_root(name), real(account.pw_dir)
     inside = root is not None and os.path.commonpath([root, home]) == home
     around = root is not None and os.path.commonpath([root, home]) == root
     # What lies in a home goes or stays with it.
@@ -160,11 +173,13 @@ def purge(name: str, archive: str, tracker: Tracker, check_mode: bool) -> tuple[
     wrong = _purge.problems(name, records(), others_archives(archive, name, account) if account else ())
     if name in entries(os.path.dirname(archive)):
         wrong.append(f"{os.path.dirname(archive)}/{name} is not archived yet")
-    if wrong:
-        raise PurgeError("; ".join(wrong))
     trees = [f"{archive}/{entry}" for entry in _purge.archives(name, entries(archive))]
     if account:
         trees += engine_trees(name, account, made)
+    # It cannot be moved, and would end the purge half-way.
+    wrong += [f"something is mounted on {point}: unmount it first" for point in _purge.mounted(mounts(), trees)]
+    if wrong:
+        raise PurgeError("; ".join(wrong))
     for path in trees:
         tracker.note(path, "present\n", None)
     if account and made:

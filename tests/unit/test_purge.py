@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import os
 import pwd
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.carrel.jupyter.plugins.module_utils import _purge
+from ansible_collections.carrel.jupyter.plugins.module_utils import _files, _purge
 from ansible_collections.carrel.jupyter.plugins.module_utils._tracker import Tracker
 from ansible_collections.carrel.jupyter.plugins.modules import instance_purge
 from test_install_files import four_runs, run
@@ -149,3 +150,48 @@ def test_the_role_marks_the_accounts_that_it_makes() -> None:
     (made,) = [task["ansible.builtin.user"] for task in tasks if "ansible.builtin.user" in task]
     assert _purge.made_by_role(made["comment"])
     assert _purge.made_by_role(made["comment"] + ",,,")
+
+
+def test_what_leads_to_a_home_and_a_data_root_may_be_a_link(host: Host, tmp_path: Path) -> None:
+    for name in ("home", "docker"):
+        (tmp_path / name).rename(tmp_path / f"real-{name}")
+        (tmp_path / name).symlink_to(f"real-{name}")
+    deleted, _unused = host.purge()
+    assert {f"{tmp_path}/real-home/tao", f"{tmp_path}/real-docker/tao", "account tao"} <= set(deleted)
+    assert os.listdir(tmp_path / "real-home") == os.listdir(tmp_path / "real-docker") == []
+
+
+def test_a_home_that_is_a_link_itself_is_refused_before_anything_is_deleted(host: Host, tmp_path: Path) -> None:
+    host.home.rename(tmp_path / "elsewhere")
+    host.home.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(_files.UnsafePathError, match="home/tao is a symbolic link"):
+        host.purge()
+    assert host.root.exists() and (host.archive / f"tao-{STAMP}").exists() and host.commands == []
+
+
+def test_a_data_root_that_depends_on_where_one_stands_is_refused(host: Host) -> None:
+    host.configure(Path("docker/tao"))
+    with pytest.raises(instance_purge.PurgeError, match="docker/tao is not an absolute path"):
+        host.purge()
+
+
+@pytest.mark.parametrize("point", ["home/tao", "home/tao/a disk", "docker/tao", f"srv/.archive/tao-{STAMP}/data"])
+def test_nothing_is_deleted_while_a_disk_is_mounted_there(host: Host, tmp_path: Path, point: str) -> None:
+    (tmp_path / point).mkdir(exist_ok=True)
+    owner = f"uid={UID},gid={UID}"
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", owner, "unit-tests", tmp_path / point], check=False).returncode:
+        pytest.skip("mounts need their capability")
+    try:
+        with pytest.raises(instance_purge.PurgeError, match=f"mounted on {tmp_path}/{point}: unmount it first"):
+            host.purge()
+    finally:
+        subprocess.run(["umount", tmp_path / point], check=True)
+    assert all(path.exists() for path in (host.home, host.root, host.engine, host.archive / f"tao-{STAMP}"))
+    assert host.commands == []
+
+
+def test_a_mount_beside_a_directory_is_none_in_it() -> None:
+    line = "36 25 0:32 / {} rw,relatime shared:1 - tmpfs tmpfs rw\n"
+    info = "".join(line.format(point) for point in ("/", "/home", "/home/tao2", "/home/tao", "/home/tao/a\\040b"))
+    assert _purge.mounted(info, ["/home/tao"]) == ["/home/tao", "/home/tao/a b"]
+    assert _purge.mounted(info, []) == []
