@@ -269,6 +269,34 @@ def test_sign_ups_have_limits(gate: CarrelNativeAuthenticator, monkeypatch: pyte
     assert sign_up(gate, "prof", invitations.code(KEY, "prof")) == native.WELCOME
 
 
+def test_a_lecture_with_invitations_signs_up_from_one_address(gate: CarrelNativeAuthenticator, desk: Path) -> None:
+    gate.sign_ups = Brake(3, 3600)
+    students = [f"student{number}" for number in range(8)]
+    declare(desk, {}, *students)
+
+    async def all_at_once() -> list[str]:
+        codes = {name: invitations.code(KEY, name) for name in students}
+        tries = (gate.sign_up(at(), name, "a password of my own", code) for name, code in codes.items())
+        return await asyncio.gather(*tries)
+
+    assert asyncio.run(all_at_once()) == [native.WELCOME] * 8
+    for _unused in range(3):
+        with pytest.raises(Refused, match="not for this name"):
+            sign_up(gate, "student0", invitations.code(KEY, "student0"))  # has been used, and so counts
+    with pytest.raises(Refused, match="Too many people"):
+        sign_up(gate, "guest")
+
+
+def test_one_invitation_used_twice_at_once_makes_one_account(gate: CarrelNativeAuthenticator) -> None:
+    async def twice() -> list[Any]:
+        code = invitations.code(KEY, "prof")
+        tries = (gate.sign_up(at(), "prof", password, code) for password in ("the first one's", "the second's"))
+        return await asyncio.gather(*tries, return_exceptions=True)
+
+    answers = asyncio.run(twice())
+    assert len([answer for answer in answers if isinstance(answer, Refused)]) == 1
+
+
 @pytest.mark.parametrize("password", ["short", "x" * 73, "\u00e4" * 37])
 def test_passwords_that_bcrypt_would_cut_and_short_ones_are_refused(
     gate: CarrelNativeAuthenticator, password: str

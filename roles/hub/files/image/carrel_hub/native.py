@@ -139,11 +139,15 @@ class CarrelNativeAuthenticator(RosterMixin, NativeAuthenticator):  # type: igno
             raise Refused(NAME)
         if not self.is_password_strong(password):
             raise Refused(LENGTH)
-        if not self.sign_ups.take(await self.visitors.address(handler.request)):
+        address = await self.visitors.address(handler.request)
+        if not self.sign_ups.take(address):
             raise Refused(TOO_MANY)
+        if invitation and self._fits(name, invitation):
+            # A lecture behind one address. At once, or those whose passwords are being hashed would count.
+            self.sign_ups.give_back(address)
         hashed = await self.passwords.hash(password)
         if invitation:
-            if name not in self.invited() or not invitations.fits(self.key, name, invitation):
+            if not self._fits(name, invitation):  # another request may have used it meanwhile
                 raise Refused(NOT_INVITED)
             self._store(name, hashed, approved=True)
             return WELCOME
@@ -154,6 +158,9 @@ class CarrelNativeAuthenticator(RosterMixin, NativeAuthenticator):  # type: igno
                 raise Refused(TOO_MANY)
             self._store(name, hashed, approved=False)
         return SENT
+
+    def _fits(self, name: str, invitation: str) -> bool:
+        return name in self.invited() and invitations.fits(self.key, name, invitation)
 
     def invited(self) -> list[str]:
         """Who is listed and has neither a password in the inventory nor an account."""
