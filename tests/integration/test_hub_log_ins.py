@@ -75,6 +75,10 @@ def test_strangers_wait_for_an_admin_s_approval(site: HubSite) -> None:
         assert eve.user()["name"] == "eve"
         prof.decide("eve", "withdraw")
         eventually(lambda: eve.request("GET", "api/user", check=False).status_code == 403, SOON)
+        eve.sign_up("spam", "my password")
+        assert "1 waits for approval" in prof.request("GET", "authorize").text
+        page = prof.decide("", "discard-all")
+        assert "spam" not in page and "waits for approval" not in page and "eve" in page
         prof.decide("eve", "discard")
         assert "eve" not in prof.request("GET", "authorize").text and "eve" not in prof.users()
 

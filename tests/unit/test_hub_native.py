@@ -6,21 +6,26 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import bcrypt
 import pytest
 from carrel_hub import files, invitations, native, passwords, people
 from carrel_hub.brake import Brake
 from carrel_hub.native import CarrelNativeAuthenticator
+from carrel_hub.native_pages import AuthorizeHandler
 from carrel_hub.passwords import Busy, Passwords, Refused
+from jinja2 import ChoiceLoader, DictLoader, Environment, FileSystemLoader
 from jupyterhub import orm
-from tornado.httputil import HTTPHeaders
-from tornado.web import HTTPError
+from jupyterhub.scopes import parse_scopes
+from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
+from tornado.web import Application, HTTPError
 
 USER = {"identity": "x", "admin": False, "memory": None, "swap": None, "cpus": None, "pids": None}
 KEY = b"secret of the hub"
@@ -295,6 +300,55 @@ def test_one_invitation_used_twice_at_once_makes_one_account(gate: CarrelNativeA
 
     answers = asyncio.run(twice())
     assert len([answer for answer in answers if isinstance(answer, Refused)]) == 1
+
+
+def authorize(gate: CarrelNativeAuthenticator, admin: bool, **fields: str) -> AuthorizeHandler:
+    """What comes of the form at Authorize users; who asks is made up, JupyterHub would know it from the cookie."""
+    start = RequestStartLine("POST", "/hub/authorize", "HTTP/1.1")
+    request = HTTPServerRequest(start_line=start, headers=HTTPHeaders({"Host": "hub"}), connection=mock.Mock())
+    request.body_arguments = {name: [value.encode()] for name, value in fields.items()}
+    hub = SimpleNamespace(base_url="/hub/")
+    handler = AuthorizeHandler(Application(db=gate.db, authenticator=gate, hub=hub, cookie_secret=KEY), request)
+    handler._transforms = []
+    handler._jupyterhub_user = SimpleNamespace(name="prof")
+    handler.expanded_scopes = {"admin:users"} if admin else set()
+    handler.parsed_scopes = parse_scopes(handler.expanded_scopes)
+    asyncio.run(handler.post())
+    return handler
+
+
+def test_an_admin_empties_a_full_waiting_list_with_one_form(
+    gate: CarrelNativeAuthenticator, desk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(native, "MOST_WAITING", 6)
+    sign_up(gate, "prof", invitations.code(KEY, "prof"))
+    for name in ("guest", "was-in", "ada", "spam1", "spam2", "spam3", "spam4"):
+        sign_up(gate, name)
+        if name == "guest":
+            gate.approve(name, True)
+    gate.db.add(orm.User(name="was-in"))  # and may have files
+    declare(desk, {}, "prof", "ada")  # since then
+    with pytest.raises(Refused, match="Too many people"):
+        sign_up(gate, "late")
+    with pytest.raises(HTTPError) as refused:
+        authorize(gate, admin=False, action="discard-all")
+    assert refused.value.status_code == 403 and len(list(gate.accounts())) == 8
+    answer = authorize(gate, admin=True, action="discard-all")
+    assert (answer.get_status(), answer._headers["Location"]) == (302, "/hub/authorize")
+    assert {account.username for account in gate.accounts()} == {"prof", "guest", "was-in", "ada"}
+    assert sign_up(gate, "late") == native.SENT
+
+
+@pytest.mark.parametrize(("waiting", "shown"), [(0, ""), (1, "1 waits for"), (500, "500 wait for")])
+def test_the_form_for_all_that_wait_has_its_token(waiting: int, shown: str) -> None:
+    frame = DictLoader({"page.html": "{% block main %}{% endblock %}"})
+    loader = ChoiceLoader([frame, FileSystemLoader(Path(native.__file__).parent / "templates")])
+    template = Environment(loader=loader, autoescape=True).get_template("authorization-area.html")
+    text = template.render(xsrf="the token", accounts=[], waiting=["guest"] * waiting)
+    form = re.search(r"<form method=.post.[^>]*>(.*?)</form>", text, re.DOTALL)
+    assert bool(form) == bool(waiting) and shown in text
+    if form:
+        assert 'name="_xsrf" value="the token"' in form[1] and 'value="discard-all"' in form[1]
 
 
 @pytest.mark.parametrize("password", ["short", "x" * 73, "\u00e4" * 37])

@@ -7,9 +7,11 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Iterable
+from types import SimpleNamespace
 from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._escape import username_problem
+from jupyterhub import orm
 from nativeauthenticator import NativeAuthenticator
 from nativeauthenticator.orm import UserInfo
 from tornado import web
@@ -180,6 +182,15 @@ class CarrelNativeAuthenticator(RosterMixin, NativeAuthenticator):  # type: igno
             raise Refused(f"{name} is in the inventory, which decides. Who has no password there needs an invitation.")
         account.is_authorized = approved
         self.db.commit()
+
+    def waiting(self) -> list[str]:
+        """Guests who were never in; whose approval was withdrawn may have files."""
+        known = {user.name for user in self.db.query(orm.User)} | self.roster().users.keys()
+        return [each.username for each in self.accounts() if not each.is_authorized and each.username not in known]
+
+    def discard_waiting(self) -> None:
+        for name in self.waiting():
+            self.delete_user(SimpleNamespace(name=name))
 
     async def set_password(self, name: str, password: str) -> None:
         """Raises Refused."""

@@ -96,6 +96,8 @@ class AuthorizeHandler(Page):
         try:
             if action == "discard":
                 self.discard(name)
+            elif action == "discard-all":  # strangers can fill the list faster than anybody empties it one by one
+                self.authenticator.discard_waiting()
             else:
                 self.authenticator.approve(name, action == "approve")
         except Refused as refused:
@@ -119,7 +121,8 @@ class AuthorizeHandler(Page):
     def people(self) -> dict[str, Any]:
         gate = self.authenticator
         codes = {name: invitations.code(gate.key, name) for name in gate.invited()} if gate.enable_signup else {}
-        return {"accounts": gate.accounts(), "listed": gate.roster().users, "invitations": codes}
+        listed = gate.roster().users
+        return {"accounts": gate.accounts(), "listed": listed, "waiting": gate.waiting(), "invitations": codes}
 
 
 class ChangePasswordHandler(Page):
