@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ansible_collections.carrel.jupyter.plugins.module_utils._subordinate_ids import Range
+
 # What the role rootless_docker writes as the comment of an account that it makes, in the same step.
 COMMENT = "rootless Docker engine of carrel.jupyter"
 
@@ -42,6 +44,10 @@ def problems(name: str, instances: Mapping[str, Mapping[str, Any]], others: Iter
         f"the archive {other} has files of the account {name}: purge its instance first, or move it away"
         for other in sorted(others)
     ]
+
+
+def within(number: int, ranges: Iterable[Range]) -> bool:
+    return any(found.start <= number <= found.last for found in ranges)
 
 
 def mounted(mountinfo: str, trees: Sequence[str]) -> list[str]:

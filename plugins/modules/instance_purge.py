@@ -53,9 +53,11 @@ deleted:
   sample: [/srv/.archive/class101-20261122T230102Z, /srv/docker/class101, /home/class101, account class101]
 """
 
+import contextlib
 import json
 import os
 import pwd
+import stat
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,6 +67,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils import _directories
 from ansible_collections.carrel.jupyter.plugins.module_utils._host_facts import parse_instance
 from ansible_collections.carrel.jupyter.plugins.module_utils._rootless_docker import UNIT
 from ansible_collections.carrel.jupyter.plugins.module_utils._rootless_docker_account import Account
+from ansible_collections.carrel.jupyter.plugins.module_utils._subordinate_ids import FILES, Range, parse
 from ansible_collections.carrel.jupyter.plugins.module_utils._tracker import Tracker
 
 ENGINES = "/etc/rootless-docker"
@@ -99,11 +102,55 @@ def account_of(name: str) -> pwd.struct_passwd | None:
         return None
 
 
+def ids(kind: str, own: int, account: pwd.struct_passwd) -> list[Range]:
+    """The ids that nobody else may get while a file has one of them: uids or gids."""
+    file = _files.read(FILES[kind])
+    lines = parse(file.content.decode(errors="replace")) if file else []
+    names = (account.pw_name, str(account.pw_uid))
+    return [Range(own, 1), *(line.ids for line in lines if line.owner in names)]
+
+
+def has_files_of(path: str, account: pwd.struct_passwd) -> bool:
+    """Whether a directory, or anything in it, has one of the account's ids."""
+    uids, gids = ids("uid", account.pw_uid, account), ids("gid", account.pw_gid, account)
+
+    def theirs(status: os.stat_result) -> bool:
+        return _purge.within(status.st_uid, uids) or _purge.within(status.st_gid, gids)
+
+    pending = [path]
+    if theirs(os.lstat(path)):
+        return True
+    while pending:
+        with os.scandir(pending.pop()) as found:
+            for entry in found:
+                if theirs(entry.stat(follow_symlinks=False)):
+                    return True
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append(entry.path)
+    return False
+
+
+def protects(archive: str, account: pwd.struct_passwd) -> bool:
+    """Whether the archive of another instance needs the account. Its compose.yaml belongs to its engine's group."""
+    with contextlib.suppress(_files.UnsafePathError):
+        compose = _files.read(f"{archive}/compose.yaml")
+        if compose and compose.gid:
+            return compose.gid == account.pw_gid
+    try:
+        return has_files_of(archive, account)
+    except OSError as error:
+        raise PurgeError(
+            f"the archive {archive} may have files of the account {account.pw_name}, but cannot be searched:"
+            f" {error.strerror}; move it away"
+        ) from error
+
+
 def others_archives(folder: str, name: str, account: pwd.struct_passwd) -> Iterator[str]:
-    """The archives of other instances of the engine: compose.yaml belongs to its account's group."""
-    for entry in set(entries(folder)) - set(_purge.archives(name, entries(folder))):
-        compose = _files.read(f"{folder}/{entry}/compose.yaml")
-        if compose and compose.gid == account.pw_gid:
+    """The archives of other instances that need the account; what is no directory, such as a note, is none."""
+    found = entries(folder)
+    for entry in set(found) - set(_purge.archives(name, found)):
+        path = f"{folder}/{entry}"
+        if stat.S_ISDIR(os.lstat(path).st_mode) and protects(path, account):
             yield entry
 
 

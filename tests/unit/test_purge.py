@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.carrel.jupyter.plugins.module_utils import _files, _purge
+from ansible_collections.carrel.jupyter.plugins.module_utils import _files, _purge, _subordinate_ids
 from ansible_collections.carrel.jupyter.plugins.module_utils._tracker import Tracker
 from ansible_collections.carrel.jupyter.plugins.modules import instance_purge
 from test_install_files import four_runs, run
@@ -96,6 +96,9 @@ class Host:
         self.configure(self.root)
         patch.setattr(instance_purge, "ENGINES", str(self.engine.parent))
         patch.setattr(instance_purge, "STATE", str(folder / "state"))
+        for kind in ("uid", "gid"):
+            (folder / kind).write_text("other:200000:65536\ntao:300000:65536\n")
+            patch.setitem(_subordinate_ids.FILES, kind, str(folder / kind))
         patch.setattr(pwd, "getpwnam", lambda name: self.account())
         patch.setattr(instance_purge, "run", lambda *command: self.commands.append(" ".join(command)))
 
@@ -195,3 +198,53 @@ def test_a_mount_beside_a_directory_is_none_in_it() -> None:
     info = "".join(line.format(point) for point in ("/", "/home", "/home/tao2", "/home/tao", "/home/tao/a\\040b"))
     assert _purge.mounted(info, ["/home/tao"]) == ["/home/tao", "/home/tao/a b"]
     assert _purge.mounted(info, []) == []
+
+
+def test_what_is_no_archive_blocks_no_purge(host: Host, tmp_path: Path) -> None:
+    (host.archive / "README").write_text("what is kept here")
+    (host.archive / "link").symlink_to(tmp_path)
+    os.mkfifo(host.archive / "pipe")
+    assert "account tao" in host.purge()[0]
+    assert sorted(os.listdir(host.archive)) == ["README", "link", "pipe"]
+
+
+@pytest.mark.parametrize("compose", [None, 0, UID, UID + 1, "link"])
+@pytest.mark.parametrize("owner", [(UID, 0), (0, UID), (300999, 0), (0, 365535), (200000, 200000), (0, 0)])
+def test_another_s_archive_keeps_the_account_that_its_files_belong_to(
+    host: Host, compose: int | str | None, owner: tuple[int, int]
+) -> None:
+    archive = host.archive / f"atlas-{STAMP}"
+    (archive / "data" / "deep").mkdir(parents=True)
+    os.chown(archive / "data" / "deep", *owner)
+    file = archive / "compose.yaml"
+    if compose == "link":
+        file.symlink_to("/etc/passwd")
+    elif isinstance(compose, int):
+        file.touch()
+        os.chown(file, 0, compose)
+    # compose.yaml says whose the archive is; without its word its files are looked at
+    needed = compose == UID if compose in (UID, UID + 1) else owner not in ((0, 0), (200000, 200000))
+    if not needed:
+        assert "account tao" in host.purge()[0]
+        return
+    with pytest.raises(instance_purge.PurgeError, match=f"the archive atlas-{STAMP} has files of the account tao"):
+        host.purge()
+    assert host.home.exists() and (host.archive / f"tao-{STAMP}").exists()
+
+
+def test_an_archive_that_cannot_be_searched_is_named(host: Host) -> None:
+    archive = host.archive / "kept by hand"
+    archive.mkdir()
+    where = os.open(archive, os.O_RDONLY)
+    try:
+        # deeper than a path may be long
+        for _unused in range(20):
+            os.mkdir("d" * 250, dir_fd=where)
+            below = os.open("d" * 250, os.O_RDONLY, dir_fd=where)
+            os.close(where)
+            where = below
+    finally:
+        os.close(where)
+    with pytest.raises(instance_purge.PurgeError, match=f"the archive {archive} may have files of the account tao"):
+        host.purge()
+    assert host.home.exists()
