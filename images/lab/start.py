@@ -166,23 +166,37 @@ def make_group(wanted: Account, named: bool) -> None:
         subprocess.run(["groupmod", "--gid", str(wanted.gid), "--non-unique", wanted.group], check=True)
 
 
+def further_groups(name: str) -> list[str]:
+    return [group.gr_name for group in grp.getgrall() if name in group.gr_mem and group.gr_gid != USERS]
+
+
+def replace(wanted: Account, others: Sequence[str], named_group: bool) -> None:
+    """Make the account in place of others, in the groups of its former self: its name's, or the image's account."""
+    groups = further_groups(wanted.name if wanted.name in others else IMAGE_HOME.name)
+    for other in others:
+        subprocess.run(["userdel", "--force", other], check=True, capture_output=True)
+    # userdel may take the account's own group along
+    make_group(wanted, named_group)
+    left = {group.gr_name for group in grp.getgrall()}
+    subprocess.run(
+        [
+            "useradd", "--no-log-init", "--no-create-home", "--home-dir", str(wanted.home), "--shell", "/bin/bash",
+            "--uid", str(wanted.uid), "--gid", str(wanted.gid),
+            "--groups", ",".join([str(USERS), *(group for group in groups if group in left)]), wanted.name,
+        ],
+        check=True,
+    )  # fmt: skip
+
+
 def make_account(wanted: Account, named_group: bool) -> None:
     """Let the account exist with these ids, alone with its uid, and /home/NAME lead to a home."""
     if wanted.uid:
         make_group(wanted, named_group)
-        for found in pwd.getpwall():
-            # sudo and id take the first name that an uid has
-            if found.pw_name == wanted.name or found.pw_uid == wanted.uid:
-                subprocess.run(["userdel", "--force", found.pw_name], check=True, capture_output=True)
-        # userdel may take the account's own group along
-        make_group(wanted, named_group)
-        subprocess.run(
-            [
-                "useradd", "--no-log-init", "--no-create-home", "--home-dir", str(wanted.home), "--shell", "/bin/bash",
-                "--uid", str(wanted.uid), "--gid", str(wanted.gid), "--groups", str(USERS), wanted.name,
-            ],
-            check=True,
-        )  # fmt: skip
+        # sudo and id take the first name that an uid has
+        found = [each for each in pwd.getpwall() if each.pw_name == wanted.name or each.pw_uid == wanted.uid]
+        # One that fits stays as the image made it.
+        if [each[:1] + each[2:4] for each in found] != [(wanted.name, wanted.uid, wanted.gid)]:
+            replace(wanted, [each.pw_name for each in found], named_group)
     else:
         PASSWD.write_text(entered(PASSWD.read_text(), wanted.name, 0, 0, ROOTS_HOME))
     if not wanted.home.exists():
@@ -232,7 +246,7 @@ def change_owners(wanted: Account, environ: Mapping[str, str]) -> None:
 def become(wanted: Account, environ: dict[str, str]) -> dict[str, str]:
     """Go on as the account; return its environment."""
     if wanted.uid:
-        os.setgroups(sorted({wanted.gid, USERS}))
+        os.setgroups(sorted({*os.getgrouplist(wanted.name, wanted.gid), USERS}))
         os.setgid(wanted.gid)
         os.setuid(wanted.uid)
     return {**environ, "HOME": str(wanted.home), "USER": wanted.name, "LOGNAME": wanted.name}

@@ -107,6 +107,23 @@ def test_who_one_is_after_a_root_start(image, environ, expected):
     assert inside(image, "bash", "-c", sudo, options=given).splitlines()[-2:] == [expected, "0"]
 
 
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({}, "uid=1000(jovyan) gid=100(users) groups=100(users),44(video) /bin/sh"),
+        ({"NB_USER": "ada"}, "uid=1000(ada) gid=100(users) groups=100(users),44(video) /bin/bash"),
+        ({"NB_UID": "1234"}, "uid=1234(jovyan) gid=100(users) groups=100(users),44(video) /bin/bash"),
+    ],
+)
+def test_a_root_start_keeps_the_groups_that_an_image_gave(image, tmp_path, environ, expected):
+    hook = tmp_path / "image.sh"
+    hook.write_text("usermod --append --groups video --shell /bin/sh jovyan\n")
+    options = [word for key, value in environ.items() for word in ("-e", f"{key}={value}")]
+    options += ["-v", f"{hook}:/usr/local/bin/start-notebook.d/image.sh:ro"]
+    script = 'echo "$(id) $(getent passwd "$(id -u)" | cut -d: -f7)"'
+    assert inside(image, "bash", "-c", script, options=(*AS_ROOT, *options)) == expected
+
+
 def test_a_uid_of_a_containers_own_has_a_name(image):
     options = ("--user", "1010", "--group-add", "users")
     assert inside(image, "id", options=options) == "uid=1010(jovyan) gid=0(root) groups=0(root),100(users)"

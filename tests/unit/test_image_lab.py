@@ -4,8 +4,11 @@
 
 from __future__ import annotations
 
+import grp
 import importlib.util
 import os
+import pwd
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -159,6 +162,62 @@ def test_the_umask(value, mask):
 def test_a_umask_that_is_none(value):
     with pytest.raises(start.StartError, match="is no mask: give three digits"):
         start.umask({"NB_UMASK": value})
+
+
+Command = list[str]
+
+
+@pytest.fixture
+def commands(monkeypatch, tmp_path):
+    """Say what is in the image, and only note what would change it: this machine's accounts are not the test's."""
+    accounts = [("root", 0, 0), ("jovyan", 1000, 100), ("www-data", 33, 33)]
+    members = {"users": (100, ["jovyan"]), "video": (44, ["jovyan", "root"]), "tape": (26, ["www-data"])}
+    # userdel takes jovyan along
+    members |= {"www-data": (33, []), "jovyan": (1000, ["jovyan"])}
+    found: list[Command] = []
+
+    def run(command, **_options):
+        found.append(command)
+        if command[0] == "userdel":
+            members.pop(command[-1], None)
+
+    def group(name):
+        return grp.struct_group((name, "x", *members[name]))
+
+    def entry(name, uid, gid):
+        return pwd.struct_passwd((name, "x", uid, gid, "", f"/home/{name}", "/bin/zsh"))
+
+    monkeypatch.setattr(pwd, "getpwall", lambda: [entry(*account) for account in accounts])
+    monkeypatch.setattr(grp, "getgrall", lambda: [group(name) for name in members])
+    monkeypatch.setattr(grp, "getgrnam", group)
+    monkeypatch.setattr(grp, "getgrgid", lambda gid: {each.gr_gid: each for each in grp.getgrall()}[gid])
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(start.Account, "home", property(lambda account: tmp_path))
+    return found
+
+
+@pytest.mark.parametrize("account", [("jovyan", 1000, 100), ("www-data", 33, 33)])
+def test_an_account_that_fits_stays_as_the_image_made_it(commands, account):
+    start.make_account(start.Account(*account, account[0]), named_group=False)
+    assert commands == []
+
+
+@pytest.mark.parametrize(
+    ("account", "removed", "groups"),
+    [
+        (("jovyan", 1010, 100), ["jovyan"], "100,video"),
+        (("jovyan", 1000, 44), ["jovyan"], "100,video"),
+        (("ada", 1000, 100), ["jovyan"], "100,video"),
+        (("ada", 1234, 100), [], "100,video,jovyan"),
+        (("jovyan", 33, 100), ["jovyan", "www-data"], "100,video"),
+        (("www-data", 1234, 100), ["www-data"], "100,tape"),
+    ],
+)
+def test_an_account_that_is_made_anew_keeps_its_groups(commands, account, removed, groups):
+    start.make_account(start.Account(*account, account[0]), named_group=False)
+    *before, made = commands
+    assert before == [["userdel", "--force", name] for name in removed]
+    assert made[0] == "useradd" and made[made.index("--groups") + 1] == groups and made[-1] == account[0]
 
 
 PASSWD = "root:x:0:0:root:/root:/bin/bash\nmail:x:8:8::/:/bin/sh\njovyan:x:1000:100::/home/jovyan:/bin/bash\n"
