@@ -15,8 +15,10 @@ import requests
 from hub_site import HubSite, eventually, person
 from module_runner import open_to_all
 
-from testbed.client import LoginError
+from testbed.client import Lab, LoginError
+from testbed.hub_client import Hub
 from testbed.patience import PATIENCE, SOON
+from testbed.run import run
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +57,42 @@ def test_a_password_of_ones_own_stays_until_the_inventory_has_another(site: HubS
         login("my own one")
     with pytest.raises(LoginError):
         login("x" * 100)
+
+
+def test_a_new_password_ends_sessions_and_tokens_but_not_the_server(site: HubSite) -> None:
+    """Those of whoever had the old one; the server's own token and the browser of who changes it go on."""
+
+    def asks(token: str) -> int:
+        headers = {"Authorization": f"token {token}"}
+        return requests.get(f"{site.url}hub/api/user", headers=headers, timeout=PATIENCE).status_code
+
+    def enters(lab: Lab) -> bool:
+        return lab.request("GET", "api/status", check=False, allow_redirects=False).status_code == 200
+
+    def logged_in(session: Hub) -> bool:
+        return session.request("GET", "api/user", check=False).status_code == 200
+
+    with site.session().login("ada", "first-ada") as ada, site.session().login("ada", "first-ada") as thief:
+        mine, thiefs = ada.spawn(), thief.lab()
+        named = {"note": "Server at /class/user/ada/"}
+        made = thief.request("POST", "api/users/ada/tokens", json=named).json()["token"]
+        own = run("docker", "exec", site.container("ada"), "printenv", "JUPYTERHUB_API_TOKEN").strip()
+        assert (asks(made), asks(own), enters(mine), enters(thiefs)) == (200, 200, True, True)
+        assert "changed" in ada.change_password("first-ada", "my own one")
+        assert (asks(made), asks(own), logged_in(thief), logged_in(ada)) == (403, 200, False, True)
+        eventually(lambda: not enters(thiefs), SOON)
+        assert enters(mine)
+        assert "changed" in ada.change_password("my own one", "another one"), "the form's token is the new session's"
+        site.passwords["ada"] = "second-ada"
+        site.write()
+        eventually(lambda: not logged_in(ada), SOON)
+        eventually(lambda: not enters(mine), SOON)
+        assert asks(own) == 200
+        with site.session().login("ada", "second-ada") as again:
+            assert enters(again.lab())
+            again.stop()
+    site.passwords["ada"] = "first-ada"
+    site.write()
 
 
 def test_strangers_wait_for_an_admin_s_approval(site: HubSite) -> None:

@@ -9,6 +9,7 @@ import json
 import re
 import threading
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -349,6 +350,95 @@ def test_the_form_for_all_that_wait_has_its_token(waiting: int, shown: str) -> N
     assert bool(form) == bool(waiting) and shown in text
     if form:
         assert 'name="_xsrf" value="the token"' in form[1] and 'value="discard-all"' in form[1]
+
+
+SESSION = "the browser's"
+
+
+def with_sessions(gate: CarrelNativeAuthenticator, name: str) -> orm.User:
+    """Logged in with two browsers and with tokens, and a server runs: as JupyterHub has it in its database."""
+    db = gate.db
+    server = f"jupyterhub-user-{name}"
+    if not db.query(orm.OAuthClient).count():
+        db.add_all([orm.OAuthClient(identifier="jupyterhub"), orm.OAuthClient(identifier=server)])
+    user = orm.User(name=name)
+    db.add(user)
+    db.commit()
+    url, early, late = f"/user/{name}/", datetime(2026, 1, 1, 8), datetime(2026, 1, 1, 10)
+    user._orm_spawners.append(orm.Spawner(name="", started=datetime(2026, 1, 1, 9), server=orm.Server(base_url=url)))
+    for note, created in (
+        ("script", late),
+        (f"Server at {url}", early),
+        ("of before", early),
+        (f"Server at {url}", late),
+    ):
+        token = orm.APIToken(user=user, client_id="jupyterhub", note=note, created=created)
+        token.token = f"{note} {created}"
+        db.add(token)
+    for session in (SESSION, "another"):
+        token = orm.APIToken(user=user, client_id=server, note=session, session_id=session, created=late)
+        token.token = session
+        db.add(token)
+    db.add(orm.OAuthCode(user=user, client_id=server, code="code"))
+    db.commit()
+    return user
+
+
+def what_is_left(gate: CarrelNativeAuthenticator) -> list[tuple[str, int]]:
+    gate.db.expire_all()
+    assert not gate.db.query(orm.OAuthCode).count()
+    return [(token.note, token.created.hour) for token in gate.db.query(orm.APIToken).order_by(orm.APIToken.id)]
+
+
+def test_an_admin_s_new_password_ends_all_sessions_but_the_server_goes_on(gate: CarrelNativeAuthenticator) -> None:
+    login(gate, "grace", "from the inventory")
+    grace = with_sessions(gate, "grace")
+    cookie = grace.cookie_id
+    asyncio.run(gate.set_password("grace", "a password of my own"))
+    assert what_is_left(gate) == [("Server at /user/grace/", 8)], "a token of that name is no way around"
+    assert grace.cookie_id != cookie
+
+
+def test_who_changes_their_own_password_stays_in_with_this_browser(gate: CarrelNativeAuthenticator) -> None:
+    login(gate, "grace", "from the inventory")
+    with_sessions(gate, "grace")
+    asyncio.run(gate.set_password("grace", "a password of my own", SESSION))
+    assert what_is_left(gate) == [("Server at /user/grace/", 8), (SESSION, 10)]
+    assert login(gate, "grace", "a password of my own") == "grace"
+    assert what_is_left(gate) == [("Server at /user/grace/", 8), (SESSION, 10)], "logging in ends nothing"
+
+
+def test_a_new_password_in_the_inventory_ends_sessions_before_anybody_logs_in(
+    gate: CarrelNativeAuthenticator, desk: Path, hashed: list[str]
+) -> None:
+    login(gate, "grace", "from the inventory")
+    grace = with_sessions(gate, "grace")
+    own = SimpleNamespace(current_user=grace)
+
+    async def many(handler: Any) -> list[Any]:
+        return await asyncio.gather(*(gate.refresh_user(grace, handler) for _unused in range(5)))
+
+    assert asyncio.run(many(own)) == [True] * 5
+    asyncio.run(gate.set_password("grace", "a password of my own"))
+    cookie = grace.cookie_id
+    assert asyncio.run(many(own)) == [True] * 5
+    declare(desk, {"grace": "a second one"})
+    hashed.clear()
+    assert asyncio.run(many(own)) == [False] * 5
+    assert len(hashed) == 2 and grace.cookie_id != cookie
+    assert what_is_left(gate) == [("Server at /user/grace/", 8)]
+    assert asyncio.run(gate.refresh_user(grace, own)) is True, "the server's own token"
+    assert login(gate, "grace", "a second one") == "grace"
+    declare(desk, {"grace": "a third one"})
+    assert asyncio.run(gate.refresh_user(grace, SimpleNamespace(current_user="prof"))) is True
+
+
+def test_an_invitation_ends_sessions_of_who_had_the_name_before(gate: CarrelNativeAuthenticator, desk: Path) -> None:
+    sign_up(gate, "ada")
+    with_sessions(gate, "ada")
+    declare(desk, {}, "ada")
+    sign_up(gate, "ada", invitations.code(KEY, "ada"))
+    assert what_is_left(gate) == [("Server at /user/ada/", 8)]
 
 
 @pytest.mark.parametrize("password", ["short", "x" * 73, "\u00e4" * 37])

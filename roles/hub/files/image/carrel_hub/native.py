@@ -17,7 +17,7 @@ from nativeauthenticator.orm import UserInfo
 from tornado import web
 from traitlets import Bytes
 
-from . import inventory_api, invitations, native_pages
+from . import inventory_api, invitations, native_pages, sessions
 from .authenticators import RosterMixin
 from .brake import Brake, Visitors
 from .files import DIRECTORY, read_json, read_state, write_state
@@ -51,6 +51,7 @@ class CarrelNativeAuthenticator(RosterMixin, NativeAuthenticator):  # type: igno
         self.wrong = Brake(10, 60)
         self.wrong_of_address = Brake(200, 60)
         self.sign_ups = Brake(100, 3600)
+        self.looking: set[str] = set()
 
     async def authenticate(self, handler: Any, data: dict[str, str]) -> str | None:
         name = self.normalize_username(data.get("username", ""))
@@ -103,6 +104,11 @@ class CarrelNativeAuthenticator(RosterMixin, NativeAuthenticator):  # type: igno
     def _fingerprint(self, name: str, password: str) -> str:
         return hmac.new(self.key, f"password\0{name}\0{password}".encode(), hashlib.sha256).hexdigest()
 
+    def _is_known(self, name: str, first: str) -> bool:
+        applied = read_state(APPLIED).get(name)
+        known = applied.get("hmac", "") if isinstance(applied, dict) else ""
+        return hmac.compare_digest(known, self._fingerprint(name, first)) and self.get_user(name) is not None
+
     async def _is_applied(self, name: str, first: str) -> bool:
         """Without bcrypt, unless the key is another one than last time."""
         applied = read_state(APPLIED).get(name)
@@ -120,6 +126,8 @@ class CarrelNativeAuthenticator(RosterMixin, NativeAuthenticator):  # type: igno
 
     async def _apply(self, name: str, first: str) -> None:
         hashed = await self.passwords.hash(first)
+        if self._is_known(name, first):  # another request of this person was faster
+            return
         self._store(name, hashed, approved=True)
         known = {"bcrypt": hashed.decode(), "hmac": self._fingerprint(name, first)}
         write_state(APPLIED, {**read_state(APPLIED), name: known})
@@ -133,6 +141,7 @@ class CarrelNativeAuthenticator(RosterMixin, NativeAuthenticator):  # type: igno
         account.password = hashed
         account.is_authorized = approved
         self.db.commit()
+        sessions.end(self.db, name)
 
     async def sign_up(self, handler: Any, name: str, password: str, invitation: str) -> str:
         """What the page says to it: the same whether the name is free or not. Raises Refused."""
@@ -192,8 +201,8 @@ class CarrelNativeAuthenticator(RosterMixin, NativeAuthenticator):  # type: igno
         for name in self.waiting():
             self.delete_user(SimpleNamespace(name=name))
 
-    async def set_password(self, name: str, password: str) -> None:
-        """Raises Refused."""
+    async def set_password(self, name: str, password: str, session: str | None = None) -> None:
+        """Ends all other sessions than the browser's SESSION. Raises Refused."""
         if not self.is_password_strong(password):
             raise Refused(LENGTH)
         hashed = await self.passwords.hash(password)
@@ -202,6 +211,32 @@ class CarrelNativeAuthenticator(RosterMixin, NativeAuthenticator):  # type: igno
             raise Refused(f"There is no account {name} any more.")
         account.password = hashed
         self.db.commit()
+        sessions.end(self.db, name, session)
+
+    async def refresh_user(self, user: Any, handler: Any = None) -> bool | dict[str, Any]:
+        """A new password in the inventory ends sessions at once, not only when somebody logs in with it."""
+        first = self._first_password(user.name)
+        if first is not None and not self._is_known(user.name, first):
+            is_new = await self._is_new(user.name, first)
+            # An administrator who starts the server of somebody else goes on.
+            if is_new and handler is not None and handler.current_user is user:
+                return False
+        return await super().refresh_user(user, handler)
+
+    async def _is_new(self, name: str, first: str) -> bool:
+        """Set it if it is. A browser asks for many things at once, of which one is enough for bcrypt."""
+        if name in self.looking:
+            return True
+        self.looking.add(name)
+        try:
+            if await self._is_applied(name, first):
+                return False
+            await self._apply(name, first)
+        except Busy:
+            self.log.warning("too many people are logging in: %s has to wait for the new password", name)
+        finally:
+            self.looking.discard(name)
+        return True
 
     def get_handlers(self, app: Any) -> list[tuple[str, Any]]:
         return [*inventory_api.HANDLERS, *native_pages.HANDLERS]

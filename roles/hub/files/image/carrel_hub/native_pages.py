@@ -60,6 +60,15 @@ class Page(BaseHandler):  # type: ignore[misc]
             raise Refused(DIFFERENT)
         return self.field("new_password")
 
+    async def set_password(self, name: str) -> str:
+        """Who changes their own stays logged in, here."""
+        own = name == self.current_user.name
+        session = self.get_session_cookie() if own else None
+        await self.authenticator.set_password(name, self.new_password(), session)
+        if own:
+            self.set_login_cookie(self.current_user)
+        return CHANGED
+
 
 class SignUpHandler(Page):
     template = "signup.html"
@@ -137,11 +146,10 @@ class ChangePasswordHandler(Page):
         await self.answer(self.change(), who=self.current_user.name, own=True)
 
     async def change(self) -> str:
-        name, password = self.current_user.name, self.new_password()
+        name, _same = self.current_user.name, self.new_password()
         if not await self.authenticator.checked(self, name, self.field("old_password")):
             raise Refused(WRONG)
-        await self.authenticator.set_password(name, password)
-        return CHANGED
+        return await self.set_password(name)
 
 
 class ChangeAnotherPasswordHandler(Page):
@@ -155,11 +163,7 @@ class ChangeAnotherPasswordHandler(Page):
 
     @administrators
     async def post(self, user_name: str) -> None:
-        await self.answer(self.change(user_name), who=user_name, own=False)
-
-    async def change(self, name: str) -> str:
-        await self.authenticator.set_password(name, self.new_password())
-        return CHANGED
+        await self.answer(self.set_password(user_name), who=user_name, own=False)
 
 
 HANDLERS = [
