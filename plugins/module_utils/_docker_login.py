@@ -15,10 +15,10 @@ def usable(content: bytes) -> tuple[dict[str, dict[str, str]], bool]:
         config = json.loads(content)
     except RecursionError as error:
         raise ValueError("it is no JSON of docker's") from error
-    if not isinstance(config, dict) or not isinstance(config.get("auths", {}), dict):
+    if not isinstance(config, dict) or not isinstance(config.get("auths") or {}, dict):
         raise ValueError("it is no JSON of docker's")
     logins = {}
-    for registry, entry in config.get("auths", {}).items():
+    for registry, entry in (config.get("auths") or {}).items():
         plain = {key: entry[key] for key in FIELDS if isinstance(entry, dict) and isinstance(entry.get(key), str)}
         if plain:
             logins[registry] = plain

@@ -21,8 +21,9 @@ class Verdict(NamedTuple):
 
 
 def moment(text: str) -> datetime:
-    """A time of the Engine API, which has nanoseconds."""
-    return datetime.fromisoformat(re.sub(r"(\.[0-9]{6})[0-9]*", r"\1", text).replace("Z", "+00:00"))
+    """A time of the Engine API: up to nanoseconds, of which zeros at the end are left out."""
+    whole = re.sub(r"\.([0-9]+)", lambda match: f".{match[1][:6]:0<6}", text)
+    return datetime.fromisoformat(whole.replace("Z", "+00:00"))
 
 
 def judge(container: Mapping[str, Any] | None, since: datetime | None) -> Verdict:

@@ -136,6 +136,8 @@ def main() -> None:
             module.warn(f"A PORT IS TAKEN: {text}.")
     if unprotected and not (module.check_mode and tracker.changed):
         module.warn(decide.warning(unprotected, error or (missing and f"the host has no account {missing}")))
+    elif error:
+        module.warn(f"The rules of ports could not be renewed, the former ones hold: {error}.")
     module.exit_json(**tracker.result(open_ports=unprotected))
 
 

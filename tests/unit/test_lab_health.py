@@ -149,6 +149,7 @@ def test_the_verdict(
 
 def test_times_of_engines() -> None:
     assert moment("2026-11-25T18:00:10.123456789+01:00") == moment("2026-11-25T17:00:10.123456Z")
+    assert moment("2026-11-25T17:00:10.1234Z").microsecond == 123_400
 
 
 def test_everybody_means_the_same_exit_code() -> None:
