@@ -47,6 +47,7 @@ def test_cookies_are_given_out_under_the_instances_name(site_front: Front) -> No
     cookies = {
         "login=1;Path=/;HttpOnly": "carrel-lower.login=1;Path=/;HttpOnly",
         "a=2;Domain=test;Path=/": "carrel-lower.a=2;Path=/",
+        "a=3; domain=test; Path=/; Domain =other": "carrel-lower.a=3; Path=/",
         "_xsrf=3;Path=/": "_xsrf=3;Path=/lower/",
         "_xsrf=4;Path=/lower/x": "_xsrf=4;Path=/lower/x",
     }
