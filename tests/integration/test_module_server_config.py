@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import http.cookiejar
 import json
@@ -42,11 +43,15 @@ def arguments(tmp_path: Path) -> dict[str, Any]:
 def python(request: pytest.FixtureRequest) -> Path:
     """An interpreter with that jupyter_server."""
     prefix = SERVERS / (request.param.lstrip("=") or "latest")
-    if not (prefix / "installed").exists():
-        venv.create(prefix, with_pip=True, clear=True)
-        requirements = [f"jupyter_server{request.param}", "setuptools<81"]  # 1.24 imports pkg_resources
-        subprocess.run([prefix / "bin" / "pip", "install", "--quiet", *requirements], check=True)
-        (prefix / "installed").touch()
+    prefix.parent.mkdir(parents=True, exist_ok=True)
+    # the workers of pytest-xdist share these environments
+    with open(f"{prefix}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (prefix / "installed").exists():
+            venv.create(prefix, with_pip=True, clear=True)
+            requirements = [f"jupyter_server{request.param}", "setuptools<81"]  # 1.24 imports pkg_resources
+            subprocess.run([prefix / "bin" / "pip", "install", "--quiet", *requirements], check=True)
+            (prefix / "installed").touch()
     return prefix / "bin" / "python"
 
 

@@ -69,7 +69,7 @@ class ResetSite(HubSite):
             "name": self.name, "directory": str(self.folder), "port": self.port, "base_url": "/class/",
             "database": {"type": "sqlite"}, "start_timeout_seconds": 60,
         }  # fmt: skip
-        project = _hub.compose(instance, {"socket": "/var/run/docker.sock"}, self.hub_image)
+        project = _hub.compose(instance, {"socket": "/var/run/docker.sock", "controllers": []}, self.hub_image)
         for service in project["services"].values():
             # Docker 20.10 knows no start_interval
             service["healthcheck"] = {**service["healthcheck"], "interval": "1s"}
