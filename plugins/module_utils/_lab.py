@@ -31,15 +31,13 @@ def project(instance: Mapping[str, Any], engine: Mapping[str, Any], image: Mappi
     """Return everything that the role writes for an instance.
 
     `instance` is an entry of `lab_instances`, `engine` one of instance_info's `engines`, `image` the result of
-    lab_image_info. The result has the keys `owner` and `group` (mapped ids), `directories`, `settings` (of
-    jupyter_server), `environment` and `compose`.
+    lab_image_info. The result has the keys `server_owner` and `server_group` (mapped ids), `directories`, `settings`
+    (of jupyter_server), `environment`, `compose` and `unenforceable` (limits).
     """
     uid, gid = container_owner(instance, image)
     owner = mapped_id(uid, engine["uid"], **engine["subuid"])
     group = mapped_id(gid, engine["gid"], **engine["subgid"])
     return {
-        "owner": owner,
-        "group": group,
         "server_owner": mapped_id(image["uid"], engine["uid"], **engine["subuid"]),
         "server_group": mapped_id(image["gid"], engine["gid"], **engine["subgid"]),
         "directories": _directories(instance, owner, group),
