@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from ansible_collections.carrel.jupyter.plugins.module_utils import _image_build, _kernels
+from ansible_collections.carrel.jupyter.plugins.module_utils._images import build as _image_build
+from ansible_collections.carrel.jupyter.plugins.module_utils._images import kernels
 
 from testbed import engine, hosts, images
 from testbed.run import ROOT, run
@@ -104,7 +105,7 @@ def measure_all() -> dict[str, Any]:
         "lab": {"megabytes": size, "megabytes_over_base": size - megabytes(base), "build_seconds": seconds}
     }
     for path in sorted((ROOT / "images" / "kernels").glob("*.yml")):
-        kernel = _kernels.read(path.stem, yaml.safe_load(path.read_text()))
+        kernel = kernels.read(path.stem, yaml.safe_load(path.read_text()))
         if kernel.tested and kernel.name != "python":
             tag = f"{IMAGE}:{kernel.spec}"
             made = _image_build.Build("bench", f"{IMAGE}:lab", kernels=[kernel])

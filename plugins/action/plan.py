@@ -13,9 +13,9 @@ from typing import Any
 from ansible.errors import AnsibleAction
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible_collections.carrel.jupyter.plugins.module_utils._nearest import nearest
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan import Inputs, make_plan
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan_problems import Problems
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.nearest import nearest
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.plan import Inputs, make_plan
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems
 from ansible_collections.carrel.jupyter.plugins.plugin_utils._rendering import Renderer
 
 VARIABLES = {

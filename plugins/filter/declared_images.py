@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.carrel.jupyter.plugins.module_utils import _declared_images
+from ansible_collections.carrel.jupyter.plugins.module_utils._images import declared
 
 DOCUMENTATION = r"""
 name: _images
@@ -36,4 +36,4 @@ class FilterModule:
     """For playbooks/site.yml alone, not part of the collection's interface."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
-        return {"_bind_images": _declared_images.bind}
+        return {"_bind_images": declared.bind}

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.carrel.jupyter.plugins.module_utils import _failures
+from ansible_collections.carrel.jupyter.plugins.module_utils._report import failures
 
 DOCUMENTATION = r"""
 name: _failures
@@ -37,7 +37,7 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
-            "_failure_message": _failures.message,
-            "_failure_instances": _failures.instances,
-            "_failure_site": _failures.site,
+            "_failure_message": failures.message,
+            "_failure_instances": failures.instances,
+            "_failure_site": failures.site,
         }

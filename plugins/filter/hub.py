@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.carrel.jupyter.plugins.module_utils import _compose, _hub, _hub_access, _hub_images
+from ansible_collections.carrel.jupyter.plugins.module_utils._site import compose, hub, hub_access, hub_images
 
 DOCUMENTATION = r"""
 name: _hub
@@ -34,7 +34,7 @@ _value:
 
 def record(instance: dict[str, Any], database: str) -> str:
     """With the type of the database that the hub really has."""
-    return _compose.record("hub", instance, database=database)
+    return compose.record("hub", instance, database=database)
 
 
 class FilterModule:
@@ -42,9 +42,9 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
-            "_hub_access": _hub_access.access,
-            "_hub_project": _hub.project,
-            "_hub_labelled": _hub.labelled,
-            "_hub_image_problems": _hub_images.problems,
+            "_hub_access": hub_access.access,
+            "_hub_project": hub.project,
+            "_hub_labelled": hub.labelled,
+            "_hub_image_problems": hub_images.problems,
             "_hub_record": record,
         }

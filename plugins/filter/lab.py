@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.carrel.jupyter.plugins.module_utils import _compose, _lab
+from ansible_collections.carrel.jupyter.plugins.module_utils._site import compose, lab
 
 DOCUMENTATION = r"""
 name: _lab
@@ -37,8 +37,8 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
-            "_lab_project": _lab.project,
-            "_lab_labelled": _lab.labelled,
-            "_lab_dotenv": _compose.dotenv,
-            "_lab_record": _lab.lab_record,
+            "_lab_project": lab.project,
+            "_lab_labelled": lab.labelled,
+            "_lab_dotenv": compose.dotenv,
+            "_lab_record": lab.lab_record,
         }

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.carrel.jupyter.plugins.module_utils import _ids
+from ansible_collections.carrel.jupyter.plugins.module_utils._engine import ids
 
 DOCUMENTATION = r"""
 name: mapped_id
@@ -63,7 +63,7 @@ def mapped_id(container_id: Any, account_id: Any, id_range: Any) -> int:
     if any(isinstance(number, bool) or not isinstance(number, int) for number in numbers):
         raise AnsibleFilterError("mapped_id: ids, start and count must be whole numbers; use the filter int on text")
     try:
-        return _ids.mapped_id(*numbers)
+        return ids.mapped_id(*numbers)
     except ValueError as error:
         raise AnsibleFilterError(f"mapped_id: {error}") from error
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.carrel.jupyter.plugins.module_utils import _reset
+from ansible_collections.carrel.jupyter.plugins.module_utils._site import reset
 
 DOCUMENTATION = r"""
 name: _reset
@@ -37,10 +37,10 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
-            "_reset_install": _reset.install,
-            "_reset_packages": _reset.packages,
-            "_reset_zones": _reset.zones,
-            "_reset_waits": _reset.waits,
-            "_reset_unknown": _reset.unknown,
-            "_reset_report": _reset.report,
+            "_reset_install": reset.install,
+            "_reset_packages": reset.packages,
+            "_reset_zones": reset.zones,
+            "_reset_waits": reset.waits,
+            "_reset_unknown": reset.unknown,
+            "_reset_report": reset.report,
         }

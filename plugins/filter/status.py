@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from typing import Any
 
-from ansible_collections.carrel.jupyter.plugins.module_utils import _status_report
+from ansible_collections.carrel.jupyter.plugins.module_utils._report import report
 from jinja2 import Environment, StrictUndefined
 
 Hosts = Mapping[str, Mapping[str, Any]]
@@ -37,20 +37,20 @@ _value:
 
 
 def table(hosts: Hosts) -> list[str]:
-    return _status_report.table(_status_report.rows(hosts, datetime.now(timezone.utc)))
+    return report.table(report.rows(hosts, datetime.now(timezone.utc)))
 
 
 def page(hosts: Hosts, template: str) -> str:
     """The page from its template. Ansible's own templates escape nothing."""
     now = datetime.now(timezone.utc)
-    rows = _status_report.rows(hosts, now)
+    rows = report.rows(hosts, now)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return environment.from_string(template).render(
         rows=rows,
-        problems=_status_report.problems(rows),
-        counts=_status_report.counts(rows),
-        extent=_status_report.extent(rows),
-        summary=_status_report.summary(rows),
+        problems=report.problems(rows),
+        counts=report.counts(rows),
+        extent=report.extent(rows),
+        summary=report.summary(rows),
         generated=now.strftime("%Y-%m-%d %H:%M UTC"),
     )
 
@@ -59,4 +59,4 @@ class FilterModule:
     """For playbooks/status.yml alone, not part of the collection's interface."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
-        return {"_status_table": table, "_status_page": page, "_status_failing": _status_report.failing}
+        return {"_status_table": table, "_status_page": page, "_status_failing": report.failing}

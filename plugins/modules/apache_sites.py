@@ -126,10 +126,16 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.carrel.jupyter.plugins.module_utils import _apache as decide
-from ansible_collections.carrel.jupyter.plugins.module_utils import _apache_tls as tls
-from ansible_collections.carrel.jupyter.plugins.module_utils._apache import CONFDIR, ApacheError, File, Link, Listen
-from ansible_collections.carrel.jupyter.plugins.module_utils._apache_service import (
+from ansible_collections.carrel.jupyter.plugins.module_utils._apache import certificates as tls
+from ansible_collections.carrel.jupyter.plugins.module_utils._apache import sites as decide
+from ansible_collections.carrel.jupyter.plugins.module_utils._apache.sites import (
+    CONFDIR,
+    ApacheError,
+    File,
+    Link,
+    Listen,
+)
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.apache import (
     CERTIFICATES,
     Service,
     digests,

@@ -63,7 +63,9 @@ import json
 import os
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.carrel.jupyter.plugins.module_utils import _docker_login, _files
+from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import File
+from ansible_collections.carrel.jupyter.plugins.module_utils._engine import docker_login
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import files
 
 DIRECTORY = "/run/carrel/docker/{}"
 LONGEST = 2**20
@@ -79,14 +81,14 @@ def main() -> None:
     source += "/.docker/config.json"
     target = DIRECTORY.format(module.params["name"])
     try:
-        file = _files.read(source, LONGEST)
-        logins, helpers = _docker_login.usable(file.content) if file else ({}, False)
+        file = files.read(source, LONGEST)
+        logins, helpers = docker_login.usable(file.content) if file else ({}, False)
         if helpers:
             module.warn(f"{source} names credential helpers, which root does not run: images are pulled without them")
         if not module.check_mode:
             content = json.dumps({"auths": logins}).encode()
-            _files.write(f"{target}/config.json", _files.File(content, 0o600))
-    except (_files.UnsafePathError, OSError, ValueError) as error:
+            files.write(f"{target}/config.json", File(content, 0o600))
+    except (files.UnsafePathError, OSError, ValueError) as error:
         module.fail_json(msg=f"the log-ins of {module.params['name']} cannot be read from {source}: {error}")
     module.exit_json(changed=False, directory=target)
 

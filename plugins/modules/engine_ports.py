@@ -67,11 +67,11 @@ import pwd
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.carrel.jupyter.plugins.module_utils import _engine_ports as decide
-from ansible_collections.carrel.jupyter.plugins.module_utils import _files as files
-from ansible_collections.carrel.jupyter.plugins.module_utils import _instance_ports
-from ansible_collections.carrel.jupyter.plugins.module_utils._port_probe import open_to_others
-from ansible_collections.carrel.jupyter.plugins.module_utils._tracker import Tracker
+from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import File
+from ansible_collections.carrel.jupyter.plugins.module_utils._changes.tracker import Tracker
+from ansible_collections.carrel.jupyter.plugins.module_utils._engine import ports as decide
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import files, instance_ports
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.port_probe import open_to_others
 
 
 def find_uids(names: list[str]) -> dict[str, int]:
@@ -82,7 +82,7 @@ def find_uids(names: list[str]) -> dict[str, int]:
     return uids
 
 
-def write(module: AnsibleModule, wanted: dict[str, files.File], tracker: Tracker) -> None:
+def write(module: AnsibleModule, wanted: dict[str, File], tracker: Tracker) -> None:
     for path, after in wanted.items():
         before = files.read(path)
         shown = (before.describe() if before else "", after.describe())
@@ -132,7 +132,7 @@ def main() -> None:
     except (ValueError, files.UnsafePathError, OSError) as problem:
         module.fail_json(msg=str(problem))
     for entry in wanted:
-        for text in _instance_ports.others(entry["ports"], entry["account"]) if entry["account"] in uids else ():
+        for text in instance_ports.others(entry["ports"], entry["account"]) if entry["account"] in uids else ():
             module.warn(f"A PORT IS TAKEN: {text}.")
     if unprotected and not (module.check_mode and tracker.changed):
         module.warn(decide.warning(unprotected, error or (missing and f"the host has no account {missing}")))

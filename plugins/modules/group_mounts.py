@@ -167,13 +167,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.carrel.jupyter.plugins.module_utils import _directories as directories
-from ansible_collections.carrel.jupyter.plugins.module_utils import _files as files
-from ansible_collections.carrel.jupyter.plugins.module_utils import _mounts_file
-from ansible_collections.carrel.jupyter.plugins.module_utils._directories import Wanted
-from ansible_collections.carrel.jupyter.plugins.module_utils._group_mounts import Plan
-from ansible_collections.carrel.jupyter.plugins.module_utils._host_ids import ARGUMENTS, host_ids
-from ansible_collections.carrel.jupyter.plugins.module_utils._tracker import Tracker
+from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import File
+from ansible_collections.carrel.jupyter.plugins.module_utils._changes.tracker import Tracker
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import directories, files, mounts
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.directories import Wanted
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.ids import ARGUMENTS, host_ids
+from ansible_collections.carrel.jupyter.plugins.module_utils._people import mounts_file
+from ansible_collections.carrel.jupyter.plugins.module_utils._people.group_mounts import Plan
 
 PASSAGE = Wanted(0, 0, 0o711)
 
@@ -304,12 +304,12 @@ def main() -> None:
     try:
         before = files.read(given["file"])
         try:
-            write(module, before, _mounts_file.without(plan.content, _mounts_file.unusable(plan.content, path)))
+            write(module, before, mounts_file.without(plan.content, mounts.unusable(plan.content, path)))
             made.make(sources)
         finally:
             tracker.note(path, *("".join(f"{line}\n" for line in lines) for lines in (made.before, made.after)))
-            gone = made.refused if module.check_mode else _mounts_file.unusable(plan.content, path)
-            write(module, before, _mounts_file.without(plan.content, gone), tracker)
+            gone = made.refused if module.check_mode else mounts.unusable(plan.content, path)
+            write(module, before, mounts_file.without(plan.content, gone), tracker)
     except files.UnsafePathError as error:
         made.problems.append(f"{error}. The mounts file was left as it is")
     except OSError as error:
@@ -332,12 +332,12 @@ def main() -> None:
 
 
 def write(
-    module: AnsibleModule, before: files.File | None, content: Mapping[str, Any], tracker: Tracker | None = None
+    module: AnsibleModule, before: File | None, content: Mapping[str, Any], tracker: Tracker | None = None
 ) -> None:
     """Put the mounts file in place; BEFORE is what the run found, with which TRACKER compares."""
     path, group = module.params["file"], module.params["file_group"]
     owner = (0o644, 0, 0) if group is None else (0o640, 0, group)
-    after = files.File(_mounts_file.text(content).encode(), *owner)
+    after = File(mounts_file.text(content).encode(), *owner)
     if tracker:
         tracker.note(path, before, after, show=(before.describe() if before else "", after.describe()))
     if not module.check_mode and files.read(path) != after:

@@ -78,36 +78,39 @@ from collections.abc import Iterator
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.carrel.jupyter.plugins.module_utils import _files, _hub_secrets, _mounts_file
-from ansible_collections.carrel.jupyter.plugins.module_utils._tracker import Tracker
+from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import File
+from ansible_collections.carrel.jupyter.plugins.module_utils._changes.tracker import Tracker
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import files, mounts
+from ansible_collections.carrel.jupyter.plugins.module_utils._people import mounts_file
+from ansible_collections.carrel.jupyter.plugins.module_utils._site import hub_secrets
 
 HIDDEN = ("passwords\n", "passwords, some of them new\n")
 
 
-def wanted_files(hub: dict[str, Any], passwords: dict[str, str]) -> Iterator[tuple[str, _files.File]]:
+def wanted_files(hub: dict[str, Any], passwords: dict[str, str]) -> Iterator[tuple[str, File]]:
     """The most important first: whoever is not in the roster gets nothing at all."""
-    yield "roster.json", _files.File(hub["roster"].encode(), 0o640, 0, hub["group"])
-    mounts = json.loads(hub["mounts"])
-    missing = _mounts_file.unusable(mounts, f"{hub['directory']}/data")
-    text = _mounts_file.text(_mounts_file.without(mounts, missing))
-    yield "mounts.json", _files.File(text.encode(), 0o640, 0, hub["group"])
-    yield "passwords.json", _files.File(_hub_secrets.json_text(passwords).encode(), 0o600, hub["owner"], hub["group"])
+    yield "roster.json", File(hub["roster"].encode(), 0o640, 0, hub["group"])
+    content = json.loads(hub["mounts"])
+    missing = mounts.unusable(content, f"{hub['directory']}/data")
+    text = mounts_file.text(mounts_file.without(content, missing))
+    yield "mounts.json", File(text.encode(), 0o640, 0, hub["group"])
+    yield "passwords.json", File(hub_secrets.json_text(passwords).encode(), 0o600, hub["owner"], hub["group"])
 
 
 def apply(module: AnsibleModule, hub: dict[str, Any], tracker: Tracker) -> None:
     folder = f"{hub['directory']}/hub"
     try:
-        os.close(_files.open_directory(folder))
+        os.close(files.open_directory(folder))
     except FileNotFoundError:
         return
     for name, wanted in wanted_files(hub, module.params["passwords"].get(hub["name"], {})):
         path = f"{folder}/{name}"
-        present = _files.read(path)
+        present = files.read(path)
         shown = (present.describe() if present else "", wanted.describe())
         if name == "passwords.json":
             shown = HIDDEN
         if tracker.note(path, present, wanted, show=shown) and not module.check_mode:
-            _files.write(path, wanted)
+            files.write(path, wanted)
 
 
 def main() -> None:
@@ -130,7 +133,7 @@ def main() -> None:
     for hub in module.params["hubs"]:
         try:
             apply(module, hub, tracker)
-        except (_files.UnsafePathError, OSError, ValueError) as error:
+        except (files.UnsafePathError, OSError, ValueError) as error:
             failures.append({"name": hub["name"], "message": str(error)})
     module.exit_json(**tracker.result(failures=failures))
 

@@ -68,35 +68,37 @@ import hashlib
 import secrets
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.carrel.jupyter.plugins.module_utils import _files, _hub_secrets
-from ansible_collections.carrel.jupyter.plugins.module_utils._tracker import Tracker
+from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import File
+from ansible_collections.carrel.jupyter.plugins.module_utils._changes.tracker import Tracker
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import files
+from ansible_collections.carrel.jupyter.plugins.module_utils._site import hub_secrets
 
 SECRETS = "hub/secrets.json"
 
 
-def described(file: _files.File | None, shown: str) -> str:
-    return _files.File(shown.encode(), file.mode, file.uid, file.gid).describe() if file else ""
+def described(file: File | None, shown: str) -> str:
+    return File(shown.encode(), file.mode, file.uid, file.gid).describe() if file else ""
 
 
 def apply(module: AnsibleModule) -> dict[str, object]:
     params = module.params
-    before = _files.read(f"{params['directory']}/{SECRETS}")
-    content = _hub_secrets.complete(
-        _hub_secrets.parse(f"{params['directory']}/{SECRETS}", before.content if before else None),
+    before = files.read(f"{params['directory']}/{SECRETS}")
+    content = hub_secrets.complete(
+        hub_secrets.parse(f"{params['directory']}/{SECRETS}", before.content if before else None),
         {name: params[name] for name in ("client_secret", "dummy_password")},
         params["database"],
         lambda: secrets.token_hex(32),
     )
-    texts = _hub_secrets.texts(content, params["passwords"])
+    texts = hub_secrets.texts(content, params["passwords"])
     tracker = Tracker()
     for name, text in texts.items():
         path = f"{params['directory']}/{name}"
-        present = _files.read(path)
-        wanted = None if text is None else _files.File(text.encode(), 0o600, params["owner"], params["group"])
-        old, new = _hub_secrets.masked(present.content.decode() if present else None, text)
+        present = files.read(path)
+        wanted = None if text is None else File(text.encode(), 0o600, params["owner"], params["group"])
+        old, new = hub_secrets.masked(present.content.decode() if present else None, text)
         differs = tracker.note(path, present, wanted, show=(described(present, old), described(wanted, new)))
         if differs and not module.check_mode:
-            _files.write(path, wanted) if wanted else _files.remove(path)
+            files.write(path, wanted) if wanted else files.remove(path)
     return tracker.result(checksum=hashlib.sha256(str(texts[SECRETS]).encode()).hexdigest())
 
 
@@ -115,7 +117,7 @@ def main() -> None:
     )
     try:
         module.exit_json(**apply(module))
-    except (_hub_secrets.DamagedError, _files.UnsafePathError, OSError, ValueError) as error:
+    except (hub_secrets.DamagedError, files.UnsafePathError, OSError, ValueError) as error:
         module.fail_json(msg=f"{error}. The secrets stay as they were.")
 
 

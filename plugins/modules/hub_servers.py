@@ -63,8 +63,8 @@ containers:
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.carrel.jupyter.plugins.module_utils._host_process import EndlessError, run
-from ansible_collections.carrel.jupyter.plugins.module_utils._tracker import Tracker
+from ansible_collections.carrel.jupyter.plugins.module_utils._changes.tracker import Tracker
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.process import EndlessError, run
 
 REMOVAL_SECONDS = 30
 SECONDS = 120

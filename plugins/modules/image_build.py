@@ -200,14 +200,12 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.carrel.jupyter.plugins.module_utils import (
-    _host_process,
-    _image_build,
-    _image_log,
-    _kernels,
-)
-from ansible_collections.carrel.jupyter.plugins.module_utils._image_probe import SECONDS, Engine, ProbeError
-from ansible_collections.carrel.jupyter.plugins.module_utils._tracker import Tracker
+from ansible_collections.carrel.jupyter.plugins.module_utils._changes.tracker import Tracker
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import process
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.image_probe import SECONDS, Engine, ProbeError
+from ansible_collections.carrel.jupyter.plugins.module_utils._images import build as _image_build
+from ansible_collections.carrel.jupyter.plugins.module_utils._images import kernels as _kernels
+from ansible_collections.carrel.jupyter.plugins.module_utils._images import log as _image_log
 
 BUILD_SECONDS = 6 * 60 * 60
 
@@ -234,8 +232,8 @@ class Builder:
 
     def _run(self, command: list[str], seconds: float = SECONDS, data: str = "") -> tuple[int, str, str]:
         try:
-            done = _host_process.run(command, seconds, environment=self.environment, data=data)
-        except (_host_process.EndlessError, OSError) as error:
+            done = process.run(command, seconds, environment=self.environment, data=data)
+        except (process.EndlessError, OSError) as error:
             raise ProbeError(str(error)) from error
         return done.code, done.output, done.errors
 

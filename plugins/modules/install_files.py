@@ -94,8 +94,9 @@ import stat
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.carrel.jupyter.plugins.module_utils import _files as files
-from ansible_collections.carrel.jupyter.plugins.module_utils._tracker import Tracker
+from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import File
+from ansible_collections.carrel.jupyter.plugins.module_utils._changes.tracker import Tracker
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import files
 
 
 class ForeignOwnerError(Exception):
@@ -133,7 +134,7 @@ def ensure_file(wanted: dict[str, Any], content: str, tracker: Tracker, check_mo
     """Write one file; return whether something changed."""
     path = wanted["path"]
     secret = wanted["content"] is None
-    after = files.File(content.encode(), int(wanted["mode"], 8), wanted["owner"], wanted["group"])
+    after = File(content.encode(), int(wanted["mode"], 8), wanted["owner"], wanted["group"])
     before = files.read(path)
     new = before is None or before.content != after.content
     if not tracker.note(path, before, after, show=(_shown(before, secret), _shown(after, secret, new))):
@@ -143,7 +144,7 @@ def ensure_file(wanted: dict[str, Any], content: str, tracker: Tracker, check_mo
     return True
 
 
-def _shown(file: files.File | None, secret: bool, new: bool = False) -> str:
+def _shown(file: File | None, secret: bool, new: bool = False) -> str:
     if file is None:
         return ""
     head = f"# {file.uid}:{file.gid} {file.mode:04o}\n"

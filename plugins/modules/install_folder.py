@@ -64,14 +64,14 @@ import shutil
 import tarfile
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.carrel.jupyter.plugins.module_utils import _files
-from ansible_collections.carrel.jupyter.plugins.module_utils._tracker import Tracker
+from ansible_collections.carrel.jupyter.plugins.module_utils._changes.tracker import Tracker
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import files
 
 
 def unpack(archive: str, dest: str) -> None:
     """Unpack beside the place and rename: a run that is killed leaves no half folder that looks whole."""
     parent, name = os.path.split(dest)
-    above = _files.open_directory(parent, create=True)
+    above = files.open_directory(parent, create=True)
     try:
         temporary = f"/proc/self/fd/{above}/.{name}.new"
         if os.path.lexists(temporary):
@@ -102,12 +102,12 @@ def main() -> None:
     try:
         there = True
         try:
-            os.close(_files.open_directory(dest))
+            os.close(files.open_directory(dest))
         except FileNotFoundError:
             there = False
         if tracker.note(dest, "folder\n" if there else None, "folder\n") and archive and not module.check_mode:
             unpack(archive, dest)
-    except (_files.UnsafePathError, OSError, tarfile.TarError) as error:
+    except (files.UnsafePathError, OSError, tarfile.TarError) as error:
         module.fail_json(msg=f"{dest} could not be put in place: {error}")
     module.exit_json(**tracker.result(dest=dest))
 

@@ -58,9 +58,8 @@ import os
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.carrel.jupyter.plugins.module_utils import _directories as directories
-from ansible_collections.carrel.jupyter.plugins.module_utils import _files as files
-from ansible_collections.carrel.jupyter.plugins.module_utils._tracker import Tracker
+from ansible_collections.carrel.jupyter.plugins.module_utils._changes.tracker import Tracker
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import directories, files
 
 STATE = "/var/lib/carrel/{}"
 

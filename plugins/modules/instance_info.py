@@ -143,7 +143,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.carrel.jupyter.plugins.module_utils._host_facts import (
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.facts import (
     first_range,
     installed_packages,
     listening_ports,

@@ -63,12 +63,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.carrel.jupyter.plugins.module_utils import _directories, _files, _purge
-from ansible_collections.carrel.jupyter.plugins.module_utils._host_facts import parse_instance
-from ansible_collections.carrel.jupyter.plugins.module_utils._rootless_docker import UNIT
-from ansible_collections.carrel.jupyter.plugins.module_utils._rootless_docker_account import Account
-from ansible_collections.carrel.jupyter.plugins.module_utils._subordinate_ids import FILES, Range, parse
-from ansible_collections.carrel.jupyter.plugins.module_utils._tracker import Tracker
+from ansible_collections.carrel.jupyter.plugins.module_utils._changes.tracker import Tracker
+from ansible_collections.carrel.jupyter.plugins.module_utils._engine.rootless_docker import UNIT
+from ansible_collections.carrel.jupyter.plugins.module_utils._engine.subordinate_ids import FILES, Range, parse
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import directories
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import files as _files
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.account import Account
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.facts import parse_instance
+from ansible_collections.carrel.jupyter.plugins.module_utils._site import purge as _purge
 
 ENGINES = "/etc/rootless-docker"
 STATE = "/var/lib/carrel"
@@ -235,7 +237,7 @@ def purge(name: str, archive: str, tracker: Tracker, check_mode: bool) -> tuple[
         stop(account, made)
     if not check_mode:
         for path in trees:
-            _directories.remove_tree(path)
+            directories.remove_tree(path)
     if made and not check_mode:
         # It also takes the account's lines out of /etc/subuid and /etc/subgid.
         run("userdel", name)
@@ -244,7 +246,7 @@ def purge(name: str, archive: str, tracker: Tracker, check_mode: bool) -> tuple[
         trees.append(f"{ENGINES}/{name}")
         # The last step, because this folder is what says that there is an engine.
         if not check_mode:
-            _directories.remove_tree(f"{ENGINES}/{name}")
+            directories.remove_tree(f"{ENGINES}/{name}")
     kept = _purge.kept(name, account.pw_dir) if account and not made else ""
     return trees + ([f"account {name}"] if made else []), kept
 
@@ -259,7 +261,7 @@ def main() -> None:
     try:
         deleted, kept = purge(name, archive, tracker, module.check_mode)
     except (
-        PurgeError, _files.UnsafePathError, _directories.ForeignOwnerError, OSError, ValueError,
+        PurgeError, _files.UnsafePathError, directories.ForeignOwnerError, OSError, ValueError,
         subprocess.TimeoutExpired,
     ) as error:  # fmt: skip
         module.fail_json(msg=f"{name}: {error}", changed=tracker.changed)

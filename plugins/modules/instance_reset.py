@@ -84,9 +84,9 @@ import json
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.carrel.jupyter.plugins.module_utils import _files as files
-from ansible_collections.carrel.jupyter.plugins.module_utils import _printable
-from ansible_collections.carrel.jupyter.plugins.module_utils import _reset as decide
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import files
+from ansible_collections.carrel.jupyter.plugins.module_utils._report import printable
+from ansible_collections.carrel.jupyter.plugins.module_utils._site import reset as decide
 
 RECORD = "/var/lib/carrel/{}/instance.json"
 
@@ -95,7 +95,7 @@ def read_object(path: str) -> dict[str, Any]:
     """The JSON object in a file; an empty one where there is none."""
     file = files.read(path)
     try:
-        content = _printable.clean(json.loads(file.content)) if file else {}
+        content = printable.clean(json.loads(file.content)) if file else {}
     except (ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
@@ -132,7 +132,7 @@ def main() -> None:
             outcome = decide.foreseen(name)
         else:
             code, _unused, said = module.run_command([decide.PROGRAM, name, *decide.flags(module.params)])
-            outcome = decide.outcome(name, code, _printable.text(said), read_state(name))
+            outcome = decide.outcome(name, code, printable.text(said), read_state(name))
         state = read_state(name)
     except (files.UnsafePathError, OSError) as error:
         module.fail_json(msg=f"{error}. Remove the cause and run again.", exit_code=code, put_off=False, state={})

@@ -167,21 +167,18 @@ from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.carrel.jupyter.plugins.module_utils import (
-    _files,
-    _instance_ports,
-    _printable,
-    _status,
-)
-from ansible_collections.carrel.jupyter.plugins.module_utils._disk_usage import directory_bytes, images_bytes
-from ansible_collections.carrel.jupyter.plugins.module_utils._engine_api import EngineAPI, EngineError
-from ansible_collections.carrel.jupyter.plugins.module_utils._engine_programs import replaced
-from ansible_collections.carrel.jupyter.plugins.module_utils._host_facts import parse_instance
-from ansible_collections.carrel.jupyter.plugins.module_utils._host_locks import locked
-from ansible_collections.carrel.jupyter.plugins.module_utils._host_process import EndlessError
-from ansible_collections.carrel.jupyter.plugins.module_utils._port_probe import open_to_others
-from ansible_collections.carrel.jupyter.plugins.module_utils._site_health import advice, target
-from ansible_collections.carrel.jupyter.plugins.module_utils._site_request import ask
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import files, instance_ports
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.disk_usage import directory_bytes, images_bytes
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.engine_api import EngineAPI, EngineError
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.engine_programs import replaced
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.locks import locked
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.port_probe import open_to_others
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.process import EndlessError
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.request import ask
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.facts import parse_instance
+from ansible_collections.carrel.jupyter.plugins.module_utils._report import printable
+from ansible_collections.carrel.jupyter.plugins.module_utils._report import status as _status
+from ansible_collections.carrel.jupyter.plugins.module_utils._site.health import advice, target
 
 RECORDS = "var/lib/carrel"
 PATHS = {"lab": "api", "hub": "hub/api"}  # what answers without a log-in
@@ -192,7 +189,7 @@ MOST_CONTAINERS = 100
 
 
 def read(path: str) -> str | None:
-    file = _files.read(path)
+    file = files.read(path)
     return None if file is None else file.content.decode("utf-8")
 
 
@@ -212,7 +209,7 @@ class Instance:
         """What the function returns; where it fails, None, and the reason is kept."""
         try:
             return function(*arguments)
-        except (EngineError, EndlessError, _files.UnsafePathError, OSError, subprocess.SubprocessError) as error:
+        except (EngineError, EndlessError, files.UnsafePathError, OSError, subprocess.SubprocessError) as error:
             self.unreadable.append(f"{what} cannot be read: {error}")
         except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
             self.unreadable.append(f"{what} is damaged: {error}")
@@ -228,14 +225,14 @@ class Instance:
             reset=self.attempt(f"/{RECORDS}/{self.name}/reset/state.json", self.reset),
             schedule=self.attempt(f"/etc/carrel/reset/{self.name}.json", self.schedule),
             engine=engine,
-            ports=self.attempt("the ports", _instance_ports.read, self.root, self.record, self.options["open_ports"]),
+            ports=self.attempt("the ports", instance_ports.read, self.root, self.record, self.options["open_ports"]),
             containers=self.attempt("the containers", self.containers, api, containers) if api else None,
             images=self.attempt("the users' images", self.images, api) if hub and api else None,
             users=self.attempt("roster.json", self.users, containers) if hub else None,
             disk=self.attempt("the disk", self.disk, api) if self.record else None,
             unreadable=self.unreadable,
         )
-        examined: dict[str, Any] = _printable.clean(_status.examine(found, self.now))
+        examined: dict[str, Any] = printable.clean(_status.examine(found, self.now))
         return examined
 
     def read_record(self) -> dict[str, Any]:
@@ -377,7 +374,7 @@ def collect(root: str, options: dict[str, Any], now: datetime, probe: Probe = la
     options = {**options, "open_ports": []}
     instances = [Instance(root, name, options, now) for name in names]
     records = [instance.record for instance in instances]
-    options["open_ports"] = probe([port for record in records for port in _instance_ports.recorded(record)])
+    options["open_ports"] = probe([port for record in records for port in instance_ports.recorded(record)])
     with ThreadPoolExecutor(WORKERS) as pool:
         return list(pool.map(Instance.status, instances))
 

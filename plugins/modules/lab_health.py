@@ -71,8 +71,8 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.carrel.jupyter.plugins.module_utils._engine_api import EngineAPI, EngineError
-from ansible_collections.carrel.jupyter.plugins.module_utils._lab_health import judge
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.engine_api import EngineAPI, EngineError
+from ansible_collections.carrel.jupyter.plugins.module_utils._site.lab_health import judge
 
 # Docker checks a container that has started every half a minute.
 CHECKS_WITHIN_SECONDS = 45

@@ -122,8 +122,8 @@ exposed:
 from dataclasses import asdict
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.carrel.jupyter.plugins.module_utils._files import UnsafePathError
-from ansible_collections.carrel.jupyter.plugins.module_utils._image_probe import (
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.files import UnsafePathError
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.image_probe import (
     ENGINE_OPTIONS,
     Engine,
     MissingImageError,

@@ -120,15 +120,17 @@ import re
 import shutil
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.carrel.jupyter.plugins.module_utils import _files, _login_page
-from ansible_collections.carrel.jupyter.plugins.module_utils._image_probe import (
+from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import File
+from ansible_collections.carrel.jupyter.plugins.module_utils._changes.tracker import Tracker
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import files
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.image_probe import (
     ENGINE_OPTIONS,
     Engine,
     Image,
     ProbeError,
     Server,
 )
-from ansible_collections.carrel.jupyter.plugins.module_utils._tracker import Tracker
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared import login_page
 
 
 def sha256(text: str) -> str:
@@ -147,15 +149,15 @@ class LoginTemplate:
     def run(self) -> None:
         image = self.engine.examine(self.params["cache"], keep=not self.module.check_mode)
         pages = self.pages(image)
-        directory = os.path.join(self.path, _login_page.digest(list(pages.items())))
+        directory = os.path.join(self.path, login_page.digest(list(pages.items())))
         mounts = [(os.path.join(directory, f"{number}.html"), target) for number, target in enumerate(pages)]
-        wanted = {source: _files.File(pages[target].encode()) for source, target in mounts}
-        wanted[os.path.join(self.path, "source.json")] = _files.File(self.provenance(image).encode())
-        fragment = _login_page.compose_fragment(self.params["services"], mounts)
-        wanted[self.compose_file] = _files.File(fragment.encode())
+        wanted = {source: File(pages[target].encode()) for source, target in mounts}
+        wanted[os.path.join(self.path, "source.json")] = File(self.provenance(image).encode())
+        fragment = login_page.compose_fragment(self.params["services"], mounts)
+        wanted[self.compose_file] = File(fragment.encode())
 
-        before = _files.read(self.compose_file)
-        mounted = _login_page.mounted_files(
+        before = files.read(self.compose_file)
+        mounted = login_page.mounted_files(
             before.content.decode("utf-8", "replace") if before else "", self.params["services"][0]
         )
         self.compare_pages(image, pages, mounted)
@@ -164,7 +166,7 @@ class LoginTemplate:
             self.validate(image, pages)
         if not self.module.check_mode:
             for path, file in stale.items():
-                _files.write(path, file)
+                files.write(path, file)
             if self.compose_file in stale:
                 self.remove_old({directory, *map(os.path.dirname, mounted.values())})
         self.module.exit_json(
@@ -183,20 +185,20 @@ class LoginTemplate:
             return {}
         pages = {server.template: self.page(server) for server in image.servers}
         for page in pages.values():
-            _login_page.check_source(page)
+            login_page.check_source(page)
         return pages
 
     def page(self, server: Server) -> str:
         if self.params["template"] is not None:
             return str(self.params["template"])
         if self.params["notice"] is not None:
-            return _login_page.insert_notice(server.text, _login_page.notice_from_text(self.params["notice"]))
-        return _login_page.insert_notice(server.text, _login_page.notice_from_html(self.params["notice_html"]))
+            return login_page.insert_notice(server.text, login_page.notice_from_text(self.params["notice"]))
+        return login_page.insert_notice(server.text, login_page.notice_from_html(self.params["notice_html"]))
 
     def validate(self, image: Image, pages: dict[str, str]) -> None:
         for server in image.servers if pages else []:
             for rendered in self.engine.render(server, pages[server.template]):
-                _login_page.check_rendered(rendered, with_notice=self.params["template"] is None)
+                login_page.check_rendered(rendered, with_notice=self.params["template"] is None)
 
     def provenance(self, image: Image) -> str:
         notices = {option: self.params[option] for option in ("notice", "notice_html", "template")}
@@ -215,12 +217,12 @@ class LoginTemplate:
         """What visitors saw and will see: the mounted page or else the image's."""
         upstream = {server.template: server.text for server in image.servers}
         for target in [*upstream, *sorted(set(mounted) - set(upstream))]:
-            file = _files.read(mounted[target]) if target in mounted else None
+            file = files.read(mounted[target]) if target in mounted else None
             before = file.content.decode("utf-8", "replace") if file else upstream.get(target)
             self.tracker.note(f"login page {target}", before, pages.get(target, upstream.get(target)))
 
-    def differs(self, path: str, wanted: _files.File) -> bool:
-        current = _files.read(path)
+    def differs(self, path: str, wanted: File) -> bool:
+        current = files.read(path)
         # The pages' text is in the diff already, by compare_pages.
         show = ("", "") if path.endswith(".html") else None
         before = current.describe() if current else None
@@ -249,7 +251,7 @@ def main() -> None:
     )
     try:
         LoginTemplate(module).run()
-    except (ProbeError, _login_page.LoginPageError, _files.UnsafePathError, OSError) as error:
+    except (ProbeError, login_page.LoginPageError, files.UnsafePathError, OSError) as error:
         module.fail_json(msg=f"{module.params['image']}: {error}. The login page stays as it was.")
 
 

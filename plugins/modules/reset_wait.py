@@ -61,8 +61,8 @@ at_work:
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.carrel.jupyter.plugins.module_utils._host_locks import locked
-from ansible_collections.carrel.jupyter.plugins.module_utils._reset import STATE_DIRECTORY
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.locks import locked
+from ansible_collections.carrel.jupyter.plugins.module_utils._site.reset import STATE_DIRECTORY
 
 LOOK_SECONDS = 0.5
 

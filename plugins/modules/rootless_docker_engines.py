@@ -110,12 +110,12 @@ import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.carrel.jupyter.plugins.module_utils import _engine_programs
-from ansible_collections.carrel.jupyter.plugins.module_utils import _files as files
-from ansible_collections.carrel.jupyter.plugins.module_utils import _rootless_docker as decide
-from ansible_collections.carrel.jupyter.plugins.module_utils._host_process import EndlessError
-from ansible_collections.carrel.jupyter.plugins.module_utils._rootless_docker_account import Account
-from ansible_collections.carrel.jupyter.plugins.module_utils._tracker import Tracker
+from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import File
+from ansible_collections.carrel.jupyter.plugins.module_utils._changes.tracker import Tracker
+from ansible_collections.carrel.jupyter.plugins.module_utils._engine import rootless_docker as decide
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import engine_programs, files
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.account import Account
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.process import EndlessError
 
 
 class EngineError(Exception):
@@ -129,7 +129,7 @@ class Engine:
         self.started: bool = options["state"] == "started"
         self.data_root: str = options["data_root"] or os.path.join(module.params["data_root"], self.name)
         self.path = decide.config_path(self.name)
-        self.config = files.File(
+        self.config = File(
             decide.daemon_json(
                 self.name, self.data_root, module.params["daemon_options"], options["daemon_options"]
             ).encode()
@@ -263,7 +263,7 @@ def write_host_files(module: AnsibleModule, tracker: Tracker) -> bool:
     }
     new = set()
     for path, text in wanted.items():
-        before, after = files.read(path), files.File(text.encode())
+        before, after = files.read(path), File(text.encode())
         shown = (before.describe() if before else "", after.describe())
         if tracker.note(path, before, after, show=shown):
             new.add(path)
@@ -308,8 +308,8 @@ def report(module: AnsibleModule, engines: list[Engine]) -> dict[str, Any]:
         except EngineError as error:
             failures.append(f"{error}{'' if module.check_mode else engine.restore()}")
             continue
-        if old := _engine_programs.replaced(account.uid):
-            module.warn(f"AN OLD DOCKER RUNS: {_engine_programs.advice(engine.name, old)}.")
+        if old := engine_programs.replaced(account.uid):
+            module.warn(f"AN OLD DOCKER RUNS: {engine_programs.advice(engine.name, old)}.")
         running[engine.name] = {
             "uid": account.uid,
             "socket": account.socket,

@@ -106,7 +106,7 @@ from pathlib import Path
 
 from ansible.module_utils import distro
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.carrel.jupyter.plugins.module_utils._rootless_docker_host import (
+from ansible_collections.carrel.jupyter.plugins.module_utils._engine.requirements import (
     LAUNCHER,
     Host,
     missing,

@@ -101,9 +101,9 @@ elapsed:
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.carrel.jupyter.plugins.module_utils import _instance_ports
-from ansible_collections.carrel.jupyter.plugins.module_utils import _site_health as decide
-from ansible_collections.carrel.jupyter.plugins.module_utils._site_request import ask
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import instance_ports
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.request import ask
+from ansible_collections.carrel.jupyter.plugins.module_utils._site import health as decide
 
 
 def main() -> None:
@@ -133,7 +133,7 @@ def main() -> None:
         left = deadline - time.monotonic()
         seen = ask(target, given["connect_to"], min(10.0, max(1.0, left)), given["validate_certs"])
         tries += 1
-        others = "; ".join(_instance_ports.others(given["ports"], given["account"])) if given["ports"] else ""
+        others = "; ".join(instance_ports.others(given["ports"], given["account"])) if given["ports"] else ""
         healthy = seen.status in given["expect_status"] and not others
         pause = min(1.0, 0.1 * tries)
         if healthy or others or module.check_mode or time.monotonic() + pause > deadline:

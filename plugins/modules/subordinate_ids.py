@@ -71,7 +71,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.carrel.jupyter.plugins.module_utils._subordinate_ids import (
+from ansible_collections.carrel.jupyter.plugins.module_utils._changes.tracker import Tracker
+from ansible_collections.carrel.jupyter.plugins.module_utils._engine.subordinate_ids import (
     FILES,
     Plan,
     Range,
@@ -82,7 +83,6 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._subordinate_ids im
     parse_login_defs,
     probes,
 )
-from ansible_collections.carrel.jupyter.plugins.module_utils._tracker import Tracker
 
 
 def read(path: str) -> str:

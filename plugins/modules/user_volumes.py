@@ -165,13 +165,13 @@ import errno
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.carrel.jupyter.plugins.module_utils import _user_volumes as volumes
-from ansible_collections.carrel.jupyter.plugins.module_utils._engine_api import EngineError
-from ansible_collections.carrel.jupyter.plugins.module_utils._host_ids import ARGUMENTS, host_ids
-from ansible_collections.carrel.jupyter.plugins.module_utils._named_volumes import NamedVolumes
-from ansible_collections.carrel.jupyter.plugins.module_utils._tracker import Tracker
-from ansible_collections.carrel.jupyter.plugins.module_utils._user_backend import Backend
-from ansible_collections.carrel.jupyter.plugins.module_utils._user_directories import UserDirectories
+from ansible_collections.carrel.jupyter.plugins.module_utils._changes.tracker import Tracker
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.engine_api import EngineError
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.ids import ARGUMENTS, host_ids
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.named_volumes import NamedVolumes
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.user_backend import Backend
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.user_directories import UserDirectories
+from ansible_collections.carrel.jupyter.plugins.module_utils._people import user_volumes as volumes
 
 
 def main() -> None:

@@ -10,9 +10,9 @@ from typing import Any
 
 import jinja2
 from ansible.errors import AnsibleError, AnsibleUndefinedVariable
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan_keys import instance_path
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan_problems import Problems
-from ansible_collections.carrel.jupyter.plugins.module_utils._schema import INVALID, Computed
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.keys import instance_path
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import INVALID, Computed
 
 # What Ansible itself puts among a host's variables: large, and no text of the administrator's.
 _MAGIC = frozenset(("vars", "hostvars", "groups", "ansible_facts"))

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -13,15 +12,15 @@ from testbed import images
 from testbed.run import ROOT
 
 FOLDER = ROOT / "roles" / "hub" / "files" / "image"
-MODULE_UTILS = Path("ansible_collections/carrel/jupyter/plugins/module_utils")
+SHARED = Path("ansible_collections/carrel/jupyter/plugins/module_utils/_shared")
 
 
 def build() -> str:
     with tempfile.TemporaryDirectory() as scratch:
         context = Path(scratch) / "context"
         shutil.copytree(FOLDER, context, ignore=shutil.ignore_patterns("__pycache__"))
-        (context / MODULE_UTILS).mkdir(parents=True)
-        for name in re.findall(r"'(_\w+\.py)'", (ROOT / "roles" / "hub" / "vars" / "main.yml").read_text()):
-            shutil.copy(ROOT / "plugins" / "module_utils" / name, context / MODULE_UTILS)
+        shutil.copytree(
+            ROOT / "plugins/module_utils/_shared", context / SHARED, ignore=shutil.ignore_patterns("__pycache__")
+        )
         images.add_certificates(context / "ca-certificates")
         return images.build_context("hub", context, {"BASE_IMAGE": images.base()})

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from ansible_collections.carrel.jupyter.plugins.module_utils._escape import escape
-from ansible_collections.carrel.jupyter.plugins.module_utils._hub import SERVER_CONFIG
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.escape import escape
+from ansible_collections.carrel.jupyter.plugins.module_utils._site.hub import SERVER_CONFIG
 
 from testbed.hub_client import Hub
 from testbed.patience import PATIENCE

@@ -10,9 +10,10 @@ from typing import Any
 
 import module_runner
 from ansible_collections.carrel.jupyter.plugins.action.plan import ControlFiles
-from ansible_collections.carrel.jupyter.plugins.module_utils import _compose, _lab
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan import Inputs, make_plan
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan_problems import Problems
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.plan import Inputs, make_plan
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems
+from ansible_collections.carrel.jupyter.plugins.module_utils._site import compose as _compose
+from ansible_collections.carrel.jupyter.plugins.module_utils._site import lab as _lab
 from hub_site import free_port
 from reset_site import compose_plugin
 

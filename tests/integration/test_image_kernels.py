@@ -8,21 +8,22 @@ from collections.abc import Iterator
 
 import pytest
 import yaml
-from ansible_collections.carrel.jupyter.plugins.module_utils import _image_build, _kernels
+from ansible_collections.carrel.jupyter.plugins.module_utils._images import build as _image_build
+from ansible_collections.carrel.jupyter.plugins.module_utils._images import kernels
 from own_images import build_files, lab_image, server
 
 from testbed.client import Kernel, Lab
 from testbed.run import ROOT
 
 FOLDER = ROOT / "images" / "kernels"
-KNOWN = {path.stem: _kernels.read(path.stem, yaml.safe_load(path.read_text())) for path in FOLDER.glob("*.yml")}
+KNOWN = {path.stem: kernels.read(path.stem, yaml.safe_load(path.read_text())) for path in FOLDER.glob("*.yml")}
 TESTED = [name for name, kernel in KNOWN.items() if kernel.tested]
 SECOND = {"name": "python", "environment": "second", "pip": ["humanize==4.13.0"]}
 
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    build = _image_build.Build("kernels", lab_image(), kernels=_kernels.choose([*TESTED, SECOND], KNOWN))
+    build = _image_build.Build("kernels", lab_image(), kernels=kernels.choose([*TESTED, SECOND], KNOWN))
     with server(build_files("own-kernels", _image_build.context(build, "1000:100"))) as (_unused, session):
         yield session
 

@@ -8,7 +8,7 @@ import json
 import subprocess
 
 import pytest
-from ansible_collections.carrel.jupyter.plugins.module_utils import _image_probe
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import image_probe
 from own_images import inside, lab_image, server
 
 from testbed.run import run
@@ -65,7 +65,7 @@ def test_the_roles_find_the_server_in_it(image):
         done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
         return done.returncode, done.stdout, done.stderr
 
-    found = _image_probe.Engine("/var/run/docker.sock", image, None, ask).examine(None, False, jupyterlab=True)
+    found = image_probe.Engine("/var/run/docker.sock", image, None, ask).examine(None, False, jupyterlab=True)
     assert (found.uid, found.gid, found.singleuser) == (1000, 100, True)
     assert [server.python for server in found.servers] == ["/opt/server/bin/python3.13"]
     assert found.jupyterlab and "@jupyterlab/apputils-extension:themes" in found.jupyterlab["plugins"]

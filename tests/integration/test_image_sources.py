@@ -24,7 +24,7 @@ from typing import Any
 import module_runner
 import pytest
 import requests
-from ansible_collections.carrel.jupyter.plugins.module_utils import _image_build
+from ansible_collections.carrel.jupyter.plugins.module_utils._images import build as _image_build
 from image_role import play
 from own_images import build_files, inside, lab_image, password_registry
 

@@ -18,7 +18,7 @@ from typing import Any
 import ansible_runner
 import module_runner
 import pytest
-from ansible_collections.carrel.jupyter.plugins.module_utils._mounts import effective_mounts
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.mounts import effective_mounts
 
 UID, GID = 100999, 100099
 USERS = [{"name": "ada", "groups": ["stat"]}, {"name": "bob"}, {"name": "prof", "admin": True}]
@@ -293,12 +293,12 @@ def test_without_acls_a_warning_says_so(tmp_path: Path) -> None:
 def test_the_reader_needs_nothing_but_its_two_files(hub: Path) -> None:
     """A hub's image has no Ansible: the files at the same place below a folder on PYTHONPATH are enough."""
     run(hub)
-    place = Path("ansible_collections/carrel/jupyter/plugins/module_utils")
+    place = Path("ansible_collections/carrel/jupyter/plugins/module_utils/_shared")
     (hub / "lib" / place).mkdir(parents=True)
-    for name in ("_mounts.py", "_escape.py"):
-        shutil.copy(Path(__file__).parents[2] / "plugins" / "module_utils" / name, hub / "lib" / place / name)
+    for name in ("mounts.py", "escape.py"):
+        shutil.copy(Path(__file__).parents[2] / "plugins/module_utils/_shared" / name, hub / "lib" / place / name)
     code = (
-        f"import json, sys; from {str(place).replace('/', '.')}._mounts import effective_mounts\n"
+        f"import json, sys; from {str(place).replace('/', '.')}.mounts import effective_mounts\n"
         "print(json.dumps([mount.docker() for mount in effective_mounts(open(sys.argv[1]).read(), 'ada')]))"
     )
     command = [sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {str(hub / 'lib')!r})\n{code}"]

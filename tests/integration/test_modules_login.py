@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.carrel.jupyter.plugins.module_utils import _login_page
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared import login_page as _login_page
 from ansible_collections.carrel.jupyter.plugins.modules import login_template
 from ansible_runner import four_runs, run, tree
 

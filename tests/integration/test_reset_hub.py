@@ -18,8 +18,8 @@ from typing import Any
 
 import hub_image
 import pytest
-from ansible_collections.carrel.jupyter.plugins.module_utils import _hub
-from ansible_collections.carrel.jupyter.plugins.module_utils._escape import escape
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.escape import escape
+from ansible_collections.carrel.jupyter.plugins.module_utils._site import hub as _hub
 from hub_site import HOME, HubSite, eventually, person
 from module_runner import open_to_all
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from ansible_collections.carrel.jupyter.plugins.module_utils import _status
+from ansible_collections.carrel.jupyter.plugins.module_utils._report import status
 
 NOW = datetime(2030, 1, 10, 12, 0, tzinfo=timezone.utc)
 TAG = "registry.example.org/lab:1.0"
@@ -89,7 +89,7 @@ def found(**changes: Any) -> dict[str, Any]:
 
 
 def instance(**changes: Any) -> dict[str, Any]:
-    return _status.examine(found(**changes), NOW)
+    return status.examine(found(**changes), NOW)
 
 
 def fleet() -> dict[str, dict[str, Any]]:

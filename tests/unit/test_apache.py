@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.carrel.jupyter.plugins.module_utils import _apache as apache
-from ansible_collections.carrel.jupyter.plugins.module_utils._apache import ApacheError, Change, File, Link, Listen
+from ansible_collections.carrel.jupyter.plugins.module_utils._apache import sites as apache
+from ansible_collections.carrel.jupyter.plugins.module_utils._apache.sites import (
+    ApacheError,
+    Change,
+    File,
+    Link,
+    Listen,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 

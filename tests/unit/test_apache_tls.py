@@ -9,8 +9,8 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from ansible_collections.carrel.jupyter.plugins.module_utils import _apache_tls as tls
-from ansible_collections.carrel.jupyter.plugins.module_utils._apache import File
+from ansible_collections.carrel.jupyter.plugins.module_utils._apache import certificates as tls
+from ansible_collections.carrel.jupyter.plugins.module_utils._apache.sites import File
 
 NOW = datetime.now(timezone.utc)
 PAIR = tls.Pair("a.test", "/a.crt", "/a.key")

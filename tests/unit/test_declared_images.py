@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.carrel.jupyter.plugins.module_utils._declared_images import bind
+from ansible_collections.carrel.jupyter.plugins.module_utils._images.declared import bind
 from plan_helpers import good, hub, lab
 
 STATISTICS = {"declared": "statistics"}

@@ -11,8 +11,8 @@ from typing import Any
 
 import carrel_ports
 import pytest
-from ansible_collections.carrel.jupyter.plugins.module_utils import _engine_ports as decide
-from ansible_collections.carrel.jupyter.plugins.module_utils._port_probe import open_to_others
+from ansible_collections.carrel.jupyter.plugins.module_utils._engine import ports as decide
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.port_probe import open_to_others
 from hypothesis import given
 from hypothesis import strategies as st
 

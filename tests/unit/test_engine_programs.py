@@ -10,7 +10,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from ansible_collections.carrel.jupyter.plugins.module_utils._engine_programs import PROGRAMS, advice, replaced
+from ansible_collections.carrel.jupyter.plugins.module_utils._engine.programs import PROGRAMS, advice
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.engine_programs import replaced
 
 ENGINE = "0::/user.slice/user-1002.slice/user@1002.service/app.slice/rootless-docker.service\n"
 

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 import pytest
-from ansible_collections.carrel.jupyter.plugins.module_utils._escape import (
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.escape import (
     LONGEST,
     escape,
     unescape,

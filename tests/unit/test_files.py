@@ -12,9 +12,10 @@ import time
 from pathlib import Path
 
 import pytest
-from ansible_collections.carrel.jupyter.plugins.module_utils import _files
-from ansible_collections.carrel.jupyter.plugins.module_utils._files import File, UnsafePathError
-from ansible_collections.carrel.jupyter.plugins.module_utils._tracker import Tracker
+from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import File
+from ansible_collections.carrel.jupyter.plugins.module_utils._changes.tracker import Tracker
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import files
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.files import UnsafePathError
 
 
 def mine(content: bytes, mode: int = 0o644) -> File:
@@ -23,28 +24,28 @@ def mine(content: bytes, mode: int = 0o644) -> File:
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     path = str(tmp_path / "a" / "b" / "file")
-    assert _files.read(path) is None
+    assert files.read(path) is None
     old = os.umask(0o077)
     try:
-        _files.write(path, mine(b"one", 0o640))
+        files.write(path, mine(b"one", 0o640))
     finally:
         os.umask(old)
-    assert _files.read(path) == mine(b"one", 0o640)
+    assert files.read(path) == mine(b"one", 0o640)
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o755
-    _files.write(path, mine(b"", 0o600))
-    assert _files.read(path) == mine(b"", 0o600)
+    files.write(path, mine(b"", 0o600))
+    assert files.read(path) == mine(b"", 0o600)
     assert os.listdir(tmp_path / "a" / "b") == ["file"]
-    _files.remove(path)
-    _files.remove(path)
-    assert _files.read(path) is None
+    files.remove(path)
+    files.remove(path)
+    assert files.read(path) is None
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root gives files away")
 def test_the_owner_is_set_and_compared(tmp_path: Path) -> None:
     path = str(tmp_path / "file")
-    _files.write(path, File(b"x", 0o400, 100999, 100099))
-    assert _files.read(path) == File(b"x", 0o400, 100999, 100099)
-    assert _files.read(path) != File(b"x", 0o400, 100999, 100100)
+    files.write(path, File(b"x", 0o400, 100999, 100099))
+    assert files.read(path) == File(b"x", 0o400, 100999, 100099)
+    assert files.read(path) != File(b"x", 0o400, 100999, 100100)
 
 
 @pytest.mark.parametrize("path", ["link/file", "real/link/file", "real/leaf", "real/dangling"])
@@ -57,8 +58,8 @@ def test_links_are_refused_and_their_targets_untouched(tmp_path: Path, path: str
     (tmp_path / "real" / "leaf").symlink_to(tmp_path / "secret" / "file")
     (tmp_path / "real" / "dangling").symlink_to(tmp_path / "secret" / "new")
     for attempt in (
-        lambda: _files.read(str(tmp_path / path)),
-        lambda: _files.write(str(tmp_path / path), mine(b"new")),
+        lambda: files.read(str(tmp_path / path)),
+        lambda: files.write(str(tmp_path / path), mine(b"new")),
     ):
         with pytest.raises(UnsafePathError, match="symbolic link"):
             attempt()
@@ -70,15 +71,15 @@ def test_links_are_refused_and_their_targets_untouched(tmp_path: Path, path: str
 @pytest.mark.parametrize("path", ["relative", "/tmp/../etc/x"])
 def test_only_plain_absolute_paths(path: str) -> None:
     with pytest.raises(UnsafePathError, match="absolute"):
-        _files.open_directory(path)
+        files.open_directory(path)
 
 
 def test_other_kinds_of_files_are_refused_without_waiting(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(UnsafePathError, match="regular"):
-        _files.read(str(tmp_path / "pipe"))
+        files.read(str(tmp_path / "pipe"))
     with pytest.raises(UnsafePathError, match="regular"):
-        _files.write(str(tmp_path / "pipe"), mine(b"x"))
+        files.write(str(tmp_path / "pipe"), mine(b"x"))
 
 
 def test_a_write_that_fails_leaves_the_old_file_alone(tmp_path: Path) -> None:
@@ -86,10 +87,11 @@ def test_a_write_that_fails_leaves_the_old_file_alone(tmp_path: Path) -> None:
     path.write_text("old")
     limited = f"""
 import resource, signal
-from ansible_collections.carrel.jupyter.plugins.module_utils import _files
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import files
+from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import File
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
-_files.write({str(path)!r}, _files.File(b"x" * 2000, uid={os.getuid()}, gid={os.getgid()}))
+files.write({str(path)!r}, File(b"x" * 2000, uid={os.getuid()}, gid={os.getgid()}))
 """
     result = subprocess.run(
         [sys.executable, "-c", limited], capture_output=True, text=True, env=environment(), check=False
@@ -104,7 +106,7 @@ def test_what_a_killed_run_left_is_swept_later(tmp_path: Path) -> None:
         leftover.touch()
     for leftover in (old, foreign):
         os.utime(leftover, (0, 0))
-    _files.write(str(tmp_path / "file"), mine(b"x"))
+    files.write(str(tmp_path / "file"), mine(b"x"))
     assert not old.exists() and young.exists() and foreign.exists()
 
 
@@ -112,10 +114,11 @@ def test_kill_leaves_the_old_or_the_new_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     contents = {b"a" * 300_000, b"b" * 200_000}
     writer = f"""
-from ansible_collections.carrel.jupyter.plugins.module_utils import _files
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import files
+from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import File
 while True:
     for content in (b"a" * 300_000, b"b" * 200_000):
-        _files.write({str(path)!r}, _files.File(content, uid={os.getuid()}, gid={os.getgid()}))
+        files.write({str(path)!r}, File(content, uid={os.getuid()}, gid={os.getgid()}))
         print(flush=True)
 """
     for _unused in range(10):

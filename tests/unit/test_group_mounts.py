@@ -8,8 +8,8 @@ import json
 from typing import Any
 
 import pytest
-from ansible_collections.carrel.jupyter.plugins.module_utils._group_mounts import SHOWN, Plan
-from ansible_collections.carrel.jupyter.plugins.module_utils._mounts import MountsError, effective_mounts
+from ansible_collections.carrel.jupyter.plugins.module_utils._people.group_mounts import SHOWN, Plan
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.mounts import MountsError, effective_mounts
 from docker.types import Mount as DockerMount
 from hypothesis import given
 from hypothesis import strategies as st

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.carrel.jupyter.plugins.module_utils._hub_access import access
+from ansible_collections.carrel.jupyter.plugins.module_utils._site.hub_access import access
 from plan_helpers import good, hub
 from test_install_files import four_runs, run
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.carrel.jupyter.plugins.module_utils._mounts import MountsError
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.mounts import MountsError
 from carrel_hub import config, files, people, spawning
 from carrel_hub import roster as roster_service
 from carrel_hub.files import Unusable

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
-from ansible_collections.carrel.jupyter.plugins.module_utils._login_page import LoginPageError
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.login_page import LoginPageError
 from carrel_hub.login_page import check, render
 from jupyterhub._data import DATA_FILES_PATH
 from nativeauthenticator.handlers import TEMPLATE_DIR

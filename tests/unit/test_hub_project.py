@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from ansible_collections.carrel.jupyter.plugins.filter.hub import record
 from ansible_collections.carrel.jupyter.plugins.lookup.folder_digest import digest
-from ansible_collections.carrel.jupyter.plugins.module_utils import _hub, _hub_images
+from ansible_collections.carrel.jupyter.plugins.module_utils._site import hub, hub_images
 
 ROOT = Path(__file__).resolve().parents[2]
 ENGINE = {
@@ -26,7 +26,7 @@ JUPYTERLAB = {
 }
 IMAGE = {
     "uid": 1000, "gid": 100, "singleuser": True, "jupyterlab": JUPYTERLAB,
-    "servers": [{"jupyterhub": f"{_hub_images.JUPYTERHUB}.0.1"}], "python": "/opt/bin/python3",
+    "servers": [{"jupyterhub": f"{hub_images.JUPYTERHUB}.0.1"}], "python": "/opt/bin/python3",
 }  # fmt: skip
 NO_LIMITS = {"memory": None, "swap": None, "cpus": None, "pids": None}
 
@@ -54,7 +54,7 @@ def instance(**changes: Any) -> dict[str, Any]:
 
 
 def project(engine: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
-    return _hub.project(instance(**changes), {**ENGINE, **(engine or {})}, [IMAGE], "carrel/hub:abc")
+    return hub.project(instance(**changes), {**ENGINE, **(engine or {})}, [IMAGE], "carrel/hub:abc")
 
 
 def services(**changes: Any) -> dict[str, Any]:
@@ -69,7 +69,7 @@ def config(**changes: Any) -> dict[str, Any]:
 
 def problems(images: list[dict[str, Any]], **changes: Any) -> list[str]:
     names = [{"title": f"I{number}", "image": f"lab:{number}"} for number in range(1, len(images) + 1)]
-    return _hub_images.problems(instance(images=names, **changes), images)
+    return hub_images.problems(instance(images=names, **changes), images)
 
 
 def image(**changes: Any) -> dict[str, Any]:
@@ -157,13 +157,13 @@ def test_the_databases_password_is_in_a_file() -> None:
     ],
 )
 def test_what_recreates_the_hub_and_nothing_else(changes: dict[str, Any], recreates: bool) -> None:
-    before, after = (_hub.labelled(decided, "secrets") for decided in (project(), project(**changes)))
+    before, after = (hub.labelled(decided, "secrets") for decided in (project(), project(**changes)))
     assert (before["services"]["hub"] != after["services"]["hub"]) is recreates
     assert before["services"]["proxy"] == after["services"]["proxy"]
 
 
 def test_new_secrets_recreate_the_hub() -> None:
-    assert _hub.labelled(project(), "one") != _hub.labelled(project(), "two")
+    assert hub.labelled(project(), "one") != hub.labelled(project(), "two")
 
 
 def test_a_dollar_in_the_project_is_doubled() -> None:
@@ -288,7 +288,7 @@ def test_a_command_by_its_path_needs_nothing_on_the_path() -> None:
 
 def test_the_version_is_that_of_the_hubs_image() -> None:
     requirements = (ROOT / "roles" / "hub" / "files" / "image" / "requirements.txt").read_text()
-    assert f"\njupyterhub=={_hub_images.JUPYTERHUB}." in requirements
+    assert f"\njupyterhub=={hub_images.JUPYTERHUB}." in requirements
 
 
 @pytest.mark.parametrize(
@@ -330,11 +330,11 @@ def test_a_users_container_has_the_privileges_that_it_needs() -> None:
 
 def test_a_hubs_services_have_no_privileges_and_limits() -> None:
     postgresql = {"type": "postgresql", "image": "postgres:17"}
-    services = _hub.compose(instance(database=postgresql), ENGINE, "hub:1")["services"]
+    services = hub.compose(instance(database=postgresql), ENGINE, "hub:1")["services"]
     assert set(services) == {"hub", "proxy", "database"}
     for name, service in services.items():
         assert service["cap_drop"] == ["ALL"] and service["security_opt"] == ["no-new-privileges:true"], name
         assert service["pids_limit"] == 4096 and service["ulimits"] == {"core": 0}
         assert bool(service.get("cap_add")) == (name == "database")
     poor = {**ENGINE, "controllers": []}
-    assert all("pids_limit" not in service for service in _hub.compose(instance(), poor, "hub:1")["services"].values())
+    assert all("pids_limit" not in service for service in hub.compose(instance(), poor, "hub:1")["services"].values())

@@ -7,19 +7,19 @@ from itertools import count
 from typing import Any
 
 import pytest
-from ansible_collections.carrel.jupyter.plugins.module_utils import _hub_secrets
+from ansible_collections.carrel.jupyter.plugins.module_utils._site import hub_secrets
 
 GIVEN = {"client_secret": "from the vault", "dummy_password": None}
 
 
 def complete(present: dict[str, Any], database: bool = False) -> dict[str, str | None]:
     numbers = count(1)
-    return _hub_secrets.complete(present, GIVEN, database, lambda: f"{next(numbers):064x}")
+    return hub_secrets.complete(present, GIVEN, database, lambda: f"{next(numbers):064x}")
 
 
 def test_what_nobody_gives_is_generated() -> None:
     made = complete({}, database=True)
-    generated = [made[name] for name in _hub_secrets.GENERATED]
+    generated = [made[name] for name in hub_secrets.GENERATED]
     assert len(set(generated)) == 5 and None not in generated
     assert (made["client_secret"], made["dummy_password"]) == ("from the vault", None)
 
@@ -44,13 +44,13 @@ def test_an_unusable_secret_is_replaced(bad: Any) -> None:
 
 @pytest.mark.parametrize("content", [b"{", b"[]", b"\xff"])
 def test_a_damaged_file_is_never_replaced(content: bytes) -> None:
-    with pytest.raises(_hub_secrets.DamagedError, match="/x is damaged"):
-        _hub_secrets.parse("/x", content)
+    with pytest.raises(hub_secrets.DamagedError, match="/x is damaged"):
+        hub_secrets.parse("/x", content)
 
 
 def test_each_program_gets_its_own() -> None:
     made = complete({}, database=True)
-    texts = _hub_secrets.texts(made, {"ada": "lovelace"})
+    texts = hub_secrets.texts(made, {"ada": "lovelace"})
     assert json.loads(texts["hub/secrets.json"] or "") == made
     assert json.loads(texts["hub/passwords.json"] or "") == {"ada": "lovelace"}
     assert texts["proxy.env"] == f"CONFIGPROXY_AUTH_TOKEN='{made['proxy_token']}'\n"
@@ -59,19 +59,19 @@ def test_each_program_gets_its_own() -> None:
 
 
 def test_no_file_for_a_database_that_never_was() -> None:
-    assert _hub_secrets.texts(complete({}), {})["database-password"] is None
+    assert hub_secrets.texts(complete({}), {})["database-password"] is None
 
 
 def test_the_diff_says_what_changes_and_shows_nothing() -> None:
     before, after = '{"a": "one", "b": "two"}', '{"a": "one", "b": "three", "c": null}'
-    old, new = _hub_secrets.masked(before, after)
+    old, new = hub_secrets.masked(before, after)
     assert json.loads(old) == {"a": "********", "b": "********"}
     assert json.loads(new) == {"a": "********", "b": "******** (new)", "c": None}
-    assert _hub_secrets.masked(None, after)[0] == ""
+    assert hub_secrets.masked(None, after)[0] == ""
 
 
 def test_the_diff_of_a_plain_secret() -> None:
-    assert _hub_secrets.masked(None, "one") == ("", "******** (new)")
-    assert _hub_secrets.masked("one", "two") == ("********", "******** (new)")
-    assert _hub_secrets.masked("one", "one") == ("********", "********")
-    assert _hub_secrets.masked("one", None) == ("********", "")
+    assert hub_secrets.masked(None, "one") == ("", "******** (new)")
+    assert hub_secrets.masked("one", "two") == ("********", "******** (new)")
+    assert hub_secrets.masked("one", "one") == ("********", "********")
+    assert hub_secrets.masked("one", None) == ("********", "")

@@ -9,8 +9,10 @@ import subprocess
 from typing import Any
 
 import pytest
-from ansible_collections.carrel.jupyter.plugins.module_utils import _image_build, _image_log, _kernels
-from ansible_collections.carrel.jupyter.plugins.module_utils._image_build import context, read_all, tag
+from ansible_collections.carrel.jupyter.plugins.module_utils._images import build as _image_build
+from ansible_collections.carrel.jupyter.plugins.module_utils._images import kernels
+from ansible_collections.carrel.jupyter.plugins.module_utils._images import log as _image_log
+from ansible_collections.carrel.jupyter.plugins.module_utils._images.build import context, read_all, tag
 
 BASH = {
     "title": "Bash", "language": "bash", "environment": "languages", "pip": ["bash_kernel==0.10.0"],
@@ -183,7 +185,7 @@ def test_settings_are_merged_into_the_bases():
     ],
 )
 def test_settings_that_the_base_does_not_know_are_said(settings, message):
-    with pytest.raises(_kernels.KernelError) as error:
+    with pytest.raises(kernels.KernelError) as error:
         _image_build.with_settings(build(), settings, JUPYTERLAB)
     assert message in str(error.value)
 
@@ -215,7 +217,7 @@ LONG = "\n".join(f"Step {number}" for number in range(400)) + "\ncarrel-part: "
     ],
 )  # fmt: skip
 def test_a_failed_build_says_what_failed_in_a_few_lines(log, message):
-    known = [_kernels.read(name, declaration) for name, declaration in KERNELS.items()]
+    known = [kernels.read(name, declaration) for name, declaration in KERNELS.items()]
     said = _image_log.explain(LONG + log, known)
     assert said.startswith(message) and len(said.splitlines()) <= 10
     buildkit = "\n".join(f"#8 0.1{number} {line}" for number, line in enumerate((LONG + log).splitlines()))

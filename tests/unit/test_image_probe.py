@@ -10,8 +10,8 @@ import venv
 from pathlib import Path
 
 import pytest
-from ansible_collections.carrel.jupyter.plugins.module_utils import _image_probe
-from ansible_collections.carrel.jupyter.plugins.module_utils._image_probe import (
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import image_probe
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.image_probe import (
     Engine,
     Image,
     MissingImageError,
@@ -45,10 +45,8 @@ def probe(root: Path, path: str) -> dict[str, object]:
     """PROBE for real, in this machine's /bin/sh."""
     command = ["/bin/sh", "-s", "--", str(root)]
     variables = {"PATH": path, "LC_ALL": "C.UTF-8"}
-    result = subprocess.run(
-        command, input=_image_probe.PROBE, capture_output=True, text=True, env=variables, check=True
-    )
-    return _image_probe.parse_probe(result.stdout)
+    result = subprocess.run(command, input=image_probe.PROBE, capture_output=True, text=True, env=variables, check=True)
+    return image_probe.parse_probe(result.stdout)
 
 
 def test_every_environment_is_found_and_the_one_on_the_path_is_first(tmp_path: Path) -> None:
@@ -140,7 +138,7 @@ def test_a_broken_interpreter_is_passed_over(tmp_path: Path) -> None:
 @pytest.mark.parametrize("output", ["", "exec format error", 'carrel-probe {"version": "1"}'])
 def test_a_shell_that_does_not_answer(output: str) -> None:
     with pytest.raises(ProbeError, match="/bin/sh"):
-        _image_probe.parse_probe(output)
+        image_probe.parse_probe(output)
 
 
 def engine(status: int, output: str, error: str, user: str | None = None) -> Engine:
@@ -206,7 +204,7 @@ def test_no_rendered_page(output: str) -> None:
 def test_the_cache_spares_the_container() -> None:
     image = Image("sha256:1", [], [], 1000, 100, [Server("2", "/t", "/bin/python", "text")])
     silent = engine(1, "", "must not be asked")
-    cached = _image_probe.read_cache(_image_probe.extend_cache({}, silent.cache_key(INSPECTED), image))
+    cached = image_probe.read_cache(image_probe.extend_cache({}, silent.cache_key(INSPECTED), image))
     found = silent.probe(INSPECTED, cached)
     assert (found.uid, found.gid, found.servers) == (1000, 100, image.servers)
     assert found.repo_digests == ["a@sha256:3", "b@sha256:2"] and found.exposed == ["8888/tcp"]
@@ -219,7 +217,7 @@ def test_the_cache_is_bounded_and_a_damaged_one_is_empty() -> None:
     image = Image("sha256:1", [], [], 1000, 100, [])
     cached: dict[str, object] = {}
     for number in range(20):
-        cached = _image_probe.read_cache(_image_probe.extend_cache(cached, str(number), image))
+        cached = image_probe.read_cache(image_probe.extend_cache(cached, str(number), image))
     assert list(cached) == [str(number) for number in range(12, 20)]
     for content in (None, b"", b"{", b"[]", b"\xff"):
-        assert _image_probe.read_cache(content) == {}
+        assert image_probe.read_cache(content) == {}

@@ -10,7 +10,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from ansible_collections.carrel.jupyter.plugins.module_utils._host_facts import listening_ports
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.facts import listening_ports
 from ansible_collections.carrel.jupyter.plugins.modules.instance_info import Broken, collect, unknown_zones
 
 ACCOUNTS = {"tao": pwd.struct_passwd(("tao", "!", 1001, 1002, "", "/home/tao", "/bin/bash"))}

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.carrel.jupyter.plugins.module_utils import _reset
+from ansible_collections.carrel.jupyter.plugins.module_utils._site import reset
 from carrel_reset import run as program
 
 DONE = {"result": "done", "exit_code": 0, "message": "reset", "seconds": 21.4}
@@ -22,30 +22,30 @@ DONE = {"result": "done", "exit_code": 0, "message": "reset", "seconds": 21.4}
     ],
 )
 def test_options_become_flags(options: dict[str, Any], wanted: list[str]) -> None:
-    assert _reset.flags(options) == wanted
+    assert reset.flags(options) == wanted
 
 
 def test_the_exit_codes_are_the_programs() -> None:
-    assert (_reset.USAGE, _reset.LOCKED, _reset.PUT_OFF) == (program.USAGE, program.LOCKED, program.PUT_OFF)
-    assert set(_reset.ADVICE) == set(_reset.SHORT) == {program.FAILED, program.USAGE, program.LOCKED, program.DOWN}
+    assert (reset.USAGE, reset.LOCKED, reset.PUT_OFF) == (program.USAGE, program.LOCKED, program.PUT_OFF)
+    assert set(reset.ADVICE) == set(reset.SHORT) == {program.FAILED, program.USAGE, program.LOCKED, program.DOWN}
 
 
 def test_done() -> None:
-    assert _reset.outcome("tao", 0, "a warning", DONE) == _reset.Outcome("tao was reset in 21.4 s", changed=True)
+    assert reset.outcome("tao", 0, "a warning", DONE) == reset.Outcome("tao was reset in 21.4 s", changed=True)
 
 
 def test_held_is_skipped_before_and_after() -> None:
-    assert _reset.outcome("tao", 0, "", {"result": "held"}) == _reset.held("tao")
-    assert _reset.held("tao").skipped and not _reset.held("tao").changed
+    assert reset.outcome("tao", 0, "", {"result": "held"}) == reset.held("tao")
+    assert reset.held("tao").skipped and not reset.held("tao").changed
 
 
 def test_check_mode_says_that_it_would_be_reset() -> None:
-    assert _reset.foreseen("tao") == _reset.Outcome("tao would be reset", changed=True)
+    assert reset.foreseen("tao") == reset.Outcome("tao would be reset", changed=True)
 
 
 def test_put_off_is_no_failure() -> None:
     state = {"result": "put off", "exit_code": 4, "message": "people are at work: a kernel is busy"}
-    assert _reset.outcome("tao", 4, "", state) == _reset.Outcome(
+    assert reset.outcome("tao", 4, "", state) == reset.Outcome(
         "tao was put off: people are at work: a kernel is busy", put_off=True
     )
 
@@ -53,7 +53,7 @@ def test_put_off_is_no_failure() -> None:
 @pytest.mark.parametrize("code", [1, 5])
 def test_a_failure_says_why_and_what_next(code: int) -> None:
     state = {"result": "failed", "exit_code": code, "message": "no room\nThe instance runs as before."}
-    outcome = _reset.outcome("tao", code, "reset of tao, end: failed: …", state)
+    outcome = reset.outcome("tao", code, "reset of tao, end: failed: …", state)
     assert outcome.failed and not outcome.changed
     assert outcome.message.startswith("no room\nThe instance runs as before.\nRemove the cause")
     assert ("carrel.jupyter.site" in outcome.message) is (code == 5)
@@ -61,18 +61,18 @@ def test_a_failure_says_why_and_what_next(code: int) -> None:
 
 @pytest.mark.parametrize("state", [{}, {"result": "running", "exit_code": None, "message": "pull"}, DONE])
 def test_a_crash_is_not_taken_for_what_an_old_state_says(state: dict[str, Any]) -> None:
-    outcome = _reset.outcome("tao", 1, "Traceback", state)
+    outcome = reset.outcome("tao", 1, "Traceback", state)
     assert outcome.failed
     assert outcome.message.startswith("Traceback\nHow far the reset came is not known.")
 
 
 def test_wrong_settings_and_a_reset_that_runs_have_words_of_their_own() -> None:
-    assert "carrel.jupyter.site" in _reset.outcome("tao", 2, "wrong", DONE).message
-    locked = _reset.outcome("tao", 3, "another reset is running", {"result": "running"}).message
+    assert "carrel.jupyter.site" in reset.outcome("tao", 2, "wrong", DONE).message
+    locked = reset.outcome("tao", 3, "another reset is running", {"result": "running"}).message
     assert locked.startswith("another reset is running\n")
     assert "/var/lib/carrel/tao/reset/state.json" in locked
 
 
 def test_an_unknown_exit_code_is_a_failure() -> None:
-    outcome = _reset.outcome("tao", 137, "", {})
+    outcome = reset.outcome("tao", 137, "", {})
     assert outcome.failed and outcome.message.startswith("carrel-reset ended with exit code 137\n")

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible_collections.carrel.jupyter.plugins.module_utils import _kernels
-from ansible_collections.carrel.jupyter.plugins.module_utils._kernels import KernelError, choose
+from ansible_collections.carrel.jupyter.plugins.module_utils._images import kernels
+from ansible_collections.carrel.jupyter.plugins.module_utils._images.kernels import KernelError, choose
 from hypothesis import given
 from hypothesis import strategies as st
 
 FOLDER = Path(__file__).parents[2] / "images" / "kernels"
-KNOWN = {path.stem: _kernels.read(path.stem, yaml.safe_load(path.read_text())) for path in FOLDER.glob("*.yml")}
+KNOWN = {path.stem: kernels.read(path.stem, yaml.safe_load(path.read_text())) for path in FOLDER.glob("*.yml")}
 OTHERS = {"go", "scala", "racket", "julia"}
 HERE = {"python", "bash", "r", "javascript", "typescript", "c", "c++", "java", "octave"}
 
@@ -29,7 +29,7 @@ def test_every_kernel_that_is_promised_is_declared():
 @pytest.mark.parametrize("name", KNOWN)
 def test_a_declaration_has_what_jupyter_needs(name):
     kernel = KNOWN[name]
-    spec = json.loads(_kernels.kernelspec(kernel))
+    spec = json.loads(kernels.kernelspec(kernel))
     assert "{connection_file}" in spec["argv"] and "{environment}" not in json.dumps(spec)
     assert kernel.smoke.code and kernel.smoke.output == kernel.smoke.output.strip() != ""
     assert spec["interrupt_mode"] in ("signal", "message")
@@ -40,7 +40,7 @@ def test_a_declaration_has_what_jupyter_needs(name):
 
 @pytest.mark.parametrize("name", KNOWN)
 def test_the_steps_are_shell(name):
-    text = _kernels.script(KNOWN[name])
+    text = kernels.script(KNOWN[name])
     assert subprocess.run(["sh", "-n"], input=text, text=True, capture_output=True, check=False).stderr == ""
     assert text.startswith(f"echo 'carrel-part: kernel {KNOWN[name].spec}'\n")
 
@@ -57,10 +57,10 @@ def test_python_has_as_many_environments_as_asked_for():
     assert (plain.spec, plain.path, geo.spec, geo.path) == (
         "python3", "/opt/kernels/python", "python-geo", "/opt/kernels/geo",
     )  # fmt: skip
-    assert json.loads(_kernels.kernelspec(geo))["argv"][0] == "/opt/kernels/geo/bin/python"
-    assert json.loads(_kernels.kernelspec(geo))["display_name"] == "Python (geo)"
+    assert json.loads(kernels.kernelspec(geo))["argv"][0] == "/opt/kernels/geo/bin/python"
+    assert json.loads(kernels.kernelspec(geo))["display_name"] == "Python (geo)"
     assert geo.pip == [*plain.pip, "geopandas==1.1.1"] and geo.apt == ["libgdal36"]
-    assert "geopandas" not in _kernels.script(plain) and "geopandas==1.1.1" in _kernels.script(geo)
+    assert "geopandas" not in kernels.script(plain) and "geopandas==1.1.1" in kernels.script(geo)
 
 
 @pytest.mark.parametrize(
@@ -104,13 +104,13 @@ def test_what_cannot_be_declared_is_said(change, message):
     good = {"title": "K", "language": "k", "argv": ["k"], "smoke": {"code": "1", "output": "1\n"}, "tested": True}
     declaration = {key: value for key, value in {**good, **change}.items() if value is not None}
     with pytest.raises(KernelError, match=message):
-        _kernels.read("k", declaration)
+        kernels.read("k", declaration)
 
 
 @given(st.text(min_size=1).filter(lambda text: text.isprintable() and not text.startswith("-") and " " not in text))
 def test_no_package_name_is_more_than_one_word_to_the_shell(name):
-    _kernels.check_packages("here", "pip", [name])
-    command = _kernels.pip("printf '%s\\n'; :", [name]).replace("-q --no-cache-dir --root-user-action ignore", "")
+    kernels.check_packages("here", "pip", [name])
+    command = kernels.pip("printf '%s\\n'; :", [name]).replace("-q --no-cache-dir --root-user-action ignore", "")
     shown = subprocess.run(["sh", "-c", "set -- " + command.split("install ", 1)[1] + '; printf "%s" "$#"'],
                            capture_output=True, text=True, check=False)  # fmt: skip
     assert shown.stdout == "1"

@@ -6,7 +6,8 @@ import json
 from typing import Any
 
 import pytest
-from ansible_collections.carrel.jupyter.plugins.module_utils import _compose, _lab
+from ansible_collections.carrel.jupyter.plugins.module_utils._site import compose as _compose
+from ansible_collections.carrel.jupyter.plugins.module_utils._site import lab
 
 ENGINE = {
     "uid": 1001, "gid": 1002, "controllers": ["cpu", "memory", "pids"],
@@ -28,7 +29,7 @@ def instance(**changes: Any) -> dict[str, Any]:
 
 
 def project(image: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
-    return _lab.project(instance(**changes), ENGINE, {**IMAGE, **(image or {})})
+    return lab.project(instance(**changes), ENGINE, {**IMAGE, **(image or {})})
 
 
 def service(**changes: Any) -> dict[str, Any]:
@@ -84,7 +85,7 @@ def test_every_mount_is_a_bind_that_fails_on_a_missing_source() -> None:
 
 
 def test_the_two_servers_differ_in_their_port_alone_on_the_loopback() -> None:
-    services = _lab.labelled(project()["compose"], "one")["services"]
+    services = lab.labelled(project()["compose"], "one")["services"]
     assert [services[name].pop("ports") for name in ("lab-1", "lab-2")] == [
         ["127.0.0.1:8801:8888"],
         ["127.0.0.1:8802:8888"],
@@ -103,7 +104,7 @@ def test_optional_keys_are_left_out() -> None:
 
 def test_processes_are_limited_unless_the_engine_cannot() -> None:
     assert service()["pids_limit"] == 4096 and service(pids=100)["pids_limit"] == 100
-    decided = _lab.project(instance(), {**ENGINE, "controllers": ["memory"]}, IMAGE)
+    decided = lab.project(instance(), {**ENGINE, "controllers": ["memory"]}, IMAGE)
     assert "pids_limit" not in decided["compose"]["services"]["lab-1"] and decided["unenforceable"] == []
 
 
@@ -141,7 +142,7 @@ def test_limits_leave_no_swap() -> None:
 
 
 def test_limits_without_their_controller_are_left_out_and_told() -> None:
-    decided = _lab.project(instance(memory=2**30, cpus=1.5), {**ENGINE, "controllers": ["memory"]}, IMAGE)
+    decided = lab.project(instance(memory=2**30, cpus=1.5), {**ENGINE, "controllers": ["memory"]}, IMAGE)
     limited = decided["compose"]["services"]["lab-1"]
     assert limited["mem_limit"] == 2**30 and "cpus" not in limited
     assert decided["unenforceable"] == ["cpus"]
@@ -153,7 +154,7 @@ def test_a_dollar_in_the_project_is_doubled() -> None:
 
 def test_a_new_server_configuration_changes_the_project() -> None:
     compose = project()["compose"]
-    assert _lab.labelled(compose, "one") != _lab.labelled(compose, "two")
+    assert lab.labelled(compose, "one") != lab.labelled(compose, "two")
 
 
 @pytest.mark.parametrize(("collaboration", "disabled"), [(True, False), (False, True)])
@@ -194,7 +195,7 @@ def test_dotenv_lets_no_backslash_reach_the_quote_that_ends_a_value() -> None:
 
 
 def test_the_record_has_no_secret() -> None:
-    record = json.loads(_lab.lab_record({**instance(), "password": "secret"}))
+    record = json.loads(lab.lab_record({**instance(), "password": "secret"}))
     assert record == {
         "kind": "lab", "name": "tao", "engine": "tao", "directory": "/srv/tao", "port": 8801, "second_port": 8802,
         "state": "present",

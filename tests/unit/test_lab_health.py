@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.carrel.jupyter.plugins.module_utils import _lab_health
-from ansible_collections.carrel.jupyter.plugins.module_utils._lab_health import judge, moment
+from ansible_collections.carrel.jupyter.plugins.module_utils._site import lab_health
+from ansible_collections.carrel.jupyter.plugins.module_utils._site.lab_health import judge, moment
 from carrel_reset import engine, lab
 from carrel_reset.engine import Container, EngineError
 from carrel_reset.run import ResetError
@@ -155,7 +155,7 @@ def test_times_of_engines() -> None:
 def test_everybody_means_the_same_exit_code() -> None:
     code = subprocess.run([sys.executable, "-c", "import healthcheck; print(healthcheck.OPEN)"], cwd=FILES,
                           capture_output=True, text=True, check=True)  # fmt: skip
-    assert int(code.stdout) == _lab_health.OPEN == engine.OPEN
+    assert int(code.stdout) == lab_health.OPEN == engine.OPEN
 
 
 class Servers(lab.Lab):

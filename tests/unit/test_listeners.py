@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
-from ansible_collections.carrel.jupyter.plugins.module_utils import _instance_ports, _listeners
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import instance_ports
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import listeners as _listeners
 from carrel_reset import api, web
 
 HEAD = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
@@ -103,7 +104,7 @@ def test_nothing_is_sent_to_a_stranger(
     squatter: tuple[int, subprocess.Popen[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     port, process = squatter
-    (text,) = _instance_ports.others([port, 1], "daemon")
+    (text,) = instance_ports.others([port, 1], "daemon")
     assert "taken by nobody" in text and "not by daemon" in text
     monkeypatch.setattr(os, "getuid", lambda: 1001)  # the account of the engine, as which the program runs
     with pytest.raises(api.ApiError, match=rf"port {port} of 127\.0\.0\.1 is taken by nobody \(uid {NOBODY}\)"):

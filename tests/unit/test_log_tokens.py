@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible_collections.carrel.jupyter.plugins.module_utils import _log_tokens
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared import log_tokens
 from tornado.httpclient import AsyncHTTPClient
 from tornado.httpserver import HTTPServer
 from tornado.testing import bind_unused_port
@@ -41,7 +41,7 @@ def plain() -> Iterator[None]:
 
 @pytest.fixture
 def installed(plain: None) -> None:
-    _log_tokens.install()
+    log_tokens.install()
 
 
 async def ask(*paths: str) -> None:
@@ -69,7 +69,7 @@ def test_tornado_logs_no_token(installed: None, caplog: pytest.LogCaptureFixture
 @pytest.mark.usefixtures("plain")
 def test_the_configuration_of_a_lab_installs_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     shutil.copy(ROOT / "roles/lab/files/jupyter_server_config.py", tmp_path)
-    shutil.copy(ROOT / "plugins/module_utils/_log_tokens.py", tmp_path / "log_tokens.py")
+    shutil.copy(ROOT / "plugins/module_utils/_shared/log_tokens.py", tmp_path / "log_tokens.py")
     for _unused in range(2):  # as jupyter_server and JupyterLab do
         runpy.run_path(str(tmp_path / "jupyter_server_config.py"))
     asyncio.run(ask(f"/refuses?token={SECRET}"))
@@ -80,7 +80,7 @@ def test_the_configuration_of_a_lab_installs_it(tmp_path: Path, caplog: pytest.L
     "line", ["https://example.org/lab?token=...", "tokens=none", "3 tokens: 5", "GET /api/tokens 200", "token: a b"]
 )
 def test_other_lines_stay(line: str) -> None:
-    assert _log_tokens.without_tokens(line) == line
+    assert log_tokens.without_tokens(line) == line
 
 
 def test_what_cannot_be_formatted_is_left_to_logging(installed: None) -> None:

@@ -6,8 +6,8 @@ import html.parser
 import json
 
 import pytest
-from ansible_collections.carrel.jupyter.plugins.module_utils import _login_page
-from ansible_collections.carrel.jupyter.plugins.module_utils._login_page import LoginPageError
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared import login_page
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.login_page import LoginPageError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from upstream_pages import VERSIONS, page, render
@@ -40,7 +40,7 @@ class Seen(html.parser.HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         name = dict(attrs).get("id")
-        if name == _login_page.NOTICE_ID:
+        if name == login_page.NOTICE_ID:
             self.around.append(list(self.stack))
         if tag not in VOID:
             self.stack.append(f"{tag}#{name}" if name else tag)
@@ -52,13 +52,13 @@ class Seen(html.parser.HTMLParser):
         self.stack.pop()
 
     def handle_data(self, data: str) -> None:
-        if f"div#{_login_page.NOTICE_ID}" in self.stack:
+        if f"div#{login_page.NOTICE_ID}" in self.stack:
             self.text += data
 
 
 def with_notice(version: str, notice: str) -> list[str]:
-    text = _login_page.insert_notice(page(version), _login_page.notice_from_text(notice))
-    _login_page.check_source(text)
+    text = login_page.insert_notice(page(version), login_page.notice_from_text(notice))
+    login_page.check_source(text)
     answer = render(version, text)
     assert "error" not in answer, answer
     pages = answer["pages"]
@@ -73,14 +73,14 @@ def without_spaces(text: str) -> str:
 @pytest.mark.parametrize("version", VERSIONS)
 def test_the_upstream_page_itself_is_good(version: str) -> None:
     for rendered in render(version, page(version))["pages"]:
-        _login_page.check_rendered(rendered, with_notice=False)
+        login_page.check_rendered(rendered, with_notice=False)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("notice", HOSTILE, ids=lambda notice: notice[:12])
 def test_a_hostile_notice_shows_literally(version: str, notice: str) -> None:
     for rendered in with_notice(version, notice):
-        _login_page.check_rendered(rendered, with_notice=True)
+        login_page.check_rendered(rendered, with_notice=True)
         assert without_spaces(Seen(rendered).text) == without_spaces(notice)
 
 
@@ -90,18 +90,18 @@ def test_the_notice_is_below_the_form_and_its_wrapping(version: str) -> None:
     for rendered in with_notice(version, "Hello"):
         (around,) = Seen(rendered).around
         assert around[-1] == innermost
-        assert rendered.index("</form>") < rendered.index(_login_page.NOTICE_ID)
+        assert rendered.index("</form>") < rendered.index(login_page.NOTICE_ID)
         if "Token authentication is enabled" in rendered:
-            assert rendered.index(_login_page.NOTICE_ID) < rendered.index("Token authentication is enabled")
+            assert rendered.index(login_page.NOTICE_ID) < rendered.index("Token authentication is enabled")
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_nothing_but_the_notice_and_the_message_is_added(version: str) -> None:
     upstream = page(version)
-    text = _login_page.insert_notice(upstream, "<p>x</p>")
-    start = text.index(f'\n<div id="{_login_page.NOTICE_ID}"')
+    text = login_page.insert_notice(upstream, "<p>x</p>")
+    start = text.index(f'\n<div id="{login_page.NOTICE_ID}"')
     end = text.index("</div>\n", start) + len("</div>\n")
-    assert (text[:start] + text[end:]).replace(_login_page._MESSAGE, "", 1) == upstream
+    assert (text[:start] + text[end:]).replace(login_page._MESSAGE, "", 1) == upstream
 
 
 TRICKY = st.sampled_from(
@@ -114,7 +114,7 @@ NOTICES = st.lists(st.text(st.characters(exclude_categories=["Cs", "Cc"])) | TRI
 @given(notice=NOTICES, version=st.sampled_from(["1.0.11", "latest"]))
 def test_any_plain_text_shows_literally(notice: str, version: str) -> None:
     for rendered in with_notice(version, notice):
-        _login_page.check_rendered(rendered, with_notice=True)
+        login_page.check_rendered(rendered, with_notice=True)
         assert without_spaces(Seen(rendered).text) == without_spaces(notice)
 
 
@@ -122,12 +122,12 @@ def test_any_plain_text_shows_literally(notice: str, version: str) -> None:
 @given(text=st.lists(st.text("{}%#ax- \"'") | TRICKY).map("".join))
 def test_jinja_is_inert_in_any_html(text: str) -> None:
     shown = "<p>" + text.replace("\r\n", "\n").replace("<!--", "") + "</p>"
-    rendered = render("latest", _login_page.insert_notice(page("latest"), shown))["pages"][0]
+    rendered = render("latest", login_page.insert_notice(page("latest"), shown))["pages"][0]
     assert shown in rendered
 
 
 def test_lines_and_paragraphs() -> None:
-    assert _login_page.notice_from_text("\none\ntwo  three\n \n\nfour\n") == "<p>one<br>\ntwo  three</p>\n<p>four</p>"
+    assert login_page.notice_from_text("\none\ntwo  three\n \n\nfour\n") == "<p>one<br>\ntwo  three</p>\n<p>four</p>"
 
 
 @pytest.mark.parametrize(
@@ -136,12 +136,12 @@ def test_lines_and_paragraphs() -> None:
 )
 def test_bad_text(notice: str, message: str) -> None:
     with pytest.raises(LoginPageError, match=message):
-        _login_page.notice_from_text(notice)
+        login_page.notice_from_text(notice)
 
 
 def test_empty_html() -> None:
     with pytest.raises(LoginPageError, match="notice_html is empty"):
-        _login_page.notice_from_html(" \n")
+        login_page.notice_from_html(" \n")
 
 
 @pytest.mark.parametrize(
@@ -162,14 +162,14 @@ def test_empty_html() -> None:
 )
 def test_a_page_that_is_not_understood(text: str, message: str) -> None:
     with pytest.raises(LoginPageError, match=message) as caught:
-        _login_page.insert_notice(text, "<p>x</p>")
+        login_page.insert_notice(text, "<p>x</p>")
     assert "`template`" in str(caught.value)
 
 
 def test_the_second_form_is_left_alone() -> None:
     login = "<form method='post'><input type='password'/></form>"
     text = "<form><input></form>" + login + login
-    before, after = _login_page.insert_notice(text, "x").split(f'\n<div id="{_login_page.NOTICE_ID}"')
+    before, after = login_page.insert_notice(text, "x").split(f'\n<div id="{login_page.NOTICE_ID}"')
     assert before.count("</form>") == 2 and after.count("</form>") == 1
 
 
@@ -194,14 +194,14 @@ def test_a_page_nobody_could_log_in_with(version: str, old: str, new: str, messa
     assert old in page(version)
     (first, *_unused) = render(version, page(version).replace(old, new))["pages"]
     with pytest.raises(LoginPageError, match=message):
-        _login_page.check_rendered(first, with_notice=False)
+        login_page.check_rendered(first, with_notice=False)
 
 
 def test_a_notice_that_does_not_show() -> None:
     form = "<form method='post'><input type='password'></form>"
-    text = _login_page.insert_notice("{% if False %}" + form + "{% endif %}" + page("latest"), "x")
+    text = login_page.insert_notice("{% if False %}" + form + "{% endif %}" + page("latest"), "x")
     with pytest.raises(LoginPageError, match="does not show"):
-        _login_page.check_rendered(render("latest", text)["pages"][0], with_notice=True)
+        login_page.check_rendered(render("latest", text)["pages"][0], with_notice=True)
 
 
 @pytest.mark.parametrize(
@@ -222,33 +222,33 @@ def test_jinja_complaints(text: str, message: str) -> None:
 )
 def test_bad_source(text: str, message: str) -> None:
     with pytest.raises(LoginPageError, match=message):
-        _login_page.check_source(text)
+        login_page.check_source(text)
 
 
 @given(st.dictionaries(st.text(min_size=1), st.text(min_size=1)))
 def test_the_compose_fragment_can_be_read_back(mounts: dict[str, str]) -> None:
-    fragment = _login_page.compose_fragment(["lab-1", "lab-2"], [(source, target) for target, source in mounts.items()])
-    assert _login_page.mounted_files(fragment, "lab-1") == _login_page.mounted_files(fragment, "lab-2") == mounts
-    assert _login_page.mounted_files(fragment, "other") == {}
+    fragment = login_page.compose_fragment(["lab-1", "lab-2"], [(source, target) for target, source in mounts.items()])
+    assert login_page.mounted_files(fragment, "lab-1") == login_page.mounted_files(fragment, "lab-2") == mounts
+    assert login_page.mounted_files(fragment, "other") == {}
 
 
 def test_the_compose_fragment() -> None:
-    fragment = json.loads(_login_page.compose_fragment(["lab"], [("/srv/$x/0.html", "/opt/login.html")]))
+    fragment = json.loads(login_page.compose_fragment(["lab"], [("/srv/$x/0.html", "/opt/login.html")]))
     (volume,) = fragment["services"]["lab"]["volumes"]
     assert volume["source"] == "/srv/$$x/0.html" and volume["read_only"] and not volume["bind"]["create_host_path"]
-    assert json.loads(_login_page.compose_fragment(["lab"], [])) == {"services": {"lab": {}}}
+    assert json.loads(login_page.compose_fragment(["lab"], [])) == {"services": {"lab": {}}}
 
 
 @pytest.mark.parametrize(
     "text", ["", "{", "services: {}", "[]", '{"services": {"lab": null}}', '{"services": {"lab": {"volumes": 1}}}']
 )
 def test_a_foreign_compose_file_mounts_nothing(text: str) -> None:
-    assert _login_page.mounted_files(text, "lab") == {}
+    assert login_page.mounted_files(text, "lab") == {}
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_what_is_wrong_stands_above_the_form(version: str) -> None:
-    text = _login_page.insert_notice(page(version), _login_page.notice_from_text("long\n\n" * 50))
+    text = login_page.insert_notice(page(version), login_page.notice_from_text("long\n\n" * 50))
     (shown, _unused) = render(version, text, "{'error': 'Invalid <b>password'}")["pages"]  # type: ignore[misc]
     alert = '<div role="alert"'
     assert shown.count(alert) == 1

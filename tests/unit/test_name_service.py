@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from ansible_collections.carrel.jupyter.plugins.module_utils import _rootless_docker_host as decide
-from ansible_collections.carrel.jupyter.plugins.module_utils._subordinate_ids import Range, around, probes
+from ansible_collections.carrel.jupyter.plugins.module_utils._engine import requirements as decide
+from ansible_collections.carrel.jupyter.plugins.module_utils._engine.subordinate_ids import Range, around, probes
 from ansible_collections.carrel.jupyter.plugins.modules import instance_info, rootless_docker_info, subordinate_ids
 from test_rootless_docker import GOOD
 

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.carrel.jupyter.plugins.action.plan import KNOWN, ControlFiles, misspelt
-from ansible_collections.carrel.jupyter.plugins.module_utils import _url
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan import Inputs, make_plan
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan_hub_values import USER
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan_problems import Problems
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan_read import KEYS
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan_reset import Reset
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan_values import size, size_text
-from ansible_collections.carrel.jupyter.plugins.module_utils._schema import Computed
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan import url
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.defaults import KEYS
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub_values import USER
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.plan import Inputs, make_plan
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.reset import Reset
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import Computed
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.values import size, size_text
 from plan_helpers import HOST, Control, good, host, hub, lab, plan, two
 
 ARCHITECTURE = Path(__file__).parents[2] / "docs" / "architecture.md"
@@ -453,7 +453,7 @@ def test_what_a_template_computed_counts_as_what_is_meant() -> None:
 
 
 def test_a_domain_beyond_ascii_has_no_hint_without_idna(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_url, "idna", None)
+    monkeypatch.setattr(url, "idna", None)
     _result, problems = plan([lab(url="https://straße.example/")])
     assert [str(problem).rpartition("; ")[2] for problem in problems] == ["write the host name in punycode"]
 

@@ -10,7 +10,7 @@ import time
 from typing import Any, NamedTuple
 
 import pytest
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan_problems import Problem
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problem
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from plan_helpers import HOST, hub, lab, plan

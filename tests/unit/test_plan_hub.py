@@ -8,10 +8,10 @@ import time
 from typing import Any
 
 import pytest
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan import Inputs, make_plan
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan_hub_keys import HUB
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan_problems import Problems
-from ansible_collections.carrel.jupyter.plugins.module_utils._schema import INVALID
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub_keys import HUB
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.plan import Inputs, make_plan
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import INVALID
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from plan_helpers import CLASS, HOST, Control, good, host, hub, lab, plan

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan import Inputs, make_plan
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan_compose import INSTEAD, volume_hint
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan_keys import LAB
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan_problems import MESSAGES, Problems, show
-from ansible_collections.carrel.jupyter.plugins.module_utils._schema import INVALID
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.compose_keys import INSTEAD, volume_hint
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.keys import LAB
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.plan import Inputs, make_plan
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import MESSAGES, Problems, show
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import INVALID
 from plan_helpers import CLASS, GEO, HOST, TAO, Control, at_hub, here, host, lab, plan, two
 from plan_hub_cases import HUB_CASES
 from plan_image_cases import IMAGE_CASES

@@ -11,15 +11,15 @@ from urllib.parse import urlsplit
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.carrel.jupyter.plugins.filter.mapped_id import FilterModule
-from ansible_collections.carrel.jupyter.plugins.module_utils._ids import mapped_id
-from ansible_collections.carrel.jupyter.plugins.module_utils._names import read_name, reserved
-from ansible_collections.carrel.jupyter.plugins.module_utils._nearest import nearest
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan_problems import Problems
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan_read import KEYS as INSTANCE
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan_reset import Reset
-from ansible_collections.carrel.jupyter.plugins.module_utils._ports import allocate
-from ansible_collections.carrel.jupyter.plugins.module_utils._schema import INVALID
-from ansible_collections.carrel.jupyter.plugins.module_utils._url import Url, read_url
+from ansible_collections.carrel.jupyter.plugins.module_utils._engine.ids import mapped_id
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.defaults import KEYS as INSTANCE
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.names import read_name, reserved
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.nearest import nearest
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.ports import allocate
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.reset import Reset
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import INVALID
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.url import Url, read_url
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from plan_helpers import HOST, host, lab, plan

@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.carrel.jupyter.plugins.module_utils import _files, _purge, _subordinate_ids
-from ansible_collections.carrel.jupyter.plugins.module_utils._tracker import Tracker
+from ansible_collections.carrel.jupyter.plugins.module_utils._changes.tracker import Tracker
+from ansible_collections.carrel.jupyter.plugins.module_utils._engine import subordinate_ids
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import files
+from ansible_collections.carrel.jupyter.plugins.module_utils._site import purge as _purge
 from ansible_collections.carrel.jupyter.plugins.modules import instance_purge
 from test_install_files import four_runs, run
 
@@ -98,7 +100,7 @@ class Host:
         patch.setattr(instance_purge, "STATE", str(folder / "state"))
         for kind in ("uid", "gid"):
             (folder / kind).write_text("other:200000:65536\ntao:300000:65536\n")
-            patch.setitem(_subordinate_ids.FILES, kind, str(folder / kind))
+            patch.setitem(subordinate_ids.FILES, kind, str(folder / kind))
         patch.setattr(pwd, "getpwnam", lambda name: self.account())
         patch.setattr(instance_purge, "run", lambda *command: self.commands.append(" ".join(command)))
 
@@ -167,7 +169,7 @@ def test_what_leads_to_a_home_and_a_data_root_may_be_a_link(host: Host, tmp_path
 def test_a_home_that_is_a_link_itself_is_refused_before_anything_is_deleted(host: Host, tmp_path: Path) -> None:
     host.home.rename(tmp_path / "elsewhere")
     host.home.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(_files.UnsafePathError, match="home/tao is a symbolic link"):
+    with pytest.raises(files.UnsafePathError, match="home/tao is a symbolic link"):
         host.purge()
     assert host.root.exists() and (host.archive / f"tao-{STAMP}").exists() and host.commands == []
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.carrel.jupyter.plugins.module_utils import _reset
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan_reset import Reset
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.reset import Reset
+from ansible_collections.carrel.jupyter.plugins.module_utils._site import reset
 from carrel_reset import settings
 from carrel_reset.schedule import due
 from hypothesis import given
@@ -38,7 +38,7 @@ hosts = st.text("abc.123", min_size=1, max_size=12)
 
 
 def install(host: str = "h1", mailto: str = "root", **changes: Any) -> dict[str, Any]:
-    return _reset.install([{**JOB, **changes}], ENGINES, host, mailto, "program", PACKAGE)
+    return reset.install([{**JOB, **changes}], ENGINES, host, mailto, "program", PACKAGE)
 
 
 def files(installed: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -79,9 +79,9 @@ def test_mailto_that_is_no_address(mailto: str) -> None:
 
 
 def test_how_long_resets_of_what_goes_away_are_waited_for() -> None:
-    assert _reset.waits([JOB]) == []
+    assert reset.waits([JOB]) == []
     held = [{**JOB, "state": "held"}, {**JOB, "state": "absent", "name": "geo"}]
-    assert _reset.waits(held) == [{"name": "tao", "seconds": 2050}, {"name": "geo", "seconds": 2050}]
+    assert reset.waits(held) == [{"name": "tao", "seconds": 2050}, {"name": "geo", "seconds": 2050}]
 
 
 def cron(**changes: Any) -> tuple[list[int], str]:
@@ -235,11 +235,11 @@ def test_the_job_in_cron_daily(tmp_path: Path) -> None:
     ],
 )
 def test_cron_is_there_only_for_jobs_with_a_time(changes: dict[str, Any], wanted: list[str]) -> None:
-    assert _reset.packages([{**JOB, **changes}]) == wanted
+    assert reset.packages([{**JOB, **changes}]) == wanted
 
 
 def test_unknown_names_with_the_nearest() -> None:
-    assert _reset.unknown(["tao", "clas101", "zzz"], ["tao", "class101"]) == [
+    assert reset.unknown(["tao", "clas101", "zzz"], ["tao", "class101"]) == [
         "clas101 is no instance of these hosts; did you mean class101?",
         "zzz is no instance of these hosts",
     ]
@@ -256,7 +256,7 @@ def test_the_report_has_a_line_for_each_instance() -> None:
             {"item": "f", "unreachable": True, "msg": "no route"},
         ]
     }
-    assert _reset.report("h1", ["a", "b", "c", "d", "e", "f", "g"], registered) == [
+    assert reset.report("h1", ["a", "b", "c", "d", "e", "f", "g"], registered) == [
         {"line": "h1: a was reset in 3 s", "failed": False},
         {"line": "h1: b is held and is left alone", "failed": False},
         {"line": "h1: c was put off: a kernel is busy", "failed": False},

@@ -6,19 +6,19 @@ import json
 from dataclasses import replace
 
 import pytest
-from ansible_collections.carrel.jupyter.plugins.module_utils._rootless_docker import (
-    Service,
-    daemon_json,
-    explain,
-    merge,
-    unit_text,
-)
-from ansible_collections.carrel.jupyter.plugins.module_utils._rootless_docker_host import (
+from ansible_collections.carrel.jupyter.plugins.module_utils._engine.requirements import (
     Host,
     missing,
     packages,
     problems,
     warnings,
+)
+from ansible_collections.carrel.jupyter.plugins.module_utils._engine.rootless_docker import (
+    Service,
+    daemon_json,
+    explain,
+    merge,
+    unit_text,
 )
 
 GOOD = Host(

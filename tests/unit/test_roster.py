@@ -7,9 +7,9 @@ from __future__ import annotations
 import csv
 import io
 
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan_problems import Problems
-from ansible_collections.carrel.jupyter.plugins.module_utils._roster import Roster, read_roster
-from ansible_collections.carrel.jupyter.plugins.module_utils._schema import INVALID
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.roster import Roster, read_roster
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import INVALID
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -5,22 +5,20 @@ from __future__ import annotations
 import json
 
 import pytest
-from ansible_collections.carrel.jupyter.plugins.module_utils import _server_config
+from ansible_collections.carrel.jupyter.plugins.module_utils._site import server_config
 
 
 def test_one_file_for_both_generations() -> None:
     settings = {"ServerApp": {"base_url": "/tao/"}, "IdentityProvider": {"cookie_name": "tao"}}
-    config = _server_config.build(settings, "argon2:hash", "")
+    config = server_config.build(settings, "argon2:hash", "")
     assert config == {
         "ServerApp": {"base_url": "/tao/", "password": "argon2:hash", "token": "", "allow_password_change": False},
         "IdentityProvider": {"cookie_name": "tao", "token": ""},
         "PasswordIdentityProvider": {"hashed_password": "argon2:hash", "allow_password_change": False},
     }
     assert settings == {"ServerApp": {"base_url": "/tao/"}, "IdentityProvider": {"cookie_name": "tao"}}
-    assert json.loads(_server_config.text(config)) == config
-    assert _server_config.text(config) == _server_config.text(
-        _server_config.parse(_server_config.text(config).encode())
-    )
+    assert json.loads(server_config.text(config)) == config
+    assert server_config.text(config) == server_config.text(server_config.parse(server_config.text(config).encode()))
 
 
 @pytest.mark.parametrize(
@@ -38,20 +36,20 @@ def test_one_file_for_both_generations() -> None:
     ],
 )
 def test_problems(settings: dict[str, object], password: str | None, token: str | None, message: str) -> None:
-    (found,) = _server_config.problems(settings, password, token)
+    (found,) = server_config.problems(settings, password, token)
     assert message in found
     assert "secret" not in found and "word\n" not in found
 
 
 def test_no_problems_and_all_at_once() -> None:
-    assert _server_config.problems({"ServerApp": {"ip": "0.0.0.0"}}, "pass word $ü", "token") == []
-    assert len(_server_config.problems({"ServerApp": 1, "X": []}, "", "")) == 4
+    assert server_config.problems({"ServerApp": {"ip": "0.0.0.0"}}, "pass word $ü", "token") == []
+    assert len(server_config.problems({"ServerApp": 1, "X": []}, "", "")) == 4
 
 
 def test_the_diff_shows_that_secrets_change_but_not_which() -> None:
-    old = _server_config.build({"ServerApp": {"ip": "a"}}, "argon2:old", "token1")
-    new = _server_config.build({"ServerApp": {"ip": "b"}}, "argon2:new", "token1")
-    before, after = _server_config.masked(old, new)
+    old = server_config.build({"ServerApp": {"ip": "a"}}, "argon2:old", "token1")
+    new = server_config.build({"ServerApp": {"ip": "b"}}, "argon2:new", "token1")
+    before, after = server_config.masked(old, new)
     for text in (before, after):
         assert not any(secret in text for secret in ("argon2", "old", "token1"))
     assert json.loads(before)["ServerApp"]["password"] == "********"
@@ -63,36 +61,36 @@ def test_the_diff_shows_that_secrets_change_but_not_which() -> None:
 
 @pytest.mark.parametrize("content", [None, b"", b"{", b"[]", b"\xff\xfe"])
 def test_a_damaged_file_is_no_file(content: bytes | None) -> None:
-    assert _server_config.parse(content) == {}
+    assert server_config.parse(content) == {}
 
 
 def test_a_damaged_section_has_no_secret() -> None:
     damaged = {"ServerApp": [], "IdentityProvider": {"token": 1}}
-    assert _server_config.secret(damaged, "ServerApp", "password") == ""
-    assert _server_config.secret(damaged, "IdentityProvider", "token") == ""
-    _server_config.masked(damaged, _server_config.build({}, "a", "b"))
+    assert server_config.secret(damaged, "ServerApp", "password") == ""
+    assert server_config.secret(damaged, "IdentityProvider", "token") == ""
+    server_config.masked(damaged, server_config.build({}, "a", "b"))
 
 
 def test_the_checksum_is_that_of_the_generation_for_a_generated_token() -> None:
     first, rotated, other = (
-        _server_config.build({}, "", token, generation)
+        server_config.build({}, "", token, generation)
         for token, generation in (("a" * 48, "one"), ("b" * 48, "one"), ("b" * 48, "two"))
     )
-    assert _server_config.checksum(first) == _server_config.checksum(rotated) != _server_config.checksum(other)
+    assert server_config.checksum(first) == server_config.checksum(rotated) != server_config.checksum(other)
     assert first["IdentityProvider"]["token"] == "a" * 48
-    assert _server_config.checksum(_server_config.build({}, "", "a")) != _server_config.checksum(
-        _server_config.build({}, "", "b")
+    assert server_config.checksum(server_config.build({}, "", "a")) != server_config.checksum(
+        server_config.build({}, "", "b")
     )
 
 
 def test_other_credentials() -> None:
-    before = _server_config.build({}, "argon2:hash", "")
-    assert _server_config.same_credentials(before, _server_config.build({"ServerApp": {"ip": "x"}}, "argon2:hash", ""))
-    assert not _server_config.same_credentials(before, _server_config.build({}, "argon2:other", ""))
-    assert not _server_config.same_credentials(before, _server_config.build({}, "argon2:hash", "token"))
-    assert not _server_config.same_credentials({}, before)
+    before = server_config.build({}, "argon2:hash", "")
+    assert server_config.same_credentials(before, server_config.build({"ServerApp": {"ip": "x"}}, "argon2:hash", ""))
+    assert not server_config.same_credentials(before, server_config.build({}, "argon2:other", ""))
+    assert not server_config.same_credentials(before, server_config.build({}, "argon2:hash", "token"))
+    assert not server_config.same_credentials({}, before)
 
 
 @pytest.mark.parametrize(("token", "good"), [("a" * 48, True), ("", False), ("short", False), ("a" * 20 + " ", False)])
 def test_what_is_a_generated_token(token: str, good: bool) -> None:
-    assert bool(_server_config.GENERATED.fullmatch(token)) is good
+    assert bool(server_config.GENERATED.fullmatch(token)) is good

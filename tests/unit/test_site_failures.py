@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.carrel.jupyter.plugins.module_utils import _failures
+from ansible_collections.carrel.jupyter.plugins.module_utils._report import failures as _failures
 from plan_helpers import good, hub, lab
 from test_plan_action import HERE, ROOT, run
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.carrel.jupyter.plugins.module_utils import _site_health as health
-from ansible_collections.carrel.jupyter.plugins.module_utils._site_health import Seen
+from ansible_collections.carrel.jupyter.plugins.module_utils._site import health
+from ansible_collections.carrel.jupyter.plugins.module_utils._site.health import Seen
 from hypothesis import given
 from hypothesis import strategies as st
 

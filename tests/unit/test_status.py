@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 import status_samples as samples
-from ansible_collections.carrel.jupyter.plugins.module_utils import _status
+from ansible_collections.carrel.jupyter.plugins.module_utils._report import status
 from ansible_collections.carrel.jupyter.plugins.modules.instance_status import collect, locked
 from carrel_reset.state import State
 from hypothesis import given
@@ -40,15 +40,15 @@ def state(**changes: Any) -> str:
     ],
 )
 def test_running_without_its_lock_is_interrupted(result: str, held: bool, means: str) -> None:
-    assert _status.reset(state(result=result), held)["result"] == means
+    assert status.reset(state(result=result), held)["result"] == means
 
 
 def test_how_often_it_was_put_off_in_a_row() -> None:
     history = [{"result": "put off"}, {"result": "put off"}, {"result": "done"}, {"result": "put off"}]
-    assert _status.reset(state(result="put off", history=history), False)["put_off"] == 2
-    assert _status.reset(state(result="put off", history=history[:2]), False)["put_off"] == 2
-    assert _status.reset(state(result="put off"), False)["put_off"] == 1
-    assert _status.reset(state(result="done", history=history), False)["put_off"] == 0
+    assert status.reset(state(result="put off", history=history), False)["put_off"] == 2
+    assert status.reset(state(result="put off", history=history[:2]), False)["put_off"] == 2
+    assert status.reset(state(result="put off"), False)["put_off"] == 1
+    assert status.reset(state(result="done", history=history), False)["put_off"] == 0
 
 
 def test_what_the_program_writes_is_understood(tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_what_the_program_writes_is_understood(tmp_path: Path) -> None:
     path = tmp_path / "state.json"
 
     def seen() -> dict[str, Any]:
-        return _status.reset(path.read_text(encoding="utf-8"), False)
+        return status.reset(path.read_text(encoding="utf-8"), False)
 
     for times in (1, 2):
         putting_off = State(str(path), "tao", "lab")
@@ -71,7 +71,7 @@ def test_what_the_program_writes_is_understood(tmp_path: Path) -> None:
     next_one.begin(None)
     next_one.warn("not pulled")
     next_one.finish("done", "reset", 0)
-    assert (seen()["result"], seen()["warnings"]) == ("done", ["not pulled"]) and _status.parse_time(seen()["ended"])
+    assert (seen()["result"], seen()["warnings"]) == ("done", ["not pulled"]) and status.parse_time(seen()["ended"])
 
 
 JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda part: st.lists(part, max_size=3))
@@ -79,14 +79,14 @@ JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambd
 
 @given(st.fixed_dictionaries(dict.fromkeys(("step", "message", "ended", "warnings", "history"), JSON)))
 def test_whatever_the_account_wrote_can_be_judged(changes: dict[str, Any]) -> None:
-    last = _status.reset(state(result="put off", **changes), False)
-    assert _status.examine(samples.found(reset=last), samples.NOW)["health"] in ("warning", "error")
+    last = status.reset(state(result="put off", **changes), False)
+    assert status.examine(samples.found(reset=last), samples.NOW)["health"] in ("warning", "error")
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"result": "fine"}', '{"result": ["done"]}', "[" * 100000])
 def test_a_damaged_state_is_refused(text: str) -> None:
     with pytest.raises((ValueError, RecursionError)):
-        _status.reset(text, False)
+        status.reset(text, False)
 
 
 def test_a_lock_is_seen_without_taking_it(tmp_path: Path) -> None:
@@ -116,23 +116,23 @@ def test_a_lock_is_seen_without_taking_it(tmp_path: Path) -> None:
 )
 def test_the_next_reset(at: str | None, now: str, coming: str | None) -> None:
     moment = datetime.fromisoformat(now).replace(tzinfo=timezone.utc)
-    assert _status.next_time(at, moment, ZoneInfo("Europe/Berlin")) == coming
+    assert status.next_time(at, moment, ZoneInfo("Europe/Berlin")) == coming
 
 
 @given(st.times(), st.datetimes(datetime(2020, 1, 1), datetime(2040, 1, 1), timezones=st.just(timezone.utc)))
 def test_the_next_reset_is_within_a_day(at: Any, now: datetime) -> None:
-    coming = _status.next_time(at.strftime("%H:%M"), now, ZoneInfo("Europe/Berlin"))
+    coming = status.next_time(at.strftime("%H:%M"), now, ZoneInfo("Europe/Berlin"))
     assert coming
     # a night with a change of the clock is an hour longer
     assert timedelta(0) < datetime.fromisoformat(coming) - now <= timedelta(hours=25)
 
 
 def test_a_certificate() -> None:
-    ends = _status.certificate("notAfter=Jan 19 00:00:00 2030 GMT\n", samples.NOW)
+    ends = status.certificate("notAfter=Jan 19 00:00:00 2030 GMT\n", samples.NOW)
     assert ends == {"ends": "2030-01-19T00:00:00+00:00", "days_left": 8}
-    assert _status.certificate("notAfter=Jan 10 11:00:00 2030 GMT", samples.NOW)["days_left"] == -1
+    assert status.certificate("notAfter=Jan 10 11:00:00 2030 GMT", samples.NOW)["days_left"] == -1
     with pytest.raises(ValueError, match="time data"):
-        _status.certificate("unable to load certificate", samples.NOW)
+        status.certificate("unable to load certificate", samples.NOW)
 
 
 @pytest.mark.parametrize(
@@ -145,27 +145,27 @@ def test_a_certificate() -> None:
     ],
 )
 def test_times(text: str, seconds: float) -> None:
-    moment = _status.parse_time(text)
+    moment = status.parse_time(text)
     assert moment and (moment - datetime(2030, 1, 10, 0, 25, tzinfo=timezone.utc)).total_seconds() == seconds
 
 
 @pytest.mark.parametrize("text", [None, "", "yesterday", "2030-13-10T00:25:40Z"])
 def test_what_is_no_time(text: str | None) -> None:
-    assert _status.parse_time(text) is None
+    assert status.parse_time(text) is None
 
 
 def test_whose_container_it_is() -> None:
-    service = {"Labels": {_status.PROJECT: "tao", _status.INSTANCE: "tao"}, "State": "running"}
-    server = {"Labels": {_status.USER: "ada", _status.INSTANCE: "tao"}, "State": "running"}
+    service = {"Labels": {status.PROJECT: "tao", status.INSTANCE: "tao"}, "State": "running"}
+    server = {"Labels": {status.USER: "ada", status.INSTANCE: "tao"}, "State": "running"}
     stopped, foreign = {**server, "State": "exited"}, {"Labels": None, "State": "running"}
-    other = {"Labels": {_status.USER: "ada", _status.INSTANCE: "tao-2"}, "State": "running"}
-    assert _status.servers([service, server, stopped, foreign, other], "tao") == 1
-    assert [_status.is_own(each, "tao") for each in (service, server, foreign)] == [True, False, False]
+    other = {"Labels": {status.USER: "ada", status.INSTANCE: "tao-2"}, "State": "running"}
+    assert status.servers([service, server, stopped, foreign, other], "tao") == 1
+    assert [status.is_own(each, "tao") for each in (service, server, foreign)] == [True, False, False]
 
 
 def test_df_s_percentage() -> None:
-    assert _status.percent_used(free=20, total=100, available=15) == 84
-    assert _status.percent_used(free=0, total=0, available=0) == 0
+    assert status.percent_used(free=20, total=100, available=15) == 84
+    assert status.percent_used(free=0, total=0, available=0) == 0
 
 
 def test_an_instance_that_is_well() -> None:

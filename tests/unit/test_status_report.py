@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import status_samples as samples
 from ansible_collections.carrel.jupyter.plugins.filter import status as filters
-from ansible_collections.carrel.jupyter.plugins.module_utils import _status_report as report
+from ansible_collections.carrel.jupyter.plugins.module_utils._report import report
 from hypothesis import given
 from hypothesis import strategies as st
 

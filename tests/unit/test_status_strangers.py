@@ -21,17 +21,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.carrel.jupyter.plugins.module_utils import (
-    _files,
-    _host_process,
-    _host_socket,
-    _image_probe,
-    _printable,
-)
-from ansible_collections.carrel.jupyter.plugins.module_utils._engine_api import EngineAPI, EngineError
-from ansible_collections.carrel.jupyter.plugins.module_utils._site_health import target
-from ansible_collections.carrel.jupyter.plugins.module_utils._site_request import ask
-from ansible_collections.carrel.jupyter.plugins.module_utils._status_report import rows, table
+from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import File
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import files, image_probe, process, sockets
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.engine_api import EngineAPI, EngineError
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.request import ask
+from ansible_collections.carrel.jupyter.plugins.module_utils._report import printable
+from ansible_collections.carrel.jupyter.plugins.module_utils._report.report import rows, table
+from ansible_collections.carrel.jupyter.plugins.module_utils._site.health import target
 from ansible_collections.carrel.jupyter.plugins.modules import instance_status
 
 from testbed.patience import SOON
@@ -169,7 +165,7 @@ def host(tmp_path: Path) -> Host:
 )
 def test_an_engine_that_is_none(host: Host, say: Say, error: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is one problem in the row of its instance, soon, and other instances have their own."""
-    monkeypatch.setattr("ansible_collections.carrel.jupyter.plugins.module_utils._engine_api.LONGEST", 10**6)
+    monkeypatch.setattr("ansible_collections.carrel.jupyter.plugins.module_utils._host.engine_api.LONGEST", 10**6)
     host.add("geo", "nobody-of-this-name")
     began = time.monotonic()
     with engine(host.socket, say):
@@ -268,14 +264,14 @@ def test_a_trap_as_the_resets_lock(host: Host, trap: Callable[[Path], None]) -> 
 
 def test_a_file_that_is_too_long_is_refused(tmp_path: Path) -> None:
     endless(tmp_path / "file")
-    with pytest.raises(_files.UnsafePathError, match="has more than"):
-        _files.read(str(tmp_path / "file"))
+    with pytest.raises(files.UnsafePathError, match="has more than"):
+        files.read(str(tmp_path / "file"))
     (tmp_path / "short").write_bytes(b"12345")
-    assert _files.read(str(tmp_path / "short"), 5) == _files.File(
+    assert files.read(str(tmp_path / "short"), 5) == File(
         b"12345", (tmp_path / "short").stat().st_mode & 0o777, UID, os.getgid()
     )
-    with pytest.raises(_files.UnsafePathError):
-        _files.read(str(tmp_path / "short"), 4)
+    with pytest.raises(files.UnsafePathError):
+        files.read(str(tmp_path / "short"), 4)
 
 
 def deep(folder: Path, levels: int) -> None:
@@ -325,67 +321,67 @@ def test_an_engine_comes_back_after_a_failed_call(tmp_path: Path) -> None:
 
 def test_a_program_with_a_deadline_a_limit_and_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     look = "import os; print(os.getsid(0) == os.getpid(), input()); os.open('/dev/tty', os.O_RDWR)"
-    done = _host_process.run([sys.executable, "-c", look], 10, data="in")
+    done = process.run([sys.executable, "-c", look], 10, data="in")
     assert done.output == "True in\n" and "No such device" in done.errors
-    monkeypatch.setattr(_host_process, "LONGEST", 10**6)
-    with pytest.raises(_host_process.EndlessError, match="did not end within 1 s"):
-        _host_process.run(["sleep", "30"], 1)
-    with pytest.raises(_host_process.EndlessError, match="printed more than"):
-        _host_process.run(["yes"], 10)
+    monkeypatch.setattr(process, "LONGEST", 10**6)
+    with pytest.raises(process.EndlessError, match="did not end within 1 s"):
+        process.run(["sleep", "30"], 1)
+    with pytest.raises(process.EndlessError, match="printed more than"):
+        process.run(["yes"], 10)
     began = time.monotonic()
-    assert _host_process.run(["sh", "-c", "setsid sleep 30 & printf '\\033[2J\\033c' >&2; exit 3"], 10) == (
-        _host_process.Done(3, "", "?c")
+    assert process.run(["sh", "-c", "setsid sleep 30 & printf '\\033[2J\\033c' >&2; exit 3"], 10) == (
+        process.Done(3, "", "?c")
     )
     assert time.monotonic() - began < SOON
 
 
 def test_a_program_that_ignores_its_end_is_killed() -> None:
     program = f"import signal, time; signal.signal({int(signal.SIGTERM)}, signal.SIG_IGN); time.sleep(30)"
-    with pytest.raises(_host_process.EndlessError):
-        _host_process.run([sys.executable, "-c", program], 1)
+    with pytest.raises(process.EndlessError):
+        process.run([sys.executable, "-c", program], 1)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 def test_a_program_of_an_account_is_the_accounts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET", "x")
-    assert "SECRET" not in _host_process.run(["env"], 10, pwd.getpwnam("nobody")).output
-    done = _host_process.run(["sh", "-c", "id -u; id -G; echo $HOME; pwd"], 10, pwd.getpwnam("nobody"), {"A": "b"})
+    assert "SECRET" not in process.run(["env"], 10, pwd.getpwnam("nobody")).output
+    done = process.run(["sh", "-c", "id -u; id -G; echo $HOME; pwd"], 10, pwd.getpwnam("nobody"), {"A": "b"})
     assert done.output == "65534\n65534\n/nonexistent\n/\n"
 
 
 @pytest.mark.parametrize("told", [*NONSENSE, [{"Id": "a"}], [{"Id": [], "Config": 1}]])
 def test_an_image_of_which_anything_is_told(told: Any) -> None:
-    probe = _image_probe.Engine("/s", "lab:1", None, lambda command, text: (0, json.dumps(told), ""))
-    with pytest.raises(_image_probe.ProbeError):
+    probe = image_probe.Engine("/s", "lab:1", None, lambda command, text: (0, json.dumps(told), ""))
+    with pytest.raises(image_probe.ProbeError):
         probe.examine(None, keep=False)
 
 
 @pytest.mark.parametrize("uid", [-1, "0", None, [], 1.5, True])
 def test_ids_that_are_none(uid: Any) -> None:
-    answer = f"{_image_probe.MARK}{json.dumps({'uid': uid, 'gid': 100, 'singleuser': False})}\n"
+    answer = f"{image_probe.MARK}{json.dumps({'uid': uid, 'gid': 100, 'singleuser': False})}\n"
     about = json.dumps([{"Id": "a", "Config": {}}])
-    probe = _image_probe.Engine(
+    probe = image_probe.Engine(
         "/s", "lab:1", None, lambda command, text: (0, answer if "run" in command else about, "")
     )
-    with pytest.raises(_image_probe.ProbeError, match="which are no ids"):
+    with pytest.raises(image_probe.ProbeError, match="which are no ids"):
         probe.examine(None, keep=False)
 
 
 def test_clean_reaches_everything() -> None:
-    assert _printable.clean({"\x1b": ["\x9b", {"a": "b\nc"}], "n": 1, "x": None}) == {
+    assert printable.clean({"\x1b": ["\x9b", {"a": "b\nc"}], "n": 1, "x": None}) == {
         "?": ["?", {"a": "b\nc"}],
         "n": 1,
         "x": None,
     }
-    assert len(_printable.clean("x" * 10**6)) == _printable.LONGEST
-    assert _printable.text("\x1b[1;31mred\x1b[0m\x1b\x1b[m[2J") == "red?[2J"
-    assert _printable.line("a\n\tb\x00\u200b") == "a b??"
+    assert len(printable.clean("x" * 10**6)) == printable.LONGEST
+    assert printable.text("\x1b[1;31mred\x1b[0m\x1b\x1b[m[2J") == "red?[2J"
+    assert printable.line("a\n\tb\x00\u200b") == "a b??"
 
 
 def test_no_deadline_is_forgotten(tmp_path: Path) -> None:
     with (
         engine(tmp_path / "s", drops(b"")),
-        _host_socket.connect(socket.AF_UNIX, str(tmp_path / "s"), 0.0) as connection,
+        sockets.connect(socket.AF_UNIX, str(tmp_path / "s"), 0.0) as connection,
         pytest.raises(TimeoutError),
     ):
         connection.recv_into(bytearray(1))

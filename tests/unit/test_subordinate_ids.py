@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.carrel.jupyter.plugins.module_utils._subordinate_ids import (
+from ansible_collections.carrel.jupyter.plugins.module_utils._engine.subordinate_ids import (
     Bounds,
     Entry,
     Range,

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.carrel.jupyter.plugins.module_utils import _user_volumes as volumes
-from ansible_collections.carrel.jupyter.plugins.module_utils._directories import (
+from ansible_collections.carrel.jupyter.plugins.module_utils._engine.ids import host_id
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.directories import (
     ForeignOwnerError,
     Found,
     Step,
@@ -16,8 +16,8 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._directories import
     decide,
     ensure,
 )
-from ansible_collections.carrel.jupyter.plugins.module_utils._host_ids import host_id
-from ansible_collections.carrel.jupyter.plugins.module_utils._user_volumes import ROOM
+from ansible_collections.carrel.jupyter.plugins.module_utils._people import user_volumes as volumes
+from ansible_collections.carrel.jupyter.plugins.module_utils._people.user_volumes import ROOM
 
 EVE = {"name": "eve", "state": "absent"}
 

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.carrel.jupyter.plugins.module_utils._usernames import LONGEST, normalize
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.usernames import LONGEST, normalize
 from hypothesis import given
 from hypothesis import strategies as st
 

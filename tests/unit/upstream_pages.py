@@ -14,7 +14,7 @@ import zipfile
 from pathlib import Path
 from unittest import mock
 
-from ansible_collections.carrel.jupyter.plugins.module_utils import _image_probe
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import image_probe
 
 WHEELS = Path(__file__).parents[2] / ".cache" / "wheels"
 VERSIONS = ["1.0.11", "1.24.0", "2.0.1", "latest"]
@@ -44,6 +44,6 @@ def render(version: str, text: str, message: str = "None") -> dict[str, object]:
     job = json.dumps({"template": str(templates(version) / "login.html"), "text": text})
     output = io.StringIO()
     with mock.patch.object(sys, "stdin", io.StringIO(job)), contextlib.redirect_stdout(output):
-        exec(compile(_image_probe.RENDER.replace("message=None", f"message={message}"), "RENDER", "exec"), {})
-    (answer,) = _image_probe.marked(output.getvalue())
+        exec(compile(image_probe.RENDER.replace("message=None", f"message={message}"), "RENDER", "exec"), {})
+    (answer,) = image_probe.marked(output.getvalue())
     return answer

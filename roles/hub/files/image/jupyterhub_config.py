@@ -4,11 +4,11 @@
 
 from __future__ import annotations
 
-from ansible_collections.carrel.jupyter.plugins.module_utils import _log_tokens
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared import log_tokens
 from carrel_hub.config import traits
 from carrel_hub.files import DIRECTORY, STATE, read_json
 
-_log_tokens.install()
+log_tokens.install()
 # traitlets puts get_config there
 # pylint: disable-next=undefined-variable
 config = get_config()  # type: ignore[name-defined]  # noqa: F821

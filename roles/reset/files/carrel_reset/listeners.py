@@ -1,1 +1,1 @@
-../../../../plugins/module_utils/_listeners.py
+../../../../plugins/module_utils/_host/listeners.py

@@ -10,7 +10,7 @@ import unicodedata
 from typing import Any
 
 import jwt
-from ansible_collections.carrel.jupyter.plugins.module_utils._usernames import normalize
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.usernames import normalize
 from jupyterhub.auth import Authenticator, DummyAuthenticator
 from oauthenticator.azuread import AzureAdOAuthenticator
 from oauthenticator.generic import GenericOAuthenticator

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.carrel.jupyter.plugins.module_utils._login_page import (
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.login_page import (
     LoginPageError,
     check_rendered,
     check_source,

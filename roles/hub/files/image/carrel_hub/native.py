@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any
 
-from ansible_collections.carrel.jupyter.plugins.module_utils._escape import username_problem
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.escape import username_problem
 from jupyterhub import orm
 from nativeauthenticator import NativeAuthenticator
 from nativeauthenticator.orm import UserInfo

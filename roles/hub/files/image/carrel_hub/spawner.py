@@ -8,7 +8,7 @@ import asyncio
 import time
 from typing import Any
 
-from ansible_collections.carrel.jupyter.plugins.module_utils._mounts import MountsError
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.mounts import MountsError
 from docker.errors import APIError
 from dockerspawner import DockerSpawner
 from traitlets import Unicode, default

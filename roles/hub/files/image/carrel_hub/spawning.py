@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from html import escape as escape_html
 from typing import Any
 
-from ansible_collections.carrel.jupyter.plugins.module_utils._escape import escape
-from ansible_collections.carrel.jupyter.plugins.module_utils._mounts import effective_mounts
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.escape import escape
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.mounts import effective_mounts
 
 NO_DIRECTORY = (
     "One of your directories is missing on this server, so your notebook server was not started. "

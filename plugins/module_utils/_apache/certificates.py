@@ -1,0 +1,124 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the apache_sites module decides about certificates."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+
+from ansible_collections.carrel.jupyter.plugins.module_utils._apache.sites import File, Node
+
+RENEW_BEFORE = timedelta(days=30)
+VALID_DAYS = 825
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A certificate, its key and the name that it is for."""
+
+    server_name: str
+    certificate: str
+    private_key: str
+    self_signed: bool = False
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What was found on the host. `problem` is the reason why Apache could not use the pair."""
+
+    problem: str | None = None
+    missing: bool = False
+    not_after: datetime | None = None
+    matches_name: bool = True
+
+
+def is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name.strip("[]"))
+    except ValueError:
+        return False
+    return True
+
+
+def check_arguments(server_name: str) -> list[str]:
+    """Options of `openssl x509` that print what read_check reads."""
+    option = "-checkip" if is_address(server_name) else "-checkhost"
+    return ["-noout", "-enddate", "-dateopt", "iso_8601", option, server_name.strip("[]")]
+
+
+def read_check(output: str) -> Seen:
+    match = re.search(r"notAfter=(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)Z", output)
+    if not match:
+        return Seen(problem=f"openssl cannot read the certificate: {output.strip()}")
+    not_after = datetime.strptime(match.group(1), "%Y-%m-%d %H:%M:%S").replace(tzinfo=timezone.utc)
+    return Seen(not_after=not_after, matches_name="does NOT match" not in output)
+
+
+def must_generate(seen: Seen, now: datetime) -> bool:
+    """Whether a self-signed pair has to be made (again)."""
+    if seen.problem or not seen.matches_name or not seen.not_after:
+        return True
+    return seen.not_after < now + RENEW_BEFORE
+
+
+def complaint(pair: Pair, seen: Seen, now: datetime) -> str | None:
+    """Why a pair that the administrator supplies cannot be used."""
+    if seen.problem:
+        return f"{pair.server_name}: {seen.problem}"
+    if seen.not_after and seen.not_after <= now:
+        return (
+            f"{pair.server_name}: {pair.certificate} expired on {seen.not_after:%Y-%m-%d}: install a new certificate."
+        )
+    return None
+
+
+def advice(pair: Pair, seen: Seen, now: datetime) -> list[str]:
+    """What deserves a warning: a certificate of another name, or one that ends soon."""
+    found = []
+    if not seen.matches_name:
+        found.append(f"{pair.server_name}: {pair.certificate} is for other names; browsers will refuse it.")
+    if seen.not_after and now < seen.not_after < now + timedelta(days=14):
+        found.append(f"{pair.server_name}: {pair.certificate} expires on {seen.not_after:%Y-%m-%d}.")
+    return found
+
+
+def parse_digests(node: Node) -> dict[str, str]:
+    """What digests_file wrote; a file that is damaged is as good as none."""
+    try:
+        found = json.loads(node.content) if isinstance(node, File) else {}
+    except ValueError:
+        return {}
+    return {str(path): str(digest) for path, digest in found.items()} if isinstance(found, dict) else {}
+
+
+def digests_file(digests: Mapping[str, str]) -> File:
+    return File(json.dumps(digests, indent=1, sort_keys=True) + "\n", 0o600)
+
+
+def other(present: Mapping[str, str], loaded: Mapping[str, str]) -> str | None:
+    """The first file with another content than the one that was loaded."""
+    return next((path for path, digest in present.items() if loaded.get(path) != digest), None)
+
+
+def request_config(server_name: str) -> str:
+    """The configuration for `openssl req -x509` that makes a certificate of this name and no other power."""
+    name = server_name.strip("[]")
+    kind = "IP" if is_address(name) else "DNS"
+    return f"""[req]
+distinguished_name = dn
+x509_extensions = v3
+prompt = no
+[dn]
+CN = {name[:64]}
+[v3]
+subjectAltName = {kind}:{name}
+basicConstraints = critical,CA:FALSE
+keyUsage = critical,digitalSignature
+extendedKeyUsage = serverAuth
+subjectKeyIdentifier = hash
+"""

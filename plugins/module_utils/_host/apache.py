@@ -1,0 +1,190 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How the apache_sites module writes files and handles the service. The room _apache decides."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ansible_collections.carrel.jupyter.plugins.module_utils._apache.sites import (
+    ApacheError,
+    File,
+    Listen,
+    Node,
+    parse_proc_net,
+    relevant,
+)
+
+ERROR_LOG = "/var/log/apache2/error.log"
+UNIT = "apache2.service"
+CERTIFICATES = "/var/lib/apache2/carrel-certificates.json"  # what of them Apache loaded last
+PROPERTIES = ["ActiveState", "UnitFileState", "MainPID", "StateChangeTimestampMonotonic"]
+
+
+def run(command: Sequence[str], env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    full = {**os.environ, **(env or {})}
+    return subprocess.run(command, env=full, text=True, capture_output=True, stdin=subprocess.DEVNULL, check=False)
+
+
+def write(path: str, node: Node) -> None:
+    """Make the path what the node says, by a rename: nobody ever sees half of it."""
+    if node is None:
+        if os.path.lexists(path):
+            os.unlink(path)
+        return
+    directory = os.path.dirname(path)
+    if not os.path.isdir(directory):
+        os.makedirs(directory)
+        os.chmod(directory, 0o755)  # noqa: S103  not the umask's choice
+    with tempfile.TemporaryDirectory(dir=directory, prefix=".carrel-") as beside:
+        temporary = os.path.join(beside, "new")
+        if isinstance(node, File):
+            with open(temporary, "w", encoding="utf-8", errors="surrogateescape") as stream:
+                os.fchmod(stream.fileno(), node.mode)
+                stream.write(node.content)
+        else:
+            os.symlink(node.target, temporary)
+        os.rename(temporary, path)
+
+
+def digests(paths: Sequence[str]) -> dict[str, str]:
+    """The SHA-256 of each file that is there."""
+    found = {}
+    for path in paths:
+        if os.path.exists(path):
+            with open(path, "rb") as stream:
+                found[path] = hashlib.sha256(stream.read()).hexdigest()
+    return found
+
+
+def children(pid: int) -> set[int]:
+    found = set()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parent = (entry / "stat").read_text().rpartition(")")[2].split()[1]
+            except OSError:
+                continue
+            if int(parent) == pid:
+                found.add(int(entry.name))
+    return found
+
+
+def socket_inodes(pid: str) -> set[int]:
+    found = set()
+    try:
+        for descriptor in os.listdir(f"/proc/{pid}/fd"):
+            target = os.readlink(f"/proc/{pid}/fd/{descriptor}")
+            if target.startswith("socket:["):
+                found.add(int(target[8:-1]))
+    except OSError:
+        pass
+    return found
+
+
+@dataclass(frozen=True)
+class Service:
+    """apache2.service as systemd sees it."""
+
+    active: bool
+    enabled: bool
+    main_pid: int
+    loaded_at: float  # a reload is a change of state too
+
+    @classmethod
+    def read(cls) -> Service:
+        result = run(["systemctl", "show", UNIT, f"--property={','.join(PROPERTIES)}"])
+        found = dict(line.split("=", 1) for line in result.stdout.splitlines() if "=" in line)
+        if result.returncode or not found:
+            raise ApacheError(f"systemd does not answer about {UNIT}: {result.stderr.strip()}")
+        monotonic = int(found["StateChangeTimestampMonotonic"] or 0) / 1e6
+        return cls(
+            active=found["ActiveState"] in ("active", "reloading"),
+            enabled=found["UnitFileState"] == "enabled",
+            main_pid=int(found["MainPID"] or 0),
+            loaded_at=time.time() - time.monotonic() + monotonic,
+        )
+
+    def must_restart(self, listens: Sequence[Listen]) -> bool:
+        """Whether Apache itself holds an address that is in the way of a wanted one: a reload could not bind it.
+
+        Apache ends when a reload finds a port that it cannot bind, so one that another program holds is an error.
+        """
+        own = socket_inodes(str(self.main_pid)) if self.active else set()
+        in_the_way = False
+        for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+            for held, inode in parse_proc_net(Path(table).read_text()) if os.path.exists(table) else []:
+                for listen in listens:
+                    if inode in own:
+                        in_the_way |= listen.overlaps(held) and listen.bare != held.bare
+                    elif listen.overlaps(held):
+                        raise ApacheError(
+                            f"Apache cannot listen to {listen}: {holder(inode)} holds the port. "
+                            "Stop it or choose another port. Nothing was changed."
+                        )
+        return in_the_way
+
+    def load(self, action: str) -> None:
+        """Start, restart or reload, and wait until processes with the new configuration run."""
+        offset = os.path.getsize(ERROR_LOG) if os.path.exists(ERROR_LOG) else 0
+        before = children(self.main_pid) if self.active else set()
+        if not self.active:
+            run(["systemctl", "reset-failed", UNIT])
+        result = run(["systemctl", action, UNIT])
+        deadline = time.monotonic() + 30
+        while result.returncode == 0 and time.monotonic() < deadline:
+            now = Service.read()
+            if not now.active:
+                break
+            if children(now.main_pid) - before:
+                return
+            time.sleep(0.05)
+        raise ApacheError(f"Apache does not run with the new configuration: {complaint(offset)}")
+
+    def recover(self) -> None:
+        """After the files were put back: run again as before."""
+        if not self.active:
+            return
+        if Service.read().active:
+            run(["systemctl", "reload", UNIT])
+        else:
+            run(["systemctl", "reset-failed", UNIT])
+            run(["systemctl", "start", UNIT])
+
+    def enable(self) -> None:
+        result = run(["systemctl", "enable", UNIT])
+        if result.returncode:
+            raise ApacheError(f"{UNIT} cannot be enabled: {result.stderr.strip()}")
+
+
+def holder(inode: int) -> str:
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and inode in socket_inodes(entry.name):
+            try:
+                return f"{(entry / 'comm').read_text().strip()} (process {entry.name})"
+            except OSError:
+                break
+    return "another program"
+
+
+def complaint(offset: int) -> str:
+    """What Apache has to say: its configuration test, or what it logged since."""
+    test = run(["/usr/sbin/apache2ctl", "-t"])
+    if test.returncode:
+        return relevant(test.stderr)
+    try:
+        with open(ERROR_LOG, encoding="utf-8", errors="replace") as stream:
+            stream.seek(offset)
+            lines = [line for line in stream if ":notice]" not in line and ":warn]" not in line]
+    except OSError:
+        lines = []
+    if not lines:  # systemd saw something that we do not, like a file in /tmp, of which Apache has its own
+        lines = run(["journalctl", "-u", UNIT, "-n", "8", "-o", "cat", "--no-pager"]).stdout.splitlines(keepends=True)
+    return relevant("".join(lines[-8:]))

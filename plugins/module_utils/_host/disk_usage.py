@@ -1,0 +1,28 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a directory takes, and the images of an engine; notes say what was not added up."""
+
+from __future__ import annotations
+
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.engine_api import EngineAPI, EngineError
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.process import EndlessError, run
+from ansible_collections.carrel.jupyter.plugins.module_utils._report import status
+
+
+def directory_bytes(directory: str, seconds: float, notes: list[str]) -> int | None:
+    command = ["nice", "du", "--summarize", "--one-file-system", "--block-size=1", directory]
+    try:
+        said = run(command, seconds).output
+    except EndlessError:
+        notes.append(f"{directory} was not added up within {seconds} s")
+        return None
+    # A file that vanishes meanwhile is an error to du, which prints the sum all the same.
+    return int(said.split()[0])
+
+
+def images_bytes(socket: str, seconds: float, notes: list[str]) -> int | None:
+    try:
+        return status.bytes_of(EngineAPI(socket, seconds).call("GET", "/system/df?type=image"))
+    except (EngineError, ValueError, LookupError, TypeError) as error:
+        notes.append(f"the images were not added up: {error}")
+        return None

@@ -1,0 +1,76 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Docker's Engine API over its socket: one connection for many calls, each of which would be a docker command.
+
+The socket belongs to the engine's account, so anything may answer: in drops, without end, or nonsense.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import math
+import socket
+import time
+from typing import Any
+from urllib.parse import urlencode
+
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import sockets
+from ansible_collections.carrel.jupyter.plugins.module_utils._report import printable
+
+TIMEOUT = 60
+LONGEST = 32 * 2**20  # bytes of an answer; that about a container of a thousand has 5,000
+
+
+class EngineError(Exception):
+    """The engine refused a call."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(printable.text(message[: printable.LONGEST]))
+        self.status = status
+
+
+class _Connection(http.client.HTTPConnection):
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost")
+        self.path, self.end = path, 0.0
+
+    def connect(self) -> None:
+        self.sock = sockets.connect(socket.AF_UNIX, self.path, self.end)
+
+
+class EngineAPI:
+    """An engine behind a socket. A call has TIMEOUT seconds, all together have TOTAL."""
+
+    def __init__(self, path: str, timeout: float = TIMEOUT, total: float = math.inf) -> None:
+        self.path = path
+        self._timeout, self._end = timeout, time.monotonic() + total
+        self._connection = _Connection(path)
+
+    def call(self, method: str, path: str, body: Any = None, **filters: list[str]) -> Any:
+        """The answer; the engine's own complaint as an EngineError."""
+        query = "?" + urlencode({"all": "1", "filters": json.dumps(filters)}) if filters else ""
+        try:
+            status, reason, text = self._ask(method, path + query, None if body is None else json.dumps(body))
+        except (OSError, http.client.HTTPException) as error:
+            self._connection.close()
+            raise EngineError(0, f"the engine at {self.path} does not answer: {error}. Is it running?") from error
+        if len(text) > LONGEST:
+            self._connection.close()
+            raise EngineError(0, f"the engine at {self.path} does not answer: it sends more than {LONGEST} bytes")
+        try:
+            content = json.loads(text) if text else None
+            if status >= 400:
+                raise EngineError(status, str(content["message"] if content else reason))
+        except (ValueError, LookupError, TypeError, RecursionError) as error:
+            raise EngineError(0, f"the engine at {self.path} does not answer as Docker does") from error
+        return content
+
+    def _ask(self, method: str, path: str, body: str | None) -> tuple[int, str, bytes]:
+        connection = self._connection
+        connection.end = min(time.monotonic() + self._timeout, self._end)
+        if isinstance(connection.sock, sockets.Plain):
+            connection.sock.end = connection.end
+        connection.request(method, path, body, {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        return answer.status, answer.reason, answer.read(LONGEST + 1)

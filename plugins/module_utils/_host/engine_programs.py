@@ -1,0 +1,28 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which programs of an engine were replaced on disk, as an upgrade of packages does, and run on until a restart."""
+
+from __future__ import annotations
+
+import os
+
+from ansible_collections.carrel.jupyter.plugins.module_utils._engine.programs import PROGRAMS
+from ansible_collections.carrel.jupyter.plugins.module_utils._engine.rootless_docker import UNIT
+
+DELETED = " (deleted)"  # proc_pid_exe(5)
+
+
+def replaced(uid: int, proc: str = "/proc") -> list[str]:
+    """Containers' processes have names and control groups of their own."""
+    found = set()
+    for pid in filter(str.isdecimal, os.listdir(proc)):
+        try:
+            program = os.readlink(os.path.join(proc, pid, "exe"))
+            with open(os.path.join(proc, pid, "cgroup"), encoding="utf-8") as stream:
+                group = stream.read()
+        except OSError:
+            continue  # it has just ended
+        name = os.path.basename(program.removesuffix(DELETED))
+        if program.endswith(DELETED) and name in PROGRAMS and f"/user@{uid}.service/app.slice/{UNIT}" in group:
+            found.add(name)
+    return sorted(found)

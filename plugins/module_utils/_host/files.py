@@ -1,0 +1,170 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Files that root writes: whole or not at all, and never through a symbolic link.
+
+A path is opened component by component with O_NOFOLLOW, so that a link anywhere in it is an error, also one that
+somebody puts there in the meantime. `read` and `write` are the pair that modules need:
+
+    wanted = File(b"text", mode=0o640)
+    if read(path) != wanted:
+        write(path, wanted)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import secrets
+import stat
+import time
+
+from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import File
+
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+LEFTOVER_SECONDS = 3600
+LONGEST = 32 * 2**20  # bytes of a file that is read
+
+
+class UnsafePathError(Exception):
+    """A path that root must not use; the text says why and what to do."""
+
+
+def _explain(path: str, error: OSError) -> Exception:
+    if error.errno in (errno.ELOOP, errno.ENOTDIR):
+        return UnsafePathError(
+            f"{path} is a symbolic link or not a directory: links are not followed; give the real path or remove it"
+        )
+    return error
+
+
+def open_directory(path: str, create: bool = False) -> int:
+    """A descriptor of the directory; with `create`, missing ones are made as root:root 0755."""
+    if not os.path.isabs(path) or ".." in path.split("/"):
+        raise UnsafePathError(f"{path} must be an absolute path without '..'")
+    descriptor = os.open("/", DIRECTORY)
+    walked = ""
+    for name in filter(None, path.split("/")):
+        walked += "/" + name
+        try:
+            if create:
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(name, 0o755, dir_fd=descriptor)
+                    _open_to_all(name, descriptor)
+            child = os.open(name, DIRECTORY, dir_fd=descriptor)
+        except OSError as error:
+            raise _explain(walked, error) from error
+        finally:
+            os.close(descriptor)
+        descriptor = child
+    return descriptor
+
+
+def _open_to_all(name: str, parent: int) -> None:
+    """The mode as it was asked for, whatever the umask is."""
+    descriptor = os.open(name, DIRECTORY, dir_fd=parent)
+    try:
+        os.fchmod(descriptor, 0o755)
+    finally:
+        os.close(descriptor)
+
+
+def make_directory(path: str, owner: int, group: int, mode: int) -> None:
+    """Make a directory under a name of its own and put it in place with its owner and mode, or not at all."""
+    parent, name = os.path.split(path)
+    above = open_directory(parent, create=True)
+    temporary = f".{name}.{secrets.token_hex(8)}"
+    try:
+        os.mkdir(temporary, 0o700, dir_fd=above)
+        descriptor = os.open(temporary, DIRECTORY, dir_fd=above)
+        try:
+            os.fchown(descriptor, owner, group)
+            os.fchmod(descriptor, mode)
+        finally:
+            os.close(descriptor)
+        os.rename(temporary, name, src_dir_fd=above, dst_dir_fd=above)
+    finally:
+        os.close(above)
+
+
+def read(path: str, longest: int = LONGEST) -> File | None:
+    """The file as it is; None when it, or a directory above it, does not exist. One that is too long is refused."""
+    parent, name = os.path.split(path)
+    try:
+        directory = open_directory(parent)
+    except FileNotFoundError:
+        return None
+    try:
+        # O_NONBLOCK: opening a pipe that somebody put there must not wait for its writer
+        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _explain(path, error) from error
+    finally:
+        os.close(directory)
+    with open(descriptor, "rb") as stream:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise UnsafePathError(f"{path} is not a regular file: move it away")
+        content = stream.read(longest + 1)
+        if len(content) > longest:
+            raise UnsafePathError(f"{path} has more than {longest} bytes: move it away")
+        return File(content, stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid)
+
+
+def write(path: str, file: File) -> None:
+    """Put the file in place in one step: a reader, or a crash at any moment, sees the old or the new one."""
+    parent, name = os.path.split(path)
+    directory = open_directory(parent, create=True)
+    temporary = f".{name}.{secrets.token_hex(8)}"
+    try:
+        _refuse_other_kinds(path, name, directory)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(temporary, flags, 0o600, dir_fd=directory)
+        try:
+            with open(descriptor, "wb") as stream:
+                os.fchown(descriptor, file.uid, file.gid)
+                os.fchmod(descriptor, file.mode)
+                stream.write(file.content)
+                stream.flush()
+                os.fsync(descriptor)
+            os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary, dir_fd=directory)
+            raise
+        os.fsync(directory)
+        _sweep(name, directory)
+    finally:
+        os.close(directory)
+
+
+def _sweep(name: str, directory: int) -> None:
+    """Remove what a killed run left; a younger one may be a run that is still at work."""
+    for other in os.listdir(directory):
+        if re.fullmatch(rf"\.{re.escape(name)}\.[0-9a-f]{{16}}", other):
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - os.stat(other, dir_fd=directory, follow_symlinks=False).st_mtime > LEFTOVER_SECONDS:
+                    os.unlink(other, dir_fd=directory)
+
+
+def _refuse_other_kinds(path: str, name: str, directory: int) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISREG(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
+            raise UnsafePathError(f"{path} exists and is not a regular file (a symbolic link?): move it away")
+
+
+def remove(path: str) -> None:
+    """Remove a file, or a link itself, if it is there."""
+    parent, name = os.path.split(path)
+    try:
+        directory = open_directory(parent)
+    except FileNotFoundError:
+        return
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=directory)
+    finally:
+        os.close(directory)

@@ -1,0 +1,155 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Users' files in named volumes of a Docker engine: PREFIX_USER_NAME, which no escaped name can imitate, having no _.
+
+The engine makes the volumes. Their root is the container's root's, so it is given to the user here, by descriptors:
+Docker itself has no option for it, and what it copies from the image at the first mount depends on the image.
+
+An engine of an account is not trusted: it says where a volume is, and root acts there. So the directory that holds a
+volume must be the account's. The account could then do itself whatever is done here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+from urllib.parse import quote
+
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import directories, files
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.engine_api import EngineAPI, EngineError
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.user_backend import Backend
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.escape import unescape
+
+INSTANCE, USER, ARCHIVED = "carrel.instance", "carrel.user", "carrel.archived"
+
+
+class InUseError(Exception):
+    """A container has the volume."""
+
+
+class NamedVolumes(Backend):
+    """The volumes of one hub, and what this run does to them. ROOT is the container's root on the host."""
+
+    reported = (*Backend.reported, InUseError)
+
+    def __init__(self, parameters: Mapping[str, Any], check_mode: bool, uid: int, gid: int, root: int) -> None:
+        self.prefix: str = parameters["prefix"]
+        super().__init__(parameters, check_mode, f"volumes of {self.prefix}", f"{self.prefix}_", uid, gid)
+        self.root = root
+        self.leaves = [(name, replace(wanted, maker=root)) for name, wanted in self.leaves]
+        self.engine = EngineAPI(parameters["socket"])
+        self.volumes: dict[str, dict[str, dict[str, Any]]] = {}
+
+    def open(self) -> None:
+        pattern = re.compile(re.escape(self.prefix) + "_([a-z0-9-]+)_(.+)")
+        volumes: list[dict[str, Any]] = self.engine.call("GET", "/volumes")["Volumes"] or []
+        for volume in sorted(volumes, key=lambda volume: str(volume["Name"])):
+            found = pattern.fullmatch(volume["Name"])
+            if found and ARCHIVED not in (volume["Labels"] or {}):
+                self.volumes.setdefault(found[1], {})[found[2]] = volume
+
+    def there(self) -> list[str]:
+        """Volumes with other labels, such as those of a compose project, are not users'."""
+        return [directory for directory, volumes in self.volumes.items() if any(map(self._ours, volumes.values()))]
+
+    def owner(self, directory: str) -> str | None:
+        return unescape(directory)
+
+    def _ours(self, volume: Mapping[str, Any]) -> bool:
+        """Without labels if Docker made it, when a container was started with a volume that did not exist."""
+        labels = volume["Labels"] or {}
+        plain = volume["Driver"] == "local" and not volume["Options"]
+        return plain and labels.get(INSTANCE, None if labels else self.prefix) == self.prefix
+
+    def _of(self, directory: str) -> list[dict[str, Any]]:
+        return [volume for volume in self.volumes[directory].values() if self._ours(volume)]
+
+    def make(self, directory: str, user: str) -> None:
+        for leaf, wanted in self.leaves:
+            with self.reporting():
+                self._ensure(f"{self.stem}{directory}_{leaf}", user, self.volumes.get(directory, {}).get(leaf), wanted)
+
+    def _ensure(self, name: str, user: str, volume: dict[str, Any] | None, wanted: directories.Wanted) -> None:
+        new = volume is None
+        if volume is None:
+            if self.check_mode:
+                self.note(name, "", str(wanted))
+                return
+            volume = self._create(name, user)
+        if not self._ours(volume):
+            raise directories.ForeignOwnerError(
+                f"the volume {name} has another driver, options or labels than a user's and is left alone: remove it"
+            )
+        path = volume["Mountpoint"]
+        with self._parent(volume) as parent:
+            # A new one is not finished even if the container's root shall have it.
+            finished = replace(wanted, enforce=new)
+            descriptor, before, after = directories.ensure(parent, "_data", path, finished, self.check_mode)
+        if descriptor is not None:
+            os.close(descriptor)
+        self.note(name, "" if new else before, after)
+
+    def _create(self, name: str, user: str, **more: str) -> dict[str, Any]:
+        labels = {INSTANCE: self.prefix, USER: user, **more}
+        made: dict[str, Any] = self.engine.call("POST", "/volumes/create", {"Name": name, "Labels": labels})
+        return made
+
+    @contextlib.contextmanager
+    def _parent(self, volume: Mapping[str, Any]) -> Iterator[int]:
+        """A descriptor of the directory that holds a volume's _data."""
+        above = os.path.dirname(volume["Mountpoint"])
+        descriptor = files.open_directory(above)
+        try:
+            uid = os.fstat(descriptor).st_uid
+            if uid != self.root:
+                raise directories.ForeignOwnerError(
+                    f"{above} belongs to {uid} and not to {self.root}, which runs the engine: are the account and the "
+                    "socket of one engine?"
+                )
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def archive(self, directory: str, user: str) -> None:
+        """Docker cannot rename a volume: its data move into a new one, in one step, and it is removed."""
+        volumes = self._of(directory)
+        for volume in volumes:
+            if self.engine.call("GET", "/containers/json", volume=[volume["Name"]]):
+                raise InUseError(f"the volume {volume['Name']} is in use: stop the user's server first")
+        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        for volume in volumes:
+            self.before.append(volume["Name"])
+            self.after.append(f"{volume['Name']}.archived-TIME")
+            if not self.check_mode:
+                self._archive_one(volume, user, stamp)
+        self.archived[user] = ", ".join(f"{volume['Name']}.archived-{stamp}" for volume in volumes)
+        del self.volumes[directory]
+
+    def _archive_one(self, volume: Mapping[str, Any], user: str, stamp: str) -> None:
+        with self._parent(volume) as old:
+            # Without data if a run was killed before the removal.
+            if "_data" in os.listdir(old):
+                target = self._create(f"{volume['Name']}.archived-{stamp}", user, **{ARCHIVED: stamp})
+                with self._parent(target) as new:
+                    os.rename("_data", "_data", src_dir_fd=old, dst_dir_fd=new)
+        self._remove(volume)
+
+    def delete(self, directory: str, user: str) -> None:
+        for volume in self._of(directory):
+            if not self.check_mode:
+                self._remove(volume)
+            self.before.append(volume["Name"])
+        self.deleted.append(user)
+
+    def _remove(self, volume: Mapping[str, Any]) -> None:
+        try:
+            self.engine.call("DELETE", f"/volumes/{quote(volume['Name'])}")
+        except EngineError as error:
+            if error.status != 409:
+                raise
+            raise InUseError(f"{error}: stop the user's server first") from error

@@ -1,0 +1,96 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is done for a hub's users in which order, wherever their files are kept."""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import files
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.directories import ForeignOwnerError, Wanted
+from ansible_collections.carrel.jupyter.plugins.module_utils._people.user_volumes import by_directory
+
+
+class Backend(abc.ABC):
+    """A user is known by the escaped name, here called directory."""
+
+    # Concern one user only; the others get theirs.
+    reported: tuple[type[Exception], ...] = (files.UnsafePathError, ForeignOwnerError)
+
+    def __init__(
+        self, parameters: Mapping[str, Any], check_mode: bool, where: str, stem: str, uid: int, gid: int
+    ) -> None:
+        self.parameters = parameters
+        self.check_mode = check_mode
+        self.where = where
+        self.stem = stem  # and the user's escaped name is where the user's things are
+        self.leaves = [(leaf["name"], Wanted(uid, gid, int(leaf["mode"], 8))) for leaf in parameters["directories"]]
+        self.before: list[str] = []
+        self.after: list[str] = []
+        self.problems: list[str] = []
+        self.archived: dict[str, str] = {}
+        self.deleted: list[str] = []
+        self.not_listed: list[str] = []
+        self.warnings: list[str] = []
+
+    @abc.abstractmethod
+    def open(self) -> None:
+        """Look at what is there, and put right what does not belong to a user."""
+
+    @abc.abstractmethod
+    def there(self) -> Iterable[str]:
+        """The users who have something."""
+
+    @abc.abstractmethod
+    def owner(self, directory: str) -> str | None:
+        """The user's name; None if it is nobody's."""
+
+    @abc.abstractmethod
+    def make(self, directory: str, user: str) -> None: ...
+
+    @abc.abstractmethod
+    def archive(self, directory: str, user: str) -> None: ...
+
+    @abc.abstractmethod
+    def delete(self, directory: str, user: str) -> None: ...
+
+    @contextlib.contextmanager
+    def reporting(self) -> Iterator[None]:
+        """Go on with the next one after a problem that concerns only this one."""
+        try:
+            yield
+        except self.reported as error:
+            self.problems.append(str(error))
+
+    def note(self, name: str, before: str, after: str) -> None:
+        if before != after:
+            self.before += [f"{name} {before}"] if before else []
+            self.after.append(f"{name} {after}")
+
+    def run(self) -> None:
+        users = self.parameters["users"]
+        self.open()
+        there = set(self.there())
+        for state, act in (("absent", self.delete), ("archived", self.archive)):
+            for directory, user in by_directory(users, state).items():
+                if directory in there:
+                    with self.reporting():
+                        act(directory, user)
+        self._prune(set(by_directory(users, "present", "archived", "absent")))
+        for directory, user in by_directory(users, "present").items():
+            with self.reporting():
+                self.make(directory, user)
+
+    def _prune(self, listed: set[str]) -> None:
+        for directory in sorted(set(self.there()) - listed):
+            user = self.owner(directory)
+            if user is None:
+                self.warnings.append(f"{self.where}/{directory} is no user's directory and is left alone")
+                continue
+            self.not_listed.append(user)
+            if self.parameters["prune"] == "archive":
+                with self.reporting():
+                    self.archive(directory, user)

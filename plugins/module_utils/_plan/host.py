@@ -1,0 +1,189 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The plan against what instance_info read from the host: ports, accounts, engines, size."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub_keys import Hub
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.keys import Instance, Lab
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.nearest import nearest
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.ports import allocate
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems, kind_of
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import given
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.url import Url
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.values import size_text
+
+
+@dataclass(frozen=True)
+class Host:
+    """What is there, by instance; the port of its second server is under `second(instance)`."""
+
+    kinds: Mapping[str, str]
+    engines: Mapping[str, str]
+    directories: Mapping[str, str]
+    ports: Mapping[str, int]
+    all_engines: frozenset[str]
+    accounts: frozenset[str]
+    groups: frozenset[str]
+    listening: frozenset[int]
+    # A program that asks for any port gets one of these, against which no rule helps.
+    ephemeral: range
+    memory: int | None
+    cpus: int | None
+
+
+def second(name: str) -> str:
+    """Who has the port of an instance's second server; no instance can be called so."""
+    return f"{name} second"
+
+
+def read_host(current: Any, problems: Problems) -> Host | None:
+    """The result of instance_info; None when nothing is known."""
+    if current is None:
+        return None
+    parts = [current.get(key) if isinstance(current, Mapping) else None for key in ("instances", "engines", "accounts")]
+    if not all(isinstance(part, Mapping) for part in parts):
+        problems.add("current", "wrong_type", got=kind_of(current), wanted="the result of carrel.jupyter.instance_info")
+        return None
+    instances, engines, accounts = parts
+    known = {str(name): item for name, item in (instances or {}).items() if isinstance(item, Mapping)}
+    listening = current.get("listening_ports")
+    ephemeral = current.get("ephemeral_ports") or [0, -1]
+    memory, cpus = current.get("memory_bytes"), current.get("cpus")
+    return Host(
+        kinds={name: item["kind"] for name, item in known.items() if isinstance(item.get("kind"), str)},
+        engines={name: str(item.get("engine") or name) for name, item in known.items()},
+        directories={name: str(item["directory"]) for name, item in known.items() if item.get("directory")},
+        ports={
+            owner: item[key]
+            for name, item in known.items()
+            for owner, key in ((name, "port"), (second(name), "second_port"))
+            if isinstance(item.get(key), int)
+        },
+        all_engines=frozenset(str(name) for name in engines or ()),
+        accounts=frozenset(str(name) for name in accounts or ()),
+        groups=frozenset(str(name) for name in current.get("groups") or ()),
+        listening=frozenset(
+            port for port in (listening if isinstance(listening, list) else []) if isinstance(port, int)
+        ),
+        ephemeral=range(ephemeral[0], ephemeral[1] + 1),
+        memory=memory if isinstance(memory, int) else None,
+        cpus=cpus if isinstance(cpus, int) else None,
+    )
+
+
+def engine_of(instance: Instance, host: Host | None) -> str:
+    """An absent instance is removed from where it is."""
+    if not instance.wanted and host and instance.name in host.engines:
+        return host.engines[instance.name]
+    return str(instance.engine or instance.name)
+
+
+def directory_of(instance: Instance, host: Host | None, base_dir: str) -> str:
+    """An absent instance is removed from where it is."""
+    directory = f"{base_dir}/{instance.name}"
+    return host.directories.get(instance.name, directory) if host and not instance.wanted else directory
+
+
+def check_host(instances: Sequence[Instance], host: Host, base_dir: str, problems: Problems) -> None:
+    told: set[str] = set()
+    for instance in instances:
+        if host.kinds.get(instance.name, instance.kind) != instance.kind:
+            problems.add(f"{instance.path}.kind", "kind_moved", old=host.kinds[instance.name], new=instance.kind)
+        if not instance.wanted or not given(instance.name) or not (instance.engine is None or given(instance.engine)):
+            continue
+        engine = engine_of(instance, host)
+        key = "engine" if instance.engine else "name"
+        old = host.engines.get(instance.name, engine)
+        if old != engine:
+            problems.add(f"{instance.path}.engine", "engine_moved", old=old, new=engine)
+        elif engine in host.accounts and engine not in host.all_engines and engine not in told:
+            told.add(engine)
+            problems.add(f"{instance.path}.{key}", "account_foreign", engine=engine)
+        elif engine in host.groups and engine not in host.all_engines and engine not in told:
+            told.add(engine)
+            problems.add(f"{instance.path}.{key}", "group_foreign", engine=engine)
+        if isinstance(instance, Lab) and given(instance.cpus) and host.cpus and instance.cpus > host.cpus:
+            problems.add(f"{instance.path}.cpus", "cpus_host", value=instance.cpus, cpus=host.cpus)
+        directory = directory_of(instance, host, base_dir)
+        old_directory = host.directories.get(instance.name, directory)
+        if given(base_dir) and old_directory != directory:
+            problems.add("jupyter_base_dir", "directory_moved", name=instance.name, old=old_directory, new=directory)
+
+
+def give_ports(instances: Sequence[Instance], host: Host, low: int, high: int, problems: Problems) -> None:
+    """Sets the port of every instance that has none, and the second one of labs."""
+    wanted = [
+        instance
+        for instance in instances
+        if instance.wanted and given(instance.name) and (instance.port is None or given(instance.port))
+    ]
+    fixed = {instance.name: instance.port for instance in wanted if instance.port is not None}
+    for instance in wanted:
+        if instance.port in host.ephemeral:
+            first, last = host.ephemeral[0], host.ephemeral[-1]
+            problems.add(f"{instance.path}.port", "port_ephemeral", value=instance.port, first=first, last=last)
+            continue
+        owners = sorted(owner for owner, port in host.ports.items() if port == instance.port)
+        if instance.port is None or {instance.name, second(instance.name)} & set(owners):
+            continue
+        owner = f"instance {owners[0].split()[0]}" if owners else None
+        if owner or instance.port in host.listening:
+            problems.add(f"{instance.path}.port", "port_taken", value=instance.port, owner=owner or "another program")
+    urls = [instance.url for instance in instances if instance.wanted and isinstance(instance.url, Url)]
+    public = {url.port for url in urls if given(url.port)}
+    known = {name: port for name, port in host.ports.items() if port not in public and port not in host.ephemeral}
+    labs = [instance for instance in wanted if isinstance(instance, Lab)]
+    owners_to_be = [instance.name for instance in wanted] + [second(lab.name) for lab in labs]
+    ports = allocate(owners_to_be, fixed, known, host.listening | public | {*host.ephemeral}, low, high)
+    for lab in labs:
+        lab.second_port = ports[second(lab.name)]
+    for instance in wanted:
+        instance.port = ports[instance.name]
+        if instance.port is None or (isinstance(instance, Lab) and instance.second_port is None):
+            problems.add(f"{instance.path}.port", "port_none_free", low=low, high=high)
+
+
+def warnings_about(instances: Sequence[Instance], host: Host | None) -> list[str]:
+    lines = []
+    names = {instance.name for instance in instances}
+    engines = [engine_of(instance, host) for instance in instances]
+    for instance, engine in zip(instances, engines):
+        if instance.wanted and instance.url.scheme == "http":
+            lines.append(f"{instance.name}: http:// sends passwords and notebooks in the clear")
+        near = nearest(engine, [other for other in engines if other != engine])
+        if engine != instance.name and near and engines.count(engine) == 1:
+            lines.append(f"{instance.name}: nobody else is on the engine '{engine}'; did you mean '{near}'?")
+        lines += [f"{instance.name}: {warning}" for warning in instance.warnings]
+    lines += _shared_origins(instances, engines)
+    if host is None:
+        return lines
+    for name in sorted(set(host.engines) - names):
+        lines.append(
+            f"{name}: is on the host but not in jupyter_instances; its containers and data are left alone, its address "
+            f"is no longer served. To remove it, write {{name: {name}, state: absent}}"
+        )
+    limits = sum(instance.memory_limit for instance in instances if instance.state == "present")
+    if host.memory and limits > host.memory:
+        hubs = any(isinstance(instance, Hub) and not instance.active_servers for instance in instances)
+        hint = "; active_servers of a hub limits how many servers run at once" if hubs else ""
+        lines.append(f"the memory limits add up to {size_text(limits)}, the host has {size_text(host.memory)}{hint}")
+    return lines
+
+
+def _shared_origins(instances: Sequence[Instance], engines: Sequence[str]) -> list[str]:
+    """Browsers do not keep pages of one scheme, host and port apart."""
+    origins: dict[str, dict[str, str]] = {}
+    for instance, engine in zip(instances, engines):
+        if instance.wanted:
+            origins.setdefault(str(instance.url._replace(path="")), {})[instance.name] = engine
+    return [
+        f"{', '.join(names)}: share {origin}, so a notebook opened in one can use the others as whoever is logged in "
+        "there, though their engines differ. Give each a host name of its own unless they trust each other"
+        for origin, names in origins.items()
+        if len(set(names.values())) > 1
+    ]

@@ -1,0 +1,122 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the keys of one hub must have to do with each other."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from ansible_collections.carrel.jupyter.plugins.module_utils._people.group_mounts import SHOWN, Plan
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub_keys import Hub
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub_people import People
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.instance import ControlNode, check_targets
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems, show
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.reset import check_reset
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import INVALID, given, known
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.values import has_tag_or_digest, inside
+
+# JupyterLab's own folder for what users set; a home that holds it keeps it anyway.
+_SETTINGS = "/home/jovyan/.jupyter/lab"
+
+
+def check_hub(hub: Hub, base_dir: str, control: ControlNode, problems: Problems) -> None:
+    """Fills in what follows from other keys: images, persist, blocked_users, people, teams."""
+    _check_images(hub, problems)
+    _check_reset(hub, control, problems)
+    _check_persist(hub, problems)
+    _check_backend(hub, problems)
+    People(hub, control, problems)
+    _check_mounts(hub, base_dir, problems)
+
+
+def _check_images(hub: Hub, problems: Problems) -> None:
+    if hub.image is not None and hub.images is not None:
+        problems.add(f"{hub.path}.images", "image_and_images")
+    elif hub.image is None and hub.images is None:
+        problems.add(f"{hub.path}.image", "missing", wanted="an image reference, or images: [{title, image}, ...]")
+    if given(hub.image) and not has_tag_or_digest(hub.image):
+        problems.add(f"{hub.path}.image", "image_tag")
+    for index, item in enumerate(hub.images if given(hub.images) else []):
+        if given(item) and given(item["image"]) and not has_tag_or_digest(item["image"]):
+            problems.add(f"{hub.path}.images[{index}].image", "image_tag")
+    if given(hub.image) and hub.images is None:
+        hub.images = [{"title": "Default", "image": hub.image}]
+
+
+def _check_reset(hub: Hub, control: ControlNode, problems: Problems) -> None:
+    path = f"{hub.path}.reset"
+    images = [item["image"] for item in known(hub.images)]
+    hub.warnings += check_reset(hub.reset, path, images, control.timezones(), problems)
+    if given(hub.reset) and hub.reset.rotate_token is True:
+        problems.add(f"{path}.rotate_token", "rotate_token", reason="users of a hub log in without one")
+
+
+def _check_persist(hub: Hub, problems: Problems) -> None:
+    if not given(hub.home):
+        return
+    if hub.persist is None:
+        hub.persist = {} if inside(_SETTINGS, hub.home) else {"settings": _SETTINGS}
+    if not given(hub.persist):
+        return
+    if "home" in hub.persist:
+        problems.add(f"{hub.path}.persist", "persist_name", value="home", taken="home")
+    for name, target in hub.persist.items():
+        if inside(target, hub.home):
+            problems.add(f"{hub.path}.persist.{name}", "persist_in_home", value=show(target), home=show(hub.home))
+        elif inside(hub.home, target):
+            problems.add(f"{hub.path}.persist.{name}", "persist_over_home", value=show(target), home=show(hub.home))
+    check_targets(hub, [(f"persist.{name}", target) for name, target in hub.persist.items()], problems)
+
+
+def _check_backend(hub: Hub, problems: Problems) -> None:
+    if hub.backend == "volumes" and given(hub.users_view) and hub.users_view != "none":
+        problems.add(f"{hub.path}.users_view", "volumes_view")
+
+
+def _check_mounts(hub: Hub, base_dir: str, problems: Problems) -> None:
+    """The same check as the module group_mounts makes on the host."""
+    if not given(hub.name) or not given(hub.home):
+        return
+    directory = f"{base_dir}/{hub.name}"
+    plan = Plan(
+        {
+            "path": f"{directory}/data",
+            "file": f"{directory}/hub/mounts.json",
+            "home": hub.home,
+            "targets": known(hub.targets),
+            "users": [{"name": user["name"], "groups": [], "admin": user["admin"] is True} for user in hub.people],
+            "user_directories": [
+                {"name": name, "target": target}
+                for name, target in {"home": ".", **(hub.persist if given(hub.persist) else {})}.items()
+            ],
+            "groups": [_sound(team) for team in hub.teams if hub.groups[team["name"]].good],
+            "shared": hub.shared is True,
+            "colab": hub.colab is True,
+            "users_view": hub.users_view if given(hub.users_view) else "none",
+            "allow_empty": True,
+        }
+    )
+    for problem in plan.problems[:SHOWN]:
+        key, text = _place(problem)
+        problems.add(f"{hub.path}.{key}", "mounts", problem=text)
+    if len(plan.problems) > SHOWN:
+        problems.add(f"{hub.path}.groups", "mounts", problem=f"and {len(plan.problems) - SHOWN} more of this kind")
+
+
+def _sound(team: dict[str, Any]) -> dict[str, Any]:
+    """A group with those of its mounts that have no problem yet."""
+    mounts = team["mounts"]
+    if mounts is not None:
+        mounts = [mount for mount in known(mounts) if INVALID not in mount.values()]
+    return {**team, "mounts": mounts}
+
+
+def _place(problem: str) -> tuple[str, str]:
+    """The key that a problem of group_mounts is about, and the rest of it."""
+    group = re.match(r"the group '([^']*)': ", problem)
+    if group:
+        return f"groups.{group[1]}.mounts", problem[group.end() :]
+    key, colon, rest = problem.partition(": ")
+    names = {"user_directories": "persist", "targets": "targets", "home": "home"}
+    return (names[key], rest) if colon and key in names else ("groups", problem)

@@ -1,0 +1,93 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From the administrator's variables to the inputs of the roles, or to the list of all that is wrong with them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.defaults import read_defaults, read_instances
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.host import check_host, give_ports, read_host
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub import check_hub
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.images import check_declared, read_images
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.instance import ControlNode, check_instance
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.instances import check_instances
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.keys import Lab, read_tls
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.lab import check_lab
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.result import make_result
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import (
+    INVALID,
+    Invalid,
+    given,
+    listing,
+    read,
+    whole,
+)
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.values import base_dir as read_base_dir
+
+BASE_DIR = "/srv"
+PORT_RANGE = (8800, 9799)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Raw values. None: not given; INVALID anywhere inside: what could not be rendered, and is among the problems."""
+
+    instances: Any = None
+    defaults: Any = None
+    base_dir: Any = None
+    port_range: Any = None
+    tls: Any = None
+    images: Any = None
+    current: Any = None
+
+
+def make_plan(inputs: Inputs, control: ControlNode, problems: Problems) -> dict[str, Any] | None:
+    """The plan, or None when PROBLEMS, to which everything is added that is wrong, is not empty."""
+    low, high = _read_port_range(inputs.port_range, problems)
+    base_dir = (
+        BASE_DIR if inputs.base_dir is None else read(read_base_dir, inputs.base_dir, "jupyter_base_dir", problems)
+    )
+    tls = None if inputs.tls is None else read(read_tls, inputs.tls, "jupyter_tls", problems)
+    images = read_images(inputs.images, control, problems)
+    defaults = read_defaults(inputs.defaults, problems)
+    host = read_host(inputs.current, problems)
+    known_base_dir = base_dir if given(base_dir) else BASE_DIR
+    instances = read_instances(inputs.instances, defaults, host.kinds if host else {}, problems)
+    for instance in instances:
+        if not instance.wanted:
+            continue
+        check_instance(instance, tls, control, problems)
+        check_declared(instance, images, problems)
+        if isinstance(instance, Lab):
+            check_lab(instance, control, problems)
+        else:
+            check_hub(instance, known_base_dir, control, problems)
+    check_instances(instances, known_base_dir, problems)
+    if host:
+        check_host(instances, host, base_dir, problems)
+        give_ports(instances, host, low, high, problems)
+    problems.sort()
+    return None if problems.items else make_result(instances, host, base_dir)
+
+
+def _read_port_range(value: Any, problems: Problems) -> tuple[int, int]:
+    if value is None:
+        return PORT_RANGE
+    path = "jupyter_port_range"
+    wanted = "a list of the first and the last port, for example [8800, 9799]"
+    ports: list[int] | Invalid = read(listing(whole(1024, 65535), wanted), value, path, problems)
+    if ports is INVALID:
+        return PORT_RANGE
+    if len(ports) != 2:
+        problems.add(path, "wrong_type", got=f"a list of {len(ports)}", wanted=wanted)
+        return PORT_RANGE
+    low, high = ports
+    if not given(low) or not given(high):
+        return PORT_RANGE
+    if low > high:
+        problems.add(path, "port_range_order", low=low, high=high)
+        return PORT_RANGE
+    return low, high

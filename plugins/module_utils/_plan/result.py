@@ -1,0 +1,219 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The plan's result as plain data: the inputs of the roles."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.host import (
+    Host,
+    directory_of,
+    engine_of,
+    warnings_about,
+)
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub_keys import Hub
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub_result import hub_data, hub_summary
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.keys import Instance, Lab, limits_text
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.reset import reset_text
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.values import declared_name, image_text
+
+
+def make_result(instances: Sequence[Lab | Hub], host: Host | None, base_dir: str) -> dict[str, Any]:
+    labs = [instance for instance in instances if isinstance(instance, Lab)]
+    hubs = [instance for instance in instances if isinstance(instance, Hub)]
+    return {
+        "rootless_docker_engines": _engines(instances, host),
+        "idle_engines": _idle_engines(instances, host),
+        "engine_ports": _engine_ports(instances, host),
+        "image_jobs": _image_jobs(instances, host),
+        "apache_vhosts": _vhosts(instances),
+        "lab_instances": [_lab(lab, _site(lab, host, base_dir)) for lab in labs],
+        "hub_instances": [{**_site(hub, host, base_dir), **hub_data(hub)} for hub in hubs],
+        "reset_jobs": [_reset(instance, host, base_dir) for instance in instances],
+        "summary": [_summary(instance, host) for instance in instances],
+        "warnings": warnings_about(instances, host),
+    }
+
+
+def _engines(instances: Sequence[Instance], host: Host | None) -> list[dict[str, Any]]:
+    """Those that must run, also the ones from which an instance has yet to be removed."""
+    recorded = host.engines if host else {}
+    wanted = [engine_of(instance, host) for instance in instances if instance.wanted or instance.name in recorded]
+    return [{"name": name, "state": "started"} for name in dict.fromkeys(wanted)]
+
+
+def _idle_engines(instances: Sequence[Instance], host: Host | None) -> list[dict[str, Any]]:
+    """Those on which nothing is left once the absent instances are removed."""
+    names = {instance.name for instance in instances}
+    # An engine runs on as long as it holds an instance that the inventory does not speak of.
+    used = {engine for name, engine in host.engines.items() if name not in names} if host else set()
+    used.update(engine_of(instance, host) for instance in instances if instance.wanted)
+    absent = dict.fromkeys(engine_of(instance, host) for instance in instances if not instance.wanted)
+    return [
+        {"name": name, "state": "stopped"}
+        for name in absent
+        if name not in used and (host is None or name in host.all_engines)
+    ]
+
+
+def _engine_ports(instances: Sequence[Lab | Hub], host: Host | None) -> list[dict[str, Any]]:
+    """The ports that only an engine's account may bind: also those of held instances, and of others on the host."""
+    engines: dict[int, str] = {}
+    for instance in instances:
+        second_port = instance.second_port if isinstance(instance, Lab) else None
+        for port in (instance.port, second_port) if instance.wanted else ():
+            if port is not None:
+                engines[port] = engine_of(instance, host)
+    names = {instance.name for instance in instances}
+    for owner, port in host.ports.items() if host else ():
+        name = owner.split()[0]
+        if host and name not in names:
+            engines.setdefault(port, host.engines[name])
+    return [
+        {"account": account, "ports": sorted(port for port, engine in engines.items() if engine == account)}
+        for account in sorted(set(engines.values()))
+    ]
+
+
+def _images(instance: Lab | Hub) -> list[Any]:
+    """Each once: references, and {declared: NAME}."""
+    if isinstance(instance, Lab):
+        return [instance.image] if instance.image else []
+    images = [item["image"] for item in instance.images or []]
+    return [image for index, image in enumerate(images) if image not in images[:index]]
+
+
+def _image_jobs(instances: Sequence[Lab | Hub], host: Host | None) -> list[dict[str, Any]]:
+    jobs: dict[str, list[str]] = {}
+    for instance in instances:
+        names = [declared_name(image) for image in _images(instance)] if instance.state == "present" else []
+        for name in filter(None, names):
+            job = jobs.setdefault(engine_of(instance, host), [])
+            if name not in job:
+                job.append(name)
+    return [{"engine": engine, "images": names} for engine, names in jobs.items()]
+
+
+def _vhosts(instances: Sequence[Instance]) -> list[dict[str, Any]]:
+    vhosts: dict[tuple[str, int], dict[str, Any]] = {}
+    for instance in instances:
+        if not instance.wanted:
+            continue
+        key = (instance.url.host, instance.url.port)
+        vhost = vhosts.setdefault(
+            key,
+            {
+                "server_name": instance.url.host,
+                "port": instance.url.port,
+                "tls": {
+                    "mode": instance.tls.mode,
+                    "certificate": instance.tls.certificate,
+                    "private_key": instance.tls.private_key,
+                },
+                "hsts_seconds": instance.hsts_seconds,
+                "locations": [],
+            },
+        )
+        vhost["locations"].append(
+            {
+                "path": instance.url.path,
+                "backend": _backend(instance.port),
+                "second": _second(instance) if isinstance(instance, Lab) else None,
+                "instance": instance.name,
+                "state": instance.state,
+                "websocket": instance.proxy["websocket"],
+                "max_body_bytes": instance.proxy["max_body"],
+                "timeout_seconds": instance.proxy["timeout_seconds"],
+            }
+        )
+    for vhost in vhosts.values():
+        vhost["locations"].sort(key=lambda location: (-len(location["path"]), location["path"]))
+    return [vhosts[key] for key in sorted(vhosts)]
+
+
+def _backend(port: int | None) -> str | None:
+    return None if port is None else f"http://127.0.0.1:{port}"
+
+
+def _second(lab: Lab) -> dict[str, Any]:
+    return {"backend": _backend(lab.second_port), "file": f"/var/lib/carrel/{lab.name}/reset/second"}
+
+
+def _site(instance: Instance, host: Host | None, base_dir: str) -> dict[str, Any]:
+    url = instance.url
+    return {
+        "name": instance.name,
+        "state": instance.state,
+        "engine": engine_of(instance, host),
+        "directory": directory_of(instance, host, base_dir),
+        "url": str(url) if url else None,
+        "server_name": url.host if url else None,
+        "public_port": url.port if url else None,
+        "base_url": url.path if url else None,
+        "port": instance.port,
+        "owner": instance.owner,
+        "command": instance.command,
+        "sudo": instance.sudo,
+        "environment": instance.environment,
+        "login": instance.login or {"notice": None, "notice_html": None, "template": None},
+        "pull": instance.pull,
+        "start_timeout_seconds": instance.start_timeout_seconds,
+    }
+
+
+def _lab(lab: Lab, site: dict[str, Any]) -> dict[str, Any]:
+    return {
+        **site,
+        "second_port": lab.second_port,
+        "image": lab.image,
+        "build": lab.build,
+        "user": lab.user,
+        "notebooks": lab.notebooks,
+        "persist": lab.persist,
+        "volumes": [volume._asdict() for volume in lab.volumes],
+        "password": lab.password,
+        "token": lab.token,
+        "token_file": _token_file(lab, site["directory"]),
+        "collaboration": lab.collaboration,
+        "idle_shutdown_seconds": lab.idle_shutdown_seconds,
+        "memory": lab.memory,
+        "cpus": lab.cpus,
+        "pids": lab.pids,
+    }
+
+
+def _reset(instance: Lab | Hub, host: Host | None, base_dir: str) -> dict[str, Any]:
+    site = _site(instance, host, base_dir)
+    kept = ("name", "state", "engine", "directory", "url", "base_url", "start_timeout_seconds")
+    ports = [instance.port, instance.second_port] if isinstance(instance, Lab) else [instance.port]
+    return {
+        **{key: site[key] for key in kept},
+        **instance.reset._asdict(),
+        "kind": instance.kind,
+        "ports": [] if None in ports else ports,
+        "images": _images(instance),
+        "notebooks": instance.notebooks if isinstance(instance, Lab) else instance.home,
+        "token_file": _token_file(instance, site["directory"]) if isinstance(instance, Lab) else None,
+    }
+
+
+def _token_file(lab: Lab, directory: str) -> str:
+    return lab.token_file or f"{directory}/token"
+
+
+def _summary(instance: Lab | Hub, host: Host | None) -> str:
+    engine = engine_of(instance, host)
+    if not instance.wanted:
+        return f"{instance.name}: absent, engine {engine}"
+    before, after = hub_summary(instance) if isinstance(instance, Hub) else _lab_summary(instance)
+    port = f"port {instance.port or 'not known yet'}"
+    parts = [instance.state, str(instance.url), before, f"engine {engine}", port, reset_text(instance.reset), after]
+    return f"{instance.name}: " + "; ".join(parts)
+
+
+def _lab_summary(lab: Lab) -> tuple[str, str]:
+    """What stands before and after the engine and the port."""
+    what = f"image {image_text(lab.image)}" if lab.image else f"built from {lab.build['context']}"
+    return what, f"limits {limits_text(vars(lab))}"

@@ -1,0 +1,112 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Users from a CSV file: name,groups,admin,memory and, if wanted, swap, cpus, pids and password."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub_values import USER, User, read_user
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.nearest import nearest
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems, show
+
+_YES, _NO = ("true", "yes", "1"), ("false", "no", "0")
+
+
+class Roster(NamedTuple):
+    users: list[User]
+    doubtful: set[str]  # texts of lines that can't be read, which may be names
+    passwords: bool  # whether there is one in it
+
+
+def read_roster(text: str, path: str, file: str, problems: Problems) -> Roster:
+    """PATH is the key that names FILE. Problems name the file and the line, and never show a password."""
+    rows = csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""), strict=True)
+    users: list[User] = []
+    doubtful: set[str] = set()
+    columns: list[str | None] | None = None
+    header: list[str] = []
+    while True:
+        try:
+            row = next(rows, None)
+        except csv.Error as error:
+            problems.add(f"{path} ({file} line {rows.line_num})", "roster_syntax", error=error)
+            doubtful |= _words(text)
+            if columns is None:
+                break
+            continue
+        # A field in quotes may have line breaks; then this is the last of its lines.
+        here = f"{path} ({file} line {rows.line_num})"
+        if row is None:
+            break
+        if not any(field.strip() for field in row):
+            continue
+        if columns is None:
+            columns, header = _columns(row, here, problems), _names(row)
+            if columns is None:
+                doubtful |= _words(text)
+                break
+        elif _names(row) == header:
+            problems.add(here, "roster_header_twice")
+        elif len(row) != len(columns):
+            problems.add(here, "roster_fields", got=len(row), wanted=len(columns))
+            doubtful.update(field.strip() for field in row)
+        else:
+            users.append(read_user(_values(zip(columns, row)), here, problems))
+    if columns is None and not doubtful:
+        problems.add(f"{path} ({file})", "roster_empty")
+    passwords = any(user.password is not None for user in users)
+    return Roster(users, doubtful, passwords)
+
+
+def _words(text: str) -> set[str]:
+    return set(re.split(r'[,;"\s]+', text))
+
+
+def _names(row: list[str]) -> list[str]:
+    """Of columns. Files that were joined have a byte-order mark further down, too."""
+    return [field.strip().lower().removeprefix("\ufeff") for field in row]
+
+
+def _columns(row: list[str], here: str, problems: Problems) -> list[str | None] | None:
+    """The keys of a line's fields; None for a column that nobody knows. None as a whole if no line can be read."""
+    names = _names(row)
+    if "name" not in names:
+        # What stands there instead may be a user's line, with a password.
+        problems.add(here, "roster_header")
+        return None
+    columns: list[str | None] = []
+    for name in names:
+        near = nearest(name, USER) if name not in USER else None
+        columns.append(name if name in USER else near)
+        if name in USER:
+            continue
+        hint = f"did you mean '{near}'?" if near else "the columns are: " + ", ".join(USER)
+        problems.add(here, "roster_column", value=show(name), hint=hint)
+    twice = sorted({name for name in columns if name and columns.count(name) > 1})
+    for name in twice:
+        problems.add(here, "roster_column_twice", value=show(name))
+    return None if twice else columns
+
+
+def _values(fields: Iterable[tuple[str | None, str]]) -> dict[str, Any]:
+    """As YAML would have them. What is no number or truth value stays text, which the reader refuses."""
+    result: dict[str, Any] = {}
+    for key, field in fields:
+        value = field if key == "password" else field.strip()
+        if not value or key is None:
+            continue
+        if key == "groups":
+            result[key] = [group for group in re.split(r"[;\s]+", value) if group]
+        elif key == "admin":
+            folded = value.lower()
+            result[key] = folded in _YES if folded in (*_YES, *_NO) else value
+        elif key in ("cpus", "pids") and re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,6})?", value):
+            result[key] = float(value) if "." in value else int(value)
+        else:
+            result[key] = value
+    return result

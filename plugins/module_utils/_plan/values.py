@@ -1,0 +1,379 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Readers of single values of an instance."""
+
+from __future__ import annotations
+
+import datetime
+import posixpath
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.compose_keys import volume_hint
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems, kind_of, show
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import (
+    INVALID,
+    Invalid,
+    Reader,
+    boolean,
+    given,
+    has_control,
+    mapping,
+    read,
+    record,
+    text,
+    wrong_type,
+)
+
+TLS_MODES = ("files", "selfsigned", "acme", "none")
+
+# What the role lab sets.
+LAB_ENVIRONMENT: dict[str, str] = {
+    "JUPYTER_CONFIG_PATH": "leave it out",
+    "JUPYTER_TOKEN": "use the key token",
+    "JUPYTER_TOKEN_FILE": "use the key token",
+    "JUPYTER_PASSWORD": "use the key password",
+    "JUPYTER_WEBURL": "the key url does it",
+    "JUPYTER_WEBPORT": "the key port does it",
+    "JUPYTER_AUTOSHUTDOWN_TIMEOUT": "use the key idle_shutdown_seconds",
+    "COLLABORATIVE": "use the key collaboration",
+}
+
+_SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,6})?) ?([KMGT]?)(?:i?B)?", re.IGNORECASE)
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+# Distribution's grammar of references (github.com/distribution/reference, reference.go).
+_IMAGE = re.compile(
+    r"(?:(?:[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?/)?"
+    r"(?P<path>[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*)"
+    r"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
+)
+
+# Where a token that is made on the host would be gone, out of the account's reach, or somebody else's to replace.
+_FORBIDDEN_TOKENS = {
+    **dict.fromkeys(("/proc", "/sys"), "it is the kernel's"),
+    **dict.fromkeys(("/dev", "/run", "/var/run"), "it is empty after a reboot"),
+    **dict.fromkeys(("/tmp", "/var/tmp"), "anybody can write there"),  # noqa: S108 - refused
+    "/home": "accounts write there",
+    "/root": "the engine's account can't go there",
+    "/srv/docker": "engines write there",
+    "/var/lib/carrel": "accounts write there",
+}
+
+_FORBIDDEN_SOURCES = {
+    "/etc": "it holds the host's configuration",
+    "/proc": "it is the kernel's",
+    "/sys": "it is the kernel's",
+    "/dev": "it holds the host's devices",
+    "/root": "it is root's home",
+    "/run": "it holds the sockets of the host's services",
+    "/var/run": "it holds the sockets of the host's services",
+}
+
+
+class Volume(NamedTuple):
+    source: Any
+    target: Any
+    read_only: Any
+
+
+def secret(value: Any, path: str, problems: Problems) -> str | Invalid:
+    if not isinstance(value, str):
+        problems.add(path, "not_text", got=kind_of(value))
+        return INVALID
+    checked: str | Invalid = text("it in quotes")(value, path, problems)
+    if not isinstance(checked, Invalid) and checked != checked.strip():
+        problems.add(path, "secret_space")
+        return INVALID
+    return checked
+
+
+def size(low: int, high: int, low_text: str, high_text: str, zero: bool = False) -> Reader:
+    """Bytes: a whole number, or text with a unit of 1024 as Docker reads it. ZERO stands for no limit."""
+
+    def reader(value: Any, path: str, problems: Problems) -> int | Invalid:
+        if isinstance(value, str):
+            match = _SIZE.fullmatch(value)
+            if not match:
+                problems.add(path, "size", value=show(value))
+                return INVALID
+            amount = int(float(match[1]) * _UNITS[match[2].upper()])
+        elif isinstance(value, int) and not isinstance(value, bool):
+            amount = int(value)
+        else:
+            return wrong_type(value, 'a size in quotes, for example "8G"', path, problems)
+        if not low <= amount <= high and not (zero and amount == 0):
+            problems.add(path, "size_range", value=show(value), low=low_text, high=high_text)
+            return INVALID
+        return amount
+
+    return reader
+
+
+def size_text(amount: float) -> str:
+    """Bytes as people write them: 400M, 1.5G. What has no short form is rounded."""
+    for unit in "TGMK":
+        number = amount / _UNITS[unit]
+        if number >= 1 and number * 4 == int(number * 4):
+            return f"{number:g}{unit}"
+    unit = next((unit for unit in "TGMK" if amount >= _UNITS[unit]), "")
+    return f"{amount / _UNITS[unit]:.1f}{unit}" if unit else f"{amount:g}"
+
+
+def id_pair(value: Any, path: str, problems: Problems) -> str | Invalid:
+    # An engine's account has 65,536 ids: a greater id does not exist in its containers.
+    match = re.fullmatch(r"([0-9]{1,5}):([0-9]{1,5})", value) if isinstance(value, str) else None
+    if not match or int(match[1]) > 65535 or int(match[2]) > 65535:
+        problems.add(path, "ids", example="0:0" if value in ("root", 0, "0") else "1000:100")
+        return INVALID
+    return f"{int(match[1])}:{int(match[2])}"
+
+
+def _absolute(value: str) -> str | None:
+    """The normal form of an absolute path below /; None for anything else."""
+    if not value.startswith("/") or ".." in value.split("/") or has_control(value):
+        return None
+    normal = "/" + posixpath.normpath(value).lstrip("/")
+    return None if normal == "/" else normal
+
+
+def inside(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder + "/")
+
+
+def _path_reader(message_id: str, example: str, forbidden: tuple[str, ...]) -> Reader:
+    def reader(value: Any, path: str, problems: Problems) -> str | Invalid:
+        if not isinstance(value, str):
+            return wrong_type(value, f"an absolute path, for example {example}", path, problems)
+        normal = _absolute(value)
+        if normal is None or any(inside(normal, folder) for folder in forbidden):
+            problems.add(path, message_id, value=show(value))
+            return INVALID
+        return normal
+
+    return reader
+
+
+container_path = _path_reader("container_path", "/home/jovyan/work", ("/proc", "/sys", "/dev"))
+host_path = _path_reader("host_path", "/data/maps", ())
+
+
+def volume_source(value: Any, path: str, problems: Problems) -> str | Invalid:
+    source: str | Invalid = host_path(value, path, problems)
+    if isinstance(source, Invalid):
+        return source
+    reason = next((why for folder, why in _FORBIDDEN_SOURCES.items() if inside(source, folder)), None)
+    if source.endswith("/docker.sock"):
+        reason = "whoever has Docker's socket has all of the engine"
+    if reason:
+        problems.add(path, "source_forbidden", value=show(source), reason=reason)
+        return INVALID
+    return source
+
+
+def token_file(value: Any, path: str, problems: Problems) -> str | Invalid:
+    file: str | Invalid = host_path(value, path, problems)
+    if isinstance(file, Invalid):
+        return file
+    reason = next((why for folder, why in _FORBIDDEN_TOKENS.items() if inside(file, folder)), None)
+    if reason:
+        problems.add(path, "token_place", value=show(file), reason=reason)
+        return INVALID
+    return file
+
+
+def base_dir(value: Any, path: str, problems: Problems) -> str | Invalid:
+    folder: str | Invalid = volume_source(value, path, problems)
+    # A space ends a word of cron's command, a % the command (crontab(5)).
+    if not isinstance(folder, Invalid) and not re.fullmatch(r"[A-Za-z0-9._/-]+", folder):
+        problems.add(path, "base_dir", value=show(folder))
+        return INVALID
+    return folder
+
+
+def _key_path(path: str, key: object) -> str:
+    """Keys that an administrator made up: shown only if they can't hold a value, as in the key `PASSWORD=secret`."""
+    return f"{path}.{key}" if isinstance(key, str) and re.fullmatch(r"[A-Za-z0-9_.-]{1,60}", key) else path
+
+
+def texts(
+    value: Any,
+    wanted: str,
+    path: str,
+    problems: Problems,
+    check_key: Callable[[str, str], bool] = lambda key, here: True,
+) -> dict[str, str] | Invalid:
+    """A mapping of text to text; YAML reads 022 as 18. Messages never show a value. CHECK_KEY reports bad keys."""
+    if not isinstance(value, Mapping):
+        return wrong_type(value, wanted, path, problems)
+    result: dict[str, str] = {}
+    for key, item in value.items():
+        here = _key_path(path, key)
+        good = isinstance(key, str) and check_key(key, here)
+        if not isinstance(key, str):
+            problems.add(path, "key_not_text", got=kind_of(key))
+        if isinstance(item, (int, float, datetime.date)):
+            problems.add(here, "not_text", got=kind_of(item))
+        elif isinstance(item, str) and has_control(item.translate({9: None, 10: None})):
+            problems.add(here, "control_character")
+        elif isinstance(item, str) and good:
+            result[str(key)] = str(item)
+        elif item is not INVALID and not isinstance(item, str):
+            wrong_type(item, "text in quotes", here, problems)
+    return result
+
+
+def variables(wanted: str, reserved: Callable[[str], str | None] = lambda key: None) -> Reader:
+    """Variables of a container or a build. RESERVED: what to use instead of a variable that the role sets."""
+
+    def reader(value: Any, path: str, problems: Problems) -> dict[str, str] | Invalid:
+        def check_key(key: str, here: str) -> bool:
+            instead = reserved(key)
+            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key):
+                problems.add(here, "environment_name")
+                return False
+            if instead:
+                problems.add(here, "environment_reserved", instead=instead)
+            return not instead
+
+        return texts(value, wanted, path, problems, check_key)
+
+    return reader
+
+
+def environment(reserved: Callable[[str], str | None]) -> Reader:
+    return variables("a mapping, for example {LANG: de_DE.UTF-8}", reserved)
+
+
+def persist(taken: str | None = None) -> Reader:
+    """Folders by their name. TAKEN is the name of the one that is always there."""
+
+    def reader(value: Any, path: str, problems: Problems) -> dict[str, str] | Invalid:
+        if not isinstance(value, Mapping):
+            return wrong_type(value, "a mapping, for example {conda: /opt/conda/envs}", path, problems)
+        result: dict[str, str] = {}
+        for name, item in value.items():
+            good = isinstance(name, str) and re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,62}", name) and name != taken
+            target = read(container_path, item, f"{path}.{name}" if good else path, problems)
+            if not good:
+                shown = show(name) if isinstance(name, str) else kind_of(name)
+                problems.add(path, "persist_name", value=shown, taken=taken)
+            elif given(target):
+                result[str(name)] = target
+        return result
+
+    return reader
+
+
+def volume(value: Any, path: str, problems: Problems) -> Volume | Invalid:
+    if isinstance(value, str):
+        problems.add(path, "volume_text", hint=volume_hint(value))
+        return INVALID
+    from_record = record(
+        {"source": volume_source, "target": container_path, "read_only": boolean},
+        {"source": "a folder of the host", "target": "a folder in the container"},
+    )
+    values = from_record(value, path, problems)
+    return (
+        values
+        if isinstance(values, Invalid)
+        else Volume(values["source"], values["target"], values["read_only"] or False)
+    )
+
+
+def image(value: Any, path: str, problems: Problems) -> str | Invalid:
+    if not isinstance(value, str):
+        return wrong_type(value, "an image reference, for example registry.example.org/lab:1.0", path, problems)
+    match = _IMAGE.fullmatch(value)
+    # Docker takes 64 hexadecimal digits for an image's id, and no name may be longer than 255 characters.
+    if not match or len(value) > 255 + 200 or len(match["path"]) > 255 or re.fullmatch(r"[0-9a-f]{64}", value):
+        problems.add(path, "image")
+        return INVALID
+    return str(value)
+
+
+_declared = record(
+    {"declared": text("the name of an image in jupyter_images")}, {"declared": "the name of an image in jupyter_images"}
+)
+
+
+def image_source(value: Any, path: str, problems: Problems) -> str | dict[str, str] | Invalid:
+    """An image reference, or {declared: NAME} for one that is built from jupyter_images."""
+    source: str | dict[str, str] | Invalid = (_declared if isinstance(value, Mapping) else image)(value, path, problems)
+    return source
+
+
+def declared_name(source: Any) -> str | None:
+    """NAME of {declared: NAME}; "" if it is bad."""
+    if not isinstance(source, Mapping):
+        return None
+    return "" if source["declared"] is INVALID else source["declared"]
+
+
+def image_text(source: Any) -> str:
+    name = declared_name(source)
+    return str(source) if name is None else f"{name} (declared)"
+
+
+def has_digest(source: Any) -> bool:
+    match = _IMAGE.fullmatch(source) if isinstance(source, str) else None
+    return bool(match and match["digest"])
+
+
+def has_tag_or_digest(source: Any) -> bool:
+    """A declared image gets its tag from its content."""
+    match = _IMAGE.fullmatch(source) if isinstance(source, str) else None
+    return declared_name(source) is not None or bool(match and (match["tag"] or match["digest"]))
+
+
+def _relative(value: Any, path: str, problems: Problems) -> str | Invalid:
+    checked: str | Invalid = text("a file name, for example Dockerfile")(value, path, problems)
+    if checked is not INVALID and (checked.startswith("/") or ".." in checked.split("/")):
+        problems.add(path, "relative_path", value=show(checked))
+        return INVALID
+    return checked
+
+
+_folder = text("a folder of the control node that holds a Dockerfile")
+_build = record(
+    {
+        "context": _folder,
+        "dockerfile": _relative,
+        "args": variables('a mapping, for example {VERSION: "1.0"}'),
+        "no_cache": boolean,
+    },
+    {"context": "the folder that holds the Dockerfile"},
+)
+
+
+def build(value: Any, path: str, problems: Problems) -> dict[str, Any] | Invalid:
+    given_mapping = {"context": value} if isinstance(value, str) else value
+    values = _build(given_mapping, path, problems)
+    if isinstance(values, Invalid):
+        return values
+    return {
+        "context": values["context"],
+        "dockerfile": values["dockerfile"] or "Dockerfile",
+        "args": values["args"] or {},
+        "no_cache": values["no_cache"] or False,
+    }
+
+
+_login = mapping(
+    {
+        "notice": text("the notice, as plain text", multiline=True),
+        "notice_html": text("the notice, as HTML that you trust", multiline=True),
+        "template": text("the path of a whole login page on the control node"),
+    }
+)
+
+
+def login(value: Any, path: str, problems: Problems) -> dict[str, str | None] | Invalid:
+    values = _login(value, path, problems)
+    if isinstance(values, Invalid):
+        return values
+    chosen = [key for key, item in values.items() if item is not None]
+    if len(chosen) != 1:
+        problems.add(path, "login_one", count=len(chosen) or "none")
+    return {key: values.get(key) for key in ("notice", "notice_html", "template")}

@@ -1,0 +1,278 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One report of all hosts from what instance_status said on each: rows, a table for the terminal, values for a page."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from ansible_collections.carrel.jupyter.plugins.module_utils._report import printable
+from ansible_collections.carrel.jupyter.plugins.module_utils._report.status import ERROR, parse_time
+
+# Ansible indents by 8 and may put quotes and a comma around a line: within 120 columns.
+WIDTH = 108
+NARROW = 12
+SHORT_DIGEST = 12
+NOTHING = "-"
+OK, UNREACHABLE, EMPTY = "ok", "unreachable", "empty"
+# worst first
+ORDER = (ERROR, UNREACHABLE, "warning", OK, "held", "absent", EMPTY)
+
+
+@dataclass(frozen=True)
+class Problem:
+    level: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Image:
+    name: str
+    digest: str  # of the registry, else the image's id
+    containers: str
+
+    @property
+    def short(self) -> str:
+        return self.digest.partition(":")[2][:SHORT_DIGEST]
+
+
+@dataclass(frozen=True)
+class Row:
+    """An instance, or a host without one, as text."""
+
+    host: str
+    health: str
+    name: str = NOTHING
+    kind: str = NOTHING
+    url: str = ""
+    answers: str = NOTHING
+    certificate: str = NOTHING
+    images: tuple[Image, ...] = ()
+    reset: str = NOTHING
+    reset_at: str = ""
+    next_reset: str = NOTHING
+    zone: str = ""
+    users: str = NOTHING
+    size: str = NOTHING
+    images_size: str = NOTHING
+    free: str = NOTHING
+    notes: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def link(self) -> str:
+        """The URL, if it is one that a browser may follow: it comes from the host."""
+        return self.url if self.url.startswith(("https://", "http://")) else ""
+
+    @property
+    def where(self) -> str:
+        return self.host if self.name == NOTHING else f"{self.host} {self.name}"
+
+
+def rows(hosts: Mapping[str, Mapping[str, Any]], now: datetime) -> list[Row]:
+    """The rows, sorted by host. A host is what the module returned, or Ansible in its place."""
+    return [row for host in sorted(hosts) for row in _host(host, hosts[host], now)]
+
+
+def _host(host: str, result: Mapping[str, Any], now: datetime) -> Iterator[Row]:
+    instances = result.get("instances")
+    host = printable.line(host)
+    if instances is None:
+        unreachable = bool(result.get("unreachable"))
+        text = printable.line(result.get("msg") or "nothing is known of it")
+        problem = Problem(ERROR, f"the host {'cannot be reached' if unreachable else 'could not be asked'}: {text}")
+        yield Row(host, UNREACHABLE if unreachable else ERROR, problems=(problem,))
+    elif not instances:
+        yield Row(host, EMPTY)
+    else:
+        for instance in instances:
+            yield _instance(host, instance, now)
+
+
+def _instance(host: str, instance: Mapping[str, Any], now: datetime) -> Row:
+    disk, last, schedule = (instance[key] or {} for key in ("disk", "reset", "schedule"))
+    return Row(
+        host=host,
+        health=printable.line(instance["health"]),
+        name=printable.line(instance["name"]),
+        kind=printable.line(instance["kind"] or NOTHING),
+        url=printable.line(instance["url"] or ""),
+        answers=_answers(instance["site"]),
+        certificate=_certificate(instance["site"]),
+        images=tuple(_images(instance)),
+        reset=_reset(last, now),
+        reset_at=_utc(last.get("ended") or last.get("started")),
+        next_reset=_next(schedule),
+        zone=printable.line(schedule.get("timezone") or ("the host's time" if schedule.get("next") else "")),
+        users=_users(instance["users"]),
+        size=size(disk.get("directory_bytes")),
+        images_size=size(disk.get("images_bytes")),
+        free=size(disk.get("free_bytes")),
+        notes=tuple(printable.line(note) for note in disk.get("notes", [])),
+        problems=tuple(Problem(entry["level"], printable.line(entry["text"])) for entry in instance["problems"]),
+    )
+
+
+def _answers(site: Mapping[str, Any] | None) -> str:
+    if not site:
+        return NOTHING
+    if site["answers"]:
+        return f"{site['milliseconds']} ms"
+    return "no" if site["status"] is None else f"no, {site['status']}"
+
+
+def _certificate(site: Mapping[str, Any] | None) -> str:
+    ends = (site or {}).get("certificate")
+    return f"certificate: {ends['days_left']} days" if ends else NOTHING
+
+
+def _images(instance: Mapping[str, Any]) -> Iterator[Image]:
+    """What people work in first: of a hub, what users' servers start from."""
+    for entry in instance["images"] or []:
+        yield Image(
+            printable.line(entry["image"]),
+            printable.line(entry["digest"] or entry["image_id"] or ""),
+            "users' servers",
+        )
+    running = [entry for entry in instance["containers"] or [] if entry["state"] == "running"]
+    for entry in running:
+        yield Image(
+            printable.line(entry["image"]),
+            printable.line(entry["digest"] or entry["image_id"]),
+            printable.line(f"{entry['name']}, {entry['health'] or 'running'}, since {_utc(entry['since'])}"),
+        )
+
+
+def _reset(last: Mapping[str, Any], now: datetime) -> str:
+    if not last:
+        return NOTHING
+    moment = parse_time(last["ended"] or last["started"])
+    times = f" {last['put_off']}x" if last["put_off"] > 1 else ""
+    return f"{last['result']}{times}{f' {ago(now - moment)}' if moment else ''}"
+
+
+def _utc(text: str | None) -> str:
+    moment = parse_time(text)
+    return moment.astimezone(timezone.utc).strftime("%Y-%m-%d %H:%M UTC") if moment else ""
+
+
+def _next(schedule: Mapping[str, Any]) -> str:
+    moment = parse_time(schedule.get("next"))
+    if moment:
+        return moment.strftime("%H:%M")
+    return printable.line(schedule.get("at") or NOTHING)
+
+
+def _users(users: Mapping[str, Any] | None) -> str:
+    return f"{users['servers']}/{users['known']}" if users else NOTHING
+
+
+def ago(past: timedelta) -> str:
+    """
+    >>> ago(timedelta(hours=49))
+    '2 d ago'
+    """
+    seconds = max(past.total_seconds(), 0)
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{int(seconds // length)} {unit} ago"
+    return "just now"
+
+
+def size(count: int | None) -> str:
+    """
+    >>> size(569346289)
+    '569 MB'
+    """
+    if count is None:
+        return NOTHING
+    value, unit = float(count), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if value < 999.5:
+            break
+        value, unit = value / 1000, larger
+    return f"{value:.1f} {unit}" if unit != "B" and value < 9.95 else f"{value:.0f} {unit}"
+
+
+def summary(found: Sequence[Row]) -> str:
+    """
+    >>> summary([Row("a", "ok", "tao"), Row("b", "unreachable")])
+    '1 instance on 2 hosts: 1 unreachable, 1 ok'
+    """
+    return f"{extent(found)}: {', '.join(f'{number} {health}' for health, number in counts(found))}"
+
+
+def extent(found: Sequence[Row]) -> str:
+    instances, hosts = sum(row.name != NOTHING for row in found), len({row.host for row in found})
+    return f"{_plural(instances, 'instance')} on {_plural(hosts, 'host')}"
+
+
+def counts(found: Sequence[Row]) -> list[tuple[str, int]]:
+    """How many rows are how, worst first."""
+    present = [row.health for row in found]
+    return [(health, present.count(health)) for health in ORDER if health in present]
+
+
+def problems(found: Sequence[Row]) -> list[tuple[Row, Problem]]:
+    """All that is wrong, errors first."""
+    pairs = [(row, problem) for row in found for problem in row.problems]
+    return sorted(pairs, key=lambda pair: pair[1].level != ERROR)
+
+
+def _plural(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def failing(hosts: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What should answer and does not, and what cannot be known."""
+    found = []
+    for host in sorted(hosts):
+        instances = hosts[host].get("instances")
+        if instances is None:
+            found.append(host)
+        for instance in instances or []:
+            unknown = instance["state"] is None
+            if unknown or (instance["state"] == "present" and not (instance["site"] or {}).get("answers")):
+                found.append(f"{host} {printable.line(instance['name'])}")
+    return found
+
+
+HEAD = ("HOST", "INSTANCE", "HEALTH", "ANSWERS", "IMAGE", "LAST RESET", "NEXT", "USERS", "DISK")
+
+
+def table(found: Sequence[Row]) -> list[str]:
+    """Lines for the terminal: the table, what is wrong, and a summary."""
+    cells = [HEAD, *(_cells(row) for row in found)]
+    widths = _fit([max(map(len, column)) for column in zip(*cells)])
+    lines = ["  ".join(_cut(cell, width) for cell, width in zip(line, widths)).rstrip() for line in cells]
+    wrong = [f"{problem.level.upper()} {row.where}: {problem.text}" for row, problem in problems(found)]
+    return [*lines, *(part for text in wrong for part in _wrapped(text)), summary(found)]
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    image = NOTHING
+    if row.images:
+        first = row.images[0]
+        image = f"{first.name.rpartition('/')[2]} {first.short}".strip()
+    health = row.health if row.health in (OK, EMPTY) else row.health.upper()
+    return (row.host, row.name, health, row.answers, image, row.reset, row.next_reset, row.users, row.size)
+
+
+def _fit(widths: list[int]) -> list[int]:
+    """The widths, made narrower until the line fits: the image's first, then the widest."""
+    widths, image = list(widths), HEAD.index("IMAGE")
+    while sum(widths) + 2 * (len(widths) - 1) > WIDTH:
+        widths[image if widths[image] > NARROW else widths.index(max(widths))] -= 1
+    return widths
+
+
+def _cut(text: str, width: int) -> str:
+    return text.ljust(width) if len(text) <= width else text[: width - 1] + "~"
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, WIDTH, subsequent_indent="    ", break_on_hyphens=False)

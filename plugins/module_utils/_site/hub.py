@@ -1,0 +1,283 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a hub consists of on its host: directories, the files that its programs read, the compose project."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.login_page import (
+    notice_from_html,
+    notice_from_text,
+)
+from ansible_collections.carrel.jupyter.plugins.module_utils._site.compose import (
+    LIMITS,
+    PIDS,
+    bind,
+    container_owner,
+    escaped,
+    guards,
+    healthcheck,
+    unenforceable,
+)
+from ansible_collections.carrel.jupyter.plugins.module_utils._site.hub_images import merged_settings
+
+HUB_DIRECTORY = "/etc/carrel/hub"
+STATE_DIRECTORY = "/srv/jupyterhub"
+DATABASE_DIRECTORY = "/var/lib/postgresql/data"
+DATABASE_PASSWORD = "/run/database-password"  # noqa: S105 - a path
+DATABASE_USER = "jupyterhub"
+# Read by all programs of Jupyter, and no image has one there: theirs are jupyter_server_config and the like.
+SERVER_CONFIG = ("jupyter_config.py", "/etc/jupyter/jupyter_config.py")
+LOGIN_PAGES = ("login.html", "native-login.html")
+# In the hub's image and in the proxy's, which is the same: neither needs a capability.
+_HARDENED = {"cap_drop": ["ALL"], "security_opt": ["no-new-privileges:true"]}
+# PostgreSQL's image starts as root, gives its directory to the account postgres, and becomes it.
+_BECOMES_POSTGRES = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID"]
+_USER_LIMITS = ("memory", "swap", "cpus", "pids")
+_AS_DECLARED = (
+    "name", "url", "base_url", "images", "command", "home", "environment", "limits", "authenticator",
+    "normalize_usernames", "culler", "shutdown_on_logout", "default_url", "concurrent_spawns", "active_servers",
+    "spawn_timeout_seconds", "http_timeout_seconds",
+)  # fmt: skip
+
+
+def project(
+    instance: Mapping[str, Any], engine: Mapping[str, Any], images: Sequence[Mapping[str, Any]], hub_image: str
+) -> dict[str, Any]:
+    """Return everything that the role writes for an instance.
+
+    `instance` is an entry of `hub_instances`, `engine` one of instance_info's `engines`, `images` the results of
+    lab_image_info for the instance's images, in which _hub_images.problems finds none.
+    """
+    uid, gid = container_owner(instance, images[0])
+    config_text = json_text(config(instance, engine, images))
+    config_path = f"{instance['directory']}/hub/config.json"
+    optional = _optional_files(instance, images)
+    return {
+        "uid": uid,
+        "gid": gid,
+        "directories": _directories(instance, engine),
+        "users": [{"name": user["name"]} for user in instance["users"]],
+        "user_directories": [{"name": name} for name in _kept(instance)],
+        **people(instance),
+        "config": config_text,
+        "files": [
+            {"path": config_path, "group": engine["gid"], "mode": "0640"},
+            *({"path": path, "content": text} for path, text in optional.items() if text is not None),
+        ],
+        # an environment often has secrets, which no diff should show, of the last run's file neither
+        "secret_contents": {config_path: config_text},
+        "absent": [path for path, text in optional.items() if text is None],
+        "compose": compose(instance, engine, hub_image),
+        "unenforceable": _unenforceable(instance, engine),
+    }
+
+
+def people(instance: Mapping[str, Any]) -> dict[str, Any]:
+    """Return who may use the hub and what they get, which no image has a say in."""
+    named = instance["backend"] == "volumes"
+    return {
+        "members": [{"name": user["name"], "admin": user["admin"]} for user in instance["users"]],
+        "user_mounts": [] if named else [{"name": name, "target": path} for name, path in _kept(instance).items()],
+        "passwords": {user["name"]: user["password"] for user in instance["users"] if user["password"] is not None},
+        "roster": json_text(roster(instance)),
+    }
+
+
+def json_text(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def _kept(instance: Mapping[str, Any]) -> dict[str, str]:
+    """Return what each user has of their own: name and path in the container."""
+    return {"home": instance["home"], **instance["persist"]}
+
+
+def _optional_files(instance: Mapping[str, Any], images: Sequence[Mapping[str, Any]]) -> dict[str, str | None]:
+    """Return files that root writes, by path; None for one that must not be there."""
+    directory = f"{instance['directory']}/hub"
+    page = "native-login.html" if instance["authenticator"]["type"] == "native" else "login.html"
+    pages = {name: instance["login"]["template"] if name == page else None for name in LOGIN_PAGES}
+    return {
+        f"{directory}/overrides.json": json_text(merged_settings(instance, images)) if instance["settings"] else None,
+        **{f"{directory}/templates/{name}": text for name, text in pages.items()},
+    }
+
+
+def _unenforceable(instance: Mapping[str, Any], engine: Mapping[str, Any]) -> list[str]:
+    declared = [instance["limits"], *instance["users"]]
+    widest = {name: next((each[name] for each in declared if each[name] is not None), None) for name in LIMITS}
+    return unenforceable(widest, engine["controllers"])
+
+
+def _directories(instance: Mapping[str, Any], engine: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Parents belong to root; leaves to the account, as which the hub runs, container id 0.
+
+    The database's server runs as an id of its own and must pass; its files lie one directory below, closed.
+    """
+    root = instance["directory"]
+    account = {"owner": engine["uid"], "group": engine["gid"]}
+    directories = [
+        {"path": root, "mode": "0711"},
+        {"path": f"{root}/data", "mode": "0711"},
+        {"path": f"{root}/hub", "group": engine["gid"], "mode": "0750"},
+        {"path": f"{root}/hub/templates", "mode": "0755"},
+        {"path": f"{root}/data/hub", "mode": "0700", **account},
+    ]
+    if instance["database"]["type"] == "postgresql":
+        directories.append({"path": f"{root}/data/database", "mode": "0711", **account})
+    return directories
+
+
+def config(
+    instance: Mapping[str, Any], engine: Mapping[str, Any], images: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Return config.json, which the package carrel_hub in the hub's image reads."""
+    named = instance["backend"] == "volumes"
+    overrides = {
+        "source": f"{instance['directory']}/hub/overrides.json",
+        "target": f"{(images[0]['jupyterlab'] or {}).get('settings')}/overrides.json",
+        "read_only": True,
+    }
+    server = {
+        "source": f"{instance['directory']}/hub/{SERVER_CONFIG[0]}", "target": SERVER_CONFIG[1], "read_only": True,
+    }  # fmt: skip
+    database: dict[str, Any] = {"type": instance["database"]["type"]}
+    if database["type"] == "postgresql":
+        database.update(host="database", name=DATABASE_USER, user=DATABASE_USER)
+    return {
+        "version": 1,
+        **{key: instance[key] for key in _AS_DECLARED},
+        "network": f"{instance['name']}_users",
+        "volumes": [{"name": name, "target": path} for name, path in _kept(instance).items()] if named else [],
+        "mounts": [server, *([overrides] if instance["settings"] else [])],
+        "controllers": sorted(engine["controllers"]),
+        "host_config": _host_config(instance, engine, any(image["uid"] == 0 for image in images)),
+        "notice_html": _notice(instance["login"]),
+        "database": database,
+    }
+
+
+def _host_config(instance: Mapping[str, Any], engine: Mapping[str, Any], root: bool) -> dict[str, Any]:
+    """Return what every user's container has, in the words of docker-py; a user's own limits are added to it."""
+    pids = {"pids_limit": PIDS} if "pids" in engine["controllers"] else {}
+    return {**guards(instance, root), **pids, "ulimits": [{"name": "core", "soft": 0, "hard": 0}]}
+
+
+def _notice(login: Mapping[str, Any]) -> str | None:
+    if login["notice"] is not None:
+        return notice_from_text(login["notice"])
+    return None if login["notice_html"] is None else notice_from_html(login["notice_html"])
+
+
+def roster(instance: Mapping[str, Any]) -> dict[str, Any]:
+    """Return roster.json: who may log in, with which limits, and in which groups."""
+    keys = ("identity", "admin", *_USER_LIMITS)
+    return {
+        "version": 1,
+        "users": {user["name"]: {key: user[key] for key in keys} for user in instance["users"]},
+        "blocked": sorted(instance["blocked_users"]),
+        "groups": {group["name"]: sorted({*group["members"], *group["admins"]}) for group in instance["groups"]},
+    }
+
+
+def compose(instance: Mapping[str, Any], engine: Mapping[str, Any], hub_image: str) -> dict[str, Any]:
+    """Return the compose project; `labelled` completes it."""
+    services = {
+        "hub": _hub(instance, engine, hub_image),
+        "proxy": _proxy(instance, hub_image),
+    }
+    if instance["database"]["type"] == "postgresql":
+        services["database"] = _database(instance)
+        services["hub"]["depends_on"]["database"] = {"condition": "service_healthy"}
+    common: dict[str, Any] = {**_HARDENED, "ulimits": {"core": 0}}
+    if "pids" in engine["controllers"]:
+        common["pids_limit"] = PIDS
+    project: dict[str, Any] = escaped(
+        {
+            "name": instance["name"],
+            "services": {
+                name: {"pull_policy": "never", "restart": "unless-stopped", **common, **service}
+                for name, service in services.items()
+            },
+            "networks": {
+                "users": {"name": f"{instance['name']}_users"},
+                "private": {"name": f"{instance['name']}_private", "internal": True},
+            },
+        }
+    )
+    return project
+
+
+def _hub(instance: Mapping[str, Any], engine: Mapping[str, Any], image: str) -> dict[str, Any]:
+    root = instance["directory"]
+    return {
+        "image": image,
+        "networks": ["users", "private"],
+        "depends_on": {"proxy": {"condition": "service_started"}},
+        "volumes": [
+            bind(f"{root}/hub", HUB_DIRECTORY, True),
+            bind(f"{root}/data/hub", STATE_DIRECTORY, False),
+            bind(engine["socket"], "/var/run/docker.sock", False),
+        ],
+        "healthcheck": healthcheck(
+            ["CMD", "python3", "-m", "carrel_hub.healthcheck"], instance["start_timeout_seconds"]
+        ),
+    }
+
+
+def _proxy(instance: Mapping[str, Any], image: str) -> dict[str, Any]:
+    """The proxy answers at /_chp_healthz whatever its routes are (configurable-http-proxy, lib/configproxy.js)."""
+    ask = (
+        "import http.client as h; c = h.HTTPConnection('127.0.0.1', 8000, timeout=5);"
+        " c.request('GET', '/_chp_healthz'); raise SystemExit(c.getresponse().status != 200)"
+    )
+    return {
+        "image": image,
+        "command": ["proxy"],
+        "user": "65534:65534",
+        "read_only": True,
+        "env_file": ["proxy.env"],
+        # as much as tornado takes behind it, of which many open tabs need a good part
+        "environment": {"CARREL_BASE_URL": instance["base_url"], "NODE_OPTIONS": "--max-http-header-size=65536"},
+        "networks": ["users"],
+        "ports": [f"127.0.0.1:{instance['port']}:8000"],
+        "healthcheck": healthcheck(["CMD", "python3", "-c", ask], instance["start_timeout_seconds"]),
+    }
+
+
+def _database(instance: Mapping[str, Any]) -> dict[str, Any]:
+    """By address, because the temporary server of a first start listens on its socket alone."""
+    root = instance["directory"]
+    return {
+        "image": instance["database"]["image"],
+        "cap_add": _BECOMES_POSTGRES,
+        "networks": ["private"],
+        "environment": {
+            "PGDATA": f"{DATABASE_DIRECTORY}/pgdata",
+            "POSTGRES_DB": DATABASE_USER,
+            "POSTGRES_USER": DATABASE_USER,
+            "POSTGRES_PASSWORD_FILE": DATABASE_PASSWORD,
+        },
+        "volumes": [
+            bind(f"{root}/data/database", DATABASE_DIRECTORY, False),
+            bind(f"{root}/database-password", DATABASE_PASSWORD, True),
+        ],
+        "stop_grace_period": "60s",
+        "healthcheck": healthcheck(
+            ["CMD", "pg_isready", "-h", "127.0.0.1", "-U", DATABASE_USER, "-d", DATABASE_USER],
+            instance["start_timeout_seconds"],
+        ),
+    }
+
+
+def labelled(decided: Mapping[str, Any], secrets: str) -> dict[str, Any]:
+    """Return the compose project with what, if it changes, recreates the hub's container: config.json and secrets."""
+    checksum = hashlib.sha256(f"{decided['config']}{secrets}".encode()).hexdigest()
+    services = decided["compose"]["services"]
+    hub = {**services["hub"], "labels": {"carrel.hub-config": checksum}}
+    return {**decided["compose"], "services": {**services, "hub": hub}}

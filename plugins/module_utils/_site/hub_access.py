@@ -1,0 +1,50 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who may use the hubs that a host has already: what is written before anything that can fail."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ansible_collections.carrel.jupyter.plugins.module_utils._people import mounts_file
+from ansible_collections.carrel.jupyter.plugins.module_utils._people.group_mounts import Plan
+from ansible_collections.carrel.jupyter.plugins.module_utils._site import hub
+
+
+def access(instances: Sequence[Mapping[str, Any]], host: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters of the module hub_access, from entries of `hub_instances` and instance_info's answer."""
+    hubs = []
+    passwords = {}
+    for instance in instances:
+        engine = host["engines"].get(instance["engine"], {})
+        recorded = host["instances"].get(instance["name"], {})
+        if recorded.get("kind") != "hub" or engine.get("uid") is None or instance["state"] == "absent":
+            continue
+        people = hub.people(instance)
+        passwords[instance["name"]] = people["passwords"]
+        hubs.append(
+            {
+                "name": instance["name"],
+                "directory": instance["directory"],
+                "owner": engine["uid"],
+                "group": engine["gid"],
+                "roster": people["roster"],
+                "mounts": mounts_file.text(_mounts(instance, people).content),
+            }
+        )
+    return {"hubs": hubs, "passwords": passwords}
+
+
+def _mounts(instance: Mapping[str, Any], people: Mapping[str, Any]) -> Plan:
+    """The plan for the whole inventory has found no problem in it."""
+    return Plan(
+        {
+            "path": f"{instance['directory']}/data",
+            "file": f"{instance['directory']}/hub/mounts.json",
+            "users": [{**member, "groups": []} for member in people["members"]],
+            "user_directories": people["user_mounts"],
+            "allow_empty": True,
+            **{key: instance[key] for key in ("home", "targets", "groups", "shared", "colab", "users_view")},
+        }
+    )

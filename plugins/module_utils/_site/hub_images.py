@@ -1,0 +1,78 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether the images of a hub's users fit the hub and each other, and its settings their JupyterLab."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.nearest import nearest
+
+# The major version of JupyterHub in roles/hub/files/image/requirements.txt.
+JUPYTERHUB = 6
+
+
+def problems(instance: Mapping[str, Any], images: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return everything that is wrong with the images; `images` are lab_image_info's results, in order."""
+    names = [entry["image"] for entry in instance["images"]]
+    found = [problem for name, image in zip(names, images) for problem in _singleuser(name, image, instance["command"])]
+    if instance["owner"] is None:
+        ids = {name: f"{image['uid']}:{image['gid']}" for name, image in zip(names, images)}
+        if len(set(ids.values())) > 1:
+            each = ", ".join(f"{name} as {owner}" for name, owner in ids.items())
+            found.append(
+                f"the images run as different ids ({each}), but a user's files have one owner: take images that run as "
+                "the same, or say with owner whose the files are"
+            )
+    if instance["settings"]:
+        found += settings_problems(instance, names, images)
+    return found
+
+
+def _singleuser(name: str, image: Mapping[str, Any], command: Sequence[str]) -> Iterator[str]:
+    install = f'install it there: pip install "jupyterhub=={JUPYTERHUB}.*"'
+    version = image["servers"][0]["jupyterhub"]
+    if version is None:
+        yield f"the image {name} has no jupyterhub for {image['python']}, and a hub cannot start its server; {install}"
+    elif int(version.split(".")[0]) != JUPYTERHUB:
+        yield f"the image {name} has jupyterhub {version}, and the hub is of version {JUPYTERHUB}; {install}"
+    elif command[0] == "jupyterhub-singleuser" and not image["singleuser"]:
+        yield (
+            f"the image {name} has jupyterhub for {image['python']}, but no jupyterhub-singleuser on its PATH: add "
+            "that environment to the PATH, or give the hub's command with its full path"
+        )
+
+
+def settings_problems(
+    instance: Mapping[str, Any], names: Sequence[str], images: Sequence[Mapping[str, Any]]
+) -> Iterator[str]:
+    first = images[0]["jupyterlab"]
+    for name, image in zip(names[1:], images[1:]):
+        for key, what in (("settings", "read their settings from"), ("overrides", "have")):
+            if image["jupyterlab"][key] != first[key]:
+                yield (
+                    f"settings are one file for all images, but {names[0]} and {name} {what} "
+                    f"different {'directories' if key == 'settings' else 'overrides.json of their own'}: "
+                    "leave the settings out, or take images of one kind"
+                )
+    for name, image in zip(names, images):
+        plugins = image["jupyterlab"]["plugins"]
+        for plugin, settings in instance["settings"].items():
+            if plugin not in plugins:
+                yield f"settings: the image {name} has no plugin {plugin!r}{_hint(plugin, plugins)}"
+            elif plugins[plugin] is not None:
+                for key in sorted(set(settings) - set(plugins[plugin])):
+                    hint = _hint(key, plugins[plugin])
+                    yield f"settings: {plugin} in the image {name} has no setting {key!r}{hint}"
+
+
+def _hint(word: str, known: Sequence[str]) -> str:
+    near = nearest(word, known)
+    return f": did you mean {near!r}?" if near else ""
+
+
+def merged_settings(instance: Mapping[str, Any], images: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return overrides.json: the image's own, and the instance's settings over them."""
+    own = images[0]["jupyterlab"]["overrides"]
+    return {**own, **{plugin: {**own.get(plugin, {}), **keys} for plugin, keys in instance["settings"].items()}}

@@ -1,0 +1,82 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A hub's secrets: which are given, which are generated once and kept, and which file has which of them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ansible_collections.carrel.jupyter.plugins.module_utils._site.compose import dotenv
+
+HIDDEN = "********"
+GENERATED = ("cookie_secret", "proxy_token", "metrics_token", "reset_token", "database_password")
+_TOKEN = re.compile(r"[0-9a-f]{64}")  # the hub takes the cookie's as hexadecimal digits
+
+
+class DamagedError(Exception):
+    """A file of secrets cannot be read; making new ones would lock people, or the hub, out."""
+
+
+def parse(path: str, content: bytes | None) -> dict[str, Any]:
+    """An existing file; nothing where there is none."""
+    if content is None:
+        return {}
+    try:
+        found = json.loads(content)
+    except ValueError as error:
+        raise DamagedError(
+            f"{path} is damaged: {error}. Restore it from a backup; if it is removed, all get new secrets"
+        ) from error
+    if not isinstance(found, dict):
+        raise DamagedError(f"{path} is damaged: it holds no object. Restore it from a backup")
+    return found
+
+
+def complete(
+    present: Mapping[str, Any], given: Mapping[str, str | None], database: bool, generate: Callable[[], str]
+) -> dict[str, str | None]:
+    """Return secrets.json's content. A password that a database once got is kept: its files know it."""
+    found: dict[str, str | None] = dict(given)
+    for name in GENERATED:
+        old = present.get(name)
+        if isinstance(old, str) and _TOKEN.fullmatch(old):
+            found[name] = old
+        else:
+            found[name] = generate() if name != "database_password" or database else None
+    return found
+
+
+def texts(secrets: Mapping[str, str | None], passwords: Mapping[str, str]) -> dict[str, str | None]:
+    """Return each file's text by its name below the instance's directory; None for a file that is not wanted."""
+    return {
+        "hub/secrets.json": json_text(secrets),
+        "hub/passwords.json": json_text(passwords),
+        "proxy.env": dotenv({"CONFIGPROXY_AUTH_TOKEN": secrets["proxy_token"] or ""}),
+        "metrics-token": f"{secrets['metrics_token']}\n",
+        "database-password": secrets["database_password"],
+    }
+
+
+def masked(before: str | None, after: str | None) -> tuple[str, str]:
+    """Both as text for a diff that says what changes, and no secret."""
+    if not all(text is None or text.startswith("{") for text in (before, after)):
+        return _hidden(before, before), _hidden(after, before)
+    old, new = (json.loads(text) if text else {} for text in (before, after))
+    shown = [
+        json_text({name: value and _hidden(value, old.get(name)) for name, value in content.items()}) if content else ""
+        for content in (old, new)
+    ]
+    return shown[0], shown[1]
+
+
+def _hidden(value: str | None, old: str | None) -> str:
+    if value is None:
+        return ""
+    return HIDDEN if value == old else f"{HIDDEN} (new)"
+
+
+def json_text(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n"

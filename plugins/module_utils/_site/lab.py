@@ -1,0 +1,167 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a lab consists of on its host: directories, the server's settings, the environment, the compose project."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from ansible_collections.carrel.jupyter.plugins.module_utils._engine.ids import mapped_id
+from ansible_collections.carrel.jupyter.plugins.module_utils._site.compose import (
+    LIMITS,
+    PIDS,
+    bind,
+    container_owner,
+    escaped,
+    guards,
+    healthcheck,
+    record,
+    unenforceable,
+)
+
+# One of them runs; the other one takes over in a reset.
+SERVICES = {"lab-1": "port", "lab-2": "second_port"}
+CONTAINER_PORT = 8888
+CONFIG_DIRECTORY = "/etc/carrel"
+HEALTHCHECK = "healthcheck.py"
+
+
+def project(instance: Mapping[str, Any], engine: Mapping[str, Any], image: Mapping[str, Any]) -> dict[str, Any]:
+    """Return everything that the role writes for an instance.
+
+    `instance` is an entry of `lab_instances`, `engine` one of instance_info's `engines`, `image` the result of
+    lab_image_info. The result has the keys `server_owner` and `server_group` (mapped ids), `directories`, `settings`
+    (of jupyter_server), `environment`, `compose` and `unenforceable` (limits).
+    """
+    uid, gid = container_owner(instance, image)
+    owner = mapped_id(uid, engine["uid"], **engine["subuid"])
+    group = mapped_id(gid, engine["gid"], **engine["subgid"])
+    return {
+        "server_owner": mapped_id(image["uid"], engine["uid"], **engine["subuid"]),
+        "server_group": mapped_id(image["gid"], engine["gid"], **engine["subgid"]),
+        "directories": _directories(instance, owner, group),
+        "settings": settings(instance, image),
+        "environment": environment(instance),
+        "compose": compose(instance, image, engine["controllers"]),
+        "unenforceable": unenforceable(instance, engine["controllers"]),
+    }
+
+
+def _directories(instance: Mapping[str, Any], owner: int, group: int) -> list[dict[str, Any]]:
+    """Parents belong to root and let others only pass; leaves belong to the mapped id."""
+    root = instance["directory"]
+    parents = [
+        (root, "0711"),
+        (f"{root}/data", "0711"),
+        (f"{root}/server", "0755"),
+        (f"{root}/server/labconfig", "0755"),
+    ]
+    leaves = [f"{root}/data/{name}" for name in ("notebooks", *instance["persist"])]
+    return [{"path": path, "owner": 0, "group": 0, "mode": mode} for path, mode in parents] + [
+        {"path": path, "owner": owner, "group": group, "mode": "0750"} for path in leaves
+    ]
+
+
+def settings(instance: Mapping[str, Any], image: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the traits of jupyter_server, for its configuration file.
+
+    trust_xheaders and allow_remote_access: Apache in front sets X-Forwarded-Proto and keeps the Host
+    (https://jupyter-server.readthedocs.io/en/latest/operators/public-server.html). The cookie has a name of the
+    instance's own, because a server below a path clears the log-in cookie at / too, which may be another lab's
+    (jupyter_server.auth.identity, clear_login_cookie); 1.x takes the name from tornado's settings.
+    """
+    cookie = f"username-{instance['name']}"
+    server: dict[str, Any] = {
+        "allow_remote_access": True,
+        "base_url": instance["base_url"],
+        # It outlives the container, and so do log-ins.
+        "cookie_secret_file": f"{CONFIG_DIRECTORY}/cookie_secret",
+        "custom_display_url": instance["url"],
+        "ip": "0.0.0.0",  # noqa: S104 - inside the container, whose port is published on 127.0.0.1 alone
+        "open_browser": False,
+        "port": CONTAINER_PORT,
+        "port_retries": 0,
+        # JupyterLab has Log Out only together with Shut Down, which labconfig hides.
+        "quit_button": True,
+        "root_dir": instance["notebooks"],
+        "shutdown_no_activity_timeout": instance["idle_shutdown_seconds"],
+        "tornado_settings": {"cookie_name": cookie},
+        "trust_xheaders": True,
+    }
+    if image["uid"] == 0:
+        server["allow_root"] = True
+    traits: dict[str, Any] = {"ServerApp": server, "IdentityProvider": {"cookie_name": cookie}}
+    if instance["collaboration"] is not None:
+        traits["YDocExtension"] = {"disable_rtc": not instance["collaboration"]}
+    return traits
+
+
+def environment(instance: Mapping[str, Any]) -> dict[str, str]:
+    """Return the container's environment: what images of the Carto-Lab kind read, and the administrator's own."""
+    variables = {"JUPYTER_AUTOSHUTDOWN_TIMEOUT": str(instance["idle_shutdown_seconds"])}
+    if instance["collaboration"] is not None:
+        variables["COLLABORATIVE"] = str(instance["collaboration"]).lower()
+    return {**variables, **instance["environment"], "JUPYTER_CONFIG_PATH": CONFIG_DIRECTORY}
+
+
+def compose(instance: Mapping[str, Any], image: Mapping[str, Any], controllers: Collection[str]) -> dict[str, Any]:
+    """Return the compose project, with the limits that the cgroup controllers can hold.
+
+    The label `carrel.python` says which Python runs what lies beside the server's configuration.
+    """
+    root = instance["directory"]
+    service: dict[str, Any] = {
+        **guards(instance, image["uid"] == 0),
+        "ulimits": {"core": 0},
+        "image": image["image"],
+        "pull_policy": "never",
+        "hostname": instance["name"],
+        "restart": "unless-stopped",
+        "env_file": [".env"],
+        "labels": {"carrel.instance": instance["name"], "carrel.python": image["python"]},
+        "volumes": _volumes(instance),
+        "healthcheck": healthcheck(
+            ["CMD", image["python"], f"{CONFIG_DIRECTORY}/{HEALTHCHECK}", instance["base_url"]],
+            instance["start_timeout_seconds"],
+        ),
+    }
+    limits = {limit: instance[limit] for limit, controller in LIMITS.items() if controller in controllers}
+    optional = {
+        "user": instance["user"],
+        "command": instance["command"],
+        "mem_limit": limits.get("memory"),
+        # equal to mem_limit: no swap on top of it
+        "memswap_limit": limits.get("memory"),
+        "cpus": limits.get("cpus"),
+        "pids_limit": (limits["pids"] or PIDS) if "pids" in limits else None,
+    }
+    service.update({key: value for key, value in optional.items() if value is not None})
+    service["volumes"].append(bind(f"{root}/server", CONFIG_DIRECTORY, True))
+    services = {
+        name: {**service, "ports": [f"127.0.0.1:{instance[port]}:{CONTAINER_PORT}"]} for name, port in SERVICES.items()
+    }
+    project: dict[str, Any] = escaped({"name": instance["name"], "services": services})
+    return project
+
+
+def labelled(project: Mapping[str, Any], server_config: str) -> dict[str, Any]:
+    """Return the project with the checksum of the server's configuration: a new one recreates the container."""
+    services = {
+        name: {**service, "labels": {**service["labels"], "carrel.server-config": server_config}}
+        for name, service in project["services"].items()
+    }
+    return {**project, "services": services}
+
+
+def lab_record(instance: Mapping[str, Any]) -> str:
+    """Return /var/lib/carrel/NAME/instance.json."""
+    return record("lab", instance, second_port=instance["second_port"])
+
+
+def _volumes(instance: Mapping[str, Any]) -> list[dict[str, Any]]:
+    data = f"{instance['directory']}/data"
+    own = {"notebooks": instance["notebooks"], **instance["persist"]}
+    return [bind(f"{data}/{name}", target, False) for name, target in own.items()] + [
+        bind(volume["source"], volume["target"], volume["read_only"]) for volume in instance["volumes"]
+    ]
