@@ -131,6 +131,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._apache import site
 from ansible_collections.carrel.jupyter.plugins.module_utils._apache.sites import (
     CONFDIR,
     ApacheError,
+    Change,
     File,
     Link,
     Listen,
@@ -321,7 +322,7 @@ class Sites:
         times += [(os.stat(path).st_ctime, path) for path in self.supplied if os.path.exists(path)]
         return max(times)
 
-    def action(self, service: Service, found: list[decide.Change]) -> tuple[str, str]:
+    def action(self, service: Service, found: list[Change]) -> tuple[str, str]:
         if not service.active:
             return "start", "Apache is not running"
         if found:
@@ -329,8 +330,8 @@ class Sites:
         time_, path = self.newest()
         if time_ > service.loaded_at:
             return "reload", f"{path} is newer than Apache's last reload"
-        if path := tls.other(digests(self.supplied), tls.parse_digests(current(CERTIFICATES))):
-            return "reload", f"{path} is not what Apache loaded last"
+        if changed := tls.other(digests(self.supplied), tls.parse_digests(current(CERTIFICATES))):
+            return "reload", f"{changed} is not what Apache loaded last"
         return "none", "nothing to do" if service.enabled else "only the start at boot is enabled"
 
     def run(self) -> dict[str, Any]:
@@ -350,7 +351,7 @@ class Sites:
             self.apply(service, action, found)
         return {**result, "changed": action != "none" or not service.enabled, "action": action, "reason": reason}
 
-    def apply(self, service: Service, action: str, found: list[decide.Change]) -> None:
+    def apply(self, service: Service, action: str, found: list[Change]) -> None:
         done = []
         try:
             for change in found:

@@ -112,6 +112,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import File
 from ansible_collections.carrel.jupyter.plugins.module_utils._changes.tracker import Tracker
+from ansible_collections.carrel.jupyter.plugins.module_utils._engine import programs
 from ansible_collections.carrel.jupyter.plugins.module_utils._engine import rootless_docker as decide
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import engine_programs, files
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.account import Account
@@ -309,7 +310,7 @@ def report(module: AnsibleModule, engines: list[Engine]) -> dict[str, Any]:
             failures.append(f"{error}{'' if module.check_mode else engine.restore()}")
             continue
         if old := engine_programs.replaced(account.uid):
-            module.warn(f"AN OLD DOCKER RUNS: {engine_programs.advice(engine.name, old)}.")
+            module.warn(f"AN OLD DOCKER RUNS: {programs.advice(engine.name, old)}.")
         running[engine.name] = {
             "uid": account.uid,
             "socket": account.socket,

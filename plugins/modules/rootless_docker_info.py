@@ -135,7 +135,8 @@ def dpkg_status(module: AnsibleModule, names: list[str]) -> str:
     if not dpkg:
         return ""
     command = [dpkg, "--show", "--showformat=${Package} ${db:Status-Status}\\n", *names]
-    return module.run_command(command)[1]
+    output: str = module.run_command(command)[1]
+    return output
 
 
 def find(ask: Callable[[str], int], name: str) -> int | None:
