@@ -7,6 +7,7 @@
 #   make test-quick  what needs no host, in under two minutes
 #   make sanity      ansible-test's sanity tests, on a copy; what they install stays in ~/.ansible/test
 #   make test-vm     limits and a reboot on a kernel of its own, in a virtual machine; slow without KVM
+#   make docs        the documentation as a site, in .cache/site; warnings and broken links are errors
 #   make bench       measure; results in bench/. PARTS="volumes images" leaves out what needs a host
 #   make clean       remove what the others keep as a cache: images, virtual environment
 
@@ -21,7 +22,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PYTHONPATH := $(CURDIR)/.cache/collections:$(CURDIR)
 
-.PHONY: help venv demo demo-down test test-quick test-hosts test-vm lint unit sanity bench clean
+.PHONY: help venv demo demo-down test test-quick test-hosts test-vm lint unit sanity docs bench clean
 
 # How long a part took, for CI's log.
 timed = TIMEFORMAT='make: $(1) took %0R s'; time
@@ -73,6 +74,9 @@ test: test-quick sanity test-hosts
 test-vm: venv
 	python -m testbed vm up
 	code=0; pytest tests/vm --verbose || code=$$?; python -m testbed vm down; exit $$code
+
+docs: venv
+	$(call timed,docs) python -m testbed.docs .cache/site
 
 bench: venv
 	python -m bench $(PARTS)

@@ -4,7 +4,8 @@
 """Start a container to the conventions of Jupyter's docker-stacks.
 
 https://jupyter-docker-stacks.readthedocs.io/en/latest/using/common.html. This one program is start.sh,
-start-notebook.py and start-singleuser.py, by the name that it is called by. docs/images.md says what is different.
+start-notebook.py and start-singleuser.py, by the name that it is called by. docs/howto/images.md lists the
+differences.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ short_description: Make the groups' directories of a JupyterHub and say who gets
 version_added: 0.1.0
 description:
   - Makes the directories that groups share, and writes the mounts file. The hub's spawn hook reads it at every spawn,
-    so that a change of membership needs no restart of the hub. C(docs/hub-mounts.md) describes the file.
+    so that a change of membership needs no restart of the hub. C(docs/reference/hub-mounts.md) describes the file.
   - The directories are setgid and writable for the group, and have a default ACL, so that what one writes there can be
     written by all, under any umask. On a file system without ACLs a warning says that the umask counts.
   - Directories of groups that are gone are kept. They are just not mounted any more.
@@ -134,7 +134,7 @@ RETURN = r"""
 effective_mounts:
   description:
     - What each user gets, as text, sorted by target. A line has the target, the mode, the source and the reason.
-    - Programs had better read the mounts file, as C(docs/hub-mounts.md) says.
+    - Programs had better read the mounts file, as C(docs/reference/hub-mounts.md) says.
   returned: success
   type: dict
   sample:

@@ -65,7 +65,7 @@ msg:
   type: str
   returned: always
 exit_code:
-  description: That of C(carrel-reset), see docs/reset.md; null where it was not run.
+  description: That of C(carrel-reset), see docs/howto/reset.md; null where it was not run.
   type: int
   returned: always
   sample: 0

@@ -22,7 +22,7 @@ options:
   instances:
     description:
       - The instances of the host, of C(kind=lab) or C(kind=hub). C(inventories/example) shows and explains every key,
-        C(docs/hub-inventory.md) says more about hubs.
+        C(docs/reference/hub-inventory.md) says more about hubs.
       - Read from the variable C(jupyter_instances) when not given, like the other options from theirs. Each text in
         these is rendered on its own, so an undefined variable is reported with the path of its key.
       - Relative paths, those of C(build), C(login.template), C(users_csv) and of C(folder) in O(images), begin at the

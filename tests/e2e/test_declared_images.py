@@ -68,7 +68,7 @@ def test_an_image_that_cannot_be_built_leaves_its_lab_alone_and_the_others_go_on
 
 
 def test_one_host_builds_and_another_pulls_by_digest(geo: Site, tmp_path: Path) -> None:
-    """As docs/images.md has it: a play for the host that builds, then the site playbook for those with instances.
+    """As docs/howto/images.md has it: a play for the host that builds, then the site playbook for those with instances.
 
     The two hosts of the inventory are one machine, with an engine each.
     """

@@ -30,7 +30,9 @@ REGEX = "cd /tmp/fail2ban && PYTHONPATH=usr/lib/python3/dist-packages usr/bin/fa
 
 
 def documented_filter() -> str:
-    (found,) = re.findall(r"```ini\n(\[Definition\]\n.*?)```", (ROOT / "docs" / "apache.md").read_text(), re.DOTALL)
+    (found,) = re.findall(
+        r"```ini\n(\[Definition\]\n.*?)```", (ROOT / "docs" / "explanation" / "apache.md").read_text(), re.DOTALL
+    )
     return str(found)
 
 

@@ -80,7 +80,7 @@ POSTGRESQL = {"type": "postgresql", "image": "postgres:17"}
 
 
 def test_the_architecture_lists_the_keys_of_config_json() -> None:
-    text = (ROOT / "docs" / "architecture.md").read_text()
+    text = (ROOT / "docs" / "contributing" / "architecture.md").read_text()
     block = re.search(r"`config.json`.*?```yaml\n(.*?)```", text, re.DOTALL)
     assert block
     assert set(config()) == set(re.findall(r"^(\w+):", block[1], re.MULTILINE))

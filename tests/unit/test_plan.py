@@ -21,11 +21,11 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.values import size, size_text
 from plan_helpers import HOST, Control, good, host, hub, lab, plan, two
 
-ARCHITECTURE = Path(__file__).parents[2] / "docs" / "architecture.md"
+ARCHITECTURE = Path(__file__).parents[2] / "docs" / "contributing" / "architecture.md"
 
 
 def contract() -> dict[str, Any]:
-    """The plan as docs/architecture.md shows it."""
+    """The plan as docs/contributing/architecture.md shows it."""
     block = ARCHITECTURE.read_text(encoding="utf-8").split("The plan's result")[1].split("```yaml\n")[1].split("```")[0]
     return yaml.safe_load(block.replace("…", "..."))["plan"]
 

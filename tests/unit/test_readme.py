@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What README and docs/proxies.md tell people to copy, in an empty folder, against a host that is not there."""
+"""What README and docs/howto/proxies.md tell people to copy, in an empty folder, against a host that is not there."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_the_first_lab_and_the_files_after_it_work_as_copied(tmp_path: Path) -> 
 
 
 def test_variables_for_proxies_and_mirrors_are_inputs_of_the_roles() -> None:
-    (example,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "proxies.md").read_text(), re.DOTALL)
+    (example,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "howto" / "proxies.md").read_text(), re.DOTALL)
     inputs = set()
     for path in (ROOT / "roles").glob("*/meta/argument_specs.yml"):
         inputs |= set(yaml.safe_load(path.read_text())["argument_specs"]["main"]["options"])
@@ -52,7 +52,7 @@ def test_variables_for_proxies_and_mirrors_are_inputs_of_the_roles() -> None:
 
 
 def test_what_pages_link_to_is_there() -> None:
-    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "roles").glob("*/README.md")]
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "roles").glob("*/README.md")]
     for page in pages:
         for target in re.findall(r"\]\((?!https?:)([^)#\s]+)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"

@@ -19,7 +19,7 @@ from carrel_reset.schedule import due
 from hypothesis import given
 from hypothesis import strategies as st
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "reset.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "howto" / "reset.md"
 PACKAGE = {"__init__.py": "", "run.py": "text"}
 ENGINES = {"tao": {"uid": 1001, "gid": 1002, "socket": "/run/user/1001/docker.sock"}, "new": {"uid": None, "gid": None}}
 JOB: dict[str, Any] = {

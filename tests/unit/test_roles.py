@@ -34,7 +34,7 @@ def test_defaults_agree_with_the_contract(role: str) -> None:
 )
 def test_the_contract_has_every_key_of_the_plan(role: str, name: str) -> None:
     options = load(ROOT / "roles" / role / "meta" / "argument_specs.yml")["argument_specs"]["main"]["options"]
-    document = (ROOT / "docs" / "architecture.md").read_text()
+    document = (ROOT / "docs" / "contributing" / "architecture.md").read_text()
     block = re.search(r"```yaml\n(plan:\n.*?)```", document, re.DOTALL)
     assert block
     (planned,) = yaml.safe_load(block[1])["plan"][name]

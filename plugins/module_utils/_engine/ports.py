@@ -65,4 +65,4 @@ def open_ports(ports: Iterable[int]) -> str:
 
 def warning(ports: Iterable[int], error: str | None) -> str:
     reason = error or "the kernel does not heed the rules"
-    return f"PORTS ARE NOT PROTECTED: {open_ports(ports)} ({reason}). See docs/rootless-docker.md."
+    return f"PORTS ARE NOT PROTECTED: {open_ports(ports)} ({reason}). See docs/explanation/rootless-docker.md."

@@ -58,7 +58,8 @@ def read_images(value: Any, control: ControlNode, problems: Problems) -> list[st
 
 def _read_name(value: Any, path: str, problems: Problems) -> str | Invalid:
     if not isinstance(value, Mapping):
-        return wrong_type(value, "a mapping of name and what is in the image, as in docs/images.md", path, problems)
+        wanted = "a mapping of name and what is in the image, as in docs/howto/images.md"
+        return wrong_type(value, wanted, path, problems)
     if value.get("name") is None:
         problems.add(f"{path}.name", "missing", wanted="a name, for example statistics")
         return INVALID

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The mounts file: who gets which directory of the host, where in the container and in which mode.
 
-docs/hub-mounts.md describes the format. The module group_mounts writes it and a hub's spawn hook reads it at every
-spawn. Nothing but the standard library and escape.py is needed.
+docs/reference/hub-mounts.md describes the format. The module group_mounts writes it and a hub's spawn hook reads it at
+every spawn. Nothing but the standard library and escape.py is needed.
 """
 
 from __future__ import annotations

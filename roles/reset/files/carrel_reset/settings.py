@@ -23,7 +23,7 @@ class SettingsError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """As docs/architecture.md describes them, under "The plan's result" (reset_jobs) and "A reset"."""
+    """As docs/contributing/architecture.md describes them, under "The plan's result" (reset_jobs) and "A reset"."""
 
     version: int
     name: str
