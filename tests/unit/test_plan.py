@@ -16,7 +16,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.defaults impo
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub_values import USER
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.plan import Inputs, make_plan
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan.reset import Reset
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.reset import RESET
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import Computed
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.values import size, size_text
 from plan_helpers import HOST, Control, good, host, hub, lab, plan, two
@@ -342,7 +342,7 @@ def test_example_inventory_has_every_key_once() -> None:
     used = [key for item in instances for key in item] + list(variables["jupyter_defaults"])
     assert set(used) == set(KEYS)
     (reset,) = [item["reset"] for item in instances if "reset" in item]
-    assert list(reset) == list(Reset._fields)
+    assert list(reset) == list(RESET)
     needed_by_all = {"name", "kind", "url", "image", "build", "login", "state", "persist"}
     assert [key for key in sorted(set(used) - needed_by_all) if used.count(key) > 1] == []
     assert sorted(key for item in instances for key in item.get("login", {})) == ["notice", "notice_html", "template"]

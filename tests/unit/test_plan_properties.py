@@ -17,7 +17,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.names import 
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.nearest import nearest
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.ports import allocate
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan.reset import Reset
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.reset import RESET
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import INVALID
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.url import Url, read_url
 from hypothesis import given, settings
@@ -192,7 +192,7 @@ def test_a_slip_of_the_finger_finds_its_key(key: str, data: st.DataObject) -> No
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.dates() | URL_LIKE
 KEYS = st.sampled_from(
-    [*INSTANCE, *Reset._fields, "source", "target", "mode", "context", "declared", "notice", "max_body"]
+    [*INSTANCE, *RESET, "source", "target", "mode", "context", "declared", "notice", "max_body"]
 ) | st.text(max_size=5)
 YAML = st.recursive(
     SCALARS,

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan.reset import Reset
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.key import filled
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.reset import RESET
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import reset
 from carrel_reset import settings
 from carrel_reset.schedule import due
@@ -270,7 +271,7 @@ def test_the_report_has_a_line_for_each_instance() -> None:
 def test_the_document_has_every_key_with_its_default() -> None:
     table = DOCUMENT.read_text().partition("## Keys")[2].partition("\n## ")[0]
     shown = {"None": "none", "False": "false"}
-    wanted = {key: shown.get(str(value), str(value)) for key, value in Reset()._asdict().items()}
+    wanted = {key: shown.get(str(value), str(value)) for key, value in filled(RESET, {}).items()}
     assert dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \|", table, re.MULTILINE)) == {**wanted, "timezone": "the host's"}
 
 

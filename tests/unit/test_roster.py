@@ -30,9 +30,9 @@ def test_every_column() -> None:
     ada, grace = roster.users
     assert problems == [] and not roster.doubtful and roster.passwords
     assert (ada.name, ada.groups, ada.admin) == ("ada@uni.example", ["stat", "geo"], True)
-    assert (ada.memory, ada.swap, ada.cpus, ada.pids) == (8 << 30, 1 << 30, 1.5, 500)
+    assert ada.limits == {"memory": 8 << 30, "swap": 1 << 30, "cpus": 1.5, "pids": 500}
     assert ada.password == "SECRET SECRET"
-    assert (grace.name, grace.groups, grace.admin, grace.memory) == ("grace", ["stat", "geo"], False, None)
+    assert (grace.name, grace.groups, grace.admin, grace.limits) == ("grace", ["stat", "geo"], False, {})
     assert grace.path == "users_csv (class.csv line 3)"
 
 

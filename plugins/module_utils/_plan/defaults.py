@@ -9,46 +9,27 @@ from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.compose_keys import INSTEAD
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub_keys import HUB, Hub
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.key import Key, mapping_of
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.keys import LAB, Lab, instance_path
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.limits import LAB_LIMITS
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems, kind_of
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import INVALID, Reader, mapping, read
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import INVALID, read
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.url import Url
 
-KINDS: dict[str, tuple[type[Lab] | type[Hub], Mapping[str, Reader]]] = {"lab": (Lab, LAB), "hub": (Hub, HUB)}
-KEYS: dict[str, Reader] = {**HUB, **LAB}
-
-# Keys that can't be the same for two instances.
-NOT_DEFAULTS = ("name", "url", "port", "token_file")
-
-# What to write for a key of the other kind.
-_INSTEAD: dict[str, str] = {
-    "build": "write image or images",
-    "password": "write the passwords of users in users, with an authenticator of type native",
-    "token": "leave it out, users log in through the authenticator",
-    "token_file": "leave it out, users log in through the authenticator",
-    "notebooks": "write home",
-    "volumes": "write mounts of a group in groups",
-    "user": "write owner",
-    "idle_shutdown_seconds": "write culler: {idle_seconds: ...}",
-    "images": "write image",
-    "home": "write notebooks",
-    "users": "write password or token, which all users of a lab share, or kind: hub",
-    "limits": "write memory, cpus and pids",
-    "culler": "write idle_shutdown_seconds",
-    **dict.fromkeys(("memory", "cpus", "pids"), "write it in limits, for each user's container"),
-}
-
-
-# Of these, the same value is written elsewhere.
-_MOVED = ("memory", "cpus", "pids", "notebooks", "user", "home")
+KINDS: dict[str, type[Lab] | type[Hub]] = {"lab": Lab, "hub": Hub}
+KEYS: dict[str, Key] = {**HUB, **LAB}
+# Of these, the same value is written elsewhere for the other kind.
+_MOVED = (*LAB_LIMITS, "notebooks", "user", "home")
+_readers = {kind: mapping_of(make.KEYS, INSTEAD) for kind, make in KINDS.items()}
+_read_any = mapping_of(KEYS, INSTEAD)
 
 
 def read_defaults(value: Any, problems: Problems) -> dict[str, Any]:
-    parsed = mapping(KEYS, INSTEAD)({} if value is None else value, "jupyter_defaults", problems)
+    parsed = _read_any({} if value is None else value, "jupyter_defaults", problems)
     if parsed is INVALID:
         return {}
-    for key in NOT_DEFAULTS:
-        if parsed.pop(key, None) is not None:
+    for key, declared in KEYS.items():
+        if declared.single and parsed.pop(key, None) is not None:
             problems.add(f"jupyter_defaults.{key}", "not_a_default")
     return {key: item for key, item in parsed.items() if item is not None}
 
@@ -74,23 +55,24 @@ def _read(
     """An instance with the defaults below it; a null of its own takes a default away. None: nothing more to say."""
     path = instance_path(index, value)
     if not isinstance(value, Mapping):
-        mapping(KEYS, INSTEAD)(value, path, problems)
+        _read_any(value, path, problems)
         return None
     kind = _kind(value, defaults, recorded)
     known = isinstance(kind, str) and kind in KINDS
     if not known:
         kind = _likely_kind(value)
-    make, keys = KINDS[kind]
+    make = KINDS[kind]
+    keys = make.KEYS
     foreign = [key for key in value if isinstance(key, str) and key in KEYS and key not in keys]
     for key in foreign:
         if value[key] is None or not known:
             continue
-        problems.add(f"{path}.{key}", "other_kind", kind=kind, instead=_INSTEAD.get(key, "leave it out"))
+        problems.add(f"{path}.{key}", "other_kind", kind=kind, instead=KEYS[key].instead)
         if key in _MOVED:
-            read(KEYS[key], value[key], f"{path}.{key}", problems)
-    own = mapping(keys, INSTEAD)({key: item for key, item in value.items() if key not in foreign}, path, problems)
+            read(KEYS[key].type.read, value[key], f"{path}.{key}", problems)
+    own = _readers[kind]({key: item for key, item in value.items() if key not in foreign}, path, problems)
     if own.get("name") is None:
-        problems.add(f"{path}.name", "missing", wanted="a name, for example geo")
+        problems.add(f"{path}.name", "missing", wanted=KEYS["name"].needed)
         own["name"] = INVALID
     below = dict(defaults)
     # An instance that says where its image comes from replaces what the defaults say about it.
@@ -106,13 +88,12 @@ def _read(
         below.pop("tls", None)
         below.pop("hsts_seconds", None)
     below["kind"] = kind
-    merged = {key: own[key] if key in own else below.get(key) for key in keys}
-    return make(path=path, **{key: item for key, item in merged.items() if item is not None})
+    return make(path, {key: own[key] if key in own else below.get(key) for key in keys})
 
 
 def _likely_kind(value: Mapping[str, Any]) -> str:
     """For what is no kind: the one whose keys are there, so that the rest can be checked."""
-    return max(KINDS, key=lambda kind: sum(key in KINDS[kind][1] for key in value))
+    return max(KINDS, key=lambda kind: sum(key in KINDS[kind].KEYS for key in value))
 
 
 def _kind(value: Mapping[str, Any], defaults: Mapping[str, Any], recorded: Mapping[str, str]) -> Any:

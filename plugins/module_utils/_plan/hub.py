@@ -48,7 +48,7 @@ def _check_reset(hub: Hub, control: ControlNode, problems: Problems) -> None:
     path = f"{hub.path}.reset"
     images = [item["image"] for item in known(hub.images)]
     hub.warnings += check_reset(hub.reset, path, images, control.timezones(), problems)
-    if given(hub.reset) and hub.reset.rotate_token is True:
+    if given(hub.reset) and hub.reset["rotate_token"] is True:
         problems.add(f"{path}.rotate_token", "rotate_token", reason="users of a hub log in without one")
 
 

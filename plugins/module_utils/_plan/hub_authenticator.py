@@ -9,19 +9,15 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan import values
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan import types
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.key import Key, Type, filled, record_of
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.nearest import nearest
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import (
     INVALID,
     Invalid,
-    Reader,
-    boolean,
-    choice,
     given,
     has_control,
-    listing,
-    record,
     text,
     wrong_type,
 )
@@ -84,60 +80,106 @@ def _claim(value: Any, path: str, problems: Problems) -> str | Invalid:
     return checked
 
 
-_CLIENT: dict[str, Reader] = {"client_id": text("the client's id, in quotes"), "client_secret": values.secret}
-_CLIENT_REQUIRED = {
-    "client_id": "the id that the provider gave to the hub",
-    "client_secret": "its secret, from a vault",
-}
-_ENDPOINTS = {
-    "authorize_url": "the provider's authorization endpoint",
-    "token_url": "the provider's token endpoint",
-    "userdata_url": "the provider's userinfo endpoint",
-}
-
-
-class _Type(NamedTuple):
-    keys: Mapping[str, Reader]
-    required: Mapping[str, str]
-    defaults: Mapping[str, Any]
-
-
-_TYPES: dict[str, _Type] = {
-    "native": _Type({"signup": boolean}, {}, {"signup": False}),
-    "github": _Type(
-        {**_CLIENT, "allowed_organizations": listing(text("an organization's name"), "a list of organizations")},
-        _CLIENT_REQUIRED,
-        {"allowed_organizations": []},
+_CLIENT: dict[str, Key] = {
+    "client_id": Key(
+        types.text("the client's id, in quotes"),
+        "Id that the provider gave to the hub.",
+        example="class101",
+        needed="the id that the provider gave to the hub",
     ),
-    "azuread": _Type(
-        {**_CLIENT, "tenant_id": _tenant, "username_claim": _claim},
-        {**_CLIENT_REQUIRED, "tenant_id": "the id of your tenant"},
-        {"username_claim": "preferred_username"},
-    ),
-    "oidc": _Type(
-        {
-            **_CLIENT,
-            **dict.fromkeys(_ENDPOINTS, _endpoint),
-            "username_claim": _claim,
-            "scopes": listing(text("a scope"), "a list of scopes, for example [openid, profile, email]"),
-            "login_service": text("a name for the button"),
-            "insecure": boolean,
-        },
-        {**_CLIENT_REQUIRED, **_ENDPOINTS},
-        {
-            "username_claim": "preferred_username",
-            "scopes": ["openid", "profile", "email"],
-            "login_service": "Single Sign-On",
-        },
-    ),
-    "dummy": _Type(
-        {"insecure": boolean, "dummy_password": values.secret},
-        {"dummy_password": "the one password that lets everybody in"},
-        {},
+    "client_secret": Key(
+        types.SECRET,
+        "Its secret.",
+        example="{{ vault_class101_client_secret }}",
+        needed="its secret, from a vault",
+        secret=True,
     ),
 }
-_SECRETS = ("client_secret", "dummy_password", "insecure")
-_kind = choice(*_TYPES)
+_ENDPOINT = Type(_endpoint, "an address", "id.uni.example/token")
+_ENDPOINTS: dict[str, Key] = {
+    key: Key(_ENDPOINT, f"The {what}.", example=f"https://id.uni.example/{path}", needed=f"the {what}")
+    for key, what, path in (
+        ("authorize_url", "provider's authorization endpoint", "authorize"),
+        ("token_url", "provider's token endpoint", "token"),
+        ("userdata_url", "provider's userinfo endpoint", "userinfo"),
+    )
+}
+_USERNAME_CLAIM = Key(
+    Type(_claim, "the name of a claim", "nickname"),
+    "Claim that has the user's name.",
+    example="oid",
+    default="preferred_username",
+)
+_INSECURE = Key(
+    types.BOOLEAN,
+    "Whether what should not be used beyond a trial is meant: dummy, or addresses without TLS.",
+    example=True,
+    default=False,
+)
+
+# By type.
+TYPES: dict[str, dict[str, Key]] = {
+    "native": {
+        "signup": Key(
+            types.BOOLEAN, "Whether people may sign up, whom an admin then approves.", example=True, default=False
+        )
+    },
+    "github": {
+        **_CLIENT,
+        "allowed_organizations": Key(
+            types.listing(types.text("an organization's name"), "a list of organizations", "a list of organizations"),
+            "Organizations whose members may log in, too.",
+            example=["our-lab"],
+            default=[],
+        ),
+    },
+    "azuread": {
+        **_CLIENT,
+        "tenant_id": Key(
+            Type(_tenant, "the id of a tenant", "common"),
+            "Id of your tenant.",
+            example="11111111-2222-3333-4444-555555555555",
+            needed="the id of your tenant",
+        ),
+        "username_claim": _USERNAME_CLAIM,
+    },
+    "oidc": {
+        **_CLIENT,
+        **_ENDPOINTS,
+        "username_claim": _USERNAME_CLAIM,
+        "scopes": Key(
+            types.listing(
+                types.text("a scope"), "a list of scopes, for example [openid, profile, email]", "a list of scopes"
+            ),
+            "What the hub asks the provider for.",
+            example=["openid", "profile"],
+            default=["openid", "profile", "email"],
+        ),
+        "login_service": Key(
+            types.text("a name for the button"), "What the button says.", example="Uni Login", default="Single Sign-On"
+        ),
+        "insecure": _INSECURE,
+    },
+    "dummy": {
+        "insecure": _INSECURE,
+        "dummy_password": Key(
+            types.SECRET,
+            "The one password that lets everybody in.",
+            example="{{ vault_trial_password }}",
+            needed="the one password that lets everybody in",
+            secret=True,
+        ),
+    },
+}
+# Not among what is handed on in the open.
+_PRIVATE = {"insecure"} | {key for keys in TYPES.values() for key, declared in keys.items() if declared.secret}
+_TYPE = Key(
+    types.choice(*TYPES),
+    "How people prove who they are.",
+    example="oidc",
+    needed="one of " + ", ".join(TYPES),
+)
+_readers = {kind: record_of({"type": _TYPE, **keys}) for kind, keys in TYPES.items()}
 
 
 def read_authenticator(value: Any, path: str, problems: Problems) -> Authenticator | Invalid:
@@ -145,17 +187,16 @@ def read_authenticator(value: Any, path: str, problems: Problems) -> Authenticat
         return wrong_type(value, "a mapping, for example {type: native}", path, problems)
     kind = value.get("type")
     if kind is None:
-        problems.add(f"{path}.type", "missing", wanted="one of " + ", ".join(_TYPES))
+        problems.add(f"{path}.type", "missing", wanted=_TYPE.needed)
     if kind is None or isinstance(kind, Invalid):
         return INVALID
-    if isinstance(_kind(kind, f"{path}.type", problems), Invalid):
+    if isinstance(_TYPE.type.read(kind, f"{path}.type", problems), Invalid):
         # The rest can be checked where it is clear what is meant.
-        kind = nearest(kind, _TYPES) if isinstance(kind, str) else None
+        kind = nearest(kind, TYPES) if isinstance(kind, str) else None
         if kind is None:
             return INVALID
         value = {**value, "type": kind}
-    keys, required, defaults = _TYPES[kind]
-    parts = record({"type": _kind, **keys}, required)(value, path, problems)
+    parts = _readers[kind](value, path, problems)
     # What could not be rendered is reported already.
     insecure = parts.get("insecure") in (True, INVALID)
     if kind == "dummy" and not insecure:
@@ -163,10 +204,20 @@ def read_authenticator(value: Any, path: str, problems: Problems) -> Authenticat
     for key in _ENDPOINTS:
         if given(parts.get(key)) and not insecure and not _is_safe(parts[key]):
             problems.add(f"{path}.{key}", "endpoint_http")
-    public = {key: defaults.get(key) if item is None else item for key, item in parts.items() if key not in _SECRETS}
+    parts = {"type": parts["type"], **filled(TYPES[kind], parts)}
+    public = {key: item for key, item in parts.items() if key not in _PRIVATE}
     return Authenticator(public, parts.get("client_secret"), parts.get("dummy_password"))
 
 
 def _is_safe(address: str) -> bool:
     parts = urlsplit(address)
     return parts.scheme == "https" or parts.hostname in ("localhost", "127.0.0.1", "::1")
+
+
+AUTHENTICATOR_TYPE = Type(
+    read_authenticator,
+    "a mapping",
+    "native",
+    "dict",
+    keys={"type": _TYPE, **{key: declared for keys in TYPES.values() for key, declared in keys.items()}},
+)

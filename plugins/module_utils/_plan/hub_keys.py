@@ -1,91 +1,169 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every key of a hub: how it is read, and what it is when nobody says anything."""
+"""Every key of a hub."""
 
 from __future__ import annotations
 
-import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan import hub_values, values
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan import hub_values, types, values
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub_authenticator import (
+    AUTHENTICATOR_TYPE,
     Authenticator,
-    read_authenticator,
 )
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.key import Key, Type, filled
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.keys import COMMON, Instance
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import (
-    Reader,
-    boolean,
-    choice,
-    listing,
-    text,
-    whole,
-)
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.limits import LIMITS
 
-HUB: dict[str, Reader] = {
+_NAMES = types.listing(types.text("a name in quotes"), "a list of names", "a list of names")
+
+HUB: dict[str, Key] = {
     **COMMON,
-    "images": hub_values.images,
-    "home": values.container_path,
-    "persist": values.persist(),
-    "environment": values.environment(hub_values.reserved),
-    "backend": choice("directories", "volumes"),
-    "prune": choice("keep", "archive"),
-    "allow_no_users": boolean,
-    "authenticator": read_authenticator,
-    "normalize_usernames": boolean,
-    "users": hub_values.users,
-    "users_csv": hub_values.files,
-    "blocked_users": listing(text("a name in quotes"), "a list of names"),
-    "groups": hub_values.groups,
-    "shared": boolean,
-    "colab": boolean,
-    "users_view": choice("none", "ro", "rw"),
-    "targets": listing(values.container_path, "a list of folders in the container"),
-    "limits": hub_values.limits,
-    "culler": hub_values.culler,
-    "shutdown_on_logout": boolean,
-    "default_url": hub_values.default_url,
-    "concurrent_spawns": whole(1, 1000),
-    "active_servers": whole(0, 100000),
-    "spawn_timeout_seconds": whole(1, 3600),
-    "http_timeout_seconds": whole(1, 3600),
-    "database": hub_values.database,
-    "settings": hub_values.settings,
+    "command": COMMON["command"]._replace(default=["jupyterhub-singleuser"]),
+    "images": Key(
+        hub_values.IMAGES_TYPE,
+        "Images that users choose from, the first is the default.",
+        example=[{"title": "Default", "image": "quay.io/jupyter/base-notebook:2025-03-14"}],
+        instead="write image",
+    ),
+    "home": Key(
+        types.CONTAINER_PATH,
+        "Folder of users' containers with what each of them keeps, where notebooks begin.",
+        example="/home/jovyan",
+        default="/home/jovyan/work",
+        instead="write notebooks",
+    ),
+    "persist": Key(
+        Type(values.persist(), "names and folders in the container", [], "dict"),
+        "More folders that each user keeps.",
+        example={"settings": "/home/jovyan/.jupyter/lab"},
+        unset="JupyterLab's own settings, if they are not in home",
+    ),
+    "environment": Key(
+        Type(values.environment(hub_values.reserved), "names and texts", [], "dict"),
+        "Variables of users' containers.",
+        example={"LANG": "C.UTF-8"},
+        default={},
+        secret=True,
+    ),
+    "backend": Key(
+        types.choice("directories", "volumes"),
+        "Where users' folders are: in /srv/NAME/data/users, or in Docker's named volumes.",
+        example="volumes",
+        default="directories",
+    ),
+    "prune": Key(
+        types.choice("keep", "archive"),
+        "What becomes of the folders of users who left the list.",
+        example="archive",
+        default="keep",
+    ),
+    "allow_no_users": Key(types.BOOLEAN, "Whether an empty list of users is meant.", example=True, default=False),
+    "authenticator": Key(
+        AUTHENTICATOR_TYPE,
+        "How people log in.",
+        example={"type": "github", "client_id": "class101", "client_secret": "{{ vault_class101_client_secret }}"},
+        default=Authenticator({"type": "native", "signup": False}),
+        unset="native",
+    ),
+    "normalize_usernames": Key(
+        types.BOOLEAN,
+        "Whether ada@uni.example becomes ada--uni-example; names are written as the provider has them all the same.",
+        example=True,
+        default=False,
+    ),
+    "users": Key(
+        hub_values.USERS_TYPE,
+        "Who may log in; nobody else may, except through what the authenticator opens.",
+        example=["ada", {"name": "prof", "admin": True}],
+        default=[],
+        instead="write password or token, which all users of a lab share, or kind: hub",
+    ),
+    "users_csv": Key(
+        hub_values.FILES_TYPE,
+        "CSV file with more users, or a list of files; relative paths begin at the inventory's folder.",
+        example="rosters/class101.csv",
+        default=[],
+        handed=False,
+    ),
+    "blocked_users": Key(
+        _NAMES, "Who is kept out even if the authenticator would let them in.", example=["mallory"], default=[]
+    ),
+    "groups": Key(
+        hub_values.GROUPS_TYPE,
+        "Courses and teams by name; a user is in a group if either of them says so.",
+        example={"statistics": {"members": ["ada"], "admins": ["prof"]}},
+        default={},
+    ),
+    "shared": Key(
+        types.BOOLEAN, "Whether there is a folder that all read and admins write.", example=False, default=True
+    ),
+    "colab": Key(types.BOOLEAN, "Whether there is a folder that all write.", example=False, default=True),
+    "users_view": Key(
+        types.choice("none", "ro", "rw"), "How admins see the homes of all users.", example="ro", default="none"
+    ),
+    "targets": Key(
+        types.listing(types.CONTAINER_PATH, "a list of folders in the container", "a list of folders in the container"),
+        "Where mounts of groups may lie, besides the home.",
+        example=["/opt"],
+        default=[],
+    ),
+    "limits": Key(
+        hub_values.LIMITS_TYPE,
+        "Limits of each user's container, unless the user or a group has others.",
+        example={"memory": "2G"},
+        default=filled(LIMITS, {}),
+        unset="see its keys",
+        instead="write memory, cpus and pids",
+    ),
+    "culler": Key(
+        hub_values.CULLER_TYPE,
+        "When servers that idle are stopped.",
+        example={"idle_seconds": 7200},
+        default=filled(hub_values.CULLER, {}),
+        unset="see its keys",
+        instead="write idle_shutdown_seconds",
+    ),
+    "shutdown_on_logout": Key(
+        types.BOOLEAN, "Whether a user's server stops when the user logs out.", example=True, default=False
+    ),
+    "default_url": Key(
+        Type(hub_values.default_url, "a path", "lab"), "Where a user's server opens.", example="/tree", default="/lab"
+    ),
+    "concurrent_spawns": Key(types.whole(1, 1000), "How many servers may start at once.", example=50, default=20),
+    "active_servers": Key(types.whole(0, 100000), "How many servers may run; 0: no limit.", example=30, default=0),
+    "spawn_timeout_seconds": Key(
+        types.whole(1, 3600), "How long a user's container may take to start.", example=120, default=60
+    ),
+    "http_timeout_seconds": Key(
+        types.whole(1, 3600), "How long a started server may take to answer.", example=120, default=60
+    ),
+    "database": Key(
+        hub_values.DATABASE_TYPE,
+        "Database of the hub itself: a file, or PostgreSQL in a container of its own.",
+        example="postgresql",
+        default={"type": "sqlite", "image": None},
+        unset="sqlite",
+    ),
+    "settings": Key(
+        Type(hub_values.settings, "names of plugins and mappings", [], "dict"),
+        "What JupyterLab starts with, as in its overrides.json; users can change it for themselves.",
+        example={"@jupyterlab/apputils-extension:themes": {"theme": "JupyterLab Dark"}},
+        default={},
+    ),
 }
 
 
-@dataclasses.dataclass
 class Hub(Instance):
-    command: Any = dataclasses.field(default_factory=lambda: ["jupyterhub-singleuser"])
-    images: Any = None
-    home: Any = "/home/jovyan/work"
-    persist: Any = None
-    backend: Any = "directories"
-    prune: Any = "keep"
-    allow_no_users: Any = False
-    authenticator: Any = dataclasses.field(default_factory=lambda: Authenticator({"type": "native", "signup": False}))
-    normalize_usernames: Any = False
-    users: Any = dataclasses.field(default_factory=list)
-    users_csv: Any = dataclasses.field(default_factory=list)
-    blocked_users: Any = dataclasses.field(default_factory=list)
-    groups: Any = dataclasses.field(default_factory=dict)
-    shared: Any = True
-    colab: Any = True
-    users_view: Any = "none"
-    targets: Any = dataclasses.field(default_factory=list)
-    limits: Any = dataclasses.field(default_factory=lambda: dict.fromkeys(hub_values.LIMITS))
-    culler: Any = dataclasses.field(default_factory=lambda: dict(hub_values.CULLER))
-    shutdown_on_logout: Any = False
-    default_url: Any = "/lab"
-    concurrent_spawns: Any = 20
-    active_servers: Any = 0
-    spawn_timeout_seconds: Any = 60
-    http_timeout_seconds: Any = 60
-    database: Any = dataclasses.field(default_factory=lambda: {"type": "sqlite", "image": None})
-    settings: Any = dataclasses.field(default_factory=dict)
-    # What follows from users, users_csv, groups and limits: as the result has it.
-    people: list[dict[str, Any]] = dataclasses.field(default_factory=list)
-    teams: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    """People and teams follow from users, users_csv, groups and limits, in the form of the plan's result."""
+
+    KEYS = HUB
+
+    def __init__(self, path: str, values: Mapping[str, Any]) -> None:
+        super().__init__(path, values)
+        self.people: list[dict[str, Any]] = []
+        self.teams: list[dict[str, Any]] = []
 
     @property
     def memory_limit(self) -> int:

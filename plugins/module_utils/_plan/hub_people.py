@@ -9,8 +9,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub_keys import Hub
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub_values import LIMITS, Group, User
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub_values import Group, User
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.instance import ControlNode, read_file
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.limits import LIMITS
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.nearest import nearest
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems, show
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.roster import read_roster
@@ -195,9 +196,9 @@ class People:
     def _limit(self, name: str, key: str) -> tuple[Any, str]:
         """The user's own, else the widest of the groups', else the hub's; and where it is written."""
         user = self._users[name]
-        if getattr(user, key) is not None:
-            return getattr(user, key), user.path
-        of_groups = [(getattr(group, key), group.path) for group in self._groups_of.get(name, [])]
+        if key in user.limits:
+            return user.limits[key], user.path
+        of_groups = [(group.limits.get(key), group.path) for group in self._groups_of.get(name, [])]
         usable = [limit for limit in of_groups if given(limit[0])]
         return max(usable) if usable else (self._limits[key], f"{self._hub.path}.limits")
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub_keys import Hub
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan.keys import limits_text
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.limits import limits_text
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.values import image_text
 
 

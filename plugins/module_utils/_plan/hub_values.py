@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Readers of single values of a hub."""
+"""Keys of a hub that are mappings or lists of them, with the keys in them."""
 
 from __future__ import annotations
 
@@ -10,39 +10,25 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan import values
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan.keys import DAY
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan.keys import LIMITS as LAB_LIMITS
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan import parts, types, values
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.key import Key, Type, filled, mapping_of, record_of
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.limits import LIMITS
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems, kind_of, show
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import (
     INVALID,
     Invalid,
-    Reader,
-    boolean,
-    choice,
     given,
     has_control,
     listing,
-    mapping,
     read,
-    record,
     text,
-    whole,
     wrong_type,
 )
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.types import DAY
 
 POSTGRES = "docker.io/library/postgres:17"
-CULLER = {"idle_seconds": 3600, "max_age_seconds": 0, "every_seconds": 300}
 
-LIMITS: dict[str, Reader] = {
-    "memory": LAB_LIMITS["memory"],
-    # On top of memory; 0 is none, also where a group or the hub gives some.
-    "swap": values.size(1 << 20, 64 << 40, "1M", "64T, or 0 for none", zero=True),
-    "cpus": LAB_LIMITS["cpus"],
-    "pids": LAB_LIMITS["pids"],
-}
-
-limits = record(LIMITS, {})
+LIMITS_TYPE = Type(record_of(LIMITS), "a mapping", "2G", "dict", keys=LIMITS)
 
 
 @dataclasses.dataclass
@@ -56,10 +42,7 @@ class User:
     admin: Any = False
     groups: Any = dataclasses.field(default_factory=list)
     password: Any = None
-    memory: Any = None
-    swap: Any = None
-    cpus: Any = None
-    pids: Any = None
+    limits: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def reserved(variable: str) -> str | None:
@@ -68,27 +51,49 @@ def reserved(variable: str) -> str | None:
 
 
 _user_name = text("a name in quotes")
-USER: dict[str, Reader] = {
-    "name": _user_name,
-    "groups": listing(text("a group's name"), "a list of groups"),
-    "admin": boolean,
-    "password": values.secret,
+USER: dict[str, Key] = {
+    "name": Key(
+        types.text("a name in quotes"),
+        "Name, as the authenticator has it.",
+        example="ada",
+        needed="the user's name, as the authenticator has it",
+    ),
+    "groups": Key(
+        types.listing(types.text("a group's name"), "a list of groups", "a list of groups"),
+        "Groups that the user is in.",
+        example=["statistics"],
+        default=[],
+    ),
+    "admin": Key(types.BOOLEAN, "Whether the user is an admin of the hub.", example=True, default=False),
+    "password": Key(
+        types.SECRET,
+        "First password, with the authenticator native; of 8 characters at least and 72 bytes at most.",
+        example="{{ vault_prof_password }}",
+        secret=True,
+    ),
     **LIMITS,
 }
-_user = mapping(USER)
+_user = mapping_of(USER)
+
+
+def _split(keys: Mapping[str, Any]) -> dict[str, Any]:
+    """What is given, with the limits by themselves."""
+    found = {key: item for key, item in keys.items() if item is not None}
+    limits = {key: found.pop(key) for key in LIMITS if key in found}
+    return {**found, "limits": limits}
 
 
 def read_user(value: Any, path: str, problems: Problems) -> User:
     if isinstance(value, str):
         return User(path, _user_name(value, path, problems))
-    parts = read(_user, value, path, problems)
+    keys = read(_user, value, path, problems)
     rendered = value is not INVALID and not (isinstance(value, Mapping) and INVALID in value.values())
-    if isinstance(parts, Invalid):
+    if isinstance(keys, Invalid):
         return User(path, INVALID, rendered)
-    if parts.get("name") is None:
-        problems.add(f"{path}.name", "missing", wanted="the user's name, as the authenticator has it")
-        parts["name"] = INVALID
-    return User(path, rendered=rendered, **{key: item for key, item in parts.items() if item is not None})
+    if keys.get("name") is None:
+        problems.add(f"{path}.name", "missing", wanted=USER["name"].needed)
+        keys["name"] = INVALID
+    return User(path, rendered=rendered, **_split(keys))
 
 
 def users(value: Any, path: str, problems: Problems) -> list[User] | Invalid:
@@ -112,35 +117,51 @@ class Group:
     members: Any = dataclasses.field(default_factory=list)
     admins: Any = dataclasses.field(default_factory=list)
     mounts: Any = None
-    memory: Any = None
-    swap: Any = None
-    cpus: Any = None
-    pids: Any = None
+    limits: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
-_mode = choice("none", "ro", "rw")
-_mount = record(
-    {
-        "source": text("a folder below the instance's data"),
-        "target": text("a folder"),
-        "members": _mode,
-        "admins": _mode,
-    },
-    {"source": "a folder below the instance's data, for example groups/statistics"},
-)
+_MODE = types.choice("none", "ro", "rw")
+MOUNT: dict[str, Key] = {
+    "source": Key(
+        types.text("a folder below the instance's data"),
+        "Folder below /srv/NAME/data; made if it is missing.",
+        example="groups/statistics",
+        needed="a folder below the instance's data, for example groups/statistics",
+    ),
+    "target": Key(
+        types.text("a folder"),
+        "Its place in the container, relative to the home, or absolute and then in one of targets.",
+        example="/opt/tiles",
+        unset="as source",
+    ),
+    "members": Key(_MODE, "What members may.", example="ro", default="rw"),
+    "admins": Key(_MODE, "What admins of the group may.", example="ro", default="rw"),
+}
+_mount = record_of(MOUNT)
 
 
-def mount(value: Any, path: str, problems: Problems) -> dict[str, Any] | Invalid:
-    parts = _mount(value, path, problems)
-    if isinstance(parts, Invalid):
-        return parts
-    return {**parts, "members": parts["members"] or "rw", "admins": parts["admins"] or "rw"}
+def read_mount(value: Any, path: str, problems: Problems) -> dict[str, Any] | Invalid:
+    keys = _mount(value, path, problems)
+    return keys if isinstance(keys, Invalid) else filled(MOUNT, keys)
 
 
-_names = listing(_user_name, "a list of names")
-_group = mapping(
-    {"members": _names, "admins": _names, "mounts": listing(mount, "a list of {source, target}"), **LIMITS}
-)
+_NAMES = types.listing(types.text("a name in quotes"), "a list of names", "a list of names")
+GROUP: dict[str, Key] = {
+    "members": Key(_NAMES, "Users in it.", example=["ada"], default=[]),
+    "admins": Key(_NAMES, "Users in it who may write where members only read.", example=["prof"], default=[]),
+    "mounts": Key(
+        types.listing(
+            Type(read_mount, "a mapping", "groups/statistics", "dict", keys=MOUNT),
+            "a list of {source, target}",
+            "a list of mappings",
+        ),
+        "Folders of the group.",
+        example=[{"source": "datasets/tiles", "target": "/opt/tiles", "members": "ro"}],
+        unset="groups/NAME, writable for all of it",
+    ),
+    **LIMITS,
+}
+_group = mapping_of(GROUP)
 
 
 def groups(value: Any, path: str, problems: Problems) -> dict[str, Group] | Invalid:
@@ -155,31 +176,49 @@ def groups(value: Any, path: str, problems: Problems) -> dict[str, Group] | Inva
         if not good:
             problems.add(path, "group_name", value=show(name) if isinstance(name, str) else kind_of(name))
         here = f"{path}.{name}" if good else path
-        parts = {} if item is None else read(_group, item, here, problems)
-        known = {} if isinstance(parts, Invalid) else {key: entry for key, entry in parts.items() if entry is not None}
-        result[str(name)] = Group(here, good=bool(good), **known)
+        keys = {} if item is None else read(_group, item, here, problems)
+        result[str(name)] = Group(here, good=bool(good), **({} if isinstance(keys, Invalid) else _split(keys)))
     return result
 
 
-_culler = mapping(
-    {"idle_seconds": whole(0, 366 * DAY), "max_age_seconds": whole(0, 366 * DAY), "every_seconds": whole(1, DAY)}
-)
+CULLER: dict[str, Key] = {
+    "idle_seconds": Key(
+        types.whole(0, 366 * DAY),
+        "After how long a server that idles is stopped; 0: never.",
+        example=7200,
+        default=3600,
+    ),
+    "max_age_seconds": Key(
+        types.whole(0, 366 * DAY),
+        "How long after its start a server is stopped, idle or not; 0: never.",
+        example=86400,
+        default=0,
+    ),
+    "every_seconds": Key(types.whole(1, DAY), "How often the hub looks.", example=60, default=300),
+}
+_culler = mapping_of(CULLER)
 
 
 def culler(value: Any, path: str, problems: Problems) -> dict[str, int] | Invalid:
-    parts = _culler(value, path, problems)
-    if isinstance(parts, Invalid) or INVALID in parts.values():
-        return INVALID
-    return {**CULLER, **{key: item for key, item in parts.items() if item is not None}}
+    keys = _culler(value, path, problems)
+    return INVALID if isinstance(keys, Invalid) or INVALID in keys.values() else filled(CULLER, keys)
 
 
-_images = listing(
-    record(
-        {"title": text("a title for the list of images"), "image": values.image_source},
-        {"title": "a title for the list of images", "image": "an image reference"},
+IMAGE_CHOICE: dict[str, Key] = {
+    "title": Key(
+        types.text("a title for the list of images"),
+        "What users read.",
+        example="With SciPy",
+        needed="a title for the list of images",
     ),
-    "a list of {title, image}",
-)
+    "image": Key(
+        parts.IMAGE_TYPE,
+        "What their containers run.",
+        example="quay.io/jupyter/scipy-notebook:2025-03-14",
+        needed="an image reference",
+    ),
+}
+_images = listing(record_of(IMAGE_CHOICE), "a list of {title, image}")
 
 
 def images(value: Any, path: str, problems: Problems) -> list[dict[str, Any]] | Invalid:
@@ -205,18 +244,24 @@ def default_url(value: Any, path: str, problems: Problems) -> str | Invalid:
     return str(value)
 
 
-_database = record({"type": choice("sqlite", "postgresql"), "image": values.image}, {"type": "sqlite or postgresql"})
+DATABASE: dict[str, Key] = {
+    "type": Key(
+        types.choice("sqlite", "postgresql"), "Which one.", example="postgresql", needed="sqlite or postgresql"
+    ),
+    "image": Key(types.IMAGE, "Image of PostgreSQL.", example="docker.io/library/postgres:17", unset=POSTGRES),
+}
+_database = record_of(DATABASE)
 
 
 def database(value: Any, path: str, problems: Problems) -> dict[str, str | None] | Invalid:
-    parts = _database({"type": value} if isinstance(value, str) else value, path, problems)
-    if isinstance(parts, Invalid):
-        return parts
-    if parts["type"] == "sqlite" and parts["image"]:
+    keys = _database({"type": value} if isinstance(value, str) else value, path, problems)
+    if isinstance(keys, Invalid):
+        return keys
+    if keys["type"] == "sqlite" and keys["image"]:
         problems.add(f"{path}.image", "database_image")
-    elif given(parts["image"]) and not values.has_tag_or_digest(parts["image"]):
+    elif given(keys["image"]) and not values.has_tag_or_digest(keys["image"]):
         problems.add(f"{path}.image", "image_tag")
-    return {"type": parts["type"], "image": (parts["image"] or POSTGRES) if parts["type"] == "postgresql" else None}
+    return {"type": keys["type"], "image": (keys["image"] or POSTGRES) if keys["type"] == "postgresql" else None}
 
 
 def settings(value: Any, path: str, problems: Problems) -> dict[str, Any] | Invalid:
@@ -254,6 +299,14 @@ def _json(value: Any, path: str, problems: Problems) -> Any:
         items = [_json(item, f"{path}[{index}]", problems) for index, item in enumerate(value)]
         return INVALID if any(item is INVALID for item in items) else items
     if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
-        parts = {str(key): _json(item, path, problems) for key, item in value.items()}
-        return INVALID if any(item is INVALID for item in parts.values()) else parts
+        keys = {str(key): _json(item, path, problems) for key, item in value.items()}
+        return INVALID if any(item is INVALID for item in keys.values()) else keys
     return wrong_type(value, "what JSON has: text, numbers, true, false, null, lists and mappings", path, problems)
+
+
+USERS_TYPE = Type(users, "a list of names or mappings", "ada", "list", "dict", keys=USER)
+FILES_TYPE = Type(files, "a path or a list of paths", 1, "list", "str")
+GROUPS_TYPE = Type(groups, "names and mappings", ["statistics"], "list", "dict", keys=GROUP)
+CULLER_TYPE = Type(culler, "a mapping", 3600, "dict", keys=CULLER)
+IMAGES_TYPE = Type(images, "a list of mappings", [], "list", "dict", keys=IMAGE_CHOICE)
+DATABASE_TYPE = Type(database, "sqlite, postgresql, or a mapping", "mysql", "dict", keys=DATABASE)

@@ -104,5 +104,5 @@ def check_declared(instance: Instance, known: Collection[str] | Invalid, problem
             problems.add(f"{instance.path}.{key}.declared", "declared_unknown", value=show(name), hint=hint)
     if named and instance.pull == "always":
         problems.add(f"{instance.path}.pull", "build_pull")
-    if named and given(instance.reset) and instance.reset.pull is True:
+    if named and given(instance.reset) and instance.reset["pull"] is True:
         problems.add(f"{instance.path}.reset.pull", "build_pull")

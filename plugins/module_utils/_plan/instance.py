@@ -7,7 +7,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Protocol
 
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan.keys import Instance, Tls
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.keys import Instance
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.parts import Tls
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems, show
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import INVALID, given
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.url import Url, is_ipv4

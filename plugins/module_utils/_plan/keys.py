@@ -1,161 +1,220 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every key of an instance and of a lab: how it is read, and what it is when nobody says anything."""
+"""Every key of an instance and of a lab. The keys of limits and of hubs stand in limits.py and hub_keys.py."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan import values
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan import parts, types, values
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.key import Key, Type, filled
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.limits import LAB_LIMITS
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.names import read_name
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan.reset import Reset, read_reset
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import (
-    INVALID,
-    Invalid,
-    Reader,
-    boolean,
-    choice,
-    given,
-    listing,
-    mapping,
-    number,
-    record,
-    text,
-    whole,
-)
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan.url import Url, read_url
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.reset import RESET_TYPE
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import INVALID
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.url import Url
 
-GIB = 1 << 30
-DAY = 24 * 60 * 60
-PROXY_DEFAULTS: dict[str, Any] = {"websocket": "upgrade", "max_body": GIB, "timeout_seconds": 600}
-
-
-@dataclasses.dataclass(frozen=True)
-class Tls:
-    mode: Any
-    certificate: Any = None
-    private_key: Any = None
-
-    def differs(self, other: Tls) -> bool:
-        """Leaves out what has a problem of its own."""
-        pairs = zip(dataclasses.astuple(self), dataclasses.astuple(other))
-        return any(one != two for one, two in pairs if INVALID not in (one, two))
-
-
-_tls = record(
-    {"mode": choice(*values.TLS_MODES), "certificate": values.host_path, "private_key": values.host_path},
-    {"mode": "one of " + ", ".join(values.TLS_MODES)},
-)
-
-
-def read_tls(value: Any, path: str, problems: Problems) -> Tls | Invalid:
-    parts = _tls({"mode": value} if isinstance(value, str) else value, path, problems)
-    if isinstance(parts, Invalid):
-        return parts
-    tls = Tls(**parts)
-    if not given(tls.mode):
-        return INVALID
-    files = [item for item in (tls.certificate, tls.private_key) if item]
-    if tls.mode == "files" and len(files) < 2:
-        problems.add(path, "tls_pair")
-    elif tls.mode != "files" and files:
-        problems.add(path, "tls_no_pair", mode=tls.mode)
-    else:
-        return tls
-    return Tls(tls.mode, INVALID, INVALID)
-
-
-_proxy = mapping(
-    {
-        "websocket": choice("upgrade", "wstunnel"),
-        "max_body": values.size(1 << 20, 1 << 50, "1M", "1024T, or 0 for no limit", zero=True),
-        # More than the 30 s between the pings of jupyter_server (websocket_ping_interval), or idle sockets break.
-        "timeout_seconds": whole(31, DAY),
-    }
-)
-
-
-def read_proxy(value: Any, path: str, problems: Problems) -> dict[str, Any] | Invalid:
-    parts = _proxy(value, path, problems)
-    if parts is INVALID or INVALID in parts.values():
-        return INVALID
-    return {**PROXY_DEFAULTS, **{key: item for key, item in parts.items() if item is not None}}
-
-
-# The keys of both kinds. The rest is in LAB and, for hubs, in _plan_hub_keys.
-COMMON: dict[str, Reader] = {
-    "name": read_name,
-    "kind": choice("lab", "hub"),
-    "url": read_url,
-    "state": choice("present", "held", "absent"),
-    "image": values.image_source,
-    "engine": read_name,
-    "port": whole(1024, 65535),
-    "tls": read_tls,
-    "hsts_seconds": whole(0, 10 * 365 * DAY),
-    "login": values.login,
-    "owner": values.id_pair,
-    "command": listing(text("text in quotes"), "a list of words, for example [start-notebook.py]"),
-    "sudo": boolean,
-    "pull": choice("missing", "always"),
-    "start_timeout_seconds": whole(1, 3600),
-    "proxy": read_proxy,
-    "reset": read_reset,
+COMMON: dict[str, Key] = {
+    "name": Key(
+        types.NAME,
+        "Name of the instance, of its folder, and of its engine and account unless engine says otherwise.",
+        example="tao",
+        needed="a name, for example geo",
+        single=True,
+    ),
+    "kind": Key(
+        types.choice("lab", "hub"),
+        "What it is: one JupyterLab that people share, or a JupyterHub that starts a container for each user.",
+        example="hub",
+        default="lab",
+        handed=False,
+    ),
+    "url": Key(
+        types.URL,
+        "Public address, with a port if Apache is to listen on another than 443.",
+        example="https://lab.example.org/",
+        needed="the public address, for example https://lab.example.org/",
+        single=True,
+    ),
+    "state": Key(
+        types.choice("present", "held", "absent"),
+        "Whether it runs, is stopped (it keeps its data, and its address says so), or is archived and then removed.",
+        example="held",
+        default="present",
+    ),
+    "image": Key(
+        parts.IMAGE_TYPE,
+        "What its containers run; a lab has image or build, a hub image or images.",
+        example="quay.io/jupyter/base-notebook:2025-03-14",
+    ),
+    "engine": Key(
+        types.NAME,
+        "Engine that runs it. Instances that share one save memory and copies of images, and lose their separation.",
+        example="tao",
+        unset="an engine of its own with the instance's name",
+    ),
+    "port": Key(
+        types.whole(1024, 65535),
+        "Port on 127.0.0.1 that Apache asks.",
+        example=8801,
+        unset="one that is free",
+        single=True,
+    ),
+    "tls": Key(
+        parts.TLS_TYPE,
+        "How an https address gets its certificate.",
+        example="acme",
+        unset="`jupyter_tls`",
+        handed=False,
+    ),
+    "hsts_seconds": Key(
+        types.whole(0, 10 * 365 * types.DAY),
+        "Seconds for which browsers insist on https (Strict-Transport-Security); 0 sends no header.",
+        example=31536000,
+        unset="a year with files and acme, otherwise 0",
+        handed=False,
+    ),
+    "login": Key(
+        parts.LOGIN_TYPE,
+        "What the page for logging in says.",
+        example={"notice": "The service restarts daily at 01:25."},
+        unset="the page of the image or the hub",
+    ),
+    "owner": Key(
+        types.IDS,
+        "Who owns the data, as ids in the container.",
+        example="1000:100",
+        unset="who the container runs as",
+    ),
+    "command": Key(types.WORDS, "Command instead of the image's.", example=["start-notebook.py"], unset="the image's"),
+    "sudo": Key(
+        types.BOOLEAN,
+        "Whether people may become root in the container, where the image lets them.",
+        example=True,
+        unset="as GRANT_SUDO in environment says",
+    ),
+    "pull": Key(
+        types.choice("missing", "always"),
+        "When the image is pulled: if the host does not have it, or to look for a newer one of its tag in each run.",
+        example="always",
+        default="missing",
+    ),
+    "start_timeout_seconds": Key(
+        types.whole(1, 3600), "How long a fresh container may take until its server answers.", example=300, default=120
+    ),
+    "proxy": Key(
+        parts.PROXY_TYPE,
+        "What Apache lets through.",
+        example={"max_body": "4G"},
+        default=filled(parts.PROXY, {}),
+        unset="see its keys",
+        handed=False,
+    ),
+    "reset": Key(
+        RESET_TYPE,
+        "When and how its containers are made anew from their image; only the mounted folders stay.",
+        example={"at": "01:25", "pull": True},
+        default=filled(RESET_TYPE.keys, {}),
+        unset="only by hand",
+        handed=False,
+    ),
 }
 
-LIMITS: dict[str, Reader] = {
-    # Docker refuses less than 6M (moby, daemon/daemon_unix.go: linuxMinMemory).
-    "memory": values.size(6 << 20, 64 << 40, "6M", "64T"),
-    "cpus": number(0.01, 4096),
-    "pids": whole(16, 4194304),
-}
-
-LAB: dict[str, Reader] = {
+LAB: dict[str, Key] = {
     **COMMON,
-    "build": values.build,
-    "password": values.secret,
-    "token": values.secret,
-    "token_file": values.token_file,
-    "notebooks": values.container_path,
-    "persist": values.persist("notebooks"),
-    "volumes": listing(values.volume, "a list of {source, target, read_only}"),
-    "environment": values.environment(values.LAB_ENVIRONMENT.get),
-    "user": values.id_pair,
-    **LIMITS,
-    "collaboration": boolean,
-    "idle_shutdown_seconds": whole(0, 366 * DAY),
+    "build": Key(
+        parts.BUILD_TYPE,
+        "Folder with a Dockerfile that the host builds, instead of image.",
+        example={"context": "images/geo"},
+        instead="write image or images",
+    ),
+    "password": Key(
+        types.SECRET,
+        "Password that all its people share, of 8 characters at least.",
+        example="{{ vault_tao_password }}",
+        secret=True,
+        instead="write the passwords of users in users, with an authenticator of type native",
+    ),
+    "token": Key(
+        types.SECRET,
+        "Fixed token, of 16 characters at least, beside a password or in its place.",
+        example="{{ vault_geo_token }}",
+        unset="without a password, one is made on the host",
+        secret=True,
+        instead="leave it out, users log in through the authenticator",
+    ),
+    "token_file": Key(
+        types.TOKEN_FILE,
+        "Where a token that is made on the host is kept.",
+        example="/srv/tokens/seminar",
+        unset="/srv/NAME/token",
+        instead="leave it out, users log in through the authenticator",
+        single=True,
+    ),
+    "notebooks": Key(
+        types.CONTAINER_PATH,
+        "Folder of the container with the notebooks; on the host /srv/NAME/data/notebooks.",
+        example="/home/jovyan/notebooks",
+        default="/home/jovyan/work",
+        instead="write home",
+    ),
+    "persist": Key(
+        Type(values.persist("notebooks"), "names and folders in the container", [], "dict"),
+        "More folders of the container that outlive a reset; on the host /srv/NAME/data/FOLDER.",
+        example={"settings": "/home/jovyan/.jupyter"},
+        default={},
+    ),
+    "volumes": Key(
+        types.listing(parts.VOLUME_TYPE, "a list of {source, target, read_only}", "a list of mappings"),
+        "Folders of the host.",
+        example=[{"source": "/data/maps", "target": "/home/jovyan/maps", "read_only": True}],
+        default=[],
+        instead="write mounts of a group in groups",
+    ),
+    "environment": Key(
+        Type(values.environment(values.LAB_ENVIRONMENT.get), "names and texts", [], "dict"),
+        "Variables of the container; what the role sets itself, such as JUPYTER_TOKEN, has a key of its own.",
+        example={"LANG": "C.UTF-8", "NB_UMASK": "022"},
+        default={},
+        secret=True,
+    ),
+    "user": Key(
+        types.IDS,
+        "Who the container runs as; 0:0 is no root outside of it.",
+        example="0:0",
+        unset="as the image says",
+        instead="write owner",
+    ),
+    **LAB_LIMITS,
+    "collaboration": Key(types.BOOLEAN, "Real-time collaboration.", example=True, unset="as the image has it"),
+    "idle_shutdown_seconds": Key(
+        types.whole(0, 366 * types.DAY),
+        "Seconds without activity after which the server stops itself; 0: never.",
+        example=86400,
+        default=0,
+        instead="write culler: {idle_seconds: ...}",
+    ),
 }
 
 
-@dataclasses.dataclass
 class Instance:
-    """What both kinds have. A field is INVALID when a problem with it is reported already."""
+    """Its keys are attributes. One is INVALID when a problem with it is reported already."""
 
-    path: str
-    name: Any
-    kind: Any = "lab"
-    url: Any = None
-    state: Any = "present"
-    image: Any = None
-    engine: Any = None
-    port: Any = None
-    tls: Any = None
-    hsts_seconds: Any = None
-    login: Any = None
-    owner: Any = None
-    command: Any = None
-    sudo: Any = None
-    pull: Any = "missing"
-    start_timeout_seconds: Any = 120
-    proxy: Any = dataclasses.field(default_factory=lambda: dict(PROXY_DEFAULTS))
-    persist: Any = dataclasses.field(default_factory=dict)
-    environment: Any = dataclasses.field(default_factory=dict)
-    reset: Any = dataclasses.field(default_factory=Reset)
-    # What is allowed but looks wrong.
-    warnings: list[str] = dataclasses.field(default_factory=list)
+    KEYS: ClassVar[Mapping[str, Key]] = COMMON
+
+    def __init__(self, path: str, values: Mapping[str, Any]) -> None:
+        self.path = path
+        # What is allowed but looks wrong.
+        self.warnings: list[str] = []
+        vars(self).update(filled(self.KEYS, values))
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, key: str) -> Any: ...
+
+        def __setattr__(self, key: str, value: Any) -> None: ...
 
     @property
     def address(self) -> Url | None:
@@ -173,22 +232,14 @@ class Instance:
         return 0
 
 
-@dataclasses.dataclass
 class Lab(Instance):
-    build: Any = None
-    password: Any = None
-    token: Any = None
-    token_file: Any = None
+    KEYS = LAB
     # Of the server that takes over during a reset; allocated.
     second_port: int | None = None
-    notebooks: Any = "/home/jovyan/work"
-    volumes: Any = dataclasses.field(default_factory=list)
-    user: Any = None
-    memory: Any = None
-    cpus: Any = None
-    pids: Any = None
-    collaboration: Any = None
-    idle_shutdown_seconds: Any = 0
+
+    @property
+    def limits(self) -> dict[str, Any]:
+        return {key: getattr(self, key) for key in LAB_LIMITS}
 
     @property
     def memory_limit(self) -> int:
@@ -199,14 +250,3 @@ def instance_path(index: int, value: Any) -> str:
     """Where an instance is written, with its name if it has a good one."""
     name = read_name(value.get("name") if isinstance(value, Mapping) else None, "", Problems())
     return f"jupyter_instances[{index}]" + (f" ({name})" if isinstance(name, str) else "")
-
-
-def limits_text(limits: Mapping[str, Any]) -> str:
-    """For the summary."""
-    parts = [
-        f"{values.size_text(limits['memory'])} of memory" if limits["memory"] else "",
-        f"{values.size_text(limits['swap'])} of swap" if limits.get("swap") else "",
-        f"{limits['cpus']:g} CPU{'' if limits['cpus'] == 1 else 's'}" if limits["cpus"] else "",
-        f"{limits['pids']} processes" if limits["pids"] else "",
-    ]
-    return ", ".join(filter(None, parts)) or "none"

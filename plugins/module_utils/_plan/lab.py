@@ -39,7 +39,7 @@ def _check_image(lab: Lab, problems: Problems) -> None:
         problems.add(f"{lab.path}.image", "image_or_build")
     if lab.build is not None and lab.pull == "always":
         problems.add(f"{lab.path}.pull", "build_pull")
-    if given(lab.reset) and lab.reset.pull is True:
+    if given(lab.reset) and lab.reset["pull"] is True:
         if lab.build is not None:
             problems.add(f"{lab.path}.reset.pull", "build_pull")
         elif given(lab.image) and not has_tag_or_digest(lab.image):
@@ -56,7 +56,7 @@ def _check_token(lab: Lab, problems: Problems) -> None:
         return
     if lab.token_file is not None:
         problems.add(f"{lab.path}.token_file", "token_file_given", key=key)
-    if given(lab.reset) and lab.reset.rotate_token is True:
+    if given(lab.reset) and lab.reset["rotate_token"] is True:
         problems.add(f"{lab.path}.reset.rotate_token", "rotate_token", reason=f"{key} is given")
 
 

@@ -13,8 +13,9 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub import ch
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.images import check_declared, read_images
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.instance import ControlNode, check_instance
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.instances import check_instances
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan.keys import Lab, read_tls
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.keys import Lab
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.lab import check_lab
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.parts import read_tls
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.result import make_result
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import (

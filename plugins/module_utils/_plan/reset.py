@@ -5,42 +5,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan import types
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.key import Key, Type, filled, record_of
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.nearest import nearest
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems, show
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import (
-    INVALID,
-    Invalid,
-    boolean,
-    choice,
-    given,
-    record,
-    text,
-    whole,
-    wrong_type,
-)
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import INVALID, Invalid, given, wrong_type
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.types import DAY
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.values import has_digest
 
 HOUR = 60 * 60
-DAY = 24 * HOUR
-
-
-class Reset(NamedTuple):
-    """What holds when nothing is said. A field is INVALID when a problem with it is reported already."""
-
-    at: Any = None
-    timezone: Any = None
-    spread_minutes: Any = 0
-    pull: Any = False
-    pull_timeout_seconds: Any = 1800
-    people: Any = "wait"
-    deadline_seconds: Any = 3600
-    notice_seconds: Any = 300
-    drain_seconds: Any = 10
-    rotate_token: Any = False
-    prune_days: Any = 14
 
 
 def _at(value: Any, path: str, problems: Problems) -> str | Invalid:
@@ -58,29 +34,70 @@ def _at(value: Any, path: str, problems: Problems) -> str | Invalid:
     return "daily"
 
 
-_reset = record(
-    {
-        "at": _at,
-        "timezone": text("a time zone, for example Europe/Berlin"),
-        "spread_minutes": whole(0, 180),
-        "pull": boolean,
-        "pull_timeout_seconds": whole(10, DAY),
-        "people": choice("wait", "skip", "ignore"),
-        "deadline_seconds": whole(0, DAY),
-        "notice_seconds": whole(0, DAY),
-        "drain_seconds": whole(0, 600),
-        "rotate_token": boolean,
-        "prune_days": whole(0, 3650),
-    },
-    {},
-)
+RESET: dict[str, Key] = {
+    "at": Key(
+        Type(_at, "HH:MM in quotes, or daily for when the host runs cron.daily", "25:00"),
+        "When cron resets the instance.",
+        example="01:25",
+        unset="only by hand",
+    ),
+    "timezone": Key(
+        types.text("a time zone, for example Europe/Berlin"),
+        "Time zone of at.",
+        example="Europe/Berlin",
+        unset="the host's",
+    ),
+    "spread_minutes": Key(
+        types.whole(0, 180),
+        "How much earlier the pull begins at most; each host has a time of its own.",
+        example=15,
+        default=0,
+    ),
+    "pull": Key(types.BOOLEAN, "Whether to look for a newer image first; needs a tag.", example=True, default=False),
+    "pull_timeout_seconds": Key(
+        types.whole(10, DAY),
+        "After how long the reset goes on with the image that is there.",
+        example=600,
+        default=1800,
+    ),
+    "people": Key(
+        types.choice("wait", "skip", "ignore"),
+        "What to do while kernels are busy or terminals in use: wait, put the reset off to the next time, or go ahead.",
+        example="skip",
+        default="wait",
+    ),
+    "deadline_seconds": Key(
+        types.whole(0, DAY), "After how much waiting the reset goes ahead.", example=7200, default=3600
+    ),
+    "notice_seconds": Key(
+        types.whole(0, DAY), "How long before the reset people are told; 0: not at all.", example=600, default=300
+    ),
+    "drain_seconds": Key(
+        types.whole(0, 600), "How long requests may still run on a lab's old server.", example=60, default=10
+    ),
+    "rotate_token": Key(
+        types.BOOLEAN,
+        "Whether a lab without password and token gets a new token.",
+        example=True,
+        default=False,
+    ),
+    "prune_days": Key(
+        types.whole(0, 3650),
+        "After how many days without use images of before are removed; 0: never.",
+        example=30,
+        default=14,
+    ),
+}
+_reset = record_of(RESET)
 
 
-def read_reset(value: Any, path: str, problems: Problems) -> Reset | Invalid:
-    values = _reset(value, path, problems)
-    if isinstance(values, Invalid):
-        return values
-    return Reset(**{key: item for key, item in values.items() if item is not None})
+def read_reset(value: Any, path: str, problems: Problems) -> dict[str, Any] | Invalid:
+    """A key is INVALID when a problem with it is reported already."""
+    parts = _reset(value, path, problems)
+    return parts if isinstance(parts, Invalid) else filled(RESET, parts)
+
+
+RESET_TYPE = Type(read_reset, "a mapping", "01:25", "dict", keys=RESET)
 
 
 def check_reset(
@@ -89,31 +106,31 @@ def check_reset(
     """PATH: of the key reset; IMAGES: those of the instance. Returns warnings."""
     if not given(reset):
         return []
-    if reset.timezone is not None:
-        if reset.at in (None, "daily"):
+    if reset["timezone"] is not None:
+        if reset["at"] in (None, "daily"):
             problems.add(f"{path}.timezone", "timezone_alone")
         # A control node without tzdata knows none; the host will tell.
-        elif given(reset.timezone) and timezones and reset.timezone not in timezones:
+        elif given(reset["timezone"]) and timezones and reset["timezone"] not in timezones:
             problems.add(
-                f"{path}.timezone", "timezone", value=show(reset.timezone), near=_near(reset.timezone, timezones)
+                f"{path}.timezone", "timezone", value=show(reset["timezone"]), near=_near(reset["timezone"], timezones)
             )
     _check_waits(reset, path, problems)
-    if reset.pull is not True:
+    if reset["pull"] is not True:
         return []
     fixed = [image for image in images if given(image) and has_digest(image)]
     return [f"{image} is given by its digest, so that reset.pull never brings a newer one" for image in fixed]
 
 
-def _check_waits(reset: Reset, path: str, problems: Problems) -> None:
+def _check_waits(reset: Mapping[str, Any], path: str, problems: Problems) -> None:
     """All that a scheduled reset may wait for must end before the next one begins."""
-    if not given(reset.at) or reset.at is None:
+    if not given(reset["at"]) or reset["at"] is None:
         return
     waits = {
-        "notice_seconds": reset.notice_seconds,
-        "deadline_seconds": reset.deadline_seconds if reset.people == "wait" else 0,
-        "pull_timeout_seconds": reset.pull_timeout_seconds if reset.pull is True else 0,
-        "drain_seconds": reset.drain_seconds,
-        "spread_minutes": reset.spread_minutes,
+        "notice_seconds": reset["notice_seconds"],
+        "deadline_seconds": reset["deadline_seconds"] if reset["people"] == "wait" else 0,
+        "pull_timeout_seconds": reset["pull_timeout_seconds"] if reset["pull"] is True else 0,
+        "drain_seconds": reset["drain_seconds"],
+        "spread_minutes": reset["spread_minutes"],
     }
     if not all(map(given, waits.values())):
         return
@@ -129,7 +146,7 @@ def _near(value: str, timezones: Collection[str]) -> str:
     return cities.get(value.lower().replace(" ", "_")) or nearest(value, timezones) or "Europe/Berlin"
 
 
-def reset_text(reset: Reset) -> str:
+def reset_text(reset: Mapping[str, Any]) -> str:
     """For the summary."""
-    parts = [reset.at or "by hand", reset.timezone or "", "with pull" if reset.pull else ""]
+    parts = [reset["at"] or "by hand", reset["timezone"] or "", "with pull" if reset["pull"] else ""]
     return "reset " + " ".join(filter(None, parts))

@@ -15,7 +15,8 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.host import (
 )
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub_keys import Hub
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub_result import hub_data, hub_summary
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan.keys import Instance, Lab, limits_text
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.keys import Instance, Lab
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.limits import limits_text
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.reset import reset_text
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.values import declared_name, image_text
 
@@ -190,7 +191,7 @@ def _reset(instance: Lab | Hub, host: Host | None, base_dir: str) -> dict[str, A
     ports = [instance.port, instance.second_port] if isinstance(instance, Lab) else [instance.port]
     return {
         **{key: site[key] for key in kept},
-        **instance.reset._asdict(),
+        **instance.reset,
         "kind": instance.kind,
         "ports": [] if None in ports else ports,
         "images": _images(instance),
@@ -216,4 +217,4 @@ def _summary(instance: Lab | Hub, host: Host | None) -> str:
 def _lab_summary(lab: Lab) -> tuple[str, str]:
     """What stands before and after the engine and the port."""
     what = f"image {image_text(lab.image)}" if lab.image else f"built from {lab.build['context']}"
-    return what, f"limits {limits_text(vars(lab))}"
+    return what, f"limits {limits_text(lab.limits)}"

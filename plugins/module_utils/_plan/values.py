@@ -8,20 +8,16 @@ import datetime
 import posixpath
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan.compose_keys import volume_hint
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems, kind_of, show
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import (
     INVALID,
     Invalid,
     Reader,
-    boolean,
     given,
     has_control,
-    mapping,
     read,
-    record,
     text,
     wrong_type,
 )
@@ -70,12 +66,6 @@ _FORBIDDEN_SOURCES = {
     "/run": "it holds the sockets of the host's services",
     "/var/run": "it holds the sockets of the host's services",
 }
-
-
-class Volume(NamedTuple):
-    source: Any
-    target: Any
-    read_only: Any
 
 
 def secret(value: Any, path: str, problems: Problems) -> str | Invalid:
@@ -266,22 +256,6 @@ def persist(taken: str | None = None) -> Reader:
     return reader
 
 
-def volume(value: Any, path: str, problems: Problems) -> Volume | Invalid:
-    if isinstance(value, str):
-        problems.add(path, "volume_text", hint=volume_hint(value))
-        return INVALID
-    from_record = record(
-        {"source": volume_source, "target": container_path, "read_only": boolean},
-        {"source": "a folder of the host", "target": "a folder in the container"},
-    )
-    values = from_record(value, path, problems)
-    return (
-        values
-        if isinstance(values, Invalid)
-        else Volume(values["source"], values["target"], values["read_only"] or False)
-    )
-
-
 def image(value: Any, path: str, problems: Problems) -> str | Invalid:
     if not isinstance(value, str):
         return wrong_type(value, "an image reference, for example registry.example.org/lab:1.0", path, problems)
@@ -291,17 +265,6 @@ def image(value: Any, path: str, problems: Problems) -> str | Invalid:
         problems.add(path, "image")
         return INVALID
     return str(value)
-
-
-_declared = record(
-    {"declared": text("the name of an image in jupyter_images")}, {"declared": "the name of an image in jupyter_images"}
-)
-
-
-def image_source(value: Any, path: str, problems: Problems) -> str | dict[str, str] | Invalid:
-    """An image reference, or {declared: NAME} for one that is built from jupyter_images."""
-    source: str | dict[str, str] | Invalid = (_declared if isinstance(value, Mapping) else image)(value, path, problems)
-    return source
 
 
 def declared_name(source: Any) -> str | None:
@@ -325,55 +288,3 @@ def has_tag_or_digest(source: Any) -> bool:
     """A declared image gets its tag from its content."""
     match = _IMAGE.fullmatch(source) if isinstance(source, str) else None
     return declared_name(source) is not None or bool(match and (match["tag"] or match["digest"]))
-
-
-def _relative(value: Any, path: str, problems: Problems) -> str | Invalid:
-    checked: str | Invalid = text("a file name, for example Dockerfile")(value, path, problems)
-    if checked is not INVALID and (checked.startswith("/") or ".." in checked.split("/")):
-        problems.add(path, "relative_path", value=show(checked))
-        return INVALID
-    return checked
-
-
-_folder = text("a folder of the control node that holds a Dockerfile")
-_build = record(
-    {
-        "context": _folder,
-        "dockerfile": _relative,
-        "args": variables('a mapping, for example {VERSION: "1.0"}'),
-        "no_cache": boolean,
-    },
-    {"context": "the folder that holds the Dockerfile"},
-)
-
-
-def build(value: Any, path: str, problems: Problems) -> dict[str, Any] | Invalid:
-    given_mapping = {"context": value} if isinstance(value, str) else value
-    values = _build(given_mapping, path, problems)
-    if isinstance(values, Invalid):
-        return values
-    return {
-        "context": values["context"],
-        "dockerfile": values["dockerfile"] or "Dockerfile",
-        "args": values["args"] or {},
-        "no_cache": values["no_cache"] or False,
-    }
-
-
-_login = mapping(
-    {
-        "notice": text("the notice, as plain text", multiline=True),
-        "notice_html": text("the notice, as HTML that you trust", multiline=True),
-        "template": text("the path of a whole login page on the control node"),
-    }
-)
-
-
-def login(value: Any, path: str, problems: Problems) -> dict[str, str | None] | Invalid:
-    values = _login(value, path, problems)
-    if isinstance(values, Invalid):
-        return values
-    chosen = [key for key, item in values.items() if item is not None]
-    if len(chosen) != 1:
-        problems.add(path, "login_one", count=len(chosen) or "none")
-    return {key: values.get(key) for key in ("notice", "notice_html", "template")}

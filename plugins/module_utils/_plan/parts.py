@@ -1,0 +1,221 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Keys of an instance that are mappings, with the keys in them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan import types, values
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.compose_keys import volume_hint
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.key import Key, Type, filled, mapping_of, record_of
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems, show
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import INVALID, Invalid, given, text
+
+TLS: dict[str, Key] = {
+    "mode": Key(
+        types.choice(*values.TLS_MODES),
+        "Where the certificate comes from: files of the host, the host itself (browsers warn), or an authority such as "
+        "Let's Encrypt; none is for http:// addresses.",
+        example="files",
+        needed="one of " + ", ".join(values.TLS_MODES),
+    ),
+    "certificate": Key(
+        types.HOST_PATH,
+        "With mode files: the certificate with the intermediate ones, PEM.",
+        example="/etc/ssl/certs/geo.example.org.pem",
+    ),
+    "private_key": Key(
+        types.HOST_PATH,
+        "With mode files: the certificate's private key, PEM.",
+        example="/etc/ssl/private/geo.example.org.key",
+    ),
+}
+_tls = record_of(TLS)
+
+
+@dataclasses.dataclass(frozen=True)
+class Tls:
+    mode: Any
+    certificate: Any = None
+    private_key: Any = None
+
+    def differs(self, other: Tls) -> bool:
+        """Leaves out what has a problem of its own."""
+        pairs = zip(dataclasses.astuple(self), dataclasses.astuple(other))
+        return any(one != two for one, two in pairs if INVALID not in (one, two))
+
+
+def read_tls(value: Any, path: str, problems: Problems) -> Tls | Invalid:
+    parts = _tls({"mode": value} if isinstance(value, str) else value, path, problems)
+    if isinstance(parts, Invalid):
+        return parts
+    tls = Tls(**parts)
+    if not given(tls.mode):
+        return INVALID
+    files = [item for item in (tls.certificate, tls.private_key) if item]
+    if tls.mode == "files" and len(files) < 2:
+        problems.add(path, "tls_pair")
+    elif tls.mode != "files" and files:
+        problems.add(path, "tls_no_pair", mode=tls.mode)
+    else:
+        return tls
+    return Tls(tls.mode, INVALID, INVALID)
+
+
+PROXY: dict[str, Key] = {
+    "websocket": Key(
+        types.choice("upgrade", "wstunnel"),
+        "How Apache passes on websockets: with mod_proxy_http or with mod_proxy_wstunnel.",
+        example="wstunnel",
+        default="upgrade",
+    ),
+    "max_body": Key(
+        types.size(1 << 20, 1 << 50, "1M", "1024T, or 0 for no limit", zero=True),
+        "Size of the largest request, such as an upload.",
+        example="4G",
+        default=1 << 30,
+        unset="`1G`",
+    ),
+    # More than the 30 s between the pings of jupyter_server (websocket_ping_interval), or idle sockets break.
+    "timeout_seconds": Key(
+        types.whole(31, types.DAY),
+        "How long a request or a websocket may be silent.",
+        example=1200,
+        default=600,
+    ),
+}
+_proxy = mapping_of(PROXY)
+
+
+def read_proxy(value: Any, path: str, problems: Problems) -> dict[str, Any] | Invalid:
+    parts = _proxy(value, path, problems)
+    return INVALID if parts is INVALID or INVALID in parts.values() else filled(PROXY, parts)
+
+
+VOLUME: dict[str, Key] = {
+    "source": Key(
+        types.HOST_FOLDER,
+        "Folder of the host, which the engine's account or the container's mapped id must be able to read.",
+        example="/data/maps",
+        needed="a folder of the host",
+    ),
+    "target": Key(
+        types.CONTAINER_PATH,
+        "Its place in the container.",
+        example="/home/jovyan/maps",
+        needed="a folder in the container",
+    ),
+    "read_only": Key(types.BOOLEAN, "Whether the container may only read it.", example=True, default=False),
+}
+_volume = record_of(VOLUME)
+
+
+class Volume(NamedTuple):
+    source: Any
+    target: Any
+    read_only: Any
+
+
+def read_volume(value: Any, path: str, problems: Problems) -> Volume | Invalid:
+    if isinstance(value, str):
+        problems.add(path, "volume_text", hint=volume_hint(value))
+        return INVALID
+    parts = _volume(value, path, problems)
+    return parts if isinstance(parts, Invalid) else Volume(**filled(VOLUME, parts))
+
+
+_DECLARED = {
+    "declared": Key(
+        types.text("the name of an image in jupyter_images"),
+        "Name of an image in jupyter_images.",
+        example="statistics",
+        needed="the name of an image in jupyter_images",
+    )
+}
+_declared = record_of(_DECLARED)
+
+
+def read_image(value: Any, path: str, problems: Problems) -> str | dict[str, str] | Invalid:
+    """An image reference, or {declared: NAME} for one that is built from jupyter_images."""
+    source: str | dict[str, str] | Invalid = (_declared if isinstance(value, Mapping) else values.image)(
+        value, path, problems
+    )
+    return source
+
+
+def _relative(value: Any, path: str, problems: Problems) -> str | Invalid:
+    checked: str | Invalid = text("a file name, for example Dockerfile")(value, path, problems)
+    if checked is not INVALID and (checked.startswith("/") or ".." in checked.split("/")):
+        problems.add(path, "relative_path", value=show(checked))
+        return INVALID
+    return checked
+
+
+BUILD: dict[str, Key] = {
+    "context": Key(
+        types.text("a folder of the control node that holds a Dockerfile"),
+        "Folder of the control node; a relative path begins at the inventory's folder.",
+        example="images/geo",
+        needed="the folder that holds the Dockerfile",
+    ),
+    "dockerfile": Key(
+        Type(_relative, "a file name in the folder", "../Dockerfile"),
+        "The Dockerfile.",
+        example="Dockerfile.gpu",
+        default="Dockerfile",
+    ),
+    "args": Key(
+        Type(values.variables('a mapping, for example {VERSION: "1.0"}'), "names and texts", [], "dict"),
+        "Arguments of the Dockerfile; they are no place for secrets.",
+        example={"PACKAGES": "geopandas"},
+        default={},
+    ),
+    "no_cache": Key(types.BOOLEAN, "Whether to build each layer anew.", example=True, default=False),
+}
+_build = record_of(BUILD)
+
+
+def read_build(value: Any, path: str, problems: Problems) -> dict[str, Any] | Invalid:
+    parts = _build({"context": value} if isinstance(value, str) else value, path, problems)
+    return parts if isinstance(parts, Invalid) else filled(BUILD, parts)
+
+
+LOGIN: dict[str, Key] = {
+    "notice": Key(
+        types.text("the notice, as plain text", multiline=True),
+        "What the page says besides its form.",
+        example="The service restarts daily at 01:25.",
+    ),
+    "notice_html": Key(
+        types.text("the notice, as HTML that you trust", multiline=True),
+        "The same as HTML, which goes into the page as it is.",
+        example='See the <a href="https://example.org/rooms">room plan</a>.',
+    ),
+    "template": Key(
+        types.text("the path of a whole login page on the control node"),
+        "Path of a whole page of your own on the control node; a relative one begins at the inventory's folder.",
+        example="login/login.html",
+    ),
+}
+_login = mapping_of(LOGIN)
+
+
+def read_login(value: Any, path: str, problems: Problems) -> dict[str, str | None] | Invalid:
+    parts = _login(value, path, problems)
+    if isinstance(parts, Invalid):
+        return parts
+    chosen = [key for key, item in parts.items() if item is not None]
+    if len(chosen) != 1:
+        problems.add(path, "login_one", count=len(chosen) or "none")
+    return {key: parts.get(key) for key in LOGIN}
+
+
+TLS_TYPE = Type(read_tls, "a mode, or a mapping", "letsencrypt", "raw", keys=TLS)
+PROXY_TYPE = Type(read_proxy, "a mapping", "upgrade", "dict", keys=PROXY)
+VOLUME_TYPE = Type(read_volume, "a mapping", "/data:/data", "dict", keys=VOLUME)
+IMAGE_TYPE = Type(read_image, "an image reference, or `{declared: NAME}` with a name in jupyter_images", "Lab:1.0")
+BUILD_TYPE = Type(read_build, "a folder of the control node, or a mapping", {}, "dict", keys=BUILD)
+LOGIN_TYPE = Type(read_login, "a mapping with exactly one of its keys", {}, "dict", keys=LOGIN)

@@ -1,0 +1,59 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is declared about each key of the inventory is true: its example is taken, its bad value refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import pytest
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub_authenticator import TYPES
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub_keys import HUB
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.key import Key
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.keys import LAB
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import INVALID
+
+
+def every(keys: Mapping[str, Key], above: str) -> Iterator[tuple[str, Key]]:
+    """All keys with their paths."""
+    for name, key in keys.items():
+        yield f"{above}.{name}", key
+        # Which keys an authenticator has depends on its type.
+        if name != "authenticator":
+            yield from every(key.type.keys, f"{above}.{name}")
+
+
+TABLES = {"lab": LAB, "hub": HUB, **{f"hub.authenticator({kind})": keys for kind, keys in TYPES.items()}}
+KEYS = [pair for above, keys in TABLES.items() for pair in every(keys, above)]
+each_key = pytest.mark.parametrize(("path", "key"), KEYS, ids=[path for path, _key in KEYS])
+
+
+@each_key
+def test_a_key_says_what_it_is_for(path: str, key: Key) -> None:
+    assert key.says.endswith(".") and len(key.says) < 200 and key.type.words
+    assert key.default is None or not key.needed
+
+
+@each_key
+def test_the_example_is_taken_and_no_default(path: str, key: Key) -> None:
+    problems = Problems()
+    value = key.type.read(key.example, path, problems)
+    assert problems.items == [] and value is not INVALID
+    assert value != key.default or key.default is None
+
+
+@each_key
+def test_the_bad_value_is_refused_and_a_secret_not_shown(path: str, key: Key) -> None:
+    problems = Problems()
+    key.type.read(key.type.bad, path, problems)
+    assert problems.items
+    assert not key.secret or all(str(key.type.bad) not in problem.message for problem in problems.items)
+
+
+@each_key
+def test_a_plain_default_is_what_could_be_written(path: str, key: Key) -> None:
+    """Only what is made of several keys is kept in another form than it is written in."""
+    if isinstance(key.default, (str, int, float, bool)):
+        problems = Problems()
+        assert key.type.read(key.default, path, problems) == key.default and problems.items == []
