@@ -80,12 +80,13 @@ def test_services_have_the_scopes_that_they_need_and_no_more() -> None:
     assert {role["services"][0]: role["scopes"] for role in hub["load_roles"]} == {
         "metrics": ["read:metrics"],
         "reset": ["list:users", "servers"],
+        "proxy": ["proxy"],
         "roster": ["admin:users", "admin:groups"],
         "idle-culler": ["list:users", "read:users:activity", "read:servers", "delete:servers"],
     }
     assert not any(service.get("admin") for service in hub["services"])
     without = config.traits(given(culler={"idle_seconds": 0}), SECRETS, STATE)["JupyterHub"]
-    assert [service["name"] for service in without["services"]] == ["metrics", "reset", "roster"]
+    assert [service["name"] for service in without["services"]] == ["metrics", "reset", "proxy", "roster"]
 
 
 def test_a_secret_stands_in_no_command_line() -> None:
@@ -234,11 +235,19 @@ def test_many_users_come_in_small_parts_then_their_groups(tmp_path: Path, monkey
     asked: list[tuple[str, str, Any]] = []
     monkeypatch.setattr(files, "STATE", tmp_path)
     monkeypatch.setattr(people, "DIRECTORY", tmp_path)
-    names = [f"student{number:02}" for number in range(45)]
-    content = {"version": 1, "users": dict.fromkeys(names, user()), "blocked": [], "groups": {"a/b": names[:1]}}
+    names = [f"student{number:03}" for number in range(120)]
+    groups = {"a/b": names, "few": names[:1]}
+    content = {"version": 1, "users": dict.fromkeys(names, user()), "blocked": [], "groups": groups}
     (tmp_path / "roster.json").write_text(json.dumps(content))
     assert roster_service.apply(Asked("", ""), guests=False)
     parts = [body["usernames"] for _unused, path, body in asked if path == "/users"]
-    assert [len(part) for part in parts] == [20, 20, 5]
+    assert max(len(part) for part in parts) == 10
     assert [name for part in parts for name in part] == names
-    assert asked[-1] == ("POST", "/groups/a%2Fb", {"users": names[:1]})
+    assert [each for each in asked if each[1] != "/users"] == [
+        ("POST", "/groups/a%2Fb", {"users": []}),
+        ("POST", "/groups/few", {"users": []}),
+        ("POST", "/groups/a%2Fb/users", {"users": names[:50]}),
+        ("POST", "/groups/a%2Fb/users", {"users": names[50:100]}),
+        ("POST", "/groups/a%2Fb/users", {"users": names[100:]}),
+        ("POST", "/groups/few/users", {"users": names[:1]}),
+    ]

@@ -27,6 +27,7 @@ CULLER = "idle-culler"
 ROSTER = "roster"
 METRICS = "metrics"
 RESET = "reset"
+PROXY = "proxy"
 # https://github.com/jupyterhub/jupyterhub-idle-culler#permissions
 CULLER_SCOPES = ["list:users", "read:users:activity", "read:servers", "delete:servers"]
 # No access to servers: what runs in one could keep a token that it is sent.
@@ -52,10 +53,16 @@ def _services(config: Mapping[str, Any], secrets: Mapping[str, Any]) -> tuple[li
     services: list[dict[str, Any]] = [
         {"name": METRICS, "api_token": secrets["metrics_token"]},
         {"name": RESET, "api_token": secrets["reset_token"]},
+        {"name": PROXY, "api_token": secrets["proxy_token"]},  # bin/starting.mjs
         {"name": ROSTER, "command": [sys.executable, "-m", "carrel_hub.roster"]},
     ]
-    # These let it list, create and delete users and groups, but not make admins: that happens in refresh_user.
-    scopes = {METRICS: ["read:metrics"], RESET: RESET_SCOPES, ROSTER: ["admin:users", "admin:groups"]}
+    # The roster's let it list, create and delete users and groups, but not make admins: that happens in refresh_user.
+    scopes = {
+        METRICS: ["read:metrics"],
+        RESET: RESET_SCOPES,
+        PROXY: ["proxy"],
+        ROSTER: ["admin:users", "admin:groups"],
+    }
     if culler["idle_seconds"]:
         scopes[CULLER] = CULLER_SCOPES
         command = [

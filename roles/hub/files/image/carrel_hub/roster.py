@@ -22,7 +22,9 @@ from .people import Roster, read_roster
 
 LISTED = "roster-listed.json"  # {"names": [...]}: whom the roster listed when it was last applied
 SECONDS = 1.0
-AT_ONCE = 20  # users in one call, during which the hub answers nobody else
+# In one call, during which the hub answers nobody else, and between two calls, when it answers those who wait.
+USERS_AT_ONCE, MEMBERS_AT_ONCE, PAGE = 10, 50, 100
+PAUSE = 0.05
 REPEAT = 60.0  # also without a change: somebody who could not be deleted, or an account made by hand
 
 
@@ -50,6 +52,12 @@ def memberships(
     return into, {group: names for group, names in out.items() if names}, there.keys() - wanted.keys()
 
 
+def parts(names: Iterable[str], most: int) -> Iterator[list[str]]:
+    ordered = sorted(names)
+    for first in range(0, len(ordered), most):
+        yield ordered[first : first + most]
+
+
 class Hub:
     """The hub's API, as far as it is needed."""
 
@@ -63,12 +71,13 @@ class Hub:
         request = urllib.request.Request(self.url + path, data, headers, method=method)  # noqa: S310
         with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310
             text = response.read()
+        time.sleep(PAUSE)
         return json.loads(text) if text else None
 
     def all(self, what: str) -> Iterator[Any]:
         offset: int | None = 0
         while offset is not None:
-            page = self.call("GET", f"/{what}?limit=200&offset={offset}")
+            page = self.call("GET", f"/{what}?limit={PAGE}&offset={offset}")
             yield from page["items"]
             following = page["_pagination"]["next"]
             offset = following["offset"] if following else None
@@ -88,9 +97,8 @@ def apply(hub: Hub, guests: bool) -> bool:
             # 400 while the server is starting or stopping
             print(f"roster: {name} could not be deleted yet: {error}", file=sys.stderr, flush=True)
             done = False
-    names = sorted(create)
-    for first in range(0, len(names), AT_ONCE):
-        hub.call("POST", "/users", {"usernames": names[first : first + AT_ONCE]})
+    for names in parts(create, USERS_AT_ONCE):
+        hub.call("POST", "/users", {"usernames": names})
     apply_groups(hub, roster)
     if done:
         write_state(LISTED, {"names": sorted(roster.users)})
@@ -102,11 +110,12 @@ def apply_groups(hub: Hub, roster: Roster) -> None:
     into, out, gone = memberships(roster, existing)
     for group in sorted(gone):
         hub.call("DELETE", f"/groups/{quote(group, safe='')}")
-    for group, names in into.items():
-        path = f"/groups/{quote(group, safe='')}" + ("/users" if group in existing else "")
-        hub.call("POST", path, {"users": sorted(names)})
-    for group, names in out.items():
-        hub.call("DELETE", f"/groups/{quote(group, safe='')}/users", {"users": sorted(names)})
+    for group in sorted(into.keys() - existing.keys()):
+        hub.call("POST", f"/groups/{quote(group, safe='')}", {"users": []})
+    for method, moved in (("DELETE", out), ("POST", into)):
+        for group, names in moved.items():
+            for part in parts(names, MEMBERS_AT_ONCE):
+                hub.call(method, f"/groups/{quote(group, safe='')}/users", {"users": part})
 
 
 def signature() -> tuple[int, int, int] | None:
