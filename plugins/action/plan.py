@@ -33,6 +33,7 @@ PREFIX = "jupyter_"
 PLAYBOOKS = (
     "jupyter_hosts", "jupyter_instances_only", "jupyter_purge", "jupyter_reset_pause_seconds", "jupyter_reset_people",
     "jupyter_reset_serial", "jupyter_status_disk", "jupyter_status_html", "jupyter_status_strict",
+    "jupyter_z2jh_directory",
 )  # fmt: skip
 KNOWN = [name.removeprefix(PREFIX) for name in (*VARIABLES.values(), *PLAYBOOKS)]
 

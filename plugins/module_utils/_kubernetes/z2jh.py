@@ -1,0 +1,278 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A hub of the plan as values of the Zero to JupyterHub chart, version 4."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.carrel.jupyter.plugins.module_utils._people.group_mounts import Plan as MountsPlan
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.values import declared_name, size_text
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.login_page import notice_from_text
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.mounts import Mounts
+
+GIB = 1 << 30
+DATA = "/data"  # stands for the volume with what people share
+SHARED = "shared"
+FOLDER = "/usr/local/etc/jupyterhub"  # of the chart's own jupyterhub_config.py
+TEMPLATES = "/usr/local/share/carrel/templates"
+# JupyterLab reads it in every image, whichever Python the image has.
+SETTINGS = "/usr/local/etc/jupyter/labconfig/default_setting_overrides.json"
+NOT_PUSHED = "registry.invalid"
+AUTHENTICATORS = {
+    "native": ("native", "NativeAuthenticator"),
+    "github": ("github", "GitHubOAuthenticator"),
+    "azuread": ("azuread", "AzureAdOAuthenticator"),
+    "oidc": ("generic-oauth", "GenericOAuthenticator"),
+    "dummy": ("dummy", "DummyAuthenticator"),
+}
+
+
+def values(hub: Mapping[str, Any], program: str) -> dict[str, Any]:
+    """All but the secrets. PROGRAM: the text of playbooks/files/z2jh/carrel.py."""
+    files: dict[str, Any] = {
+        "carrel-people": {"mountPath": f"{FOLDER}/carrel.json", "stringData": json.dumps(people(hub), indent=1)},
+        "carrel-program": {"mountPath": f"{FOLDER}/jupyterhub_config.d/carrel.py", "stringData": program},
+    }
+    variables: dict[str, str] = {}
+    login = hub["login"]
+    if login["template"]:
+        files["carrel-login"] = {"mountPath": f"{TEMPLATES}/{login_page(hub)}", "stringData": login["template"]}
+    elif login["notice"] or login["notice_html"]:
+        variables["announcement_login"] = login["notice_html"] or notice_from_text(login["notice"])
+    return {
+        "hub": {
+            "baseUrl": hub["base_url"],
+            "concurrentSpawnLimit": hub["concurrent_spawns"],
+            "activeServerLimit": hub["active_servers"] or None,
+            "shutdownOnLogout": hub["shutdown_on_logout"],
+            "config": _config(hub),
+            "extraFiles": files,
+            "templatePaths": [TEMPLATES] if login["template"] else [],
+            "templateVars": variables,
+        },
+        "singleuser": _singleuser(hub),
+        "cull": {
+            "enabled": hub["culler"]["idle_seconds"] > 0,
+            "timeout": hub["culler"]["idle_seconds"],
+            "every": hub["culler"]["every_seconds"],
+            "maxAge": hub["culler"]["max_age_seconds"],
+        },
+        "proxy": {"service": {"type": "ClusterIP"}},
+        "ingress": _ingress(hub),
+    }
+
+
+def secrets(hub: Mapping[str, Any]) -> dict[str, Any]:
+    """What no one else may read; an environment often holds passwords."""
+    environment = {name: _literal(text) for name, text in sorted(hub["environment"].items())}
+    found: dict[str, Any] = {"singleuser": {"extraEnv": environment}}
+    section = AUTHENTICATORS[hub["authenticator"]["type"]][1]
+    secret = {"client_secret": hub["client_secret"], "password": hub["dummy_password"]}
+    given = {key: text for key, text in secret.items() if text}
+    if given:
+        found["hub"] = {"config": {section: given}}
+    return found
+
+
+def volumes(hub: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Manifests of what must be there before the chart: the volume that people share."""
+    if not shares(hub):
+        return []
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolumeClaim",
+            "metadata": {"name": f"{hub['name']}-{SHARED}"},
+            "spec": {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "10Gi"}}},
+        }
+    ]
+
+
+def shares(hub: Mapping[str, Any]) -> bool:
+    return bool(hub["shared"] or hub["colab"] or hub["groups"])
+
+
+def people(hub: Mapping[str, Any]) -> dict[str, Any]:
+    """What carrel.py reads: sets of mounts, each written once, and who has which and other limits than everybody."""
+    mounts = Mounts(_mounts(hub))
+    sets: list[list[dict[str, Any]]] = []
+
+    def number(name: str) -> int:
+        own = [
+            {
+                "mountPath": mount.target,
+                "subPath": mount.source.removeprefix(f"{DATA}/"),
+                "readOnly": mount.mode == "ro",
+            }
+            for mount in mounts.effective(name)
+        ]
+        if own not in sets:
+            sets.append(own)
+        return sets.index(own)
+
+    everybody = number("")
+    users: dict[str, dict[str, Any]] = {}
+    for user in hub["users"]:
+        limits = {key: user[key] for key in ("memory", "cpus") if user[key] != hub["limits"][key]}
+        own = number(user["name"])
+        if limits or own != everybody:
+            users[user["name"]] = {"mounts": own, **limits}
+    return {"volume": SHARED, "mounts": sets, "users": users}
+
+
+def login_page(hub: Mapping[str, Any]) -> str:
+    return "native-login.html" if hub["authenticator"]["type"] == "native" else "login.html"
+
+
+def _mounts(hub: Mapping[str, Any]) -> dict[str, Any]:
+    """The mounts file without people's own directories, which are volumes of their own here."""
+    plan = MountsPlan(
+        {
+            "path": DATA,
+            "file": "/mounts.json",
+            "home": hub["home"],
+            "targets": hub["targets"],
+            "users": [{"name": user["name"], "groups": [], "admin": user["admin"]} for user in hub["users"]],
+            "user_directories": [],
+            "groups": [{**group, "mounts": _below_data(hub, group["mounts"])} for group in hub["groups"]],
+            "shared": hub["shared"],
+            "colab": hub["colab"],
+            "users_view": "none",
+            "allow_empty": True,
+        }
+    )
+    if plan.problems:
+        raise ValueError(plan.message())
+    return plan.content
+
+
+def _below_data(hub: Mapping[str, Any], mounts: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
+    """Sources may be written with the whole path of the host."""
+    data = f"{hub['directory']}/data/"
+    return mounts and [{**mount, "source": mount["source"].removeprefix(data)} for mount in mounts]
+
+
+def _config(hub: Mapping[str, Any]) -> dict[str, Any]:
+    kind = hub["authenticator"]["type"]
+    name, section = AUTHENTICATORS[kind]
+    hubs: dict[str, Any] = {
+        "authenticator_class": name,
+        "load_groups": {
+            group["name"]: {"users": sorted({*group["members"], *group["admins"]})} for group in hub["groups"]
+        },
+    }
+    if hub["authenticator"].get("allowed_organizations"):
+        hubs["cookie_max_age_days"] = 1  # GitHub is asked at the log-in only
+    users = hub["users"]
+    return {
+        "JupyterHub": hubs,
+        "Authenticator": {
+            "allowed_users": [user["name"] for user in users],
+            "admin_users": [user["name"] for user in users if user["admin"]],
+            "blocked_users": hub["blocked_users"],
+            # Or who is taken from the list could go on logging in.
+            "allow_existing_users": False,
+            "username_map": {
+                user["identity"].lower(): user["name"] for user in users if user["identity"].lower() != user["name"]
+            },
+        },
+        "KubeSpawner": {"http_timeout": hub["http_timeout_seconds"]},
+        section: _authenticator(hub, kind),
+    }
+
+
+def _authenticator(hub: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    given = hub["authenticator"]
+    if kind == "native":
+        # There, whoever signs up with a name that is allowed is in: nobody may before the notes have been read.
+        return {"enable_signup": False, "minimum_password_length": 8}
+    if kind == "dummy":
+        return {}
+    traits: dict[str, Any] = {
+        "client_id": given["client_id"],
+        "oauth_callback_url": f"{hub['url']}hub/oauth_callback",
+    }
+    if kind == "github":
+        traits["allowed_organizations"] = given["allowed_organizations"]
+        traits["scope"] = ["read:org"] if given["allowed_organizations"] else []
+        return traits
+    traits["username_claim"] = given["username_claim"]
+    if kind == "azuread":
+        tenant = f"https://login.microsoftonline.com/{given['tenant_id']}"
+        return traits | {
+            "tenant_id": given["tenant_id"],
+            "authorize_url": f"{tenant}/oauth2/v2.0/authorize",
+            "token_url": f"{tenant}/oauth2/v2.0/token",
+            "scope": ["openid", "profile", "email"],
+        }
+    names = ("authorize_url", "token_url", "userdata_url", "login_service")
+    return traits | {name: given[name] for name in names} | {"scope": given["scopes"]}
+
+
+def _singleuser(hub: Mapping[str, Any]) -> dict[str, Any]:
+    memory = hub["limits"]["memory"]
+    owner = [int(part) for part in hub["owner"].split(":")] if hub["owner"] else [None, None]
+    home = "volume-{user_server}"
+    found: dict[str, Any] = {
+        "image": _image(hub["images"][0]["image"]),
+        "profileList": _profiles(hub["images"]),
+        "cmd": hub["command"],
+        "defaultUrl": hub["default_url"],
+        "startTimeout": hub["spawn_timeout_seconds"],
+        # Kubernetes refuses a guarantee above the limit; the chart's own is 1G.
+        "memory": {"limit": memory and size_text(memory), "guarantee": size_text(min(memory or GIB, GIB))},
+        "cpu": {"limit": hub["limits"]["cpus"]},
+        "storage": {
+            "homeMountPath": hub["home"],
+            "dynamic": {"subPath": "home"},
+            "extraVolumes": {
+                SHARED: {"name": SHARED, "persistentVolumeClaim": {"claimName": f"{hub['name']}-{SHARED}"}}
+            }
+            if shares(hub)
+            else {},
+            "extraVolumeMounts": {
+                f"own-{name}": {"name": home, "mountPath": target, "subPath": name}
+                for name, target in hub["persist"].items()
+            },
+        },
+    }
+    if hub["owner"]:
+        found["uid"], found["fsGid"] = owner
+    if hub["settings"]:
+        found["extraFiles"] = {"settings": {"mountPath": SETTINGS, "stringData": json.dumps(hub["settings"], indent=1)}}
+    return found
+
+
+def _image(image: str | Mapping[str, str]) -> dict[str, Any]:
+    """The chart joins name and tag by a colon, which is how a digest fits in."""
+    name, _colon, tag = _reference(image).rpartition(":")
+    return {"name": name, "tag": tag}
+
+
+def _reference(image: str | Mapping[str, str]) -> str:
+    declared = declared_name(image)
+    return f"{NOT_PUSHED}/{declared}:not-pushed" if declared else str(image)
+
+
+def _profiles(images: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    if len(images) == 1:
+        return []
+    profiles: list[dict[str, Any]] = [
+        {"display_name": entry["title"], "kubespawner_override": {"image": _reference(entry["image"])}}
+        for entry in images
+    ]
+    return [{**profiles[0], "default": True}, *profiles[1:]]
+
+
+def _literal(text: str) -> str:
+    """KubeSpawner fills in what stands in braces, Kubernetes what stands in $( )."""
+    return text.replace("{", "{{").replace("}", "}}").replace("$", "$$")
+
+
+def _ingress(hub: Mapping[str, Any]) -> dict[str, Any]:
+    secure = hub["url"].startswith("https:")
+    tls = [{"hosts": [hub["server_name"]], "secretName": f"{hub['name']}-tls"}] if secure else []
+    return {"enabled": True, "hosts": [hub["server_name"]], "tls": tls}
