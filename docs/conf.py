@@ -18,6 +18,8 @@ ANSIBLE = {
     "action_plugins": "plugins/action.html",
     "common_return_values": "reference_appendices/common_return_values.html",
 }
+# antsibull-docs writes one on each page, and the theme has its own
+CONTENTS = re.compile(r"^\.\. contents::\n(?:   :.*\n)+", re.MULTILINE)
 LINK = re.compile(r"\]\((?!https?:)([^)#\s]+)")
 
 project = "carrel.jupyter"
@@ -30,6 +32,7 @@ exclude_patterns = [
     "reference/plugins/index.rst",
     "reference/plugins/environment_variables.rst",
 ]
+highlight_language = "none"
 default_role = "any"
 nitpicky = True
 myst_heading_anchors = 3
@@ -53,6 +56,10 @@ def lead_to_the_repository(_app: Any, name: str, source: list[str]) -> None:
     source[0] = LINK.sub(lead, source[0])
 
 
+def drop_contents(_app: Any, _name: str, source: list[str]) -> None:
+    source[0] = CONTENTS.sub("", source[0])
+
+
 def lead_to_ansible(_app: Any, _environment: Any, node: Any, content: Any) -> nodes.reference | None:
     """Lead to Ansible's documentation without asking its site for a list of labels."""
     page = ANSIBLE.get(node["reftarget"])
@@ -62,3 +69,4 @@ def lead_to_ansible(_app: Any, _environment: Any, node: Any, content: Any) -> no
 def setup(app: Any) -> None:
     app.connect("missing-reference", lead_to_ansible)
     app.connect("source-read", lead_to_the_repository)
+    app.connect("source-read", drop_contents)
