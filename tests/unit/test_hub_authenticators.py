@@ -13,13 +13,13 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import jwt
 import pytest
 from carrel_hub import authenticators, files, people
 from cryptography.hazmat.primitives.asymmetric import rsa
+from jupyterhub import orm
 from tornado import web
 
 
@@ -58,36 +58,148 @@ def test_guests_of_an_organization_keep_the_name_that_they_had_first(desk: Path)
     assert not gate.check_blocked_users("eve")
 
 
-def test_a_guest_who_does_not_log_in_again_loses_sessions_and_tokens_after_a_day(
-    desk: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Guests(authenticators.CarrelGitHubAuthenticator):  # type: ignore[misc]
-        member = True
+class GitHub:
+    """In place of GitHub, which is out of reach: who is a member, and with which status it answers everything else."""
 
-        async def allow_guest(self, username: str, authentication: dict[str, Any]) -> bool:
-            return self.member
+    def __init__(self) -> None:
+        self.members = {"bob"}
+        self.status = 200
+        self.asked: list[str] = []
+        github = self
 
-    gate = Guests(allowed_organizations={"uni"})
-    write_roster(desk, {"ada": user(identity="ada")}, [])
-    bob = SimpleNamespace(name="bob", admin=False)
-    assert asyncio.run(ask(gate, "bob", "bob")) and asyncio.run(ask(gate, "ada", "ada"))
-    assert asyncio.run(gate.refresh_user(bob)) is True
-    later = time.time() + authenticators.GUEST_SECONDS + 1
-    monkeypatch.setattr(authenticators.time, "time", lambda: later)
-    assert asyncio.run(gate.refresh_user(bob)) is False
-    assert asyncio.run(gate.refresh_user(SimpleNamespace(name="ada", admin=False))) is True
-    gate.member = False
-    assert not asyncio.run(ask(gate, "bob", "bob"))
-    assert asyncio.run(gate.refresh_user(bob)) is False
-    gate.member = True
-    assert asyncio.run(ask(gate, "bob", "bob"))
-    assert asyncio.run(gate.refresh_user(bob)) is True
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                github.asked.append(self.path)
+                member = self.path == "/orgs/uni/members/bob" and "bob" in github.members
+                found = 204 if member else 404 if self.path.startswith("/orgs") else 200
+                self.send_response(found if github.status == 200 else github.status)
+                body = b'{"login": "bob"}' if found == 200 else b""
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *arguments: Any) -> None:
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+
+STATE = {"token_response": {"access_token": "secret", "token_type": "bearer"}}
+
+
+class Guest:
+    """A user of the hub's, with what the log-in left."""
+
+    admin = False
+
+    def __init__(self, name: str, state: Any = STATE) -> None:
+        self.name, self.state = name, state
+        self.db = orm.new_session_factory("sqlite://")()
+        found = orm.User(name=name)
+        self.db.add_all([found, orm.OAuthClient(identifier="jupyterhub")])
+        self.db.commit()
+        found.new_api_token(note="mine")
+
+    async def get_auth_state(self) -> Any:
+        return self.state
+
+    def tokens(self) -> int:
+        return len(orm.User.find(self.db, self.name).api_tokens)
+
+
+@pytest.fixture
+def github() -> Iterator[GitHub]:
+    github = GitHub()
+    yield github
+    github.close()
+
+
+class Gate:
+    """The authenticator at a time that the test says."""
+
+    def __init__(self, desk: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = time.time()
+        write_roster(desk, {"ada": user(identity="ada")}, [])
+        self.authenticator = authenticators.CarrelGitHubAuthenticator(
+            allowed_organizations={"uni"}, github_api=url, userdata_url=f"{url}/user"
+        )
+        monkeypatch.setattr(authenticators.time, "time", lambda: self.now)
+
+    def log_in(self, name: str) -> bool:
+        model = {"identity": name, "name": name, "admin": False, "auth_state": STATE}
+        return asyncio.run(self.authenticator.check_allowed(name, model))
+
+    def lets(self, who: Guest, seconds_later: float = 0) -> bool:
+        self.now += seconds_later
+        return bool(asyncio.run(self.authenticator.refresh_user(who)))
+
+
+@pytest.fixture
+def gate(desk: Path, github: GitHub, monkeypatch: pytest.MonkeyPatch) -> Gate:
+    return Gate(desk, github.url, monkeypatch)
+
+
+LATER = authenticators.ASK_SECONDS + 1
+
+
+def test_github_is_asked_again_and_who_has_left_is_out_with_all_tokens(gate: Gate, github: GitHub) -> None:
+    assert gate.log_in("bob") and gate.log_in("ada") and not gate.log_in("eve")
+    bob, ada = Guest("bob"), Guest("ada", None)
+    github.asked.clear()
+    assert gate.lets(bob, 10) and github.asked == []
+    assert gate.lets(bob, LATER) and gate.lets(bob, 10) and github.asked == ["/orgs/uni/members/bob"]
+    assert gate.lets(bob, 3 * authenticators.GUEST_SECONDS), "a token that was not used for days"
+    assert bob.tokens() == 1
+    github.members.clear()
+    assert gate.lets(bob, 10) and not gate.lets(bob, LATER) and bob.tokens() == 0
+    github.members = {"bob"}
+    assert not gate.lets(bob, LATER), "not without a new log-in"
+    assert gate.lets(ada), "who is listed is no guest"
+    assert gate.log_in("bob") and gate.lets(bob)
+
+
+@pytest.mark.parametrize("status", [403, 429, 500, 503])
+def test_while_github_is_out_of_order_its_last_word_counts_for_a_day(gate: Gate, github: GitHub, status: int) -> None:
+    assert gate.log_in("bob")
+    bob = Guest("bob")
+    github.status = status
+    assert gate.lets(bob, LATER) and gate.lets(bob, LATER)
+    assert len(github.asked) >= 2, "it is asked again"
+    assert not gate.lets(bob, authenticators.GUEST_SECONDS) and bob.tokens() == 1
+    github.status = 200
+    assert gate.lets(bob, LATER)
+
+
+def test_github_away_is_out_of_order_too(gate: Gate, github: GitHub) -> None:
+    assert gate.log_in("bob")
+    bob = Guest("bob")
+    github.close()
+    assert gate.lets(bob, LATER) and not gate.lets(bob, authenticators.GUEST_SECONDS)
+
+
+def test_a_grant_that_was_taken_back_is_a_no(gate: Gate, github: GitHub) -> None:
+    assert gate.log_in("bob")
+    bob = Guest("bob")
+    github.status = 401
+    assert not gate.lets(bob, LATER) and bob.tokens() == 0
+
+
+@pytest.mark.parametrize("known", ["bob", {"identity": "bob", "logged_in": 2e9}, {"identity": "bob", "member_at": 0}])
+def test_guests_of_versions_before_log_in_again(gate: Gate, known: Any) -> None:
+    files.write_state(authenticators.IDENTITIES, {"bob": known})
+    assert not gate.lets(Guest("bob"))
     with pytest.raises(Exception, match="somebody else's"):
-        asyncio.run(ask(gate, "bob", "another"))
-    # as versions before wrote it: nobody knows when that was
-    files.write_state(authenticators.IDENTITIES, {"bob": "bob"})
-    assert asyncio.run(gate.refresh_user(bob)) is False
-    assert asyncio.run(ask(gate, "bob", "BOB")) and gate.is_guest("bob")
+        model = {"identity": "another", "name": "bob", "admin": False, "auth_state": STATE}
+        asyncio.run(gate.authenticator.check_allowed("bob", model))
+    assert gate.log_in("bob") and gate.lets(Guest("bob"))
+    assert gate.lets(Guest("bob", None), LATER), "without a token of GitHub's, for a day"
+    assert not gate.lets(Guest("bob", None), authenticators.GUEST_SECONDS)
 
 
 class Caller:

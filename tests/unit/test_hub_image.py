@@ -63,6 +63,7 @@ def test_every_trait_exists_and_takes_its_value(kind: str) -> None:
     hub = settings["JupyterHub"]
     classes = {
         "JupyterHub": JupyterHub,
+        "CryptKeeper": import_item("jupyterhub.crypto.CryptKeeper"),
         "ConfigurableHTTPProxy": import_item("jupyterhub.proxy.ConfigurableHTTPProxy"),
         "CarrelSpawner": import_item(hub["spawner_class"]),
         hub["authenticator_class"].rpartition(".")[2]: import_item(hub["authenticator_class"]),

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import time
 import unicodedata
+from http import HTTPStatus
 from typing import Any
 
 import jwt
@@ -19,13 +20,15 @@ from tornado import web
 from tornado.httpclient import HTTPClientError
 from traitlets import Bool
 
-from . import inventory_api
+from . import inventory_api, sessions
 from .files import Unusable, read_state, write_state
 from .people import Roster, read_roster, same_identity
 
-IDENTITIES = "identities.json"  # of people who are not in the roster: name: the identity that had it first, and when
-# it last logged in. Versions before had the identity alone.
-GUEST_SECONDS = 24 * 3600  # GitHub is asked at the log-in only, so that sessions and tokens of guests end with this
+# Of people who are not in the roster: name: the identity that had it first, and when GitHub last called it a member, 0
+# for who has left. Versions before had the identity alone, or the time of the last log-in.
+IDENTITIES = "identities.json"
+ASK_SECONDS = 300  # GitHub counts an hour's requests
+GUEST_SECONDS = 24 * 3600  # as long counts what GitHub said last, while it does not answer
 NO_NAME = (
     "The identity provider does not say who you are: {claim} is missing or is no text. Please tell the administrator."
 )
@@ -110,7 +113,7 @@ class IdentityMixin(RosterMixin):
         first = known.get(username, identity)
         first = first if isinstance(first, str) else str(first["identity"])
         self._refuse_another(username, identity, first)
-        write_state(IDENTITIES, {**known, username: {"identity": first, "logged_in": time.time()}})
+        write_state(IDENTITIES, {**known, username: {"identity": first, "member_at": time.time()}})
         return True
 
     async def allow_guest(self, username: str, authentication: dict[str, Any]) -> bool:
@@ -126,14 +129,61 @@ class IdentityMixin(RosterMixin):
 
 
 class CarrelGitHubAuthenticator(IdentityMixin, GitHubOAuthenticator):  # type: ignore[misc]
+    """Members of the organizations are guests, for as long as GitHub says so."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.asked: dict[str, float] = {}
+
+    async def authenticate(self, handler: Any, data: Any = None, **kwargs: Any) -> Any:
+        """Of what GitHub says, only what asks it again is kept, and only of guests."""
+        model = await super().authenticate(handler, data, **kwargs)
+        if model:
+            listed = self.roster().lists(self.normalize_username(model["name"]))
+            model["auth_state"] = None if listed else {"token_response": model["auth_state"]["token_response"]}
+        return model
+
     async def allow_guest(self, username: str, authentication: dict[str, Any]) -> bool:
         return bool(await GitHubOAuthenticator.check_allowed(self, username, authentication))
 
     def is_guest(self, name: str) -> bool:
-        last = read_state(IDENTITIES).get(name)
-        if not self.allowed_organizations or not isinstance(last, dict):
-            return False
-        return bool(time.time() - last["logged_in"] < GUEST_SECONDS)
+        return bool(self.allowed_organizations) and _member_at(name) > 0
+
+    async def refresh_user(self, user: Any, handler: Any = None) -> bool | dict[str, Any]:
+        answer = await super().refresh_user(user, handler)
+        if not answer or self.roster().lists(user.name):
+            return answer
+        return await self._is_still_member(user)
+
+    async def _is_still_member(self, user: Any) -> bool:
+        now, member_at = time.time(), _member_at(user.name)
+        remembered = now - member_at < GUEST_SECONDS
+        if now - max(member_at, self.asked.get(user.name, 0)) < ASK_SECONDS:
+            return remembered
+        self.asked[user.name] = now  # before it answers: others' requests do not wait
+        state = await user.get_auth_state()
+        if not state:  # of a version before
+            return remembered
+        try:
+            member = await self.allow_guest(user.name, {"admin": False, "auth_state": state})
+            if not member:  # GitHub out of order looks like a no, too
+                await self.token_to_user(state["token_response"])
+        except (OSError, HTTPClientError) as error:
+            if getattr(error, "code", None) != HTTPStatus.UNAUTHORIZED:
+                self.log.warning("GitHub does not say whether %s is a member: %s", user.name, error)
+                return remembered
+            member = False
+        known = read_state(IDENTITIES)
+        write_state(IDENTITIES, {**known, user.name: {**known[user.name], "member_at": now if member else 0}})
+        if not member:
+            self.log.warning("%s is no member of the organizations any more", user.name)
+            sessions.end(user.db, user.name)
+        return member
+
+
+def _member_at(name: str) -> float:
+    known = read_state(IDENTITIES).get(name)
+    return float(known.get("member_at", 0)) if isinstance(known, dict) else 0
 
 
 class CarrelAzureAdAuthenticator(IdentityMixin, AzureAdOAuthenticator):  # type: ignore[misc]

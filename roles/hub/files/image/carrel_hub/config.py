@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import hmac
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -74,6 +75,11 @@ def _services(config: Mapping[str, Any], secrets: Mapping[str, Any]) -> tuple[li
     return services, roles
 
 
+def _auth_state_key(secrets: Mapping[str, Any]) -> bytes:
+    """Another key than the cookies', made from their secret."""
+    return hmac.digest(bytes.fromhex(secrets["cookie_secret"]), b"auth state", "sha256")
+
+
 def _authenticator(config: Mapping[str, Any], secrets: Mapping[str, Any]) -> dict[str, Any]:
     """The authenticator's own traits."""
     given = config["authenticator"]
@@ -140,13 +146,12 @@ def traits(config: Mapping[str, Any], secrets: Mapping[str, Any], state: Path) -
     }
     if urlsplit(config["url"]).scheme == "https":
         hub["tornado_settings"] = {"cookie_options": {"secure": True}}
-    if config["authenticator"].get("allowed_organizations"):
-        # GitHub is asked at the log-in only: this is authenticators.GUEST_SECONDS, after which nothing works any more.
-        hub["cookie_max_age_days"] = 1
     if config["database"]["type"] == "postgresql":
         hub["db_kwargs"] = {"pool_pre_ping": True}
+    asks_again = bool(config["authenticator"].get("allowed_organizations"))
     return {
         "JupyterHub": hub,
+        "CryptKeeper": {"keys": [_auth_state_key(secrets)] if asks_again else []},
         "ConfigurableHTTPProxy": {
             "should_start": False,
             "api_url": "http://proxy:8001",
@@ -175,6 +180,7 @@ def traits(config: Mapping[str, Any], secrets: Mapping[str, Any], state: Path) -
             "normalized": config["normalize_usernames"],
             # Each request of a user asks refresh_user, which reads the roster, at most once a second.
             "auth_refresh_age": 1,
+            "enable_auth_state": asks_again,  # with which GitHub is asked about guests
             "auth_refresh_strict": True,
         },
     }
