@@ -26,10 +26,7 @@ HOME = "/home/jovyan/work"
 ESSENTIAL: dict[str, Any] = {
     "version": 1, "command": ["jupyterhub-singleuser"], "home": HOME, "volumes": [], "mounts": [], "environment": {},
     "limits": {"memory": None, "swap": None, "cpus": None, "pids": None}, "controllers": ["cpu", "memory", "pids"],
-    "host_config": {
-        "cap_drop": ["ALL"], "security_opt": ["no-new-privileges:true"], "pids_limit": 4096,
-        "ulimits": [{"name": "core", "soft": 0, "hard": 0}],
-    },
+    "host_config": {"cap_drop": ["ALL"], "security_opt": ["no-new-privileges:true"]},
     "authenticator": {"type": "native", "signup": False}, "normalize_usernames": False,
     "culler": {"idle_seconds": 3600, "max_age_seconds": 0, "every_seconds": 300}, "shutdown_on_logout": False,
     "default_url": "/lab", "concurrent_spawns": 20, "active_servers": 0, "spawn_timeout_seconds": 60,

@@ -150,16 +150,6 @@ def test_mounts_of_all_three_kinds_those_further_up_first() -> None:
         spawning.mounts(more, "{", "ada")
 
 
-def test_limits_are_those_that_the_engine_can_keep() -> None:
-    wanted = {"memory": 1000, "swap": 500, "cpus": 1.5, "pids": 100}
-    assert spawning.limits(wanted, ["memory", "cpu", "pids"]) == {
-        "mem_limit": 1000, "memswap_limit": 1500, "cpu_period": 100_000, "cpu_quota": 150_000, "pids_limit": 100,
-    }  # fmt: skip
-    assert spawning.limits(wanted, ["pids"]) == {"pids_limit": 100}
-    assert spawning.limits(LIMITS, ["memory", "cpu", "pids"]) == {}
-    assert spawning.limits({**LIMITS, "memory": 1000}, ["memory"]) == {"mem_limit": 1000, "memswap_limit": 1000}
-
-
 @pytest.mark.parametrize(
     ("error", "text"),
     [

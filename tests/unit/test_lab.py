@@ -23,8 +23,8 @@ def instance(**changes: Any) -> dict[str, Any]:
         "base_url": "/tao/", "port": 8801, "second_port": 8802, "user": None, "owner": None, "command": None,
         "sudo": None,
         "notebooks": "/home/jovyan/work", "persist": {}, "volumes": [],
-        "environment": {}, "collaboration": None, "idle_shutdown_seconds": 0, "memory": None,
-        "cpus": None, "pids": None, "start_timeout_seconds": 120, **changes,
+        "environment": {}, "collaboration": None, "idle_shutdown_seconds": 0,
+        "limits": {}, "start_timeout_seconds": 120, **changes,
     }  # fmt: skip
 
 
@@ -103,13 +103,9 @@ def test_optional_keys_are_left_out() -> None:
 
 
 def test_processes_are_limited_unless_the_engine_cannot() -> None:
-    assert service()["pids_limit"] == 4096 and service(pids=100)["pids_limit"] == 100
+    assert service()["pids_limit"] == 4096 and service(limits={"pids": 100})["pids_limit"] == 100
     decided = lab.project(instance(), {**ENGINE, "controllers": ["memory"]}, IMAGE)
     assert "pids_limit" not in decided["compose"]["services"]["lab-1"] and decided["unenforceable"] == []
-
-
-def test_a_crashed_kernel_leaves_no_core_file() -> None:
-    assert service()["ulimits"] == {"core": 0}
 
 
 NO_NEW_PRIVILEGES = ["no-new-privileges:true"]
@@ -136,13 +132,13 @@ def test_a_container_has_the_privileges_that_it_needs(
 
 
 def test_limits_leave_no_swap() -> None:
-    limited = service(memory=2**30, cpus=1.5, pids=100)
+    limited = service(limits={"memory": 2**30, "cpus": 1.5, "pids": 100})
     assert (limited["mem_limit"], limited["memswap_limit"]) == (2**30, 2**30)
     assert (limited["cpus"], limited["pids_limit"]) == (1.5, 100)
 
 
 def test_limits_without_their_controller_are_left_out_and_told() -> None:
-    decided = lab.project(instance(memory=2**30, cpus=1.5), {**ENGINE, "controllers": ["memory"]}, IMAGE)
+    decided = lab.project(instance(limits={"memory": 2**30, "cpus": 1.5}), {**ENGINE, "controllers": ["memory"]}, IMAGE)
     limited = decided["compose"]["services"]["lab-1"]
     assert limited["mem_limit"] == 2**30 and "cpus" not in limited
     assert decided["unenforceable"] == ["cpus"]

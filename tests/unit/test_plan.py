@@ -21,7 +21,8 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.values import size, size_text
 from plan_helpers import HOST, Control, good, host, hub, lab, plan, two
 
-ARCHITECTURE = Path(__file__).parents[2] / "docs" / "contributing" / "architecture.md"
+ROOT = Path(__file__).parents[2]
+ARCHITECTURE = ROOT / "docs" / "contributing" / "architecture.md"
 
 
 def contract() -> dict[str, Any]:
@@ -31,10 +32,9 @@ def contract() -> dict[str, Any]:
 
 
 def shape(value: Any) -> Any:
-    """The keys at every depth, but for the mappings whose keys administrators make up."""
-    made_up = ("persist", "environment", "tls", "build", "authenticator", "settings")
+    """The keys at every depth, but for those of tls, which depend on the mode."""
     if isinstance(value, dict):
-        return {key: None if key in made_up else shape(item) for key, item in value.items()}
+        return {key: None if key == "tls" else shape(item) for key, item in value.items()}
     return [shape(value[0])] if isinstance(value, list) and value and isinstance(value[0], dict) else None
 
 
@@ -43,15 +43,12 @@ def test_result_has_the_keys_of_the_contract() -> None:
     declared = lab(name="geo", url="https://geo.example.org", image={"declared": "statistics"})
     result = good([lab(reset={"at": "01:25"}), declared, zoo], images=[{"name": "statistics"}])
     expected = contract()
-    for part in (
-        "rootless_docker_engines",
-        "image_jobs",
-        "apache_vhosts",
-        "lab_instances",
-        "hub_instances",
-        "reset_jobs",
-    ):
+    for part in ("rootless_docker_engines", "image_jobs", "apache_vhosts", "reset_jobs"):
         assert shape(result[part][:1]) == shape(expected[part][:1]), part
+    for role in ("lab", "hub"):
+        specs = yaml.safe_load((ROOT / "roles" / role / "meta" / "argument_specs.yml").read_text(encoding="utf-8"))
+        options = specs["argument_specs"]["main"]["options"][f"{role}_instances"]["options"]
+        assert set(result[f"{role}_instances"][0]) == set(options)
     assert set(result) == set(expected)
     assert shape(good([lab()], current=HOST)["engine_ports"]) == shape(expected["engine_ports"])
 
@@ -65,7 +62,7 @@ def test_defaults_are_below_an_instance_and_null_takes_them_away() -> None:
     defaults = {"memory": "2G", "reset": {"at": "01:25"}, "environment": {"A": "1", "B": "true"}, "build": "images/lab"}
     instances = [lab(memory="512M", reset=None), lab(name="geo", url="https://geo.example.org", image=...)]
     tao, geo = good(instances, defaults=defaults)["lab_instances"]
-    assert (tao["memory"], geo["memory"]) == (512 << 20, 2 << 30)
+    assert (tao["limits"]["memory"], geo["limits"]["memory"]) == (512 << 20, 2 << 30)
     assert tao["environment"] == {"A": "1", "B": "true"}
     assert tao["build"] is None and geo["image"] is None
     assert geo["build"] == {
@@ -312,9 +309,6 @@ def test_summary_shows_no_secret() -> None:
 @pytest.mark.parametrize(
     ("key", "value", "expected"),
     [
-        ("memory", "1.5G", 1610612736),
-        ("memory", "512MiB", 536870912),
-        ("memory", 1073741824, 1073741824),
         ("user", "01000:100", "1000:100"),
         ("notebooks", "/home//jovyan/", "/home/jovyan"),
         ("command", ["start-notebook.py"], ["start-notebook.py"]),
@@ -323,6 +317,13 @@ def test_summary_shows_no_secret() -> None:
 )
 def test_values(key: str, value: Any, expected: Any) -> None:
     assert good([lab(**{key: value})])["lab_instances"][0][key] == expected
+
+
+@pytest.mark.parametrize(
+    ("memory", "expected"), [("1.5G", 1610612736), ("512MiB", 536870912), (1073741824, 1073741824)]
+)
+def test_sizes(memory: Any, expected: int) -> None:
+    assert good([lab(memory=memory)])["lab_instances"][0]["limits"]["memory"] == expected
 
 
 def test_proxy_is_filled_up() -> None:
@@ -335,7 +336,7 @@ def test_proxy_is_filled_up() -> None:
 
 
 def test_example_inventory_has_every_key_once() -> None:
-    folder = Path(__file__).parents[2] / "inventories" / "example"
+    folder = ROOT / "inventories" / "example"
     hosts = [yaml.safe_load(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("host_vars/*.yml"))]
     instances = [item for variables in hosts for item in variables["jupyter_instances"]]
     variables = yaml.safe_load((folder / "group_vars" / "all" / "jupyter.yml").read_text(encoding="utf-8"))
@@ -349,7 +350,7 @@ def test_example_inventory_has_every_key_once() -> None:
 
 
 def test_example_inventory_shows_all_of_a_hub_and_is_a_good_one() -> None:
-    folder = Path(__file__).parents[2] / "inventories" / "example"
+    folder = ROOT / "inventories" / "example"
     text = (folder / "host_vars" / "hub1.example.org.yml").read_text(encoding="utf-8")
     (instance,) = instances = yaml.safe_load(text)["jupyter_instances"]
     common = yaml.safe_load((folder / "group_vars" / "all" / "jupyter.yml").read_text(encoding="utf-8"))
@@ -379,7 +380,7 @@ def test_a_misspelt_variable_is_told_of() -> None:
 
 
 def test_every_variable_of_the_playbooks_is_known() -> None:
-    texts = [path.read_text() for path in (Path(__file__).parents[2] / "playbooks").glob("*.yml")]
+    texts = [path.read_text() for path in (ROOT / "playbooks").glob("*.yml")]
     read = {name for text in texts for name in re.findall(r"\bjupyter_([a-z_]+)", text)}
     assert read and sorted(read - set(KNOWN)) == []
 
@@ -444,7 +445,7 @@ def test_what_a_template_computed_counts_as_what_is_meant() -> None:
         "memory": Computed("8G"), "password": Computed("12345678"), "environment": {"A": Computed("022")},
     }  # fmt: skip
     (planned,) = good([lab(**given)], port_range=[Computed("9000"), Computed("9500")])["lab_instances"]
-    assert {key: planned[key] for key in given} == {
+    assert {key: {**planned, **planned["limits"]}[key] for key in given} == {
         "port": 9001, "pids": 500, "cpus": 0.5, "collaboration": True, "memory": 8 << 30, "password": "12345678",
         "environment": {"A": "022"},
     }  # fmt: skip

@@ -184,7 +184,8 @@ def test_numbers_of_the_command_line_count_as_numbers(tmp_path: Path) -> None:
     probe.write_text(
         "- hosts: all\n  gather_facts: false\n  tasks:\n    - carrel.jupyter.plan:\n      register: planned\n"
         "    - ansible.builtin.assert:\n        that:\n"
-        "          - planned.plan.lab_instances[0].pids == 500 and planned.plan.lab_instances[0].cpus == 1.5\n"
+        "          - planned.plan.lab_instances[0].limits.pids == 500\n"
+        "          - planned.plan.lab_instances[0].limits.cpus == 1.5\n"
         "          - planned.plan.lab_instances[0].collaboration is true\n"
         "          - planned.plan.lab_instances[0].password == '12345678'\n",
         encoding="utf-8",

@@ -53,7 +53,7 @@ def test_a_hub_gets_what_labs_get() -> None:
 def test_the_defaults_of_labs_pass_hubs_over() -> None:
     defaults = {"memory": "2G", "reset": {"at": "01:25"}, "limits": {"memory": "1G"}, "pull": "always", "build": "lab"}
     result = good([lab(), hub()], defaults=defaults)
-    assert result["lab_instances"][0]["memory"] == 2 * GIB
+    assert result["lab_instances"][0]["limits"]["memory"] == 2 * GIB
     assert users_of(result["hub_instances"][0])["ada"]["memory"] == GIB
     assert result["hub_instances"][0]["pull"] == "always"
     assert good([hub(kind=...)], defaults={"kind": "hub"})["hub_instances"]

@@ -132,7 +132,7 @@ RECORDS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(
     st.lists(NAMES, unique=True, min_size=1, max_size=8),
     st.dictionaries(NAMES, RECORDS, max_size=6),
@@ -201,7 +201,7 @@ YAML = st.recursive(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(
     st.lists(st.dictionaries(KEYS, YAML, max_size=5).map(lambda keys: lab(**keys)) | YAML, max_size=3) | YAML,
     st.dictionaries(
@@ -214,7 +214,7 @@ def test_any_input_is_planned_or_refused_and_never_an_exception(instances: Any, 
     assert all("\n" not in str(problem) for problem in problems)
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from(["instances", "engines", "accounts", "listening_ports", "memory_bytes", "cpus"]), YAML

@@ -20,6 +20,7 @@ _NAMES = types.listing(types.text("a name in quotes"), "a list of names", "a lis
 
 HUB: dict[str, Key] = {
     **COMMON,
+    "image": COMMON["image"]._replace(handed=False),
     "command": COMMON["command"]._replace(default=["jupyterhub-singleuser"]),
     "images": Key(
         hub_values.IMAGES_TYPE,

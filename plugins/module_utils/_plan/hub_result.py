@@ -12,35 +12,15 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.values import
 
 
 def hub_data(hub: Hub) -> dict[str, Any]:
-    """What labs don't have, or have in another form."""
+    """What has another form than it is declared in."""
     return {
         "images": hub.images or [],
-        "home": hub.home,
         "persist": hub.persist or {},
-        "backend": hub.backend,
-        "prune": hub.prune,
-        "allow_no_users": hub.allow_no_users,
         "authenticator": hub.authenticator.public,
         "client_secret": hub.authenticator.client_secret,
         "dummy_password": hub.authenticator.dummy_password,
-        "normalize_usernames": hub.normalize_usernames,
         "users": hub.people,
-        "blocked_users": hub.blocked_users,
         "groups": hub.teams,
-        "shared": hub.shared,
-        "colab": hub.colab,
-        "users_view": hub.users_view,
-        "targets": hub.targets,
-        "limits": {**hub.limits, "swap": hub.limits["swap"] or None},
-        "culler": hub.culler,
-        "shutdown_on_logout": hub.shutdown_on_logout,
-        "default_url": hub.default_url,
-        "concurrent_spawns": hub.concurrent_spawns,
-        "active_servers": hub.active_servers,
-        "spawn_timeout_seconds": hub.spawn_timeout_seconds,
-        "http_timeout_seconds": hub.http_timeout_seconds,
-        "database": hub.database,
-        "settings": hub.settings,
     }
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan import parts, types, values
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.key import Key, Type, filled
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan.limits import LAB_LIMITS
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.limits import LAB_LIMITS, LIMITS
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.names import read_name
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.reset import RESET_TYPE
@@ -239,7 +239,8 @@ class Lab(Instance):
 
     @property
     def limits(self) -> dict[str, Any]:
-        return {key: getattr(self, key) for key in LAB_LIMITS}
+        """As a hub has them."""
+        return {key: getattr(self, key) if key in LAB_LIMITS else None for key in LIMITS}
 
     @property
     def memory_limit(self) -> int:

@@ -14,20 +14,22 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.values import
 _OF_USERS = "write it in limits, for each user's container"
 
 LAB_LIMITS: dict[str, Key] = {
-    # Docker refuses less than 6M (moby, daemon/daemon_unix.go: linuxMinMemory).
     "memory": Key(
+        # Docker refuses less than 6M (moby, daemon/daemon_unix.go: linuxMinMemory).
         types.size(6 << 20, 64 << 40, "6M", "64T"),
         "Memory of the container.",
         example="8G",
         unset="no limit",
         instead=_OF_USERS,
+        handed=False,
     ),
     "cpus": Key(
         types.number(0.01, 4096),
         "Processors of the host that the container may use.",
-        2,
+        example=2,
         unset="no limit",
         instead=_OF_USERS,
+        handed=False,
     ),
     "pids": Key(
         types.whole(16, 4194304),
@@ -35,6 +37,7 @@ LAB_LIMITS: dict[str, Key] = {
         example=2000,
         unset="4096",
         instead=_OF_USERS,
+        handed=False,
     ),
 }
 

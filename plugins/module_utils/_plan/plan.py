@@ -13,23 +13,13 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub import ch
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.images import check_declared, read_images
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.instance import ControlNode, check_instance
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.instances import check_instances
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.key import Key
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.keys import Lab
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.lab import check_lab
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan.parts import read_tls
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.result import make_result
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import (
-    INVALID,
-    Invalid,
-    given,
-    listing,
-    read,
-    whole,
-)
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan.values import base_dir as read_base_dir
-
-BASE_DIR = "/srv"
-PORT_RANGE = (8800, 9799)
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import given, read
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.variables import BASE_DIR, PORT_RANGE, TLS
 
 
 @dataclass(frozen=True)
@@ -47,15 +37,14 @@ class Inputs:
 
 def make_plan(inputs: Inputs, control: ControlNode, problems: Problems) -> dict[str, Any] | None:
     """The plan, or None when PROBLEMS, to which everything is added that is wrong, is not empty."""
-    low, high = _read_port_range(inputs.port_range, problems)
-    base_dir = (
-        BASE_DIR if inputs.base_dir is None else read(read_base_dir, inputs.base_dir, "jupyter_base_dir", problems)
-    )
-    tls = None if inputs.tls is None else read(read_tls, inputs.tls, "jupyter_tls", problems)
+    port_range = _read(PORT_RANGE, inputs.port_range, "jupyter_port_range", problems)
+    low, high = port_range if given(port_range) else PORT_RANGE.default
+    base_dir = _read(BASE_DIR, inputs.base_dir, "jupyter_base_dir", problems)
+    known_base_dir = base_dir if given(base_dir) else BASE_DIR.default
+    tls = _read(TLS, inputs.tls, "jupyter_tls", problems)
     images = read_images(inputs.images, control, problems)
     defaults = read_defaults(inputs.defaults, problems)
     host = read_host(inputs.current, problems)
-    known_base_dir = base_dir if given(base_dir) else BASE_DIR
     instances = read_instances(inputs.instances, defaults, host.kinds if host else {}, problems)
     for instance in instances:
         if not instance.wanted:
@@ -74,21 +63,5 @@ def make_plan(inputs: Inputs, control: ControlNode, problems: Problems) -> dict[
     return None if problems.items else make_result(instances, host, base_dir)
 
 
-def _read_port_range(value: Any, problems: Problems) -> tuple[int, int]:
-    if value is None:
-        return PORT_RANGE
-    path = "jupyter_port_range"
-    wanted = "a list of the first and the last port, for example [8800, 9799]"
-    ports: list[int] | Invalid = read(listing(whole(1024, 65535), wanted), value, path, problems)
-    if ports is INVALID:
-        return PORT_RANGE
-    if len(ports) != 2:
-        problems.add(path, "wrong_type", got=f"a list of {len(ports)}", wanted=wanted)
-        return PORT_RANGE
-    low, high = ports
-    if not given(low) or not given(high):
-        return PORT_RANGE
-    if low > high:
-        problems.add(path, "port_range_order", low=low, high=high)
-        return PORT_RANGE
-    return low, high
+def _read(key: Key, value: Any, path: str, problems: Problems) -> Any:
+    return key.default if value is None else read(key.type.read, value, path, problems)

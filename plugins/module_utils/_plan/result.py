@@ -17,6 +17,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub_keys impo
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub_result import hub_data, hub_summary
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.keys import Instance, Lab
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.limits import limits_text
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.parts import LOGIN
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.reset import reset_text
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.values import declared_name, image_text
 
@@ -143,24 +144,18 @@ def _second(lab: Lab) -> dict[str, Any]:
 
 
 def _site(instance: Instance, host: Host | None, base_dir: str) -> dict[str, Any]:
+    """The keys as they are declared, and what follows from them."""
     url = instance.url
     return {
-        "name": instance.name,
-        "state": instance.state,
+        **{key: getattr(instance, key) for key, declared in instance.KEYS.items() if declared.handed},
         "engine": engine_of(instance, host),
         "directory": directory_of(instance, host, base_dir),
         "url": str(url) if url else None,
         "server_name": url.host if url else None,
         "public_port": url.port if url else None,
         "base_url": url.path if url else None,
-        "port": instance.port,
-        "owner": instance.owner,
-        "command": instance.command,
-        "sudo": instance.sudo,
-        "environment": instance.environment,
-        "login": instance.login or {"notice": None, "notice_html": None, "template": None},
-        "pull": instance.pull,
-        "start_timeout_seconds": instance.start_timeout_seconds,
+        "login": instance.login or dict.fromkeys(LOGIN),
+        "limits": {**instance.limits, "swap": instance.limits["swap"] or None},
     }
 
 
@@ -168,20 +163,8 @@ def _lab(lab: Lab, site: dict[str, Any]) -> dict[str, Any]:
     return {
         **site,
         "second_port": lab.second_port,
-        "image": lab.image,
-        "build": lab.build,
-        "user": lab.user,
-        "notebooks": lab.notebooks,
-        "persist": lab.persist,
         "volumes": [volume._asdict() for volume in lab.volumes],
-        "password": lab.password,
-        "token": lab.token,
         "token_file": _token_file(lab, site["directory"]),
-        "collaboration": lab.collaboration,
-        "idle_shutdown_seconds": lab.idle_shutdown_seconds,
-        "memory": lab.memory,
-        "cpus": lab.cpus,
-        "pids": lab.pids,
     }
 
 

@@ -6,21 +6,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-# limit: the cgroup controller without which it does not hold
-LIMITS = {"memory": "memory", "cpus": "cpu", "pids": "pids"}
-# Processes and threads of a container for which nothing is declared: enough for numeric libraries, which start a thread
-# for each processor in each kernel, and too few for a fork bomb to reach the other containers of the engine.
-PIDS = 4096
 # How Jupyter's docker-stacks say yes, as to GRANT_SUDO.
 _YES = ("1", "yes", "true")
-
-
-def unenforceable(limits: Mapping[str, Any], controllers: Collection[str]) -> list[str]:
-    """Return the limits that the engine's cgroup cannot hold; Docker drops some of them silently and refuses others."""
-    return [name for name, controller in LIMITS.items() if limits[name] is not None and controller not in controllers]
 
 
 def guards(instance: Mapping[str, Any], root: bool) -> dict[str, Any]:
@@ -28,7 +18,7 @@ def guards(instance: Mapping[str, Any], root: bool) -> dict[str, Any]:
 
     ROOT says whether a container starts as root, to become somebody else or to let people install packages: it keeps
     Docker's capabilities but raw sockets, with which it could pretend to be another container of its network. Only sudo
-    and its like need new privileges. A crashed kernel leaves no core file among people's own.
+    and its like need new privileges.
     """
     sudo = instance["sudo"]
     if sudo is None:

@@ -9,19 +9,17 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared import limits
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.login_page import (
     notice_from_html,
     notice_from_text,
 )
 from ansible_collections.carrel.jupyter.plugins.module_utils._site.compose import (
-    LIMITS,
-    PIDS,
     bind,
     container_owner,
     escaped,
     guards,
     healthcheck,
-    unenforceable,
 )
 from ansible_collections.carrel.jupyter.plugins.module_utils._site.hub_images import merged_settings
 
@@ -37,7 +35,6 @@ LOGIN_PAGES = ("login.html", "native-login.html")
 _HARDENED = {"cap_drop": ["ALL"], "security_opt": ["no-new-privileges:true"]}
 # PostgreSQL's image starts as root, gives its directory to the account postgres, and becomes it.
 _BECOMES_POSTGRES = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID"]
-_USER_LIMITS = ("memory", "swap", "cpus", "pids")
 _AS_DECLARED = (
     "name", "url", "base_url", "images", "command", "home", "environment", "limits", "authenticator",
     "normalize_usernames", "culler", "shutdown_on_logout", "default_url", "concurrent_spawns", "active_servers",
@@ -110,8 +107,8 @@ def _optional_files(instance: Mapping[str, Any], images: Sequence[Mapping[str, A
 
 def _unenforceable(instance: Mapping[str, Any], engine: Mapping[str, Any]) -> list[str]:
     declared = [instance["limits"], *instance["users"]]
-    widest = {name: next((each[name] for each in declared if each[name] is not None), None) for name in LIMITS}
-    return unenforceable(widest, engine["controllers"])
+    some = {name: next(filter(None, (each[name] for each in declared)), None) for name in limits.CONTROLLERS}
+    return limits.unenforceable(some, engine["controllers"])
 
 
 def _directories(instance: Mapping[str, Any], engine: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -156,16 +153,11 @@ def config(
         "volumes": [{"name": name, "target": path} for name, path in _kept(instance).items()] if named else [],
         "mounts": [server, *([overrides] if instance["settings"] else [])],
         "controllers": sorted(engine["controllers"]),
-        "host_config": _host_config(instance, engine, any(image["uid"] == 0 for image in images)),
+        # What every user's container has, in the words of docker-py; limits are added to it.
+        "host_config": guards(instance, any(image["uid"] == 0 for image in images)),
         "notice_html": _notice(instance["login"]),
         "database": database,
     }
-
-
-def _host_config(instance: Mapping[str, Any], engine: Mapping[str, Any], root: bool) -> dict[str, Any]:
-    """Return what every user's container has, in the words of docker-py; a user's own limits are added to it."""
-    pids = {"pids_limit": PIDS} if "pids" in engine["controllers"] else {}
-    return {**guards(instance, root), **pids, "ulimits": [{"name": "core", "soft": 0, "hard": 0}]}
 
 
 def _notice(login: Mapping[str, Any]) -> str | None:
@@ -176,7 +168,7 @@ def _notice(login: Mapping[str, Any]) -> str | None:
 
 def roster(instance: Mapping[str, Any]) -> dict[str, Any]:
     """Return roster.json: who may log in, with which limits, and in which groups."""
-    keys = ("identity", "admin", *_USER_LIMITS)
+    keys = ("identity", "admin", *instance["limits"])
     return {
         "version": 1,
         "users": {user["name"]: {key: user[key] for key in keys} for user in instance["users"]},
@@ -194,9 +186,7 @@ def compose(instance: Mapping[str, Any], engine: Mapping[str, Any], hub_image: s
     if instance["database"]["type"] == "postgresql":
         services["database"] = _database(instance)
         services["hub"]["depends_on"]["database"] = {"condition": "service_healthy"}
-    common: dict[str, Any] = {**_HARDENED, "ulimits": {"core": 0}}
-    if "pids" in engine["controllers"]:
-        common["pids_limit"] = PIDS
+    common = {**_HARDENED, **limits.in_compose({}, engine["controllers"])}
     project: dict[str, Any] = escaped(
         {
             "name": instance["name"],

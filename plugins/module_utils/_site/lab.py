@@ -8,16 +8,14 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._engine.ids import mapped_id
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared import limits
 from ansible_collections.carrel.jupyter.plugins.module_utils._site.compose import (
-    LIMITS,
-    PIDS,
     bind,
     container_owner,
     escaped,
     guards,
     healthcheck,
     record,
-    unenforceable,
 )
 
 # One of them runs; the other one takes over in a reset.
@@ -44,7 +42,7 @@ def project(instance: Mapping[str, Any], engine: Mapping[str, Any], image: Mappi
         "settings": settings(instance, image),
         "environment": environment(instance),
         "compose": compose(instance, image, engine["controllers"]),
-        "unenforceable": unenforceable(instance, engine["controllers"]),
+        "unenforceable": limits.unenforceable(instance["limits"], engine["controllers"]),
     }
 
 
@@ -113,7 +111,7 @@ def compose(instance: Mapping[str, Any], image: Mapping[str, Any], controllers: 
     root = instance["directory"]
     service: dict[str, Any] = {
         **guards(instance, image["uid"] == 0),
-        "ulimits": {"core": 0},
+        **limits.in_compose(instance["limits"], controllers),
         "image": image["image"],
         "pull_policy": "never",
         "hostname": instance["name"],
@@ -126,16 +124,7 @@ def compose(instance: Mapping[str, Any], image: Mapping[str, Any], controllers: 
             instance["start_timeout_seconds"],
         ),
     }
-    limits = {limit: instance[limit] for limit, controller in LIMITS.items() if controller in controllers}
-    optional = {
-        "user": instance["user"],
-        "command": instance["command"],
-        "mem_limit": limits.get("memory"),
-        # equal to mem_limit: no swap on top of it
-        "memswap_limit": limits.get("memory"),
-        "cpus": limits.get("cpus"),
-        "pids_limit": (limits["pids"] or PIDS) if "pids" in limits else None,
-    }
+    optional = {"user": instance["user"], "command": instance["command"]}
     service.update({key: value for key, value in optional.items() if value is not None})
     service["volumes"].append(bind(f"{root}/server", CONFIG_DIRECTORY, True))
     services = {

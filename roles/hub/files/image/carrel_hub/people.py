@@ -10,8 +10,6 @@ from typing import Any
 
 from .files import DIRECTORY, Unusable, read_json
 
-LIMITS = ("memory", "swap", "cpus", "pids")
-
 
 @dataclass(frozen=True)
 class Roster:
@@ -26,8 +24,9 @@ class Roster:
         return self.lists(name) and bool(self.users[name]["admin"])
 
     def limits(self, name: str, default: Mapping[str, Any]) -> dict[str, Any]:
+        """Of somebody who is not listed, the hub's; of a limit that the roster does not know yet, none."""
         limits = self.users.get(name, default)
-        return {key: limits[key] for key in LIMITS}
+        return {key: limits.get(key) for key in default}
 
 
 def parse(content: Mapping[str, Any]) -> Roster:
@@ -36,7 +35,7 @@ def parse(content: Mapping[str, Any]) -> Roster:
         raise Unusable("the roster is damaged, or is not of version 1")
     if not isinstance(groups, dict) or not all(isinstance(names, list) for names in groups.values()):
         raise Unusable("the roster is damaged, or is not of version 1")
-    wanted = {"identity", "admin", *LIMITS}
+    wanted = {"identity", "admin"}
     for name, user in users.items():
         if not isinstance(user, dict) or not wanted <= user.keys():
             raise Unusable(f"the roster is damaged at the user {name!r}")

@@ -8,6 +8,7 @@ import asyncio
 import time
 from typing import Any
 
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.limits import in_docker_py
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.mounts import MountsError
 from docker.errors import APIError
 from dockerspawner import DockerSpawner
@@ -106,4 +107,4 @@ class CarrelSpawner(DockerSpawner):  # type: ignore[misc]
         self.image = config["images"][0]["image"]
         self.mounts = spawning.mounts(config, text, name)
         limits = read_roster().limits(name, config["limits"])
-        self.extra_host_config = {**config["host_config"], **spawning.limits(limits, config["controllers"])}
+        self.extra_host_config = {**config["host_config"], **in_docker_py(limits, config["controllers"])}

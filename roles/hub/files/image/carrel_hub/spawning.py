@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from html import escape as escape_html
 from typing import Any
 
@@ -76,18 +76,3 @@ def mounts(config: Mapping[str, Any], mounts_file: str, user: str) -> list[dict[
     own = [mount.docker() for mount in effective_mounts(mounts_file, user)]
     # Those further up in the tree first: a mount hides what was mounted below it before.
     return sorted([*everyone, *volumes, *own], key=lambda mount: str(mount["target"]))
-
-
-def limits(wanted: Mapping[str, Any], controllers: Iterable[str]) -> dict[str, Any]:
-    """Docker's host configuration for these limits, without those that the engine cannot keep."""
-    found = set(controllers)
-    host: dict[str, Any] = {}
-    if wanted["memory"] and "memory" in found:
-        host["mem_limit"] = wanted["memory"]
-        host["memswap_limit"] = wanted["memory"] + (wanted["swap"] or 0)
-    if wanted["cpus"] and "cpu" in found:
-        host["cpu_period"] = 100_000
-        host["cpu_quota"] = int(wanted["cpus"] * 100_000)
-    if wanted["pids"] and "pids" in found:
-        host["pids_limit"] = wanted["pids"]
-    return host

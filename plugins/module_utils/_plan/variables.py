@@ -1,0 +1,51 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The variables of a host that the plan reads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan import parts, schema, values
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.key import Key, Type
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import INVALID, Invalid, given
+
+_WANTED = "a list of the first and the last port, for example [8800, 9799]"
+_ports = schema.listing(schema.whole(1024, 65535), _WANTED)
+
+
+def read_port_range(value: Any, path: str, problems: Problems) -> list[int] | Invalid:
+    ports: list[int] | Invalid = _ports(value, path, problems)
+    if isinstance(ports, Invalid):
+        return INVALID
+    if len(ports) != 2:
+        problems.add(path, "wrong_type", got=f"a list of {len(ports)}", wanted=_WANTED)
+        return INVALID
+    low, high = ports
+    if not given(low) or not given(high):
+        return INVALID
+    if low > high:
+        problems.add(path, "port_range_order", low=low, high=high)
+        return INVALID
+    return ports
+
+
+BASE_DIR = Key(
+    Type(values.base_dir, "a folder of the host", "/etc", "path"),
+    "Folder of the instances' folders on the host.",
+    example="/data/jupyter",
+    default="/srv",
+)
+PORT_RANGE = Key(
+    Type(read_port_range, "the first and the last port", [9000, 8000], "list", "int"),
+    "Ports on 127.0.0.1 for new instances; those that the kernel gives to programs that ask for any are left out.",
+    example=[20000, 20999],
+    default=[8800, 9799],
+)
+TLS = Key(
+    parts.TLS_TYPE,
+    "How https addresses get their certificate, unless an instance says otherwise.",
+    example="acme",
+    unset="each https address needs its own",
+)

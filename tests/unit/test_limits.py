@@ -1,0 +1,44 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Limits in the words of compose and of docker-py, and what of them an engine can hold."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.limits import LIMITS
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.limits import (
+    CONTROLLERS,
+    in_compose,
+    in_docker_py,
+    unenforceable,
+)
+
+ALL = ["cpu", "memory", "pids"]
+NONE: dict[str, Any] = dict.fromkeys(LIMITS)
+SOME = {**NONE, "memory": 1000, "swap": 500, "cpus": 1.5, "pids": 100}
+
+
+def test_what_is_declared_is_what_a_container_gets() -> None:
+    both = {"mem_limit": 1000, "memswap_limit": 1500, "pids_limit": 100}
+    assert in_compose(SOME, ALL) == {**both, "cpus": 1.5, "ulimits": {"core": 0}}
+    core = [{"name": "core", "soft": 0, "hard": 0}]
+    assert in_docker_py(SOME, ALL) == {**both, "cpu_period": 100_000, "cpu_quota": 150_000, "ulimits": core}
+
+
+def test_memory_without_swap_is_all_that_there_is() -> None:
+    assert in_compose({"memory": 1000}, ALL)["memswap_limit"] == 1000
+
+
+def test_without_limits_there_are_no_fork_bombs_and_no_core_files() -> None:
+    for limits in ({}, NONE):
+        assert in_compose(limits, ALL) == {"pids_limit": 4096, "ulimits": {"core": 0}}
+        assert in_docker_py(limits, ALL).keys() == {"pids_limit", "ulimits"}
+
+
+def test_what_the_engine_cannot_hold_is_left_out_and_told() -> None:
+    assert in_compose(SOME, ["pids"]) == {"pids_limit": 100, "ulimits": {"core": 0}}
+    assert in_docker_py(SOME, ["memory"]).keys() == {"mem_limit", "memswap_limit", "ulimits"}
+    assert unenforceable(SOME, ["pids"]) == ["memory", "cpus"]
+    assert unenforceable(NONE, []) == []
+    assert CONTROLLERS.keys() <= LIMITS.keys()
