@@ -7,7 +7,7 @@
 #   make test-quick  what needs no host, in under two minutes
 #   make sanity      ansible-test's sanity tests, on a copy; what they install stays in ~/.ansible/test
 #   make test-vm     limits and a reboot on a kernel of its own, in a virtual machine; slow without KVM
-#   make docs        the documentation as a site, in .cache/site; warnings and broken links are errors
+#   make docs        write what follows from the inventory's keys, and the documentation as a site, in .cache/site
 #   make bench       measure; results in bench/. PARTS="volumes images" leaves out what needs a host
 #   make clean       remove what the others keep as a cache: images, virtual environment
 
@@ -52,6 +52,7 @@ lint: venv
 	ruff format --check .
 	mypy
 	yamllint --strict .
+	python -m testbed.reference --check
 	$(call timed,ansible-lint) ansible-lint --offline
 
 unit: venv
@@ -76,6 +77,7 @@ test-vm: venv
 	code=0; pytest tests/vm --verbose || code=$$?; python -m testbed vm down; exit $$code
 
 docs: venv
+	python -m testbed.reference
 	$(call timed,docs) python -m testbed.docs .cache/site
 
 bench: venv

@@ -19,6 +19,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub_keys impo
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.key import Key
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.keys import LAB
 
+from . import inventory_page
 from .run import ROOT
 
 # In the plan's result, besides keys that are handed on as they are declared, or in another form than they are.
@@ -113,7 +114,8 @@ def argument_specs(role: str, keys: Mapping[str, Key], derived: Mapping[str, Map
 
 def files() -> dict[Path, str]:
     """All that is written, by path."""
-    return dict([argument_specs("lab", LAB, _LAB), argument_specs("hub", HUB, _HUB)])
+    inventory = ROOT / "docs" / "reference" / "inventory.md", inventory_page.page()
+    return dict([inventory, argument_specs("lab", LAB, _LAB), argument_specs("hub", HUB, _HUB)])
 
 
 def stale() -> list[Path]:

@@ -12,11 +12,8 @@ import pytest
 import yaml
 from ansible_collections.carrel.jupyter.plugins.action.plan import KNOWN, ControlFiles, misspelt
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan import url
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan.defaults import KEYS
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub_values import USER
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.plan import Inputs, make_plan
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan.reset import RESET
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import Computed
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.values import size, size_text
 from plan_helpers import HOST, Control, good, host, hub, lab, plan, two
@@ -335,24 +332,10 @@ def test_proxy_is_filled_up() -> None:
     }
 
 
-def test_example_inventory_has_every_key_once() -> None:
-    folder = ROOT / "inventories" / "example"
-    hosts = [yaml.safe_load(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("host_vars/*.yml"))]
-    instances = [item for variables in hosts for item in variables["jupyter_instances"]]
-    variables = yaml.safe_load((folder / "group_vars" / "all" / "jupyter.yml").read_text(encoding="utf-8"))
-    used = [key for item in instances for key in item] + list(variables["jupyter_defaults"])
-    assert set(used) == set(KEYS)
-    (reset,) = [item["reset"] for item in instances if "reset" in item]
-    assert list(reset) == list(RESET)
-    needed_by_all = {"name", "kind", "url", "image", "build", "login", "state", "persist"}
-    assert [key for key in sorted(set(used) - needed_by_all) if used.count(key) > 1] == []
-    assert sorted(key for item in instances for key in item.get("login", {})) == ["notice", "notice_html", "template"]
-
-
-def test_example_inventory_shows_all_of_a_hub_and_is_a_good_one() -> None:
+def test_the_hub_of_the_example_inventory_is_a_good_one() -> None:
     folder = ROOT / "inventories" / "example"
     text = (folder / "host_vars" / "hub1.example.org.yml").read_text(encoding="utf-8")
-    (instance,) = instances = yaml.safe_load(text)["jupyter_instances"]
+    instances = yaml.safe_load(text)["jupyter_instances"]
     common = yaml.safe_load((folder / "group_vars" / "all" / "jupyter.yml").read_text(encoding="utf-8"))
     problems = Problems()
     inputs = Inputs(instances=instances, tls="acme", images=common["jupyter_images"])
@@ -362,11 +345,6 @@ def test_example_inventory_shows_all_of_a_hub_and_is_a_good_one() -> None:
     assert [user["name"] for user in planned["users"]] == [
         f"{name}--uni-example" for name in ("ada", "grace", "hopper", "lovelace", "prof")
     ]
-    for part in ("limits", "culler", "database"):
-        assert instance[part].keys() == planned[part].keys()
-    mount = ("source", "target", "members", "admins", "mounts")
-    words = {*USER, *mount, *planned["authenticator"], "client_secret", "insecure"}
-    assert [word for word in sorted(words) if f"{word}:" not in text] == []
     assert result["warnings"] == []
 
 

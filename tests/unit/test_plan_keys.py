@@ -5,14 +5,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub_authenticator import TYPES
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub_keys import HUB
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.key import Key
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.keys import LAB
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import INVALID
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.variables import VARIABLES
+
+EXAMPLE = Path(__file__).parents[2] / "inventories" / "example"
 
 
 def every(keys: Mapping[str, Key], above: str) -> Iterator[tuple[str, Key]]:
@@ -24,7 +30,12 @@ def every(keys: Mapping[str, Key], above: str) -> Iterator[tuple[str, Key]]:
             yield from every(key.type.keys, f"{above}.{name}")
 
 
-TABLES = {"lab": LAB, "hub": HUB, **{f"hub.authenticator({kind})": keys for kind, keys in TYPES.items()}}
+TABLES = {
+    "variables": VARIABLES,
+    "lab": LAB,
+    "hub": HUB,
+    **{f"hub.authenticator({kind})": keys for kind, keys in TYPES.items()},
+}
 KEYS = [pair for above, keys in TABLES.items() for pair in every(keys, above)]
 each_key = pytest.mark.parametrize(("path", "key"), KEYS, ids=[path for path, _key in KEYS])
 
@@ -57,3 +68,36 @@ def test_a_plain_default_is_what_could_be_written(path: str, key: Key) -> None:
     if isinstance(key.default, (str, int, float, bool)):
         problems = Problems()
         assert key.type.read(key.default, path, problems) == key.default and problems.items == []
+
+
+def shown(keys: Mapping[str, Key], values: Any, above: str) -> Iterator[str]:
+    """The path of each key that is written, however it is."""
+    for name, item in values.items() if isinstance(values, dict) and keys else ():
+        path = f"{above}.{name}"
+        yield path
+        # groups have names of their own
+        parts = item.values() if path == "hub.groups" else item if isinstance(item, list) else [item]
+        for part in parts:
+            yield from shown(keys[name].type.keys, part, path)
+
+
+def test_the_example_inventory_shows_every_key_once() -> None:
+    files = [*EXAMPLE.glob("host_vars/*.yml"), EXAMPLE / "group_vars" / "all" / "jupyter.yml"]
+    variables = [yaml.safe_load(file.read_text(encoding="utf-8")) for file in files]
+    instances = [item for each in variables for item in each.get("jupyter_instances", [])]
+    (defaults,) = (each["jupyter_defaults"] for each in variables if "jupyter_defaults" in each)
+    written = [path for item in instances for path in shown({**LAB, **HUB}, item, item.get("kind", "lab"))]
+    written += shown(LAB, defaults, "lab")
+    # What a hub shares with labs is shown there; of authenticators one, under which users have no passwords.
+    hub = {name: key for name, key in HUB.items() if name not in LAB or name == "persist"}
+    wanted = {path for path, _key in (*every(LAB, "lab"), *every(hub, "hub"))} - {"hub.users.password"}
+    wanted |= {f"hub.authenticator.{key}" for key in ("type", *TYPES["oidc"])}
+    assert sorted(wanted - set(written)) == []
+    needed = {"name", "kind", "url", "state", "image", "build", "login", "source", "title", "declared"}
+    twice = {path for path in written if written.count(path) > 1 and path.rpartition(".")[2] not in needed}
+    assert sorted(twice) == []
+
+
+def test_every_variable_is_in_the_example_inventory() -> None:
+    text = "".join(file.read_text(encoding="utf-8") for file in EXAMPLE.glob("*_vars/**/*.yml"))
+    assert [name for name in VARIABLES if f"{name}:" not in text] == []

@@ -9,11 +9,11 @@ from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.compose_keys import INSTEAD
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub_keys import HUB, Hub
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan.key import Key, mapping_of
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.key import Key, Type, mapping_of
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.keys import LAB, Lab, instance_path
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.limits import LAB_LIMITS
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems, kind_of
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import INVALID, read
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import INVALID, anything, listing, read
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.url import Url
 
 KINDS: dict[str, type[Lab] | type[Hub]] = {"lab": Lab, "hub": Hub}
@@ -22,6 +22,22 @@ KEYS: dict[str, Key] = {**HUB, **LAB}
 _MOVED = (*LAB_LIMITS, "notebooks", "user", "home")
 _readers = {kind: mapping_of(make.KEYS, INSTEAD) for kind, make in KINDS.items()}
 _read_any = mapping_of(KEYS, INSTEAD)
+INSTANCES = Key(
+    Type(
+        listing(anything, "a list of instances"),
+        "a list of instances, each a mapping of the keys below",
+        {},
+        "list",
+        "dict",
+    ),
+    "The instances of the host. One that is gone from here stays on the host, and the plan says so.",
+    example=[{"name": "tao", "url": "https://tao.example.org/", "image": "registry.example.org/lab:1.0"}],
+)
+DEFAULTS = Key(
+    Type(_read_any, "a mapping of keys of instances", {"memry": "8G"}, "dict"),
+    "Keys for all instances that don't say them themselves. What only the other kind has is passed over.",
+    example={"memory": "8G", "reset": {"at": "01:25"}},
+)
 
 
 def read_defaults(value: Any, problems: Problems) -> dict[str, Any]:
@@ -38,13 +54,11 @@ def read_instances(
     value: Any, defaults: Mapping[str, Any], recorded: Mapping[str, str], problems: Problems
 ) -> list[Lab | Hub]:
     """RECORDED: the kinds of the instances that the host has."""
-    if value is None or value is INVALID:
-        return []
-    if not isinstance(value, list):
-        problems.add("jupyter_instances", "wrong_type", got=kind_of(value), wanted="a list of instances")
+    items = [] if value is None else read(INSTANCES.type.read, value, "jupyter_instances", problems)
+    if items is INVALID:
         return []
     found = (
-        _read(item, index, defaults, recorded, problems) for index, item in enumerate(value) if item is not INVALID
+        _read(item, index, defaults, recorded, problems) for index, item in enumerate(items) if item is not INVALID
     )
     return [instance for instance in found if instance]
 

@@ -9,13 +9,16 @@ from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._images.build import NAME
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.instance import ControlNode
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.key import Key, Type
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.keys import Instance
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.nearest import nearest
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems, kind_of, show
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import (
     INVALID,
     Invalid,
+    anything,
     given,
+    listing,
     read,
     text,
     wrong_type,
@@ -32,16 +35,29 @@ def _labels(value: Any, path: str, problems: Problems) -> dict[str, str] | Inval
 _TEXTS = {"build_args": variables('a mapping, for example {VERSION: "1.0"}'), "labels": _labels}
 
 
+IMAGES = Key(
+    Type(
+        listing(anything, "a list of images, for example [{name: statistics, kernels: [r]}]"),
+        "a list of images, with the keys that [images.md](../howto/images.md) explains",
+        {},
+        "list",
+        "dict",
+    ),
+    "Images that engines build for the instances that name them with `image: {declared: NAME}`.",
+    example=[{"name": "statistics", "kernels": ["r"]}],
+)
+
+
 def read_images(value: Any, control: ControlNode, problems: Problems) -> list[str] | Invalid:
     """The names, bad ones too; INVALID if one is not known. What else an image has is checked by image_build."""
     if value is None:
         return []
-    if value is INVALID or not isinstance(value, list):
-        wanted = "a list of images, for example [{name: statistics, kernels: [r]}]"
-        return INVALID if value is INVALID else wrong_type(value, wanted, "jupyter_images", problems)
+    images: list[Any] | Invalid = read(IMAGES.type.read, value, "jupyter_images", problems)
+    if isinstance(images, Invalid):
+        return INVALID
     names: list[Any] = []
     complete = True
-    for index, item in enumerate(value):
+    for index, item in enumerate(images):
         path = f"jupyter_images[{index}]"
         name = read(_read_name, item, path, problems)
         if isinstance(item, Mapping):

@@ -65,6 +65,10 @@ def wrong_type(value: object, wanted: str, path: str, problems: Problems) -> Inv
     return INVALID
 
 
+def anything(value: Any, path: str, problems: Problems) -> Any:
+    return value
+
+
 def text(wanted: str, multiline: bool = False) -> Reader:
     """Text that is not empty."""
 

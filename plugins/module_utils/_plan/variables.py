@@ -7,6 +7,8 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan import parts, schema, values
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.defaults import DEFAULTS, INSTANCES
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.images import IMAGES
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.key import Key, Type
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import INVALID, Invalid, given
@@ -49,3 +51,12 @@ TLS = Key(
     example="acme",
     unset="each https address needs its own",
 )
+
+VARIABLES: dict[str, Key] = {
+    "jupyter_instances": INSTANCES,
+    "jupyter_defaults": DEFAULTS,
+    "jupyter_tls": TLS,
+    "jupyter_images": IMAGES,
+    "jupyter_base_dir": BASE_DIR,
+    "jupyter_port_range": PORT_RANGE,
+}
