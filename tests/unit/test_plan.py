@@ -359,7 +359,7 @@ def test_a_misspelt_variable_is_told_of() -> None:
 
 def test_every_variable_of_the_playbooks_is_known() -> None:
     texts = [path.read_text() for path in (ROOT / "playbooks").glob("*.yml")]
-    read = {name for text in texts for name in re.findall(r"\bjupyter_([a-z_]+)", text)}
+    read = {name for text in texts for name in re.findall(r"\bjupyter_([a-z0-9_]+)", text)}
     assert read and sorted(read - set(KNOWN)) == []
 
 
