@@ -19,11 +19,12 @@ class Failure(Exception):
     """Something the caller must know: the text says what and what to do."""
 
 
-def run(*command: str | Path, check: bool = True, input_text: str | None = None) -> str:
-    """Run a command and return what it printed; on failure raise Failure with its last lines."""
+def run(*command: str | Path, check: bool = True, input_text: str | None = None, folder: Path | None = None) -> str:
+    """Run a command, in FOLDER if given, and return what it printed; on failure raise Failure with its last lines."""
     done = subprocess.run(
         [str(part) for part in command],
         input=input_text,
+        cwd=folder,
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

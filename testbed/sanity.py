@@ -21,11 +21,11 @@ subprocess.check_call([sys.executable, "-m", "ensurepip", "--default-pip"])
 """
 
 
-def copy(to: Path) -> None:
+def copy(to: Path, root: Path = ROOT) -> None:
     """Copy what git knows, and what is new."""
-    listed = run("git", "-C", ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")
+    listed = run("git", "-C", root, "ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")
     for name in filter(None, listed):
-        source, target = ROOT / name, to / name
+        source, target = root / name, to / name
         if source.is_file():
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, target, follow_symlinks=False)
