@@ -25,6 +25,7 @@ VARIABLES = {
     "port_range": "jupyter_port_range",
     "tls": "jupyter_tls",
     "images": "jupyter_images",
+    "allow_downgrade": "jupyter_allow_downgrade",
 }
 
 

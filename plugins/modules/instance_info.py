@@ -62,6 +62,7 @@ instances:
     tao:
       name: tao
       kind: lab
+      collection: 0.1.0
       state: present
       engine: tao
       directory: /srv/tao

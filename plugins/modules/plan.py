@@ -61,6 +61,11 @@ options:
         M(carrel.jupyter.image_build).
     type: list
     elements: dict
+  allow_downgrade:
+    description:
+      - Whether this version of the collection may overwrite what a newer one has set up, which O(current) says;
+        variable C(jupyter_allow_downgrade), else V(false).
+    type: bool
   current:
     description:
       - The result of M(carrel.jupyter.instance_info). Without it the input is checked, but ports that nobody gave stay

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.version import VERSION
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted(path.stem for path in (ROOT / "plugins" / "filter").glob("[!_]*.py"))
@@ -44,3 +45,7 @@ def test_a_module_names_its_licence_and_an_author_with_a_handle(module: Path) ->
     text = module.read_text()
     assert "GNU General Public License v3.0+" in "".join(text.splitlines()[:20])
     assert not re.search(r"^(?!# Copyright).*carrel\.jupyter authors$", text, re.MULTILINE)
+
+
+def test_the_version_that_is_recorded_is_that_of_galaxy_yml() -> None:
+    assert yaml.safe_load((ROOT / "galaxy.yml").read_text())["version"] == VERSION

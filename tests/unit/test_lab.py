@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.version import VERSION
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import compose as _compose
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import lab
 
@@ -193,6 +194,7 @@ def test_dotenv_lets_no_backslash_reach_the_quote_that_ends_a_value() -> None:
 def test_the_record_has_no_secret() -> None:
     record = json.loads(lab.lab_record({**instance(), "password": "secret"}))
     assert record == {
+        "collection": VERSION,
         "kind": "lab", "name": "tao", "engine": "tao", "directory": "/srv/tao", "port": 8801, "second_port": 8802,
         "state": "present",
         "url": "https://example.org/tao/",

@@ -65,6 +65,7 @@ CASES: list[tuple[str, str, str, dict[str, Any]]] = [
     ),
     ("wrong_type", "jupyter_instances[0].name", "is a whole number; write a name in quotes", here(name=7)),
     ("wrong_type", "jupyter_port_range", "is a list of 1", {"port_range": [8800]}),
+    ("wrong_type", "jupyter_allow_downgrade", "is text; write true", {**here(), "allow_downgrade": "yes"}),
     ("wrong_type", "jupyter_defaults", "is text", {"defaults": "x"}),
     ("wrong_type", "current", "the result of carrel.jupyter.instance_info", {"current": {"msg": "failed"}}),
     ("unknown_key", f"{TAO}.imagee", "did you mean 'image'?", here(imagee="x")),
@@ -351,6 +352,15 @@ CASES: list[tuple[str, str, str, dict[str, Any]]] = [
         "jupyter_base_dir",
         "tao lives in /data/tao",
         {**here(), "current": host(instances={"tao": {"engine": "tao", "port": 8801, "directory": "/data/tao"}})},
+    ),
+    (
+        "downgrade",
+        "jupyter_allow_downgrade",
+        "version 10.0.0 of the collection set up geo, tao, and this is",
+        {
+            **here(),
+            "current": host(instances={"tao": {"collection": "9.1.0"}, "geo": {"collection": "10.0.0"}, "old": {}}),
+        },
     ),
     ("cpus_host", f"{TAO}.cpus", "write at most 4", {**here(cpus=8), "current": HOST}),
 ]

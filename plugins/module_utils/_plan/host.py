@@ -16,6 +16,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems impo
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import given
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.url import Url
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.values import size_text
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.version import VERSION, order
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class Host:
     engines: Mapping[str, str]
     directories: Mapping[str, str]
     ports: Mapping[str, int]
+    # of the collection that set it up
+    versions: Mapping[str, str]
     all_engines: frozenset[str]
     accounts: frozenset[str]
     groups: frozenset[str]
@@ -64,6 +67,7 @@ def read_host(current: Any, problems: Problems) -> Host | None:
             for owner, key in ((name, "port"), (second(name), "second_port"))
             if isinstance(item.get(key), int)
         },
+        versions={name: item["collection"] for name, item in known.items() if isinstance(item.get("collection"), str)},
         all_engines=frozenset(str(name) for name in engines or ()),
         accounts=frozenset(str(name) for name in accounts or ()),
         groups=frozenset(str(name) for name in current.get("groups") or ()),
@@ -87,6 +91,18 @@ def directory_of(instance: Instance, host: Host | None, base_dir: str) -> str:
     """An absent instance is removed from where it is."""
     directory = f"{base_dir}/{instance.name}"
     return host.directories.get(instance.name, directory) if host and not instance.wanted else directory
+
+
+def check_version(host: Host, problems: Problems) -> None:
+    newer = {name: version for name, version in host.versions.items() if order(version) > order(VERSION)}
+    if newer:
+        problems.add(
+            "jupyter_allow_downgrade",
+            "downgrade",
+            names=", ".join(sorted(newer)),
+            found=max(newer.values(), key=order),
+            own=VERSION,
+        )
 
 
 def check_host(instances: Sequence[Instance], host: Host, base_dir: str, problems: Problems) -> None:

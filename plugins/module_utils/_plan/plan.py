@@ -8,7 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.defaults import read_defaults, read_instances
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan.host import check_host, give_ports, read_host
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.host import (
+    check_host,
+    check_version,
+    give_ports,
+    read_host,
+)
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub import check_hub
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.images import check_declared, read_images
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.instance import ControlNode, check_instance
@@ -19,7 +24,12 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.lab import ch
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.result import make_result
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import given, read
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan.variables import BASE_DIR, PORT_RANGE, TLS
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.variables import (
+    ALLOW_DOWNGRADE,
+    BASE_DIR,
+    PORT_RANGE,
+    TLS,
+)
 
 
 @dataclass(frozen=True)
@@ -32,6 +42,7 @@ class Inputs:
     port_range: Any = None
     tls: Any = None
     images: Any = None
+    allow_downgrade: Any = None
     current: Any = None
 
 
@@ -42,6 +53,7 @@ def make_plan(inputs: Inputs, control: ControlNode, problems: Problems) -> dict[
     base_dir = _read(BASE_DIR, inputs.base_dir, "jupyter_base_dir", problems)
     known_base_dir = base_dir if given(base_dir) else BASE_DIR.default
     tls = _read(TLS, inputs.tls, "jupyter_tls", problems)
+    allow_downgrade = _read(ALLOW_DOWNGRADE, inputs.allow_downgrade, "jupyter_allow_downgrade", problems)
     images = read_images(inputs.images, control, problems)
     defaults = read_defaults(inputs.defaults, problems)
     host = read_host(inputs.current, problems)
@@ -57,6 +69,8 @@ def make_plan(inputs: Inputs, control: ControlNode, problems: Problems) -> dict[
             check_hub(instance, known_base_dir, control, problems)
     check_instances(instances, known_base_dir, problems)
     if host:
+        if allow_downgrade is False:
+            check_version(host, problems)
         check_host(instances, host, base_dir, problems)
         give_ports(instances, host, low, high, problems)
     problems.sort()

@@ -12,6 +12,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.images import
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.key import Key, Type
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import INVALID, Invalid, given
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.types import BOOLEAN
 
 _WANTED = "a list of the first and the last port, for example [8800, 9799]"
 _ports = schema.listing(schema.whole(1024, 65535), _WANTED)
@@ -45,6 +46,12 @@ PORT_RANGE = Key(
     example=[20000, 20999],
     default=[8800, 9799],
 )
+ALLOW_DOWNGRADE = Key(
+    BOOLEAN,
+    "Whether this version of the collection may overwrite what a newer one has set up.",
+    example=True,
+    default=False,
+)
 TLS = Key(
     parts.TLS_TYPE,
     "How https addresses get their certificate, unless an instance says otherwise.",
@@ -59,4 +66,5 @@ VARIABLES: dict[str, Key] = {
     "jupyter_images": IMAGES,
     "jupyter_base_dir": BASE_DIR,
     "jupyter_port_range": PORT_RANGE,
+    "jupyter_allow_downgrade": ALLOW_DOWNGRADE,
 }

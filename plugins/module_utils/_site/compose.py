@@ -9,6 +9,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.version import VERSION
+
 # How Jupyter's docker-stacks say yes, as to GRANT_SUDO.
 _YES = ("1", "yes", "true")
 
@@ -90,4 +92,4 @@ def _quoted(value: str) -> str:
 def record(kind: str, instance: Mapping[str, Any], **further: Any) -> str:
     """Return /var/lib/carrel/NAME/instance.json: what the next run must know of an instance."""
     kept = {key: instance[key] for key in ("name", "engine", "directory", "port", "state", "url")}
-    return json.dumps({"kind": kind, **kept, **further}, indent=2, sort_keys=True) + "\n"
+    return json.dumps({"kind": kind, "collection": VERSION, **kept, **further}, indent=2, sort_keys=True) + "\n"
