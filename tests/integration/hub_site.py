@@ -25,7 +25,8 @@ from testbed.run import ROOT, Failure, run, succeeds
 HOME = "/home/jovyan/work"
 ESSENTIAL: dict[str, Any] = {
     "version": 1, "command": ["jupyterhub-singleuser"], "home": HOME, "volumes": [], "mounts": [], "environment": {},
-    "limits": {"memory": None, "swap": None, "cpus": None, "pids": None}, "controllers": ["cpu", "memory", "pids"],
+    "limits": {"memory": None, "swap": None, "cpus": None, "pids": None, "gpus": None},
+    "devices": [], "gpu_devices": [], "controllers": ["cpu", "memory", "pids"],
     "host_config": {"cap_drop": ["ALL"], "security_opt": ["no-new-privileges:true"]},
     "authenticator": {"type": "native", "signup": False}, "normalize_usernames": False,
     "culler": {"idle_seconds": 3600, "max_age_seconds": 0, "every_seconds": 300}, "shutdown_on_logout": False,

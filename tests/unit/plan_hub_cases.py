@@ -46,6 +46,16 @@ HUB_CASES: list[tuple[str, str, str, dict[str, Any]]] = [
     ("size", f"{CLASS}.memory", "'lots' is not a size", at_hub(memory="lots")),
     ("other_kind", f"{CLASS}.collaboration", "is no key of a hub; leave it out", at_hub(collaboration=True)),
     ("other_kind", f"{TAO}.users", "is no key of a lab; write password or token", here(users=["ada"])),
+    ("gpus_few", f"{CLASS}.limits.gpus", "1 is more than the hub has", at_hub(limits={"gpus": 1})),
+    (
+        "gpus_few",
+        f"{CLASS}.groups.stat.gpus",
+        "at most 1",
+        at_hub(groups={"stat": {"members": ["ada"], "gpus": 2}}, gpu_devices=["nvidia.com/gpu=0"]),
+    ),
+    ("gpus_few", f"{CLASS}.users[0].gpus", "at most 0", at_hub(users=[{"name": "ada", "gpus": 1}])),
+    ("range", f"{CLASS}.limits.gpus", "from 0 to 64", at_hub(limits={"gpus": -1})),
+    ("other_kind", f"{TAO}.gpu_devices", "write devices", here(gpu_devices=["nvidia.com/gpu=0"])),
     ("other_kind", f"{TAO}.prune", "is no key of a lab; leave it out", here(prune="keep")),
     (
         "kind_moved",

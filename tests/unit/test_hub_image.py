@@ -31,7 +31,8 @@ CONFIG: dict[str, Any] = {
     "version": 1, "name": "class101", "url": "https://example.org/class/", "base_url": "/class/",
     "network": "class101_users", "images": [{"title": "Lab", "image": "lab:1"}, {"title": "R", "image": "r:1"}],
     "command": ["jupyterhub-singleuser"], "home": "/home/jovyan/work", "volumes": [], "mounts": [],
-    "environment": {"A": "b"}, "limits": LIMITS, "controllers": ["memory"], "host_config": {"cap_drop": ["ALL"]},
+    "environment": {"A": "b"}, "limits": LIMITS, "devices": [], "gpu_devices": [],
+    "controllers": ["memory"], "host_config": {"cap_drop": ["ALL"]},
     "normalize_usernames": False,
     "authenticator": {"type": "native", "signup": False}, "shutdown_on_logout": False, "default_url": "/lab",
     "culler": {"idle_seconds": 3600, "max_age_seconds": 7, "every_seconds": 300}, "concurrent_spawns": 20,
@@ -163,6 +164,24 @@ def test_mounts_of_all_three_kinds_those_further_up_first() -> None:
 def test_docker_s_errors_in_a_user_s_words(error: str, text: str | None) -> None:
     assert spawning.explain(error) == text
     assert text is None or "/" not in text
+
+
+def test_a_graphics_card_is_free_while_no_container_of_the_hub_has_it() -> None:
+    cards = ["nvidia.com/gpu=0", "nvidia.com/gpu=1", "nvidia.com/gpu=10"]
+    containers = [{"Labels": {spawning.GPUS: "nvidia.com/gpu=10,nvidia.com/gpu=0"}}, {"Labels": None}, {"Labels": {}}]
+    assert spawning.free_gpus(cards, containers) == ["nvidia.com/gpu=1"]
+    assert spawning.free_gpus(cards, []) == cards
+
+
+def test_who_gets_no_graphics_card_reads_how_many_are_free() -> None:
+    assert "needs a graphics card, and none of this hub's are free" in spawning.no_gpus(1, 0)
+    assert "needs 2 graphics cards, and 1 of this hub's is free" in spawning.no_gpus(2, 1)
+
+
+def test_docker_is_asked_for_devices_only_where_there_are_some() -> None:
+    (request,) = spawning.device_requests(["nvidia.com/gpu=0"])
+    assert request["driver"] == "cdi" and request["device_ids"] == ["nvidia.com/gpu=0"]
+    assert spawning.device_requests([]) == []
 
 
 def test_the_roster_answers_and_a_damaged_one_is_refused() -> None:

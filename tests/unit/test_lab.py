@@ -25,7 +25,7 @@ def instance(**changes: Any) -> dict[str, Any]:
         "sudo": None,
         "notebooks": "/home/jovyan/work", "persist": {}, "volumes": [],
         "environment": {}, "collaboration": None, "idle_shutdown_seconds": 0,
-        "limits": {}, "start_timeout_seconds": 120, **changes,
+        "devices": [], "limits": {}, "start_timeout_seconds": 120, **changes,
     }  # fmt: skip
 
 
@@ -199,3 +199,10 @@ def test_the_record_has_no_secret() -> None:
         "state": "present",
         "url": "https://example.org/tao/",
     }  # fmt: skip
+
+
+def test_devices_are_asked_for_by_their_cdi_names() -> None:
+    request = {"driver": "cdi", "device_ids": ["nvidia.com/gpu=0"], "capabilities": ["gpu"]}
+    for service in lab.compose(instance(devices=["nvidia.com/gpu=0"]), IMAGE, [])["services"].values():
+        assert service["deploy"]["resources"]["reservations"]["devices"] == [request]
+    assert "deploy" not in lab.compose(instance(), IMAGE, [])["services"]["lab-1"]

@@ -35,6 +35,13 @@ def shape(value: Any) -> Any:
     return [shape(value[0])] if isinstance(value, list) and value and isinstance(value[0], dict) else None
 
 
+def test_engines_with_devices_know_cdi() -> None:
+    plan = good([lab(devices=["nvidia.com/gpu=0"]), lab(name="geo", url="https://geo.example.org/")])
+    engines = {engine["name"]: engine.get("daemon_options", {}) for engine in plan["rootless_docker_engines"]}
+    assert engines["tao"]["features"] == {"cdi": True} and engines["geo"] == {}
+    assert plan["lab_instances"][0]["devices"] == ["nvidia.com/gpu=0"]
+
+
 def test_result_has_the_keys_of_the_contract() -> None:
     zoo = hub(name="zoo", url="https://zoo.example.org", groups={"statistics": {"members": ["ada"]}})
     declared = lab(name="geo", url="https://geo.example.org", image={"declared": "statistics"})

@@ -248,6 +248,11 @@ CASES: list[tuple[str, str, str, dict[str, Any]]] = [
     ("size_range", f"{TAO}.proxy.max_body", "0 for no limit", here(proxy={"max_body": 5})),
     ("ids", f"{TAO}.user", '"1000:100"', here(user=60010)),
     ("ids", f"{TAO}.owner", "0 to 65535", here(owner="65536:0")),
+    ("device", f"{TAO}.devices[0]", "nvidia.com/gpu=0", here(devices=["/dev/nvidia0"])),
+    ("device", f"{TAO}.devices[1]", "VENDOR/CLASS=NAME", here(devices=["nvidia.com/gpu=0", "nvidia.com/gpu=0,1"])),
+    ("device", f"{TAO}.devices[0]", "VENDOR/CLASS=NAME", here(devices=[0])),
+    ("device_twice", f"{TAO}.devices", "keep one", here(devices=["nvidia.com/gpu=0", "nvidia.com/gpu=0"])),
+    ("compose_key", f"{TAO}.gpus", "in devices", here(gpus="all")),
     ("environment_name", f"{TAO}.environment.A-B", "no digit first", here(environment={"A-B": "SECRET"})),
     ("environment_name", f"{TAO}.environment", "no digit first", here(environment={"A=SECRET": "x"})),
     (

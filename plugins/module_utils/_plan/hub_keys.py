@@ -118,6 +118,13 @@ HUB: dict[str, Key] = {
         unset="see its keys",
         instead="write memory, cpus and pids",
     ),
+    "gpu_devices": Key(
+        types.DEVICES,
+        "Graphics cards by their CDI names, of which each server gets as many of its own as gpus in its limits says.",
+        example=["nvidia.com/gpu=0", "nvidia.com/gpu=1"],
+        default=[],
+        instead="write devices",
+    ),
     "culler": Key(
         hub_values.CULLER_TYPE,
         "When servers that idle are stopped.",
@@ -165,6 +172,10 @@ class Hub(Instance):
         super().__init__(path, values)
         self.people: list[dict[str, Any]] = []
         self.teams: list[dict[str, Any]] = []
+
+    @property
+    def named_devices(self) -> list[str]:
+        return [*self.devices, *self.gpu_devices]
 
     @property
     def memory_limit(self) -> int:

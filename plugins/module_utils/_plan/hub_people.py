@@ -54,6 +54,7 @@ class People:
                 self._groups_of.setdefault(name, []).append(self._groups[group_name])
         self._limits = hub.limits if given(hub.limits) else dict.fromkeys(LIMITS)
         self._check_swap()
+        self._check_gpus()
         hub.people = [self._person(name, user) for name, user in sorted(self._users.items()) if name not in self._bad]
         hub.teams = [
             {
@@ -210,6 +211,18 @@ class People:
                 alone.add(path)
         for path in sorted(alone):
             self._add(f"{path}.swap", "swap_alone")
+
+    def _check_gpus(self) -> None:
+        if not given(self._hub.gpu_devices):
+            return
+        count = len(self._hub.gpu_devices)
+        wanted = {f"{self._hub.path}.limits": self._limits}
+        wanted.update({group.path: group.limits for group in self._groups.values()})
+        wanted.update({user.path: user.limits for user in self._users.values()})
+        for path, limits in wanted.items():
+            gpus = limits.get("gpus")
+            if gpus is not None and gpus is not INVALID and gpus > count:
+                self._add(f"{path}.gpus", "gpus_few", value=gpus, count=count)
 
     def _person(self, name: str, user: User) -> dict[str, Any]:
         limits = {key: self._limit(name, key)[0] for key in LIMITS}

@@ -95,6 +95,12 @@ COMMON: dict[str, Key] = {
         example=True,
         unset="as GRANT_SUDO in environment says",
     ),
+    "devices": Key(
+        types.DEVICES,
+        "Devices of the host by their CDI names; of a hub, for every user's container.",
+        example=["nvidia.com/gpu=0"],
+        default=[],
+    ),
     "pull": Key(
         types.choice("missing", "always"),
         "When the image is pulled: if the host does not have it, or to look for a newer one of its tag in each run.",
@@ -225,6 +231,11 @@ class Instance:
     def wanted(self) -> bool:
         """There after the run: present or held."""
         return bool(self.state != "absent")
+
+    @property
+    def named_devices(self) -> list[str]:
+        """Devices by CDI names that its containers may get."""
+        return list(self.devices)
 
     @property
     def memory_limit(self) -> int:

@@ -51,6 +51,12 @@ LIMITS: dict[str, Key] = {
     ),
     "cpus": LAB_LIMITS["cpus"],
     "pids": LAB_LIMITS["pids"],
+    "gpus": Key(
+        types.whole(0, 64),
+        "Graphics cards of gpu_devices that the server has to itself while it runs.",
+        example=1,
+        unset="none",
+    ),
 }
 
 
@@ -61,5 +67,6 @@ def limits_text(limits: Mapping[str, Any]) -> str:
         f"{size_text(limits['swap'])} of swap" if limits.get("swap") else "",
         f"{limits['cpus']:g} CPU{'' if limits['cpus'] == 1 else 's'}" if limits["cpus"] else "",
         f"{limits['pids']} processes" if limits["pids"] else "",
+        f"{limits['gpus']} of the graphics cards" if limits.get("gpus") else "",
     ]
     return ", ".join(filter(None, parts)) or "none"

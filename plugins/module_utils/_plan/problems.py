@@ -93,6 +93,9 @@ MESSAGES: dict[str, str] = {
     "size": '{value} is not a size; write a number with K, M, G or T, for example "8G"',
     "size_range": '{value} is out of range; write a size from {low} to {high}, for example "8G"',
     "ids": 'is not a pair of ids; write "uid:gid" in quotes, both from 0 to 65535, for example "{example}"',
+    "device": "{value} is not the CDI name of a device; write VENDOR/CLASS=NAME, for example nvidia.com/gpu=0",
+    "device_twice": "{value} is there twice; keep one",
+    "gpus_few": "{value} is more than the hub has; write at most {count}, or more names in gpu_devices",
     "volume_text": "is text; write {hint}",
     "environment_name": "is not the name of an environment variable; write letters, digits and '_', no digit first",
     "login_option": "has {option}, which takes the place of the declared password and token; leave it out, and use the "

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ansible_collections.carrel.jupyter.plugins.module_utils._engine.devices import CDI_OPTIONS
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.host import (
     Host,
     directory_of,
@@ -43,7 +44,9 @@ def _engines(instances: Sequence[Instance], host: Host | None) -> list[dict[str,
     """Those that must run, also the ones from which an instance has yet to be removed."""
     recorded = host.engines if host else {}
     wanted = [engine_of(instance, host) for instance in instances if instance.wanted or instance.name in recorded]
-    return [{"name": name, "state": "started"} for name in dict.fromkeys(wanted)]
+    with_devices = {engine_of(instance, host) for instance in instances if instance.wanted and instance.named_devices}
+    options = {name: {"daemon_options": CDI_OPTIONS} for name in with_devices}
+    return [{"name": name, "state": "started", **options.get(name, {})} for name in dict.fromkeys(wanted)]
 
 
 def _idle_engines(instances: Sequence[Instance], host: Host | None) -> list[dict[str, Any]]:

@@ -23,6 +23,7 @@ CONTAINER_PATH = Type(values.container_path, "a folder in the container", "work"
 HOST_PATH = Type(values.host_path, "a path on the host", "maps", "path")
 HOST_FOLDER = Type(values.volume_source, "a folder of the host", "/etc", "path")
 TOKEN_FILE = Type(values.token_file, "a path on the host", "/tmp/token", "path")  # noqa: S108 - refused
+DEVICES = Type(values.devices, "a list of CDI names", ["/dev/nvidia0"], "list", "str")
 WORDS = Type(
     schema.listing(schema.text("text in quotes"), "a list of words, for example [start-notebook.py]"),
     "a list of words", "start-notebook.py", "list", "str",

@@ -17,6 +17,8 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import
     Reader,
     given,
     has_control,
+    known,
+    listing,
     read,
     text,
     wrong_type,
@@ -118,6 +120,25 @@ def id_pair(value: Any, path: str, problems: Problems) -> str | Invalid:
         problems.add(path, "ids", example="0:0" if value in ("root", 0, "0") else "1000:100")
         return INVALID
     return f"{int(match[1])}:{int(match[2])}"
+
+
+# Container Device Interface, SPEC.md: a vendor with dots, a class, a name. Docker splits the list of them at commas.
+_DEVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}/[A-Za-z][A-Za-z0-9_-]{0,62}=[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")
+
+
+def device(value: Any, path: str, problems: Problems) -> str | Invalid:
+    if not isinstance(value, str) or not _DEVICE.fullmatch(value):
+        problems.add(path, "device", value=show(value))
+        return INVALID
+    return value
+
+
+def devices(value: Any, path: str, problems: Problems) -> list[str] | Invalid:
+    found: list[str] | Invalid = listing(device, "a list of CDI names")(value, path, problems)
+    twice = [] if isinstance(found, Invalid) else sorted({name for name in known(found) if found.count(name) > 1})
+    for name in twice:
+        problems.add(path, "device_twice", value=show(name))
+    return INVALID if twice else found
 
 
 def _absolute(value: str) -> str | None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.version import VERSION
@@ -37,6 +37,14 @@ def container_owner(instance: Mapping[str, Any], image: Mapping[str, Any]) -> tu
         return image["uid"], image["gid"]
     uid, _unused, gid = instance["owner"].partition(":")
     return int(uid), int(gid)
+
+
+def devices(names: Sequence[str]) -> dict[str, Any]:
+    """Return the keys of a service that has these devices, by CDI names; Docker wants a capability and ignores it."""
+    if not names:
+        return {}
+    request = {"driver": "cdi", "device_ids": list(names), "capabilities": ["gpu"]}
+    return {"deploy": {"resources": {"reservations": {"devices": [request]}}}}
 
 
 def bind(source: str, target: str, read_only: bool) -> dict[str, Any]:

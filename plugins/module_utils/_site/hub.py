@@ -36,7 +36,8 @@ _HARDENED = {"cap_drop": ["ALL"], "security_opt": ["no-new-privileges:true"]}
 # PostgreSQL's image starts as root, gives its directory to the account postgres, and becomes it.
 _BECOMES_POSTGRES = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID"]
 _AS_DECLARED = (
-    "name", "url", "base_url", "images", "command", "home", "environment", "limits", "authenticator",
+    "name", "url", "base_url", "images", "command", "home", "environment", "limits", "authenticator", "devices",
+    "gpu_devices",
     "normalize_usernames", "culler", "shutdown_on_logout", "default_url", "concurrent_spawns", "active_servers",
     "spawn_timeout_seconds", "http_timeout_seconds",
 )  # fmt: skip

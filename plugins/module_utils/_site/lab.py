@@ -12,6 +12,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._shared import limi
 from ansible_collections.carrel.jupyter.plugins.module_utils._site.compose import (
     bind,
     container_owner,
+    devices,
     escaped,
     guards,
     healthcheck,
@@ -112,6 +113,7 @@ def compose(instance: Mapping[str, Any], image: Mapping[str, Any], controllers: 
     service: dict[str, Any] = {
         **guards(instance, image["uid"] == 0),
         **limits.in_compose(instance["limits"], controllers),
+        **devices(instance["devices"]),
         "image": image["image"],
         "pull_policy": "never",
         "hostname": instance["name"],

@@ -23,6 +23,8 @@ CHECK_SECONDS = 1.0
 LOOK_SECONDS = 0.2
 REMOVED_WITHIN_SECONDS = 30
 CONFLICT = 409
+# Nobody else may choose until the container is there.
+_CHOOSING = asyncio.Lock()
 
 
 class CarrelSpawner(DockerSpawner):  # type: ignore[misc]
@@ -37,10 +39,6 @@ class CarrelSpawner(DockerSpawner):  # type: ignore[misc]
     @default("name_template")
     def _name_template(self) -> str:
         return self.instance + "_{username}"
-
-    @default("extra_create_kwargs")
-    def _labels(self) -> dict[str, Any]:
-        return {"labels": {"carrel.instance": self.instance, "carrel.user": "{raw_username}"}}
 
     @default("format_volume_name")
     def _take_paths_as_they_are(self) -> Any:
@@ -64,6 +62,25 @@ class CarrelSpawner(DockerSpawner):  # type: ignore[misc]
         return address
 
     async def create_object(self) -> Any:
+        """Choose graphics cards, if the user is to have some, and create the container that holds them."""
+        wanted = self._gpus
+        if not wanted:
+            return await self._create_when_free()
+        async with _CHOOSING:
+            ours = {"label": f"carrel.instance={self.instance}"}
+            free = spawning.free_gpus(self._gpu_devices, await self.docker("containers", all=True, filters=ours))
+            if len(free) < wanted:
+                raise spawning.SpawnRefused(spawning.no_gpus(wanted, len(free)))
+            chosen = free[:wanted]
+            self._give([*self._devices, *chosen], {spawning.GPUS: ",".join(chosen)})
+            return await self._create_when_free()
+
+    def _give(self, devices: list[str], labels: dict[str, str]) -> None:
+        common = {"carrel.instance": self.instance, "carrel.user": "{raw_username}"}
+        self.extra_create_kwargs = {"labels": {**common, **labels}}
+        self.extra_host_config = {**self._host_config, "device_requests": spawning.device_requests(devices)}
+
+    async def _create_when_free(self) -> Any:
         """Wait until the name is free.
 
         DockerSpawner has Docker remove containers by itself once they end (auto_remove), and takes its «removal is
@@ -107,4 +124,6 @@ class CarrelSpawner(DockerSpawner):  # type: ignore[misc]
         self.image = config["images"][0]["image"]
         self.mounts = spawning.mounts(config, text, name)
         limits = read_roster().limits(name, config["limits"])
-        self.extra_host_config = {**config["host_config"], **in_docker_py(limits, config["controllers"])}
+        self._host_config = {**config["host_config"], **in_docker_py(limits, config["controllers"])}
+        self._devices, self._gpu_devices, self._gpus = config["devices"], config["gpu_devices"], limits.get("gpus")
+        self._give(self._devices, {})

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from html import escape as escape_html
 from typing import Any
 
@@ -31,7 +31,15 @@ STILL_THERE = (
     "Your last notebook server has not been removed yet. Please try again in a minute, and tell the administrator if "
     "that does not help."
 )
+NO_DEVICE = (
+    "A device that your notebook server needs is missing on this server, so it was not started. "
+    "None of your files are touched. Please tell the administrator."
+)
+GPUS = "carrel.gpus"  # a container's label: the graphics cards that it has to itself, with commas between them
 _SIGNS = {
+    # what Docker says to a device that no CDI file has, and to CDI that is not on
+    "cdi device injection failed": NO_DEVICE,
+    'could not select device driver "cdi"': NO_DEVICE,
     # what Docker says to a missing or forbidden source of a bind mount, when creating and when starting
     "bind source path does not exist": NO_DIRECTORY,
     "bind mount source path": NO_DIRECTORY,
@@ -76,3 +84,23 @@ def mounts(config: Mapping[str, Any], mounts_file: str, user: str) -> list[dict[
     own = [mount.docker() for mount in effective_mounts(mounts_file, user)]
     # Those further up in the tree first: a mount hides what was mounted below it before.
     return sorted([*everyone, *volumes, *own], key=lambda mount: str(mount["target"]))
+
+
+def free_gpus(gpus: Iterable[str], containers: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Those of the hub's graphics cards that none of its CONTAINERS, as Docker lists them, has."""
+    taken = {name for container in containers for name in (container["Labels"] or {}).get(GPUS, "").split(",")}
+    return [name for name in gpus if name not in taken]
+
+
+def no_gpus(wanted: int, free: int) -> str:
+    """What the user reads."""
+    cards = "a graphics card" if wanted == 1 else f"{wanted} graphics cards"
+    return (
+        f"Your notebook server needs {cards}, and {free or 'none'} of this hub's {'is' if free == 1 else 'are'} free. "
+        "Please try again when somebody has stopped a server."
+    )
+
+
+def device_requests(names: list[str]) -> list[dict[str, Any]]:
+    """Docker's host configuration for devices by CDI names; it wants a capability and ignores it."""
+    return [{"driver": "cdi", "device_ids": names, "capabilities": [["gpu"]]}] if names else []
