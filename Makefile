@@ -8,6 +8,7 @@
 #   make sanity      ansible-test's sanity tests, on a copy; what they install stays in ~/.ansible/test
 #   make test-vm     limits and a reboot on a kernel of its own, in a virtual machine; slow without KVM
 #   make docs        write what follows from the inventory's keys, and the documentation as a site in .cache/site
+#   make pictures    the documentation's pictures; those of a browser at work are of the last `make test`
 #   make release     changelog, tarball, commit and tag of the version in galaxy.yml; pushes nothing
 #   make bench       measure; results in bench/. PARTS="volumes images" leaves out what needs a host
 #   make clean       remove what the others keep as a cache: images, virtual environment
@@ -23,7 +24,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PYTHONPATH := $(CURDIR)/.cache/collections:$(CURDIR)
 
-.PHONY: help venv demo demo-down test test-quick test-hosts test-vm lint unit sanity docs release bench clean
+.PHONY: help venv demo demo-down test test-quick test-hosts test-vm lint unit sanity docs pictures release bench clean
 
 # How long a part took, for CI's log.
 timed = TIMEFORMAT='make: $(1) took %0R s'; time
@@ -80,6 +81,9 @@ test-vm: venv
 docs: venv
 	python -m testbed.reference
 	$(call timed,docs) python -m testbed.docs .cache/site
+
+pictures: venv
+	python -m tests.pictures
 
 release: venv
 	@python -m testbed.release

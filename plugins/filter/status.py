@@ -40,9 +40,9 @@ def table(hosts: Hosts) -> list[str]:
     return report.table(report.rows(hosts, datetime.now(timezone.utc)))
 
 
-def page(hosts: Hosts, template: str) -> str:
+def page(hosts: Hosts, template: str, now: datetime | None = None) -> str:
     """The page from its template. Ansible's own templates escape nothing."""
-    now = datetime.now(timezone.utc)
+    now = now or datetime.now(timezone.utc)
     rows = report.rows(hosts, now)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return environment.from_string(template).render(

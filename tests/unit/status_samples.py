@@ -35,7 +35,7 @@ def site(days_left: int = 60, **changes: Any) -> dict[str, Any]:
 
 
 def refused() -> dict[str, Any]:
-    return site(answers=False, status=502, error="status 502. Apache answers, the server behind it does not.")
+    return site(answers=False, status=503, error="status 503. Apache answers, the server behind it does not.")
 
 
 def reset(result: str = "done", **changes: Any) -> dict[str, Any]:

@@ -180,7 +180,7 @@ TWO = [samples.container(), samples.container("tao-lab-2-1")]
 @pytest.mark.parametrize(
     ("changes", "level", "words"),
     [
-        ({"site": samples.refused()}, "error", "https://example.org/tao/ does not answer: status 502"),
+        ({"site": samples.refused()}, "error", "https://example.org/tao/ does not answer: status 503"),
         (
             {"reset": samples.reset("failed", step="start", message="unhealthy")},
             "error",

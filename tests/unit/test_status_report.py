@@ -51,7 +51,7 @@ def test_the_table() -> None:
     ]  # fmt: skip
     assert [line.split()[2] for line in table[1:7]] == ["ERROR", "ok", "WARNING", "HELD", "UNREACHABLE", "empty"]
     assert table[7].startswith(
-        "ERROR geo1.example.org atlas: https://geo1.example.org/atlas/ does not answer: status 502"
+        "ERROR geo1.example.org atlas: https://geo1.example.org/atlas/ does not answer: status 503"
     )
     assert table[-1] == "4 instances on 4 hosts: 1 error, 1 unreachable, 1 warning, 1 ok, 1 held, 1 empty"
 
