@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.carrel.jupyter.plugins.modules.instance_status import collect
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.instance_status import collect
 from ansible_runner import PLAYBOOK
 from module_runner import run
 

@@ -13,8 +13,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 import status_samples as samples
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.instance_status import collect, locked
 from ansible_collections.carrel.jupyter.plugins.module_utils._report import status
-from ansible_collections.carrel.jupyter.plugins.modules.instance_status import collect, locked
 from carrel_reset.state import State
 from hypothesis import given
 from hypothesis import strategies as st

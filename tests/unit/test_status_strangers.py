@@ -22,13 +22,18 @@ from typing import Any
 
 import pytest
 from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import File
-from ansible_collections.carrel.jupyter.plugins.module_utils._host import files, image_probe, process, sockets
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import (
+    files,
+    image_probe,
+    instance_status,
+    process,
+    sockets,
+)
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.engine_api import EngineAPI, EngineError
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.request import ask
 from ansible_collections.carrel.jupyter.plugins.module_utils._report import printable
 from ansible_collections.carrel.jupyter.plugins.module_utils._report.report import rows, table
 from ansible_collections.carrel.jupyter.plugins.module_utils._site.health import target
-from ansible_collections.carrel.jupyter.plugins.modules import instance_status
 
 from testbed.patience import SOON
 

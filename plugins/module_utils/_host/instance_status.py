@@ -1,0 +1,226 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Reads how the instances of a host are, for the module instance_status and for the host's own metrics."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import subprocess
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timezone
+from typing import Any
+from urllib.parse import quote
+from zoneinfo import ZoneInfo
+
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import files, instance_ports
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.disk_usage import directory_bytes, images_bytes
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.engine_api import EngineAPI, EngineError
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.engine_programs import replaced
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.locks import locked
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.process import EndlessError
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.request import ask
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.facts import parse_instance
+from ansible_collections.carrel.jupyter.plugins.module_utils._report import printable
+from ansible_collections.carrel.jupyter.plugins.module_utils._report import status as _status
+from ansible_collections.carrel.jupyter.plugins.module_utils._site.health import advice, target
+
+RECORDS = "var/lib/carrel"
+PATHS = {"lab": "api", "hub": "hub/api"}  # what answers without a log-in
+WORKERS = 4
+ENGINE_SECONDS = 60  # for all that an engine is asked about an instance
+Probe = Callable[[list[int]], list[int]]
+MOST_CONTAINERS = 100
+
+
+def read(path: str) -> str | None:
+    file = files.read(path)
+    return None if file is None else file.content.decode("utf-8")
+
+
+class Instance:
+    """Reads one instance, below the folder that stands for the host's root."""
+
+    def __init__(self, root: str, name: str, options: dict[str, Any], now: datetime) -> None:
+        self.root, self.name, self.options, self.now = root, name, options, now
+        self.unreadable: list[str] = []
+        record = f"/{RECORDS}/{self.name}/instance.json"
+        self.record: dict[str, Any] = self.attempt(record, self.read_record) or {}
+
+    def path(self, *parts: str) -> str:
+        return os.path.join(self.root, *parts)
+
+    def attempt(self, what: str, function: Callable[..., Any], *arguments: Any) -> Any:
+        """What the function returns; where it fails, None, and the reason is kept."""
+        try:
+            return function(*arguments)
+        except (EngineError, EndlessError, files.UnsafePathError, OSError, subprocess.SubprocessError) as error:
+            self.unreadable.append(f"{what} cannot be read: {error}")
+        except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+            self.unreadable.append(f"{what} is damaged: {error}")
+        return None
+
+    def status(self) -> dict[str, Any]:
+        found = {key: self.record.get(key) for key in ("kind", "state", "url", "directory")}
+        present, hub = found["state"] == "present", found["kind"] == "hub"
+        engine, api, containers = self.engine() if self.record else (None, None, [])
+        found.update(
+            name=self.name,
+            site=self.attempt("the URL", self.site) if present else None,
+            reset=self.attempt(f"/{RECORDS}/{self.name}/reset/state.json", self.reset),
+            schedule=self.attempt(f"/etc/carrel/reset/{self.name}.json", self.schedule),
+            engine=engine,
+            ports=self.attempt("the ports", instance_ports.read, self.root, self.record, self.options["open_ports"]),
+            containers=self.attempt("the containers", self.containers, api, containers) if api else None,
+            images=self.attempt("the users' images", self.images, api) if hub and api else None,
+            users=self.attempt("roster.json", self.users, containers) if hub else None,
+            disk=self.attempt("the disk", self.disk, api) if self.record else None,
+            unreadable=self.unreadable,
+        )
+        examined: dict[str, Any] = printable.clean(_status.examine(found, self.now))
+        return examined
+
+    def read_record(self) -> dict[str, Any]:
+        text = read(self.path(RECORDS, self.name, "instance.json"))
+        if text is None:
+            raise FileNotFoundError("there is no such instance on this host")
+        record = parse_instance(text)
+        for key, possible in (("state", _status.STATES), ("kind", PATHS)):
+            if record.get(key) not in possible:
+                raise ValueError(f"its {key} is {record.get(key)!r}")
+        return record
+
+    def site(self) -> dict[str, Any]:
+        asked = target(self.record["url"], PATHS[self.record["kind"]])
+        start = time.monotonic()
+        seen = ask(asked, self.options["connect_to"], self.options["timeout_seconds"], validate=False)
+        milliseconds = round(1000 * (time.monotonic() - start))
+        answers = seen.status == 200
+        return {
+            "answers": answers,
+            "status": seen.status,
+            "milliseconds": milliseconds,
+            "error": None if answers else f"{seen}. {advice(seen, self.options['connect_to'], asked)}",
+            "certificate": self.attempt("the certificate", self.certificate, seen.certificate),
+        }
+
+    def certificate(self, der: bytes) -> dict[str, Any] | None:
+        if not der:
+            return None
+        command = ["openssl", "x509", "-inform", "DER", "-noout", "-enddate"]
+        said = subprocess.run(command, input=der, capture_output=True, check=True, timeout=10).stdout
+        return _status.certificate(said.decode("ascii"), self.now)
+
+    def reset(self) -> dict[str, Any] | None:
+        folder = self.path(RECORDS, self.name, "reset")
+        for _unused in range(2):  # a reset may begin or end between the two looks
+            held = locked(f"{folder}/lock")
+            text = read(f"{folder}/state.json")
+            last = None if text is None else _status.reset(text, held)
+            if last is None or last["result"] != "interrupted":
+                break
+        return last
+
+    def schedule(self) -> dict[str, Any] | None:
+        jobs = [self.path("etc", folder, f"carrel-{self.name}") for folder in ("cron.d", "cron.daily")]
+        since = max((os.stat(job).st_mtime for job in jobs if os.path.exists(job)), default=None)
+        text = read(self.path("etc/carrel/reset", f"{self.name}.json"))
+        if text is None or since is None:
+            return None
+        settings = parse_instance(text)
+        zone = self.zone(settings["timezone"])
+        upcoming = _status.next_time(settings["at"], self.now, zone)
+        return {
+            "at": settings["at"],
+            "timezone": settings["timezone"],
+            "next": upcoming,
+            "since": datetime.fromtimestamp(since, timezone.utc).isoformat(),
+        }
+
+    def zone(self, name: str | None) -> ZoneInfo:
+        if name:
+            return ZoneInfo(name)
+        with open("/etc/localtime", "rb") as file:
+            return ZoneInfo.from_file(file)
+
+    def engine(self) -> tuple[dict[str, Any], EngineAPI | None, list[Any]]:
+        """The engine, how to ask it, and all its containers."""
+        account = str(self.record.get("engine"))
+        try:
+            uid = pwd.getpwnam(account).pw_uid
+            socket = self.path("run/user", str(uid), "docker.sock")
+            api = EngineAPI(socket, self.options["timeout_seconds"], ENGINE_SECONDS)
+            containers = api.call("GET", "/containers/json?all=1")
+        except KeyError:
+            error = f"the host has no account {account}"
+        except (EngineError, ValueError) as problem:
+            error = str(problem)
+        else:
+            return {"name": account, "running": True, "error": None, "replaced": replaced(uid)}, api, containers
+        return {"name": account, "running": False, "error": error, "replaced": []}, None, []
+
+    def containers(self, api: EngineAPI, listed: list[Any]) -> list[dict[str, Any]]:
+        own = [entry["Id"] for entry in listed if _status.is_own(entry, self.name)]
+        if len(own) > MOST_CONTAINERS:
+            raise ValueError(f"the engine tells of {len(own)} containers")
+        found = []
+        for identity in own:
+            inspected = api.call("GET", f"/containers/{identity}/json")
+            image, tagged = (self.image(api, name) for name in (inspected["Image"], inspected["Config"]["Image"]))
+            found.append(_status.container(inspected, image, tagged))
+        return sorted(found, key=lambda entry: str(entry["name"]))
+
+    def image(self, api: EngineAPI, reference: str) -> dict[str, Any] | None:
+        try:
+            image: dict[str, Any] = api.call("GET", f"/images/{quote(reference)}/json")
+        except EngineError as error:
+            if error.status != 404:
+                raise
+            return None
+        return image
+
+    def images(self, api: EngineAPI) -> list[dict[str, Any]]:
+        config = parse_instance(read(self.hub_file("config.json")) or "{}")
+        tags = [entry["image"] for entry in config.get("images", [])]
+        return [_status.image(tag, self.image(api, tag)) for tag in tags]
+
+    def hub_file(self, name: str) -> str:
+        return self.path(self.record["directory"].lstrip("/"), "hub", name)
+
+    def users(self, containers: list[Any]) -> dict[str, Any]:
+        roster = read(self.hub_file("roster.json"))
+        return {"known": _status.people(roster or ""), "servers": _status.servers(containers, self.name)}
+
+    def disk(self, api: EngineAPI | None) -> dict[str, Any]:
+        directory = self.path(self.record["directory"].lstrip("/"))
+        system = os.statvfs(directory)
+        notes: list[str] = []
+        seconds = self.options["disk_timeout_seconds"]
+        return {
+            "directory_bytes": directory_bytes(directory, seconds, notes) if self.options["disk"] else None,
+            "images_bytes": images_bytes(api.path, seconds, notes) if self.options["disk"] and api else None,
+            "free_bytes": system.f_bavail * system.f_frsize,
+            "used_percent": _status.percent_used(system.f_bfree, system.f_blocks, system.f_bavail),
+            "notes": notes,
+        }
+
+
+def recorded(root: str) -> list[str]:
+    try:
+        names = sorted(os.listdir(os.path.join(root, RECORDS)))
+    except FileNotFoundError:
+        return []
+    return [name for name in names if os.path.lexists(os.path.join(root, RECORDS, name, "instance.json"))]
+
+
+def collect(root: str, options: dict[str, Any], now: datetime, probe: Probe = lambda ports: []) -> list[dict[str, Any]]:
+    """PROBE says which ports of the host itself any account can bind."""
+    names = recorded(root) if options["names"] is None else sorted(set(options["names"]))
+    options = {**options, "open_ports": []}
+    instances = [Instance(root, name, options, now) for name in names]
+    records = [instance.record for instance in instances]
+    options["open_ports"] = probe([port for record in records for port in instance_ports.recorded(record)])
+    with ThreadPoolExecutor(WORKERS) as pool:
+        return list(pool.map(Instance.status, instances))

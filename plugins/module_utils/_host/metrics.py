@@ -1,0 +1,74 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The host's own collector: carrel-metrics writes files that Prometheus' node exporter hands on."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import File
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import files
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.disk_usage import subdirectories_bytes
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.instance_status import collect
+from ansible_collections.carrel.jupyter.plugins.module_utils._report import metrics
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.escape import unescape
+
+SETTINGS = "etc/carrel/monitoring.json"
+GROUP = "sys/fs/cgroup/user.slice/user-{}.slice/memory.current"
+USAGE = "usage: carrel-metrics health|disk"
+
+
+def main(arguments: Sequence[str], root: str = "/") -> int:
+    if list(arguments) not in (["health"], ["disk"]):
+        print(USAGE)
+        return 2
+    with open(os.path.join(root, SETTINGS), encoding="utf-8") as stream:
+        settings = json.load(stream)
+    (what,) = arguments
+    text = text_of(what, settings, root)
+    path = os.path.join(settings["textfile_directory"], f"carrel_{what}.prom")
+    files.write(path, File(text.encode("utf-8")))
+    return 0
+
+
+def text_of(what: str, settings: Mapping[str, Any], root: str) -> str:
+    options = {
+        "names": None,
+        "connect_to": "127.0.0.1",
+        "timeout_seconds": settings["timeout_seconds"],
+        "disk": what == "disk",
+        "disk_timeout_seconds": settings["disk_timeout_seconds"],
+    }
+    instances = collect(root, options, datetime.now(timezone.utc))
+    if what == "health":
+        return metrics.health(instances, _memory(instances, root))
+    return metrics.disk(instances, _users(instances, settings, root), settings["top_users"])
+
+
+def _memory(instances: Iterable[Mapping[str, Any]], root: str) -> dict[str, int]:
+    """By engine; empty where the kernel does not count it for accounts."""
+    found = {}
+    for name in {instance["engine"]["name"] for instance in instances if instance["engine"]}:
+        try:
+            uid = pwd.getpwnam(name).pw_uid
+            with open(os.path.join(root, GROUP.format(uid)), encoding="ascii") as stream:
+                found[name] = int(stream.read())
+        except (KeyError, OSError, ValueError):
+            continue
+    return dict(sorted(found.items()))
+
+
+def _users(instances: Iterable[Mapping[str, Any]], settings: Mapping[str, Any], root: str) -> dict[str, dict[str, int]]:
+    """What users have in hubs that keep it in directories, by the name of the user."""
+    found = {}
+    for instance in instances:
+        folder = os.path.join(root, str(instance["directory"]).lstrip("/"), "data/users")
+        if settings["top_users"] and instance["kind"] == "hub" and os.path.isdir(folder):
+            sizes = subdirectories_bytes(folder, settings["disk_timeout_seconds"])
+            found[instance["name"]] = {unescape(name) or name: count for name, count in sizes.items()}
+    return found

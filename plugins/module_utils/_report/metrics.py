@@ -1,0 +1,130 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a host knows of its instances, in Prometheus' text format.
+
+In base units, without times of its own: https://prometheus.io/docs/instrumenting/writing_exporters/
+The label of an instance is `name`, because Prometheus calls the host that it asks `instance`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from ansible_collections.carrel.jupyter.plugins.module_utils._report.status import ERROR, RESULTS, WARNING, parse_time
+
+Instance = Mapping[str, Any]
+OUTCOMES = (*RESULTS, "interrupted")
+
+HEALTH = {
+    "carrel_instance_info": "Always 1; kind, state, engine and URL of an instance.",
+    "carrel_instance_up": "Whether an instance that should be there answers through its public URL.",
+    "carrel_instance_answer_seconds": "How long the public URL took to answer.",
+    "carrel_instance_problems": "What the status of an instance says is wrong, by level.",
+    "carrel_instance_outdated_containers": "Running containers whose image is not the one that its tag means now.",
+    "carrel_certificate_expiry_timestamp_seconds": "When the certificate of the public URL ends.",
+    "carrel_engine_up": "Whether an instance's engine answers.",
+    "carrel_engine_memory_bytes": "Memory of all that an engine runs, as its control group counts it.",
+    "carrel_hub_users": "Users in a hub's roster.",
+    "carrel_hub_running_servers": "Users' servers of a hub that run.",
+    "carrel_reset_scheduled": "Whether an instance is reset each day.",
+    "carrel_reset_last_start_timestamp_seconds": "When the last reset began.",
+    "carrel_reset_last_result": "1 for the result of the last reset, 0 for the others.",
+    "carrel_filesystem_free_bytes": "What is free where an instance's directory is.",
+    "carrel_filesystem_used_ratio": "How full the file system of an instance's directory is.",
+}
+DISK = {
+    "carrel_instance_disk_bytes": "What an instance's directory takes.",
+    "carrel_engine_images_bytes": "What the images of an engine take.",
+    "carrel_user_disk_bytes": "What a user's directories in a hub take, of those who have most.",
+}
+
+
+class Sample(NamedTuple):
+    name: str
+    labels: Mapping[str, str]
+    value: float
+
+
+def health(instances: Iterable[Instance], memory: Mapping[str, int]) -> str:
+    """MEMORY: bytes by engine, of those whose control group counts them."""
+    samples = [sample for instance in instances for sample in _health(instance)]
+    samples += [Sample("carrel_engine_memory_bytes", {"engine": name}, count) for name, count in memory.items()]
+    return _text(HEALTH, samples)
+
+
+def disk(instances: Iterable[Instance], users: Mapping[str, Mapping[str, int]], most: int) -> str:
+    """USERS: bytes by instance and user, of whom MOST are told."""
+    samples = [sample for instance in instances for sample in _disk(instance)]
+    for name, sizes in users.items():
+        largest = sorted(sizes.items(), key=lambda entry: -entry[1])[:most]
+        samples += [Sample("carrel_user_disk_bytes", {"name": name, "user": user}, count) for user, count in largest]
+    return _text(DISK, samples)
+
+
+def _health(found: Instance) -> Iterator[Sample]:
+    name = {"name": found["name"]}
+    engine = found["engine"] or {}
+    about = {key: str(found[key] or "") for key in ("kind", "state", "url")}
+    yield Sample("carrel_instance_info", {**name, "engine": str(engine.get("name", "")), **about}, 1)
+    site = found["site"] or {}
+    # Of one whose record cannot be read nobody knows that it should not answer.
+    if found["state"] in ("present", None):
+        yield Sample("carrel_instance_up", name, bool(site.get("answers")))
+    if site.get("answers"):
+        yield Sample("carrel_instance_answer_seconds", name, site["milliseconds"] / 1000)
+    if site.get("certificate"):
+        yield from _time("carrel_certificate_expiry_timestamp_seconds", name, site["certificate"]["ends"])
+    levels = [problem["level"] for problem in found["problems"]]
+    for level in (ERROR, WARNING):
+        yield Sample("carrel_instance_problems", {**name, "level": level}, levels.count(level))
+    if engine:
+        yield Sample("carrel_engine_up", {"engine": str(engine["name"])}, bool(engine["running"]))
+    if found["containers"] is not None:
+        running = [entry for entry in found["containers"] if entry["state"] == "running"]
+        outdated = sum(not entry["as_tagged"] for entry in running)
+        yield Sample("carrel_instance_outdated_containers", name, outdated)
+    if found["users"]:
+        yield Sample("carrel_hub_users", name, found["users"]["known"])
+        yield Sample("carrel_hub_running_servers", name, found["users"]["servers"])
+    yield Sample("carrel_reset_scheduled", name, bool(found["state"] == "present" and found["schedule"]))
+    if found["reset"]:
+        yield from _time("carrel_reset_last_start_timestamp_seconds", name, found["reset"]["started"])
+        for result in OUTCOMES:
+            same = result == found["reset"]["result"]
+            yield Sample("carrel_reset_last_result", {**name, "result": result}, same)
+    if found["disk"]:
+        yield Sample("carrel_filesystem_free_bytes", name, found["disk"]["free_bytes"])
+        yield Sample("carrel_filesystem_used_ratio", name, found["disk"]["used_percent"] / 100)
+
+
+def _disk(found: Instance) -> Iterator[Sample]:
+    sizes = found["disk"] or {}
+    if sizes.get("directory_bytes") is not None:
+        yield Sample("carrel_instance_disk_bytes", {"name": found["name"]}, sizes["directory_bytes"])
+    if found["engine"] and sizes.get("images_bytes") is not None:
+        yield Sample("carrel_engine_images_bytes", {"engine": str(found["engine"]["name"])}, sizes["images_bytes"])
+
+
+def _time(name: str, labels: Mapping[str, str], text: str | None) -> Iterator[Sample]:
+    moment = parse_time(text)
+    if moment:
+        yield Sample(name, labels, moment.timestamp())
+
+
+def _text(described: Mapping[str, str], samples: Iterable[Sample]) -> str:
+    """Each series once: several instances may share an engine."""
+    lines: dict[str, dict[str, float]] = {name: {} for name in described}
+    for sample in samples:
+        labels = ",".join(f'{key}="{_escape(value)}"' for key, value in sample.labels.items())
+        lines[sample.name][f"{sample.name}{{{labels}}}"] = float(sample.value)
+    parts = []
+    for name, series in lines.items():
+        if series:
+            parts += [f"# HELP {name} {described[name]}", f"# TYPE {name} gauge"]
+            parts += [f"{key} {value!r}" for key, value in series.items()]
+    return "\n".join(parts) + "\n"
+
+
+def _escape(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
