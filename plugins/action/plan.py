@@ -36,12 +36,18 @@ PLAYBOOKS = (
     "jupyter_reset_serial", "jupyter_status_disk", "jupyter_status_html", "jupyter_status_strict",
     "jupyter_z2jh_directory",
 )  # fmt: skip
+# Lists of instances that groups of hosts add: the name of each begins so.
+GROUPS = "jupyter_instances_"
 KNOWN = [name.removeprefix(PREFIX) for name in (*VARIABLES.values(), *PLAYBOOKS)]
+
+
+def _is_group(name: str) -> bool:
+    return name.startswith(GROUPS) and name not in PLAYBOOKS
 
 
 def misspelt(names: Iterable[str]) -> list[str]:
     """A warning for each variable whose name is almost one of ours."""
-    ours = (name.removeprefix(PREFIX) for name in sorted(names) if name.startswith(PREFIX))
+    ours = (name.removeprefix(PREFIX) for name in sorted(names) if name.startswith(PREFIX) and not _is_group(name))
     found = [(name, nearest(name, KNOWN)) for name in ours if name not in KNOWN]
     return [f"the variable {PREFIX}{name} has no effect; did you mean {PREFIX}{near}?" for name, near in found if near]
 
@@ -85,7 +91,9 @@ class ActionModule(ActionBase):
             else renderer.render(variables.get(name), name)
             for option, name in VARIABLES.items()
         }
-        inputs = Inputs(current=self._task.args.get("current"), **raw)
+        further = [] if self._task.args.get("instances") is not None else filter(_is_group, variables)
+        groups = {name: renderer.render(variables[name], name) for name in sorted(further)}
+        inputs = Inputs(current=self._task.args.get("current"), groups=groups, **raw)
         plan = make_plan(inputs, ControlFiles(variables.get("inventory_dir")), problems)
         for line in misspelt(variables):
             Display().warning(line)

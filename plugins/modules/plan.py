@@ -23,6 +23,8 @@ options:
     description:
       - The instances of the host, of C(kind=lab) or C(kind=hub). C(inventories/example) shows and explains every key,
         C(docs/reference/hub-inventory.md) says more about hubs.
+      - Lists in variables called C(jupyter_instances_) and a word, of the groups that a host is in, add to it by name.
+        Of one instance, the host's own keys win, and groups must not say different things.
       - Read from the variable C(jupyter_instances) when not given, like the other options from theirs. Each text in
         these is rendered on its own, so an undefined variable is reported with the path of its key.
       - Relative paths, those of C(build), C(login.template), C(users_csv) and of C(folder) in O(images), begin at the

@@ -16,6 +16,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import
 
 # What Ansible itself puts among a host's variables: large, and no text of the administrator's.
 _MAGIC = frozenset(("vars", "hostvars", "groups", "ansible_facts"))
+_INSTANCES = re.compile(r"jupyter_instances(_\w+)?")
 _SECRET = re.compile(r"\.(password|token|client_secret|dummy_password|(environment|args|build_args)\..*)$")
 
 
@@ -33,7 +34,7 @@ class Renderer:
             return {key: self.render(item, f"{path}.{key}") for key, item in value.items()}
         if isinstance(value, (list, tuple)):
             paths = (
-                instance_path(index, item) if path == "jupyter_instances" else f"{path}[{index}]"
+                instance_path(index, item, path) if _INSTANCES.fullmatch(path) else f"{path}[{index}]"
                 for index, item in enumerate(value)
             )
             return [self.render(item, here) for item, here in zip(value, paths)]

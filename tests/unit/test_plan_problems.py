@@ -136,6 +136,18 @@ CASES: list[tuple[str, str, str, dict[str, Any]]] = [
         {"instances": two({}, {"name": "tao"})},
     ),
     (
+        "merge_differs",
+        "jupyter_instances_b[0] (tao).url",
+        "something else in jupyter_instances_a[0] (tao); write it in one of the two, or in jupyter_instances",
+        {
+            "groups": {
+                "jupyter_instances_a": [lab()],
+                "jupyter_instances_b": [lab(url="https://b.example.org")],
+            },
+            "instances": None,
+        },
+    ),
+    (
         "engine_chain",
         f"{TAO}.engine",
         "write engine: shared",

@@ -10,8 +10,9 @@ from typing import Any
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.compose_keys import INSTEAD
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub_keys import HUB, Hub
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.key import Key, Type, mapping_of
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan.keys import LAB, Lab, instance_path
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.keys import LAB, Lab
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.limits import LAB_LIMITS
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.merge import OWN, merge
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import INVALID, anything, listing, read
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.url import Url
@@ -51,23 +52,28 @@ def read_defaults(value: Any, problems: Problems) -> dict[str, Any]:
 
 
 def read_instances(
-    value: Any, defaults: Mapping[str, Any], recorded: Mapping[str, str], problems: Problems
+    value: Any,
+    groups: Mapping[str, Any],
+    defaults: Mapping[str, Any],
+    recorded: Mapping[str, str],
+    problems: Problems,
 ) -> list[Lab | Hub]:
-    """RECORDED: the kinds of the instances that the host has."""
-    items = [] if value is None else read(INSTANCES.type.read, value, "jupyter_instances", problems)
-    if items is INVALID:
-        return []
-    found = (
-        _read(item, index, defaults, recorded, problems) for index, item in enumerate(items) if item is not INVALID
-    )
+    """GROUPS: further lists by the names of their variables. RECORDED: the kinds of the instances that the host has."""
+
+    def listed(items: Any, variable: str) -> list[Any]:
+        found = [] if items is None else read(INSTANCES.type.read, items, variable, problems)
+        return [] if found is INVALID else list(found)
+
+    further = {variable: listed(items, variable) for variable, items in groups.items()}
+    placed = merge(listed(value, OWN), further, problems)
+    found = (_read(item.value, item.path, defaults, recorded, problems) for item in placed if item.value is not INVALID)
     return [instance for instance in found if instance]
 
 
 def _read(
-    value: Any, index: int, defaults: Mapping[str, Any], recorded: Mapping[str, str], problems: Problems
+    value: Any, path: str, defaults: Mapping[str, Any], recorded: Mapping[str, str], problems: Problems
 ) -> Lab | Hub | None:
     """An instance with the defaults below it; a null of its own takes a default away. None: nothing more to say."""
-    path = instance_path(index, value)
     if not isinstance(value, Mapping):
         _read_any(value, path, problems)
         return None

@@ -258,7 +258,7 @@ class Lab(Instance):
         return int(self.memory or 0)
 
 
-def instance_path(index: int, value: Any) -> str:
+def instance_path(index: int, value: Any, variable: str = "jupyter_instances") -> str:
     """Where an instance is written, with its name if it has a good one."""
     name = read_name(value.get("name") if isinstance(value, Mapping) else None, "", Problems())
-    return f"jupyter_instances[{index}]" + (f" ({name})" if isinstance(name, str) else "")
+    return f"{variable}[{index}]" + (f" ({name})" if isinstance(name, str) else "")

@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.defaults import read_defaults, read_instances
@@ -44,6 +45,8 @@ class Inputs:
     images: Any = None
     allow_downgrade: Any = None
     current: Any = None
+    # jupyter_instances_* by the whole name
+    groups: Mapping[str, Any] = field(default_factory=dict)
 
 
 def make_plan(inputs: Inputs, control: ControlNode, problems: Problems) -> dict[str, Any] | None:
@@ -57,7 +60,7 @@ def make_plan(inputs: Inputs, control: ControlNode, problems: Problems) -> dict[
     images = read_images(inputs.images, control, problems)
     defaults = read_defaults(inputs.defaults, problems)
     host = read_host(inputs.current, problems)
-    instances = read_instances(inputs.instances, defaults, host.kinds if host else {}, problems)
+    instances = read_instances(inputs.instances, inputs.groups, defaults, host.kinds if host else {}, problems)
     for instance in instances:
         if not instance.wanted:
             continue

@@ -31,6 +31,7 @@ MESSAGES: dict[str, str] = {
     "letter and not ending in '-'{hint}",
     "name_reserved": "{value} can't be used: {reason}; choose another name",
     "name_twice": "{value} is also the name of {other}; give each instance a name of its own",
+    "merge_differs": "is something else in {other}; write it in one of the two, or in {own} of the host, which wins",
     "engine_chain": "instance {value} runs on the engine '{engine}' itself; write engine: {last}",
     "other_kind": "is no key of a {kind}; {instead}",
     "kind_moved": "the instance is a {old} on the host, and its data would be lost to a {new}; write kind: {old}, or "
@@ -217,7 +218,7 @@ class Problems:
         """Instance by instance, what is about the whole host first."""
 
         def index(problem: Problem) -> int:
-            found = re.match(r"jupyter_instances\[([0-9]+)\]", problem.path)
+            found = re.match(r"jupyter_instances\w*\[([0-9]+)\]", problem.path)
             return int(found[1]) if found else -1
 
         self.items.sort(key=index)

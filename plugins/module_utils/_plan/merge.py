@@ -1,0 +1,52 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Instances of one host from several lists: jupyter_instances, and jupyter_instances_* of its groups."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.keys import instance_path
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import INVALID
+
+OWN = "jupyter_instances"
+
+
+class Placed(NamedTuple):
+    """An instance as it is written, and where."""
+
+    path: str
+    value: Any
+
+
+def merge(own: list[Any], groups: Mapping[str, list[Any]], problems: Problems) -> list[Placed]:
+    """The host's own instances first. Of one name, keys add up; the host's own win, and groups must agree."""
+    found = [Placed(instance_path(index, value), value) for index, value in enumerate(own)]
+    for variable, values in sorted(groups.items()):
+        names = [_name(item.value) for item in found]
+        for index, value in enumerate(values):
+            placed = Placed(instance_path(index, value, variable), value)
+            name = _name(value)
+            # One that stands twice in a list stays, and is reported as such.
+            if name is None or name not in names:
+                found.append(placed)
+            else:
+                place = names.index(name)
+                found[place] = _joined(found[place], placed, problems)
+    return found
+
+
+def _name(value: Any) -> str | None:
+    name = value.get("name") if isinstance(value, Mapping) else None
+    return name if isinstance(name, str) else None
+
+
+def _joined(first: Placed, second: Placed, problems: Problems) -> Placed:
+    if not first.path.startswith(f"{OWN}["):
+        for key, item in second.value.items():
+            other = first.value.get(key, item)
+            if other != item and INVALID not in (other, item):
+                problems.add(f"{second.path}.{key}", "merge_differs", other=first.path, own=OWN)
+    return Placed(first.path, {**second.value, **first.value})
