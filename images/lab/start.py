@@ -34,6 +34,7 @@ SUDOERS = Path("/etc/sudoers.d/added-by-start-script")
 NOTEBOOK = ("start-notebook.py", "start-notebook.sh")
 SINGLEUSER = ("start-singleuser.py", "start-singleuser.sh")
 YES = ("1", "true", "yes")
+STARTED = "_START_SH_EXECUTED"  # docker-stacks' name for it
 
 
 class StartError(Exception):
@@ -271,6 +272,10 @@ def certificate(home: Path) -> str:
 
 def start(arguments: list[str], environ: dict[str, str]) -> NoReturn:
     """Be start.sh: hooks, the account, and the command in its name."""
+    if STARTED in environ:
+        log("start.sh has run already: it is the image's entry point, so leave it out of the command")
+        execute(arguments, environ)
+    environ[STARTED] = "1"
     environ = run_hooks(SCRIPTS / "start-notebook.d", environ)
     if os.geteuid() == 0:
         wanted = account(environ)
@@ -285,14 +290,16 @@ def start(arguments: list[str], environ: dict[str, str]) -> NoReturn:
         for key in "GRANT_SUDO", "CHOWN_HOME", "CHOWN_EXTRA":
             if environ.get(key, "no") != "no":
                 log(f"{key} is without effect: it needs a container that starts as root (user: root)")
-        for key, current in ("NB_UID", os.getuid()), ("NB_GID", os.getgid()):
-            if environ.get(key, str(current)) != str(current):
+        # The image itself sets the usual ids.
+        for key, current, usual in ("NB_UID", os.getuid(), "1000"), ("NB_GID", os.getgid(), "100"):
+            if environ.get(key, usual) not in (usual, str(current)):
                 log(f"{key}={environ[key]}, but this is {current}: the container needs to start as root (user: root)")
         name_myself(environ)
         environ = run_hooks(SCRIPTS / "before-notebook.d", environ)
     if not os.access(environ.get("HOME", "/"), os.W_OK):
         log(
-            f"{environ.get('HOME')} is not writable for {os.getuid()}:{os.getgid()}: give the container its owner's ids"
+            f"{environ.get('HOME')} is not writable for {os.getuid()}:{os.getgid()}: "
+            "give the container its owner's ids, or its group, as in --group-add users"
         )
     if (mask := umask(environ)) is not None:
         os.umask(mask)

@@ -126,14 +126,20 @@ def test_a_root_start_keeps_the_groups_that_an_image_gave(image, tmp_path, envir
 
 def test_a_uid_of_a_containers_own_has_a_name(image):
     options = ("--user", "1010", "--group-add", "users")
-    # the image's own word about its uid comes before
-    ids = inside(image, "id", options=options).splitlines()[-1]
-    assert ids == "uid=1010(jovyan) gid=0(root) groups=0(root),100(users)"
-    named = inside(image, "id", "-un", options=(*options, "-e", "NB_USER=kitten")).splitlines()[-1]
-    assert named == "kitten"
+    assert inside(image, "id", options=options) == "uid=1010(jovyan) gid=0(root) groups=0(root),100(users)"
+    assert inside(image, "id", "-un", options=(*options, "-e", "NB_USER=kitten")) == "kitten"
     assert "the uid 1010 has no name: start the container with the group 0" in inside(
         image, "true", options=("--user", "1010:1010", "--group-add", "users")
     )
+
+
+def test_a_command_that_begins_with_the_entry_point_sets_nothing_up_again(image, tmp_path):
+    hook = tmp_path / "hook.sh"
+    hook.write_text("echo hook\n")
+    given = (*AS_ROOT, "-e", "GRANT_SUDO=yes", "-v", f"{hook}:/usr/local/bin/before-notebook.d/hook.sh:ro")
+    said = inside(image, "start.sh", "sudo", "-n", "id", "-u", options=given).splitlines()
+    assert sorted(said)[:2] == ["0", "hook"] and len(said) == 3
+    assert "start.sh has run already" in sorted(said)[2]
 
 
 def test_the_umask_and_the_home_of_root(image):
