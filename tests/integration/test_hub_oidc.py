@@ -48,6 +48,7 @@ def site(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[H
     site = HubSite(folder, f"carrel-oidc-{os.getpid()}", images, authenticator=authenticator, normalize_usernames=True)
     site.secrets["client_secret"] = secrets.token_hex(16)
     site.people = {"ada-l--uni-example": person("Ada.L@uni.example", admin=True)}
+    site.mounts["groups"] = {"statistics": {"members": list(site.people), "admins": [], "mounts": []}}
     shutil.copy(Path(__file__).parent / "oidc_provider.js", folder)
     try:
         site.up()
@@ -89,6 +90,22 @@ def test_who_is_listed_gets_in_under_the_short_name(page: Page, site: HubSite) -
     log_in(page, site, "ada.l@uni.example")
     expect(page.get_by_text("ada-l--uni-example").first).to_be_visible()
     expect(page.get_by_role("link", name="Admin")).to_be_visible()
+
+
+def test_the_admin_page_offers_nothing_that_the_inventory_decides(page: Page, site: HubSite) -> None:
+    log_in(page, site, "ada.l@uni.example")
+    page.goto(f"{site.url}hub/admin")
+    expect(page.get_by_text("The inventory decides")).to_be_visible()
+    page.get_by_role("button", name="Edit User").click()
+    expect(page.get_by_role("button", name="Delete user")).to_be_visible()
+    for offered in (page.get_by_placeholder("updated username"), page.get_by_role("button", name="Apply")):
+        expect(offered).to_be_hidden()
+    page.goto(f"{site.url}hub/admin#/groups")
+    page.get_by_role("link", name="statistics").click()
+    expect(page.get_by_role("heading", name="Editing Group statistics")).to_be_visible()
+    for name in ("Add user", "Delete Group"):
+        expect(page.get_by_role("button", name=name)).to_be_hidden()
+    expect(page.get_by_placeholder("Add by username")).to_be_hidden()
 
 
 def test_another_identity_with_the_same_short_name_is_refused(page: Page, site: HubSite) -> None:
