@@ -218,6 +218,21 @@ def test_groups_and_people_are_as_the_inventory_says(site: HubSite, grace: Hub) 
         eventually(lambda: members().keys() == {"statistics"}, SOON)
 
 
+def test_programs_need_a_token_and_nothing_else(site: HubSite, grace: Hub) -> None:
+    """As docs/howto/programs.md has it."""
+    token = grace.request("POST", "api/users/grace.hopper/tokens", json={}).json()["token"]
+    with requests.Session() as program:
+        program.headers["Authorization"] = f"token {token}"
+        asked = program.post(f"{site.url}hub/api/users/grace.hopper/server", timeout=PATIENCE)
+        assert asked.status_code in (201, 202)
+        server = f"{site.url}user/grace.hopper/api"
+        eventually(lambda: program.get(f"{server}/status", timeout=PATIENCE).status_code == 200)
+        assert program.post(f"{server}/kernels", json={}, timeout=PATIENCE).status_code == 201
+        assert program.get(f"{site.url}user/ada/api/status", timeout=PATIENCE).status_code in (403, 404, 424)
+    in_url = requests.get(f"{server}/status", params={"token": token}, timeout=PATIENCE)
+    assert in_url.status_code == 403, "users' servers take it in a header alone"
+
+
 @pytest.mark.parametrize("way", ["removed", "blocked"])
 def test_who_leaves_the_roster_loses_sessions_tokens_and_server(site: HubSite, way: str) -> None:
     name = "grace.hopper"

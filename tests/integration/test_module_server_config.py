@@ -139,6 +139,20 @@ def test_token(arguments: dict[str, Any], python: Path, tmp_path: Path) -> None:
             assert (site.login(wrong), site.token(wrong)) == (401, 403)
 
 
+def test_a_token_for_programs_beside_the_password(arguments: dict[str, Any], python: Path, tmp_path: Path) -> None:
+    """As docs/howto/programs.md has it: a header is enough, also for what writes."""
+    token = "a token of 24 characters"
+    run("server_config", {**arguments, "password": PASSWORD, "token": token})
+    with serve(python, arguments["path"], tmp_path) as site:
+        assert (site.login(PASSWORD), site.token(token), site.token(PASSWORD)) == (200, 200, 403)
+        headers = {"Authorization": f"token {token}"}
+        new = urllib.request.Request(site.url + "api/contents", b'{"type": "file"}', headers)
+        with urllib.request.urlopen(new) as answer:
+            assert answer.status == 201
+        with urllib.request.urlopen(f"{site.url}api/status?token={urllib.parse.quote(token)}") as answer:
+            assert answer.status == 200
+
+
 def test_people_stay_logged_in_until_the_password_changes(
     arguments: dict[str, Any], python: Path, tmp_path: Path
 ) -> None:
