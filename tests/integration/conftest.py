@@ -5,17 +5,25 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 
 import pytest
 
 from testbed import engine, hosts, images
 
 STARTED = pytest.StashKey[bool]()
+FOLDER = pytest.StashKey[str]()
 # Few tests that take minutes: they come first, so that no worker begins with one while the others have nothing left.
 LONG = ("test_reset_kill", "test_image_kernels", "test_image_role", "test_hub_site")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput") and config.option.basetemp is None:
+        # Each pytest that starts closes the folder that all have in common, which tests of others had opened to
+        # containers (module_runner.open_to_all).
+        config.stash[FOLDER] = config.option.basetemp = tempfile.mkdtemp(prefix="carrel-integration-")
     if not hasattr(config, "workerinput") and "CARREL_TEST_LAB_IMAGE" not in os.environ:
         engine.up()
         os.environ["CARREL_TEST_LAB_IMAGE"] = images.build("lab", parent=images.base())
@@ -23,6 +31,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
+    if FOLDER in config.stash:
+        shutil.rmtree(config.stash[FOLDER], ignore_errors=True)
     if config.stash.get(STARTED, False) and not hosts.containers():
         engine.down()
 
