@@ -13,7 +13,7 @@ description:
   - Installs virtual hosts, enables Apache's modules, adds C(Listen) directives and reloads or starts Apache, all as one
     transaction.
   - The new configuration is tested as a whole in a staging directory before a file is changed. Should Apache not come
-    up with it all the same, everything is put back and Apache runs with what it had.
+    up with it, everything is put back and Apache runs with what it had.
   - Certificates are checked first (readable, in date, the key belongs to the certificate), because Apache's own
     configuration test does not, and a reload with a bad pair ends Apache.
   - A port that another program holds is refused, for the same reason.

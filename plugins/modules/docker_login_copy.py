@@ -10,9 +10,9 @@ short_description: Copy an account's log-ins at registries to where root may rea
 version_added: 0.1.0
 author: the carrel.jupyter authors (@carrel)
 description:
-  - Reads what C(docker login) wrote in an account's home, and writes the log-ins to a folder of root's in C(/run), for
-    modules that pull images as root. Reading the account's own file there, they would wait for a pipe that the account
-    put in its place, and run programs that it names.
+  - Reads what C(docker login) wrote in an account's home, and writes the log-ins to a folder in C(/run) that
+    belongs to root, for modules that pull images as root. Reading the account's own file there, they would wait for a
+    pipe that the account put in its place, and run programs that it names.
   - Log-ins that a credential helper keeps are left out, with a warning. A reset, which runs as the account, has them.
   - The copy is gone after a boot. It is written at each run, which is no change.
 options:

@@ -53,7 +53,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 open_ports:
-  description: The ports that other accounts can bind all the same; null in check mode before the rules are there.
+  description: The ports that other accounts can still bind; null in check mode before the rules are there.
   returned: success
   type: list
   elements: int

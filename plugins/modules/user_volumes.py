@@ -85,8 +85,8 @@ options:
     description:
       - What to do about users who have directories but are not in O(users).
       - V(archive) treats them as O(users[].state=archived).
-      - Only directories of root's that have a user's name, and hold nothing or one of O(directories), are taken for a
-        user's. Others are warned about.
+      - Only directories that belong to root, have a user's name, and hold nothing or one of O(directories), are taken
+        for a user's. Others are warned about.
       - Volumes with other labels than this module's are nobody's. They are left alone.
     type: str
     choices: [keep, archive]

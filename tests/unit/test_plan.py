@@ -281,7 +281,7 @@ def test_template_becomes_its_text() -> None:
 def test_warnings() -> None:
     memory = good(two({"memory": "5G"}, {"memory": "5G"}), current=HOST)["warnings"]
     assert memory == ["the memory limits add up to 10G, the host has 8G"]
-    assert "in the clear" in good([lab(url="http://tao.example.org", tls=...)])["warnings"][0]
+    assert "unencrypted" in good([lab(url="http://tao.example.org", tls=...)])["warnings"][0]
     assert "did you mean 'shared'" in good(two({"engine": "shared"}, {"engine": "shraed"}))["warnings"][-1]
     assert good(two({"engine": "shared"}, {"engine": "shared"}))["warnings"] == []
 

@@ -208,7 +208,7 @@ def test_warnings() -> None:
     assert warnings(users=[{"name": "ada", "password": PASSWORD}]) == []
     dummy = {"type": "dummy", "insecure": True, "dummy_password": PASSWORD}
     assert warnings(authenticator=dummy) == [
-        "class101: who knows the authenticator's one password is whoever they like"
+        "class101: anybody who knows the authenticator's one password can log in as any user"
     ]
     assert "a0, a1, a2, a3, a4 and 2 more can't" in warnings(users=[f"a{n}" for n in range(7)])[0]
     nobody = "class101: people can sign up, but no admin could approve them: give an admin a password"

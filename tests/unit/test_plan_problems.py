@@ -308,7 +308,7 @@ CASES: list[tuple[str, str, str, dict[str, Any]]] = [
     (
         "source_forbidden",
         f"{TAO}.volumes[0].source",
-        "has all of the engine",
+        "gives control of the whole engine",
         here(volumes=[{"source": "/srv/docker.sock", "target": "/d"}]),
     ),
     ("source_forbidden", "jupyter_base_dir", "root's home", {"base_dir": "/root/labs"}),

@@ -14,9 +14,9 @@ def usable(content: bytes) -> tuple[dict[str, dict[str, str]], bool]:
     try:
         config = json.loads(content)
     except RecursionError as error:
-        raise ValueError("it is no JSON of docker's") from error
+        raise ValueError("it is not docker's JSON") from error
     if not isinstance(config, dict) or not isinstance(config.get("auths") or {}, dict):
-        raise ValueError("it is no JSON of docker's")
+        raise ValueError("it is not docker's JSON")
     logins = {}
     for registry, entry in (config.get("auths") or {}).items():
         plain = {key: entry[key] for key in FIELDS if isinstance(entry, dict) and isinstance(entry.get(key), str)}

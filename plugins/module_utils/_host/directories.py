@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Directories for others, made by root through descriptors.
 
-A directory's owner is set last: one with the right owner is complete, and an empty one of root's where another owner
-belongs is what a killed run left. Anything else with a foreign owner is somebody's, and is reported.
+A directory's owner is set last: one with the right owner is complete, and an empty one that still belongs
+to root is what a killed run left. Anything else with a foreign owner is somebody's, and is reported.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ def directory_bytes(directory: str, seconds: float, notes: list[str]) -> int | N
     except EndlessError:
         notes.append(f"{directory} was not added up within {seconds} s")
         return None
-    # A file that vanishes meanwhile is an error to du, which prints the sum all the same.
+    # A file that vanishes meanwhile is an error to du, which still prints the sum.
     return int(said.split()[0])
 
 

@@ -170,7 +170,7 @@ def warnings_about(instances: Sequence[Instance], host: Host | None) -> list[str
     engines = [engine_of(instance, host) for instance in instances]
     for instance, engine in zip(instances, engines):
         if instance.wanted and instance.url.scheme == "http":
-            lines.append(f"{instance.name}: http:// sends passwords and notebooks in the clear")
+            lines.append(f"{instance.name}: http:// sends passwords and notebooks unencrypted")
         near = nearest(engine, [other for other in engines if other != engine])
         if engine != instance.name and near and engines.count(engine) == 1:
             lines.append(f"{instance.name}: nobody else is on the engine '{engine}'; did you mean '{near}'?")

@@ -70,7 +70,7 @@ HUB: dict[str, Key] = {
     ),
     "normalize_usernames": Key(
         types.BOOLEAN,
-        "Whether ada@uni.example becomes ada--uni-example; names are written as the provider has them all the same.",
+        "Whether ada@uni.example becomes ada--uni-example; write names as the provider has them in any case.",
         example=True,
         default=False,
     ),

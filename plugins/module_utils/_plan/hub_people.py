@@ -90,7 +90,7 @@ class People:
             self._doubtful |= roster.doubtful
             users += roster.users
             if roster.passwords:
-                hub.warnings.append(f"{file} holds passwords in the clear; keep them in a vault, in users")
+                hub.warnings.append(f"{file} holds passwords in plain text; keep them in a vault, in users")
         return users
 
     def _named(self, users: Sequence[User]) -> dict[str, User]:
@@ -244,7 +244,7 @@ class People:
                     f"{_some(again)} can't log in if that is a normalized name: write it as the authenticator has it"
                 )
         if given(hub.authenticator) and hub.authenticator.type == "dummy":
-            hub.warnings.append("who knows the authenticator's one password is whoever they like")
+            hub.warnings.append("anybody who knows the authenticator's one password can log in as any user")
         if not self._native:
             return
         if hub.authenticator.public["signup"]:

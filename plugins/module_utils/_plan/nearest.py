@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The known word that was probably meant."""
+"""The nearest known word, for a suggestion."""
 
 from __future__ import annotations
 

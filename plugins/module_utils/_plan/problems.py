@@ -129,7 +129,7 @@ MESSAGES: dict[str, str] = {
     "dummy_insecure": "type dummy lets anybody be anyone; write insecure: true beside it if that is meant, or "
     "another type",
     "endpoint": "is not an address; write https://, a host and a path, without a user name, spaces and '#'",
-    "endpoint_http": "would send the client's secret and names in the clear; write https://, or insecure: true for "
+    "endpoint_http": "would send the client's secret and names unencrypted; write https://, or insecure: true for "
     "a trial",
     "tenant": "is not the id of a tenant; write it as 11111111-2222-3333-4444-555555555555: it is in the issuer at "
     "https://login.microsoftonline.com/{domain}/v2.0/.well-known/openid-configuration",

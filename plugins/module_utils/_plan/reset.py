@@ -141,7 +141,7 @@ def _check_waits(reset: Mapping[str, Any], path: str, problems: Problems) -> Non
 
 
 def _near(value: str, timezones: Collection[str]) -> str:
-    """The time zone that was probably meant; a city's name is enough."""
+    """The nearest time zone, for a suggestion; a city's name is enough."""
     cities = {zone.rpartition("/")[2].lower(): zone for zone in sorted(timezones, reverse=True)}
     return cities.get(value.lower().replace(" ", "_")) or nearest(value, timezones) or "Europe/Berlin"
 

@@ -176,7 +176,7 @@ def volume_source(value: Any, path: str, problems: Problems) -> str | Invalid:
         return source
     reason = next((why for folder, why in _FORBIDDEN_SOURCES.items() if inside(source, folder)), None)
     if source.endswith("/docker.sock"):
-        reason = "whoever has Docker's socket has all of the engine"
+        reason = "Docker's socket gives control of the whole engine"
     if reason:
         problems.add(path, "source_forbidden", value=show(source), reason=reason)
         return INVALID
@@ -196,7 +196,7 @@ def token_file(value: Any, path: str, problems: Problems) -> str | Invalid:
 
 def base_dir(value: Any, path: str, problems: Problems) -> str | Invalid:
     folder: str | Invalid = volume_source(value, path, problems)
-    # A space ends a word of cron's command, a % the command (crontab(5)).
+    # A space ends a word of the command in a crontab, a % the command (crontab(5)).
     if not isinstance(folder, Invalid) and not re.fullmatch(r"[A-Za-z0-9._/-]+", folder):
         problems.add(path, "base_dir", value=show(folder))
         return INVALID

@@ -18,7 +18,7 @@ PACKAGE = "/usr/local/lib/carrel/carrel_reset"
 SETTINGS = "/etc/carrel/reset/{}.json"
 STATE_DIRECTORY = "/var/lib/carrel/{}/reset"
 OBSOLETE_PROGRAM = "/usr/local/lib/carrel/reset.py"
-# cron would take a line break for the end of the line, and what follows for a job of root's
+# cron would take a line break for the end of the line, and what follows for one of root's jobs
 ADDRESS = r"[A-Za-z0-9_][A-Za-z0-9._+=-]*(?:@[A-Za-z0-9][A-Za-z0-9.-]*)?"
 MAILTO = re.compile(rf"(?:{ADDRESS}(?:,{ADDRESS})*)?")
 SPARE_SECONDS = 120
@@ -201,7 +201,7 @@ def outcome(name: str, code: int, said: str, state: Mapping[str, Any]) -> Outcom
 
 
 def unknown(names: Iterable[str], known: Collection[str]) -> list[str]:
-    """A problem for each name that is no instance, with the one that was probably meant."""
+    """A problem for each name that is no instance, with a suggestion."""
     found = []
     for name in names:
         if name not in known:

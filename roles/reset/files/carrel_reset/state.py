@@ -18,7 +18,7 @@ from .text import printable
 VERSION = 1
 HISTORY = 30
 BLOCK = 4096
-LEAST_BLOCKS = 4  # so that a long message of Docker's fits in a file of before
+LEAST_BLOCKS = 4  # so that a long Docker message fits in a file of before
 MESSAGE_ON_FULL_DISK = 500
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
