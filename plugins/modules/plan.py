@@ -127,7 +127,12 @@ plan:
       elements: dict
       sample: [{name: geo, state: stopped}]
     engine_ports:
-      description: The ports that only the account of an engine may bind on the host.
+      description: The ports that only the account of an engine may bind on the host, also those that an instance leaves.
+      type: list
+      elements: dict
+      sample: [{account: tao, ports: [8801, 8802, 8811]}]
+    engine_ports_after:
+      description: The same once every instance is as declared.
       type: list
       elements: dict
       sample: [{account: tao, ports: [8801, 8802]}]

@@ -149,10 +149,28 @@ def test_ports_are_kept_for_the_accounts_of_all_that_is_on_the_host() -> None:
         {"name": "gone", "state": "absent"},
         hub(name="zoo", url="https://zoo.example.org", engine="shared", port=9001),
     ]
-    assert good(instances, current=current)["engine_ports"] == [
-        {"account": "shared", "ports": [8805, 8806, 9001]},
-        {"account": "tao", "ports": [8801, 8802]},
-    ]
+    result = good(instances, current=current)
+    shared, tao = {"account": "shared", "ports": [8805, 8806, 9001]}, {"account": "tao", "ports": [8801, 8802]}
+    assert result["engine_ports"] == [{"account": "gone", "ports": [8803, 8804]}, shared, tao], "until it is removed"
+    assert result["engine_ports_after"] == [shared, tao]
+
+
+def test_a_port_that_an_instance_leaves_is_kept_for_its_account_until_it_has_left() -> None:
+    current = host(instances={"tao": {"engine": "tao", "port": 8801, "second_port": 8802}}, engines={"tao": {}})
+    for moved, before in (({"port": 8950}, [8801, 8802, 8950]), ({"port": 8802}, None), ({}, [8801, 8802])):
+        result = good([lab(**moved)], current=current)
+        job = result["reset_jobs"][0]
+        assert result["engine_ports_after"] == [{"account": "tao", "ports": sorted(job["ports"])}]
+        assert result["engine_ports"] == [{"account": "tao", "ports": before or sorted({8801, 8802, *job["ports"]})}]
+
+
+def test_a_port_that_changes_hands_is_kept_for_the_one_who_gets_it() -> None:
+    known = {"tao": {"engine": "tao", "port": 8801}, "geo": {"engine": "geo", "port": 8802}}
+    current = host(instances=known, engines={"tao": {}, "geo": {}})
+    instances = [lab(state="absent"), lab(name="geo", url="https://geo.example.org", port=8802)]
+    result = good(instances, current=current)
+    ports = [port for entry in result["engine_ports"] for port in entry["ports"]]
+    assert len(ports) == len(set(ports)), "engine_ports refuses one port for two"
 
 
 def test_no_instance_stays_on_a_port_that_the_kernel_gives_away() -> None:

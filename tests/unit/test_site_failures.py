@@ -17,7 +17,7 @@ from test_plan_action import HERE, ROOT, run
 STEPS = {
     "Write who may use the hubs": "access", "Set up the engines": "engines", "Set up Apache": "apache",
     "Set up the resets": "resets", "Set up the labs": "labs", "Set up the hubs": "hubs",
-    "Stop engines without instances": "idle",
+    "Stop engines without instances": "idle", "Free the ports that instances have left": "ports",
 }  # fmt: skip
 
 
@@ -43,7 +43,8 @@ def stand_in(task: dict[str, Any], broken: set[str], running: bool) -> dict[str,
 
 def site(folder: Path, *broken: str, running: bool = True) -> Path:
     play = yaml.safe_load((ROOT / "playbooks" / "site.yml").read_text())[1]
-    plan = {**good([lab(), hub()]), "idle_engines": [{"name": "old"}]}
+    left = [{"account": "tao", "ports": [8801]}]
+    plan = {**good([lab(), hub()]), "idle_engines": [{"name": "old"}], "engine_ports": left}
     tasks = [stand_in(task, set(broken), running) for task in play["tasks"]]
     variables = {**play["vars"], "__jupyter": {"plan": plan}}
     playbook = folder / "site.yml"
@@ -56,8 +57,8 @@ def test_what_fails_keeps_nothing_else_from_being_set_up(tmp_path: Path, broken:
     done = run(tmp_path, {"h1": HERE}, site(tmp_path, *broken))
     assert done.returncode == 2, done.stdout + done.stderr
     ran = {step for step in STEPS.values() if f"{step.upper()} RAN" in done.stdout}
-    # an instance that could not be removed needs its engine
-    assert ran == set(STEPS.values()) - set(broken) - {"idle"}
+    # an instance that could not be removed needs its engine, and one that could not be moved its port
+    assert ran == set(STEPS.values()) - set(broken) - {"idle", "ports"}
     report = done.stdout[done.stdout.index("Report all that failed") :]
     assert "h1 is not as declared" in report and all(f"{step} broke" in report for step in broken)
 

@@ -29,7 +29,8 @@ def make_result(instances: Sequence[Lab | Hub], host: Host | None, base_dir: str
     return {
         "rootless_docker_engines": _engines(instances, host),
         "idle_engines": _idle_engines(instances, host),
-        "engine_ports": _engine_ports(instances, host),
+        "engine_ports": _engine_ports(instances, host, left=False),
+        "engine_ports_after": _engine_ports(instances, host, left=True),
         "image_jobs": _image_jobs(instances, host),
         "apache_vhosts": _vhosts(instances),
         "lab_instances": [_lab(lab, _site(lab, host, base_dir)) for lab in labs],
@@ -63,18 +64,21 @@ def _idle_engines(instances: Sequence[Instance], host: Host | None) -> list[dict
     ]
 
 
-def _engine_ports(instances: Sequence[Lab | Hub], host: Host | None) -> list[dict[str, Any]]:
-    """The ports that only an engine's account may bind: also those of held instances, and of others on the host."""
+def _engine_ports(instances: Sequence[Lab | Hub], host: Host | None, left: bool) -> list[dict[str, Any]]:
+    """The ports that only an engine's account may bind: also those of held instances, and of others on the host.
+
+    Until an instance is as declared, it is on the ports that the host has recorded for it; then it has LEFT them.
+    """
     engines: dict[int, str] = {}
     for instance in instances:
         second_port = instance.second_port if isinstance(instance, Lab) else None
         for port in (instance.port, second_port) if instance.wanted else ():
             if port is not None:
                 engines[port] = engine_of(instance, host)
-    names = {instance.name for instance in instances}
+    gone = {instance.name for instance in instances} if left else set()
     for owner, port in host.ports.items() if host else ():
         name = owner.split()[0]
-        if host and name not in names:
+        if host and name not in gone:
             engines.setdefault(port, host.engines[name])
     return [
         {"account": account, "ports": sorted(port for port, engine in engines.items() if engine == account)}
