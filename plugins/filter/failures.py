@@ -38,6 +38,7 @@ class FilterModule:
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
             "_failure_message": failures.message,
+            "_failure_last_words": failures.last_words,
             "_failure_instances": failures.instances,
             "_failure_site": failures.site,
         }

@@ -127,7 +127,7 @@ plan:
       elements: dict
       sample: [{name: geo, state: stopped}]
     engine_ports:
-      description: The ports that only the account of an engine may bind on the host, also those that an instance leaves.
+      description: The ports that only the account of an engine may bind, also those that an instance leaves.
       type: list
       elements: dict
       sample: [{account: tao, ports: [8801, 8802, 8811]}]

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -99,3 +100,26 @@ def test_no_docker_command_of_root_s_runs_an_account_s_plugins() -> None:
     assert tasks
     for file, task in tasks:
         assert "community.docker.docker_image_pull" in task, f"{file}: {task['name']}"
+
+
+def all_tasks(tasks: Any) -> Iterator[dict[str, Any]]:
+    for task in tasks or []:
+        yield task
+        for part in ("block", "rescue", "always"):
+            yield from all_tasks(task.get(part))
+
+
+def test_whatever_asks_an_engine_and_is_not_ours_has_an_end_of_its_own() -> None:
+    """Its socket is the account's, and may answer in drops; the modules of community.docker wait for each drop anew."""
+    asking = []
+    for role in ROLES:
+        folder = ROOT / "roles" / role
+        limits = load(folder / "vars" / "main.yml")
+        for file in (folder / "tasks").glob("*.yml"):
+            for task in all_tasks(load(file)):
+                command = (task.get("ansible.builtin.command") or {}).get("argv") or [""]
+                if command[0] == "docker" or any(key.startswith("community.docker.") for key in task):
+                    asking.append(task["name"])
+                    words = re.findall(r"\w+", str(task.get("timeout")))
+                    assert words and words[0] in limits, f"{file}: {task['name']}"
+    assert len(asking) > 20, "the tasks are found"

@@ -86,10 +86,24 @@ def test_a_host_on_which_no_engine_runs_is_left_alone(tmp_path: Path) -> None:
         ),
         ({"msg": "All items failed", "results": [{"failed": True, "msg": "x"}, {"failed": True, "msg": "x"}]}, "x"),
         ({"msg": "said", "results": []}, "said"),
+        ({"msg": "\x1b[31mred\x1b]0;title\x07\r\u202e\nmore"}, "red?]0;title???\nmore"),
+        ({"msg": "Timed out.", "timedout": {"period": 5}}, f"Timed out.\n{_failures.TIMED_OUT}"),
     ],
 )
 def test_the_message_is_what_the_task_or_its_items_said(result: dict[str, Any], text: str) -> None:
     assert _failures.message(result) == text
+
+
+@pytest.mark.parametrize(
+    ("result", "text"),
+    [
+        ({"rc": 1, "stdout": "", "stderr": "\x1b[1mno\x1b[0m such file\n", "msg": "failed"}, "no such file"),
+        ({"rc": 1, "stdout": "another address", "stderr": "noise"}, "another address"),
+        ({"msg": "Timed out."}, "Timed out."),
+    ],
+)
+def test_the_last_words_are_what_the_program_printed(result: dict[str, Any], text: str) -> None:
+    assert _failures.last_words(result) == text
 
 
 def test_a_report_names_instance_step_and_cause_and_claims_nothing_of_others() -> None:

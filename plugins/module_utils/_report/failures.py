@@ -8,14 +8,29 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.carrel.jupyter.plugins.module_utils._report import printable
+
 NO_MESSAGE = "no message; run again with -v"
+TIMED_OUT = "If it was to ask an engine, see whether the engine answers: as its account, docker ps"
 
 
 def message(result: Mapping[str, Any]) -> str:
-    """Return what a failed task said; of a loop, what each item that failed said."""
+    """Return what a failed task said; of a loop, what each item that failed said.
+
+    It may be what a container or an account printed, so it is cleaned.
+    """
     items = [item for item in result.get("results") or [] if isinstance(item, Mapping) and item.get("failed")]
-    said = list(dict.fromkeys(message(item) for item in items)) or [str(result.get("msg") or "").strip()]
-    return "\n".join(said) or NO_MESSAGE
+    if items:
+        return "\n".join(dict.fromkeys(message(item) for item in items))
+    said = printable.text(str(result.get("msg") or "")[: printable.LONGEST]).strip()
+    return "\n".join(filter(None, [said, TIMED_OUT if result.get("timedout") else ""])) or NO_MESSAGE
+
+
+def last_words(result: Mapping[str, Any]) -> str:
+    """Return what the program of a failed task printed, else what the task said."""
+    printed = [str(result.get(stream) or "")[-printable.LONGEST :] for stream in ("stdout", "stderr")]
+    said = (printable.text(text).strip() for text in printed)
+    return next(filter(None, said), "") or message(result)
 
 
 def instances(kind: str, host: str, number: int, failures: Sequence[Mapping[str, str]]) -> str:
