@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 import time
 from typing import Any
@@ -12,6 +13,7 @@ import requests
 
 from testbed.client import Lab
 from testbed.load import Load
+from testbed.patience import until
 from testbed.run import run
 
 from .hub import docker
@@ -32,13 +34,12 @@ def carrel_reset(host: str, name: str) -> None:
 
 
 def wait(url: str, ca: str) -> None:
-    while True:
-        try:
-            if requests.get(url + "api", verify=ca, timeout=5).ok:
-                return
-        except requests.RequestException:
-            pass
-        time.sleep(0.1)
+    def answers() -> bool:
+        with contextlib.suppress(requests.RequestException):
+            return requests.get(url + "api", verify=ca, timeout=5).ok
+        return False
+
+    until(answers, f"{url} answers", pause=0.1)
 
 
 def measure(url: str, ca: str, host: str, name: str, password: str) -> dict[str, Any]:

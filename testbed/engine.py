@@ -8,10 +8,9 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from pathlib import Path
 
-from testbed.patience import PATIENCE
+from testbed.patience import until
 
 from .run import Failure, run, step, succeeds
 
@@ -57,11 +56,13 @@ def up() -> None:
                 ["dockerd"], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
             PID_FILE.write_text(str(daemon.pid))
-            deadline = time.monotonic() + PATIENCE
-            while not answers():
-                if daemon.poll() is not None or time.monotonic() > deadline:
-                    raise Failure(f"dockerd did not start; its log is {LOG_FILE}:\n{LOG_FILE.read_text()[-2000:]}")
-                time.sleep(0.2)
+            until(
+                lambda: answers() or daemon.poll() is not None,
+                lambda: f"dockerd runs (its log is {LOG_FILE}):\n{LOG_FILE.read_text()[-2000:]}",
+                error=Failure,
+            )
+            if daemon.poll() is not None:
+                raise Failure(f"dockerd ended; its log is {LOG_FILE}:\n{LOG_FILE.read_text()[-2000:]}")
 
 
 def down() -> None:
@@ -74,11 +75,7 @@ def down() -> None:
     if is_ours:
         with step("stopping dockerd"):
             os.kill(pid, signal.SIGTERM)
-            deadline = time.monotonic() + PATIENCE
-            while Path(f"/proc/{pid}").exists() and b"dockerd" in _cmdline(pid):
-                if time.monotonic() > deadline:
-                    raise Failure(f"dockerd (pid {pid}) did not stop within {PATIENCE} s")
-                time.sleep(0.2)
+            until(lambda: b"dockerd" not in _cmdline(pid), f"dockerd (pid {pid}) stops", error=Failure)
     PID_FILE.unlink(missing_ok=True)
 
 

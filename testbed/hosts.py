@@ -6,12 +6,11 @@ from __future__ import annotations
 
 import json
 import ssl
-import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from testbed.patience import PATIENCE
+from testbed.patience import SOON, until
 
 from . import images, pki
 from .run import ROOT, Failure, run, step, succeeds
@@ -84,17 +83,21 @@ def registry_up(registry_image: str) -> str:
     return address
 
 
-def _wait_for_registry(url: str, seconds: float = PATIENCE) -> None:
+def _wait_for_registry(url: str) -> None:
     trust = ssl.create_default_context(cafile=str(pki.CA))
-    deadline = time.monotonic() + seconds
-    while True:
+    opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=trust))
+    said = ""
+
+    def answers() -> bool:
+        nonlocal said
         try:
-            urllib.request.build_opener(urllib.request.HTTPSHandler(context=trust)).open(url, timeout=10).close()
-            return
+            opener.open(url, timeout=SOON).close()
         except OSError as error:
-            if time.monotonic() > deadline:
-                raise Failure(f"the registry at {url} does not answer: {error}") from error
-            time.sleep(0.1)
+            said = str(error)
+            return False
+        return True
+
+    until(answers, lambda: f"the registry at {url} answers ({said})", error=Failure)
 
 
 def up(group: str, specs: list[str]) -> None:
@@ -147,17 +150,20 @@ def _put(container: str, source: Path, target: str) -> None:
         run("docker", "exec", container, "chmod", "644", target)
 
 
-def wait(name: str, seconds: float = PATIENCE) -> None:
+def wait(name: str) -> None:
     """Wait until systemd in the host says that it is up."""
-    deadline = time.monotonic() + seconds
-    while True:
-        state = run("docker", "exec", name, "systemctl", "is-system-running", check=False)
-        if state == "running":
-            return
-        if time.monotonic() > deadline or state == "degraded":
+
+    def state() -> str:
+        return run("docker", "exec", name, "systemctl", "is-system-running", check=False)
+
+    def whole() -> bool:
+        now = state()
+        if now == "degraded":
             failed = run("docker", "exec", name, "systemctl", "--failed", "--no-legend", check=False)
-            raise Failure(f"{name} is '{state}', not running; failed units:\n{failed}")
-        time.sleep(0.3)
+            raise Failure(f"{name} is not whole; failed units:\n{failed}")
+        return now == "running"
+
+    until(whole, lambda: f"{name} runs (it is '{state()}')", error=Failure)
 
 
 def reboot(names: list[str]) -> None:

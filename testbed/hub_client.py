@@ -7,7 +7,6 @@ from __future__ import annotations
 import html
 import json
 import re
-import time
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
@@ -15,7 +14,7 @@ from urllib.parse import quote, urljoin, urlsplit
 
 import requests
 
-from testbed.patience import PATIENCE
+from testbed.patience import PATIENCE, until
 
 from .client import Lab, LoginError
 
@@ -152,11 +151,8 @@ class Hub:
         """Stop the server, if there is one, and wait until it is gone."""
         if self.user(username)["servers"]:
             self.request("DELETE", f"{self._api(username)}/server")
-        deadline = time.monotonic() + self.timeout
-        while self.user(username)["servers"]:
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"the server of {username or self.username} did not stop within {self.timeout} s")
-            time.sleep(0.2)
+        what = f"the server of {username or self.username} stops"
+        until(lambda: not self.user(username)["servers"], what, self.timeout)
 
     def _api(self, username: str | None) -> str:
         return f"api/users/{quote(username or self.username)}"

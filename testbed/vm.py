@@ -9,10 +9,9 @@ import os
 import shutil
 import signal
 import tempfile
-import time
 from pathlib import Path
 
-from testbed.patience import PATIENCE
+from testbed.patience import PATIENCE, until
 
 from . import engine, pki
 from .images import check_space
@@ -117,12 +116,16 @@ def boot_id() -> str:
 
 def wait(former_boot: str = "", seconds: float = PATIENCE) -> None:
     """Wait until another boot than the former one is complete."""
-    deadline = time.monotonic() + seconds
-    while boot_id() in ("", former_boot):
-        if time.monotonic() > deadline or not _pid():
-            log = CONSOLE.read_text(errors="replace")[-2000:]
-            raise Failure(f"the virtual machine did not answer within {seconds:.0f} s; the end of {CONSOLE}:\n{log}")
-        time.sleep(1)
+
+    def up() -> bool:
+        if not _pid():
+            raise Failure(f"the virtual machine ended; the end of {log()}")
+        return boot_id() not in ("", former_boot)
+
+    def log() -> str:
+        return f"{CONSOLE}:\n{CONSOLE.read_text(errors='replace')[-2000:]}"
+
+    until(up, lambda: f"the virtual machine answers; the end of {log()}", seconds, Failure, pause=1)
     state = ssh("systemctl is-system-running --wait", check=False)
     if state != "running":
         raise Failure(f"the virtual machine is '{state}'; failed units:\n{ssh('systemctl --failed --no-legend')}")
@@ -143,11 +146,7 @@ def down() -> None:
         return
     with step("ending the virtual machine"):
         os.kill(pid, signal.SIGTERM)
-        deadline = time.monotonic() + PATIENCE
-        while _pid():
-            if time.monotonic() > deadline:
-                raise Failure(f"qemu (pid {pid}) did not end within {PATIENCE} s")
-            time.sleep(0.2)
+        until(lambda: not _pid(), f"qemu (pid {pid}) ends", error=Failure)
 
 
 def _pid() -> int | None:

@@ -23,7 +23,7 @@ from xdist.scheduler import LoadScopeScheduling
 from testbed import pki
 from testbed.client import Lab
 from testbed.hub_client import Hub
-from testbed.patience import until
+from testbed.patience import SOON, until
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 INVENTORY = ROOT / "molecule" / "default" / "inventory" / "hosts.yml"
@@ -176,7 +176,7 @@ def reset(site: Site, *arguments: str) -> tuple[int, str]:
 
 def answers(site: Site) -> bool:
     try:
-        return requests.get(site.url + site.api, verify=site.ca, timeout=10).status_code == 200
+        return requests.get(site.url + site.api, verify=site.ca, timeout=SOON).status_code == 200
     except requests.RequestException:
         return False
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import yaml
 
+from testbed.patience import PATIENCE
+
 from .conftest import ansible_playbook, hostvars, run_on
 
 SERVER = "/etc/apache2/sites-available/carrel-server.conf"  # of the whole host
@@ -42,7 +44,7 @@ ASK = f"""
 import http.client, json, sys
 answers = []
 for request in json.load(sys.stdin):
-    connection = http.client.HTTPConnection("127.0.0.1", {PORT}, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", {PORT}, timeout={PATIENCE})
     headers = {{"Host": "{NAME}", **request["headers"]}}
     connection.request(request["method"], request["path"], headers=headers)
     answer = connection.getresponse()

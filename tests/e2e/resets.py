@@ -7,13 +7,11 @@ from __future__ import annotations
 import contextlib
 import json
 import subprocess
-import time
 from collections.abc import Iterator
 from typing import Any
 
 from testbed import hosts
 from testbed.client import Kernel, Lab
-from testbed.patience import PATIENCE
 from testbed.run import run
 
 from .conftest import Site, reset, run_on, until
@@ -58,14 +56,16 @@ def settings(site: Site, **changed: Any) -> Iterator[None]:
 
 def whole(site: Site) -> None:
     """A further reset leaves one server that answers, and nothing over."""
-    deadline = time.monotonic() + PATIENCE
-    while True:
+    output = ""
+
+    def alone() -> bool:
+        nonlocal output
         code, output = reset(site, "--people", "ignore", "--no-pull")
-        # a docker command of a reset that was killed has yet to end
-        if code != ANOTHER or time.monotonic() > deadline:
-            break
-        time.sleep(1)
-    assert code == DONE, output
+        assert code in (DONE, ANOTHER), output
+        return code == DONE
+
+    # a docker command of a reset that was killed has yet to end
+    until(alone, lambda: f"the reset is alone: {output}", pause=1)
     assert len(servers(site)) == 1
     assert state(site)["result"] == "done"
     assert "./notebooks/RESET-NOTICE.txt" not in home(site)

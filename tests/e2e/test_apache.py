@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
+from testbed.patience import PATIENCE
+
 from .conftest import INVENTORY, ROOT, Site, hostvars, instances, run_on
 
 MISMATCH = """
@@ -40,7 +42,7 @@ BAD_PAIR = """<VirtualHost *:443>
 
 def get(site: Site, path: str, **headers: str) -> requests.Response:
     url = "{0.scheme}://{0.netloc}".format(urlsplit(site.url)) + path
-    return requests.get(url, headers=headers, verify=site.ca, timeout=30, allow_redirects=False)
+    return requests.get(url, headers=headers, verify=site.ca, timeout=PATIENCE, allow_redirects=False)
 
 
 def apache_sites(host: str, **parameters: Any) -> str:
@@ -62,7 +64,7 @@ def sites_of(host: str) -> list[Site]:
 
 def answers(host: str) -> bool:
     found = [site for site in sites_of(host) if site.declared.get("state", "present") == "present"]
-    return bool(found) and all(requests.get(site.url + site.api, verify=site.ca, timeout=30).ok for site in found)
+    return bool(found) and all(requests.get(site.url + site.api, verify=site.ca, timeout=PATIENCE).ok for site in found)
 
 
 # For what is the same on each host.

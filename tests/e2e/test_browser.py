@@ -11,12 +11,13 @@ import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
 from testbed import engine
+from testbed.patience import PATIENCE
 
 from .conftest import ROOT, Site, enter, passwords, reset
 
 OUTPUT = ROOT / "tests" / "output"
 # a loaded machine takes long to draw JupyterLab
-expect.set_options(timeout=60_000)
+expect.set_options(timeout=PATIENCE * 1000)
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ import pytest
 import requests
 
 from testbed.client import Lab
+from testbed.patience import PATIENCE
 
 from .conftest import Site, enter
 
@@ -29,31 +30,33 @@ def test_labs_of_one_name_work_in_every_order(tao: Site, atlas: Site, order: tup
             lab = Lab(labs[name].url, labs[name].ca)
             lab.http = http
             http.verify, http.trust_env = labs[name].ca, False
-            page = http.get(f"{lab.url}login", timeout=30)
+            page = http.get(f"{lab.url}login", timeout=PATIENCE)
             token = script_sees(http, urlsplit(lab.url).path)
             form = {"password": labs[name].secret, "_xsrf": token}
-            answer = http.post(f"{lab.url}login", data=form, timeout=30, allow_redirects=False)
+            answer = http.post(f"{lab.url}login", data=form, timeout=PATIENCE, allow_redirects=False)
             assert answer.status_code == 302, page.text
         for name in order:
             url = labs[name].url
             token = script_sees(http, urlsplit(url).path)
             headers = {"X-XSRFToken": token}
-            made = http.post(f"{url}api/contents", json={"type": "file"}, headers=headers, timeout=30)
+            made = http.post(f"{url}api/contents", json={"type": "file"}, headers=headers, timeout=PATIENCE)
             assert made.status_code == 201, made.text
-            http.delete(f"{url}api/contents/{made.json()['path']}", headers=headers, timeout=30).raise_for_status()
+            http.delete(
+                f"{url}api/contents/{made.json()['path']}", headers=headers, timeout=PATIENCE
+            ).raise_for_status()
 
 
 def test_a_login_is_good_for_one_instance(tao: Site, atlas: Site) -> None:
     with tao.lab().login(tao.secret) as lab:
         lab.http.headers["X-XSRFToken"] = lab.http.cookies["_xsrf"]
         assert {cookie.name.partition(".")[0] for cookie in lab.http.cookies} == {"_xsrf", "carrel-tao"}
-        assert lab.http.get(f"{atlas.url}api/status", timeout=30).status_code == 403
+        assert lab.http.get(f"{atlas.url}api/status", timeout=PATIENCE).status_code == 403
         # the server behind does not know its cookie by another name
         for cookie in list(lab.http.cookies):
             if cookie.name != "_xsrf":
                 lab.http.cookies.set(cookie.name.replace("carrel-tao.", ""), cookie.value)
                 lab.http.cookies.clear(cookie.domain, cookie.path, cookie.name)
-        assert lab.http.get(f"{tao.url}api/status", timeout=30).status_code == 403
+        assert lab.http.get(f"{tao.url}api/status", timeout=PATIENCE).status_code == 403
 
 
 def test_a_hubs_users_log_in_with_a_labs_cookie_above(hub: Site) -> None:

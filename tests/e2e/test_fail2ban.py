@@ -16,7 +16,7 @@ GUESSES = """
 import http.client, json, ssl, sys
 for path, address in json.load(sys.stdin):
     context = ssl._create_unverified_context()
-    server = http.client.HTTPSConnection("127.0.0.1", PORT, context=context, source_address=(address, 0), timeout=30)
+    server = http.client.HTTPSConnection("127.0.0.1", PORT, context=context, source_address=(address, 0), timeout=300)
     misleading = '" 200 "POST /login HTTP/1.1" 401'
     server.request("POST", path, "password=guess", {"Host": "localhost", "User-Agent": misleading})
     print(server.getresponse().status)

@@ -11,6 +11,7 @@ import requests
 
 from testbed.client import Lab, LoginError
 from testbed.hub_client import Hub, SpawnError
+from testbed.patience import PATIENCE
 
 from .conftest import Site, enter, passwords, run_on
 
@@ -59,9 +60,9 @@ def test_forty_tabs_may_ask_for_a_login_at_once(hub: Site, labs: dict[str, Lab])
         http.verify, http.trust_env = hub.ca, False
         for number in range(60):
             url = f"{labs['ada'].url}lab/tree/folder/week-{number}/notebook-{number}.ipynb"
-            answer = http.get(url, timeout=30, allow_redirects=False)
+            answer = http.get(url, timeout=PATIENCE, allow_redirects=False)
             assert (answer.status_code, "oauth2/authorize" in answer.headers["Location"]) == (302, True), number
-        assert http.get(url, timeout=30).url.startswith(f"{hub.url}hub/login?")
+        assert http.get(url, timeout=PATIENCE).url.startswith(f"{hub.url}hub/login?")
 
 
 def test_nobody_enters_anothers_server(hub: Site, labs: dict[str, Lab]) -> None:
@@ -124,7 +125,7 @@ def test_the_server_cannot_reach_the_hubs_secrets_or_database(labs: dict[str, La
 
 
 def test_the_notice_is_on_the_login_page_as_text(hub: Site) -> None:
-    page = requests.get(hub.url + "hub/login", verify=hub.ca, timeout=30).text
+    page = requests.get(hub.url + "hub/login", verify=hub.ca, timeout=PATIENCE).text
     assert "Statistics and geometry, winter term" in page
     assert "Do not share &lt;your&gt; password. {{ }}" in page
     assert 'type="password"' in page
@@ -161,11 +162,11 @@ def test_metrics_need_their_own_token(hub: Site) -> None:
     token = run_on(hub.host, "cat", "/srv/class/metrics-token").strip()
     with requests.Session() as session:
         session.verify, session.trust_env = hub.ca, False
-        assert session.get(hub.url + "hub/metrics", timeout=30).status_code == 403
+        assert session.get(hub.url + "hub/metrics", timeout=PATIENCE).status_code == 403
         session.headers["Authorization"] = f"token {token}"
-        answer = session.get(hub.url + "hub/metrics", timeout=30)
+        answer = session.get(hub.url + "hub/metrics", timeout=PATIENCE)
         assert answer.status_code == 200 and "jupyterhub_" in answer.text
-        assert session.get(hub.url + "hub/api/users", timeout=30).status_code == 403
+        assert session.get(hub.url + "hub/api/users", timeout=PATIENCE).status_code == 403
 
 
 def test_secrets_are_closed_and_on_no_command_line(hub: Site) -> None:

@@ -13,6 +13,7 @@ import requests
 
 from testbed.client import Lab, LoginError
 from testbed.hub_client import Hub
+from testbed.patience import PATIENCE
 
 from .conftest import Play, Site, answers, enter, passwords, run_on, until
 
@@ -55,7 +56,7 @@ def test_a_hub_that_is_starting_says_so(hub: Site) -> None:
     hub.docker("stop", "class-hub-1")
     try:
         for page in ("hub/login", "hub/api/", "user/nobody/lab"):
-            answer = requests.get(hub.url + page, verify=hub.ca, timeout=30)
+            answer = requests.get(hub.url + page, verify=hub.ca, timeout=PATIENCE)
             assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
             assert "This site is starting" in answer.text
     finally:
@@ -169,7 +170,7 @@ def test_held_answers_so_and_comes_back_with_everything(play: Play, hub: Site) -
         lab.put("held.txt", "kept")
     assert play(HOST, lambda instances: instances[0].update(state="held")).code == 0
     try:
-        answer = requests.get(hub.url, verify=hub.ca, timeout=30)
+        answer = requests.get(hub.url, verify=hub.ca, timeout=PATIENCE)
         assert answer.status_code == 503
         assert hub.docker("ps", "--quiet").strip() == "", "neither the hub nor anybody's server runs"
         assert play(HOST, lambda instances: instances[0].update(state="held")).changed == 0

@@ -14,6 +14,7 @@ import pytest
 import requests
 
 from testbed.client import LoginError
+from testbed.patience import PATIENCE
 
 from .conftest import Site, run_on, sites
 
@@ -36,7 +37,7 @@ def test_a_wrong_password_is_refused(site: Site, wrong: str) -> None:
 
 
 def test_nobody_gets_in_without_logging_in(site: Site) -> None:
-    answer = requests.get(site.url + "api/contents", verify=site.ca, timeout=30)
+    answer = requests.get(site.url + "api/contents", verify=site.ca, timeout=PATIENCE)
     assert answer.status_code == 403
 
 
@@ -168,13 +169,15 @@ def test_a_fixed_token_works_beside_the_password(geo: Site) -> None:
 
 
 def test_the_notice_is_on_the_login_page_as_it_was_written(geo: Site) -> None:
-    page = requests.get(geo.url + "login", verify=geo.ca, timeout=30).text
+    page = requests.get(geo.url + "login", verify=geo.ca, timeout=PATIENCE).text
     assert "The service restarts daily at 01:25. {{ Only your home folder is kept. }}" in _unescaped(page)
     assert "<your>" not in page and "&lt;your&gt;" in page
 
 
 def test_a_notice_of_html_is_on_the_login_page(atlas: Site) -> None:
-    assert "<h2 id='atlas-notice'>Atlas</h2>" in requests.get(atlas.url + "login", verify=atlas.ca, timeout=30).text
+    assert (
+        "<h2 id='atlas-notice'>Atlas</h2>" in requests.get(atlas.url + "login", verify=atlas.ca, timeout=PATIENCE).text
+    )
 
 
 def _unescaped(text: str) -> str:

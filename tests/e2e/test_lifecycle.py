@@ -18,6 +18,7 @@ import requests
 import yaml
 
 from testbed.client import LoginError
+from testbed.patience import PATIENCE
 
 from .conftest import ROOT, Play, Playbook, Site, hostvars, reset, run_on, until
 from .resets import servers
@@ -77,7 +78,7 @@ def test_a_new_notice_and_a_new_password_arrive_and_files_stay(play: Play, tao: 
     new = {"login": {"notice": "Closed on Friday"}, "password": "another one"}
     try:
         assert play(HOST, lambda instances: instances[0].update(new)).code == 0
-        assert "Closed on Friday" in requests.get(tao.url + "login", verify=tao.ca, timeout=30).text
+        assert "Closed on Friday" in requests.get(tao.url + "login", verify=tao.ca, timeout=PATIENCE).text
         with tao.lab().login("another one") as lab:
             assert lab.get("kept.txt") == "kept"
         with pytest.raises(LoginError):
@@ -85,7 +86,7 @@ def test_a_new_notice_and_a_new_password_arrive_and_files_stay(play: Play, tao: 
         assert record(tao)["port"] == port
     finally:
         assert play(HOST).code == 0
-    assert "Closed on Friday" not in requests.get(tao.url + "login", verify=tao.ca, timeout=30).text
+    assert "Closed on Friday" not in requests.get(tao.url + "login", verify=tao.ca, timeout=PATIENCE).text
     tao.lab().login(tao.secret)
 
 
@@ -99,11 +100,11 @@ def test_held_and_back(play: Play, atlas: Site, tao: Site) -> None:
     assert play(HOST, lambda instances: instances[1].update(state="held")).code == 0
     run_on(HOST, "test", "!", "-e", "/tmp/working")
     assert len(servers(atlas)) == 1, "holding made a container of the other server"
-    answer = requests.get(atlas.url, verify=atlas.ca, timeout=30)
+    answer = requests.get(atlas.url, verify=atlas.ca, timeout=PATIENCE)
     assert answer.status_code == 503 and "hold" in answer.text
     code, output = reset(atlas)
     assert code == 0 and "held" in output
-    assert requests.get(atlas.url, verify=atlas.ca, timeout=30).status_code == 503
+    assert requests.get(atlas.url, verify=atlas.ca, timeout=PATIENCE).status_code == 503
     tao.lab().login(tao.secret)
     again = play(HOST, lambda instances: instances[1].update(state="held"))
     assert (again.code, again.changed) == (0, 0), again.output
@@ -131,7 +132,7 @@ def test_absent_archives_and_can_be_brought_back(play: Play, atlas: Site, tao: S
         lab.put("kept.txt", "kept")
     assert play(HOST, lambda instances: instances[1].update(state="absent")).code == 0
     # what is left below the domain is the other instance, which knows no such path
-    assert requests.get(atlas.url + "api", verify=atlas.ca, timeout=30).status_code == 404
+    assert requests.get(atlas.url + "api", verify=atlas.ca, timeout=PATIENCE).status_code == 404
     archive = run_on(HOST, "sh", "-c", "ls -d /srv/.archive/atlas-*").strip()
     assert run_on(HOST, "cat", f"{archive}/data/notebooks/kept.txt") == "kept"
     tao.lab().login(tao.secret)

@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 
 import requests
 
+from testbed.patience import PATIENCE
+
 from .conftest import Site, run_on
 
 PAGES = ("server-status", "server-status?auto", "server-info", "ldap-status", "balancer-manager", "test-status")
@@ -56,10 +58,10 @@ def test_no_log_has_the_token_of_a_url(atlas: Site) -> None:
         http.verify, http.trust_env = atlas.ca, False
         http.headers["Referer"] = f"{atlas.url}lab?token={token}"
         for path in ("lab", "nowhere", "api/contents/nowhere", "files/nowhere", "api/kernels/nowhere/channels"):
-            http.get(f"{atlas.url}{path}?token={token}", timeout=30)
-        http.post(f"{atlas.url}api/kernels?token={token}-wrong", timeout=30)
-        http.get(f"{atlas.url}api/contents/nowhere?%74oken={token}", timeout=30)
-        http.get(f"{atlas.url}%2e%2e/?token={token}", timeout=30, headers={"Upgrade": "websocket"})
+            http.get(f"{atlas.url}{path}?token={token}", timeout=PATIENCE)
+        http.post(f"{atlas.url}api/kernels?token={token}-wrong", timeout=PATIENCE)
+        http.get(f"{atlas.url}api/contents/nowhere?%74oken={token}", timeout=PATIENCE)
+        http.get(f"{atlas.url}%2e%2e/?token={token}", timeout=PATIENCE, headers={"Upgrade": "websocket"})
     logs = atlas.docker("logs", atlas.container_name(), "2>&1") + run_on(
         atlas.host, "sh", "-c", "cat /var/log/apache2/*.log; journalctl --no-pager --output=cat"
     )
@@ -69,5 +71,5 @@ def test_no_log_has_the_token_of_a_url(atlas: Site) -> None:
 
 def test_answers_tell_no_version(site: Site) -> None:
     for path in ("api", "nowhere"):
-        answer = requests.get(site.url + path, verify=site.ca, timeout=30)
+        answer = requests.get(site.url + path, verify=site.ca, timeout=PATIENCE)
         assert answer.headers["Server"] == "Apache"

@@ -12,6 +12,7 @@ import requests
 
 from testbed import hosts
 from testbed.load import Load
+from testbed.patience import PATIENCE
 
 from .conftest import Play, Site, answers, reset, run_on, sites, until
 from .resets import DONE, DOWN, FAILED, HOST, home, push, servers, settings, state, whole
@@ -216,7 +217,7 @@ def test_what_the_account_puts_in_its_state_directory_harms_nobody_else(tao: Sit
     secret = run_on(HOST, "sha256sum", "/etc/shadow", "/etc/passwd")
     run_on(HOST, "su", "tao", "-c", PRANK)
     try:
-        requests.get(tao.url + "api", verify=tao.ca, timeout=20)
+        requests.get(tao.url + "api", verify=tao.ca, timeout=PATIENCE)
         reset(tao, "--people", "ignore", "--no-pull")
         assert run_on(HOST, "sha256sum", "/etc/shadow", "/etc/passwd") == secret
     finally:

@@ -10,7 +10,6 @@ import os
 import secrets
 import shutil
 import socket
-import time
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,8 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._shared.escape impo
 from ansible_collections.carrel.jupyter.plugins.module_utils._site.hub import SERVER_CONFIG
 
 from testbed.hub_client import Hub
-from testbed.patience import PATIENCE
-from testbed.run import ROOT, Failure, run, succeeds
+from testbed.patience import SOON, until
+from testbed.run import ROOT, run, succeeds
 
 HOME = "/home/jovyan/work"
 ESSENTIAL: dict[str, Any] = {
@@ -118,14 +117,12 @@ class HubSite:
         self.wait()
 
     def wait(self) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while True:
+        def answers() -> bool:
             with contextlib.suppress(requests.RequestException):
-                if requests.get(f"{self.url}hub/health", timeout=5).status_code == 200:
-                    return
-            if time.monotonic() > deadline:
-                raise Failure(f"the hub does not answer:\n{self.log()}")
-            time.sleep(0.2)
+                return requests.get(f"{self.url}hub/health", timeout=SOON).status_code == 200
+            return False
+
+        until(answers, lambda: f"the hub answers:\n{self.log()}")
 
     def replace_hub(self) -> None:
         """What a change of config.json brings about."""
@@ -156,11 +153,3 @@ class HubSite:
         volumes = run("docker", "volume", "ls", "--quiet", "--filter", f"name={self.name}_").split()
         if volumes:
             run("docker", "volume", "rm", *volumes)
-
-
-def eventually(what: Any, seconds: float = PATIENCE) -> None:
-    """Fail unless `what()` becomes true."""
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, f"{what} did not become true within {seconds} s"
-        time.sleep(0.2)

@@ -9,7 +9,6 @@ import json
 import shutil
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -17,7 +16,7 @@ import requests
 
 from testbed import images
 from testbed.client import Lab
-from testbed.patience import PATIENCE
+from testbed.patience import PATIENCE, SOON, until
 from testbed.run import ROOT, run
 
 TOKEN = "e2b9c1"
@@ -65,14 +64,12 @@ def server(image: str, *options: str, scheme: str = "http", seconds: float = PAT
 
 
 def wait(lab: Lab, name: str, seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while True:
+    def answers() -> bool:
         with contextlib.suppress(requests.RequestException):
-            if lab.http.get(lab.url + "api/status", timeout=5).ok:
-                return
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"the server did not answer within {seconds} s:\n{run('docker', 'logs', name)[-2000:]}")
-        time.sleep(0.05)
+            return lab.http.get(lab.url + "api/status", timeout=SOON).ok
+        return False
+
+    until(answers, lambda: f"the server answers:\n{run('docker', 'logs', name)[-2000:]}", seconds, pause=0.05)
 
 
 @contextlib.contextmanager

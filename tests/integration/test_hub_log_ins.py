@@ -12,12 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 import hub_image
 import pytest
 import requests
-from hub_site import HubSite, eventually, person
+from hub_site import HubSite, person
 from module_runner import open_to_all
 
 from testbed.client import Lab, LoginError
 from testbed.hub_client import Hub
-from testbed.patience import PATIENCE, SOON
+from testbed.patience import PATIENCE, SOON, until
 from testbed.run import run
 
 
@@ -80,13 +80,13 @@ def test_a_new_password_ends_sessions_and_tokens_but_not_the_server(site: HubSit
         assert (asks(made), asks(own), enters(mine), enters(thiefs)) == (200, 200, True, True)
         assert "changed" in ada.change_password("first-ada", "my own one")
         assert (asks(made), asks(own), logged_in(thief), logged_in(ada)) == (403, 200, False, True)
-        eventually(lambda: not enters(thiefs), SOON)
+        until(lambda: not enters(thiefs), "the thief is out", SOON)
         assert enters(mine)
         assert "changed" in ada.change_password("my own one", "another one"), "the form's token is the new session's"
         site.passwords["ada"] = "second-ada"
         site.write()
-        eventually(lambda: not logged_in(ada), SOON)
-        eventually(lambda: not enters(mine), SOON)
+        until(lambda: not logged_in(ada), "her session ends", SOON)
+        until(lambda: not enters(mine), "her token ends", SOON)
         assert asks(own) == 200
         with site.session().login("ada", "second-ada") as again:
             assert enters(again.lab())
@@ -112,7 +112,7 @@ def test_strangers_wait_for_an_admin_s_approval(site: HubSite) -> None:
         time.sleep(3)
         assert eve.user()["name"] == "eve"
         prof.decide("eve", "withdraw")
-        eventually(lambda: eve.request("GET", "api/user", check=False).status_code == 403, SOON)
+        until(lambda: eve.request("GET", "api/user", check=False).status_code == 403, "eve is out", SOON)
         eve.sign_up("spam", "my password")
         assert "1 waits for approval" in prof.request("GET", "authorize").text
         page = prof.decide("", "discard-all")

@@ -12,13 +12,13 @@ from collections.abc import Iterator
 import hub_image
 import pytest
 import requests
-from hub_site import HOME, HubSite, eventually, person
+from hub_site import HOME, HubSite, person
 from module_runner import open_to_all
 
 from testbed import images as testbed_images
 from testbed.client import Kernel, Lab, LoginError
 from testbed.hub_client import Hub, SpawnError
-from testbed.patience import PATIENCE, SOON
+from testbed.patience import PATIENCE, SOON, until
 from testbed.run import run
 
 MEMORY = 600 * 2**20
@@ -171,14 +171,17 @@ def test_admins_come_and_go_with_the_roster(site: HubSite, grace: Hub, ada: tupl
     assert not may_list()
     site.people["grace.hopper"]["admin"] = True
     site.write()
-    eventually(may_list, SOON)
+    until(may_list, "an admin lists the users", SOON)
     assert grace.users() == ["ada", "grace.hopper", "prof"]
     others = grace.lab("ada")
     site.people["grace.hopper"]["admin"] = False
     site.write()
-    eventually(lambda: not may_list(), SOON)
+    until(lambda: not may_list(), "who is no admin any more lists nobody", SOON)
     path = "api/status"
-    eventually(lambda: others.request("GET", path, check=False, allow_redirects=False).status_code in (302, 403))
+    until(
+        lambda: others.request("GET", path, check=False, allow_redirects=False).status_code in (302, 403),
+        "the other's server is closed",
+    )
 
 
 def test_groups_and_people_are_as_the_inventory_says(site: HubSite, grace: Hub) -> None:
@@ -192,7 +195,7 @@ def test_groups_and_people_are_as_the_inventory_says(site: HubSite, grace: Hub) 
         before = groups["statistics"]
         groups["statistics"] = {**before, "members": ["ada"], "admins": ["grace.hopper"]}
         site.write()
-        eventually(lambda: members() == {"statistics": {"ada", "grace.hopper"}}, SOON)
+        until(lambda: members() == {"statistics": {"ada", "grace.hopper"}}, "there is a group", SOON)
         assert "statistics" in prof.request("GET", "api/users/ada").json()["groups"]
         assert "The inventory decides" in prof.request("GET", "admin").text
         for method, path, body in (
@@ -211,11 +214,11 @@ def test_groups_and_people_are_as_the_inventory_says(site: HubSite, grace: Hub) 
         groups["more"] = {"members": ["prof"], "admins": [], "mounts": []}
         groups["statistics"]["members"] = []
         site.write()
-        eventually(lambda: members() == {"statistics": {"grace.hopper"}, "more": {"prof"}}, SOON)
+        until(lambda: members() == {"statistics": {"grace.hopper"}, "more": {"prof"}}, "groups change", SOON)
         del groups["more"]
         groups["statistics"] = before
         site.write()
-        eventually(lambda: members().keys() == {"statistics"}, SOON)
+        until(lambda: members().keys() == {"statistics"}, "a group goes", SOON)
 
 
 def test_programs_need_a_token_and_nothing_else(site: HubSite, grace: Hub) -> None:
@@ -246,11 +249,13 @@ def test_who_leaves_the_roster_loses_sessions_tokens_and_server(site: HubSite, w
         else:
             site.blocked = [name]
         site.write()
-        eventually(lambda: session.request("GET", "api/user", check=False).status_code == 403, SOON)
-        eventually(
-            lambda: requests.get(f"{site.url}hub/api/user", headers=headers, timeout=PATIENCE).status_code == 403, SOON
+        until(lambda: session.request("GET", "api/user", check=False).status_code == 403, "the session ends", SOON)
+        until(
+            lambda: requests.get(f"{site.url}hub/api/user", headers=headers, timeout=PATIENCE).status_code == 403,
+            "the token ends",
+            SOON,
         )
-        eventually(lambda: not site.runs(name))
+        until(lambda: not site.runs(name), "the server ends")
         assert lab.request("GET", "api/status", check=False, allow_redirects=False).status_code in (302, 403, 424, 503)
         with pytest.raises(LoginError):
             session.login(name, site.passwords[name])
@@ -322,10 +327,12 @@ def test_people_at_work_notice_no_restart_of_a_minute_and_who_is_removed_meanwhi
         site.wait()
         assert at_work.request("GET", "api/status", allow_redirects=False).status_code == 200
         path = "api/status"
-        eventually(
-            lambda: visiting.request("GET", path, check=False, allow_redirects=False).status_code in (302, 403), SOON
+        until(
+            lambda: visiting.request("GET", path, check=False, allow_redirects=False).status_code in (302, 403),
+            "her visit ends",
+            SOON,
         )
-        eventually(lambda: not site.runs("grace.hopper"), SOON)
+        until(lambda: not site.runs("grace.hopper"), "her server ends", SOON)
     site.people["grace.hopper"] = {**gone, "admin": False}
     site.write()
 
@@ -351,7 +358,7 @@ def test_images_to_choose_from_a_limit_of_servers_and_an_end_with_the_session(
         with site.session().login("prof", "first-prof") as prof, pytest.raises(SpawnError, match="limit"):
             prof.spawn()
         grace.logout()
-        eventually(lambda: not site.runs("grace.hopper"))
+        until(lambda: not site.runs("grace.hopper"), "her server ends")
     finally:
         site.config = before
         site.replace_hub()
@@ -394,10 +401,10 @@ def test_the_database_moves_to_postgresql_and_back(site: HubSite, ada: tuple[Hub
                 assert "the hub or its database does not answer" in health(site)
                 assert kernel.run("print(kept)").strip() == "still here"
                 run("docker", "start", server)
-                eventually(lambda: health(site) == "ok")
+                until(lambda: health(site) == "ok", "the hub is healthy")
                 run("docker", "stop", server)
                 run("docker", "restart", f"{site.name}-hub")
-                eventually(lambda: "waiting for the database" in site.log())
+                until(lambda: "waiting for the database" in site.log(), "the hub waits for its database")
                 run("docker", "start", server)
                 site.wait()
                 assert session.user("ada")["servers"][""]["ready"]

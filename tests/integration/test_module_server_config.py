@@ -13,7 +13,6 @@ import os
 import re
 import socket
 import subprocess
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -24,6 +23,8 @@ from typing import Any
 
 import pytest
 from ansible_runner import four_runs, run
+
+from testbed.patience import SOON, until
 
 PASSWORD = "right pass $ü'\""
 SERVERS = Path(__file__).parents[2] / ".cache" / "servers"
@@ -105,12 +106,14 @@ def serve(python: Path, config: str, tmp_path: Path, port: int = 0, options: tup
     with log.open("w") as stream, subprocess.Popen(command, env=environment, cwd=tmp_path, stderr=stream) as process:
         try:
             site = Site(port)
-            for _unused in range(150):
-                with contextlib.suppress(OSError):
-                    urllib.request.urlopen(site.url + "api").close()
-                    break
+
+            def answers() -> bool:
                 assert process.poll() is None, log.read_text()
-                time.sleep(0.2)
+                with contextlib.suppress(OSError), urllib.request.urlopen(site.url + "api", timeout=SOON):
+                    return True
+                return False
+
+            until(answers, lambda: f"the server answers: {log.read_text()}")
             yield site
         finally:
             process.terminate()

@@ -27,7 +27,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._shared import logi
 from ansible_collections.carrel.jupyter.plugins.modules import login_template
 from ansible_runner import four_runs, run, tree
 
-from testbed.patience import PATIENCE
+from testbed.patience import PATIENCE, SOON, until
 
 SOCKET = os.environ.get("CARREL_TEST_ENGINE_SOCKET", "/var/run/docker.sock")
 NOTICE = "Restarts daily at 01:25.\n\n{{ 7 * 7 }} <b>not bold</b>"
@@ -85,12 +85,16 @@ def login_page(image: str, mounts: dict[str, str]) -> str:
     container = docker("run", "--detach", "--rm", "--publish", "127.0.0.1::8888", *options, image, *command)
     try:
         address = docker("port", container, "8888").splitlines()[0]
-        end = time.monotonic() + PATIENCE
-        while time.monotonic() < end:
-            with contextlib.suppress(OSError), urllib.request.urlopen(f"http://{address}/login", timeout=5) as answer:
+
+        def page() -> str:
+            with (
+                contextlib.suppress(OSError),
+                urllib.request.urlopen(f"http://{address}/login", timeout=SOON) as answer,
+            ):
                 return str(answer.read().decode())
-            time.sleep(0.25)
-        raise AssertionError("the server does not answer: " + docker("logs", container))
+            return ""
+
+        return until(page, lambda: "the server answers: " + docker("logs", container))
     finally:
         docker("rm", "--force", container)
 

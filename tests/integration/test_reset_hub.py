@@ -20,13 +20,13 @@ import hub_image
 import pytest
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.escape import escape
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import hub as _hub
-from hub_site import HOME, HubSite, eventually, person
+from hub_site import HOME, HubSite, person
 from module_runner import open_to_all
 
 from testbed import images as testbed_images
 from testbed.client import Lab
 from testbed.hub_client import Hub
-from testbed.patience import PATIENCE
+from testbed.patience import PATIENCE, until
 from testbed.run import ROOT, run
 
 USERS = ("u-0", "ada@uni.example", "ä")
@@ -187,7 +187,9 @@ def test_idle_servers_are_new_and_a_busy_one_when_it_is_idle(site: ResetSite, la
         running = pool.submit(kernel.run, code)
         process = site.begin(notice_seconds=1)
         try:
-            eventually(lambda: all(site.container_ids()[user] not in ("", before[user]) for user in idle), PATIENCE)
+            until(
+                lambda: all(site.container_ids()[user] not in ("", before[user]) for user in idle), "the idle are new"
+            )
             assert site.container_ids()[busy] == before[busy] and not running.done()
             assert "is reset now, or once nothing is running" in notice.read_text()
         finally:
@@ -248,12 +250,12 @@ def test_a_server_whose_reset_was_killed_is_started_by_the_next(
 ) -> None:
     unfinished = site.folder / "reset" / "unfinished.json"
     process = site.begin(people="ignore")
-    eventually(lambda: not all(site.container_ids().values()), PATIENCE)
+    until(lambda: not all(site.container_ids().values()), "a server goes")
     process.send_signal(signal.SIGKILL)
     site.end(process)
     # what was asked of the hub goes on
     users = [session.user for session, _unused in labs.values()]
-    eventually(lambda: not any(user()["servers"].get("", {}).get("pending") for user in users), PATIENCE)
+    until(lambda: not any(user()["servers"].get("", {}).get("pending") for user in users), "no server is on its way")
     missing = {user for user, (session, _unused) in labs.items() if not session.user()["servers"]}
     assert missing and missing <= set(json.loads(unfinished.read_text())["users"])
     code, state = site.reset(people="skip")

@@ -7,7 +7,6 @@ from __future__ import annotations
 import fcntl
 import json
 import shutil
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +14,7 @@ from pathlib import Path
 import pytest
 from reset_site import LabSite
 
-from testbed.patience import PATIENCE
+from testbed.patience import PATIENCE, until
 
 # Stands in for docker and kills the program, the parent of timeout(1), at the Nth moment: when it begins a command that
 # changes something, which goes on alone, or when it looks at something after it changed something itself.
@@ -55,15 +54,16 @@ def killed_at(site: LabSite, at: int) -> bool:
 
 def wait_for_the_lock(site: LabSite) -> None:
     """The command that goes on alone holds it."""
-    end = time.monotonic() + PATIENCE
     with (site.state_directory / "lock").open() as lock:
-        while True:
+
+        def free() -> bool:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
             except BlockingIOError:
-                assert time.monotonic() < end, "the lock stays held"
-                time.sleep(0.1)
+                return False
+            return True
+
+        until(free, "the lock is let go")
 
 
 def answer(site: LabSite, path: str) -> int:

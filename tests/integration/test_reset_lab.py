@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from reset_site import NOTEBOOKS, PREFIX, LabSite
 
-from testbed.patience import PATIENCE
+from testbed.patience import PATIENCE, until
 from testbed.run import run, succeeds
 
 Make = Callable[..., LabSite]
@@ -147,8 +147,7 @@ def test_two_at_once(make: Make) -> None:
     site = make(drain_seconds=6)
     assert site.reset().code == 0
     first = site.start()
-    while site.state()["result"] != "running":
-        time.sleep(0.05)
+    until(lambda: site.state()["result"] == "running", "the first reset runs", pause=0.05)
     second = site.reset()
     assert second.code == 3 and "another reset is running" in second.output
     assert first.wait(PATIENCE) == 0 and site.state()["result"] == "done"

@@ -29,7 +29,7 @@ from carrel_reset.servers import Unfinished
 from carrel_reset.state import State
 from carrel_reset.text import printable
 
-from testbed.patience import PATIENCE, SOON
+from testbed.patience import PATIENCE, SOON, until
 
 PACKAGE = Path(account.__file__).parent
 ONLY_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
@@ -159,15 +159,11 @@ def test_a_reset_ends_with_roots_program(program: Path, number: int) -> None:
     file.parent.mkdir()
     file.parent.chmod(0o777)
     root = subprocess.Popen([sys.executable, program, "hang", str(file)])
-    end = time.monotonic() + PATIENCE
-    while not (file.exists() and file.read_text()) and time.monotonic() < end:
-        time.sleep(0.05)
+    until(lambda: file.exists() and file.read_text(), "the reset runs", pause=0.05)
     root.send_signal(number)
     assert root.wait(PATIENCE) in (128 + number, -number)
     running = Path(f"/proc/{file.read_text()}/stat")
-    while running.exists() and time.monotonic() < end and " Z " not in running.read_text():
-        time.sleep(0.05)
-    assert not running.exists() or " Z " in running.read_text()
+    until(lambda: not running.exists() or " Z " in running.read_text(), "the reset ends", pause=0.05)
 
 
 @ONLY_ROOT

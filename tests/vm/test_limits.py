@@ -7,7 +7,6 @@ from __future__ import annotations
 import secrets
 import shlex
 import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ import yaml
 from testbed import pki, vm
 from testbed.__main__ import vm_up
 from testbed.client import KernelDied, Lab
+from testbed.patience import until
 from testbed.run import ROOT
 
 URL = f"https://localhost:{vm.SITE_PORT}/"
@@ -143,10 +143,7 @@ def test_processes_end_at_the_limit(lab: Lab) -> None:
 
 def test_all_comes_back_after_a_reboot(machine: Machine) -> None:
     vm.reboot()
-    deadline = time.monotonic() + SECONDS
-    while not answers():
-        assert time.monotonic() < deadline
-        time.sleep(1)
+    until(answers, "the lab answers", pause=1)
     uid = vm.ssh("id -u tao")
     controllers = vm.ssh(f"cat /sys/fs/cgroup/user.slice/user-{uid}.slice/user@{uid}.service/cgroup.controllers")
     assert set(controllers.split()) >= {"cpu", "cpuset", "io", "memory", "pids"}
