@@ -297,7 +297,7 @@ def test_a_proxy_that_starts_has_its_routes_within_seconds(site: HubSite, server
         return bool(seen)
 
     run("docker", "restart", "--time", "2", f"{site.name}-proxy")
-    eventually(answers, SOON)
+    until(answers, "the proxy answers", SOON)
     assert seen == [200]
     assert requests.get(f"{site.url}hub/health", timeout=PATIENCE).status_code == 200
 

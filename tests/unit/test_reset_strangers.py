@@ -21,13 +21,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from carrel_reset import account, files, process, settings, web
+from carrel_reset import account, files, printable, programs, settings, web
 from carrel_reset.engine import Engine, EngineError
 from carrel_reset.journal import Journal
 from carrel_reset.lab import at_work
 from carrel_reset.servers import Unfinished
 from carrel_reset.state import State
-from carrel_reset.text import printable
 
 from testbed.patience import PATIENCE, SOON, until
 
@@ -37,7 +36,7 @@ ONLY_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become s
 PROGRAM = """
 import fcntl, json, os, signal, subprocess, sys, termios, time
 sys.path.insert(0, {folder!r})
-from carrel_reset import account, process
+from carrel_reset import account, programs
 
 def types(descriptor):
     try:
@@ -53,7 +52,7 @@ def terminal():
         return None
 
 if os.geteuid() == 0:
-    account.SECONDS, process.LOOK_SECONDS, account.LONGEST = 5, 0.1, 10_000
+    account.SECONDS, programs.LOOK_SECONDS, account.LONGEST = 5, 0.1, 10_000
     sys.exit(account.run("nobody", sys.argv[1:]))
 try:
     os.setuid(0)
@@ -255,7 +254,7 @@ def docker(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> Engine
 
 
 def test_a_command_that_prints_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process, "LONGEST", 10**6)
+    monkeypatch.setattr(programs, "LONGEST", 10**6)
     engine = docker(tmp_path, "yes", monkeypatch)
     with pytest.raises(EngineError, match="printed more than 1000000 bytes and was killed"):
         engine.docker("exec", "x")
@@ -277,8 +276,8 @@ def test_a_command_that_does_not_read(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_a_program_that_ignores_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     stubborn = [sys.executable, "-c", "import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(30)"]
     started = subprocess.Popen(stubborn, stdout=subprocess.PIPE, start_new_session=True)
-    with pytest.raises(process.Endless, match="did not end within 1 s"):
-        process.follow(started, 1, lambda stream, part: None)
+    with pytest.raises(programs.EndlessError, match="did not end within 1 s"):
+        programs.follow(started, 1, lambda stream, part: None)
     assert started.returncode == -signal.SIGKILL
 
 
@@ -331,7 +330,7 @@ def test_a_commands_last_lines_are_cleaned(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_lines_and_letters_stay() -> None:
-    assert printable("Grüße\n\t你好") == "Grüße\n\t你好"
+    assert printable.text("Grüße\n\t你好") == "Grüße\n\t你好"
 
 
 @pytest.mark.parametrize("last_activity", [None, "", "yesterday", 7, [], {}])

@@ -27,6 +27,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._host import (
     image_probe,
     instance_status,
     process,
+    programs,
     sockets,
 )
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.engine_api import EngineAPI, EngineError
@@ -328,7 +329,7 @@ def test_a_program_with_a_deadline_a_limit_and_no_terminal(monkeypatch: pytest.M
     look = "import os; print(os.getsid(0) == os.getpid(), input()); os.open('/dev/tty', os.O_RDWR)"
     done = process.run([sys.executable, "-c", look], 10, data="in")
     assert done.output == "True in\n" and "No such device" in done.errors
-    monkeypatch.setattr(process, "LONGEST", 10**6)
+    monkeypatch.setattr(programs, "LONGEST", 10**6)
     with pytest.raises(process.EndlessError, match="did not end within 1 s"):
         process.run(["sleep", "30"], 1)
     with pytest.raises(process.EndlessError, match="printed more than"):

@@ -18,10 +18,9 @@ import sys
 from types import FrameType
 from typing import IO
 
-from . import process
+from . import printable, programs
 from .journal import SHOWN
 from .settings import SettingsError
-from .text import printable
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -70,11 +69,11 @@ def run(name: str, argv: list[str]) -> int:
         passed += len(part)
         ours = sys.stdout if stream is child.stdout else sys.stderr
         with contextlib.suppress(OSError):  # nobody reads it any more
-            print(printable(decoders[stream].decode(part)), end="", file=ours, flush=True)
+            print(printable.text(decoders[stream].decode(part)), end="", file=ours, flush=True)
 
     try:
-        code = process.follow(child, SECONDS, show)
-    except process.Endless as error:
+        code = programs.follow(child, SECONDS, show)
+    except programs.EndlessError as error:
         raise SettingsError(f"the reset {error} and was killed") from error
     return code if code >= 0 else SIGNAL - code
 

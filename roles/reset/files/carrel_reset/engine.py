@@ -10,10 +10,9 @@ import os
 import subprocess
 import time
 from collections.abc import Sequence
-from typing import IO, Any
+from typing import Any
 
-from . import process
-from .text import printable
+from . import printable, programs
 
 LAST_LINES = 15
 LOOKS = 3
@@ -151,28 +150,20 @@ class Engine:
         # timeout(1) ends what docker started, too, and after a kill of this program as well
         limited = ["timeout", "--kill-after=5", str(max(timeout, 1)), *command]
         began = time.monotonic()
-        printed: dict[bool, bytearray] = {False: bytearray(), True: bytearray()}  # by whether they are errors
         try:
-            with _input(text) as standard_input:
+            with programs.standard_input(text) as standard_input:
                 program = subprocess.Popen(
                     limited, stdin=standard_input, stdout=subprocess.PIPE, env=environment, start_new_session=True,
                     stderr=subprocess.STDOUT if errors_too else subprocess.PIPE, pass_fds=self._inherited,
                 )  # fmt: skip
-
-            def take(stream: IO[bytes], part: bytes) -> None:
-                printed[stream is program.stderr].extend(part)
-                if sum(map(len, printed.values())) > process.LONGEST:
-                    raise process.Endless(f"printed more than {process.LONGEST} bytes")
-
-            code = process.follow(program, timeout + KILL_SECONDS, take)
+            code, output, errors = programs.collect(program, timeout + KILL_SECONDS)
         except OSError as error:
             raise EngineError(f"{shown}: {error}") from error
-        except process.Endless as error:
+        except programs.EndlessError as error:
             raise EngineError(f"{shown} {error} and was killed") from error
-        output, errors = (bytes(part).decode("utf-8", "replace") for part in printed.values())
         if code == 0:
             return output
-        tail = printable("\n".join(f"{output}{errors}".splitlines()[-LAST_LINES:])[-LONGEST_TAIL:])
+        tail = printable.text("\n".join(f"{output}{errors}".splitlines()[-LAST_LINES:])[-LONGEST_TAIL:])
         if time.monotonic() - began >= timeout:
             raise EngineError(f"{shown} did not end within {timeout} s\n{tail}".strip())
         raise EngineError(f"{shown} failed with exit code {code}:\n{tail}")
@@ -186,14 +177,6 @@ def familiar(reference: str) -> str:
     for part in ("docker.io/", "index.docker.io/", "library/"):
         repository = repository.removeprefix(part)
     return repository
-
-
-def _input(text: str) -> IO[bytes]:
-    """What a program reads: whole from the beginning, so that one that does not read it keeps nobody waiting."""
-    stream = os.fdopen(os.memfd_create("input"), "w+b", buffering=0)
-    stream.write(text.encode())
-    stream.seek(0)
-    return stream
 
 
 def _last_check(state: dict[str, Any]) -> int | None:

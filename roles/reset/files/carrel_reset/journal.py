@@ -11,7 +11,7 @@ import sys
 import syslog
 from typing import TextIO
 
-from .text import printable
+from . import printable
 
 # A line of the syslog protocol has to fit in one datagram.
 LONGEST = 4000
@@ -40,8 +40,8 @@ class Journal:
 
     def _print(self, text: str, stream: TextIO) -> None:
         with contextlib.suppress(OSError):  # a terminal that is gone ends no reset
-            print(printable(text), file=stream, flush=True)
+            print(printable.text(text), file=stream, flush=True)
 
     def _write(self, priority: int, step: str, message: str, **fields: str) -> None:
-        entry = {"instance": self.name, "step": step, "message": printable(message[:LONGEST]), **fields}
+        entry = {"instance": self.name, "step": step, "message": printable.text(message[:LONGEST]), **fields}
         syslog.syslog(priority, json.dumps(entry, ensure_ascii=False))

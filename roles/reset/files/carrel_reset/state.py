@@ -12,8 +12,7 @@ import os
 import time
 from typing import Any
 
-from . import files
-from .text import printable
+from . import files, printable
 
 VERSION = 1
 HISTORY = 30
@@ -77,15 +76,15 @@ class State:
 
     def step(self, step: str, message: str) -> None:
         """A step begins."""
-        self.content.update(step=step, message=printable(message))
+        self.content.update(step=step, message=printable.text(message))
         self.write()
 
     def warn(self, text: str) -> None:
-        self.content["warnings"].append(printable(text))
+        self.content["warnings"].append(printable.text(text))
         self.write()
 
     def finish(self, result: str, message: str, exit_code: int) -> None:
-        seconds, message = round(time.monotonic() - self._began, 1), printable(message)
+        seconds, message = round(time.monotonic() - self._began, 1), printable.text(message)
         self.content.update(result=result, message=message, exit_code=exit_code, ended=now(), seconds=seconds)
         self._remember(self.content["started"], self.content["ended"], result, message, seconds)
         self.write()

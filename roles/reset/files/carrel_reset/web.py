@@ -11,34 +11,11 @@ import socket
 import ssl
 import time
 import urllib.parse
-from typing import Any
 
-from . import listeners
+from . import listeners, sockets
 
 LOCAL = "127.0.0.1"
 LONGEST = 4 * 2**20  # bytes of an answer
-
-
-class _Patient:
-    """A socket whose reads have one deadline together: a timeout is for each, and lets an answer come in drops."""
-
-    end = 0.0
-
-    def recv_into(self, *arguments: Any) -> int:
-        left = self.end - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        self.settimeout(left)  # type: ignore[attr-defined]
-        received: int = super().recv_into(*arguments)  # type: ignore[misc]
-        return received
-
-
-class _Socket(_Patient, socket.socket):
-    pass
-
-
-class _Encrypted(_Patient, ssl.SSLSocket):
-    pass
 
 
 def ask(url: str, seconds: float, method: str = "GET", headers: dict[str, str] | None = None) -> tuple[int, bytes]:
@@ -70,21 +47,15 @@ def ask(url: str, seconds: float, method: str = "GET", headers: dict[str, str] |
 
 
 def _connect(name: str, port: int, secure: bool, end: float) -> socket.socket:
-    plain = _Socket(socket.AF_INET)
-    plain.end = end
+    plain = sockets.connect(socket.AF_INET, (LOCAL, port), end)
+    if not secure:
+        return plain
     try:
-        plain.settimeout(max(end - time.monotonic(), 0.1))
-        plain.connect((LOCAL, port))
-        if not secure:
-            return plain
         # The certificate is not what is asked about: it may be one for trials, or expired.
         context = ssl.create_default_context()
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-        context.sslsocket_class = _Encrypted
-        encrypted = context.wrap_socket(plain, server_hostname=name)
-        encrypted.end = end  # type: ignore[attr-defined]
-        return encrypted
+        return sockets.encrypt(plain, context, name)
     except OSError:
         plain.close()
         raise

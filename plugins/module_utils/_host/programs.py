@@ -1,6 +1,9 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Programs that may print without end, never end, or leave something behind that keeps their output open."""
+"""Programs that may print without end, never end, or leave something behind that keeps their output open.
+
+The program of the resets has this file, too, as a link: nothing but the standard library.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ LOOK_SECONDS = 0.2
 REST_SECONDS = 5
 
 
-class Endless(Exception):
+class EndlessError(Exception):
     """The program was killed, because it did not end in time or printed too much; the text says which."""
 
 
@@ -43,7 +46,7 @@ def follow(process: subprocess.Popen[bytes], seconds: float, take: Callable[[IO[
                 if ended is not None and (not ready or time.monotonic() > ended + REST_SECONDS):
                     break
                 if time.monotonic() > end:
-                    raise Endless(f"did not end within {seconds:.0f} s")
+                    raise EndlessError(f"did not end within {seconds:.0f} s")
                 for key, _unused in ready:
                     if part := os.read(key.fd, PART):
                         take(key.fileobj, part)  # type: ignore[arg-type]
@@ -51,7 +54,7 @@ def follow(process: subprocess.Popen[bytes], seconds: float, take: Callable[[IO[
                         waiting.unregister(key.fileobj)
         return process.wait(max(end - time.monotonic(), LOOK_SECONDS))
     except subprocess.TimeoutExpired:
-        raise Endless(f"did not end within {seconds:.0f} s") from None
+        raise EndlessError(f"did not end within {seconds:.0f} s") from None
     finally:
         if process.poll() is None:
             with contextlib.suppress(ProcessLookupError):
@@ -61,3 +64,24 @@ def follow(process: subprocess.Popen[bytes], seconds: float, take: Callable[[IO[
         for stream in (process.stdout, process.stderr):
             if stream:
                 stream.close()
+
+
+def collect(process: subprocess.Popen[bytes], seconds: float) -> tuple[int, str, str]:
+    """Exit code, output and errors of such a program, which is killed if it prints more than LONGEST."""
+    output, errors = bytearray(), bytearray()
+
+    def take(stream: IO[bytes], part: bytes) -> None:
+        (output if stream is process.stdout else errors).extend(part)
+        if len(output) + len(errors) > LONGEST:
+            raise EndlessError(f"printed more than {LONGEST} bytes")
+
+    code = follow(process, seconds, take)
+    return code, output.decode("utf-8", "replace"), errors.decode("utf-8", "replace")
+
+
+def standard_input(text: str) -> IO[bytes]:
+    """Whole from the beginning, so that a program that does not read it keeps nobody waiting."""
+    stream = os.fdopen(os.memfd_create("input"), "w+b", buffering=0)
+    stream.write(text.encode())
+    stream.seek(0)
+    return stream
