@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import zoneinfo
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleAction
@@ -71,8 +73,24 @@ class ControlFiles:
         with open(path, encoding="utf-8") as file:
             return file.read()
 
-    def timezones(self) -> set[str]:
-        return zoneinfo.available_timezones() - {"localtime", "Factory"}  # names of no zone
+    def timezones(self) -> Mapping[str, str]:
+        return timezones()
+
+
+@functools.cache
+def timezones() -> Mapping[str, str]:
+    """What a host may lack are older names, which are links (zic(8)) to zones that zone.tab lists."""
+    links: dict[str, str] = {}
+    current = {"UTC"}
+    for folder in map(Path, zoneinfo.TZPATH):
+        if (folder / "zone.tab").is_file() and (folder / "tzdata.zi").is_file():
+            lines = [line.split() for line in (folder / "tzdata.zi").read_text(encoding="utf-8").splitlines()]
+            links = {words[2]: words[1] for words in lines if len(words) == 3 and words[0] == "L"}
+            rows = (folder / "zone.tab").read_text(encoding="utf-8").splitlines()
+            current |= {row.split("\t")[2] for row in rows if not row.startswith("#")}
+            break
+    names = zoneinfo.available_timezones() - {"localtime", "Factory"}  # names of no zone
+    return {name: name if name in current else links.get(name, name) for name in names}
 
 
 class ActionModule(ActionBase):

@@ -45,8 +45,9 @@ class Control:
             return b"\xff".decode("utf-8")
         return self.files.get(path, "<form></form>")
 
-    def timezones(self) -> set[str]:
-        return {"Europe/Berlin", "America/New_York", "UTC"}
+    def timezones(self) -> dict[str, str]:
+        today = {name: name for name in ("Europe/Berlin", "America/New_York", "UTC", "Asia/Kolkata")}
+        return {**today, "Asia/Calcutta": "Asia/Kolkata", "US/Eastern": "America/New_York"}
 
 
 def lab(**keys: Any) -> dict[str, Any]:

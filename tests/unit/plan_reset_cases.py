@@ -47,6 +47,9 @@ RESET_CASES: list[tuple[str, str, str, dict[str, Any]]] = [
         ),
     ),
     ("timezone", f"{TAO}.reset.timezone", "'+1'", here(reset={"at": "01:25", "timezone": "+1"})),
+    ("timezone", f"{TAO}.reset.timezone", "Asia/Kolkata", here(reset={"at": "01:25", "timezone": "Asia/Calcuta"})),
+    ("timezone", f"{TAO}.reset.timezone", "Asia/Kolkata", here(reset={"at": "01:25", "timezone": "calcutta"})),
+    ("timezone", f"{TAO}.reset.timezone", "America/New_York", here(reset={"at": "01:25", "timezone": "US/Estern"})),
     ("timezone_alone", f"{TAO}.reset.timezone", "write at: HH:MM", here(reset={"at": "daily", "timezone": "UTC"})),
     ("timezone_alone", f"{TAO}.reset.timezone", "write at: HH:MM", here(reset={"timezone": "UTC"})),
     (

@@ -279,12 +279,16 @@ def test_a_digest_never_changes_by_a_pull() -> None:
 
 
 def test_a_control_node_without_time_zones_leaves_them_to_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Control, "timezones", lambda self: set())
+    monkeypatch.setattr(Control, "timezones", lambda self: {})
     assert good([lab(reset={"at": "01:25", "timezone": "Asia/Tokyo"})])["reset_jobs"][0]["timezone"] == "Asia/Tokyo"
 
 
-def test_the_control_node_knows_time_zones() -> None:
-    assert "Europe/Berlin" in ControlFiles(None).timezones()
+def test_the_control_node_knows_time_zones_and_their_names_of_today() -> None:
+    zones = ControlFiles(None).timezones()
+    older = {"Asia/Calcutta": "Asia/Kolkata", "US/Eastern": "America/New_York", "GB": "Europe/London"}
+    today = {name: name for name in ("Europe/Berlin", "Europe/Stockholm", "America/New_York", "UTC")}
+    assert {name: zones[name] for name in (*older, *today)} == {**older, **today}
+    assert set(zones.values()) <= set(zones)
 
 
 def test_an_account_of_ours_is_no_problem() -> None:

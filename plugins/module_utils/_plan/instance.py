@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.keys import Instance
@@ -31,8 +31,8 @@ class ControlNode(Protocol):
     def read_text(self, path: str) -> str:
         """Raises OSError or UnicodeError."""
 
-    def timezones(self) -> Collection[str]:
-        """The names of the IANA's time zones; none if the machine has no data about them."""
+    def timezones(self) -> Mapping[str, str]:
+        """The IANA's time zones by all their names, with the name of today; none if the machine has no data."""
 
 
 def check_instance(instance: Instance, host_tls: object, control: ControlNode, problems: Problems) -> None:

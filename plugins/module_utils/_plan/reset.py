@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan import types
@@ -101,7 +101,7 @@ RESET_TYPE = Type(read_reset, "a mapping", "01:25", "dict", keys=RESET)
 
 
 def check_reset(
-    reset: Any, path: str, images: Sequence[Any], timezones: Collection[str], problems: Problems
+    reset: Any, path: str, images: Sequence[Any], timezones: Mapping[str, str], problems: Problems
 ) -> list[str]:
     """PATH: of the key reset; IMAGES: those of the instance. Returns warnings."""
     if not given(reset):
@@ -140,10 +140,13 @@ def _check_waits(reset: Mapping[str, Any], path: str, problems: Problems) -> Non
         problems.add(path, "reset_too_long", hours=-(-sum(waits.values()) // HOUR), keys=keys)
 
 
-def _near(value: str, timezones: Collection[str]) -> str:
-    """The nearest time zone, for a suggestion; a city's name is enough."""
-    cities = {zone.rpartition("/")[2].lower(): zone for zone in sorted(timezones, reverse=True)}
-    return cities.get(value.lower().replace(" ", "_")) or nearest(value, timezones) or "Europe/Berlin"
+def _near(value: str, timezones: Mapping[str, str]) -> str:
+    """The current name of the nearest time zone, for a suggestion; a city's name is enough."""
+    # Where zones share a city, one with a current name counts.
+    ordered = sorted(timezones, key=lambda zone: (zone == timezones[zone], zone))
+    cities = {zone.rpartition("/")[2].lower(): zone for zone in ordered}
+    found = cities.get(value.lower().replace(" ", "_")) or nearest(value, timezones)
+    return timezones[found] if found else "Europe/Berlin"
 
 
 def reset_text(reset: Mapping[str, Any]) -> str:
