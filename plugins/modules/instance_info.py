@@ -229,7 +229,7 @@ def find_accounts(names: Iterable[str]) -> dict[str, pwd.struct_passwd]:
     """All that are listed, and those that are found by their names alone."""
     found = {account.pw_name: account for account in pwd.getpwall()}
     for name in names:
-        with contextlib.suppress(KeyError):
+        with contextlib.suppress(KeyError, ValueError):  # ValueError: a name that none can be
             found[name] = pwd.getpwnam(name)
     return found
 
@@ -237,7 +237,7 @@ def find_accounts(names: Iterable[str]) -> dict[str, pwd.struct_passwd]:
 def find_groups(names: Iterable[str]) -> list[str]:
     found = {group.gr_name for group in grp.getgrall()}
     for name in names:
-        with contextlib.suppress(KeyError):
+        with contextlib.suppress(KeyError, ValueError):
             grp.getgrnam(name)
             found.add(name)
     return sorted(found)

@@ -67,6 +67,7 @@ ranges:
 
 import grp
 import pwd
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -74,10 +75,13 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.carrel.jupyter.plugins.module_utils._changes.tracker import Tracker
 from ansible_collections.carrel.jupyter.plugins.module_utils._engine.subordinate_ids import (
     FILES,
+    WIDE_STRIDE,
     Plan,
     Range,
     Side,
     around,
+    asks_elsewhere,
+    inhabited,
     make_plan,
     parse,
     parse_login_defs,
@@ -121,6 +125,18 @@ def plan_now(module: AnsibleModule, probed: bool = True) -> Plan:
         blocked = {kind: (*blocked[kind], *sorted(found[kind])) for kind in FILES}
 
 
+def inhabited_ranges(plan: Plan) -> Iterator[str]:
+    """What to warn of: a directory that came after a range, or gives ids that nobody expected."""
+    if not asks_elsewhere(read("/etc/nsswitch.conf")):
+        return
+    for name, ranges in plan.ranges.items():
+        for kind, ids in ranges.items():
+            if kind in plan.additions.get(name, {}):
+                continue
+            if one := next((one for one in probes(ids, WIDE_STRIDE) if known(kind, one)), None):
+                yield inhabited(kind, name, ids, one)
+
+
 def plan_around(module: AnsibleModule, blocked: dict[str, tuple[Range, ...]]) -> Plan:
     login_defs = read("/etc/login.defs")
     users = pwd.getpwall()
@@ -155,6 +171,8 @@ def main() -> None:
         supports_check_mode=True,
     )
     plan = plan_now(module)
+    for text in inhabited_ranges(plan):
+        module.warn(text)
     tracker = Tracker()
     for name, added in plan.additions.items():
         command = ["usermod"]

@@ -16,7 +16,13 @@ from typing import Any, ClassVar
 
 import pytest
 from ansible_collections.carrel.jupyter.plugins.module_utils._engine import requirements as decide
-from ansible_collections.carrel.jupyter.plugins.module_utils._engine.subordinate_ids import Range, around, probes
+from ansible_collections.carrel.jupyter.plugins.module_utils._engine.subordinate_ids import (
+    WIDE_STRIDE,
+    Plan,
+    Range,
+    around,
+    probes,
+)
 from ansible_collections.carrel.jupyter.plugins.modules import instance_info, rootless_docker_info, subordinate_ids
 from test_rootless_docker import GOOD
 
@@ -118,6 +124,23 @@ def test_a_host_whose_ids_are_all_taken_ends_with_a_problem(
     monkeypatch.setattr(Module, "fail_json", staticmethod(fail_json), raising=False)
     with pytest.raises(Failed, match="no 65536 consecutive ids are free"):
         plan(monkeypatch, tmp_path, "")
+
+
+@pytest.mark.parametrize(("sources", "warned"), [("files systemd", False), ("files [NOTFOUND=return] sss", True)])
+def test_a_range_in_use_that_holds_ids_of_a_directory_is_told_of(
+    service: Service, monkeypatch: pytest.MonkeyPatch, sources: str, warned: bool
+) -> None:
+    monkeypatch.setattr(subordinate_ids, "read", lambda path: f"passwd: {sources}  # sss\ngroup: files\nhosts: dns\n")
+    held, free = Range(165_536, 65_536), Range(700_000, 65_536)
+    in_use = Plan(ranges={"tao": {"uid": held, "gid": held}, "geo": {"uid": free, "gid": free}})
+    found = list(subordinate_ids.inhabited_ranges(in_use))
+    assert len(found) == 2 * warned
+    if warned:
+        assert "the range 165536:65536 of tao holds the uid 200500," in found[0] and "gid 200512" in found[1]
+        assert "usermod --del-subuids 165536-231071 tao" in found[0]
+    assert len(probes(held, WIDE_STRIDE)) < 300
+    fresh = Plan(ranges=in_use.ranges, additions=in_use.ranges)
+    assert list(subordinate_ids.inhabited_ranges(fresh)) == [], "new ones were asked for already"
 
 
 def test_what_is_asked_is_few_and_within(service: Service) -> None:

@@ -244,6 +244,17 @@ def test_the_playbook_shows_the_plan_of_every_host(tmp_path: Path) -> None:
     assert "no instances" in printed
 
 
+def test_the_playbook_asks_the_host_for_names_that_it_may_not_list(tmp_path: Path) -> None:
+    good = {**HERE, "jupyter_instances": [lab(engine="shared"), {"name": "old", "state": "absent"}]}
+    odd = {**HERE, "jupyter_instances": ["text", {"name": 5, "engine": "bad\0"}], "jupyter_defaults": {"engine": "all"}}
+    done = run(tmp_path, {"good": good, "odd": odd}, ROOT / "playbooks" / "plan.yml", "-vvv")
+    asked = re.findall(r"module_args:\n\s+names:((?:\n\s+- .*)+)", done.stdout)
+    assert len(asked) == 2, done.stdout + done.stderr
+    assert {*re.findall(r"- (.*)", asked[0])} | {*re.findall(r"- (.*)", asked[1])} >= {"tao", "old", "shared", "all"}
+    assert "could not be read" not in done.stdout
+    assert re.search(r"odd: \d problems in its variables", done.stdout), "the plan says what is wrong with them"
+
+
 def test_the_example_inventory_is_a_good_one(tmp_path: Path) -> None:
     probe = tmp_path / "probe.yml"
     probe.write_text("- hosts: all\n  gather_facts: false\n  tasks:\n    - carrel.jupyter.plan:\n", encoding="utf-8")

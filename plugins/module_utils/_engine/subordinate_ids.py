@@ -13,6 +13,9 @@ FILES = {"uid": "/etc/subuid", "gid": "/etc/subgid"}
 SLICE = 200_000
 FIRST_OF_A_SLICE = (500, 501, 502, *range(512, 528), *range(1000, 1200))
 STRIDE = 256
+# Of ranges in use, which are asked for in each run.
+WIDE_STRIDE = 1024
+LOCAL_SOURCES = {"files", "compat", "systemd", "db"}
 
 
 @dataclass(frozen=True, order=True)
@@ -91,7 +94,7 @@ def free_range(used: Iterable[Range], count: int, bounds: Bounds) -> Range | Non
     return found if found.last <= bounds.last else None
 
 
-def probes(ids: Range) -> list[int]:
+def probes(ids: Range, stride: int = STRIDE) -> list[int]:
     """Where to ask whether a name service that lists nobody has ids in a range: all would take minutes.
 
     Active Directory's first accounts and groups lie at the beginning of slices of 200,000 ids (sssd-ad(5)); elsewhere
@@ -99,8 +102,23 @@ def probes(ids: Range) -> list[int]:
     """
     slices = range(ids.start // SLICE * SLICE, ids.last + 1, SLICE)
     likely = {start + number for start in slices for number in FIRST_OF_A_SLICE}
-    spread = {*range(ids.start, ids.last + 1, STRIDE), ids.last}
+    spread = {*range(ids.start, ids.last + 1, stride), ids.last}
     return sorted(one for one in likely | spread if ids.start <= one <= ids.last)
+
+
+def asks_elsewhere(nsswitch: str) -> bool:
+    """Whether accounts or groups come from more than the host's own files; nsswitch.conf(5)."""
+    lines = (line.partition("#")[0].partition(":") for line in nsswitch.splitlines())
+    sources = (word for key, _unused, rest in lines if key.strip() in ("passwd", "group") for word in rest.split())
+    return any(word not in LOCAL_SOURCES and not word.startswith("[") for word in sources)
+
+
+def inhabited(kind: str, name: str, ids: Range, one: int) -> str:
+    """What to say of a range in use that holds an id which a name service has."""
+    return (
+        f"{FILES[kind]}: the range {ids} of {name} holds the {kind} {one}, which a name service gives to somebody else,"
+        f" so that a container could act as them where files have that id. {_move(kind, name, ids)}"
+    )
 
 
 def around(one: int) -> Range:
@@ -142,10 +160,7 @@ def _problems(kind: str, name: str, own: list[Entry], side: Side, count: int) ->
             f"{where}: {name} has {len(own)} ranges ({found}), but must have one. Files may belong to the ids of any of"
             f" them: keep the one in use and remove each other one with `usermod --del-sub{kind}s FIRST-LAST {name}`"
         ]
-    move = (
-        f"Stop the account's engine, remove the range with `usermod --del-sub{kind}s {ids.start}-{ids.last} {name}`,"
-        " run this again to get a new one, and give the files that belong to the old ids to the new ones"
-    )
+    move = _move(kind, name, ids)
     problems = []
     if ids.count < count:
         problems.append(f"has {ids.count} ids, but at least {count} are needed")
@@ -159,6 +174,13 @@ def _problems(kind: str, name: str, own: list[Entry], side: Side, count: int) ->
             " could act as it"
         )
     return [f"{where}: the range {ids} of {name} {problem}. {move}" for problem in problems]
+
+
+def _move(kind: str, name: str, ids: Range) -> str:
+    return (
+        f"Stop the account's engine, remove the range with `usermod --del-sub{kind}s {ids.start}-{ids.last} {name}`,"
+        " run this again to get a new one, and give the files that belong to the old ids to the new ones"
+    )
 
 
 def _no_room(kind: str, name: str, count: int, bounds: Bounds) -> str:
