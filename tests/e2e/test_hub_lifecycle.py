@@ -14,8 +14,10 @@ import requests
 from testbed.client import Lab, LoginError
 from testbed.hub_client import Hub
 from testbed.patience import PATIENCE
+from testbed.secrets import SECRETS, Unsafe, environment
 
 from .conftest import Play, Site, answers, enter, passwords, run_on, until
+from .untold import LOUD, untold
 
 Instances = list[dict[str, Any]]
 HOST = "carrel-test-3"
@@ -109,8 +111,11 @@ def test_a_new_password_of_the_inventory_wins_over_ones_own(play: Play, hub: Sit
     own = "a password of ada's own"
     with enter(hub, "ada") as session:
         session.change_password(passwords()["ada"], own)
-    assert play(HOST, lambda instances: instances[0]["users"][1].update(password="set by the administrator")).code == 0
-    with Hub(hub.url, hub.ca).login("ada", "set by the administrator"), pytest.raises(LoginError):
+    theirs = Unsafe(SECRETS["letters"] + SECRETS["dollar"] + SECRETS["braces"])
+    run = play(HOST, lambda instances: instances[0]["users"][1].update(password=theirs), *LOUD)
+    assert run.code == 0
+    untold(run, HOST)
+    with Hub(hub.url, hub.ca).login("ada", theirs), pytest.raises(LoginError):
         Hub(hub.url, hub.ca).login("ada", own)
     assert play(HOST).code == 0
     enter(hub, "ada").http.close()
@@ -122,12 +127,15 @@ def test_a_new_setting_and_a_declared_image_recreate_the_hub_and_no_servers(
     (tmp_path / "Dockerfile").write_text("FROM registry.carrel.test:5000/carrel/lab:1.0\nENV BUILT=7\n")
     declared = [{"name": "carrel/users", "folder": str(tmp_path)}]
     # nothing can be pulled for an image that is built on the host
-    new = {"default_url": "/lab/tree", "image": {"declared": "carrel/users"}, "reset": {"at": "daily"}}
+    new: dict[str, Any] = {"default_url": "/lab/tree", "image": {"declared": "carrel/users"}, "reset": {"at": "daily"}}
+    new["environment"] = environment()
     with ada.spawn() as lab:
         kernel = lab.kernel()
         kernel.run("x = 41")
         before = {service: hub.started(f"class-{service}-1") for service in ("hub", "proxy", "database")}
-        assert play(HOST, lambda instances: instances[0].update(new), jupyter_images=declared).code == 0
+        run = play(HOST, lambda instances: instances[0].update(new), *LOUD, jupyter_images=declared)
+        assert run.code == 0
+        untold(run, HOST)
         after = {service: hub.started(f"class-{service}-1") for service in before}
         assert after["hub"] != before["hub"]
         assert (after["proxy"], after["database"]) == (before["proxy"], before["database"])

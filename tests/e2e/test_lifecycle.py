@@ -19,9 +19,11 @@ import yaml
 
 from testbed.client import LoginError
 from testbed.patience import PATIENCE
+from testbed.secrets import SECRETS, Unsafe, environment
 
 from .conftest import ROOT, Play, Playbook, Site, hostvars, reset, run_on, until
 from .resets import servers
+from .untold import LOUD, untold
 
 Instances = list[dict[str, Any]]
 HOST = "carrel-test-1"
@@ -75,12 +77,19 @@ def test_a_new_notice_and_a_new_password_arrive_and_files_stay(play: Play, tao: 
     with tao.lab().login(tao.secret) as lab:
         lab.put("kept.txt", "kept")
     port = record(tao)["port"]
-    new = {"login": {"notice": "Closed on Friday"}, "password": "another one"}
+    password = Unsafe(SECRETS["quotes"] + SECRETS["braces"])
+    new = {"login": {"notice": "Closed on Friday"}, "password": password, "environment": environment()}
     try:
-        assert play(HOST, lambda instances: instances[0].update(new)).code == 0
+        run = play(HOST, lambda instances: instances[0].update(new), *LOUD)
+        assert run.code == 0
+        untold(run, HOST)
         assert "Closed on Friday" in requests.get(tao.url + "login", verify=tao.ca, timeout=PATIENCE).text
-        with tao.lab().login("another one") as lab:
+        with tao.lab().login(password) as lab:
             assert lab.get("kept.txt") == "kept"
+            look = (
+                "import os; print([value for name, value in sorted(os.environ.items()) if name.startswith('SHAPE_')])"
+            )
+            assert lab.run(look).strip() == str(list(SECRETS.values()))
         with pytest.raises(LoginError):
             tao.lab().login(tao.secret)
         assert record(tao)["port"] == port

@@ -18,19 +18,9 @@ from typing import Any
 import pytest
 import yaml
 
+from testbed.secrets import MARK, SECRETS
+
 ROOT = Path(__file__).resolve().parents[2]
-MARK = "xq7SECRET"
-# Ansible logs a list or a dictionary as text, in which each of these is written otherwise.
-SECRETS = {
-    "plain": MARK,
-    "line end": f"A='{MARK}'\n",
-    "lines": f"first\n{MARK}\nlast",
-    "quotes": f'it\'s "{MARK}"',
-    "backslash": f"C:\\new\\{MARK}",
-    "braces": f"{{{{ {MARK} }}}} {{% x %}}",
-    "dollar": f"${MARK} $$ ${{A}}",
-    "letters": f"ünïcode 🗝 {MARK}",
-}
 CODE = """
 import json, runpy, sys, syslog
 from ansible.module_utils import basic
