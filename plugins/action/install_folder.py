@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import tarfile
 import tempfile
@@ -12,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from ansible.errors import AnsibleActionFail
+from ansible.errors import AnsibleActionFail, AnsibleFileNotFound
 from ansible.plugins.action import ActionBase
 
 MODULE = "carrel.jupyter.install_folder"
@@ -57,9 +58,7 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
-        folder, dest = Path(self._task.args["src"]), self._task.args["dest"]
-        if not folder.is_dir():
-            raise AnsibleActionFail(f"{folder} is not a folder on the control node")
+        folder, dest = self._find(self._task.args["src"]), self._task.args["dest"]
         result.update(self._execute_module(MODULE, {"src": str(folder), "dest": dest}, task_vars=task_vars))
         if result.get("failed") or not result["changed"] or self._task.check_mode:
             return result
@@ -75,3 +74,11 @@ class ActionModule(ActionBase):
         finally:
             self._remove_tmp_path(self._connection._shell.tmpdir)
         return result
+
+    def _find(self, src: str) -> Path:
+        """As Ansible finds what a task names: in the role or beside the playbook."""
+        with contextlib.suppress(AnsibleFileNotFound):
+            folder = Path(self._find_needle("files", src))
+            if folder.is_dir():
+                return folder
+        raise AnsibleActionFail(f"{src} is not a folder on the control node")

@@ -12,7 +12,7 @@ description:
     image that is built from the folder. What Python keeps in C(__pycache__) does not count.
 options:
   _terms:
-    description: Folders.
+    description: Folders; relative ones are looked for in the role's C(files) and beside the playbook.
     type: list
     elements: path
     required: true
@@ -61,7 +61,11 @@ def digest(folder: Path, salt: str) -> str:
 class LookupModule(LookupBase):
     def run(self, terms: list[str], variables: dict[str, Any] | None = None, **kwargs: Any) -> list[str]:
         self.set_options(var_options=variables, direct=kwargs)
-        for term in terms:
-            if not Path(term).is_dir():
-                raise AnsibleLookupError(f"{term} is not a folder on the control node")
-        return [digest(Path(term), self.get_option("salt")) for term in terms]
+        return [digest(self._find(term, variables), self.get_option("salt")) for term in terms]
+
+    def _find(self, term: str, variables: dict[str, Any] | None) -> Path:
+        """As Ansible finds what a task names: in the role or beside the playbook."""
+        found = self.find_file_in_search_path(variables, "files", term, ignore_missing=True)
+        if not found or not Path(found).is_dir():
+            raise AnsibleLookupError(f"{term} is not a folder on the control node")
+        return Path(found)

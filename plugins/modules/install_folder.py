@@ -17,7 +17,8 @@ description:
     C(__pycache__) is left out. A link out of the folder becomes the file that it leads to.
 options:
   src:
-    description: The folder on the control node.
+    description:
+      - The folder on the control node; a relative one is looked for in the role's C(files) and beside the playbook.
     type: path
     required: true
   dest:

@@ -86,9 +86,7 @@ def test_a_new_notice_and_a_new_password_arrive_and_files_stay(play: Play, tao: 
         assert "Closed on Friday" in requests.get(tao.url + "login", verify=tao.ca, timeout=PATIENCE).text
         with tao.lab().login(password) as lab:
             assert lab.get("kept.txt") == "kept"
-            look = (
-                "import os; print([value for name, value in sorted(os.environ.items()) if name.startswith('SHAPE_')])"
-            )
+            look = "import os; print([os.environ[name] for name in sorted(os.environ) if name.startswith('SHAPE_')])"
             assert lab.run(look).strip() == str(list(SECRETS.values()))
         with pytest.raises(LoginError):
             tao.lab().login(tao.secret)

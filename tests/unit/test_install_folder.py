@@ -77,3 +77,24 @@ def test_a_killed_run_is_completed_and_a_link_is_not_followed(tmp_path: Path, so
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     code, output = install(tmp_path, tmp_path / "nowhere", tmp_path / "host")
     assert code == 2 and "nowhere is not a folder on the control node" in output
+
+
+def test_a_relative_folder_is_found_beside_the_playbook_and_in_a_role(tmp_path: Path, source: Path) -> None:
+    """Whatever folder ansible-playbook is started in."""
+    book, away = tmp_path / "book", tmp_path / "away"
+    for folder in (book / "files", away, book / "roles" / "one" / "files", book / "roles" / "one" / "tasks"):
+        folder.mkdir(parents=True)
+    source.rename(book / "images")
+    (book / "roles" / "one" / "files" / "own").mkdir()
+    (book / "roles" / "one" / "files" / "own" / "file").touch()
+    digest = "{{ lookup('carrel.jupyter.folder_digest', folder) }}"
+    task = {
+        "carrel.jupyter.install_folder": {"src": "{{ folder }}", "dest": f"{tmp_path}/host/{{{{ folder }}}}-{digest}"}
+    }
+    (book / "roles" / "one" / "tasks" / "main.yml").write_text(json.dumps([{**task, "vars": {"folder": "own"}}]))
+    tasks = [{**task, "vars": {"folder": "images"}}]
+    playbook = book / "play.yml"
+    playbook.write_text(json.dumps([{"hosts": "all", "gather_facts": False, "roles": ["one"], "tasks": tasks}]))
+    done = run(away, {"h1": HERE}, playbook)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert sorted(path.name.partition("-")[0] for path in (tmp_path / "host").iterdir()) == ["images", "own"]

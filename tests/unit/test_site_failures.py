@@ -117,11 +117,12 @@ def test_a_report_names_instance_step_and_cause_and_claims_nothing_of_others() -
         "h1",
         [
             {"task": "Apply the virtual hosts", "message": "no certificate"},
-            {"task": "Report the instances that failed", "message": labs},
+            {"task": "Whatever the role calls it", "message": labs},
+            {"task": "Report missing engines", "message": "tao: the engine is not on this host"},
         ],
         [image],
     )
     assert whole.startswith("h1 is not as declared")
     assert "geo, one: left as before, without the image maps\n  apt failed\n\n" in whole
-    assert f"Apply the virtual hosts\n  no certificate\n\n{labs}" in whole
+    assert f"Apply the virtual hosts\n  no certificate\n\n{labs}\n\nReport missing engines\n  tao: the" in whole
     assert _failures.site("h1", [], []) == ""

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,6 +13,8 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._report import prin
 
 NO_MESSAGE = "no message; run again with -v"
 TIMED_OUT = "If it was to ask an engine, see whether the engine answers: as its account, docker ps"
+
+REPORT = re.compile(r"\d+ of \d+ instances of kind \w+ on .* failed:\n\n")
 
 
 def message(result: Mapping[str, Any]) -> str:
@@ -37,21 +40,22 @@ def instances(kind: str, host: str, number: int, failures: Sequence[Mapping[str,
     """Return a role's report on its instances; a failure has `name`, `task` and `message`."""
     names = dict.fromkeys(failure["name"] for failure in failures)
     parts = [f"{failure['name']}: {failure['task']}\n{_indented(failure['message'])}" for failure in failures]
-    return "\n\n".join([f"{len(names)} of {number} instances of kind {kind} on {host} failed:", *parts])
+    return "\n\n".join([f"{len(names)} of {number} instances of kind {kind} on {host} failed:", *parts])  # REPORT
 
 
 def site(host: str, failures: Sequence[Mapping[str, str]], images: Sequence[Mapping[str, Any]]) -> str:
     """Return the report on a whole host, empty if nothing failed.
 
-    A failure has `task` and `message`, which is all that is shown of a role's report. IMAGES: the declared that failed.
+    A failure has `task` and `message`, which is all that is shown of what `instances` made. IMAGES: the declared that
+    failed.
     """
     parts = []
     for image in images:
         names = ", ".join(image["instances"])
         parts.append(f"{names}: left as before, without the image {image['name']}\n{_indented(image['error'])}")
     for failure in failures:
-        role = failure["task"].startswith("Report ")
-        parts.append(failure["message"] if role else f"{failure['task']}\n{_indented(failure['message'])}")
+        told = REPORT.match(failure["message"])
+        parts.append(failure["message"] if told else f"{failure['task']}\n{_indented(failure['message'])}")
     head = f"{host} is not as declared: the rest was gone through, this failed. Correct what it says and run again."
     return "\n\n".join([head, *parts]) if parts else ""
 
