@@ -229,7 +229,7 @@ def test_programs_need_a_token_and_nothing_else(site: HubSite, grace: Hub) -> No
         asked = program.post(f"{site.url}hub/api/users/grace.hopper/server", timeout=PATIENCE)
         assert asked.status_code in (201, 202)
         server = f"{site.url}user/grace.hopper/api"
-        eventually(lambda: program.get(f"{server}/status", timeout=PATIENCE).status_code == 200)
+        until(lambda: program.get(f"{server}/status", timeout=PATIENCE).status_code == 200, "the server answers")
         assert program.post(f"{server}/kernels", json={}, timeout=PATIENCE).status_code == 201
         assert program.get(f"{site.url}user/ada/api/status", timeout=PATIENCE).status_code in (403, 404, 424)
     in_url = requests.get(f"{server}/status", params={"token": token}, timeout=PATIENCE)
