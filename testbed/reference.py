@@ -47,6 +47,13 @@ _LAB: dict[str, dict[str, Any]] = {
 _HUB: dict[str, dict[str, Any]] = {
     "client_secret": {"description": "Secret at the identity provider.", "type": "str", "no_log": True},
     "dummy_password": {"description": "Password of the authenticator dummy.", "type": "str", "no_log": True},
+    "authenticator_secrets": {"description": "Traits that are secrets, by name.", "type": "dict", "no_log": True},
+    "provider_groups": {"description": "Names at the identity provider, by the group here.", "type": "dict"},
+    "extra_config": {
+        "description": "Files of Python that add to the hub's configuration, each with C(name) and C(text).",
+        "type": "list",
+        "elements": "dict",
+    },
     "authenticator": {"description": "How people log in; all but the secrets.", "type": "dict"},
     "users": {
         "description": "Users, each with C(name), C(identity) as the authenticator has it, C(admin), C(password), and "

@@ -43,6 +43,7 @@ class FilterModule:
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
             "_hub_access": hub_access.access,
+            "_hub_has_own_parts": hub.has_own_parts,
             "_hub_project": hub.project,
             "_hub_labelled": hub.labelled,
             "_hub_image_problems": hub_images.problems,

@@ -10,8 +10,9 @@ short_description: Write the secrets of a JupyterHub, generating once those that
 version_added: 0.1.0
 author: the carrel.jupyter authors (@carrel)
 description:
-  - Writes C(hub/secrets.json), C(hub/passwords.json), C(proxy.env), C(metrics-token) and, if the hub has or had a
-    PostgreSQL, C(database-password) below O(directory), each readable for the engine's account alone.
+  - Writes C(hub/secrets.json), C(hub/passwords.json), C(proxy.env), C(metrics-token), C(service-NAME-token) for each of
+    O(services) and, if the hub has or had a PostgreSQL, C(database-password) below O(directory), each readable for the
+    engine's account alone.
   - The cookie's secret and the tokens are generated when they are missing, and kept from then on. Remove
     C(hub/secrets.json) and run again to get new ones, which logs everybody out; but keep a C(database_password) in it,
     because the database's files know the old one.
@@ -29,6 +30,15 @@ options:
     default: false
   client_secret: {description: The secret that the hub has at its identity provider., type: str}
   dummy_password: {description: The one password of the dummy authenticator., type: str}
+  services:
+    description: Names of the administrator's services, each of which gets a token of its own.
+    type: list
+    elements: str
+    default: []
+  authenticator_secrets:
+    description: Traits of the authenticator's class that are secret, by their names.
+    type: dict
+    default: {}
   passwords:
     description: First passwords of users, by their names.
     type: dict
@@ -83,13 +93,11 @@ def described(file: File | None, shown: str) -> str:
 def apply(module: AnsibleModule) -> dict[str, object]:
     params = module.params
     before = files.read(f"{params['directory']}/{SECRETS}")
-    content = hub_secrets.complete(
-        hub_secrets.parse(f"{params['directory']}/{SECRETS}", before.content if before else None),
-        {name: params[name] for name in ("client_secret", "dummy_password")},
-        params["database"],
-        lambda: secrets.token_hex(32),
-    )
-    texts = hub_secrets.texts(content, params["passwords"])
+    known = hub_secrets.parse(f"{params['directory']}/{SECRETS}", before.content if before else None)
+    given = {name: params[name] for name in ("client_secret", "dummy_password")}
+    given |= {hub_secrets.AUTHENTICATOR + name: value for name, value in params["authenticator_secrets"].items()}
+    content = hub_secrets.complete(known, given, params["database"], lambda: secrets.token_hex(32), params["services"])
+    texts = hub_secrets.texts(known, content, params["passwords"])
     tracker = Tracker()
     for name, text in texts.items():
         path = f"{params['directory']}/{name}"
@@ -111,6 +119,8 @@ def main() -> None:
             "database": {"type": "bool", "default": False},
             "client_secret": {"type": "str", "no_log": True},
             "dummy_password": {"type": "str", "no_log": True},
+            "services": {"type": "list", "elements": "str", "default": []},
+            "authenticator_secrets": {"type": "dict", "default": {}, "no_log": True},
             "passwords": {"type": "dict", "default": {}, "no_log": True},
         },
         supports_check_mode=True,

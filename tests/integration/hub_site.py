@@ -31,6 +31,7 @@ ESSENTIAL: dict[str, Any] = {
     "culler": {"idle_seconds": 3600, "max_age_seconds": 0, "every_seconds": 300}, "shutdown_on_logout": False,
     "default_url": "/lab", "concurrent_spawns": 20, "active_servers": 0, "spawn_timeout_seconds": 60,
     "http_timeout_seconds": 60, "notice_html": None, "database": {"type": "sqlite"},
+    "extra_config": [], "services": [], "provider_groups": [],
 }  # fmt: skip
 
 
@@ -68,6 +69,7 @@ class HubSite:
         }  # fmt: skip
         self.people: dict[str, dict[str, Any]] = {}
         self.blocked: list[str] = []
+        self.provider_groups: dict[str, list[str]] = {}
         self.passwords: dict[str, str] = {}
         self.mounts: dict[str, Any] = {
             "version": 1, "everyone": [], "admins": [], "groups": {},
@@ -79,7 +81,10 @@ class HubSite:
 
     def write(self) -> None:
         groups = {name: group["members"] + group["admins"] for name, group in self.mounts["groups"].items()}
-        roster = {"version": 1, "users": self.people, "blocked": self.blocked, "groups": groups}
+        roster = {
+            "version": 1, "users": self.people, "blocked": self.blocked, "groups": groups,
+            "provider_groups": self.provider_groups,
+        }  # fmt: skip
         for file, content in (
             ("config", self.config), ("secrets", self.secrets), ("roster", roster), ("passwords", self.passwords),
             ("mounts", self.mounts),

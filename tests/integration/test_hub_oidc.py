@@ -42,7 +42,7 @@ def site(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[H
     authenticator = {
         "type": "oidc", "client_id": "hub", "username_claim": "preferred_username", "authorize_url": f"{issuer}/auth",
         "token_url": f"{inside}/token", "userdata_url": f"{inside}/me", "scopes": ["openid", "profile"],
-        "login_service": "the university",
+        "login_service": "the university", "groups_claim": None, "guests": False, "settings": {}, "secret_settings": [],
     }  # fmt: skip
     images = hub_image.build(), os.environ["CARREL_TEST_LAB_IMAGE"]
     site = HubSite(folder, f"carrel-oidc-{os.getpid()}", images, authenticator=authenticator, normalize_usernames=True)

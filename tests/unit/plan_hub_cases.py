@@ -39,7 +39,50 @@ def native(password: str) -> dict[str, Any]:
     return at_hub(users=[{"name": "ada", "password": password}])
 
 
+def ldap(**keys: Any) -> dict[str, Any]:
+    return login({"type": "ldap", "server_address": "ldap.example"}, **keys)
+
+
+OWN_CASES: list[tuple[str, str, str, dict[str, Any]]] = [
+    ("extra_config_file", f"{CLASS}.extra_config", "write the path of a file", at_hub(extra_config="missing.py")),
+    ("file_twice", f"{CLASS}.extra_config[1]", "'a.py' is there twice", at_hub(extra_config=["a.py", "a.py"])),
+    ("package", f"{CLASS}.extra_packages[0]", "write name==version", at_hub(extra_packages=["numpy>=2"])),
+    ("package", f"{CLASS}.extra_packages[0]", "is not a package", at_hub(extra_packages=["a==1 --index-url=x"])),
+    ("service_name", f"{CLASS}.services[0].name", "none of idle-culler", at_hub(services=[{"name": "roster"}])),
+    ("service_twice", f"{CLASS}.services[1].name", "'a' is also", at_hub(services=[{"name": "a"}, {"name": "a"}])),
+    ("service_url", f"{CLASS}.services[0].url", "a host", at_hub(services=[{"name": "a", "url": "http://u:p@h"}])),
+    (
+        "service_group",
+        f"{CLASS}.services[0].access",
+        "did you mean 'stat'?",
+        at_hub(services=[{"name": "a", "access": ["stats"]}], groups={"stat": {"members": ["ada"]}}),
+    ),
+    ("class_name", f"{CLASS}.authenticator.class", "its module", login({"type": "custom", "class": "Mine"})),
+    ("missing", f"{CLASS}.authenticator.class", "the class's full name", login({"type": "custom"})),
+    ("missing", f"{CLASS}.authenticator.server_address", "host name", ldap(server_address=...)),
+    ("trait_name", f"{CLASS}.authenticator.settings", "'Enable' is not", ldap(settings={"Enable": 1})),
+    (
+        "trait_secret",
+        f"{CLASS}.authenticator.settings.a_password",
+        "secret_settings",
+        ldap(settings={"a_password": "x"}),
+    ),
+    (
+        "trait_twice",
+        f"{CLASS}.authenticator.secret_settings.a",
+        "keep it here",
+        ldap(settings={"a": 1}, secret_settings={"a": "SECRET"}),
+    ),
+    (
+        "provider_groups",
+        f"{CLASS}.groups.g.provider_groups",
+        "with native",
+        at_hub(groups={"g": {"members": ["ada"], "provider_groups": ["x"]}}),
+    ),
+]
+
 HUB_CASES: list[tuple[str, str, str, dict[str, Any]]] = [
+    *OWN_CASES,
     # keys
     ("other_kind", f"{CLASS}.token_file", "is no key of a hub; leave it out, users log in", at_hub(token_file="/t")),
     ("other_kind", f"{CLASS}.memory", "write it in limits", at_hub(memory="8G")),
@@ -123,7 +166,7 @@ HUB_CASES: list[tuple[str, str, str, dict[str, Any]]] = [
     # logging in
     ("wrong_type", f"{CLASS}.authenticator", "for example {type: native}", at_hub(authenticator="native")),
     ("missing", f"{CLASS}.authenticator.type", "one of native, github", at_hub(authenticator={"signup": True})),
-    ("choice", f"{CLASS}.authenticator.type", "'ldap' is not one of", at_hub(authenticator={"type": "ldap"})),
+    ("choice", f"{CLASS}.authenticator.type", "'saml' is not one of", at_hub(authenticator={"type": "saml"})),
     (
         "missing",
         f"{CLASS}.authenticator.client_id",

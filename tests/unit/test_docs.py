@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub_keys import HUB
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.keys import LAB
 from plan_helpers import hub, lab, plan
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,6 +23,7 @@ COMMANDS = {
 PLAYBOOKS = {path.stem: path.read_text() for path in (ROOT / "playbooks").glob("*.yml")}
 INPUTS = ("jupyter_instances", "jupyter_defaults", "jupyter_images", "jupyter_tls")
 ROSTER = "name,groups,admin,memory\nada@uni.example,statistics;geography,,8G\nprof@uni.example,,yes,\n"
+HUB_ALONE = HUB.keys() - LAB.keys()
 FILES = {f"/inventory/rosters/{name}.csv": ROSTER for name in ("class101", "a", "b")}
 
 
@@ -42,7 +45,7 @@ def variables(text: str) -> dict[str, Any] | None:
     if set(INPUTS) & set(found):
         return found
     # keys of one instance
-    return {"jupyter_instances": [hub(**found) if "users" in found or "groups" in found else lab(**found)]}
+    return {"jupyter_instances": [hub(**found) if HUB_ALONE & found.keys() else lab(**found)]}
 
 
 EXAMPLES = {

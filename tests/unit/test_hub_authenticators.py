@@ -48,7 +48,7 @@ def test_guests_of_an_organization_keep_the_name_that_they_had_first(desk: Path)
             return True
 
     write_roster(desk, {"ada": user(identity="Ada")}, ["eve"])
-    gate = Guests(allowed_organizations={"uni"})
+    gate = Guests(guests=True)
     assert asyncio.run(ask(gate, "ada", "ADA"))
     assert asyncio.run(ask(gate, "bob--uni", "bob@uni"))
     for name, identity in (("ada", "ada@other"), ("bob--uni", "bob--uni")):
@@ -249,6 +249,7 @@ def test_an_identity_provider_s_answer_that_says_nothing_is_told_in_words(
         def log_message(self, *arguments: Any) -> None:
             pass
 
+    write_roster(desk, {}, [])
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Provider) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}"

@@ -25,6 +25,7 @@ STATE = Path("/srv/jupyterhub")
 SECRETS = {
     "cookie_secret": "ab" * 32, "proxy_token": "proxy", "metrics_token": "metrics", "reset_token": "reset",
     "database_password": "p@ss/%", "client_secret": "client", "dummy_password": "dummy",
+    "services/stats": "stats",
 }  # fmt: skip
 LIMITS = {"memory": None, "swap": None, "cpus": None, "pids": None}
 CONFIG: dict[str, Any] = {
@@ -37,15 +38,20 @@ CONFIG: dict[str, Any] = {
     "authenticator": {"type": "native", "signup": False}, "shutdown_on_logout": False, "default_url": "/lab",
     "culler": {"idle_seconds": 3600, "max_age_seconds": 7, "every_seconds": 300}, "concurrent_spawns": 20,
     "active_servers": 0, "spawn_timeout_seconds": 60, "http_timeout_seconds": 61, "database": {"type": "sqlite"},
-    "notice_html": None,
+    "notice_html": None, "extra_config": [], "services": [], "provider_groups": [],
 }  # fmt: skip
-OAUTH = {"client_id": "id", "username_claim": "preferred_username"}
+OWN: dict[str, Any] = {"settings": {}, "secret_settings": [], "guests": False}
+OAUTH = {"client_id": "id", "username_claim": "preferred_username", **OWN}
 AUTHENTICATORS: dict[str, dict[str, Any]] = {
     "native": {"signup": True},
-    "github": {"client_id": "id", "allowed_organizations": ["uni"]},
-    "azuread": {**OAUTH, "tenant_id": "tenant"},
+    "github": {**OAUTH, "allowed_organizations": ["uni"]},
+    "azuread": {**OAUTH, "tenant_id": "tenant", "cloud": "us"},
+    "gitlab": {**OAUTH, "settings": {"gitlab_url": "https://gitlab.uni.example"}},
+    "google": OAUTH,
+    "cilogon": OAUTH,
+    "ldap": {**OWN, "server_address": "ldap", "settings": {"allowed_groups": ["cn=a"]}},
     "oidc": {**OAUTH, "authorize_url": "https://a", "token_url": "https://t", "userdata_url": "https://u",
-             "scopes": ["openid"], "login_service": "the university"},
+             "scopes": ["openid"], "login_service": "the university", "groups_claim": "groups"},
     "dummy": {},
 }  # fmt: skip
 

@@ -50,7 +50,8 @@ def instance(**changes: Any) -> dict[str, Any]:
         "culler": {"idle_seconds": 3600, "max_age_seconds": 0, "every_seconds": 300},
         "shutdown_on_logout": False, "default_url": "/lab", "concurrent_spawns": 20, "active_servers": 0,
         "spawn_timeout_seconds": 60, "http_timeout_seconds": 60, "database": {"type": "sqlite", "image": None},
-        "settings": {}, "login": {"notice": None, "notice_html": None, "template": None},
+        "settings": {}, "extra_config": [], "extra_packages": [], "services": [], "provider_groups": {},
+        "login": {"notice": None, "notice_html": None, "template": None},
         "start_timeout_seconds": 120, **changes,
     }  # fmt: skip
 
@@ -182,8 +183,26 @@ def test_the_roster_says_who_may_log_in_and_has_no_passwords() -> None:
         },
         "blocked": ["mallory"],
         "groups": {"statistics": ["ada", "prof"]},
+        "provider_groups": {},
     }
     assert decided["passwords"] == {"ada": "lovelace"}
+
+
+def test_what_the_administrator_adds_reaches_the_hub_and_is_checked_before() -> None:
+    plain = {"authenticator": {"type": "native", "signup": False}}
+    assert not hub.has_own_parts(instance(**plain))
+    files = [{"name": "exam.py", "text": "c.JupyterHub.log_level = 10\n"}]
+    names = {"statistics": ["cn=b", "cn=a"], "geo": ["cn=a"]}
+    decided = project(extra_config=files, provider_groups=names)
+    assert json.loads(decided["config"])["extra_config"] == files
+    assert json.loads(decided["config"])["provider_groups"] == ["cn=a", "cn=b"]
+    assert json.loads(decided["roster"])["provider_groups"] == names
+    for more in (
+        {"extra_config": files}, {"services": [{"name": "a"}]}, {"authenticator": {"type": "custom", "class": "a.B"}},
+        {"authenticator": {"type": "ldap", "settings": {"lookup_dn": True}}},
+        {"authenticator": {"type": "ldap", "secret_settings": ["a"]}},
+    ):  # fmt: skip
+        assert hub.has_own_parts(instance(**{**plain, **more}))
 
 
 def test_limits_without_their_controller_are_told_once_whoever_has_them() -> None:

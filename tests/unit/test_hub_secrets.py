@@ -50,7 +50,7 @@ def test_a_damaged_file_is_never_replaced(content: bytes) -> None:
 
 def test_each_program_gets_its_own() -> None:
     made = complete({}, database=True)
-    texts = hub_secrets.texts(made, {"ada": "lovelace"})
+    texts = hub_secrets.texts({}, made, {"ada": "lovelace"})
     assert json.loads(texts["hub/secrets.json"] or "") == made
     assert json.loads(texts["hub/passwords.json"] or "") == {"ada": "lovelace"}
     assert texts["proxy.env"] == f"CONFIGPROXY_AUTH_TOKEN='{made['proxy_token']}'\n"
@@ -59,7 +59,7 @@ def test_each_program_gets_its_own() -> None:
 
 
 def test_no_file_for_a_database_that_never_was() -> None:
-    assert hub_secrets.texts(complete({}), {})["database-password"] is None
+    assert hub_secrets.texts({}, complete({}), {})["database-password"] is None
 
 
 def test_the_diff_says_what_changes_and_shows_nothing() -> None:
@@ -75,3 +75,17 @@ def test_the_diff_of_a_plain_secret() -> None:
     assert hub_secrets.masked("one", "two") == ("********", "******** (new)")
     assert hub_secrets.masked("one", "one") == ("********", "********")
     assert hub_secrets.masked("one", None) == ("********", "")
+
+
+def test_each_service_has_a_token_in_a_file_of_its_own_which_goes_with_it() -> None:
+    numbers = count(1)
+
+    def made(present: dict[str, Any], *services: str) -> dict[str, str | None]:
+        return hub_secrets.complete(present, GIVEN, False, lambda: f"{next(numbers):064x}", services)
+
+    first = made({}, "stats", "page")
+    assert first["services/stats"] != first["services/page"]
+    after = made(first, "stats")
+    assert after["services/stats"] == first["services/stats"] and "services/page" not in after
+    texts = hub_secrets.texts(first, after, {})
+    assert (texts["service-stats-token"], texts["service-page-token"]) == (f"{first['services/stats']}\n", None)

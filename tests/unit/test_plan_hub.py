@@ -149,27 +149,35 @@ def test_a_home_that_holds_the_settings_needs_no_folder_for_them() -> None:
     assert planned(home="/home/jovyan")["persist"] == {}
 
 
+OWN: dict[str, Any] = {"guests": False, "settings": {}, "secret_settings": []}
+
+
 @pytest.mark.parametrize(
     ("written", "public"),
     [
         ({"type": "native", "signup": True}, {"type": "native", "signup": True}),
-        ({"type": "github", **CLIENT}, {"type": "github", "client_id": "hub", "allowed_organizations": []}),
+        ({"type": "github", **CLIENT}, {"type": "github", "client_id": "hub", "allowed_organizations": [], **OWN}),
         (
             AZURE,
             {"type": "azuread", "client_id": "hub", "tenant_id": AZURE["tenant_id"],
-             "username_claim": "preferred_username"},
+             "username_claim": "preferred_username", "cloud": "global", **OWN},
         ),
         (
             {**AZURE, "tenant_id": "ABCDEF00-2222-3333-4444-55555555555F"},
             {"type": "azuread", "client_id": "hub", "tenant_id": "abcdef00-2222-3333-4444-55555555555f",
-             "username_claim": "preferred_username"},
+             "username_claim": "preferred_username", "cloud": "global", **OWN},
         ),
         (
             OIDC,
             {**{key: item for key, item in OIDC.items() if key != "client_secret"},
              "username_claim": "preferred_username", "scopes": ["openid", "profile", "email"],
-             "login_service": "Single Sign-On"},
+             "login_service": "Single Sign-On", "groups_claim": None, **OWN},
         ),
+        ({"type": "gitlab", **CLIENT, "settings": {"gitlab_url": "https://git.example"}},
+         {"type": "gitlab", "client_id": "hub", **OWN, "settings": {"gitlab_url": "https://git.example"}}),
+        ({"type": "ldap", "server_address": "ldap.example", "guests": True},
+         {"type": "ldap", "server_address": "ldap.example", **OWN, "guests": True}),
+        ({"type": "custom", "class": "a.B"}, {"type": "custom", "class": "a.B", **OWN}),
         ({"type": "dummy", "insecure": True, "dummy_password": PASSWORD}, {"type": "dummy"}),
     ],
 )  # fmt: skip
@@ -185,6 +193,32 @@ def test_authenticators(written: dict[str, Any], public: dict[str, Any]) -> None
 )
 def test_a_provider_without_tls_for_trials(more: dict[str, Any]) -> None:
     assert planned(authenticator={**OIDC, **more})["authenticator"]["token_url"] == more["token_url"]
+
+
+def test_what_the_administrator_adds() -> None:
+    files = {"/inventory/exam.py": "c.x = 1\n", "/inventory/hub/b.py": ""}
+    service = {"name": "stats", "access": "everybody", "scopes": ["list:users"]}
+    instance = hub(
+        extra_config=["exam.py", "hub/b.py"], extra_packages=["a[b]==1.0"], services=[service],
+        groups={"g": {"members": ["ada"], "provider_groups": ["cn=g,dc=x"]}},
+        authenticator={"type": "ldap", "server_address": "ldap", "secret_settings": {"lookup_dn_search_password": "x"}},
+    )  # fmt: skip
+    plan = good([instance], files=files)
+    (result,) = plan["hub_instances"]
+    assert result["extra_config"] == [{"name": "exam.py", "text": "c.x = 1\n"}, {"name": "hub/b.py", "text": ""}]
+    assert result["extra_packages"] == ["a[b]==1.0"]
+    assert result["services"] == [{**service, "url": None, "command": None, "environment": {}}]
+    assert result["provider_groups"] == {"g": ["cn=g,dc=x"]}
+    assert result["authenticator"]["secret_settings"] == ["lookup_dn_search_password"]
+    assert result["authenticator_secrets"] == {"lookup_dn_search_password": "x"}
+    (line,) = plan["summary"]
+    for own in (
+        "extra_config exam.py, hub/b.py",
+        "extra_packages a[b]==1.0",
+        "services stats",
+        "authenticator settings",
+    ):
+        assert f"your own {own}" in line
 
 
 def test_databases() -> None:

@@ -97,6 +97,14 @@ def _left(hub: Mapping[str, Any], reset: Mapping[str, Any], location: Mapping[st
         )
     if hub["culler"]["max_age_seconds"] and not hub["culler"]["idle_seconds"]:
         yield "culler.max_age_seconds.", "Without idle_seconds nothing is culled, here as there."
+    for key, words in (
+        ("extra_config", "Put them into `hub.extraConfig`; the chart has no list of what they must leave alone."),
+        ("extra_packages", "Build a hub's image with them and name it in `hub.image`."),
+        ("services", "Declare them in `hub.services` and `hub.loadRoles`."),
+        ("provider_groups", "Set `manage_groups` and `auth_state_groups_key` of the authenticator."),
+    ):
+        if hub[key]:
+            yield f"{key}.", words
     if reset["at"]:
         yield (
             f"The reset at {reset['at']}.",

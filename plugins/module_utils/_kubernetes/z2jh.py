@@ -20,12 +20,21 @@ FOLDER = "/usr/local/etc/jupyterhub"  # of the chart's own jupyterhub_config.py
 TEMPLATES = "/usr/local/share/carrel/templates"
 # JupyterLab reads it in every image, whichever Python the image has.
 SETTINGS = "/usr/local/etc/jupyter/labconfig/default_setting_overrides.json"
+MICROSOFT = {
+    "global": "https://login.microsoftonline.com",
+    "us": "https://login.microsoftonline.us",
+    "china": "https://login.partner.microsoftonline.cn",
+}
 NOT_PUSHED = "registry.invalid"
 AUTHENTICATORS = {
     "native": ("native", "NativeAuthenticator"),
     "github": ("github", "GitHubOAuthenticator"),
     "azuread": ("azuread", "AzureAdOAuthenticator"),
     "oidc": ("generic-oauth", "GenericOAuthenticator"),
+    "gitlab": ("gitlab", "GitLabOAuthenticator"),
+    "google": ("google", "GoogleOAuthenticator"),
+    "cilogon": ("cilogon", "CILogonOAuthenticator"),
+    "ldap": ("ldapauthenticator.LDAPAuthenticator", "LDAPAuthenticator"),
     "dummy": ("dummy", "DummyAuthenticator"),
 }
 
@@ -69,8 +78,10 @@ def secrets(hub: Mapping[str, Any]) -> dict[str, Any]:
     """What no one else may read; an environment often holds passwords."""
     environment = {name: _literal(text) for name, text in sorted(hub["environment"].items())}
     found: dict[str, Any] = {"singleuser": {"extraEnv": environment}}
-    section = AUTHENTICATORS[hub["authenticator"]["type"]][1]
-    secret = {"client_secret": hub["client_secret"], "password": hub["dummy_password"]}
+    _name, section = authenticator_class(hub)
+    secret = {
+        "client_secret": hub["client_secret"], "password": hub["dummy_password"], **hub["authenticator_secrets"],
+    }  # fmt: skip
     given = {key: text for key, text in secret.items() if text}
     if given:
         found["hub"] = {"config": {section: given}}
@@ -157,7 +168,7 @@ def _below_data(hub: Mapping[str, Any], mounts: list[dict[str, Any]] | None) -> 
 
 def _config(hub: Mapping[str, Any]) -> dict[str, Any]:
     kind = hub["authenticator"]["type"]
-    name, section = AUTHENTICATORS[kind]
+    name, section = authenticator_class(hub)
     hubs: dict[str, Any] = {
         "authenticator_class": name,
         "load_groups": {
@@ -184,13 +195,27 @@ def _config(hub: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def authenticator_class(hub: Mapping[str, Any]) -> tuple[str, str]:
+    """How the chart calls it, and the section with its traits."""
+    given = hub["authenticator"]
+    if given["type"] == "custom":
+        return given["class"], given["class"].rpartition(".")[2]
+    return AUTHENTICATORS[given["type"]]
+
+
 def _authenticator(hub: Mapping[str, Any], kind: str) -> dict[str, Any]:
     given = hub["authenticator"]
+    return {**given.get("settings", {}), **_traits(hub, given, kind)}
+
+
+def _traits(hub: Mapping[str, Any], given: Mapping[str, Any], kind: str) -> dict[str, Any]:
     if kind == "native":
         # There, whoever signs up with a name that is allowed is in: nobody may before the notes have been read.
         return {"enable_signup": False, "minimum_password_length": 8}
-    if kind == "dummy":
+    if kind in ("dummy", "custom"):
         return {}
+    if kind == "ldap":
+        return {"server_address": given["server_address"]}
     traits: dict[str, Any] = {
         "client_id": given["client_id"],
         "oauth_callback_url": f"{hub['url']}hub/oauth_callback",
@@ -199,9 +224,11 @@ def _authenticator(hub: Mapping[str, Any], kind: str) -> dict[str, Any]:
         traits["allowed_organizations"] = given["allowed_organizations"]
         traits["scope"] = ["read:org"] if given["allowed_organizations"] else []
         return traits
+    if kind in ("gitlab", "google", "cilogon"):
+        return traits
     traits["username_claim"] = given["username_claim"]
     if kind == "azuread":
-        tenant = f"https://login.microsoftonline.com/{given['tenant_id']}"
+        tenant = f"{MICROSOFT[given['cloud']]}/{given['tenant_id']}"
         return traits | {
             "tenant_id": given["tenant_id"],
             "authorize_url": f"{tenant}/oauth2/v2.0/authorize",

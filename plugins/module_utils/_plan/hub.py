@@ -5,12 +5,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._people.group_mounts import SHOWN, Plan
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub_keys import Hub
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub_people import People
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan.instance import ControlNode, check_targets
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.instance import (
+    ControlNode,
+    check_targets,
+    read_file,
+)
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.nearest import nearest
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems, show
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.reset import check_reset
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import INVALID, given, known
@@ -28,6 +34,7 @@ def check_hub(hub: Hub, base_dir: str, control: ControlNode, problems: Problems)
     _check_backend(hub, problems)
     People(hub, control, problems)
     _check_mounts(hub, base_dir, problems)
+    _check_own(hub, control, problems)
 
 
 def _check_images(hub: Hub, problems: Problems) -> None:
@@ -102,6 +109,36 @@ def _check_mounts(hub: Hub, base_dir: str, problems: Problems) -> None:
         problems.add(f"{hub.path}.{key}", "mounts", problem=text)
     if len(plan.problems) > SHOWN:
         problems.add(f"{hub.path}.groups", "mounts", problem=f"and {len(plan.problems) - SHOWN} more of this kind")
+
+
+def _check_own(hub: Hub, control: ControlNode, problems: Problems) -> None:
+    for index, file in enumerate(hub.extra_config if given(hub.extra_config) else []):
+        if not given(file):
+            continue
+        text = read_file(f"{hub.path}.extra_config", file, "extra_config_file", control, problems)
+        if text is not None:
+            hub.extra_files.append({"name": file, "text": text})
+        if file in hub.extra_config[:index]:
+            problems.add(f"{hub.path}.extra_config[{index}]", "file_twice", value=show(file))
+    services = known(hub.services)
+    for index, service in enumerate(services):
+        path = f"{hub.path}.services[{index}]"
+        if service["name"] in [other["name"] for other in services[:index] if given(other["name"])]:
+            problems.add(f"{path}.name", "service_twice", value=show(service["name"]))
+        access = service["access"] if isinstance(service["access"], list) else []
+        for group in known(access):
+            if given(hub.groups) and group not in hub.groups:
+                problems.add(f"{path}.access", "service_group", value=show(group), hint=_hint(group, hub.groups))
+    groups = hub.groups if given(hub.groups) else {}
+    for name, group in groups.items():
+        if group.provider_groups and given(hub.authenticator) and hub.authenticator.type in ("native", "dummy"):
+            path = f"{hub.path}.groups.{name}.provider_groups"
+            problems.add(path, "provider_groups", type=hub.authenticator.type)
+
+
+def _hint(word: str, words: Iterable[str]) -> str:
+    near = nearest(word, words)
+    return f"; did you mean {show(near)}?" if near else ""
 
 
 def _sound(team: dict[str, Any]) -> dict[str, Any]:

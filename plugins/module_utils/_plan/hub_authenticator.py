@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan import types
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan import hub_own, types
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.key import Key, Type, filled, record_of
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.nearest import nearest
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems
@@ -27,6 +27,7 @@ class Authenticator(NamedTuple):
     public: dict[str, Any]  # the type and all that is no secret
     client_secret: str | None = None
     dummy_password: str | None = None
+    secret_settings: Mapping[str, str] | None = None
 
     @property
     def type(self) -> str:
@@ -35,7 +36,13 @@ class Authenticator(NamedTuple):
     @property
     def open(self) -> bool:
         """Whether people who are not listed may get in."""
-        return bool(self.public.get("signup") or self.public.get("allowed_organizations") or self.type == "dummy")
+        opened = any(self.public.get(key) for key in ("signup", "allowed_organizations", "guests"))
+        return opened or self.type == "dummy"
+
+    @property
+    def own(self) -> bool:
+        """Whether the administrator says something about the class."""
+        return self.type == "custom" or bool(self.public.get("settings") or self.secret_settings)
 
 
 def _endpoint(value: Any, path: str, problems: Problems) -> str | Invalid:
@@ -117,6 +124,29 @@ _INSECURE = Key(
     default=False,
 )
 
+_CLASS: dict[str, Key] = {
+    "guests": Key(
+        types.BOOLEAN,
+        "Whether the class's own rules, such as allow_all in settings, let in people who are not listed.",
+        example=True,
+        default=False,
+    ),
+    "settings": Key(
+        hub_own.TRAITS_TYPE,
+        "Traits of the authenticator's class.",
+        example={"logout_redirect_url": "https://uni.example/logged-out"},
+        default={},
+    ),
+    "secret_settings": Key(
+        hub_own.SECRET_TRAITS_TYPE,
+        "Traits that are secrets.",
+        example={"lookup_dn_search_password": "{{ vault_ldap_password }}"},
+        default={},
+        secret=True,
+    ),
+}
+_PROVIDER = {**_CLIENT, **_CLASS}
+
 # By type.
 TYPES: dict[str, dict[str, Key]] = {
     "native": {
@@ -125,7 +155,7 @@ TYPES: dict[str, dict[str, Key]] = {
         )
     },
     "github": {
-        **_CLIENT,
+        **_PROVIDER,
         "allowed_organizations": Key(
             types.listing(types.text("an organization's name"), "a list of organizations", "a list of organizations"),
             "Organizations whose members may log in, too.",
@@ -134,17 +164,20 @@ TYPES: dict[str, dict[str, Key]] = {
         ),
     },
     "azuread": {
-        **_CLIENT,
+        **_PROVIDER,
         "tenant_id": Key(
             Type(_tenant, "the id of a tenant", "common"),
             "Id of your tenant.",
             example="11111111-2222-3333-4444-555555555555",
             needed="the id of your tenant",
         ),
+        "cloud": Key(
+            types.choice("global", "us", "china"), "Which of Microsoft's clouds.", example="us", default="global"
+        ),
         "username_claim": _USERNAME_CLAIM,
     },
     "oidc": {
-        **_CLIENT,
+        **_PROVIDER,
         **_ENDPOINTS,
         "username_claim": _USERNAME_CLAIM,
         "scopes": Key(
@@ -158,7 +191,33 @@ TYPES: dict[str, dict[str, Key]] = {
         "login_service": Key(
             types.text("a name for the button"), "What the button says.", example="Uni Login", default="Single Sign-On"
         ),
+        "groups_claim": Key(
+            types.text("the name of a claim, for example groups"),
+            "Claim that has the user's groups, for provider_groups.",
+            example="groups",
+        ),
         "insecure": _INSECURE,
+    },
+    "gitlab": _PROVIDER,
+    "google": _PROVIDER,
+    "cilogon": _PROVIDER,
+    "ldap": {
+        "server_address": Key(
+            types.text("the directory's host name"),
+            "Host name of the directory, which its certificate must have.",
+            example="ldap.uni.example",
+            needed="the directory's host name",
+        ),
+        **_CLASS,
+    },
+    "custom": {
+        "class": Key(
+            hub_own.CLASS_TYPE,
+            "Any class of authenticators that the hub's image has; extra_packages adds to it.",
+            example="ltiauthenticator.lti13.auth.LTI13Authenticator",
+            needed="the class's full name, with its module",
+        ),
+        **_CLASS,
     },
     "dummy": {
         "insecure": _INSECURE,
@@ -206,7 +265,12 @@ def read_authenticator(value: Any, path: str, problems: Problems) -> Authenticat
             problems.add(f"{path}.{key}", "endpoint_http")
     parts = {"type": parts["type"], **filled(TYPES[kind], parts)}
     public = {key: item for key, item in parts.items() if key not in _PRIVATE}
-    return Authenticator(public, parts.get("client_secret"), parts.get("dummy_password"))
+    secrets = parts.get("secret_settings", {})
+    if "secret_settings" in parts and INVALID not in (secrets, parts["settings"]):
+        for name in sorted(secrets.keys() & parts["settings"].keys()):
+            problems.add(f"{path}.secret_settings.{name}", "trait_twice")
+        public["secret_settings"] = sorted(secrets)
+    return Authenticator(public, parts.get("client_secret"), parts.get("dummy_password"), secrets)
 
 
 def _is_safe(address: str) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan import hub_values, types, values
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan import hub_own, hub_values, types, values
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub_authenticator import (
     AUTHENTICATOR_TYPE,
     Authenticator,
@@ -160,6 +160,24 @@ HUB: dict[str, Key] = {
         example={"@jupyterlab/apputils-extension:themes": {"theme": "JupyterLab Dark"}},
         default={},
     ),
+    "extra_config": Key(
+        hub_values.FILES_TYPE,
+        "File of Python that adds to jupyterhub_config.py, or a list of files; relative paths as in users_csv.",
+        example="hub/announcements.py",
+        default=[],
+    ),
+    "extra_packages": Key(
+        hub_own.PACKAGES_TYPE,
+        "Python packages that the hub's image gets besides its own.",
+        example=["jupyterhub-ltiauthenticator==1.6.3"],
+        default=[],
+    ),
+    "services": Key(
+        hub_own.SERVICES_TYPE,
+        "Services of the hub, each with a token that is made on the host.",
+        example=[{"name": "announcements", "url": "http://announcements.example.org:9000", "access": "everybody"}],
+        default=[],
+    ),
 }
 
 
@@ -172,6 +190,7 @@ class Hub(Instance):
         super().__init__(path, values)
         self.people: list[dict[str, Any]] = []
         self.teams: list[dict[str, Any]] = []
+        self.extra_files: list[dict[str, str]] = []
 
     @property
     def named_devices(self) -> list[str]:

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -19,6 +18,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import
     Invalid,
     given,
     has_control,
+    json_data,
     listing,
     read,
     text,
@@ -117,6 +117,7 @@ class Group:
     members: Any = dataclasses.field(default_factory=list)
     admins: Any = dataclasses.field(default_factory=list)
     mounts: Any = None
+    provider_groups: Any = dataclasses.field(default_factory=list)
     limits: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -158,6 +159,12 @@ GROUP: dict[str, Key] = {
         "Folders of the group.",
         example=[{"source": "datasets/tiles", "target": "/opt/tiles", "members": "ro"}],
         unset="groups/NAME, writable for all of it",
+    ),
+    "provider_groups": Key(
+        types.listing(types.text("a group's name at the provider"), "a list of names", "a list of names"),
+        "Groups of the identity provider whose members are in it, too, from their next log-in on.",
+        example=["cn=statistics,ou=groups,dc=uni,dc=example"],
+        default=[],
     ),
     **LIMITS,
 }
@@ -277,7 +284,7 @@ def settings(value: Any, path: str, problems: Problems) -> dict[str, Any] | Inva
             problems.add(path, "settings_plugin", value=show(plugin) if isinstance(plugin, str) else kind_of(plugin))
             valid = False
         elif isinstance(item, Mapping):
-            result[str(plugin)] = _json(item, f"{path}.{plugin}", problems)
+            result[str(plugin)] = json_data(item, f"{path}.{plugin}", problems)
         else:
             result[str(plugin)] = (
                 INVALID
@@ -285,23 +292,6 @@ def settings(value: Any, path: str, problems: Problems) -> dict[str, Any] | Inva
                 else wrong_type(item, "a mapping of the plugin's settings", f"{path}.{plugin}", problems)
             )
     return result if valid and INVALID not in result.values() else INVALID
-
-
-def _json(value: Any, path: str, problems: Problems) -> Any:
-    """Plain data; INVALID as a whole when a part can't be JSON."""
-    if value is None or value is INVALID or isinstance(value, (bool, int)):
-        return value
-    if isinstance(value, float) and math.isfinite(value):
-        return float(value)
-    if isinstance(value, str):
-        return str(value)
-    if isinstance(value, list):
-        items = [_json(item, f"{path}[{index}]", problems) for index, item in enumerate(value)]
-        return INVALID if any(item is INVALID for item in items) else items
-    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
-        keys = {str(key): _json(item, path, problems) for key, item in value.items()}
-        return INVALID if any(item is INVALID for item in keys.values()) else keys
-    return wrong_type(value, "what JSON has: text, numbers, true, false, null, lists and mappings", path, problems)
 
 
 USERS_TYPE = Type(users, "a list of names or mappings", "ada", "list", "dict", keys=USER)

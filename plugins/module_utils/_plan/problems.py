@@ -135,6 +135,21 @@ MESSAGES: dict[str, str] = {
     "https://login.microsoftonline.com/{domain}/v2.0/.well-known/openid-configuration",
     "tenant_any": "{value} lets in people of any tenant under any name; write the id of your tenant",
     "claim_not_unique": "{value} is not unique, so two people could share an account; write preferred_username or oid",
+    # what an administrator adds
+    "extra_config_file": "{value} can't be read on the control node ({error}); write the path of a file of Python",
+    "file_twice": "{value} is there twice; keep one",
+    "package": "{value} is not a package with its version; write name==version, for example numpy==2.3.4",
+    "service_name": "{value} is not a name for a service; write 1 to 31 of a-z, 0-9 and '-', beginning with a letter, "
+    "and none of {taken}",
+    "service_twice": "{value} is also the name of another service; give each a name of its own",
+    "service_url": "is not an address; write http:// or https:// and a host, without a user name",
+    "service_group": "{value} is not one of the groups{hint}; write it in groups too, or access: everybody",
+    "class_name": "{value} is not the full name of a class; write its module, too, for example "
+    "oauthenticator.bitbucket.BitbucketOAuthenticator",
+    "trait_name": "{value} is not the name of a trait; write it as the class has it, for example enable_pkce",
+    "trait_secret": "looks like a secret; write {name} in secret_settings",
+    "trait_twice": "is in settings, too; keep it here",
+    "provider_groups": "people log in with {type}, which knows no groups; leave it out",
     # people
     "users_empty": "there is nobody in users and users_csv; write who may log in, or allow_no_users: true if "
     "nobody is meant",

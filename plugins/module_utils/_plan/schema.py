@@ -197,3 +197,20 @@ def record(keys: Mapping[str, Reader], required: Mapping[str, str]) -> Reader:
         return {key: values.get(key) for key in keys}
 
     return reader
+
+
+def json_data(value: Any, path: str, problems: Problems) -> Any:
+    """Plain data; INVALID as a whole when a part can't be JSON."""
+    if value is None or value is INVALID or isinstance(value, (bool, int)):
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return float(value)
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, list):
+        items = [json_data(item, f"{path}[{index}]", problems) for index, item in enumerate(value)]
+        return INVALID if any(item is INVALID for item in items) else items
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        keys = {str(key): json_data(item, path, problems) for key, item in value.items()}
+        return INVALID if any(item is INVALID for item in keys.values()) else keys
+    return wrong_type(value, "what JSON has: text, numbers, true, false, null, lists and mappings", path, problems)

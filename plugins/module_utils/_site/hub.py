@@ -39,7 +39,7 @@ _AS_DECLARED = (
     "name", "url", "base_url", "images", "command", "home", "environment", "limits", "authenticator", "devices",
     "gpu_devices",
     "normalize_usernames", "culler", "shutdown_on_logout", "default_url", "concurrent_spawns", "active_servers",
-    "spawn_timeout_seconds", "http_timeout_seconds",
+    "spawn_timeout_seconds", "http_timeout_seconds", "extra_config", "services",
 )  # fmt: skip
 
 
@@ -153,6 +153,7 @@ def config(
         "network": f"{instance['name']}_users",
         "volumes": [{"name": name, "target": path} for name, path in _kept(instance).items()] if named else [],
         "mounts": [server, *([overrides] if instance["settings"] else [])],
+        "provider_groups": sorted({name for names in instance["provider_groups"].values() for name in names}),
         "controllers": sorted(engine["controllers"]),
         # What every user's container has, in the words of docker-py; limits are added to it.
         "host_config": guards(instance, any(image["uid"] == 0 for image in images)),
@@ -175,7 +176,15 @@ def roster(instance: Mapping[str, Any]) -> dict[str, Any]:
         "users": {user["name"]: {key: user[key] for key in keys} for user in instance["users"]},
         "blocked": sorted(instance["blocked_users"]),
         "groups": {group["name"]: sorted({*group["members"], *group["admins"]}) for group in instance["groups"]},
+        "provider_groups": instance["provider_groups"],
     }
+
+
+def has_own_parts(instance: Mapping[str, Any]) -> bool:
+    """Whether there is something that the hub's image must check before anything is replaced."""
+    authenticator = instance["authenticator"]
+    traits = [authenticator.get(key) for key in ("class", "settings", "secret_settings")]
+    return any([instance["extra_config"], instance["services"], *traits])
 
 
 def compose(instance: Mapping[str, Any], engine: Mapping[str, Any], hub_image: str) -> dict[str, Any]:

@@ -6,13 +6,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._site.compose import dotenv
 
 HIDDEN = "********"
 GENERATED = ("cookie_secret", "proxy_token", "metrics_token", "reset_token", "database_password")
+SERVICE = "services/"  # and a service's name: its token
+AUTHENTICATOR = "authenticator/"  # and a trait's name: what it is set to
 _TOKEN = re.compile(r"[0-9a-f]{64}")  # the hub takes the cookie's as hexadecimal digits
 
 
@@ -36,11 +38,15 @@ def parse(path: str, content: bytes | None) -> dict[str, Any]:
 
 
 def complete(
-    present: Mapping[str, Any], given: Mapping[str, str | None], database: bool, generate: Callable[[], str]
+    present: Mapping[str, Any],
+    given: Mapping[str, str | None],
+    database: bool,
+    generate: Callable[[], str],
+    services: Iterable[str] = (),
 ) -> dict[str, str | None]:
     """Return secrets.json's content. A password that a database once got is kept: its files know it."""
     found: dict[str, str | None] = dict(given)
-    for name in GENERATED:
+    for name in (*GENERATED, *(f"{SERVICE}{service}" for service in services)):
         old = present.get(name)
         if isinstance(old, str) and _TOKEN.fullmatch(old):
             found[name] = old
@@ -49,9 +55,14 @@ def complete(
     return found
 
 
-def texts(secrets: Mapping[str, str | None], passwords: Mapping[str, str]) -> dict[str, str | None]:
+def texts(
+    present: Mapping[str, Any], secrets: Mapping[str, str | None], passwords: Mapping[str, str]
+) -> dict[str, str | None]:
     """Return each file's text by its name below the instance's directory; None for a file that is not wanted."""
+    services = sorted(name for name in {*present, *secrets} if name.startswith(SERVICE))
+    tokens = {f"service-{name.removeprefix(SERVICE)}-token": secrets.get(name) for name in services}
     return {
+        **{name: None if token is None else f"{token}\n" for name, token in tokens.items()},
         "hub/secrets.json": json_text(secrets),
         "hub/passwords.json": json_text(passwords),
         "proxy.env": dotenv({"CONFIGPROXY_AUTH_TOKEN": secrets["proxy_token"] or ""}),

@@ -13,22 +13,29 @@ from typing import Any
 import jwt
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.usernames import normalize
 from jupyterhub.auth import Authenticator, DummyAuthenticator
+from jupyterhub.utils import maybe_future
 from oauthenticator.azuread import AzureAdOAuthenticator
+from oauthenticator.cilogon import CILogonOAuthenticator
 from oauthenticator.generic import GenericOAuthenticator
 from oauthenticator.github import GitHubOAuthenticator
+from oauthenticator.gitlab import GitLabOAuthenticator
+from oauthenticator.google import GoogleOAuthenticator
 from tornado import web
 from tornado.httpclient import HTTPClientError
 from traitlets import Bool
 
-from . import inventory_api, sessions
+from . import inventory_api, provider_groups, sessions
+from .brake import Brake, Visitors
 from .files import Unusable, read_state, write_state
 from .people import Roster, read_roster, same_identity
 
-# Of people who are not in the roster: name: the identity that had it first, and when GitHub last called it a member, 0
+# Of people who are not in the roster: name: the identity that had it first, and when the provider last let it in, 0
 # for who has left. Versions before had the identity alone, or the time of the last log-in.
 IDENTITIES = "identities.json"
 ASK_SECONDS = 300  # GitHub counts an hour's requests
-GUEST_SECONDS = 24 * 3600  # as long counts what GitHub said last, while it does not answer
+GUEST_SECONDS = 24 * 3600  # as long counts what a provider said last, if it is not asked again, or does not answer
+FAILED_SECONDS = 1.0  # the least that a wrong password takes, so that nobody learns which names there are
+TOO_OFTEN = "Too many wrong passwords. Please wait a minute, then try again."
 NO_NAME = (
     "The identity provider does not say who you are: {claim} is missing or is no text. Please tell the administrator."
 )
@@ -80,22 +87,64 @@ class RosterMixin(Authenticator):  # type: ignore[misc]
 class IdentityMixin(RosterMixin):
     """For providers that say who somebody is: two identities never share a name of the hub."""
 
+    guests = Bool(False, config=True, help="Whether the provider's own rules let in people who are not in the roster")
+    everybody = Bool(False, config=True, help="With guests: whoever the provider knows")
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.visitors = Visitors()
+        # By name and address: others' wrong tries don't lock anybody out. A class may come from one address.
+        self.wrong = Brake(10, 60)
+        self.wrong_of_address = Brake(200, 60)
+
     async def authenticate(self, handler: Any, data: Any = None, **kwargs: Any) -> Any:
+        form = isinstance(data, dict) and "password" in data
+        key = await self._take(handler, data) if form else None
+        began = time.monotonic()
         try:
-            model = await super().authenticate(handler, data, **kwargs)
-        except (ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError, HTTPClientError) as error:
-            self.log.error("the identity provider's answer cannot be used: %r", error)
-            raise web.HTTPError(502, UNUSABLE) from error
-        if model:
-            model["identity"] = self.user_info_to_username(model["auth_state"][self.user_auth_state_key])
+            model = await self._identified(await super().authenticate(handler, data, **kwargs))
+        except web.HTTPError:
+            raise
+        except Exception as error:  # whatever a class raises about an answer that it did not expect
+            if key:
+                self.wrong.give_back(key)
+                self.wrong_of_address.give_back(key[0])
+            raise self.unusable(error) from error
+        if not model:
+            await asyncio.sleep(max(0.0, began + FAILED_SECONDS - time.monotonic()) if form else 0)
+            return None
+        if key:
+            self.wrong.forget(key)
+            self.wrong_of_address.give_back(key[0])
         return model
 
-    def user_info_to_username(self, user_info: Any) -> str:
-        name = user_info.get(self.username_claim)
-        if not isinstance(name, str) or not name.strip():
-            self.log.error("the identity provider's %s is %s", self.username_claim, type(name).__name__)
-            raise web.HTTPError(403, NO_NAME.format(claim=self.username_claim))
-        return name
+    async def _identified(self, model: Any) -> dict[str, Any] | None:
+        """Who somebody is, without what the class thinks of admins and groups here."""
+        if not model:
+            return None
+        model = dict(model) if isinstance(model, dict) else {"name": model}
+        known = {"identity": self.identity(model), "provider_groups": await self.groups_of(model)}
+        model.pop("groups", None)
+        return {**model, "admin": None, **known}
+
+    async def _take(self, handler: Any, data: dict[str, Any]) -> tuple[str, str]:
+        address = await self.visitors.address(handler.request)
+        key = address, self.normalize_username(str(data.get("username", "")))
+        if not self.wrong.take(key) or not self.wrong_of_address.take(address):
+            raise web.HTTPError(429, TOO_OFTEN)
+        return key
+
+    def unusable(self, error: Exception) -> web.HTTPError:
+        self.log.error("the identity provider's answer cannot be used: %r", error)
+        return web.HTTPError(502, UNUSABLE)
+
+    def identity(self, model: dict[str, Any]) -> str:
+        """Who somebody is at the provider, of which the name here is made."""
+        return str(model["name"])
+
+    async def groups_of(self, model: dict[str, Any]) -> list[str]:
+        """In which groups the provider has somebody."""
+        return []
 
     # JupyterHub awaits what is awaitable.
     # pylint: disable-next=invalid-overridden-method
@@ -104,8 +153,10 @@ class IdentityMixin(RosterMixin):
             return True
         identity: str = authentication["identity"]
         roster = self.roster()
+        groups = authentication.get("provider_groups", [])
         if roster.lists(username):
             self._refuse_another(username, identity, roster.users[username]["identity"])
+            provider_groups.remember(username, groups)
             return True
         if not await self.allow_guest(username, authentication):
             return False
@@ -114,10 +165,19 @@ class IdentityMixin(RosterMixin):
         first = first if isinstance(first, str) else str(first["identity"])
         self._refuse_another(username, identity, first)
         write_state(IDENTITIES, {**known, username: {"identity": first, "member_at": time.time()}})
+        provider_groups.remember(username, groups)
         return True
 
     async def allow_guest(self, username: str, authentication: dict[str, Any]) -> bool:
-        return False
+        """Whether the provider's own rules let somebody in who is not in the roster."""
+        if not self.guests:
+            return False
+        # The class beside the mixins; it may forbid by an exception what everybody else may.
+        allowed = await maybe_future(super(RosterMixin, self).check_allowed(username, authentication))
+        return self.everybody or bool(allowed)
+
+    def is_guest(self, name: str) -> bool:
+        return bool(self.guests) and time.time() - _member_at(name) < GUEST_SECONDS
 
     def _refuse_another(self, username: str, identity: str, known: str) -> None:
         if not same_identity(identity, known):
@@ -128,7 +188,31 @@ class IdentityMixin(RosterMixin):
             )
 
 
-class CarrelGitHubAuthenticator(IdentityMixin, GitHubOAuthenticator):  # type: ignore[misc]
+class OAuthMixin(IdentityMixin):
+    """For the classes of oauthenticator."""
+
+    def identity(self, model: dict[str, Any]) -> str:
+        return str(self.user_info_to_username(model["auth_state"][self.user_auth_state_key]))
+
+    async def groups_of(self, model: dict[str, Any]) -> list[str]:
+        if not self.roster().provider_groups:
+            return []
+        found = await maybe_future(self.get_user_groups(model["auth_state"]))
+        return [group for group in found if isinstance(group, str)]
+
+    def user_info_to_username(self, user_info: Any) -> str:
+        if isinstance(self.username_claim, str):
+            self._as_name(user_info.get(self.username_claim))
+        return self._as_name(super().user_info_to_username(user_info))
+
+    def _as_name(self, name: Any) -> str:
+        if not isinstance(name, str) or not name.strip():
+            self.log.error("the identity provider's %s is %s", self.username_claim, type(name).__name__)
+            raise web.HTTPError(403, NO_NAME.format(claim=self.username_claim))
+        return name
+
+
+class CarrelGitHubAuthenticator(OAuthMixin, GitHubOAuthenticator):  # type: ignore[misc]
     """Members of the organizations are guests, for as long as GitHub says so."""
 
     def __init__(self, **kwargs: Any) -> None:
@@ -144,10 +228,13 @@ class CarrelGitHubAuthenticator(IdentityMixin, GitHubOAuthenticator):  # type: i
         return model
 
     async def allow_guest(self, username: str, authentication: dict[str, Any]) -> bool:
-        return bool(await GitHubOAuthenticator.check_allowed(self, username, authentication))
+        if not self.guests and not self.allowed_organizations:
+            return False
+        allowed = await GitHubOAuthenticator.check_allowed(self, username, authentication)
+        return bool(allowed or (self.guests and self.everybody))
 
     def is_guest(self, name: str) -> bool:
-        return bool(self.allowed_organizations) and _member_at(name) > 0
+        return bool(self.guests or self.allowed_organizations) and _member_at(name) > 0
 
     async def refresh_user(self, user: Any, handler: Any = None) -> bool | dict[str, Any]:
         answer = await super().refresh_user(user, handler)
@@ -186,7 +273,21 @@ def _member_at(name: str) -> float:
     return float(known.get("member_at", 0)) if isinstance(known, dict) else 0
 
 
-class CarrelAzureAdAuthenticator(IdentityMixin, AzureAdOAuthenticator):  # type: ignore[misc]
+class CarrelGitLabAuthenticator(OAuthMixin, GitLabOAuthenticator):  # type: ignore[misc]
+    pass
+
+
+class CarrelGoogleAuthenticator(OAuthMixin, GoogleOAuthenticator):  # type: ignore[misc]
+    pass
+
+
+class CarrelCILogonAuthenticator(OAuthMixin, CILogonOAuthenticator):  # type: ignore[misc]
+    def user_info_to_username(self, user_info: Any) -> str:
+        """The claim depends on the identity provider behind CILogon."""
+        return self._as_name(CILogonOAuthenticator.user_info_to_username(self, user_info))
+
+
+class CarrelAzureAdAuthenticator(OAuthMixin, AzureAdOAuthenticator):  # type: ignore[misc]
     async def token_to_user(self, token_info: dict[str, Any]) -> dict[str, Any]:
         """The claims of the token, verified; oauthenticator reads them without looking at the signature."""
         tenant = f"{self.graph_url}/{self.tenant_id}"
@@ -200,7 +301,7 @@ class CarrelAzureAdAuthenticator(IdentityMixin, AzureAdOAuthenticator):  # type:
             raise web.HTTPError(403, "The identity provider's answer could not be verified.") from error
 
 
-class CarrelOidcAuthenticator(IdentityMixin, GenericOAuthenticator):  # type: ignore[misc]
+class CarrelOidcAuthenticator(OAuthMixin, GenericOAuthenticator):  # type: ignore[misc]
     pass
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import hmac
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,9 +21,19 @@ AUTHENTICATORS = {
     "github": "carrel_hub.authenticators.CarrelGitHubAuthenticator",
     "azuread": "carrel_hub.authenticators.CarrelAzureAdAuthenticator",
     "oidc": "carrel_hub.authenticators.CarrelOidcAuthenticator",
+    "gitlab": "carrel_hub.authenticators.CarrelGitLabAuthenticator",
+    "google": "carrel_hub.authenticators.CarrelGoogleAuthenticator",
+    "cilogon": "carrel_hub.authenticators.CarrelCILogonAuthenticator",
+    "ldap": "carrel_hub.directory.CarrelLDAPAuthenticator",
+    "custom": "carrel_hub.custom.CarrelCustomAuthenticator",  # made by configuration.configure
     "dummy": "carrel_hub.authenticators.CarrelDummyAuthenticator",
 }
-MICROSOFT = "https://login.microsoftonline.com"
+# https://learn.microsoft.com/entra/identity-platform/authentication-national-cloud
+MICROSOFT = {
+    "global": "https://login.microsoftonline.com",
+    "us": "https://login.microsoftonline.us",
+    "china": "https://login.partner.microsoftonline.cn",
+}
 CULLER = "idle-culler"
 ROSTER = "roster"
 METRICS = "metrics"
@@ -71,8 +81,33 @@ def _services(config: Mapping[str, Any], secrets: Mapping[str, Any]) -> tuple[li
             f"--cull-every={culler['every_seconds']}", f"--max-age={culler['max_age_seconds']}",
         ]  # fmt: skip
         services.append({"name": CULLER, "command": command})
+    for service in config["services"]:
+        entry = {key: service[key] for key in ("name", "url", "command", "environment") if service[key]}
+        services.append({**entry, "api_token": secrets[f"services/{service['name']}"]})
+        if service["scopes"]:
+            scopes[service["name"]] = service["scopes"]
     roles = [{"name": name, "scopes": needed, "services": [name]} for name, needed in scopes.items()]
-    return services, roles
+    return services, [*roles, *_access(config["services"])]
+
+
+def _access(services: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Who may open the pages of a service: groups, or everybody; else admins alone."""
+    everybody = []
+    for service in services:
+        scope = f"access:services!service={service['name']}"
+        if service["access"] == "everybody":
+            everybody.append(scope)
+        elif service["access"]:
+            yield {"name": f"access-{service['name']}", "scopes": [scope], "groups": service["access"]}
+    if everybody:
+        yield {"name": "user", "scopes": ["self", *everybody]}
+
+
+def own_settings(config: Mapping[str, Any], secrets: Mapping[str, Any]) -> dict[str, Any]:
+    """Traits of the authenticator's class that the administrator sets."""
+    given = config["authenticator"]
+    secret = {name: secrets[f"authenticator/{name}"] for name in given.get("secret_settings", [])}
+    return {**given.get("settings", {}), **secret}
 
 
 def _auth_state_key(secrets: Mapping[str, Any]) -> bytes:
@@ -89,6 +124,25 @@ def _authenticator(config: Mapping[str, Any], secrets: Mapping[str, Any]) -> dic
         return {"enable_signup": given["signup"], "minimum_password_length": 8, "key": key}
     if kind == "dummy":
         return {"password": secrets["dummy_password"]}
+    # allow_all would pass by the roster.
+    own = own_settings(config, secrets)
+    traits: dict[str, Any] = {"guests": given["guests"], "everybody": own.pop("allow_all", False)}
+    if kind == "ldap":
+        groups = own.pop("allowed_groups", [])
+        traits |= {
+            "server_address": given["server_address"],
+            "guest_groups": groups,
+            "allowed_groups": sorted({*groups, *config["provider_groups"]}),
+        }
+    if kind in ("ldap", "custom"):
+        return {**own, **traits}
+    return {**own, **traits, **_oauth(config, secrets)}
+
+
+def _oauth(config: Mapping[str, Any], secrets: Mapping[str, Any]) -> dict[str, Any]:
+    """Traits of a class of oauthenticator, which the inventory has keys for."""
+    given = config["authenticator"]
+    kind = given["type"]
     traits: dict[str, Any] = {
         "client_id": given["client_id"],
         "client_secret": secrets["client_secret"],
@@ -98,20 +152,25 @@ def _authenticator(config: Mapping[str, Any], secrets: Mapping[str, Any]) -> dic
         organizations = given["allowed_organizations"]
         traits["allowed_organizations"] = set(organizations)
         # Private membership is visible with this scope only.
-        traits["scope"] = ["read:org"] if organizations else []
+        if organizations:
+            traits["scope"] = ["read:org"]
     elif kind == "azuread":
-        tenant = f"{MICROSOFT}/{given['tenant_id']}"
+        cloud = MICROSOFT[given["cloud"]]
+        tenant = f"{cloud}/{given['tenant_id']}"
         traits |= {
             "tenant_id": given["tenant_id"],
             "username_claim": given["username_claim"],
+            "graph_url": cloud,
             "authorize_url": f"{tenant}/oauth2/v2.0/authorize",
             "token_url": f"{tenant}/oauth2/v2.0/token",
             "scope": ["openid", "profile", "email"],
         }
-    else:
+    elif kind == "oidc":
         names = ("username_claim", "authorize_url", "token_url", "userdata_url", "login_service")
         traits |= {name: given[name] for name in names}
         traits["scope"] = given["scopes"]
+        if given["groups_claim"]:
+            traits["auth_state_groups_key"] = f"oauth_user.{given['groups_claim']}"
     return traits
 
 
@@ -146,9 +205,12 @@ def traits(config: Mapping[str, Any], secrets: Mapping[str, Any], state: Path) -
     }
     if urlsplit(config["url"]).scheme == "https":
         hub["tornado_settings"] = {"cookie_options": {"secure": True}}
+    if config["provider_groups"] or (config["authenticator"].get("guests") and kind != "github"):
+        # These providers are asked at the log-in only: this is authenticators.GUEST_SECONDS.
+        hub["cookie_max_age_days"] = 1
     if config["database"]["type"] == "postgresql":
         hub["db_kwargs"] = {"pool_pre_ping": True}
-    asks_again = bool(config["authenticator"].get("allowed_organizations"))
+    asks_again = kind == "github" and any(config["authenticator"][key] for key in ("allowed_organizations", "guests"))
     return {
         "JupyterHub": hub,
         "CryptKeeper": {"keys": [_auth_state_key(secrets)] if asks_again else []},

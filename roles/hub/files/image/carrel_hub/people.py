@@ -16,6 +16,7 @@ class Roster:
     users: Mapping[str, Mapping[str, Any]]
     blocked: frozenset[str]
     groups: Mapping[str, Collection[str]] = field(default_factory=dict)
+    provider_groups: Mapping[str, Collection[str]] = field(default_factory=dict)  # names at the provider, by group here
 
     def lists(self, name: str) -> bool:
         return name in self.users and name not in self.blocked
@@ -30,16 +31,18 @@ class Roster:
 
 
 def parse(content: Mapping[str, Any]) -> Roster:
-    users, blocked, groups = content.get("users"), content.get("blocked"), content.get("groups", {})
+    users, blocked = content.get("users"), content.get("blocked")
+    groups, provider_groups = content.get("groups", {}), content.get("provider_groups", {})
     if content.get("version") != 1 or not isinstance(users, dict) or not isinstance(blocked, list):
         raise Unusable("the roster is damaged, or is not of version 1")
-    if not isinstance(groups, dict) or not all(isinstance(names, list) for names in groups.values()):
-        raise Unusable("the roster is damaged, or is not of version 1")
+    for each in (groups, provider_groups):
+        if not isinstance(each, dict) or not all(isinstance(names, list) for names in each.values()):
+            raise Unusable("the roster is damaged, or is not of version 1")
     wanted = {"identity", "admin"}
     for name, user in users.items():
         if not isinstance(user, dict) or not wanted <= user.keys():
             raise Unusable(f"the roster is damaged at the user {name!r}")
-    return Roster(users, frozenset(blocked), groups)
+    return Roster(users, frozenset(blocked), groups, provider_groups)
 
 
 def read_roster() -> Roster:

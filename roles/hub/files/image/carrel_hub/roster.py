@@ -14,10 +14,12 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
 
-from .files import DIRECTORY, Unusable, read_json, read_state, write_state
+from . import provider_groups
+from .files import DIRECTORY, STATE, Unusable, read_json, read_state, write_state
 from .people import Roster, read_roster
 
 LISTED = "roster-listed.json"  # {"names": [...]}: whom the roster listed when it was last applied
@@ -41,10 +43,15 @@ def changes(
 
 
 def memberships(
-    roster: Roster, existing: Mapping[str, Iterable[str]]
+    roster: Roster, existing: Mapping[str, Iterable[str]], more: Mapping[str, set[str]] = MappingProxyType({})
 ) -> tuple[dict[str, set[str]], dict[str, set[str]], set[str]]:
-    """Whom to put into which groups, which may be new; whom to take out of which; which groups to delete."""
+    """Whom to put into which groups, which may be new; whom to take out of which; which groups to delete.
+
+    MORE: members that the identity provider has in groups.
+    """
     wanted = {group: {name for name in names if roster.lists(name)} for group, names in roster.groups.items()}
+    for group, names in more.items():
+        wanted[group] = wanted.get(group, set()) | names
     there = {group: set(names) for group, names in existing.items()}
     into = {group: names - there.get(group, set()) for group, names in wanted.items()}
     out = {group: there[group] - names for group, names in wanted.items() if group in there}
@@ -87,7 +94,8 @@ def apply(hub: Hub, guests: bool) -> bool:
     """Whether all is as the roster says."""
     roster = read_roster()
     before = set(read_state(LISTED).get("names", []))
-    create, delete = changes(roster, (user["name"] for user in hub.all("users")), before, guests)
+    there = {user["name"] for user in hub.all("users")}
+    create, delete = changes(roster, there, before, guests)
     done = True
     for name in sorted(delete):
         try:
@@ -99,15 +107,16 @@ def apply(hub: Hub, guests: bool) -> bool:
             done = False
     for names in parts(create, USERS_AT_ONCE):
         hub.call("POST", "/users", {"usernames": names})
-    apply_groups(hub, roster)
+    apply_groups(hub, roster, (there | create) - delete)
     if done:
         write_state(LISTED, {"names": sorted(roster.users)})
     return done
 
 
-def apply_groups(hub: Hub, roster: Roster) -> None:
+def apply_groups(hub: Hub, roster: Roster, users: set[str]) -> None:
     existing = {group["name"]: group["users"] for group in hub.all("groups")}
-    into, out, gone = memberships(roster, existing)
+    more = {group: names & users for group, names in provider_groups.memberships(roster).items()}
+    into, out, gone = memberships(roster, existing, more)
     for group in sorted(gone):
         hub.call("DELETE", f"/groups/{quote(group, safe='')}")
     for group in sorted(into.keys() - existing.keys()):
@@ -118,18 +127,22 @@ def apply_groups(hub: Hub, roster: Roster) -> None:
                 hub.call(method, f"/groups/{quote(group, safe='')}/users", {"users": part})
 
 
-def signature() -> tuple[int, int, int] | None:
-    try:
-        status = os.stat(DIRECTORY / "roster.json")
-    except OSError:
-        return None
-    return status.st_ino, status.st_mtime_ns, status.st_size
+def signature() -> list[tuple[int, int, int] | None]:
+    """Of the roster, and of what log-ins say about groups."""
+    found: list[tuple[int, int, int] | None] = []
+    for path in (DIRECTORY / "roster.json", STATE / provider_groups.FILE):
+        try:
+            status = os.stat(path)
+            found.append((status.st_ino, status.st_mtime_ns, status.st_size))
+        except OSError:
+            found.append(None)
+    return found
 
 
 def main() -> None:
     hub = Hub(os.environ["JUPYTERHUB_API_URL"].rstrip("/"), os.environ["JUPYTERHUB_API_TOKEN"])
     authenticator = read_json(DIRECTORY / "config.json")["authenticator"]
-    guests = bool(authenticator.get("signup") or authenticator.get("allowed_organizations"))
+    guests = any(authenticator.get(key) for key in ("signup", "allowed_organizations", "guests"))
     seen: object = ()
     when = 0.0
     while True:

@@ -14,7 +14,7 @@ from docker.errors import APIError
 from dockerspawner import DockerSpawner
 from traitlets import Unicode, default
 
-from . import spawning
+from . import provider_groups, spawning
 from .files import DIRECTORY, Unusable, read_json
 from .people import read_roster
 
@@ -122,8 +122,9 @@ class CarrelSpawner(DockerSpawner):  # type: ignore[misc]
         name = self.user.name
         text = (DIRECTORY / "mounts.json").read_text(encoding="utf-8")
         self.image = config["images"][0]["image"]
-        self.mounts = spawning.mounts(config, text, name)
-        limits = read_roster().limits(name, config["limits"])
+        roster = read_roster()
+        self.mounts = spawning.mounts(config, text, name, provider_groups.groups_of(roster, name))
+        limits = roster.limits(name, config["limits"])
         self._host_config = {**config["host_config"], **in_docker_py(limits, config["controllers"])}
         self._devices, self._gpu_devices, self._gpus = config["devices"], config["gpu_devices"], limits.get("gpus")
         self._give(self._devices, {})

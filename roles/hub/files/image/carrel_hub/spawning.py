@@ -67,8 +67,8 @@ def explain(error: str) -> str | None:
     return next((text for sign, text in _SIGNS.items() if sign in lower), None)
 
 
-def mounts(config: Mapping[str, Any], mounts_file: str, user: str) -> list[dict[str, Any]]:
-    """All entries of DockerSpawner.mounts. Raises MountsError."""
+def mounts(config: Mapping[str, Any], mounts_file: str, user: str, groups: Iterable[str] = ()) -> list[dict[str, Any]]:
+    """All entries of DockerSpawner.mounts. GROUPS: memberships besides the file's. Raises MountsError."""
     everyone = [{"type": "bind", **mount} for mount in config["mounts"]]
     prefix = f"{config['name']}_{escape(user)}_"
     volumes = [
@@ -81,7 +81,7 @@ def mounts(config: Mapping[str, Any], mounts_file: str, user: str) -> list[dict[
         }
         for volume in config["volumes"]
     ]
-    own = [mount.docker() for mount in effective_mounts(mounts_file, user)]
+    own = [mount.docker() for mount in effective_mounts(mounts_file, user, groups)]
     # Those further up in the tree first: a mount hides what was mounted below it before.
     return sorted([*everyone, *volumes, *own], key=lambda mount: str(mount["target"]))
 

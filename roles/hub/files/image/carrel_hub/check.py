@@ -1,0 +1,71 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Says what is wrong with the administrator's own part of a hub: config.json stands in stdin, no secret is needed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from jupyterhub import scopes
+from traitlets.config import Config
+
+from .configuration import Problem, cls_of, configure, hint, unknown
+from .files import STATE, Unusable
+
+SECRETS = (
+    "cookie_secret", "proxy_token", "metrics_token", "reset_token", "database_password", "client_secret",
+    "dummy_password",
+)  # fmt: skip
+WITHOUT_SETTINGS = ("native", "dummy")
+STANDS_FOR_A_SECRET = "ab" * 32
+
+
+def secrets(given: Mapping[str, Any]) -> dict[str, str]:
+    """What the check has in place of secrets."""
+    names = [
+        *SECRETS,
+        *(f"services/{service['name']}" for service in given["services"]),
+        *(f"authenticator/{name}" for name in given["authenticator"].get("secret_settings", [])),
+    ]
+    return dict.fromkeys(names, STANDS_FOR_A_SECRET)
+
+
+def problems(given: Mapping[str, Any]) -> Iterator[Problem]:
+    try:
+        whole = configure(given, secrets(given), STATE, Config())
+    except Unusable as error:
+        yield Problem("the inventory", str(error))
+        return
+    yield from whole.problems
+    yield from unknown(whole)
+    yield from _scopes(given)
+    if not whole.problems and given["authenticator"]["type"] not in WITHOUT_SETTINGS:
+        yield from _made(whole.config)
+
+
+def _scopes(given: Mapping[str, Any]) -> Iterator[Problem]:
+    for service in given["services"]:
+        for scope in service["scopes"]:
+            name = scope.partition("!")[0]
+            if name not in scopes.scope_definitions:
+                near = hint(name, scopes.scope_definitions)
+                yield Problem(f"services ({service['name']})", f"JupyterHub has no scope {name}{near}")
+
+
+def _made(config: Config) -> Iterator[Problem]:
+    """Whether the authenticator takes its traits together: some look at them when they are made."""
+    cls = cls_of(config.JupyterHub.authenticator_class)
+    try:
+        cls(config=config).get_handlers(None)
+    except Unusable as error:
+        yield Problem("the inventory", str(error))
+    except Exception as error:  # TraitError, and whatever a class raises
+        yield Problem("authenticator.settings", str(error).partition("\n")[0])
+
+
+if __name__ == "__main__":
+    found = list(dict.fromkeys(problems(json.load(sys.stdin))))
+    sys.exit("\n".join(map(str, found)) if found else 0)

@@ -1,0 +1,239 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""JupyterHub's whole configuration: ours, and then the administrator's files of Python (extra_config)."""
+
+from __future__ import annotations
+
+import ast
+import copy
+import difflib
+import re
+import traceback
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jupyterhub.app import JupyterHub
+from traitlets import HasTraits
+from traitlets.config import Config, Configurable
+from traitlets.config.loader import LazyConfigValue
+from traitlets.utils.importstring import import_item
+
+from . import custom
+from .config import own_settings, traits
+
+# Set by no inventory, but relied upon; with what to do instead.
+RELIED: dict[str, dict[str, str]] = {
+    "JupyterHub": {
+        "admin_users": "write admin: true beside the user in users",
+        "load_groups": "write the groups in groups",
+        "proxy_class": "leave it out, the proxy runs beside the hub",
+        "reset_db": "leave it out, it deletes everything",
+        "subdomain_host": "leave it out, the hub has one address",
+        "internal_ssl": "leave it out, the proxy does not speak it",
+    },
+    "spawner": {
+        "extra_host_config": "write limits, devices and the like in the inventory",
+        "mounts": "write mounts of a group in groups",
+        "volumes": "write mounts of a group in groups",
+        "read_only_volumes": "write mounts of a group in groups",
+        "name_template": "leave it out, the collection finds containers by their names",
+        "format_volume_name": "leave it out, mounts have their names",
+        "pull_policy": "leave it out, images are there before anybody starts a server",
+        "remove": "leave it out, who starts a server gets the image of today",
+        "use_internal_ip": "leave it out, servers are reached on their network",
+        "mem_limit": "write limits: {memory: ...}",
+        "cpu_limit": "write limits: {cpus: ...}",
+    },
+    "authenticator": {
+        "allow_all": "write guests: true in authenticator, and allow_all in its settings",
+        "allowed_users": "write the users in users",
+        "admin_users": "write admin: true beside the user in users",
+        "admin_groups": "write admin: true beside the user in users",
+        "blocked_users": "write blocked_users in the inventory",
+        "manage_groups": "write provider_groups beside a group in groups",
+    },
+}
+ROLE = "the role sets it; if the inventory has a key for it, change that"
+
+
+# What lets in people who are not in the roster; allowed_idps is also how CILogon is set up.
+RULE = re.compile(r"allow(ed)?_(?!idps$)")
+MADE_OF_SETTINGS = ("allow_all", "allowed_groups")
+
+
+class Problem(NamedTuple):
+    place: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.text}"
+
+
+class Family(NamedTuple):
+    """A class of ours with those that it is made of, and what may not be set for any of them."""
+
+    classes: set[str]
+    forbidden: dict[str, str]  # trait: what to do instead
+
+
+class Whole(NamedTuple):
+    config: Config
+    problems: list[Problem]
+    lines: dict[tuple[str, str], str]  # section and trait: where a file sets it
+
+
+def configure(given: Mapping[str, Any], secrets: Mapping[str, Any], state: Path, config: Config) -> Whole:
+    """Fill CONFIG. What is wrong with the administrator's part is returned; ours raises Unusable."""
+    ours = traits(given, secrets, state)
+    if given["authenticator"]["type"] == "custom":
+        ours["JupyterHub"]["authenticator_class"] = custom.made(given["authenticator"]["class"])
+    for section, values in ours.items():
+        config[section].update(copy.deepcopy(values))
+    whole = Whole(config, [], {})
+    whole.problems.extend(_check_settings(given, secrets, ours))
+    families = _families(ours)
+    for file in given["extra_config"]:
+        whole.problems.extend(_run(file["name"], file["text"], ours, families, whole))
+    return whole
+
+
+def cls_of(item: Any) -> Any:
+    """A class, or that at a dotted name."""
+    return import_item(item) if isinstance(item, str) else item
+
+
+def _check_settings(given: Mapping[str, Any], secrets: Mapping[str, Any], ours: Mapping[str, Any]) -> Iterator[Problem]:
+    """The authenticator's traits in the inventory."""
+    authenticator = given["authenticator"]
+    cls = cls_of(ours["JupyterHub"]["authenticator_class"])
+    known = cls.class_trait_names(config=True)
+    for name, value in sorted(own_settings(given, secrets).items()):
+        text = None
+        if name not in known:
+            text = f"the authenticator has no such trait{hint(name, known)}"
+        elif RULE.match(name) and not authenticator.get("guests"):
+            text = "it lets in people who are not listed, and counts with guests: true alone"
+        elif name in MADE_OF_SETTINGS:
+            continue
+        elif name in RELIED["authenticator"]:
+            text = RELIED["authenticator"][name]
+        elif ours[cls.__name__][name] != value:
+            text = ROLE
+        if text:
+            yield Problem(f"authenticator.settings.{name}", text)
+
+
+def _families(ours: Mapping[str, Any]) -> list[Family]:
+    hub = ours["JupyterHub"]
+    found = []
+    for kind, item in (
+        ("JupyterHub", JupyterHub),
+        ("spawner", hub["spawner_class"]),
+        ("authenticator", hub["authenticator_class"]),
+    ):
+        cls = cls_of(item)
+        forbidden = {**dict.fromkeys(ours[cls.__name__], ROLE), **RELIED[kind]}
+        found.append(Family({base.__name__ for base in cls.__mro__}, forbidden))
+    return found
+
+
+def _run(name: str, text: str, ours: Mapping[str, Any], families: Iterable[Family], whole: Whole) -> Iterator[Problem]:
+    """One statement after the other, so that a trait is known by the line that sets it."""
+    config = whole.config
+    try:
+        tree = ast.parse(text, name)
+    except (SyntaxError, ValueError) as error:
+        yield Problem(f"{name}, line {getattr(error, 'lineno', None) or 1}", str(getattr(error, "msg", error)))
+        return
+    namespace: dict[str, Any] = {
+        "__name__": "extra_config",
+        "__file__": name,
+        "c": config,
+        "get_config": lambda: config,
+    }
+    lost: set[tuple[str, str]] = set()
+    before = _pairs(config)
+    for statement in tree.body:
+        problem = _execute(statement, name, namespace)
+        if problem:
+            yield problem
+            return
+        place = f"{name}, line {statement.lineno}"
+        new = _pairs(config) - before
+        before |= new
+        for section, trait in sorted(new):
+            whole.lines[section, trait] = place
+            for family in families:
+                if section in family.classes and trait in family.forbidden:
+                    yield Problem(place, f"c.{section}.{trait} can't be set here: {family.forbidden[trait]}")
+                    break
+        for section, values in ours.items():
+            for trait, value in values.items():
+                if (section, trait) not in lost and not _holds(config[section].get(trait), value):
+                    lost.add((section, trait))
+                    yield Problem(place, f"c.{section}.{trait} can't be changed here: {ROLE}")
+
+
+def _execute(statement: ast.stmt, name: str, namespace: dict[str, Any]) -> Problem | None:
+    try:
+        exec(compile(ast.Module([statement], []), name, "exec", dont_inherit=True), namespace)  # noqa: S102
+    except (Exception, SystemExit) as error:  # whatever the administrator's code raises
+        frames = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == name]
+        text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        return Problem(f"{name}, line {frames[-1] if frames else statement.lineno}", text)
+    return None
+
+
+def _pairs(config: Config) -> set[tuple[str, str]]:
+    return {(section, trait) for section, values in config.items() if isinstance(values, Config) for trait in values}
+
+
+def _holds(now: Any, ours: Any) -> bool:
+    """Whether what is ours is still there; lists and mappings may have more."""
+    if isinstance(ours, Mapping):
+        return isinstance(now, Mapping) and all(key in now and _holds(now[key], item) for key, item in ours.items())
+    if isinstance(ours, (list, set)):
+        return isinstance(now, type(ours)) and all(item in now for item in ours)
+    return bool(now == ours)
+
+
+def unknown(whole: Whole) -> Iterator[Problem]:
+    """Traits of the administrator's that no class has, or that do not take their value."""
+    classes = {cls.__name__: cls for cls in _classes(Configurable)}
+    for (section, trait), place in whole.lines.items():
+        cls = classes.get(section)
+        if cls is None:
+            yield Problem(place, f"there is no class {section}{hint(section, classes)}")
+            continue
+        # What is set for a class counts for those made of it, too.
+        known = {name for each in {cls, *_classes(cls)} for name in each.class_trait_names(config=True)}
+        if trait not in known:
+            yield Problem(place, f"{section} has no trait {trait}{hint(trait, known)}")
+            continue
+        problem = _refused(cls.class_traits(config=True).get(trait), whole.config[section][trait])
+        if problem:
+            yield Problem(place, f"c.{section}.{trait}: {problem}")
+
+
+def _refused(trait: Any, value: Any) -> str | None:
+    """What a trait says to a value; what is only added to, and what any class may take, is not looked at."""
+    if not hasattr(trait, "validate") or isinstance(value, LazyConfigValue) or (value is None and trait.allow_none):
+        return None
+    try:
+        trait.validate(HasTraits(), value)
+    except Exception as error:  # TraitError, and whatever a class raises about a value
+        return re.sub(r"(trait) of an? \w+ instance", r"\1", str(error))
+    return None
+
+
+def _classes(base: type[Any]) -> set[type[Any]]:
+    found: set[type[Any]] = set()
+    for cls in base.__subclasses__():
+        found |= {cls} | _classes(cls)
+    return found
+
+
+def hint(word: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {near[0]}?" if near else ""

@@ -1,0 +1,175 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the administrator adds to a hub, as the check in the hub's image reads it before anything is replaced."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from carrel_hub import check, configuration
+from jupyterhub.auth import Authenticator, DummyAuthenticator
+from jupyterhub.handlers.login import LoginHandler
+from test_hub_image import AUTHENTICATORS, OWN, SECRETS, STATE, given
+from traitlets.config import Config
+
+NATIVE = {"type": "native", "signup": False}
+
+
+def problems(text: str = "", authenticator: dict[str, Any] | None = None, **more: Any) -> list[str]:
+    files = [{"name": "own.py", "text": text}] if text else []
+    return [
+        str(problem)
+        for problem in check.problems(given(authenticator=authenticator or NATIVE, extra_config=files, **more))
+    ]
+
+
+def oauth(kind: str, **settings: Any) -> dict[str, Any]:
+    return {"type": kind, **AUTHENTICATORS[kind], "settings": settings}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "c.JupyterHub.template_vars['announcement'] = 'Exam'\n",
+        "c.JupyterHub.services.append({'name': 'mine', 'api_token': 'x' * 64})\nc.JupyterHub.load_roles += []\n",
+        "def hook(spawner):\n    pass\n\n\nc.Spawner.pre_spawn_hook = hook\n",
+        "c = get_config()\nc.JupyterHub.log_level = 10\nc.Spawner.oauth_client_allowed_scopes.append('self')\n",
+        # a trait that only a class made of this one has
+        "c.Spawner.post_start_cmd = 'true'\n",
+        "from __future__ import annotations\nimport json\nc.CarrelSpawner.environment['A2'] = json.dumps(1)\n",
+    ],
+)
+def test_what_adds_to_the_configuration_is_good(text: str) -> None:
+    assert problems(text) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("\nx = (\n", "own.py, line 2: '(' was never closed"),
+        ("x = 1\0", "own.py, line 1: "),
+        ("import nothing_there\n", "own.py, line 1: ModuleNotFoundError: No module named 'nothing_there'"),
+        ("def f():\n    1/0\n\n\nf()\n", "own.py, line 2: ZeroDivisionError: division by zero"),
+        ("import sys\nsys.exit(3)\n", "own.py, line 2: SystemExit: 3"),
+        ("c.JupyterHub.log_levl = 1\n", "own.py, line 1: JupyterHub has no trait log_levl; did you mean log_level?"),
+        ("\nc.JupterHub.log_level = 1\n", "own.py, line 2: there is no class JupterHub; did you mean JupyterHub?"),
+        ("c.JupyterHub.active_user_window = 'x'\n", "The 'active_user_window' trait expected an int, not the str 'x'"),
+        ("c.JupyterHub.cookie_secret = b''\n", "line 1: c.JupyterHub.cookie_secret can't be changed here: the role"),
+        ("x = 1\nc.JupyterHub.services = []\n", "own.py, line 2: c.JupyterHub.services can't be changed here"),
+        ("c.JupyterHub.load_roles.pop()\n", "own.py, line 1: c.JupyterHub.load_roles can't be changed here"),
+        ("del c.JupyterHub.template_vars['carrel_native']\n", "c.JupyterHub.template_vars can't be changed here"),
+        (
+            "from traitlets.config import Config\nc.JupyterHub = Config()\n",
+            "line 2: c.JupyterHub.spawner_class can't be",
+        ),
+        ("c.DockerSpawner.remove = False\n", "c.DockerSpawner.remove can't be set here: leave it out, who starts"),
+        ("c.Spawner.cmd = ['x']\n", "c.Spawner.cmd can't be set here: the role sets it"),
+        ("c.Authenticator.allow_all = True\n", "c.Authenticator.allow_all can't be set here: write guests: true"),
+        ("c.Authenticator.allowed_users = {'eve'}\n", "write the users in users"),
+        ("c.JupyterHub.load_groups = {}\n", "write the groups in groups"),
+    ],
+)
+def test_what_is_wrong_in_extra_config_is_told_with_file_and_line(text: str, says: str) -> None:
+    found = problems(text)
+    assert found and says in found[0], found
+
+
+def test_what_is_wrong_in_two_files_is_told_of_both_and_a_file_sees_what_the_one_before_did() -> None:
+    files = [
+        {"name": "a.py", "text": "c.JupyterHub.log_levl = 1\nc.JupyterHub.template_vars['a'] = 1\n"},
+        {"name": "b.py", "text": "assert c.JupyterHub.template_vars['a'] == 1\nc.Spawner.nothing = 1\n"},
+    ]
+    found = list(map(str, check.problems(given(authenticator=NATIVE, extra_config=files))))
+    assert [line.partition(":")[0] for line in found] == ["a.py, line 1", "b.py, line 2"]
+
+
+@pytest.mark.parametrize(
+    ("authenticator", "says"),
+    [
+        (oauth("gitlab", gitlab_ur="x"), "authenticator.settings.gitlab_ur: the authenticator has no such trait; did"),
+        (oauth("gitlab", manage_groups=True), "manage_groups: write provider_groups beside a group"),
+        (oauth("gitlab", allowed_gitlab_groups=["a"]), "counts with guests: true alone"),
+        (oauth("gitlab", allow_all=True), "counts with guests: true alone"),
+        (oauth("google", client_id="another"), "authenticator.settings.client_id: the role sets it"),
+        (oauth("google", enable_pkce="perhaps"), "'enable_pkce' trait"),
+        (oauth("cilogon", allowed_idps={"https://idp": {}}), "authenticator.settings: 'username_derivation' is a req"),
+        (oauth("oidc", auth_refresh_age=600), "auth_refresh_age: the role sets it"),
+        ({**oauth("ldap"), "settings": {"server_prt": 1}}, "did you mean server_port?"),
+        ({"type": "custom", **OWN, "class": "nothing.There"}, "authenticator.class: nothing.There cannot be imported"),
+        ({"type": "custom", **OWN, "class": "os.path"}, "authenticator.class: os.path is no class of authenticators"),
+        ({"type": "custom", **OWN, "class": "jupyterhub.auth.PAMAuthenticator", "settings": {"servce": "x"}},
+         "did you mean service?"),
+        ({"type": "custom", **OWN, "class": "jupyterhub.auth.PAMAuthenticator", "secret_settings": ["secre"]},
+         "authenticator.settings.secre: "),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_an_authenticator_is_told(authenticator: dict[str, Any], says: str) -> None:
+    found = problems(authenticator=authenticator)
+    assert len(found) == 1 and says in found[0], found
+
+
+class Several(Authenticator):  # type: ignore[misc]
+    """As jupyterhub-multiauthenticator does it."""
+
+    def get_handlers(self, app: Any) -> list[tuple[str, Any]]:
+        return [("/one/login", type("Login", (LoginHandler,), {"authenticator": DummyAuthenticator()}))]
+
+
+def test_a_class_that_asks_others_is_refused() -> None:
+    (problem,) = problems(authenticator={"type": "custom", **OWN, "class": f"{__name__}.Several"})
+    assert problem.endswith("it asks other authenticators, which do not heed the list of users")
+
+
+@pytest.mark.parametrize(
+    "authenticator",
+    [
+        {
+            **oauth("gitlab", allow_all=True, logout_redirect_url="https://uni.example", enable_pkce=False),
+            "guests": True,
+        },
+        oauth("google", hosted_domain=["uni.example"]),
+        oauth("cilogon", allowed_idps={"https://idp": {"username_derivation": {"username_claim": "eppn"}}}),
+        {**oauth("ldap"), "settings": {"lookup_dn": True}, "secret_settings": ["lookup_dn_search_password"]},
+        {"type": "custom", **OWN, "class": "jupyterhub.auth.PAMAuthenticator", "settings": {"service": "login"}},
+    ],
+)
+def test_a_good_authenticator_has_no_problem(authenticator: dict[str, Any]) -> None:
+    assert problems(authenticator=authenticator) == []
+
+
+def test_a_scope_that_jupyterhub_does_not_have_is_told() -> None:
+    service = {"name": "a", "url": None, "command": None, "environment": {}, "access": []}
+    assert problems(services=[{**service, "scopes": ["list:users!group=x", "servers"]}]) == []
+    assert problems(services=[{**service, "scopes": ["list:user"]}]) == [
+        "services (a): JupyterHub has no scope list:user; did you mean list:users?"
+    ]
+
+
+def test_the_program_reads_stdin_and_needs_no_secret(tmp_path: Path) -> None:
+    def run(text: str) -> subprocess.CompletedProcess[str]:
+        content = given(authenticator=NATIVE, extra_config=[{"name": "own.py", "text": text}])
+        return subprocess.run(
+            [sys.executable, "-m", "carrel_hub.check"], input=json.dumps(content), text=True, capture_output=True,
+            check=False, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "CARREL_HUB_STATE": str(tmp_path)},
+        )  # fmt: skip
+
+    assert run("c.JupyterHub.log_level = 10\n").returncode == 0
+    bad = run("c.JupyterHub.log_level =\n")
+    assert (bad.returncode, bad.stderr.splitlines()[-1]) == (1, "own.py, line 1: invalid syntax")
+
+
+def test_the_hub_starts_with_what_the_files_set_and_never_with_a_bad_one() -> None:
+    def configured(text: str) -> configuration.Whole:
+        content = given(authenticator=NATIVE, extra_config=[{"name": "own.py", "text": text}])
+        return configuration.configure(content, SECRETS, STATE, Config())
+
+    good = configured("c.JupyterHub.log_level = 10\nc.JupyterHub.services.append({'name': 'mine'})\n")
+    assert not good.problems and good.config.JupyterHub.log_level == 10
+    assert [service["name"] for service in good.config.JupyterHub.services][-1] == "mine"
+    assert configured("c.JupyterHub.services.clear()\n").problems
