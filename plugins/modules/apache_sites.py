@@ -122,6 +122,7 @@ import re
 import shutil
 import ssl
 import tempfile
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 
@@ -132,10 +133,11 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._apache.sites impor
     CONFDIR,
     ApacheError,
     Change,
-    File,
     Link,
     Listen,
 )
+from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import File
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import files
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.apache import (
     CERTIFICATES,
     Service,
@@ -148,13 +150,7 @@ INFO_MODULE = "LoadModule info_module /usr/lib/apache2/modules/mod_info.so"
 
 
 def current(path: str) -> decide.Node:
-    try:
-        if os.path.islink(path):
-            return Link(os.readlink(path))
-        with open(path, encoding="utf-8", errors="surrogateescape") as stream:
-            return File(stream.read(), os.fstat(stream.fileno()).st_mode & 0o7777)
-    except FileNotFoundError:
-        return None
+    return Link(os.readlink(path)) if os.path.islink(path) else files.read(path)
 
 
 def look_at(pair: tls.Pair) -> tls.Seen:
@@ -179,7 +175,7 @@ def generate(directory: str, pair: tls.Pair) -> tls.Pair:
     """Make a pair in the directory."""
     made = tempfile.mkdtemp(dir=directory)
     config, certificate, key = (os.path.join(made, name) for name in ("config", "crt", "key"))
-    write(config, File(tls.request_config(pair.server_name)))
+    write(config, decide.file(tls.request_config(pair.server_name)))
     command = ["openssl", "req", "-x509", "-config", config, "-days", str(tls.VALID_DAYS), "-sha256", "-nodes"]
     command += ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-keyout", key, "-out", certificate]
     result = run(command)
@@ -227,13 +223,13 @@ class Sites:
 
     def add_generated(self, pair: tls.Pair) -> None:
         if shutil.which("openssl") is None and self.module.check_mode:
-            self.desired.update({pair.certificate: File(""), pair.private_key: File("", 0o600, True)})
+            self.desired.update({pair.certificate: File(b""), pair.private_key: File(b"", 0o600)})
             return
         made = self.stand_in(pair)
-        with open(made.certificate, encoding="ascii") as stream:
+        with open(made.certificate, "rb") as stream:
             self.desired[pair.certificate] = File(stream.read())
-        with open(made.private_key, encoding="ascii") as stream:
-            self.desired[pair.private_key] = File(stream.read(), 0o600, secret=True)
+        with open(made.private_key, "rb") as stream:
+            self.desired[pair.private_key] = File(stream.read(), 0o600)
 
     def decide(self) -> None:
         """Fill the tree of everything that should be there."""
@@ -262,11 +258,11 @@ class Sites:
         self.desired.update(decide.module_links(self.module.params["modules"], load_files))
         ports = current(f"{CONFDIR}/ports.conf")
         if isinstance(ports, File):
-            content = decide.restricted_ports_conf(ports.content, self.wanted)
-            self.desired[f"{CONFDIR}/ports.conf"] = File(content, ports.mode)
+            content = decide.restricted_ports_conf(decide.text(ports), self.wanted)
+            self.desired[f"{CONFDIR}/ports.conf"] = replace(ports, content=decide.file(content).content)
         own = current(f"{CONFDIR}/conf-available/{decide.LISTEN_CONF}.conf")
         if isinstance(own, File) and not self.module.params["prune"]:
-            self.wanted += decide.listens_of_dump(own.content)
+            self.wanted += decide.listens_of_dump(decide.text(own))
         self.desired.update(decide.listen_tree([]))
         others = decide.listens_of_dump(self.test())
         missing = decide.missing_listens(self.wanted, others)
@@ -289,17 +285,17 @@ class Sites:
                 os.symlink(f"{CONFDIR}/{name}", f"{root}/{name}")
         with open(f"{CONFDIR}/apache2.conf", encoding="utf-8", errors="surrogateescape") as stream:
             main = re.sub(r'(?mi)^(\s*ServerRoot\s+)"?/etc/apache2/?"?\s*$', rf'\1"{root}"', stream.read())
-        write(f"{root}/apache2.conf", File(main))
+        write(f"{root}/apache2.conf", decide.file(main))
         for path, node in self.desired.items():
             if not path.startswith(CONFDIR):
                 continue
             staged = root + path[len(CONFDIR) :]
             if "/sites-available/" in path or "/conf-available/" in path:
                 if isinstance(node, File):
-                    content = node.content
+                    content = decide.text(node)
                     for real, made in self.stand_ins.items():
                         content = content.replace(real, made)
-                    write(staged.replace("-available/", "-enabled/"), File(content))
+                    write(staged.replace("-available/", "-enabled/"), decide.file(content))
             elif isinstance(node, Link) and "/mods-enabled/" in path:
                 write(staged, Link(os.path.normpath(f"{CONFDIR}/mods-enabled/{node.target}")))
             elif isinstance(node, File):
@@ -338,7 +334,8 @@ class Sites:
         self.check_certificates()
         self.decide()
         found = decide.changes(self.desired, {path: current(path) for path in self.desired})
-        result: dict[str, Any] = {"paths": [change.path for change in found], "diff": decide.diff(found)}
+        shown = decide.diff(found, {pair.private_key for pair in self.pairs})
+        result: dict[str, Any] = {"paths": [change.path for change in found], "diff": shown}
         if not self.installed:
             if not self.module.check_mode:
                 raise ApacheError("Apache is not installed: install the package apache2 first.")
@@ -364,7 +361,7 @@ class Sites:
                 write(CERTIFICATES, tls.digests_file(loaded))
             if not service.enabled:
                 service.enable()
-        except (OSError, ApacheError) as error:
+        except (OSError, files.UnsafePathError, ApacheError) as error:
             for change in reversed(done):
                 write(change.path, change.before)
             service.recover()
@@ -392,9 +389,11 @@ def main() -> None:
     os.environ["PATH"] += ":/usr/sbin:/sbin"
     try:
         with tempfile.TemporaryDirectory(prefix="carrel-apache-") as stage:
-            result = Sites(module, stage).run()
+            result = Sites(module, os.path.realpath(stage)).run()
     except ApacheError as error:
         module.fail_json(msg=str(error), site=error.site)
+    except files.UnsafePathError as error:
+        module.fail_json(msg=f"{error}. Nothing was changed.")
     except OSError as error:
         module.fail_json(msg=f"{error.filename or 'Apache configuration'}: {error.strerror}. Nothing was changed.")
     module.exit_json(**result)

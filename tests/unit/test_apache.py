@@ -2,6 +2,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import os
+import stat
+from pathlib import Path
+
 import pytest
 from ansible_collections.carrel.jupyter.plugins.module_utils._apache import sites as apache
 from ansible_collections.carrel.jupyter.plugins.module_utils._apache.sites import (
@@ -11,6 +15,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._apache.sites impor
     Link,
     Listen,
 )
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.apache import write
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -120,7 +125,7 @@ def test_site_tree_prunes_only_ours() -> None:
     existing = ["carrel-old.org-443", "000-default", "mine", "carrel-a.org-443"]
     tree = apache.site_tree({"carrel-a.org-443": "x"}, existing, prune=True)
     assert {path.rpartition("/")[2]: node for path, node in tree.items() if "available" in path} == {
-        "carrel-a.org-443.conf": File("x"),
+        "carrel-a.org-443.conf": apache.file("x"),
         "carrel-old.org-443.conf": None,
     }
     assert apache.site_tree({}, existing, prune=False) == {}
@@ -132,7 +137,9 @@ def test_site_tree_refuses_other_names(name: str) -> None:
         apache.site_tree({name: ""}, [], prune=False)
 
 
-NODES = st.one_of(st.none(), st.builds(File, st.sampled_from("ab")), st.builds(Link, st.sampled_from(["../x", "../y"])))
+NODES = st.one_of(
+    st.none(), st.builds(apache.file, st.sampled_from("ab")), st.builds(Link, st.sampled_from(["../x", "../y"]))
+)
 TREES = st.dictionaries(st.sampled_from(["/a", "/b", "/c", "/d"]), NODES)
 
 
@@ -154,23 +161,19 @@ def test_changes_never_leave_a_link_to_nothing() -> None:
     assert order.index("sites-enabled/carrel-old.conf") < order.index("sites-available/carrel-old.conf")
 
 
-@pytest.mark.parametrize(
-    ("before", "after"),
-    [
-        (File("old key", 0o600), File("new key", 0o600, secret=True)),
-        (None, File("new key", 0o600, secret=True)),
-        (File("old key", 0o600, secret=True), None),
-        (File("old key", 0o644), File("new key", 0o600, secret=True)),
-    ],
-)
+OLD, NEW = apache.file("old key", 0o644), apache.file("new key", 0o600)
+
+
+@pytest.mark.parametrize(("before", "after"), [(OLD, NEW), (None, NEW), (NEW, None)])
 def test_diff_hides_secrets(before: apache.Node, after: apache.Node) -> None:
-    """What is read from the disk is not marked as secret."""
-    shown = apache.diff([Change("/k", before, after)])
-    assert "key" not in shown[0]["before"] + shown[0]["after"]
+    found = [Change("/k", before, after)]
+    (hidden,), (shown,) = apache.diff(found, {"/k"}), apache.diff(found, {"/other"})
+    assert "key" not in hidden["before"] + hidden["after"] and "key" in shown["before"] + shown["after"]
 
 
-def test_a_secret_that_is_there_already_is_no_change() -> None:
-    assert apache.changes({"/k": File("key", 0o600, secret=True)}, {"/k": File("key", 0o600)}) == []
+@given(st.binary(max_size=50))
+def test_bytes_of_any_encoding_survive(content: bytes) -> None:
+    assert apache.file(apache.text(File(content))) == File(content)
 
 
 def test_refusal_names_the_site() -> None:
@@ -202,3 +205,16 @@ def test_parse_proc_net() -> None:
 def test_overlaps(held: str, overlaps: bool) -> None:
     assert Listen("192.0.2.1", 80).overlaps(Listen(held, 80)) is overlaps
     assert not Listen("192.0.2.1", 81).overlaps(Listen(held, 80))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="what Apache reads belongs to root")
+def test_a_file_takes_a_links_place_and_leaves_alone_where_it_led(tmp_path: Path) -> None:
+    victim, path = tmp_path / "victim", tmp_path / "new" / "ports.conf"
+    victim.write_text("kept")
+    write(str(path), Link(str(victim)))
+    assert path.read_text() == "kept" and stat.S_IMODE(path.parent.stat().st_mode) == 0o755
+    write(str(path), apache.file("Listen 80\n", 0o640))
+    assert not path.is_symlink() and path.read_text() == "Listen 80\n" and victim.read_text() == "kept"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    write(str(path), None)
+    assert os.listdir(path.parent) == []

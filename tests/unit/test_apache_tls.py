@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.carrel.jupyter.plugins.module_utils._apache import certificates as tls
-from ansible_collections.carrel.jupyter.plugins.module_utils._apache.sites import File
+from ansible_collections.carrel.jupyter.plugins.module_utils._apache.sites import file
 
 NOW = datetime.now(timezone.utc)
 PAIR = tls.Pair("a.test", "/a.crt", "/a.key")
@@ -77,4 +77,4 @@ def test_only_another_content_counts() -> None:
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "null", '"x"'])
 def test_a_damaged_record_is_none(content: str) -> None:
-    assert tls.parse_digests(File(content)) == {} == tls.parse_digests(None)
+    assert tls.parse_digests(file(content)) == {} == tls.parse_digests(None)

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
-from ansible_collections.carrel.jupyter.plugins.module_utils._apache.sites import File, Node
+from ansible_collections.carrel.jupyter.plugins.module_utils._apache.sites import Node, file
+from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import File
 
 RENEW_BEFORE = timedelta(days=30)
 VALID_DAYS = 825
@@ -97,7 +98,7 @@ def parse_digests(node: Node) -> dict[str, str]:
 
 
 def digests_file(digests: Mapping[str, str]) -> File:
-    return File(json.dumps(digests, indent=1, sort_keys=True) + "\n", 0o600)
+    return file(json.dumps(digests, indent=1, sort_keys=True) + "\n", 0o600)
 
 
 def other(present: Mapping[str, str], loaded: Mapping[str, str]) -> str | None:

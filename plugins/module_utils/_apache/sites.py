@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Union
+
+from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import File
 
 CONFDIR = "/etc/apache2"
 LISTEN_CONF = "carrel-listen"
@@ -25,19 +27,21 @@ class ApacheError(Exception):
 
 
 @dataclass(frozen=True)
-class File:
-    content: str
-    mode: int = 0o644
-    secret: bool = field(default=False, compare=False)
-
-
-@dataclass(frozen=True)
 class Link:
     target: str
 
 
 Node = Union[File, Link, None]
 Tree = dict[str, Node]  # absolute path: what is there
+
+
+def file(content: str, mode: int = 0o644) -> File:
+    return File(content.encode("utf-8", "surrogateescape"), mode)
+
+
+def text(found: File) -> str:
+    """Whatever its encoding: the same bytes come out of `file`."""
+    return found.content.decode("utf-8", "surrogateescape")
 
 
 @dataclass(frozen=True)
@@ -144,7 +148,7 @@ def module_links(modules: Iterable[str], load_files: Mapping[str, str]) -> Tree:
 def fragment(kind: str, name: str, content: str | None) -> Tree:
     """A file of sites-available or conf-available and the link that enables it; None removes both."""
     return {
-        f"{CONFDIR}/{kind}-available/{name}.conf": None if content is None else File(content),
+        f"{CONFDIR}/{kind}-available/{name}.conf": None if content is None else file(content),
         f"{CONFDIR}/{kind}-enabled/{name}.conf": None if content is None else Link(f"../{kind}-available/{name}.conf"),
     }
 
@@ -175,19 +179,18 @@ def changes(desired: Tree, current: Tree) -> list[Change]:
     return sorted(found, key=lambda c: (c.after is None, isinstance(c.after, Link), isinstance(c.before, File)))
 
 
-def diff(found: Iterable[Change]) -> list[dict[str, str]]:
+def diff(found: Iterable[Change], secret: Container[str]) -> list[dict[str, str]]:
+    """SECRET: the paths of which nothing is shown."""
     shown = []
     for change in found:
-        # A file on the disk does not say that it is secret, the one that takes its place does.
-        secret = any(isinstance(node, File) and node.secret for node in (change.before, change.after))
-        before, after = (_shown(node, secret) for node in (change.before, change.after))
+        before, after = (_shown(node, change.path in secret) for node in (change.before, change.after))
         shown.append({"before_header": change.path, "after_header": change.path, "before": before, "after": after})
     return shown
 
 
 def _shown(node: Node, secret: bool) -> str:
     if isinstance(node, File):
-        return "(a secret)\n" if secret else node.content
+        return "(a secret)\n" if secret else text(node)
     return f"link to {node.target}\n" if node else ""
 
 

@@ -15,12 +15,13 @@ from pathlib import Path
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._apache.sites import (
     ApacheError,
-    File,
     Listen,
     Node,
     parse_proc_net,
     relevant,
 )
+from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import File
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import files
 
 ERROR_LOG = "/var/log/apache2/error.log"
 UNIT = "apache2.service"
@@ -39,18 +40,16 @@ def write(path: str, node: Node) -> None:
         if os.path.lexists(path):
             os.unlink(path)
         return
+    if isinstance(node, File):
+        if os.path.islink(path):  # it is one of the changes
+            os.unlink(path)
+        files.write(path, node)
+        return
     directory = os.path.dirname(path)
-    if not os.path.isdir(directory):
-        os.makedirs(directory)
-        os.chmod(directory, 0o755)  # noqa: S103  not the umask's choice
+    os.close(files.open_directory(directory, create=True))
     with tempfile.TemporaryDirectory(dir=directory, prefix=".carrel-") as beside:
         temporary = os.path.join(beside, "new")
-        if isinstance(node, File):
-            with open(temporary, "w", encoding="utf-8", errors="surrogateescape") as stream:
-                os.fchmod(stream.fileno(), node.mode)
-                stream.write(node.content)
-        else:
-            os.symlink(node.target, temporary)
+        os.symlink(node.target, temporary)
         os.rename(temporary, path)
 
 
