@@ -145,6 +145,10 @@ instances:
       type: dict
       returned: always
       sample: {at: "01:25", timezone: null, next: "2030-01-02T01:25:00+01:00", since: "2029-12-01T10:00:00+00:00"}
+    backup:
+      description: C(result) and so on of the last one and of C(drill); C(good), when the last good one ended.
+      type: dict
+      returned: always
     users: {type: dict, description: "Of hubs, C(known) in the roster and C(servers) that run.", returned: always}
     disk:
       description:

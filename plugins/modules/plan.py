@@ -68,6 +68,11 @@ options:
       - Whether this version of the collection may overwrite what a newer one has set up, which O(current) says;
         variable C(jupyter_allow_downgrade), else V(false).
     type: bool
+  backup:
+    description:
+      - How the host's instances are backed up; variable C(jupyter_backup). The keys of an instance's C(backup) count
+        before these. C(docs/howto/backup.md) explains them.
+    type: dict
   current:
     description:
       - The result of M(carrel.jupyter.instance_info). Without it the input is checked, but ports that nobody gave stay
@@ -159,6 +164,10 @@ plan:
       elements: dict
     reset_jobs:
       description: One job an instance; where C(at) is null, it is reset only by hand.
+      type: list
+      elements: dict
+    backup_jobs:
+      description: One job an instance; C(backup) is null for one without backups. Contains secrets.
       type: list
       elements: dict
     summary:

@@ -81,6 +81,7 @@ def found(**changes: Any) -> dict[str, Any]:
         "images": None,
         "reset": reset(),
         "schedule": schedule(),
+        "backup": None,
         "users": None,
         "disk": disk(),
         "unreadable": [],

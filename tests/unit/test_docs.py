@@ -70,6 +70,7 @@ def test_the_plan_takes_an_example_as_it_is(place: str) -> None:
         defaults=rendered.get("jupyter_defaults"),
         images=rendered.get("jupyter_images", [{"name": "course"}]),
         tls=rendered.get("jupyter_tls", "selfsigned"),
+        backup=rendered.get("jupyter_backup"),
         files=FILES,
     )
     assert not problems and result

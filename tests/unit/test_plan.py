@@ -45,9 +45,10 @@ def test_engines_with_devices_know_cdi() -> None:
 def test_result_has_the_keys_of_the_contract() -> None:
     zoo = hub(name="zoo", url="https://zoo.example.org", groups={"statistics": {"members": ["ada"]}})
     declared = lab(name="geo", url="https://geo.example.org", image={"declared": "statistics"})
-    result = good([lab(reset={"at": "01:25"}), declared, zoo], images=[{"name": "statistics"}])
+    backup = {"repository": "/srv/backup", "password": "a secret"}
+    result = good([lab(reset={"at": "01:25"}, backup=backup), declared, zoo], images=[{"name": "statistics"}])
     expected = contract()
-    for part in ("rootless_docker_engines", "image_jobs", "apache_vhosts", "reset_jobs"):
+    for part in ("rootless_docker_engines", "image_jobs", "apache_vhosts", "reset_jobs", "backup_jobs"):
         assert shape(result[part][:1]) == shape(expected[part][:1]), part
     for role in ("lab", "hub"):
         specs = yaml.safe_load((ROOT / "roles" / role / "meta" / "argument_specs.yml").read_text(encoding="utf-8"))

@@ -88,6 +88,8 @@ def test_the_example_inventory_shows_every_key_once() -> None:
     (defaults,) = (each["jupyter_defaults"] for each in variables if "jupyter_defaults" in each)
     written = [path for item in instances for path in shown({**LAB, **HUB}, item, item.get("kind", "lab"))]
     written += shown(LAB, defaults, "lab")
+    # What holds for all instances: an instance has the other keys of its own backup.
+    written += [f"lab.backup.{key}" for each in variables for key in each.get("jupyter_backup", {})]
     # What a hub shares with labs is shown there; of authenticators one, under which users have no passwords.
     hub = {name: key for name, key in HUB.items() if name not in LAB or name == "persist"}
     wanted = {path for path, _key in (*every(LAB, "lab"), *every(hub, "hub"))} - {"hub.users.password"}

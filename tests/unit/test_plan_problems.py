@@ -14,6 +14,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.keys import L
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.plan import Inputs, make_plan
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import MESSAGES, Problems, show
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import INVALID
+from plan_backup_cases import BACKUP_CASES
 from plan_helpers import CLASS, GEO, HOST, TAO, Control, at_hub, here, host, lab, plan, two
 from plan_hub_cases import HUB_CASES
 from plan_image_cases import IMAGE_CASES
@@ -382,7 +383,7 @@ CASES: list[tuple[str, str, str, dict[str, Any]]] = [
     ("cpus_host", f"{TAO}.cpus", "write at most 4", {**here(cpus=8), "current": HOST}),
 ]
 
-ALL_CASES = [*CASES, *HUB_CASES, *IMAGE_CASES, *RESET_CASES]
+ALL_CASES = [*CASES, *HUB_CASES, *IMAGE_CASES, *RESET_CASES, *BACKUP_CASES]
 
 
 def test_every_message_has_a_case() -> None:
@@ -420,7 +421,7 @@ def test_a_bad_value_brings_one_problem() -> None:
         "tls_pair",
         "choice",
     }
-    for message_id, _path, _text, inputs in [*CASES, *IMAGE_CASES, *RESET_CASES]:
+    for message_id, _path, _text, inputs in [*CASES, *IMAGE_CASES, *RESET_CASES, *BACKUP_CASES]:
         if message_id in alone:
             _result, problems = plan(
                 inputs.get("instances", []), **{key: item for key, item in inputs.items() if key != "instances"}

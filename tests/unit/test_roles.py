@@ -30,13 +30,14 @@ def test_defaults_agree_with_the_contract(role: str) -> None:
     assert all(option.get("required") for name, option in options.items() if name not in promised)
 
 
-def test_the_contract_has_every_key_of_the_plan() -> None:
-    options = load(ROOT / "roles" / "reset" / "meta" / "argument_specs.yml")["argument_specs"]["main"]["options"]
+@pytest.mark.parametrize(("role", "name"), [("reset", "reset_jobs"), ("backup", "backup_jobs")])
+def test_the_contract_has_every_key_of_the_plan(role: str, name: str) -> None:
+    options = load(ROOT / "roles" / role / "meta" / "argument_specs.yml")["argument_specs"]["main"]["options"]
     document = (ROOT / "docs" / "contributing" / "architecture.md").read_text()
     block = re.search(r"```yaml\n(plan:\n.*?)```", document, re.DOTALL)
     assert block
-    (planned,) = yaml.safe_load(block[1])["plan"]["reset_jobs"]
-    assert set(options["reset_jobs"]["options"]) == set(planned)
+    (planned,) = yaml.safe_load(block[1])["plan"][name]
+    assert set(options[name]["options"]) == set(planned)
 
 
 @pytest.mark.parametrize("role", ROLES)

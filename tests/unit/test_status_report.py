@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 TEMPLATE = Path(__file__).parents[2].joinpath("playbooks/files/status.html.j2").read_text(encoding="utf-8")
-COLUMNS = 8
+COLUMNS = 9
 
 
 class Page(HTMLParser):

@@ -114,6 +114,11 @@ def read(path: str, longest: int = LONGEST) -> File | None:
         return File(content, stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid)
 
 
+def read_text(path: str) -> str | None:
+    file = read(path)
+    return None if file is None else file.content.decode("utf-8")
+
+
 def write(path: str, file: File) -> None:
     """Put the file in place in one step: a reader, or a crash at any moment, sees the old or the new one."""
     parent, name = os.path.split(path)

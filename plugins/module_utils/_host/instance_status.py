@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
-from ansible_collections.carrel.jupyter.plugins.module_utils._host import files, instance_ports
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import backup_state, files, instance_ports
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.disk_usage import directory_bytes, images_bytes
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.engine_api import EngineAPI, EngineError
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.engine_programs import replaced
@@ -71,6 +71,7 @@ class Instance:
             site=self.attempt("the URL", self.site) if present else None,
             reset=self.attempt(f"/{RECORDS}/{self.name}/reset/state.json", self.reset),
             schedule=self.attempt(f"/etc/carrel/reset/{self.name}.json", self.schedule),
+            backup=self.attempt("the backup's state", backup_state.read, self.root, self.name),
             engine=engine,
             ports=self.attempt("the ports", instance_ports.read, self.root, self.record, self.options["open_ports"]),
             containers=self.attempt("the containers", self.containers, api, containers) if api else None,

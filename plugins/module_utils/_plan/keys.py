@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan import parts, types, values
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.backup import BACKUP_TYPE
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.key import Key, Type, filled
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.limits import LAB_LIMITS, LIMITS
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.names import read_name
@@ -124,6 +125,13 @@ COMMON: dict[str, Key] = {
         example={"at": "01:25", "pull": True},
         default=filled(RESET_TYPE.keys, {}),
         unset="only by hand",
+        handed=False,
+    ),
+    "backup": Key(
+        BACKUP_TYPE,
+        "How it is backed up; its keys count before those of jupyter_backup.",
+        example={"at": "02:30"},
+        unset="`jupyter_backup`; without that, there are no backups",
         handed=False,
     ),
 }

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.backup import merge_backup
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.defaults import read_defaults, read_instances
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.host import (
     check_host,
@@ -27,6 +28,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.result import
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import given, read
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.variables import (
     ALLOW_DOWNGRADE,
+    BACKUP,
     BASE_DIR,
     PORT_RANGE,
     TLS,
@@ -44,6 +46,7 @@ class Inputs:
     tls: Any = None
     images: Any = None
     allow_downgrade: Any = None
+    backup: Any = None
     current: Any = None
     # jupyter_instances_* by the whole name
     groups: Mapping[str, Any] = field(default_factory=dict)
@@ -57,6 +60,7 @@ def make_plan(inputs: Inputs, control: ControlNode, problems: Problems) -> dict[
     known_base_dir = base_dir if given(base_dir) else BASE_DIR.default
     tls = _read(TLS, inputs.tls, "jupyter_tls", problems)
     allow_downgrade = _read(ALLOW_DOWNGRADE, inputs.allow_downgrade, "jupyter_allow_downgrade", problems)
+    backup = _read(BACKUP, inputs.backup, "jupyter_backup", problems)
     images = read_images(inputs.images, control, problems)
     defaults = read_defaults(inputs.defaults, problems)
     host = read_host(inputs.current, problems)
@@ -66,6 +70,7 @@ def make_plan(inputs: Inputs, control: ControlNode, problems: Problems) -> dict[
             continue
         check_instance(instance, tls, control, problems)
         check_declared(instance, images, problems)
+        merge_backup(instance, backup, problems)
         if isinstance(instance, Lab):
             check_lab(instance, control, problems)
         else:

@@ -79,9 +79,15 @@ MESSAGES: dict[str, str] = {
     "build_context": "{value} is not a folder on the control node; write the folder that holds the Dockerfile",
     "build_dockerfile": "there is no file {value} on the control node; write its name relative to the context",
     # values
-    "time": '{value} is not a time of day; write HH:MM, for example "01:25", or daily',
+    "time": '{value} is not a time of day; write HH:MM, for example "01:25"{daily}',
     "time_unquoted": 'is a number, because YAML reads HH:MM without quotes in base 60; write "{text}" in quotes',
     "timezone": "{value} is not a time zone; write a name such as {near}",
+    "repository": "{value} is no place for repositories; write an absolute path, or an address that begins with "
+    "rest:https://, s3: or sftp:",
+    "repository_password": "contains a password before '@'; write RESTIC_REST_USERNAME and RESTIC_REST_PASSWORD in "
+    "environment, from a vault",
+    "backup_volumes": "there are no backups of named volumes, in which this hub keeps its homes (backend: volumes); "
+    "write backup: {{enabled: false}}, and back them up yourself",
     "reset_too_long": "may wait {hours} hours, and the next one begins after 24; make it 23 by lowering some of {keys}",
     "timezone_alone": "has no effect without a time in at; write at: HH:MM, or leave it out",
     "rotate_token": "rotates a token that the host made, and {reason}; leave it out",

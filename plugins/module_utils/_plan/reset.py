@@ -19,19 +19,24 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.values import
 HOUR = 60 * 60
 
 
-def _at(value: Any, path: str, problems: Problems) -> str | Invalid:
+def read_time(value: Any, path: str, problems: Problems, daily: bool = False) -> str | Invalid:
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 24 * 60:
         problems.add(path, "time_unquoted", text=f"{value // 60:02}:{value % 60:02}")
         return INVALID
     if not isinstance(value, str):
-        return wrong_type(value, 'HH:MM in quotes, for example "01:25", or daily', path, problems)
+        wanted = 'HH:MM in quotes, for example "01:25"' + (", or daily" if daily else "")
+        return wrong_type(value, wanted, path, problems)
     match = re.fullmatch(r"([01]?[0-9]|2[0-3]):([0-5][0-9])", value)
     if match:
         return f"{int(match[1]):02}:{match[2]}"
-    if value != "daily":
-        problems.add(path, "time", value=show(value))
-        return INVALID
-    return "daily"
+    if value == "daily" and daily:
+        return "daily"
+    problems.add(path, "time", value=show(value), daily=", or daily" if daily else "")
+    return INVALID
+
+
+def _at(value: Any, path: str, problems: Problems) -> str | Invalid:
+    return read_time(value, path, problems, daily=True)
 
 
 RESET: dict[str, Key] = {

@@ -36,6 +36,7 @@ def make_result(instances: Sequence[Lab | Hub], host: Host | None, base_dir: str
         "lab_instances": [_lab(lab, _site(lab, host, base_dir)) for lab in labs],
         "hub_instances": [{**_site(hub, host, base_dir), **hub_data(hub)} for hub in hubs],
         "reset_jobs": [_reset(instance, host, base_dir) for instance in instances],
+        "backup_jobs": [_backup(instance, host, base_dir) for instance in instances],
         "summary": [_summary(instance, host) for instance in instances],
         "warnings": warnings_about(instances, host),
     }
@@ -187,6 +188,16 @@ def _reset(instance: Lab | Hub, host: Host | None, base_dir: str) -> dict[str, A
         "images": _images(instance),
         "notebooks": instance.notebooks if isinstance(instance, Lab) else instance.home,
         "token_file": _token_file(instance, site["directory"]) if isinstance(instance, Lab) else None,
+    }
+
+
+def _backup(instance: Lab | Hub, host: Host | None, base_dir: str) -> dict[str, Any]:
+    site = _site(instance, host, base_dir)
+    return {
+        **{key: site[key] for key in ("name", "state", "engine", "directory")},
+        "kind": instance.kind,
+        "token_file": _token_file(instance, site["directory"]) if isinstance(instance, Lab) else None,
+        "backup": instance.backup if instance.wanted else None,
     }
 
 

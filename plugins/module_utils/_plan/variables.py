@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan import parts, schema, values
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.backup import BACKUP_TYPE
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.defaults import DEFAULTS, INSTANCES
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.images import IMAGES
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.key import Key, Type
@@ -59,6 +60,13 @@ TLS = Key(
     unset="each https address needs its own",
 )
 
+BACKUP = Key(
+    BACKUP_TYPE,
+    "How all instances are backed up; the keys of an instance's own backup count before these.",
+    example={"repository": "/srv/backup", "password": "{{ vault_backup_password }}", "at": "02:30"},
+    unset="no backups",
+)
+
 VARIABLES: dict[str, Key] = {
     "jupyter_instances": INSTANCES,
     "jupyter_defaults": DEFAULTS,
@@ -67,4 +75,5 @@ VARIABLES: dict[str, Key] = {
     "jupyter_base_dir": BASE_DIR,
     "jupyter_port_range": PORT_RANGE,
     "jupyter_allow_downgrade": ALLOW_DOWNGRADE,
+    "jupyter_backup": BACKUP,
 }

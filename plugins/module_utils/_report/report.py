@@ -56,6 +56,7 @@ class Row:
     reset_at: str = ""
     next_reset: str = NOTHING
     zone: str = ""
+    backup: str = NOTHING
     users: str = NOTHING
     size: str = NOTHING
     images_size: str = NOTHING
@@ -108,6 +109,7 @@ def _instance(host: str, instance: Mapping[str, Any], now: datetime) -> Row:
         reset_at=_utc(last.get("ended") or last.get("started")),
         next_reset=_next(schedule),
         zone=printable.line(schedule.get("timezone") or ("the host's time" if schedule.get("next") else "")),
+        backup=_backup(instance["backup"] or {}, now),
         users=_users(instance["users"]),
         size=size(disk.get("directory_bytes")),
         images_size=size(disk.get("images_bytes")),
@@ -153,6 +155,12 @@ def _reset(last: Mapping[str, Any], now: datetime) -> str:
     moment = parse_time(last["ended"] or last["started"])
     times = f" {last['put_off']}x" if last["put_off"] > 1 else ""
     return f"{last['result']}{times}{f' {ago(now - moment)}' if moment else ''}"
+
+
+def _backup(last: Mapping[str, Any], now: datetime) -> str:
+    """When the last good one ended."""
+    moment = parse_time(last.get("good"))
+    return ago(now - moment) if moment else "never" if last else NOTHING
 
 
 def _utc(text: str | None) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 from ansible_collections.carrel.jupyter.plugins.module_utils._engine.ports import open_ports
 from ansible_collections.carrel.jupyter.plugins.module_utils._engine.programs import advice
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.facts import parse_instance
+from ansible_collections.carrel.jupyter.plugins.module_utils._report import backups
 
 CERTIFICATE_DAYS = 14
 FULL_PERCENT = 90
@@ -154,9 +155,9 @@ def examine(found: Mapping[str, Any], now: datetime) -> dict[str, Any]:
     """Complete what was read of an instance with what is wrong, worst first, and one word for all."""
     present = found["state"] == "present"
     checks = (
-        (_ports, _url, _reset, _engine, _servers, _cron, _certificate, _disk, _two_servers, _images)
+        (_ports, _url, _backup, _reset, _engine, _servers, _cron, _certificate, _disk, _two_servers, _images)
         if present
-        else (_ports, _reset, _disk)
+        else (_ports, _backup, _reset, _disk)
     )
     problems = [{"level": level, "text": text} for check in checks for level, text in check(found, now)]
     # without a state, it is the record itself that could not be read
@@ -206,6 +207,10 @@ def _reset(found: Mapping[str, Any], now: datetime) -> Found:
         yield WARNING, f"the reset was put off {times}: {last['message']}"
     for warning in last["warnings"]:
         yield WARNING, f"the last reset warned: {warning}"
+
+
+def _backup(found: Mapping[str, Any], now: datetime) -> Found:
+    yield from backups.problems(found["backup"], now)
 
 
 def _cron(found: Mapping[str, Any], now: datetime) -> Found:

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a reset says: a line of JSON for each step in the journal, plain text for people."""
+"""What a reset or a backup says: a line of JSON for each step in the journal, plain text for people."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ SHOWN = "CARREL_RESET_STEPS"  # set where root's terminal gets what is printed t
 class Journal:
     """Steps go to the journal and to a terminal; warnings and errors to standard error as well, which cron mails."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, what: str = "reset", program: str = "carrel-reset") -> None:
         self.name = name
-        syslog.openlog("carrel-reset", syslog.LOG_PID, syslog.LOG_DAEMON)
+        self.what = what
+        syslog.openlog(program, syslog.LOG_PID, syslog.LOG_DAEMON)
 
     def info(self, step: str, message: str) -> None:
         self._write(syslog.LOG_INFO, step, message)
@@ -32,14 +33,14 @@ class Journal:
 
     def warning(self, step: str, message: str) -> None:
         self._write(syslog.LOG_WARNING, step, message, level="warning")
-        self._print(f"reset of {self.name}, {step}: warning: {message}", sys.stderr)
+        self._print(f"{self.what} of {self.name}, {step}: warning: {message}", sys.stderr)
 
     def error(self, step: str, message: str) -> None:
         self._write(syslog.LOG_ERR, step, message, level="error")
-        self._print(f"reset of {self.name}, {step}: {message}", sys.stderr)
+        self._print(f"{self.what} of {self.name}, {step}: {message}", sys.stderr)
 
     def _print(self, text: str, stream: TextIO) -> None:
-        with contextlib.suppress(OSError):  # a terminal that is gone ends no reset
+        with contextlib.suppress(OSError):  # a terminal that is gone ends nothing
             print(printable.text(text), file=stream, flush=True)
 
     def _write(self, priority: int, step: str, message: str, **fields: str) -> None:

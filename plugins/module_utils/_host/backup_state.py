@@ -1,0 +1,24 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where a backup's settings and state are, for the status."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime, timezone
+from typing import Any
+
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import files
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.locks import locked
+from ansible_collections.carrel.jupyter.plugins.module_utils._report import backups
+
+
+def read(root: str, name: str) -> dict[str, Any] | None:
+    """None for an instance without backups."""
+    settings = os.path.join(root, "etc/carrel/backup", f"{name}.json")
+    folder = os.path.join(root, "var/lib/carrel", name, "backup")
+    text = files.read_text(settings)
+    if text is None:
+        return None
+    since = datetime.fromtimestamp(os.stat(settings).st_mtime, timezone.utc)
+    return backups.read(text, files.read_text(f"{folder}/state.json"), locked(f"{folder}/lock"), since)

@@ -1,0 +1,133 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an inventory says about backups: jupyter_backup for a host, and an instance's own keys over it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan import types, values
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.key import Key, Type, filled, mapping_of
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems, show
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.reset import read_time
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import INVALID, Invalid, given, text
+
+PLACES = ("/", "rest:http://", "rest:https://", "s3:", "sftp:")
+
+
+def _repository(value: Any, path: str, problems: Problems) -> str | Invalid:
+    checked: str | Invalid = text("where the repositories are, for example /srv/backup")(value, path, problems)
+    if isinstance(checked, Invalid):
+        return checked
+    if re.search(r"//[^/]*:[^/]*@", checked):
+        problems.add(path, "repository_password")
+    elif not checked.startswith(PLACES):
+        problems.add(path, "repository", value=show(checked))
+    else:
+        return checked
+    return INVALID
+
+
+KEEP: dict[str, Key] = {
+    unit: Key(types.whole(0, 1000), f"How many {unit} snapshots.", example=example, default=default)
+    for unit, example, default in (("daily", 14, 7), ("weekly", 8, 5), ("monthly", 24, 12), ("yearly", 10, 3))
+}
+_keep = mapping_of(KEEP)
+
+
+def _read_keep(value: Any, path: str, problems: Problems) -> dict[str, Any] | Invalid:
+    parts = _keep(value, path, problems)
+    return parts if isinstance(parts, Invalid) else filled(KEEP, parts)
+
+
+BACKUP: dict[str, Key] = {
+    "enabled": Key(types.BOOLEAN, "Whether there are backups.", example=False, default=True),
+    "repository": Key(
+        Type(_repository, "a path on the host, or an address with rest:, s3: or sftp:", "backup.example.org"),
+        "Where the repositories are; each instance's own is in /NAME below.",
+        example="rest:https://backup.example.org:8000/geo1",
+        needed="where the repositories are, for example rest:https://backup.example.org:8000/geo1",
+    ),
+    "password": Key(
+        types.SECRET,
+        "Password of the repositories. Without it no backup can be read: keep it elsewhere, too.",
+        example="{{ vault_backup_password }}",
+        needed="the password of the repositories, from a vault",
+        secret=True,
+    ),
+    "environment": Key(
+        Type(values.variables("a mapping, for example {AWS_ACCESS_KEY_ID: key}"), "names and texts", [], "dict"),
+        "Variables for restic, such as the account at a store or a REST server.",
+        example={"RESTIC_REST_USERNAME": "geo1", "RESTIC_REST_PASSWORD": "{{ vault_backup_rest }}"},
+        default={},
+        secret=True,
+    ),
+    "at": Key(
+        Type(read_time, "HH:MM in quotes", "25:00"),
+        "When cron starts the backup, by the host's clock.",
+        example="02:30",
+        unset="only by hand",
+    ),
+    "spread_minutes": Key(
+        types.whole(0, 720),
+        "How much later it begins at most; each instance has a time of its own.",
+        example=240,
+        default=120,
+    ),
+    "exclude": Key(
+        types.listing(types.text("a pattern"), "a list of patterns, for example ['*.tmp']", "a list of patterns"),
+        "What is left out, as patterns of restic's.",
+        example=[".cache", "*.tmp"],
+        default=[],
+    ),
+    "keep": Key(
+        Type(_read_keep, "a mapping", 7, "dict", keys=KEEP),
+        "How many snapshots stay.",
+        example={"daily": 14},
+        default=filled(KEEP, {}),
+        unset="see its keys",
+    ),
+    "append_only": Key(
+        types.BOOLEAN,
+        "Whether the repository lets nothing be removed, as rest-server --append-only; old snapshots stay.",
+        example=True,
+        default=False,
+    ),
+    "drill": Key(types.BOOLEAN, "Whether cron tries a restore each Sunday.", example=False, default=True),
+    "deadline_seconds": Key(
+        types.whole(60, types.DAY), "How long one run of restic may take.", example=43200, default=6 * 60 * 60
+    ),
+}
+_backup = mapping_of(BACKUP)
+
+
+def read_backup(value: Any, path: str, problems: Problems) -> dict[str, Any] | Invalid:
+    """What is given; the rest comes from jupyter_backup."""
+    found: dict[str, Any] | Invalid = _backup(value, path, problems)
+    return found
+
+
+BACKUP_TYPE = Type(read_backup, "a mapping", "daily", "dict", keys=BACKUP)
+
+
+def merge_backup(instance: Any, common: Any, problems: Problems) -> None:
+    """Complete an instance's backup; None for an instance without."""
+    own = instance.backup
+    if INVALID in (own, common):
+        instance.backup = None
+        return
+    found: Mapping[str, Any] = {
+        **(common or {}),
+        **{key: item for key, item in (own or {}).items() if item is not None},
+    }
+    if not found or found.get("enabled") is False:
+        instance.backup = None
+        return
+    for key, declared in BACKUP.items():
+        if declared.needed and found.get(key) is None:
+            problems.add(f"{instance.path}.backup.{key}", "missing", wanted=declared.needed)
+    if given(getattr(instance, "backend", None)) and instance.backend == "volumes":
+        problems.add(f"{instance.path}.backup", "backup_volumes")
+    instance.backup = {key: item for key, item in filled(BACKUP, found).items() if key != "enabled"}

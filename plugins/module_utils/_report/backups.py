@@ -1,0 +1,65 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What instance_status says about backups: what their state file means, and what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.facts import parse_instance
+
+OVERDUE = timedelta(hours=49)
+DRILL_OVERDUE = timedelta(days=15)
+ERROR, WARNING = "error", "warning"
+_RUN = ("what", "result", "step", "message", "started", "ended", "warnings")
+
+
+def read(settings: str, state: str | None, locked: bool, since: datetime) -> dict[str, Any]:
+    """SETTINGS and STATE: the texts of the files; SINCE: when the settings were written. Raises ValueError."""
+    content = parse_instance(state) if state else {}
+    runs = {key: _run(content.get(key), locked) for key in ("backup", "drill")}
+    good = (content.get("backup") or {}).get("good") or {}
+    wanted = parse_instance(settings)
+    return {
+        **(runs["backup"] or dict.fromkeys(_RUN)),
+        "good": good.get("ended"),
+        "bytes": good.get("bytes"),
+        "drill": runs["drill"],
+        "scheduled": wanted.get("at") is not None,
+        "drilled": wanted.get("at") is not None and wanted.get("drill") is True,
+        "since": since.isoformat(),
+    }
+
+
+def _run(run: Any, locked: bool) -> dict[str, Any] | None:
+    if not isinstance(run, dict):
+        return None
+    found = {key: run.get(key) for key in _RUN}
+    if found["result"] == "running" and not locked:
+        found["result"] = "interrupted"
+    return found
+
+
+def problems(backup: Mapping[str, Any] | None, now: datetime) -> Iterator[tuple[str, str]]:
+    if not backup:
+        return
+    if backup["result"] in ("failed", "interrupted"):
+        yield ERROR, f"the last backup {_ended(backup)} at step {backup['step']}: {backup['message']}"
+    elif backup["result"] == "incomplete":
+        for warning in backup["warnings"] or []:
+            yield WARNING, f"the last backup is not complete: {warning}"
+    newest = max(datetime.fromisoformat(each) for each in (backup["good"], backup["since"]) if each)
+    if backup["scheduled"] and now - newest > OVERDUE:
+        yield ERROR, f"there is no good backup since {newest:%Y-%m-%d %H:%M} UTC, though one is set for each day"
+    drill = backup["drill"]
+    if drill and drill["result"] in ("failed", "interrupted"):
+        yield ERROR, f"the last drill of a restore {_ended(drill)}: {drill['message']}"
+    begun = max(datetime.fromisoformat(each) for each in ((drill or {}).get("started"), backup["since"]) if each)
+    if backup["drilled"] and now - begun > DRILL_OVERDUE:
+        yield WARNING, f"no restore was tried since {begun:%Y-%m-%d}, though one is set for each week"
+
+
+def _ended(run: Mapping[str, Any]) -> str:
+    return "was interrupted" if run["result"] == "interrupted" else "failed"

@@ -1,0 +1,174 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the role backup installs, and what runs of its program came to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.carrel.jupyter.plugins.module_utils._report.report import size
+from ansible_collections.carrel.jupyter.plugins.module_utils._site.reset import MAILTO
+
+PROGRAM = "/usr/local/sbin/carrel-backup"
+PACKAGE = "/usr/local/lib/carrel/carrel_backup"
+SETTINGS = "/etc/carrel/backup/{}.json"
+SECRETS = "/etc/carrel/backup/{}.secrets.json"
+SCHEDULE = "/etc/cron.d/carrel-backup-{}"
+STATE_DIRECTORY = "/var/lib/carrel/{}/backup"
+RUN_DIRECTORY = "/run/carrel/backup/{}"
+HEAD = "# Managed by carrel.jupyter, role backup\n"
+DRILL_LATER_HOURS = 8  # by then the night's backups have ended
+SUNDAY = 0
+DONE, FAILED, USAGE, LOCKED, INCOMPLETE = range(5)  # exit codes of the program
+
+Job = Mapping[str, Any]
+_SETTINGS = (
+    "name", "kind", "directory", "token_file", "exclude", "keep", "append_only", "deadline_seconds", "at", "drill",
+)  # fmt: skip
+
+
+def install(
+    jobs: Sequence[Job], engines: Mapping[str, Any], host: str, mailto: str, program: str, package: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return what install_files makes, writes and removes for the jobs of a host.
+
+    PROGRAM is the text of the command, PACKAGE the text of each file of its package. `without_engine` names the
+    instances that are left out, because the account of their engine does not exist yet. Raises ValueError.
+    """
+    if not MAILTO.fullmatch(mailto):
+        raise ValueError(
+            f"backup_mailto is {mailto!r}: write an account or an address, several with a comma between them,"
+            " or '' for nobody"
+        )
+    found: dict[str, Any] = {
+        "files": [
+            *({"path": f"{PACKAGE}/{name}", "content": text} for name, text in sorted(package.items())),
+            {"path": PROGRAM, "content": program, "mode": "0755"},
+        ],
+        "secret_contents": {},
+        "absent": [],
+        "without_engine": [],
+    }
+    for job in jobs:
+        name = job["name"]
+        engine = engines.get(job["engine"]) or {"uid": None}
+        wanted: list[dict[str, Any]] = []
+        if is_kept(job) and not (engine["uid"] is not None and engine["subuid"] and engine["subgid"]):
+            found["without_engine"].append(name)
+            continue
+        if is_kept(job):
+            wanted = [
+                {"path": SETTINGS.format(name), "content": _settings(job, engine)},
+                {"path": SECRETS.format(name), "mode": "0600"},
+            ]
+            found["secret_contents"][SECRETS.format(name)] = _secrets(job)
+            if job["backup"]["at"]:
+                wanted.append({"path": SCHEDULE.format(name), "content": _schedule(job, host, mailto)})
+        possible = {path.format(name) for path in (SETTINGS, SECRETS, SCHEDULE)}
+        found["files"] += wanted
+        found["absent"] += sorted(possible - {file["path"] for file in wanted})
+    return found
+
+
+def is_kept(job: Job) -> bool:
+    """Whether the instance has backups. A held one has them, too."""
+    return job["state"] != "absent" and job["backup"] is not None
+
+
+def packages(jobs: Iterable[Job]) -> list[str]:
+    """Debian's packages that the jobs need; setpriv, unshare and ionice are util-linux', which each host has."""
+    kept = [job for job in jobs if is_kept(job)]
+    return ["restic", "uidmap"] * bool(kept) + ["cron"] * any(job["backup"]["at"] for job in kept)
+
+
+def _settings(job: Job, engine: Mapping[str, Any]) -> str:
+    values = {**job, **job["backup"]}
+    settings = {
+        **{key: values[key] for key in _SETTINGS},
+        "version": 1,
+        "account": job["engine"],
+        "socket": engine["socket"],
+        "subuid": engine["subuid"],
+        "subgid": engine["subgid"],
+        "repository": f"{job['backup']['repository'].rstrip('/')}/{job['name']}",
+        "state_directory": STATE_DIRECTORY.format(job["name"]),
+        "run_directory": RUN_DIRECTORY.format(job["name"]),
+    }
+    return json.dumps(settings, indent=2, sort_keys=True) + "\n"
+
+
+def _secrets(job: Job) -> str:
+    secrets = {"password": job["backup"]["password"], "environment": job["backup"]["environment"]}
+    return json.dumps(secrets, indent=2, sort_keys=True) + "\n"
+
+
+def _share_minutes(job: Job, host: str) -> int:
+    """The instance's share of the spread: always the same one, and another for each instance and host."""
+    digest = hashlib.sha256(f"backup {host} {job['name']}".encode()).digest()
+    return int.from_bytes(digest, "big") % (int(job["backup"]["spread_minutes"]) + 1)
+
+
+def _schedule(job: Job, host: str, mailto: str) -> str:
+    at, name = job["backup"]["at"], job["name"]
+    minutes = 60 * int(at[:2]) + int(at[3:]) + _share_minutes(job, host)
+    hour, minute = divmod(minutes % (24 * 60), 60)
+    text = (
+        f"{HEAD}# {at}, and {_share_minutes(job, host)} minutes, so that not all hosts begin at once\n"
+        "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n"
+        f'MAILTO="{mailto}"\n'
+        f"{minute} {hour} * * * root {PROGRAM} run {name}\n"
+    )
+    if job["backup"]["drill"]:
+        text += f"{minute} {(hour + DRILL_LATER_HOURS) % 24} * * {SUNDAY} root {PROGRAM} drill {name}\n"
+    return text
+
+
+def table(snapshots: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line for each snapshot."""
+    head = f"{'ID':8}  {'TIME (UTC)':16}  {'OF':20} {'FILES':>9} {'NEW':>7} {'CHANGED':>7} {'SIZE':>9} {'ADDED':>9}"
+    return [head] * bool(snapshots) + [
+        f"{each['id'][:8]:8}  {each['time'][:16]:16}  {each['of'][:20]:20} {each['files']:>9} {each['files_new']:>7}"
+        f" {each['files_changed']:>7} {size(each['bytes']):>9} {size(each['added_bytes']):>9}"
+        for each in snapshots
+    ]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What module instance_backup answers."""
+
+    message: str
+    failed: bool = False
+    changed: bool = False
+    warning: bool = False
+
+
+def arguments(options: Mapping[str, Any]) -> list[str]:
+    """The program's arguments for options of module instance_backup."""
+    command = {"backup": "run"}.get(options["command"], options["command"])
+    found = [command, options["name"]]
+    for key in ("user", "group", "snapshot", "path"):
+        if options.get(key) is not None:
+            found += [f"--{key}={options[key]}"]
+    return found + [f"--{key}" for key in ("overwrite", "stop") if options.get(key)]
+
+
+def outcome(name: str, command: str, code: int, said: str, state: Mapping[str, Any]) -> Outcome:
+    """Judge a run by its exit code, its standard error and the entry of state.json."""
+    own = str(state.get("message") or "")
+    if code == DONE:
+        return Outcome(f"{command} of {name}: {own}", changed=True)
+    if code == INCOMPLETE:
+        named = "; ".join(str(warning) for warning in list(state.get("warnings") or [])[:5])
+        return Outcome(f"{command} of {name}, not complete: {own}; {named}", changed=True, warning=True)
+    if code == LOCKED:
+        return Outcome(
+            f"{command} of {name}: a backup, restore or drill of it is running; try again later", failed=True
+        )
+    if code == USAGE:
+        return Outcome(f"{said.strip() or 'wrong settings'}", failed=True)
+    return Outcome(f"{command} of {name} failed: {own or said.strip() or f'exit code {code}'}", failed=True)

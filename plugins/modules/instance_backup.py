@@ -1,0 +1,154 @@
+#!/usr/bin/python
+# Copyright: the carrel.jupyter authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: instance_backup
+short_description: Back an instance up now, restore from its backups, or try a restore
+version_added: 0.1.0
+author: the carrel.jupyter authors (@carrel)
+description:
+  - Runs C(carrel-backup), which must be on the host (role carrel.jupyter.backup). It takes as long as that does.
+  - What a restore replaces is kept aside, never deleted. Without O(overwrite) nothing is replaced.
+options:
+  name:
+    description: Name of the instance.
+    type: str
+    required: true
+  command:
+    description:
+      - V(backup) makes a snapshot.
+      - V(restore) puts a user, a group, a file or the whole instance in place as they were.
+      - V(drill) restores a random part of a random recent snapshot into a throwaway directory, and compares.
+    type: str
+    choices: [backup, restore, drill]
+    default: backup
+  user:
+    description: This user of a hub alone.
+    type: str
+  group:
+    description: This group's directory of a hub alone.
+    type: str
+  snapshot:
+    description: The snapshot, as an id, a time (C(2030-01-31), C(2030-01-31T12:00)), or V(latest).
+    type: str
+    default: latest
+  path:
+    description:
+      - Restore this file or folder alone; with O(user) or O(group) as it is in their directory, else as
+        C(data/notebooks/FILE).
+    type: path
+  overwrite:
+    description: Whether a restore may put aside what is there.
+    type: bool
+    default: false
+  stop:
+    description:
+      - Whether a restore may stop containers that use what it replaces. The instance's own are started again; people
+        start their servers themselves.
+    type: bool
+    default: false
+extends_documentation_fragment:
+  - carrel.jupyter.attributes
+attributes:
+  check_mode:
+    support: partial
+    details: Says what would be tried, not how it would end.
+  diff_mode:
+    support: none
+  idempotent:
+    support: none
+    details: Each run is a backup, a restore or a drill.
+"""
+
+EXAMPLES = r"""
+- name: Back a hub up before an upgrade
+  carrel.jupyter.instance_backup:
+    name: class101
+
+- name: Bring back what a user had last Friday
+  carrel.jupyter.instance_backup:
+    name: class101
+    command: restore
+    user: ada@uni.example
+    snapshot: "2030-02-01"
+    overwrite: true
+    stop: true
+"""
+
+RETURN = r"""
+msg:
+  description: What came of it.
+  type: str
+  returned: always
+exit_code:
+  description: That of C(carrel-backup), see docs/howto/backup.md; null where it was not run.
+  type: int
+  returned: always
+  sample: 0
+state:
+  description: What C(/var/lib/carrel/NAME/backup/state.json) says about the last such run.
+  type: dict
+  returned: always
+  sample: {result: done, message: "12 files, 0.01 GiB, of which 0.01 GiB are new", seconds: 21.4, warnings: []}
+"""
+
+import json
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import files
+from ansible_collections.carrel.jupyter.plugins.module_utils._report import printable
+from ansible_collections.carrel.jupyter.plugins.module_utils._site import backup as decide
+from ansible_collections.carrel.jupyter.plugins.module_utils._site.reset import NAME
+
+
+def read_state(name: str, command: str) -> dict[str, Any]:
+    file = files.read(f"{decide.STATE_DIRECTORY.format(name)}/state.json")
+    try:
+        content = printable.clean(json.loads(file.content)) if file else {}
+        return content[command] or {}
+    except (ValueError, KeyError, TypeError):
+        return {}
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "name": {"type": "str", "required": True},
+            "command": {"type": "str", "choices": ["backup", "restore", "drill"], "default": "backup"},
+            "user": {"type": "str"},
+            "group": {"type": "str"},
+            "snapshot": {"type": "str", "default": "latest"},
+            "path": {"type": "path"},
+            "overwrite": {"type": "bool", "default": False},
+            "stop": {"type": "bool", "default": False},
+        },
+        mutually_exclusive=[("user", "group")],
+        supports_check_mode=True,
+    )
+    name, command = module.params["name"], module.params["command"]
+    if not NAME.fullmatch(name):
+        module.fail_json(msg=f"{name!r} is no name of an instance", exit_code=None, state={})
+    try:
+        if files.read(decide.PROGRAM) is None or files.read(decide.SETTINGS.format(name)) is None:
+            module.exit_json(msg=f"{name} has no backups", exit_code=None, state={}, changed=False, skipped=True)
+        if module.check_mode:
+            module.exit_json(msg=f"{command} of {name} would run", exit_code=None, state={}, changed=True)
+        code, _unused, said = module.run_command([decide.PROGRAM, *decide.arguments(module.params)])
+        state = read_state(name, command)
+    except (files.UnsafePathError, OSError) as error:
+        module.fail_json(msg=f"{error}. Remove the cause and run again.", exit_code=None, state={})
+    outcome = decide.outcome(name, command, code, printable.text(said), state)
+    answer = {"msg": outcome.message, "exit_code": code, "state": state}
+    if outcome.failed:
+        module.fail_json(**answer)
+    if outcome.warning:
+        module.warn(outcome.message)
+    module.exit_json(changed=outcome.changed, **answer)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The command line of carrel-backup."""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import json
+import os
+import sys
+
+from . import commands, drill, restore
+from .backup import backup
+from .commands import CommandError
+from .journal import Journal
+from .restic import Restic, ResticError
+from .run import DONE, FAILED, LOCKED, USAGE, BackupError, Run
+from .settings import Settings, SettingsError, load
+from .state import State
+
+DESCRIPTION = "Back an instance up, restore from its backups, and prove that this works."
+EPILOG = """\
+Root's part lists root's own directories. restic runs as the account of the instance's engine, in its map of ids.
+Steps go to the journal (journalctl -t carrel-backup) and to state.json below /var/lib/carrel/NAME/backup.
+
+exit codes:
+  0  done
+  1  failed
+  2  wrong usage or settings
+  3  a backup, restore or drill of the instance is running
+  4  done, but not all of it: the warnings name what is missing
+"""
+
+
+def arguments(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        "carrel-backup", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("command", choices=["run", "snapshots", "restore", "drill"])
+    parser.add_argument("name", metavar="NAME", help="the instance")
+    whose = parser.add_mutually_exclusive_group()
+    whose.add_argument("--user", help="of this user of a hub alone")
+    whose.add_argument("--group", help="of this group of a hub alone")
+    parser.add_argument("--snapshot", default="latest", help="id, time (2030-01-31, 2030-01-31T12:00), or latest")
+    parser.add_argument(
+        "--path", help="restore this file or folder: of a user from home on, else as data/notebooks/FILE"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="put what is there aside")
+    parser.add_argument("--stop", action="store_true", help="stop containers that use what is restored")
+    parser.add_argument("--json", action="store_true", help="snapshots as JSON")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str]) -> int:
+    """Do what is asked; return the exit code."""
+    options = arguments(argv)
+    try:
+        if os.geteuid() != 0:
+            raise SettingsError("run it as root")
+        os.umask(0o022)
+        settings = load(options.name)
+        account = commands.account_of(settings)
+        os.makedirs(settings.state_directory, 0o711, exist_ok=True)
+        lock = os.open(f"{settings.state_directory}/lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except (SettingsError, OSError) as error:
+        print(f"carrel-backup: {error}", file=sys.stderr)
+        return USAGE
+    if options.command == "snapshots":
+        return snapshots(settings, account, options.json)
+    what = {"run": "backup"}.get(options.command, options.command)
+    journal = Journal(settings.name, what, "carrel-backup")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        journal.error("begin", "a backup, restore or drill of it is running")
+        return LOCKED
+    state = State(f"{settings.state_directory}/state.json", settings.name)
+    run = Run(settings, account, Restic(settings, account, lock), journal, state, lock)
+    return act(run, what, options)
+
+
+def act(run: Run, what: str, options: argparse.Namespace) -> int:
+    whose = f"user {options.user}" if options.user else f"group {options.group}" if options.group else "all"
+    run.state.begin(what, whose if not options.path else f"{whose}: {options.path}")
+    if run.state.interrupted:
+        run.journal.info("begin", f"the last {run.state.interrupted} was interrupted")
+    code = FAILED
+    try:
+        run.prepare()
+        run.check_server()
+        run.check_restic()
+        if what == "backup":
+            code = backup(run, options.user, options.group)
+        elif what == "restore":
+            wanted = restore.Wanted(options.user, options.group, options.path, options.overwrite, options.stop)
+            code = restore.restore(run, options.snapshot, wanted)
+        else:
+            code = drill.drill(run, options.snapshot if options.snapshot != "latest" else None)
+    except (BackupError, CommandError, ResticError, OSError, ValueError, KeyError) as error:
+        text = str(error) if not isinstance(error, KeyError) else f"what is missing is {error}"
+        run.state.finish("failed", text, FAILED)
+    finally:
+        run.tidy()
+    entry = run.state.entry
+    say = run.journal.error if code == FAILED else run.journal.info
+    say("end", f"{entry['result']}: {entry['message']} ({entry['seconds']} s)")
+    return code
+
+
+def snapshots(settings: Settings, account: commands.Account, as_json: bool) -> int:
+    """List them. It needs no lock, and waits for nobody."""
+    run = Run(
+        settings, account, Restic(settings, account), Journal(settings.name, "list"), State("", settings.name), -1
+    )
+    try:
+        run.prepare()
+        found = restore.listed(run)
+    except (BackupError, ResticError, OSError) as error:
+        print(f"carrel-backup: {error}", file=sys.stderr)
+        return FAILED
+    if as_json:
+        print(json.dumps(found))
+    else:
+        for each in found:
+            sizes = f"{each['files']:>9} files {each['bytes']:>15} bytes {each['added_bytes']:>13} new"
+            print(f"{each['id'][:8]}  {each['time'][:19]}  {each['of']:20} {sizes}")
+    return DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

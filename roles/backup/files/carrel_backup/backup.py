@@ -1,0 +1,218 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A backup: the database's dump, the manifest, one snapshot, and then what is too old is forgotten."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import fnmatch
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from . import database, files, restic, targets
+from .commands import CommandError
+from .escape import escape
+from .restic import TAG, Answer, ResticError
+from .run import DONE, INCOMPLETE, BackupError, Run
+from .state import now
+
+WHOLE = "whole"
+MOST_NAMED = 20
+PRUNE_DAYS = 7
+MANIFEST = "stage/manifest.json"
+GIB = 2**30
+RETRY = "--retry-lock=2m"
+
+
+def backup(run: Run, user: str | None = None, group: str | None = None) -> int:
+    record = run.record()
+    whole = user is None and group is None
+    leaves = run.leaves()
+    chosen = targets.chosen(leaves, user, group)
+    if not chosen:
+        raise BackupError(f"{run.settings.name} has no directories of {user or group}")
+    empty_stage(run)
+    dumped = None
+    if whole:
+        run.step("database", "dump the database")
+        dumped = database.dump(run, record)
+        name_missing(run, leaves)
+    run.step("manifest", "list what there is, and take samples")
+    write_manifest(run, record, chosen, dumped)
+    paths = [f"instance/{leaf}" for leaf in chosen if not (dumped and is_database(leaf))] + staged(run)
+    run.step("snapshot", f"back up {len(chosen)} directories and files")
+    answer = snapshot(run, paths, [TAG, WHOLE if whole else tag(user, group)], dumped)
+    name_unread(run, answer)
+    if whole:
+        remember(run, leaves)
+        if not run.settings.append_only:
+            run.step("forget", "remove snapshots that are too old")
+            forget(run)
+    found = {
+        "snapshot": answer.summary.get("snapshot_id"), "files": answer.summary.get("total_files_processed"),
+        "bytes": answer.summary.get("total_bytes_processed"), "added_bytes": answer.summary.get("data_added_packed"),
+    }  # fmt: skip
+    complete = answer.code == 0 and not run.state.entry["warnings"]
+    text = f"{found['files']} files, {gib(found['bytes'])}, of which {gib(found['added_bytes'])} are new"
+    code = DONE if complete else INCOMPLETE
+    run.state.finish("done" if complete else "incomplete", text, code, **(found if whole else {}))
+    return code
+
+
+def tag(user: str | None, group: str | None) -> str:
+    """Of a snapshot of a part; a comma would end it."""
+    return f"user:{escape(user)}" if user is not None else f"group:{escape(group or '')}"
+
+
+def gib(number: object) -> str:
+    return f"{number / GIB:.2f} GiB" if isinstance(number, (int, float)) else "?"
+
+
+def is_database(leaf: str) -> bool:
+    return any(fnmatch.fnmatchcase(leaf, pattern) for pattern in targets.DATABASES)
+
+
+def empty_stage(run: Run) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(run.stage)
+    for directory in (run.stage, f"{run.stage}/files"):
+        os.mkdir(directory, 0o711)
+
+
+def staged(run: Run) -> list[str]:
+    return [f"stage/{name}" for name in sorted(os.listdir(run.stage))]
+
+
+def write_manifest(run: Run, record: Mapping[str, Any], leaves: Sequence[str], dumped: str | None) -> None:
+    """What a restore and a drill need to know, and what somebody else would ask."""
+    state = os.path.dirname(run.settings.state_directory)
+    for path in (f"{state}/instance.json", f"{state}/image.json", run.settings.token_file):
+        if path and not path.startswith(f"{run.settings.directory}/") and os.path.lexists(path):
+            try:
+                run.write(f"{run.stage}/files/{os.path.basename(path)}", files.read(path))
+            except OSError as error:
+                run.warn(f"{path} is not in the backup: {error}")
+    os.chown(f"{run.stage}/files", run.account.uid, run.account.gid)
+    manifest = {
+        "version": 1,
+        "made": now(),
+        "instance": record,
+        "subuid": run.settings.subuid,
+        "subgid": run.settings.subgid,
+        "leaves": list(leaves),
+        "users": {user: os.path.dirname(leaf) for leaf in leaves if (user := targets.user_of(leaf)) is not None},
+        "database": dumped,
+        "images": images(run),
+        "samples": samples(run, [leaf for leaf in leaves if leaf.startswith("data/") and not is_database(leaf)]),
+    }
+    run.write(f"{run.stage}/manifest.json", json.dumps(manifest))
+
+
+def samples(run: Run, leaves: Sequence[str]) -> list[Any]:
+    try:
+        found: list[Any] = run.inside("samples", given=[f"instance/{leaf}" for leaf in leaves], seen=True)
+    except CommandError as error:
+        run.warn(f"no samples for the drill: {error}")
+        return []
+    return found
+
+
+def images(run: Run) -> list[dict[str, Any]]:
+    """The images of the instance's containers, with the registry's digests."""
+    try:
+        listed = run.containers(f"label=com.docker.compose.project={run.settings.name}", running=False)
+        found = []
+        for name in sorted({container["Image"] for container in listed}):
+            (image,) = json.loads(run.docker("image", "inspect", name))
+            found.append({"image": name, "id": image["Id"], "digests": image["RepoDigests"] or []})
+        return found
+    except (CommandError, ValueError, KeyError, TypeError) as error:
+        run.warn(f"the manifest has no images: {error}")
+        return []
+
+
+def name_missing(run: Run, leaves: Sequence[str]) -> None:
+    """Name what the last backup had and this one has not: restic says nothing of it."""
+    try:
+        before = json.loads(files.read(f"{run.settings.state_directory}/leaves.json"))
+    except (OSError, ValueError):
+        return
+    gone = sorted(set(before) - set(leaves))
+    for leaf in gone[:MOST_NAMED]:
+        run.warn(f"{leaf} was in the last backup and is not there any more")
+    if len(gone) > MOST_NAMED:
+        run.warn(f"{len(gone) - MOST_NAMED} more were in the last backup and are not there any more")
+
+
+def remember(run: Run, leaves: Sequence[str]) -> None:
+    path = f"{run.settings.state_directory}/leaves.json"
+    with open(f"{path}.new", "w", encoding="ascii") as file:
+        json.dump(leaves, file)
+    os.rename(f"{path}.new", path)
+
+
+def name_unread(run: Run, answer: Answer) -> None:
+    for path, what in answer.errors[:MOST_NAMED]:
+        run.warn(f"{path} could not be read: {what}")
+    if len(answer.errors) > MOST_NAMED:
+        run.warn(f"{len(answer.errors) - MOST_NAMED} more could not be read")
+    if answer.code == restic.INCOMPLETE and not answer.errors:
+        run.warn("restic could not read everything, and did not say what")
+
+
+def snapshot(run: Run, paths: Sequence[str], tags: Sequence[str], dumped: str | None) -> Answer:
+    excluded = [*run.settings.exclude]
+    if dumped == database.SQLITE:
+        excluded += [f"/**/instance/{pattern}" for pattern in targets.DATABASES]
+    arguments = [
+        "backup", "--files-from-raw=-", f"--host={run.settings.name}", "--group-by=host,tags", RETRY,
+        *(f"--tag={tag}" for tag in tags), *(f"--exclude={pattern}" for pattern in excluded),
+    ]  # fmt: skip
+
+    def attempt() -> Answer:
+        return run.restic.call(*arguments, paths=paths, tell=run.progress, allowed=(0, restic.INCOMPLETE))
+
+    try:
+        return attempt()
+    except ResticError as error:
+        if error.code != restic.NO_REPOSITORY:
+            raise
+        if run.state.last("backup").get("good"):
+            raise BackupError(
+                f"{error}, though there was one: is a disk not mounted, or the address wrong? For a new one, remove"
+                f" {run.settings.state_directory}/state.json"
+            ) from error
+    run.step("snapshot", f"make the repository {run.settings.repository}")
+    run.restic.call("init")
+    return attempt()
+
+
+def forget(run: Run) -> None:
+    """Remove snapshots, and their data once a week; a lock of a dead process goes, no other one."""
+    keep = [f"--keep-{unit}={number}" for unit, number in sorted(run.settings.keep.items()) if number]
+    if not keep:
+        return
+    path = f"{run.settings.state_directory}/pruned"
+    prune = ["--prune"] if is_due(path) else []
+    arguments = ["forget", f"--tag={TAG}", f"--host={run.settings.name}", "--group-by=tags", *keep, *prune]
+    try:
+        run.restic.call("unlock")
+        run.restic.call(*arguments, RETRY)
+    except ResticError as error:
+        run.warn(f"old snapshots were not removed: {error}")
+        return
+    if prune:
+        with open(path, "w", encoding="ascii") as file:
+            file.write(now())
+
+
+def is_due(path: str) -> bool:
+    try:
+        last = datetime.datetime.fromisoformat(files.read(path).strip())
+    except (OSError, ValueError):
+        return True
+    return datetime.datetime.now(datetime.timezone.utc) - last > datetime.timedelta(days=PRUNE_DAYS)

@@ -1,0 +1,85 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The hub's database: a dump before its files are read, and what becomes of one."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from typing import Any
+
+from . import targets
+from .commands import CommandError
+from .run import Run
+
+USER = "jupyterhub"
+START_SECONDS = 120
+SQLITE = "jupyterhub.sqlite"
+POSTGRESQL = "jupyterhub.pgdump"
+
+
+def dump(run: Run, record: dict[str, Any]) -> str | None:
+    """Dump the database into stage/database; return the file's name, None if there is nothing to dump.
+
+    Without a dump, the database's own files are kept as they are, which is said.
+    """
+    folder = f"{run.stage}/database"
+    os.mkdir(folder, 0o711)
+    kind = record.get("database") if run.settings.kind == "hub" else None
+    try:
+        if kind == "sqlite":
+            run.own(folder)
+            run.inside("sqlite", f"{run.settings.directory}/data/hub/{SQLITE}", f"{folder}/{SQLITE}")
+            return SQLITE
+        if kind == "postgresql":
+            # The folder becomes the account's afterwards: in one of the account's, root does not write.
+            container = run.database_container()
+            if container is not None:
+                target = f"{folder}/{POSTGRESQL}"
+                run.docker("exec", container, "pg_dump", "--username", USER, "--format=custom", USER, target=target)
+                return POSTGRESQL
+            run.warn("the database's server is stopped; its files are kept as they are, in place of a dump")
+    except (CommandError, OSError) as error:
+        run.warn(f"the database was not dumped, and its files are kept as they are: {error}")
+    finally:
+        run.own(folder)
+    return None
+
+
+def drill_postgresql(run: Run, dumped: str) -> None:
+    """Load a dump into a database of its own, and drop that."""
+    container = run.database_container()
+    if container is None:
+        run.warn("the database's server is stopped: its dump was not loaded")
+        return
+    name = f"drill_{secrets.token_hex(4)}"
+    run.docker("exec", container, "createdb", "--username", USER, name)
+    try:
+        load(run, container, dumped, name)
+    finally:
+        run.docker("exec", container, "dropdb", "--username", USER, "--force", name)
+
+
+def load(run: Run, container: str, dumped: str, name: str, *options: str) -> None:
+    descriptor = targets.opened(dumped, os.O_RDONLY)
+    try:
+        run.docker(
+            "exec", "--interactive", container, "pg_restore", "--username", USER, "--dbname", name,
+            "--exit-on-error", "--single-transaction", *options, stdin=descriptor,
+        )  # fmt: skip
+    finally:
+        os.close(descriptor)
+
+
+def wait(run: Run, container: str) -> None:
+    """Until the server answers by its address, which the temporary one of a first start does not have."""
+    end = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            run.docker("exec", container, "pg_isready", "--host", "127.0.0.1", "--username", USER)
+            return
+        except CommandError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(1)

@@ -1,0 +1,96 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The drill: restore a random user, or a random directory of a lab, from a random snapshot, and compare.
+
+restic reads back what it wrote and compares it with its own hashes (--verify); we compare owners, modes, sizes and
+names with the snapshot's list, and files with hashes that we took before the backup.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from . import database, restore, targets
+from .backup import MANIFEST, WHOLE, is_database
+from .commands import CommandError
+from .run import DONE, INCOMPLETE, BackupError, Run
+
+RECENT = 10
+MOST_NAMED = 20
+
+
+def drill(run: Run, snapshot: str | None) -> int:
+    everything = restore.listed(run)
+    recent = [each for each in everything if each["of"] == WHOLE][-RECENT:]
+    if not recent:
+        raise BackupError("there is no snapshot yet")
+    chosen = restore.pick(everything, snapshot, [WHOLE]) if snapshot else random.choice(recent)  # noqa: S311 - no secret
+    manifest = json.loads(run.restic.read("dump", chosen["id"], f"/{MANIFEST}"))
+    who, leaves = pick_leaves(manifest)
+    dumped = manifest["database"]
+    paths = [f"instance/{leaf}" for leaf in leaves]
+    run.step("drill", f"restore {who} from the snapshot {chosen['id'][:8]} of {chosen['time'][:19]}")
+    nodes = listed(run, chosen["id"], paths)
+    restore.put_old_aside(run)
+    samples = [each for each in manifest["samples"] if any(each["path"].startswith(f"{path}/") for path in paths)]
+    extra = [f"stage/database/{dumped}"] if dumped else []
+    try:
+        with restore.fetched(run, chosen["id"], [*paths, *extra], "--verify", throwaway=True) as tree:
+            if dumped:
+                check_database(run, f"{tree}/stage/database", dumped)
+            run.step("compare", f"compare {len(nodes)} files and directories")
+            result = run.inside("compare", tree, given={"nodes": nodes, "samples": samples, "below": paths})
+    except (BackupError, CommandError) as error:
+        raise BackupError(f"{who}, snapshot {chosen['id'][:8]}: {error}") from error
+    if result["problems"]:
+        raise BackupError(f"{who}, snapshot {chosen['id'][:8]}: {'; '.join(map(str, result['problems'][:MOST_NAMED]))}")
+    for path in result["broken"][:MOST_NAMED]:
+        run.step("compare", f"{path} is no notebook, and was none when it was backed up")
+    text = (
+        f"{who} restored from {chosen['time'][:19]}: {result['files']} files as the snapshot has them,"
+        f" {result['compared']} of them compared with hashes of then, {result['notebooks']} notebooks"
+        f"{', and the database' if dumped else ''}"
+    )
+    code = INCOMPLETE if run.state.entry["warnings"] else DONE
+    run.state.finish("incomplete" if code else "done", text, code, snapshot=chosen["id"], of=who)
+    return code
+
+
+def pick_leaves(manifest: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """A user's directories, or another directory with data."""
+    leaves = [leaf for leaf in manifest["leaves"] if leaf.startswith("data/") and not is_database(leaf)]
+    people = sorted({user for leaf in leaves if (user := targets.user_of(leaf)) is not None})
+    others = [leaf for leaf in leaves if targets.user_of(leaf) is None]
+    if not leaves:
+        raise BackupError("the snapshot has no directory with data")
+    chosen = random.choice([*people, *others])  # noqa: S311
+    if chosen in people:
+        return f"the user {chosen}", targets.chosen(leaves, chosen, None)
+    return chosen, [chosen]
+
+
+def listed(run: Run, snapshot: str, paths: Sequence[str]) -> list[dict[str, Any]]:
+    """What the snapshot has below these paths."""
+    lines = run.restic.read("ls", "--recursive", snapshot, *(f"/{path}" for path in paths)).splitlines()
+    nodes = [node for line in lines if (node := json.loads(line)).get("message_type") == "node"]
+    keys = ("path", "type", "uid", "gid", "mode", "size")
+    wanted = tuple(f"/{path}" for path in paths)
+    return [
+        {key: node[key] for key in keys if key in node}
+        for node in nodes
+        if node["path"] in wanted or node["path"].startswith(tuple(f"{path}/" for path in wanted))
+    ]
+
+
+def check_database(run: Run, folder: str, dumped: str) -> None:
+    run.step("database", "check the database")
+    try:
+        if dumped == database.SQLITE:
+            run.inside("integrity", f"{folder}/{dumped}")
+        else:
+            database.drill_postgresql(run, f"{folder}/{dumped}")
+    except CommandError as error:
+        raise BackupError(f"the database: {error}") from error

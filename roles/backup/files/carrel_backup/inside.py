@@ -1,0 +1,245 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is done in the account's map of ids, as uid 0 there: inside.py COMMAND ARGUMENT …; standard input is JSON.
+
+People may change their files at any moment, so a path is opened component by component and no link is followed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import sqlite3
+import stat
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+LOOKED_AT = 500  # files of a directory among which samples are taken
+SAMPLES = 3
+LONGEST_SAMPLE = 2**20
+LONGEST_NOTEBOOK = 64 * 2**20
+BUSY_SECONDS = 60
+MOST_PROBLEMS = 200
+MISSING, REFUSED = "/missing", "/refused"  # no name of a file
+
+
+def sqlite(source: str, target: str) -> None:
+    """A copy of a database that others use meanwhile, of one moment (sqlite.org/backup.html)."""
+    with (
+        contextlib.closing(sqlite3.connect(f"file:{source}?mode=rw", uri=True, timeout=BUSY_SECONDS)) as used,
+        contextlib.closing(sqlite3.connect(target)) as copy,
+    ):
+        used.backup(copy)
+        check(copy)
+
+
+def integrity(path: str) -> None:
+    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
+        check(database)
+
+
+def check(database: sqlite3.Connection) -> None:
+    said = [row[0] for row in database.execute("PRAGMA integrity_check(5)")]
+    if said != ["ok"]:
+        raise ValueError("; ".join(map(str, said)))
+
+
+def samples(leaves: list[str]) -> list[dict[str, Any]]:
+    """A few files of each directory, with hashes of our own, for a drill to compare. Paths begin where we are."""
+    return [sample for leaf in leaves for sample in _samples(leaf)]
+
+
+def _samples(leaf: str) -> Iterator[dict[str, Any]]:
+    found: list[tuple[bool, str]] = []
+    for folder, _unused, files, descriptor in os.fwalk(leaf, follow_symlinks=False):
+        for name in files:
+            status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+            if stat.S_ISREG(status.st_mode) and status.st_size <= LONGEST_SAMPLE:
+                found.append((not name.endswith(".ipynb"), os.path.join(folder, name)))
+        if len(found) > LOOKED_AT:
+            break
+    for _other, path in sorted(found)[:SAMPLES]:
+        with contextlib.suppress(OSError):
+            yield {"path": path, **facts(path)}
+
+
+def facts(path: str) -> dict[str, Any]:
+    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        status = os.fstat(file.fileno())
+        digest = hashlib.sha256(file.read(LONGEST_SAMPLE + 1)).hexdigest()
+    return {
+        "sha256": digest, "size": status.st_size, "mtime_ns": status.st_mtime_ns,
+        "mode": stat.S_IMODE(status.st_mode), "uid": status.st_uid, "gid": status.st_gid,
+    }  # fmt: skip
+
+
+def compare(tree: str, expected: dict[str, Any]) -> dict[str, Any]:
+    """What differs between a restored tree, what the snapshot lists, and the samples of the manifest."""
+    problems: list[str] = []
+    present = {}
+    for below in expected["below"]:
+        root = os.path.join(tree, below)
+        if os.path.lexists(root):
+            present[below] = os.lstat(root)
+            # as restic's JSON has names that are not UTF-8
+            present |= {as_listed(os.path.join(below, path)): status for path, status in walk(root)}
+    listed = {node["path"].lstrip("/"): node for node in expected["nodes"]}
+    for path, node in listed.items():
+        status = present.get(path)
+        if status is None:
+            if node["type"] != "socket":
+                problems.append(f"{path}: it was not restored")
+            continue
+        problems += [f"{path}: {what}" for what in different(node, status)]
+    problems += [f"{path}: it is not in the snapshot" for path in present.keys() - listed.keys()]
+    compared = 0
+    for sample in expected["samples"]:
+        now = facts(os.path.join(tree, sample["path"])) if sample["path"] in present else None
+        if now is None or (now["mtime_ns"], now["size"]) != (sample["mtime_ns"], sample["size"]):
+            continue  # it changed between the manifest and the snapshot
+        compared += 1
+        problems += [
+            f"{sample['path']}: its {key} is not that of the manifest" for key in now if now[key] != sample[key]
+        ]
+    notebooks, broken = parse_notebooks(tree, present)
+    return {
+        "files": len(present), "compared": compared, "notebooks": notebooks, "broken": broken[:MOST_PROBLEMS],
+        "problems": problems[:MOST_PROBLEMS],
+    }  # fmt: skip
+
+
+def different(node: dict[str, Any], status: os.stat_result) -> Iterator[str]:
+    kinds = {"file": stat.S_ISREG, "dir": stat.S_ISDIR, "symlink": stat.S_ISLNK, "fifo": stat.S_ISFIFO}
+    kind = kinds.get(node["type"])
+    if kind is None:
+        return
+    if not kind(status.st_mode):
+        yield f"it is no {node['type']}"
+        return
+    if (node["uid"], node["gid"]) != (status.st_uid, status.st_gid):
+        yield f"it belongs to {status.st_uid}:{status.st_gid}, not to {node['uid']}:{node['gid']}"
+    # the bits of setuid, setgid and sticky are Go's in restic's JSON; permissions are everybody's
+    if node["type"] != "symlink" and node["mode"] & 0o777 != status.st_mode & 0o777:
+        yield f"its mode is {status.st_mode & 0o777:04o}, not {node['mode'] & 0o777:04o}"
+    if node["type"] == "file" and node.get("size", 0) != status.st_size:
+        yield f"it has {status.st_size} bytes, not {node.get('size', 0)}"
+
+
+def as_listed(path: str) -> str:
+    return os.fsencode(path).decode("utf-8", "replace")
+
+
+def walk(tree: str) -> Iterator[tuple[str, os.stat_result]]:
+    for folder, folders, files, descriptor in os.fwalk(tree, follow_symlinks=False):
+        below = os.path.relpath(folder, tree)
+        for name in (*folders, *files):
+            path = name if below == "." else os.path.join(below, name)
+            yield path, os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+
+
+def parse_notebooks(tree: str, present: dict[str, os.stat_result]) -> tuple[int, list[str]]:
+    """How many notebooks there are, and which are no JSON with cells."""
+    number, broken = 0, []
+    for path, status in present.items():
+        if not path.endswith(".ipynb") or not stat.S_ISREG(status.st_mode) or status.st_size > LONGEST_NOTEBOOK:
+            continue
+        number += 1
+        try:
+            with open(os.open(os.path.join(tree, path), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+                if "cells" not in json.load(file):
+                    raise ValueError("it has no cells")
+        except (OSError, ValueError, TypeError, RecursionError):
+            broken.append(path)
+    return number, broken
+
+
+def put(staged: str, leaf: str, path: str, overwrite: bool) -> str:
+    """Put a staged file or folder in place in somebody's directory; return how what was there is called now."""
+    if not os.path.lexists(staged):
+        return MISSING
+    *folders, name = path.split("/")
+    descriptor = os.open(leaf, DIRECTORY)
+    try:
+        for folder in folders:
+            descriptor = enter(descriptor, folder)
+        kept = ""
+        if exists(name, descriptor):
+            if not overwrite:
+                return REFUSED
+            kept = f"{name}.before-restore-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
+            os.rename(name, kept, src_dir_fd=descriptor, dst_dir_fd=descriptor)
+        try:
+            os.rename(staged, name, dst_dir_fd=descriptor)
+        except OSError:
+            if kept:
+                os.rename(kept, name, src_dir_fd=descriptor, dst_dir_fd=descriptor)
+            raise
+        return kept
+    finally:
+        os.close(descriptor)
+
+
+def enter(above: int, name: str) -> int:
+    """Open a folder, made like the one that it is in if it is missing; ABOVE is closed."""
+    try:
+        if not exists(name, above):
+            like = os.fstat(above)
+            os.mkdir(name, 0o700, dir_fd=above)
+            os.chown(name, like.st_uid, like.st_gid, dir_fd=above, follow_symlinks=False)
+        return os.open(name, DIRECTORY, dir_fd=above)
+    finally:
+        os.close(above)
+
+
+def empty(folder: str) -> None:
+    """Remove what is in a folder, which lies in one of root's."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path)
+            else:
+                os.unlink(entry.path)
+
+
+def exists(name: str, directory: int) -> bool:
+    try:
+        os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def main(command: str, *arguments: str) -> int:
+    os.umask(0o077)
+    answer: Any = None
+    try:
+        if command == "sqlite":
+            sqlite(*arguments)
+        elif command == "integrity":
+            integrity(*arguments)
+        elif command == "samples":
+            answer = samples(json.load(sys.stdin))
+        elif command == "compare":
+            answer = compare(arguments[0], json.load(sys.stdin))
+        elif command == "put":
+            staged, leaf, path = arguments
+            answer = put(staged, leaf, path, json.load(sys.stdin))
+        elif command == "move":
+            os.rename(*arguments)
+        elif command == "empty":
+            empty(arguments[0])
+    except (OSError, ValueError, sqlite3.Error) as error:
+        print(error, file=sys.stderr)
+        return 1
+    json.dump(answer, sys.stdout)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,149 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""restic for one instance: its commands, its messages and its exit codes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from . import commands
+from .commands import Account, CommandError
+from .settings import Settings
+
+# restic's own exit codes, from 0.17 on; every other one is a failure.
+INCOMPLETE, NO_REPOSITORY, LOCKED, WRONG_PASSWORD, INTERRUPTED = 3, 10, 11, 12, 130
+ADVICE = {
+    NO_REPOSITORY: "there is no repository at {repository}",
+    LOCKED: "the repository is locked by another program that runs; try again when it has ended",
+    WRONG_PASSWORD: "the password is not that of the repository {repository}, which keeps the one it began with",
+    INTERRUPTED: "restic was interrupted",
+}
+MOST_ERRORS = 1000
+TAG = "carrel"
+
+Message = Callable[[Mapping[str, Any]], None]
+
+
+class ResticError(Exception):
+    """restic failed; the text says why and `code` is its exit code."""
+
+    def __init__(self, text: str, code: int) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+@dataclasses.dataclass
+class Answer:
+    code: int
+    summary: dict[str, Any]
+    errors: list[tuple[str, str]]  # the path and what is wrong with it
+    said: list[str]
+
+
+def item(raw: str) -> str:
+    """A path as people know it: without where the view is."""
+    return raw.partition("/view/")[2] or raw.lstrip("/")
+
+
+class Restic:
+    """Runs restic in the account's map. The password is in a file that only the account can read while it is needed."""
+
+    def __init__(self, settings: Settings, account: Account, lock: int | None = None) -> None:
+        self.settings = settings
+        self.account = account
+        self.password_file = f"{settings.run_directory}/password.{os.getpid()}"
+        self._lock = lock
+        self._environment = {
+            **settings.environment,
+            "RESTIC_REPOSITORY": settings.repository,
+            "RESTIC_PASSWORD_FILE": self.password_file,
+            "RESTIC_CACHE_DIR": f"{settings.state_directory}/cache",
+            "RESTIC_PROGRESS_FPS": "1",
+            "TMPDIR": f"{settings.state_directory}/cache",
+            "HOME": account.home,
+        }
+
+    def call(
+        self,
+        *arguments: str,
+        paths: Sequence[str] | None = None,
+        tell: Message | None = None,
+        allowed: Sequence[int] = (0,),
+    ) -> Answer:
+        """Run a command; with PATHS, in the view, and they are what it reads. TELL gets progress."""
+        answer = Answer(0, {}, [], [])
+
+        def line(text: str, error: bool) -> None:
+            message = _object(text)
+            kind = message.get("message_type")
+            if kind == "error":
+                if len(answer.errors) < MOST_ERRORS:
+                    what = message.get("error") or {}
+                    answer.errors.append((item(str(message.get("item", ""))), str(what.get("message", ""))))
+            elif kind == "exit_error" or (error and not message and text.strip()):
+                answer.said.append(str(message.get("message", text)).strip())
+            elif kind == "status":
+                if tell:
+                    tell(message)
+            elif kind == "summary":
+                answer.summary = message
+
+        command = [*self.account.mapped(), "restic", "--json", *arguments]
+        stdin = subprocess.DEVNULL
+        if paths is not None:
+            command = commands.seen(self.settings, command)
+            stdin = os.memfd_create("paths")
+            os.write(stdin, b"".join(os.fsencode(path) + b"\0" for path in paths))
+            os.lseek(stdin, 0, os.SEEK_SET)
+        try:
+            answer.code, _unused, _unused = commands.run(
+                command, self.settings.deadline_seconds, f"restic {arguments[0]}",
+                stdin=stdin, environment=self._environment, line=line, lock=self._lock,
+            )  # fmt: skip
+        except CommandError as error:
+            raise ResticError(str(error), 1) from error
+        finally:
+            if stdin >= 0:
+                os.close(stdin)
+        if answer.code not in allowed:
+            raise ResticError(self._explain(arguments[0], answer.code, answer.said, answer.errors), answer.code)
+        return answer
+
+    def _explain(self, command: str, code: int, said: list[str], errors: list[tuple[str, str]]) -> str:
+        known = ADVICE.get(code)
+        if known:
+            return known.format(repository=self.settings.repository)
+        last = said[:3] or [f"{path}: {what}" for path, what in errors[:3]]
+        return f"restic {command} ended with exit code {code}: {'; '.join(last) or 'it said nothing'}"
+
+    def read(self, *arguments: str) -> str:
+        """What a command that only reads prints; it takes no lock, so that it works while others hold one."""
+        command = [*self.account.mapped(), "restic", "--json", "--no-lock", *arguments]
+        try:
+            code, output, errors = commands.run(
+                command, self.settings.deadline_seconds, f"restic {arguments[0]}", environment=self._environment
+            )
+        except CommandError as error:
+            raise ResticError(str(error), 1) from error
+        if code:
+            said = [str(_object(line).get("message", line)).strip() for line in errors.splitlines() if line.strip()]
+            raise ResticError(self._explain(arguments[0], code, said, []), code)
+        return output
+
+    def snapshots(self) -> list[dict[str, Any]]:
+        """Those of this instance, oldest first."""
+        found = json.loads(self.read("snapshots", f"--tag={TAG}", f"--host={self.settings.name}"))
+        return sorted(found, key=lambda snapshot: str(snapshot["time"]))
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,387 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A restore: into a directory beside, then put in place in one step. What was there is kept aside, never deleted."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import dataclasses
+import datetime
+import errno
+import json
+import os
+import stat
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from . import database, files, targets
+from .backup import MANIFEST, WHOLE, is_database, tag
+from .commands import CommandError
+from .escape import escape
+from .inside import MISSING, REFUSED
+from .restic import ResticError
+from .run import DONE, INCOMPLETE, BackupError, Run
+
+RENAME_EXCHANGE = 2
+BESIDE = "data/.restoring"
+KEPT = "data/.kept"
+LONGEST_SECRET = 64 * 2**10
+# What only this instance has, made once on its host; the rest of its secrets comes from the inventory or is made anew.
+SECRETS = ("server/cookie_secret", "token")
+
+
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+    user: str | None = None
+    group: str | None = None
+    path: str | None = None
+    overwrite: bool = False
+    stop: bool = False
+
+
+def listed(run: Run) -> list[dict[str, Any]]:
+    """The snapshots of the instance as people read them, oldest first."""
+    return [
+        {
+            "id": each["id"],
+            "time": each["time"],
+            "of": next((name for name in each.get("tags") or [] if name != "carrel"), "?"),
+            "files": (each.get("summary") or {}).get("total_files_processed", 0),
+            "bytes": (each.get("summary") or {}).get("total_bytes_processed", 0),
+            "added_bytes": (each.get("summary") or {}).get("data_added_packed", 0),
+            "files_new": (each.get("summary") or {}).get("files_new", 0),
+            "files_changed": (each.get("summary") or {}).get("files_changed", 0),
+        }
+        for each in run.restic.snapshots()
+    ]
+
+
+def pick(snapshots: Sequence[Mapping[str, Any]], wanted: str, tags: Sequence[str]) -> Mapping[str, Any]:
+    """The snapshot that is meant: by the beginning of its id, or the newest up to a time, of those with such a tag."""
+    fitting = [each for each in snapshots if each["of"] in tags]
+    if wanted != "latest":
+        by_id = [each for each in fitting if len(wanted) >= 6 and each["id"].startswith(wanted)]
+        fitting = by_id or [each for each in fitting if (moment := end_of(wanted)) and parsed(each["time"]) <= moment]
+    if not fitting:
+        raise BackupError(f"there is no snapshot {wanted} of {' or '.join(tags)}; carrel-backup snapshots lists them")
+    return fitting[-1]
+
+
+def parsed(text: str) -> datetime.datetime:
+    """A time as restic writes it: nanoseconds and Z are more than Python before 3.11 reads."""
+    return datetime.datetime.fromisoformat(text)
+
+
+def end_of(text: str) -> datetime.datetime | None:
+    """The last moment that is meant by a day, a minute or a second, in the host's time zone unless it names one."""
+    try:
+        found = datetime.datetime.fromisoformat(text).astimezone()
+    except ValueError:
+        return None
+    length = {10: datetime.timedelta(days=1), 16: datetime.timedelta(minutes=1)}.get(
+        len(text), datetime.timedelta(seconds=1)
+    )
+    return found + length - datetime.timedelta(microseconds=1)
+
+
+def restore(run: Run, snapshot: str, wanted: Wanted) -> int:
+    whole = wanted.user is None and wanted.group is None
+    tags = [WHOLE] if whole else [WHOLE, tag(wanted.user, wanted.group)]
+    found = pick(listed(run), snapshot, tags)
+    manifest = json.loads(run.restic.read("dump", found["id"], f"/{MANIFEST}"))
+    put_old_aside(run)
+    if wanted.path is not None:
+        restore_path(run, found["id"], wanted, manifest)
+    else:
+        chosen = targets.chosen(manifest["leaves"], wanted.user, wanted.group)
+        dumped = manifest["database"]
+        leaves = [leaf for leaf in chosen if leaf.startswith("data/") and not (dumped and is_database(leaf))]
+        if not leaves:
+            raise BackupError(f"the snapshot {found['id'][:8]} has nothing of {wanted.user or wanted.group}")
+        restore_leaves(run, found["id"], wanted, manifest, leaves)
+    complete = not run.state.entry["warnings"]
+    text = f"restored from the snapshot {found['id'][:8]} of {found['time'][:19]}"
+    run.state.finish("done" if complete else "incomplete", text, DONE if complete else INCOMPLETE)
+    return DONE if complete else INCOMPLETE
+
+
+def make_beside(run: Run) -> str:
+    """A directory on the same file system, which only root and the account can enter."""
+    beside = f"{run.settings.directory}/{BESIDE}/{stamp()}"
+    os.makedirs(beside, 0o711)
+    run.own(f"{beside}/tree")
+    return beside
+
+
+def remove_beside(run: Run, beside: str) -> None:
+    run.inside("empty", f"{beside}/tree")
+    os.rmdir(f"{beside}/tree")
+    os.rmdir(beside)
+
+
+def kept_folder(run: Run) -> str:
+    """Nobody but root comes to what is in it; makedirs would give this mode to the last folder alone."""
+    folder = f"{run.settings.directory}/{KEPT}"
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(folder, 0o700)
+    return folder
+
+
+def stamp() -> str:
+    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+
+
+def put_old_aside(run: Run) -> None:
+    """What a killed restore left may be what was in place before: it is kept, too."""
+    folder = f"{run.settings.directory}/{BESIDE}"
+    for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
+        kept = kept_folder(run)
+        os.rename(f"{folder}/{name}", f"{kept}/{name}-interrupted")
+        run.warn(
+            f"an interrupted restore was put aside: {kept}/{name}-interrupted; remove it once you have looked at it"
+        )
+
+
+@contextlib.contextmanager
+def fetched(run: Run, snapshot: str, paths: Sequence[str], *options: str, throwaway: bool = False) -> Iterator[str]:
+    """Restore these paths of a snapshot into a tree beside, which goes if that fails.
+
+    Once something of it is in place, it has what was there before, and stays if the rest fails, unless THROWAWAY.
+    """
+    beside = make_beside(run)
+    try:
+        fetch(run, snapshot, paths, f"{beside}/tree", *options)
+    except (BackupError, ResticError, CommandError, OSError):
+        remove_beside(run, beside)
+        raise
+    done = throwaway
+    try:
+        yield f"{beside}/tree"
+        done = True
+    finally:
+        if done:
+            remove_beside(run, beside)
+
+
+def fetch(run: Run, snapshot: str, paths: Sequence[str], tree: str, *options: str) -> None:
+    run.step("restore", f"restore {len(paths)} paths of the snapshot {snapshot[:8]}")
+    patterns = f"{run.settings.run_directory}/paths.{os.getpid()}"
+    run.write(patterns, "".join(f"/{literal(path)}\n" for path in paths))
+    try:
+        answer = run.restic.call(
+            "restore", snapshot, f"--target={tree}", f"--include-file={patterns}", "--no-lock", "--sparse", *options,
+            tell=run.progress, allowed=range(256),
+        )  # fmt: skip
+    finally:
+        os.unlink(patterns)
+    if answer.errors:
+        named = [f"{path.rpartition('/tree/')[2] or path}: {what}" for path, what in answer.errors[:5]]
+        raise BackupError(f"{len(answer.errors)} could not be restored: {'; '.join(named)}")
+    if answer.code:
+        raise BackupError(
+            f"restic restore ended with exit code {answer.code}: {'; '.join(answer.said) or 'no reason given'}"
+        )
+
+
+def literal(path: str) -> str:
+    """A pattern that means this path alone."""
+    return "".join(f"\\{char}" if char in "\\*?[$" else char for char in path)
+
+
+def restore_path(run: Run, snapshot: str, wanted: Wanted, manifest: Mapping[str, Any]) -> None:
+    """A file or folder in somebody's directory."""
+    path = os.path.normpath((wanted.path or "").lstrip("/"))
+    if wanted.user is not None:
+        path = f"data/users/{escape(wanted.user)}/home/{path}"
+    elif wanted.group is not None:
+        path = f"data/groups/{wanted.group}/{path}"
+    leaf = next((leaf for leaf in manifest["leaves"] if path.startswith(f"{leaf}/") and leaf.startswith("data/")), None)
+    if leaf is None or ".." in path.split("/"):
+        raise BackupError(f"{path} is no file or folder in a directory of the snapshot")
+    with fetched(run, snapshot, [f"instance/{path}"]) as tree:
+        below = path.removeprefix(f"{leaf}/")
+        kept = run.inside(
+            "put", f"{tree}/instance/{path}", f"{run.settings.directory}/{leaf}", below, given=wanted.overwrite
+        )
+    if kept == MISSING:
+        raise BackupError(f"the snapshot {snapshot[:8]} does not have {path}")
+    if kept == REFUSED:
+        raise BackupError(f"{path} is there, and overwrite would put it aside")
+    if kept:
+        run.step("keep", f"what was there is {kept} beside it")
+
+
+def restore_leaves(run: Run, snapshot: str, wanted: Wanted, manifest: Mapping[str, Any], leaves: Sequence[str]) -> None:
+    whole = wanted.user is None and wanted.group is None
+    directory = run.settings.directory
+    occupied = [leaf for leaf in leaves if is_occupied(f"{directory}/{leaf}")]
+    if occupied and not wanted.overwrite:
+        raise BackupError(f"{', '.join(occupied[:5])} has data, which overwrite would put aside in {directory}/{KEPT}")
+    users = using(run, leaves, whole)
+    if users and not wanted.stop:
+        names = ", ".join(container["Names"] for container in users[:5])
+        raise BackupError(f"{names} uses what would be restored: stop it, or let the restore stop it (--stop)")
+    dumped = manifest["database"] if whole else None
+    secrets = [name for name in SECRETS if whole and name in manifest["leaves"]]
+    if whole and run.settings.kind == "hub" and "hub" in manifest["leaves"]:
+        secrets.append("hub")
+    paths = [*(f"instance/{leaf}" for leaf in [*leaves, *secrets]), *([f"stage/database/{dumped}"] if dumped else [])]
+    with fetched(run, snapshot, paths) as tree:
+        if dumped == database.SQLITE:
+            run.inside("integrity", f"{tree}/stage/database/{dumped}")
+            run.inside("move", f"{tree}/stage/database/{dumped}", f"{tree}/instance/data/hub/{dumped}")
+        stopped = stop(run, users)
+        try:
+            run.step("place", f"put {len(leaves)} directories in place")
+            for leaf in leaves:
+                place(run, f"{tree}/instance/{leaf}", leaf)
+            for name in secrets:
+                restore_secret(run, f"{tree}/instance/{name}", name)
+            if dumped == database.POSTGRESQL:
+                load(run, f"{tree}/stage/database/{dumped}", stopped)
+        finally:
+            start(run, stopped)
+
+
+def is_occupied(path: str) -> bool:
+    """Whether there is something that a restore would replace."""
+    try:
+        descriptor = targets.opened(path)
+    except FileNotFoundError:
+        return False
+    except NotADirectoryError:
+        return True
+    try:
+        return bool(os.listdir(descriptor))
+    finally:
+        os.close(descriptor)
+
+
+def using(run: Run, leaves: Sequence[str], whole: bool) -> list[dict[str, str]]:
+    """The running containers that have one of the directories, or belong to the instance."""
+    name, directory = run.settings.name, run.settings.directory
+    filters = [[f"volume={directory}/{leaf}"] for leaf in leaves]
+    if whole:
+        filters = [[f"label=com.docker.compose.project={name}"], [f"label=carrel.instance={name}"]]
+    try:
+        found = [container for each in filters for container in run.containers(*each)]
+    except CommandError as error:
+        run.step("stop", f"the engine does not run: {error}")
+        return []
+    return list({container["ID"]: container for container in found}.values())
+
+
+def stop(run: Run, containers: Sequence[Mapping[str, str]]) -> list[Mapping[str, str]]:
+    """Stop them; return those that are started again: a user's server is started by its user."""
+    if containers:
+        run.step("stop", f"stop {', '.join(container['Names'] for container in containers)}")
+        run.docker("stop", *(container["ID"] for container in containers))
+    return [each for each in containers if "com.docker.compose.project=" in each["Labels"]]
+
+
+def start(run: Run, containers: Sequence[Mapping[str, str]]) -> None:
+    if containers:
+        run.step("start", f"start {', '.join(container['Names'] for container in containers)}")
+        run.docker("start", *(container["ID"] for container in containers))
+
+
+def load(run: Run, dumped: str, stopped: Sequence[Mapping[str, str]]) -> None:
+    """Load PostgreSQL's dump while the hub is stopped, in place of what is in the database."""
+    server = next((each for each in stopped if "com.docker.compose.service=database" in each["Labels"]), None)
+    if server is None:
+        run.warn("the database's server did not run, so that its dump was not loaded")
+        return
+    run.step("database", "load the database's dump")
+    run.docker("start", server["ID"])
+    database.wait(run, server["ID"])
+    database.load(run, server["ID"], dumped, database.USER, "--clean", "--if-exists")
+
+
+def place(run: Run, staged: str, leaf: str) -> None:
+    """Put a restored directory in the place of the one that is there, in one step, and that one aside."""
+    directory = run.settings.directory
+    parent, name = os.path.split(leaf)
+    source_parent, source_name = os.path.split(staged)
+    above = make_parents(f"{directory}/{parent}")
+    source = targets.opened(source_parent)
+    try:
+        if not stat.S_ISDIR(os.stat(source_name, dir_fd=source, follow_symlinks=False).st_mode):
+            raise BackupError(f"{leaf} is no directory in the snapshot")
+        try:
+            exchange(source, source_name, above, name)
+        except FileNotFoundError:
+            os.rename(source_name, name, src_dir_fd=source, dst_dir_fd=above)
+            return
+        kept = f"{kept_folder(run)}/{stamp()}/{parent}"
+        os.makedirs(kept, exist_ok=True)
+        aside = targets.opened(kept)
+        try:
+            os.rename(source_name, name, src_dir_fd=source, dst_dir_fd=aside)
+        finally:
+            os.close(aside)
+    finally:
+        os.close(source)
+        os.close(above)
+
+
+def make_parents(path: str) -> int:
+    """A descriptor of a directory of root's; one that is missing is made like the one that it is in."""
+    try:
+        return targets.opened(path)
+    except FileNotFoundError:
+        above = make_parents(os.path.dirname(path))
+    try:
+        like = os.fstat(above)
+        name = os.path.basename(path)
+        os.mkdir(name, 0o700, dir_fd=above)
+        descriptor = os.open(name, targets.DIRECTORY, dir_fd=above)
+        os.fchown(descriptor, like.st_uid, like.st_gid)
+        os.fchmod(descriptor, stat.S_IMODE(like.st_mode))
+        return descriptor
+    finally:
+        os.close(above)
+
+
+def exchange(source: int, source_name: str, target: int, target_name: str) -> None:
+    """renameat2(2): both names are there at every moment, also if we are killed."""
+    library = ctypes.CDLL(None, use_errno=True)
+    if library.renameat2(source, os.fsencode(source_name), target, os.fsencode(target_name), RENAME_EXCHANGE):
+        number = ctypes.get_errno()
+        error = FileNotFoundError if number == errno.ENOENT else OSError
+        raise error(number, os.strerror(number), target_name)
+
+
+def restore_secret(run: Run, staged: str, name: str) -> None:
+    """Cookie secrets, so that people stay logged in, and a lab's token."""
+    path = f"{run.settings.directory}/{name}"
+    if name == "hub":
+        path, staged = f"{path}/secrets.json", f"{staged}/secrets.json"
+    try:
+        descriptor = targets.opened(staged, os.O_RDONLY)
+        with open(descriptor, encoding="utf-8") as file:
+            status = os.fstat(descriptor)
+            text = file.read(LONGEST_SECRET)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file")
+        owner, mode = (status.st_uid, status.st_gid), stat.S_IMODE(status.st_mode)
+        if name == "hub":  # the database's password is the one that the server here has
+            text, owner, mode = merged(files.read(path), text), (run.account.uid, run.account.gid), 0o600
+        fresh = f"{path}.restored"
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(fresh)
+        with open(
+            os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w", encoding="utf-8"
+        ) as file:
+            file.write(text)
+            os.fchown(file.fileno(), *owner)
+            os.fchmod(file.fileno(), mode)
+        os.rename(fresh, path)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        run.warn(f"{name} was not restored, so people have to log in again: {error}")
+
+
+def merged(now: str, then: str) -> str:
+    secrets = {**json.loads(now), "cookie_secret": json.loads(then)["cookie_secret"]}
+    return json.dumps(secrets, indent=1, sort_keys=True) + "\n"

@@ -1,0 +1,124 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The settings of one instance's backup: /etc/carrel/backup/NAME.json and NAME.secrets.json, which only root writes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+from typing import Any
+
+from . import files
+
+FOLDER = "/etc/carrel/backup"
+NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+VERSION = 1
+
+
+class SettingsError(Exception):
+    """The settings are missing or wrong; the text says how."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """As docs/architecture.md describes them, under "A backup"."""
+
+    version: int
+    name: str
+    kind: str
+    account: str
+    directory: str
+    socket: str
+    state_directory: str
+    run_directory: str
+    repository: str
+    subuid: dict[str, int]
+    subgid: dict[str, int]
+    token_file: str | None
+    exclude: list[str]
+    keep: dict[str, int]
+    append_only: bool
+    deadline_seconds: int
+    password: str = dataclasses.field(repr=False)
+    environment: dict[str, str] = dataclasses.field(repr=False)
+
+    @property
+    def local(self) -> bool:
+        """Whether the repository is a directory of this host."""
+        return self.repository.startswith("/")
+
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "int": (int,),
+    "str": (str,),
+    "bool": (bool,),
+    "str | None": (str, type(None)),
+    "list[str]": (list,),
+    "dict[str, int]": (dict,),
+    "dict[str, str]": (dict,),
+}
+
+
+def load(name: str) -> Settings:
+    """Read and check the settings of an instance."""
+    if not NAME.fullmatch(name):
+        raise SettingsError(f"{name!r} is no name of an instance: letters a-z, digits and hyphens")
+    path = os.path.join(FOLDER, f"{name}.json")
+    content: dict[str, Any] = {}
+    try:
+        for file in (path, os.path.join(FOLDER, f"{name}.secrets.json")):
+            content.update(json.loads(files.read(file)))
+    except FileNotFoundError as error:
+        known = ", ".join(names()) or "none"
+        raise SettingsError(
+            f"there is no backup for {name}: {error.filename} is missing (instances that have one: {known})"
+        ) from error
+    except (OSError, ValueError, TypeError) as error:
+        raise SettingsError(f"{path}: {error}; run the site playbook again") from error
+    wrong = problems(content)
+    if not wrong and content["name"] != name:
+        wrong = [f"it is of the instance {content['name']}"]
+    if wrong:
+        raise SettingsError(f"{path}: {'; '.join(wrong)}; run the site playbook again")
+    return of(content)
+
+
+def of(content: dict[str, Any]) -> Settings:
+    """Settings from what problems() has nothing against; keys that this version does not know are left out."""
+    return Settings(**{field.name: content[field.name] for field in dataclasses.fields(Settings)})
+
+
+def names() -> list[str]:
+    """The instances that have settings."""
+    try:
+        found = sorted(os.listdir(FOLDER))
+    except OSError:
+        return []
+    return [file[:-5] for file in found if file.endswith(".json") and NAME.fullmatch(file[:-5])]
+
+
+def problems(content: dict[str, Any]) -> list[str]:
+    """Everything that is wrong with the settings. A secret is in none of it."""
+    found = []
+    for field in dataclasses.fields(Settings):
+        if field.name not in content:
+            found.append(f"{field.name} is missing")
+        elif not isinstance(content[field.name], _TYPES[str(field.type)]):
+            found.append(f"{field.name} must be of the type {field.type}")
+    if found:
+        return found
+    if content["version"] != VERSION:
+        found.append(f"version is {content['version']}, this program reads {VERSION}")
+    if content["kind"] not in ("lab", "hub"):
+        found.append(f"kind is {content['kind']!r}, not lab or hub")
+    for key in ("directory", "socket", "state_directory", "run_directory"):
+        if not content[key].startswith("/"):
+            found.append(f"{key} must be an absolute path, not {content[key]!r}")
+    for key in ("subuid", "subgid"):
+        if not all(isinstance(content[key].get(part), int) for part in ("start", "count")):
+            found.append(f"{key} must have start and count")
+    if not content["password"]:
+        found.append("password is empty")
+    return found

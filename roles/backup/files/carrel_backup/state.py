@@ -1,0 +1,108 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""state.json: what the last backup, restore and drill did. Root's alone, so that nothing in it is a stranger's."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import time
+from typing import Any
+
+from . import files, printable
+
+VERSION = 1
+HISTORY = 30
+WARNINGS = 100
+EVERY_SECONDS = 5
+COMMANDS = ("backup", "restore", "drill")
+
+
+def now() -> str:
+    """UTC, as ISO 8601."""
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+
+
+class State:
+    """The file has an entry for each command, of its last run; `history` has them all, newest first."""
+
+    def __init__(self, path: str, name: str) -> None:
+        self.path = path
+        self.content: dict[str, Any] = {"version": VERSION, "name": name, **dict.fromkeys(COMMANDS), "history": []}
+        self.interrupted: str | None = None  # what a run before this one did when it was killed
+        self._began = self._written = 0.0
+        self._command = ""
+        try:
+            before = json.loads(files.read(path))
+            if before["version"] == VERSION:
+                self.content.update({key: before[key] for key in (*COMMANDS, "history")})
+        except (OSError, ValueError, KeyError, TypeError):
+            return
+
+    @property
+    def entry(self) -> dict[str, Any]:
+        """Of the command that runs."""
+        found: dict[str, Any] = self.content[self._command]
+        return found
+
+    def last(self, command: str) -> dict[str, Any]:
+        return self.content[command] or {}
+
+    def begin(self, command: str, what: str) -> None:
+        for other in COMMANDS:
+            last = self.content[other]
+            if last and last["result"] == "running":
+                self.interrupted = f"{other} at step {last['step']}"
+                last.update(result="interrupted", message=f"interrupted at step {last['step']}")
+                self._remember(other, last)
+        self._command, self._began = command, time.monotonic()
+        good = self.last(command).get("good")
+        self.content[command] = {
+            "what": what, "result": "running", "step": "begin", "message": "", "exit_code": None, "started": now(),
+            "ended": None, "seconds": None, "progress": None, "warnings": [], "good": good,
+        }  # fmt: skip
+        self.write()
+
+    def step(self, step: str, message: str) -> None:
+        self.entry.update(step=step, message=printable.text(message), progress=None)
+        self.write()
+
+    def progress(self, content: dict[str, Any]) -> None:
+        """How far a long step is; written every few seconds."""
+        self.entry["progress"] = content
+        if time.monotonic() - self._written > EVERY_SECONDS:
+            self.write()
+
+    def warn(self, text: str) -> None:
+        if len(self.entry["warnings"]) < WARNINGS:
+            self.entry["warnings"].append(printable.text(text))
+            self.write()
+
+    def finish(self, result: str, message: str, exit_code: int, **found: Any) -> None:
+        """FOUND: what is worth knowing of a run; of one that is good, `good` keeps it until the next."""
+        entry = self.entry
+        seconds = round(time.monotonic() - self._began, 1)
+        entry.update(result=result, message=printable.text(message), exit_code=exit_code, ended=now(), seconds=seconds)
+        entry.update(progress=None)
+        if found:
+            entry["good"] = {"ended": entry["ended"], **found}
+        self._remember(self._command, entry)
+        self.write()
+
+    def _remember(self, command: str, entry: dict[str, Any]) -> None:
+        kept = ("what", "result", "message", "started", "ended", "seconds")
+        self.content["history"] = [
+            {"command": command, **{key: entry[key] for key in kept}}, *self.content["history"]
+        ][:HISTORY]  # fmt: skip
+
+    def write(self) -> None:
+        self._written = time.monotonic()
+        fresh = f"{self.path}.new"
+        with open(
+            os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644), "w"
+        ) as file:
+            json.dump(self.content, file, indent=1, ensure_ascii=True)
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(fresh, self.path)

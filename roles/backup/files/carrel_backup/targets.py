@@ -1,0 +1,89 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which paths of an instance are kept, and whose they are.
+
+Directories down to the first one that the account can read are root's, so nobody else can put a link in their place.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+
+from .escape import unescape
+
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# Removed people's directories, what a restore put aside or was about to put in place, and copies from the control node.
+LEFT_OUT = (".archive", ".kept", ".restoring", "build")
+# Of these there is a dump; their files would be of several moments.
+DATABASES = ("data/database", "data/hub/jupyterhub.sqlite*")
+
+
+def leaves(directory: str, account: int, groups: frozenset[int]) -> list[str]:
+    """The paths that an archiver with these ids can read, relative to DIRECTORY, sorted."""
+    above = os.open(directory, DIRECTORY)
+    try:
+        return sorted(_leaves(above, "", account, groups))
+    finally:
+        os.close(above)
+
+
+def _leaves(above: int, path: str, account: int, groups: frozenset[int]) -> Iterator[str]:
+    for name in os.listdir(above):
+        if name in LEFT_OUT and os.stat(name, dir_fd=above, follow_symlinks=False).st_uid == 0:
+            continue
+        child = f"{path}/{name}" if path else name
+        status = os.stat(name, dir_fd=above, follow_symlinks=False)
+        if not stat.S_ISDIR(status.st_mode) or not _descend(status, account, groups):
+            yield child
+            continue
+        below = os.open(name, DIRECTORY, dir_fd=above)
+        try:
+            yield from _leaves(below, child, account, groups)
+        finally:
+            os.close(below)
+
+
+def _descend(status: os.stat_result, account: int, groups: frozenset[int]) -> bool:
+    """Whether it is a directory of root's that the account may pass and not list."""
+    if status.st_uid != 0 or account == 0:
+        return False
+    bits = status.st_mode >> (3 if status.st_gid in groups else 0)
+    return not bits & stat.S_IROTH
+
+
+def user_of(leaf: str) -> str | None:
+    """The user whose directory it is."""
+    parts = leaf.split("/")
+    return unescape(parts[2]) if parts[:2] == ["data", "users"] and len(parts) > 3 else None
+
+
+def group_of(leaf: str) -> str | None:
+    parts = leaf.split("/")
+    return parts[2] if parts[:2] == ["data", "groups"] and len(parts) == 3 else None
+
+
+def chosen(found: list[str], user: str | None, group: str | None) -> list[str]:
+    """Those of one user or one group; all without either."""
+    if user is not None:
+        return [leaf for leaf in found if user_of(leaf) == user]
+    if group is not None:
+        return [leaf for leaf in found if group_of(leaf) == group]
+    return found
+
+
+def opened(path: str, flags: int = DIRECTORY) -> int:
+    """A descriptor of an absolute path of which no part is a link."""
+    parent, name = os.path.split(path)
+    above = os.open("/", DIRECTORY)
+    for part in filter(None, parent.split("/")):
+        try:
+            below = os.open(part, DIRECTORY, dir_fd=above)
+        finally:
+            os.close(above)
+        above = below
+    try:
+        return os.open(name or ".", flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=above)
+    finally:
+        os.close(above)

@@ -1,0 +1,140 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Instances in a container with restic, where root runs carrel-backup as on a host; without an engine."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import tarfile
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+PROGRAM = ROOT / "roles" / "backup" / "files"
+DONE, FAILED, USAGE, LOCKED, INCOMPLETE = range(5)
+
+MAKE = """
+import json, os, pwd, sys
+wanted = json.load(sys.stdin)
+name, first = wanted["name"], wanted["first"]
+os.umask(0o022)
+for file in ("passwd", "group"):
+    line = f"{name}:x:{first - 1}:" + (f"{first - 1}::/home/{name}:/bin/sh" if file == "passwd" else "")
+    with open(f"/etc/{file}", "a") as stream: print(line, file=stream)
+for file in ("subuid", "subgid"):
+    with open(f"/etc/{file}", "a") as stream: print(f"{name}:{first}:65536", file=stream)
+uid = pwd.getpwnam(name).pw_uid
+
+def directory(path, mode, owner=0, group=0):
+    os.makedirs(path, exist_ok=True)
+    os.chown(path, owner, group)
+    os.chmod(path, mode)
+
+base, user, people = f"/srv/{name}", first + 999, first + 99
+for path in ("", "data", "data/groups"):
+    directory(f"{base}/{path}", 0o711)
+directory(f"{base}/data/users", 0o751, 0, people)
+for person in ("ada", "grace-40uni-2eexample"):
+    directory(f"{base}/data/users/{person}", 0o751, 0, people)
+    directory(f"{base}/data/users/{person}/home", 0o700, user, people)
+directory(f"{base}/data/groups/statistics", 0o2770, user, people)
+directory(f"{base}/data/hub", 0o700, uid, uid)
+with open(f"{base}/proxy.env", "w") as stream: stream.write("CONFIGPROXY_AUTH_TOKEN=x")
+os.chown(f"{base}/proxy.env", uid, uid)
+os.chmod(f"{base}/proxy.env", 0o600)
+directory(f"/var/lib/carrel/{name}", 0o755)
+with open(f"/var/lib/carrel/{name}/instance.json", "w") as stream:
+    json.dump({"name": name, "kind": "hub", "engine": name, "directory": base, "database": wanted["database"]}, stream)
+os.makedirs("/etc/carrel/backup", exist_ok=True)
+ids = {"start": first, "count": 65536}
+settings = {
+    "version": 1, "name": name, "kind": "hub", "account": name, "directory": base, "socket": "/run/none.sock",
+    "state_directory": f"/var/lib/carrel/{name}/backup", "run_directory": f"/run/carrel/backup/{name}",
+    "repository": f"/srv/repositories/{name}", "subuid": ids, "subgid": ids, "token_file": None, "exclude": [],
+    "keep": {"daily": 7}, "append_only": False, "deadline_seconds": 300, **wanted["settings"],
+}
+secrets = {"password": wanted["password"], "environment": {}}
+for file, content in ((f"{name}.json", settings), (f"{name}.secrets.json", secrets)):
+    with open(f"/etc/carrel/backup/{file}", "w") as stream: json.dump(content, stream)
+"""
+
+
+class Machine:
+    """The container."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.first = 200_001
+
+    def run(self, *command: str, text: str | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["docker", "exec", "--interactive", self.name, *command], input=text, text=True, capture_output=True,
+            check=check, timeout=120, errors="surrogateescape",
+        )  # fmt: skip
+
+    def python(self, code: str, **given: Any) -> str:
+        """Run code, in which GIVEN are variables; return what it prints."""
+        text = f"import json, os, subprocess, sys\nglobals().update(json.loads({json.dumps(given)!r}))\n{code}"
+        return self.run("python3", "-", text=text).stdout.strip()
+
+    def install(self) -> None:
+        """The program as the role puts it: links of the checkout are files there."""
+        stream = io.BytesIO()
+        with tarfile.open(fileobj=stream, mode="w", dereference=True) as archive:
+            for path in sorted(PROGRAM.glob("carrel_backup/*.py")):
+                archive.add(path, f"usr/local/lib/carrel/carrel_backup/{path.name}", filter=root_owned)
+            archive.add(PROGRAM / "carrel-backup", "usr/local/sbin/carrel-backup", filter=root_owned)
+        command = ["docker", "exec", "--interactive", self.name, "tar", "-x", "-C", "/"]
+        subprocess.run(command, input=stream.getvalue(), check=True)
+
+    def site(self, name: str, *, database: str | None = None, password: str = "secret", **settings: Any) -> Site:
+        self.first += 100_000
+        wanted = {"name": name, "first": self.first, "database": database, "password": password, "settings": settings}
+        self.run("python3", "-c", MAKE, text=json.dumps(wanted))
+        return Site(self, name, self.first)
+
+
+def root_owned(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    member.uid = member.gid = 0
+    return member
+
+
+class Site:
+    """One instance. FIRST is the first of its account's subordinate ids."""
+
+    def __init__(self, machine: Machine, name: str, first: int) -> None:
+        self.machine, self.name, self.first = machine, name, first
+        self.directory = f"/srv/{name}"
+        self.home = f"{self.directory}/data/users/ada/home"
+
+    def backup(self, *options: str) -> tuple[int, dict[str, Any]]:
+        return self.command("run", *options)
+
+    def command(self, command: str, *options: str) -> tuple[int, dict[str, Any]]:
+        """The exit code and the state's entry."""
+        done = self.machine.run("carrel-backup", command, self.name, *options, check=False)
+        return done.returncode, self.state()["backup" if command == "run" else command] or {"message": done.stderr}
+
+    def state(self) -> dict[str, Any]:
+        text = self.machine.run("cat", f"/var/lib/carrel/{self.name}/backup/state.json").stdout
+        found: dict[str, Any] = json.loads(text)
+        return found
+
+    def snapshots(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = json.loads(
+            self.machine.run("carrel-backup", "snapshots", self.name, "--json").stdout
+        )
+        return found
+
+    def python(self, code: str, **given: Any) -> str:
+        """Code in ada's home, with its owner's ids as `uid` and `gid`."""
+        uid, gid = self.first + 999, self.first + 99
+        begin = "os.chdir(home)\n"
+        return self.machine.python(begin + code, home=self.home, uid=uid, gid=gid, directory=self.directory, **given)
+
+    def restic(self, *arguments: str) -> str:
+        """restic as root, for a look at the repository."""
+        command = f'RESTIC_PASSWORD=secret restic --no-lock --no-cache -r /srv/repositories/{self.name} "$@"'
+        return self.machine.run("sh", "-c", command, "sh", *arguments).stdout

@@ -1,0 +1,358 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""carrel-backup with a real restic on real files of several owners."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import subprocess
+import time
+from collections.abc import Iterator
+
+import pytest
+from backup_site import DONE, FAILED, INCOMPLETE, LOCKED, USAGE, Machine, Site
+
+from testbed import hosts, images
+
+LISTING = """
+import hashlib, stat
+found = {}
+for folder, folders, files in os.walk(os.fsencode(home)):
+    for name in [b"", *files]:
+        path = os.path.join(folder, name)
+        s = os.lstat(path)
+        what = os.readlink(path) if stat.S_ISLNK(s.st_mode) else b""
+        if stat.S_ISREG(s.st_mode): what = hashlib.sha256(open(path, "rb").read()).digest()
+        name = os.path.relpath(path, os.fsencode(home)).hex()
+        found[name] = [s.st_uid, s.st_gid, s.st_mode, s.st_mtime_ns, what.hex()]
+print(json.dumps(found, sort_keys=True))
+"""
+STRANGE = r"""
+import socket
+def text(name, content, mode=0o644):
+    with open(name, "wb") as file: file.write(content)
+    os.chmod(name, mode)
+text("a.ipynb", b'{"cells": []}')
+text("private", b"x", 0o600)
+text("unreadable", b"x", 0)
+text("executable", b"x", 0o755)
+text(b"not-utf-8-\xff\xfe", b"x")
+text(" leading and\nline", b"x")
+text("[brackets]*?$HOME", b"x")
+os.mkfifo("fifo")
+socket.socket(socket.AF_UNIX).bind("socket")
+os.symlink("/etc/shadow", "link")
+os.symlink("/etc", "folder-link")
+text("one", b"hard"); os.link("one", "two")
+with open("sparse", "wb") as file: file.truncate(50_000_000)
+os.makedirs("deep/er"); os.chmod("deep", 0o500)
+for folder, folders, files in os.walk(b"."):
+    for name in [b"", *files]: os.chown(os.path.join(folder, name), uid, gid, follow_symlinks=False)
+os.chown("executable", uid + 1, gid + 1)
+"""
+KILL_RESTORE = """
+import time
+command = ["carrel-backup", "restore", "killed", "--user", "ada", "--overwrite"]
+p = subprocess.Popen(command, stdout=-3, stderr=-3)
+end = time.time() + 60
+while not (os.path.isdir(folder := "/srv/killed/data/.restoring") and os.listdir(folder)) and time.time() < end:
+    time.sleep(0.001)
+time.sleep(seconds)
+p.kill()
+p.wait()
+"""
+
+
+@pytest.fixture(scope="module")
+def machine() -> Iterator[Machine]:
+    image = images.build("backup", parent=images.base())
+    name = f"carrel-backup-{secrets.token_hex(4)}"
+    command = ["docker", "run", "--detach", "--rm", "--init", "--name", name, "--volume", "/srv", *hosts.FLAGS, image]
+    subprocess.run([*command, "sleep", "1800"], check=True, capture_output=True)
+    try:
+        machine = Machine(name)
+        machine.install()
+        yield machine
+    finally:
+        subprocess.run(["docker", "rm", "--force", "--volumes", name], check=True, capture_output=True)
+
+
+@pytest.fixture(scope="module")
+def strange(machine: Machine) -> Site:
+    site = machine.site("strange")
+    site.python(STRANGE)
+    return site
+
+
+def test_what_homes_hold_comes_back(strange: Site) -> None:
+    """fifo, links to /etc, hard links, sparse, names that are not UTF-8, modes, owners; a link's target is not read."""
+    before = json.loads(strange.python(LISTING))
+    assert strange.backup()[0] == DONE
+    owners = {node["path"]: (node["uid"], node["gid"]) for node in listed(strange, "/instance/data/users/ada/home")}
+    assert owners["/instance/data/users/ada/home/a.ipynb"] == (1000, 100)
+    assert owners["/instance/data/users/ada/home/executable"] == (1001, 101)
+    assert not [path for path in owners if "shadow" in path]
+    strange.python("import shutil; shutil.rmtree('deep'); os.unlink('a.ipynb'); open('new', 'w').close()")
+    code, entry = strange.command("restore", "--user", "ada")
+    assert code == FAILED and "overwrite" in entry["message"]
+    code, entry = strange.command("restore", "--user", "ada", "--overwrite")
+    assert (code, entry["result"]) == (DONE, "done"), entry
+    after = json.loads(strange.python(LISTING))
+    socket = b"socket".hex()
+    assert before.pop(socket) and after == before
+    sizes = strange.python("print(os.stat('sparse').st_blocks * 512 < 10_000_000, os.stat('one').st_nlink)")
+    assert sizes == "True 2"
+    kept = strange.machine.run("find", f"{strange.directory}/data/.kept", "-name", "new").stdout.split()
+    assert len(kept) == 1, "what was there is kept"
+    assert strange.machine.run("stat", "-c", "%a %u", f"{strange.directory}/data/.kept").stdout == "700 0\n"
+
+
+def listed(site: Site, path: str) -> list[dict[str, object]]:
+    lines = site.restic("ls", "--recursive", "--json", "latest", path).splitlines()
+    return [node for node in map(json.loads, lines) if node["message_type"] == "node"]
+
+
+def test_the_drill_compares_everything(strange: Site) -> None:
+    code, entry = strange.command("drill")
+    assert (code, entry["result"]) == (DONE, "done"), entry
+    assert entry["good"]["snapshot"] == strange.snapshots()[-1]["id"]
+    assert strange.machine.run("ls", f"{strange.directory}/data/.restoring").stdout == ""
+
+
+def test_one_file_comes_back_as_of_then(machine: Machine) -> None:
+    site = machine.site("file")
+    site.python("open('notes.txt', 'w').write('first'); os.chown('notes.txt', uid, gid)")
+    site.backup()
+    first = site.snapshots()[0]["id"]
+    site.python("open('notes.txt', 'w').write('second')")
+    assert site.backup("--user", "ada")[0] == DONE
+    assert [each["of"] for each in site.snapshots()] == ["whole", "user:ada"]
+    restore = ("--user", "ada", "--path", "notes.txt", "--snapshot", first[:8])
+    code, entry = site.command("restore", *restore)
+    assert code == FAILED and "notes.txt is there" in entry["message"]
+    assert site.command("restore", *restore, "--overwrite")[0] == DONE
+    names = json.loads(site.python("print(json.dumps({name: open(name).read() for name in sorted(os.listdir())}))"))
+    assert names.pop("notes.txt") == "first"
+    assert list(names.values()) == ["second"]
+    for path in ("../../grace-40uni-2eexample/home/x", "missing", "/etc/passwd"):
+        assert site.command("restore", "--user", "ada", "--path", path, "--overwrite")[0] == FAILED
+
+
+def test_onto_another_host_with_another_range(machine: Machine) -> None:
+    here = machine.site("here")
+    here.python("open('x', 'w').write('mine'); os.chown('x', uid, gid)")
+    here.backup()
+    there = machine.site("there")
+    assert there.first != here.first
+    # the repository, and its snapshots' host, is the instance's: there, it is called the same
+    machine.python(
+        "settings = json.load(open('/etc/carrel/backup/here.json'))\n"
+        "settings |= {key: value for key, value in json.load(open('/etc/carrel/backup/there.json')).items()\n"
+        "             if key in ('account', 'directory', 'subuid', 'subgid', 'state_directory', 'run_directory')}\n"
+        "json.dump(settings, open('/etc/carrel/backup/here.json', 'w'))\n"
+        "subprocess.run(['chown', '-R', 'there:there', '/srv/repositories/here'], check=True)\n"
+    )
+    machine.run("carrel-backup", "restore", "here", "--user", "ada", check=False)
+    found = there.python("s = os.stat('x'); print(s.st_uid - uid, s.st_gid - gid, open('x').read())")
+    assert found == "0 0 mine"
+
+
+def test_what_goes_away_and_what_cannot_be_read_is_named(machine: Machine) -> None:
+    site = machine.site("named")
+    site.python("open('x', 'w').close()")
+    assert site.backup()[0] == DONE
+    machine.run("mv", f"{site.directory}/data/users/grace-40uni-2eexample", "/srv/elsewhere")
+    # root's own file below somebody's home: the account has no power over it
+    site.python("open('roots', 'w').close(); os.chmod('roots', 0o600)")
+    code, entry = site.backup()
+    assert (code, entry["result"]) == (INCOMPLETE, "incomplete")
+    said = "\n".join(entry["warnings"])
+    assert "data/users/grace-40uni-2eexample/home was in the last backup" in said
+    assert "data/users/ada/home/roots could not be read" in said
+    assert [node for node in listed(site, "/instance/data/users/ada/home") if node["name"] == "x"]
+
+
+def test_a_file_that_grows_and_a_database_with_writers(machine: Machine) -> None:
+    site = machine.site("busy", database="sqlite")
+    machine.python(
+        "import sqlite3\n"
+        "path = '/srv/busy/data/hub/jupyterhub.sqlite'\n"
+        "base = sqlite3.connect(path); base.execute('CREATE TABLE t (a, b)'); base.commit(); base.close()\n"
+        "subprocess.run(['chown', 'busy:busy', path], check=True)"
+    )
+    writer = (
+        "import sqlite3, time\nend = time.time() + 8\nwhile time.time() < end:\n"
+        "  base = sqlite3.connect('/srv/busy/data/hub/jupyterhub.sqlite', timeout=30)\n"
+        "  with base: base.execute('INSERT INTO t VALUES (1, 1)'); base.execute('INSERT INTO t VALUES (2, 2)')\n"
+        "  base.close()\n  open('/srv/busy/data/users/ada/home/grows', 'a').write('x' * 100000)\n"
+    )
+    starter = "for number in range(20): subprocess.Popen([sys.executable, '-c', writer], stdout=-3, stderr=-3)"
+    machine.python(starter, writer=writer)
+    code, entry = site.backup()
+    assert (code, entry["result"]) == (DONE, "done"), entry
+    site.restic("restore", "latest:/stage/database", "--target", "/srv/out")
+    count = "import sqlite3; print(sqlite3.connect('/srv/out/jupyterhub.sqlite').execute(query).fetchone())"
+    rows, ones = json.loads(
+        machine.python(count, query="SELECT count(*), sum(a = 1) FROM t").replace("(", "[").replace(")", "]")
+    )
+    assert rows > 0 and rows == 2 * ones, "a copy of one moment"
+    names = [node["path"] for node in listed(site, "/instance/data/hub")]
+    assert "/instance/data/hub/jupyterhub.sqlite" not in names
+
+
+def test_a_link_in_place_of_a_folder_is_not_followed(machine: Machine) -> None:
+    """Somebody exchanges a folder with a link to somebody else's, as fast as possible, while it is archived."""
+    site = machine.site("swap")
+    machine.python(
+        "other = '/srv/swap/data/users/grace-40uni-2eexample/home/d'\nos.mkdir(other)\n"
+        "for n in range(300): open(f'{other}/secret{n}', 'w').write('secret')\n"
+        "subprocess.run(['chown', '-R', f'{first + 999}:{first + 99}', other], check=True)", first=site.first,
+    )  # fmt: skip
+    site.python(
+        "os.mkdir('d'); os.symlink('../../grace-40uni-2eexample/home/d', 'link')\n"
+        "for n in range(300): open(f'd/secret{n}', 'w').write('mine')\n"
+        "subprocess.run(['chown', '-hR', f'{uid}:{gid}', '.'], check=True)\n"
+        "code = '''import ctypes, time\nend = time.time() + 6\n"
+        'while time.time() < end: ctypes.CDLL(None).renameat2(-100, b"d", -100, b"link", 2)\'\'\'\n'
+        "subprocess.Popen([sys.executable, '-c', code], stdout=-3, stderr=-3)"
+    )
+    for _unused in range(2):
+        site.backup()
+    for snapshot in site.snapshots():
+        site.restic("restore", f"{snapshot['id']}:/instance/data/users/ada", "--target", f"/srv/out-{snapshot['id']}")
+    assert (
+        machine.run("grep", "-rl", "^secret", "/srv", "--include=secret*", check=False).stdout.count("/srv/out-") == 0
+    )
+
+
+def test_a_wrong_password_a_lost_repository_and_a_full_one(machine: Machine) -> None:
+    site = machine.site("wrong")
+    assert site.backup()[0] == DONE
+    change = "s = json.load(open(path)); s.update(new); json.dump(s, open(path, 'w'))"
+    machine.python(change, path="/etc/carrel/backup/wrong.secrets.json", new={"password": "another"})
+    code, entry = site.backup()
+    assert code == FAILED and "the password is not that of the repository" in entry["message"]
+    assert "another" not in json.dumps(site.state())
+    machine.python(change, path="/etc/carrel/backup/wrong.secrets.json", new={"password": "secret"})
+    machine.run("mv", "/srv/repositories/wrong", "/srv/repositories/gone")
+    code, entry = site.backup()
+    assert code == FAILED and "though there was one" in entry["message"]
+    assert entry["good"], "when the last good one was is not forgotten"
+    machine.python(change, path="/etc/carrel/backup/wrong.json", new={"repository": "rest:http://127.0.0.1:9/x"})
+    code, entry = site.backup()
+    assert code == FAILED and "cannot be reached" in entry["message"]
+
+
+def test_a_full_repository(machine: Machine) -> None:
+    site = machine.site("full")
+    machine.run("mkdir", "-p", "/srv/repositories/full")
+    machine.run("mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", "/srv/repositories/full")
+    machine.run("chown", "full:full", "/srv/repositories/full")
+    site.python("open('big', 'wb').write(os.urandom(20_000_000))")
+    code, entry = site.backup()
+    assert code == FAILED and "no space left" in entry["message"]
+    machine.run("umount", "/srv/repositories/full")
+
+
+def test_two_at_once_and_kill_at_any_moment(machine: Machine) -> None:
+    site = machine.site("killed")
+    site.python(
+        "for n in range(3000): open(f'f{n}', 'wb').write(os.urandom(2000))\n"
+        "subprocess.run(['chown', '-R', f'{uid}:{gid}', '.'], check=True)"
+    )
+    code = (
+        "import signal, time\n"
+        "p = subprocess.Popen(['carrel-backup', *command], stdout=-3, stderr=-3)\n"
+        "time.sleep(seconds)\n"
+        "print(subprocess.run(['carrel-backup', 'run', 'killed'], stdout=-3, stderr=-3).returncode)\n"
+        "p.kill(); p.wait()\n"
+    )
+    for seconds in (0.4, 0.8, 1.2, 1.8):
+        assert machine.python(code, seconds=seconds, command=["run", "killed"]) == str(LOCKED)
+        wait_for_nobody(machine)
+    assert machine.run("pgrep", "-x", "restic", check=False).stdout == ""
+    code_of, entry = site.backup()
+    assert (code_of, entry["result"]) == (DONE, "done"), entry
+    assert any(each["result"] == "interrupted" for each in site.state()["history"])
+    before = json.loads(site.python(LISTING))
+    for seconds in (0.5, 0.2, 0):
+        machine.python(KILL_RESTORE, seconds=seconds)
+        wait_for_nobody(machine)
+        assert json.loads(site.python(LISTING)) == before, "never half a home"
+    assert site.command("restore", "--user", "ada", "--overwrite")[0] == INCOMPLETE
+    assert "was put aside" in "".join(site.state()["restore"]["warnings"])
+    assert json.loads(site.python(LISTING)) == before
+
+
+def wait_for_nobody(machine: Machine) -> None:
+    end = time.monotonic() + 10
+    while machine.run("pgrep", "-x", "restic|python3", check=False).stdout and time.monotonic() < end:
+        time.sleep(0.1)
+
+
+def test_a_lock_of_a_dead_process_goes_and_no_other(machine: Machine) -> None:
+    site = machine.site("locked")
+    site.backup()
+    lock = (
+        "p = subprocess.Popen(['restic', '-q', 'check', '--read-data'], env={**os.environ, **env}); p.send_signal(19)"
+    )
+    env = {"RESTIC_PASSWORD": "secret", "RESTIC_REPOSITORY": "/srv/repositories/locked", "HOME": "/root"}
+    hold = (
+        "import time\n"
+        "p = subprocess.Popen(['restic', '-q', 'prune'], env={**os.environ, **env}, stdout=-3, stderr=-3)\n"
+        "while not os.listdir('/srv/repositories/locked/locks') and p.poll() is None: time.sleep(0.001)\n"
+        "p.send_signal(9); p.wait()\nsubprocess.run(['chown', '-R', 'locked:locked', '/srv/repositories/locked'])\n"
+        "print(len(os.listdir('/srv/repositories/locked/locks')))"
+    )
+    assert lock and machine.python(hold, env=env) == "1"
+    code, entry = site.backup()
+    assert (code, entry["result"]) == (DONE, "done"), entry
+
+
+def test_a_damaged_pack_turns_the_drill_red(machine: Machine) -> None:
+    site = machine.site("damaged")
+    machine.run("rm", "-r", "/srv/damaged/data/groups/statistics", "/srv/damaged/data/users/grace-40uni-2eexample")
+    site.python(
+        "open('thesis.ipynb', 'wb').write(b'{\"cells\": []}' + os.urandom(300000)); os.chown('thesis.ipynb', uid, gid)"
+    )
+    assert site.backup()[0] == DONE
+    damage = (
+        "import glob\n"
+        "packs = sorted(glob.glob('/srv/repositories/damaged/data/*/*'), key=os.path.getsize)\n"
+        "with open(packs[-1], 'r+b') as f: f.seek(1000); f.write(b'damage')"
+    )
+    machine.python("subprocess.run('chmod -R u+w /srv/repositories/damaged', shell=True)\n" + damage)
+    for _unused in range(20):  # the drill chooses at random
+        code, entry = site.command("drill")
+        if "user ada" in entry["message"]:
+            break
+    assert code == FAILED and entry["result"] == "failed"
+    assert "the user ada" in entry["message"] and "thesis.ipynb" in entry["message"]
+
+
+def test_an_append_only_server(machine: Machine) -> None:
+    site = machine.site("append", repository="rest:http://127.0.0.1:8000/append/", append_only=True)
+    server = ["restic-rest-server", "--no-auth", "--append-only", "--listen=127.0.0.1:8000", "--path=/srv/rest"]
+    machine.python(
+        "import socket, time\n"
+        "subprocess.Popen(server, stdout=-3, stderr=-3)\n"
+        "for _ in range(100):\n"
+        "  try: socket.create_connection(('127.0.0.1', 8000)).close(); break\n"
+        "  except OSError: time.sleep(0.05)",
+        server=server,
+    )
+    site.python("open('x', 'w').write('mine'); os.chown('x', uid, gid)")
+    assert site.backup()[0] == DONE
+    assert site.backup()[0] == DONE
+    assert len(site.snapshots()) == 2
+    machine.run("rm", f"{site.home}/x")
+    assert site.command("restore", "--user", "ada", "--path", "x")[0] == DONE
+    forget = "RESTIC_PASSWORD=secret restic --no-cache -r rest:http://127.0.0.1:8000/append/ forget latest"
+    machine.run("sh", "-c", forget, check=False)
+    assert len(site.snapshots()) == 2
+
+
+def test_wrong_use_touches_nothing(machine: Machine) -> None:
+    for command in (["run", "nobody"], ["run", "../etc"], ["run"]):
+        assert machine.run("carrel-backup", *command, check=False).returncode == USAGE

@@ -1,0 +1,217 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the role backup installs, what a run came to, and what the status says about backups."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.carrel.jupyter.plugins.module_utils._report import backups, report
+from ansible_collections.carrel.jupyter.plugins.module_utils._site import backup
+from carrel_backup import restore, settings, targets
+from carrel_backup.run import BackupError
+from carrel_backup.state import State
+from plan_helpers import lab, plan
+
+RANGE = {"start": 165536, "count": 65536}
+ENGINES = {"tao": {"uid": 1001, "gid": 1001, "socket": "/run/user/1001/docker.sock", "subuid": RANGE, "subgid": RANGE}}
+COMMON = {"repository": "rest:https://backup.example.org/geo1/", "password": "a secret", "at": "23:30"}
+NOW = datetime(2030, 1, 10, 12, tzinfo=timezone.utc)
+
+
+def jobs(common: dict[str, Any] | None = None, **keys: Any) -> list[dict[str, Any]]:
+    result, problems = plan([lab(**keys)], backup=COMMON if common is None else common)
+    assert result, problems
+    found: list[dict[str, Any]] = result["backup_jobs"]
+    return found
+
+
+def install(found: list[dict[str, Any]], mailto: str = "root") -> dict[str, Any]:
+    return backup.install(found, ENGINES, "geo1", mailto, "program", {"run.py": "text"})
+
+
+def test_an_instance_adds_to_what_holds_for_all() -> None:
+    (job,) = jobs(backup={"at": "04:00", "keep": {"daily": 14}})
+    assert job["backup"]["repository"] == COMMON["repository"] and job["backup"]["at"] == "04:00"
+    assert job["backup"]["keep"] == {"daily": 14, "weekly": 5, "monthly": 12, "yearly": 3}
+    assert jobs(backup={"enabled": False})[0]["backup"] is None
+    assert jobs(common={})[0]["backup"] is None
+    assert jobs(state="absent")[0]["backup"] is None
+
+
+def test_the_settings_are_those_that_the_program_reads() -> None:
+    found = install(jobs())
+    (text,) = [file["content"] for file in found["files"] if file["path"] == "/etc/carrel/backup/tao.json"]
+    assert "a secret" not in json.dumps(found["files"])
+    read = {**json.loads(text), **json.loads(found["secret_contents"]["/etc/carrel/backup/tao.secrets.json"])}
+    assert settings.problems(read) == []
+    assert read["repository"] == "rest:https://backup.example.org/geo1/tao"
+    assert "a secret" not in repr(settings.of(read))
+    modes = {file["path"]: file.get("mode") for file in found["files"]}
+    assert modes["/etc/carrel/backup/tao.secrets.json"] == "0600"
+
+
+def test_cron_starts_each_instance_at_its_own_minute() -> None:
+    (line,) = [file["content"] for file in install(jobs())["files"] if "cron.d" in file["path"]]
+    run, drill = line.splitlines()[-2:]
+    minute, hour, *rest = run.split()
+    assert rest == ["*", "*", "*", "root", "/usr/local/sbin/carrel-backup", "run", "tao"]
+    assert 0 <= (60 * int(hour) + int(minute) - (23 * 60 + 30)) % 1440 <= 120
+    assert drill.split()[4] == "0" and drill.endswith("carrel-backup drill tao")
+    other = [job | {"name": "geo"} for job in jobs()]
+    assert run != install(other)["files"][-1]["content"].splitlines()[-2].replace("geo", "tao")
+    assert "drill" not in install(jobs(backup={"drill": False}))["files"][-1]["content"]
+
+
+def test_what_has_no_backup_any_more_loses_its_files_and_its_job() -> None:
+    absent = install(jobs(backup={"enabled": False}))["absent"]
+    assert absent == [
+        "/etc/carrel/backup/tao.json",
+        "/etc/carrel/backup/tao.secrets.json",
+        "/etc/cron.d/carrel-backup-tao",
+    ]
+    assert install(jobs(common={**COMMON, "at": None}))["absent"] == ["/etc/cron.d/carrel-backup-tao"]
+    assert install(jobs(engine="nowhere"))["without_engine"] == ["tao"]
+    assert backup.packages(jobs()) == ["restic", "uidmap", "cron"] and backup.packages(jobs(common={})) == []
+    with pytest.raises(ValueError, match="backup_mailto"):
+        install(jobs(), mailto="a\nb")
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "state", "message", "flags"),
+    [
+        (0, "", {"message": "12 files"}, "12 files", (False, True, False)),
+        (
+            4,
+            "",
+            {"message": "12 files", "warnings": ["x could not be read"]},
+            "x could not be read",
+            (False, True, True),
+        ),
+        (3, "", {"message": "old"}, "try again later", (True, False, False)),
+        (2, "carrel-backup: no settings", {}, "no settings", (True, False, False)),
+        (1, "", {"message": "the password is not that"}, "the password is not that", (True, False, False)),
+        (-9, "", {}, "exit code -9", (True, False, False)),
+    ],
+)
+def test_what_a_run_came_to(code: int, said: str, state: dict[str, Any], message: str, flags: tuple[bool, ...]) -> None:
+    outcome = backup.outcome("tao", "backup", code, said, state)
+    assert message in outcome.message
+    assert (outcome.failed, outcome.changed, outcome.warning) == flags
+
+
+# What the status says
+
+
+def status(since: timedelta = timedelta(days=30), locked: bool = False, **runs: Any) -> dict[str, Any]:
+    state = json.dumps({"version": 1, "backup": None, "drill": None, **runs})
+    return backups.read('{"at": "02:30", "drill": true}', state, locked, NOW - since)
+
+
+def run(result: str, hours: float, **more: Any) -> dict[str, Any]:
+    moment = (NOW - timedelta(hours=hours)).isoformat()
+    good = {"ended": moment, "bytes": 1} if result == "done" else None
+    return {"result": result, "step": "snapshot", "message": "why", "warnings": [], "started": moment, "ended": moment,
+            "good": good, **more}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        (status(backup=run("done", 9), drill=run("done", 100)), []),
+        (status(since=timedelta(hours=1)), []),
+        (
+            status(),
+            [("error", "no good backup since 2029-12-11"), ("warning", "no restore was tried since 2029-12-11")],
+        ),
+        (status(backup=run("done", 60), drill=run("done", 9)), [("error", "no good backup since 2030-01-08")]),
+        (
+            status(
+                backup=run("failed", 9, good={"ended": (NOW - timedelta(hours=30)).isoformat()}), drill=run("done", 9)
+            ),
+            [("error", "the last backup failed at step snapshot: why")],
+        ),
+        (
+            status(backup=run("running", 9, good=run("done", 30)["good"]), drill=run("done", 9)),
+            [("error", "was interrupted at step snapshot")],
+        ),
+        (status(backup=run("running", 1, good=run("done", 30)["good"]), drill=run("done", 9), locked=True), []),
+        (
+            status(backup=run("incomplete", 9, good=run("done", 9)["good"], warnings=["x"]), drill=run("done", 9)),
+            [("warning", "not complete: x")],
+        ),
+        (status(backup=run("done", 9), drill=run("failed", 9)), [("error", "the last drill of a restore failed: why")]),
+    ],
+)
+def test_problems_of_backups(found: dict[str, Any], expected: list[tuple[str, str]]) -> None:
+    problems = list(backups.problems(found, NOW))
+    assert [level for level, _text in problems] == [level for level, _text in expected], problems
+    assert all(text in said for (_level, text), (_other, said) in zip(expected, problems)), problems
+
+
+def test_the_report_has_the_age_of_the_last_good_one() -> None:
+    assert report._backup(status(backup=run("done", 9)), NOW) == "9 h ago"
+    assert report._backup(status(), NOW) == "never" and report._backup({}, NOW) == "-"
+
+
+# What the program decides
+
+
+SNAPSHOTS = [
+    {"id": "aaaaaaaa11", "time": "2030-01-01T02:30:11.123456789Z", "of": "whole"},
+    {"id": "bbbbbbbb22", "time": "2030-01-02T02:30:11.5Z", "of": "whole"},
+    {"id": "cccccccc33", "time": "2030-01-02T15:00:00Z", "of": "user:ada"},
+]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "tags", "found"),
+    [
+        ("latest", ["whole"], "bbbbbbbb22"),
+        ("latest", ["whole", "user:ada"], "cccccccc33"),
+        ("aaaaaa", ["whole"], "aaaaaaaa11"),
+        ("2030-01-01", ["whole"], "aaaaaaaa11"),
+        ("2030-01-02T02:30+00:00", ["whole"], "aaaaaaaa11"),
+        ("2030-01-09", ["whole"], "bbbbbbbb22"),
+    ],
+)
+def test_the_snapshot_that_is_meant(wanted: str, tags: list[str], found: str) -> None:
+    assert restore.pick(SNAPSHOTS, wanted, tags)["id"] == found
+
+
+@pytest.mark.parametrize("wanted", ["2029-12-31", "dddddd", "aaa", "cccccccc", "yesterday"])
+def test_no_snapshot_is_meant(wanted: str) -> None:
+    with pytest.raises(BackupError, match="carrel-backup snapshots"):
+        restore.pick(SNAPSHOTS, wanted, ["whole"])
+
+
+def test_whose_a_directory_is() -> None:
+    found = ["compose.yaml", "data/groups/g", "data/hub", "data/users/ada/home", "data/users/ada-40x/home"]
+    assert [targets.user_of(leaf) for leaf in found] == [None, None, None, "ada", "ada@x"]
+    assert targets.chosen(found, "ada", None) == ["data/users/ada/home"]
+    assert targets.chosen(found, None, "g") == ["data/groups/g"]
+    assert targets.chosen(found, "a*", None) == []
+
+
+def test_a_pattern_means_one_path_alone() -> None:
+    assert restore.literal("a[1]*?\\$x") == "a\\[1]\\*\\?\\\\\\$x"
+
+
+def test_the_state_remembers_what_was_good_and_what_was_interrupted(tmp_path: Path) -> None:
+    path = str(tmp_path / "state.json")
+    state = State(path, "tao")
+    state.begin("backup", "all")
+    state.finish("done", "12 files", 0, snapshot="abc")
+    state = State(path, "tao")
+    state.begin("backup", "all")
+    state.step("snapshot", "begin")
+    state = State(path, "tao")
+    state.begin("drill", "all")
+    assert state.interrupted == "backup at step snapshot"
+    assert state.content["backup"]["result"] == "interrupted"
+    assert state.content["backup"]["good"]["snapshot"] == "abc"
+    assert [each["result"] for each in state.content["history"]] == ["interrupted", "done"]
