@@ -15,11 +15,12 @@ from typing import Any
 import hub_image
 import pytest
 import requests
-from hub_site import HubSite, eventually, person
+from hub_site import HubSite, person
 from module_runner import open_to_all
 
 from testbed import images, pki
 from testbed.client import LoginError
+from testbed.patience import SOON, until
 from testbed.run import run, succeeds
 
 FILES = Path(__file__).parent / "ldap"
@@ -74,7 +75,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubSite]:
             images.build("slapd", parent=images.base()),
         )  # fmt: skip
         ask = "import socket; socket.create_connection(('ldap.carrel.test', 389), 1)"
-        eventually(lambda: succeeds("docker", "exec", f"{site.name}-hub", "python3", "-c", ask))
+        until(lambda: succeeds("docker", "exec", f"{site.name}-hub", "python3", "-c", ask), "the directory answers")
         yield site
     finally:
         site.down()
@@ -101,7 +102,7 @@ def test_who_is_listed_and_in_the_directory_gets_in(site: HubSite) -> None:
 def test_a_group_of_the_directory_is_one_here_with_its_mounts(site: HubSite) -> None:
     with site.session() as hub:
         hub.login("ada", "ada-secret")
-        eventually(lambda: hub.user()["groups"] == ["statistics"])
+        until(lambda: hub.user()["groups"] == ["statistics"], "the group is there")
         hub.spawn()
         mounts = run("docker", "inspect", "--format", "{{json .Mounts}}", site.container("ada"))
         assert "/home/jovyan/work/statistics" in mounts
@@ -117,7 +118,8 @@ def test_who_leaves_the_list_is_out_within_seconds(site: HubSite) -> None:
         bob = site.people.pop("bob")
         site.write()
         try:
-            eventually(lambda: hub.request("GET", "api/user", check=False).status_code == 403, 10)
+            out = "the session ends"
+            until(lambda: hub.request("GET", "api/user", check=False).status_code == 403, out, SOON)
             with pytest.raises(LoginError):
                 log_in(site, "bob", "bob-secret")
         finally:
