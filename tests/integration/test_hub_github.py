@@ -31,7 +31,8 @@ class GitHubSite(HubSite):
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GitHubSite]:
     folder = open_to_all(tmp_path_factory.mktemp("github"))
-    authenticator = {"type": "github", "client_id": "hub", "allowed_organizations": ["uni"]}
+    own: dict[str, object] = {"guests": False, "settings": {}, "secret_settings": []}
+    authenticator = {"type": "github", "client_id": "hub", "allowed_organizations": ["uni"], **own}
     site = GitHubSite(folder, f"carrel-github-{os.getpid()}", (hub_image.build(), "none"), authenticator=authenticator)
     site.secrets["client_secret"] = "of-the-hub"
     organization = folder / "github" / "uni"
