@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan.limits import LIMITS
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.limits import LIMITS, limits_text
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.limits import (
     CONTROLLERS,
     in_compose,
@@ -16,14 +16,19 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._shared.limits impo
 
 ALL = ["cpu", "memory", "pids"]
 NONE: dict[str, Any] = dict.fromkeys(LIMITS)
-SOME = {**NONE, "memory": 1000, "swap": 500, "cpus": 1.5, "pids": 100}
+SOME = {**NONE, "memory": 1000, "swap": 500, "shm_size": 200, "cpus": 1.5, "pids": 100}
 
 
 def test_what_is_declared_is_what_a_container_gets() -> None:
-    both = {"mem_limit": 1000, "memswap_limit": 1500, "pids_limit": 100}
+    both = {"mem_limit": 1000, "memswap_limit": 1500, "shm_size": 200, "pids_limit": 100}
     assert in_compose(SOME, ALL) == {**both, "cpus": 1.5, "ulimits": {"core": 0}}
     core = [{"name": "core", "soft": 0, "hard": 0}]
     assert in_docker_py(SOME, ALL) == {**both, "cpu_period": 100_000, "cpu_quota": 150_000, "ulimits": core}
+
+
+def test_the_summary_says_them() -> None:
+    text = "1000 of memory, 500 of swap, 200 of shared memory, 1.5 CPUs, 100 processes"
+    assert limits_text(SOME) == text and limits_text(NONE) == "none"
 
 
 def test_memory_without_swap_is_all_that_there_is() -> None:
@@ -37,8 +42,8 @@ def test_without_limits_there_are_no_fork_bombs_and_no_core_files() -> None:
 
 
 def test_what_the_engine_cannot_hold_is_left_out_and_told() -> None:
-    assert in_compose(SOME, ["pids"]) == {"pids_limit": 100, "ulimits": {"core": 0}}
-    assert in_docker_py(SOME, ["memory"]).keys() == {"mem_limit", "memswap_limit", "ulimits"}
+    assert in_compose(SOME, ["pids"]) == {"shm_size": 200, "pids_limit": 100, "ulimits": {"core": 0}}
+    assert in_docker_py(SOME, ["memory"]).keys() == {"mem_limit", "memswap_limit", "shm_size", "ulimits"}
     assert unenforceable(SOME, ["pids"]) == ["memory", "cpus"]
     assert unenforceable(NONE, []) == []
     assert CONTROLLERS.keys() <= LIMITS.keys()

@@ -60,7 +60,7 @@ RICH: dict[str, Any] = {
         },
     },
     "targets": ["/opt"],
-    "limits": {"memory": "2G", "cpus": 1, "pids": 500},
+    "limits": {"memory": "2G", "shm_size": "1G", "cpus": 1, "pids": 500},
     "environment": {"GREETING": "{hello} $(USER) $$ -"},
     "owner": "1001:200",
     "settings": {"@jupyterlab/apputils-extension:themes": {"theme": "JupyterLab Dark"}},
@@ -280,7 +280,7 @@ def test_a_thousand_users_fit_in_a_secret() -> None:
     ("keys", "said"),
     [
         ({}, ["JupyterHub 5.5.0", "Passwords", "class101-shared", "class101-tls"]),
-        (RICH, ["statistics", "pids", "swap", "users_view", "PostgreSQL", "01:25", "normalize_usernames"]),
+        (RICH, ["statistics", "pids", "swap", "shm_size", "users_view", "PostgreSQL", "01:25", "normalize_usernames"]),
         (HUBS["azuread"], ["signature"]),
     ],
     ids=["plain", "rich", "azuread"],

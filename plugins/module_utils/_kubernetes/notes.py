@@ -12,6 +12,13 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.values import
 
 CHART = "4.4.0"
 CHART_HUB = "5.5.0"
+# Limits that the values do not have, and what there is instead.
+_NOT_CARRIED = {
+    "swap": "Kubernetes gives swap for a node: `memorySwap` of the kubelet.",
+    "shm_size": "Mount an `emptyDir` with `medium: Memory` at /dev/shm, in `singleuser.storage.extraVolumes` and "
+    "`extraVolumeMounts`.",
+    "pids": "Kubernetes limits processes for a node: `podPidsLimit` of the kubelet.",
+}
 
 
 def notes(hub: Mapping[str, Any], reset: Mapping[str, Any], location: Mapping[str, Any]) -> str:
@@ -145,8 +152,6 @@ def _people(hub: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _limits(hub: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    limits = [hub["limits"], *hub["users"]]
-    if any(limit["pids"] for limit in limits):
-        yield "pids.", "Kubernetes limits processes for a node: `podPidsLimit` of the kubelet."
-    if any(limit["swap"] for limit in limits):
-        yield "swap.", "Kubernetes gives swap for a node: `memorySwap` of the kubelet."
+    for name in hub["limits"]:
+        if name not in ("memory", "cpus") and any(limits[name] for limits in (hub["limits"], *hub["users"])):
+            yield f"{name}.", _NOT_CARRIED.get(name, "Pods have what their node gives them.")

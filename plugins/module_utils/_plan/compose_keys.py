@@ -23,7 +23,6 @@ INSTEAD: dict[str, str] = {
     "deploy": "write memory, cpus and pids, for a hub in limits; graphics cards in devices, by their CDI names",
     **dict.fromkeys(("gpus", "runtime"), "write the CDI names of the cards in devices, for example [nvidia.com/gpu=0]"),
     "pull_policy": "write pull: missing or pull: always",
-    "shm_size": "leave it out: /dev/shm is as large as Docker makes it",
     "tmpfs": "leave it out; to keep a folder write persist",
     "secrets": "write password or token, or environment with a variable from a vault",
     **dict.fromkeys(
@@ -31,7 +30,7 @@ INSTEAD: dict[str, str] = {
             "cap_add", "cap_drop", "configs", "depends_on", "dns", "domainname", "extra_hosts", "healthcheck", "init",
             "ipc", "labels", "links", "logging", "mem_reservation", "network_mode", "networks", "privileged",
             "profiles", "read_only", "security_opt", "stdin_open", "stop_grace_period", "stop_signal", "sysctls",
-            "tty", "ulimits",
+            "tty",
         ),
         "leave it out: the collection decides it",
     ),

@@ -23,6 +23,14 @@ LAB_LIMITS: dict[str, Key] = {
         instead=_OF_USERS,
         handed=False,
     ),
+    "shm_size": Key(
+        types.size(1 << 20, 64 << 40, "1M", "64T"),
+        "Size of /dev/shm, which counts as memory once it is used. PyTorch's data loaders need more than the default.",
+        example="2G",
+        unset="64M",
+        instead=_OF_USERS,
+        handed=False,
+    ),
     "cpus": Key(
         types.number(0.01, 4096),
         "Processors of the host that the container may use.",
@@ -49,6 +57,7 @@ LIMITS: dict[str, Key] = {
         example="512M",
         unset="none",
     ),
+    "shm_size": LAB_LIMITS["shm_size"],
     "cpus": LAB_LIMITS["cpus"],
     "pids": LAB_LIMITS["pids"],
     "gpus": Key(
@@ -65,6 +74,7 @@ def limits_text(limits: Mapping[str, Any]) -> str:
     parts = [
         f"{size_text(limits['memory'])} of memory" if limits["memory"] else "",
         f"{size_text(limits['swap'])} of swap" if limits.get("swap") else "",
+        f"{size_text(limits['shm_size'])} of shared memory" if limits["shm_size"] else "",
         f"{limits['cpus']:g} CPU{'' if limits['cpus'] == 1 else 's'}" if limits["cpus"] else "",
         f"{limits['pids']} processes" if limits["pids"] else "",
         f"{limits['gpus']} of the graphics cards" if limits.get("gpus") else "",

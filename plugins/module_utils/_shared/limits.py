@@ -44,6 +44,8 @@ def _in_both(limits: Mapping[str, Any], controllers: Collection[str]) -> dict[st
     if memory and "memory" in controllers:
         # Docker counts swap on top of memory into the same sum.
         found.update(mem_limit=memory, memswap_limit=memory + (limits.get("swap") or 0))
+    if limits.get("shm_size"):
+        found["shm_size"] = limits["shm_size"]
     if "pids" in controllers:
         found["pids_limit"] = limits.get("pids") or PIDS
     return found

@@ -1,0 +1,80 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Limits that need no cgroup arrive in containers: from an inventory, in a lab and for a hub's users and groups."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import hub_image
+import pytest
+from ansible_collections.carrel.jupyter.plugins.action.plan import ControlFiles
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.plan import Inputs, make_plan
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems
+from ansible_collections.carrel.jupyter.plugins.module_utils._site import hub
+from hub_site import HubSite
+from lab_site import LabSite
+from module_runner import open_to_all
+
+from testbed.run import run
+
+MB = 1 << 20
+
+
+def inside(container: str) -> dict[str, Any]:
+    """The limits as a program in the container finds them."""
+    shm = run("docker", "exec", container, "df", "--block-size=1", "--output=size", "/dev/shm")
+    return {"shm_size": int(shm.split()[1])}
+
+
+def test_a_lab_has_what_is_declared_and_otherwise_dockers(tmp_path: Path) -> None:
+    lab_image = os.environ["CARREL_TEST_LAB_IMAGE"]
+    name = f"carrel-test-{os.getpid()}"
+    with LabSite(open_to_all(tmp_path), name, image=lab_image, shm_size="200M") as site:
+        assert inside(site.container) == {"shm_size": 200 * MB}
+
+
+INVENTORY: dict[str, Any] = {
+    "url": "http://127.0.0.1/",
+    "tls": "none",
+    "kind": "hub",
+    "users": [
+        {"name": "ada", "groups": ["small", "large"]},
+        {"name": "grace", "groups": ["large"], "shm_size": "90M"},
+        "eve",
+    ],
+    "groups": {"small": {"shm_size": "100M"}, "large": {"shm_size": "150M"}},
+    "limits": {"shm_size": "80M"},
+}
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubSite]:
+    images = hub_image.build(), os.environ["CARREL_TEST_LAB_IMAGE"]
+    name = f"carrel-test-limits-{os.getpid()}"
+    problems = Problems()
+    entry = {**INVENTORY, "name": name, "image": images[1]}
+    plan = make_plan(Inputs(instances=[entry]), ControlFiles(None), problems)
+    assert plan, problems.items
+    (instance,) = plan["hub_instances"]
+    site = HubSite(open_to_all(tmp_path_factory.mktemp("hub")), name, images, limits=instance["limits"])
+    site.people = json.loads(hub.people(instance)["roster"])["users"]
+    site.passwords = {user: f"first-{user}" for user in site.people}
+    try:
+        site.up()
+        yield site
+    finally:
+        site.down()
+
+
+# The widest of the groups; the user's own; the hub's.
+@pytest.mark.parametrize(("user", "shm_size"), [("ada", 150), ("grace", 90), ("eve", 80)])
+def test_a_user_has_their_own_else_the_widest_of_the_groups_else_the_hubs(
+    site: HubSite, user: str, shm_size: int
+) -> None:
+    with site.session().login(user, f"first-{user}") as session, session.spawn():
+        assert inside(site.container(user)) == {"shm_size": shm_size * MB}
