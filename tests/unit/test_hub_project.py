@@ -355,7 +355,7 @@ def test_a_hubs_services_have_no_privileges_and_limits() -> None:
     assert set(services) == {"hub", "proxy", "database"}
     for name, service in services.items():
         assert service["cap_drop"] == ["ALL"] and service["security_opt"] == ["no-new-privileges:true"], name
-        assert service["pids_limit"] == 4096 and service["ulimits"] == {"core": 0}
+        assert service["pids_limit"] == 4096 and service["ulimits"] == {"core": {"soft": 0, "hard": 0}}
         assert bool(service.get("cap_add")) == (name == "database")
     poor = {**ENGINE, "controllers": []}
     assert all("pids_limit" not in service for service in hub.compose(instance(), poor, "hub:1")["services"].values())

@@ -11,7 +11,7 @@ from typing import Any
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub_keys import Hub
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub_values import Group, User
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.instance import ControlNode, read_file
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan.limits import LIMITS
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.limits import LIMITS, settled
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.nearest import nearest
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems, show
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.roster import read_roster
@@ -194,21 +194,24 @@ class People:
         """Whether somebody may be of this name whose problem is reported."""
         return user in self._doubtful or _folded(user) in self._bad_folded
 
-    def _limit(self, name: str, key: str) -> tuple[Any, str]:
-        """The user's own, else the widest of the groups', else the hub's; and where it is written."""
+    def _limit(self, name: str, key: str) -> Any:
+        groups = (group.limits.get(key) for group in self._groups_of.get(name, []))
+        return settled(self._users[name].limits.get(key), filter(given, groups), self._limits[key])
+
+    def _place(self, name: str, key: str) -> str:
+        """Where the limit is written."""
         user = self._users[name]
-        if key in user.limits:
-            return user.limits[key], user.path
-        of_groups = [(group.limits.get(key), group.path) for group in self._groups_of.get(name, [])]
-        usable = [limit for limit in of_groups if given(limit[0])]
-        return max(usable) if usable else (self._limits[key], f"{self._hub.path}.limits")
+        groups = [group for group in self._groups_of.get(name, []) if given(group.limits.get(key))]
+        if key in user.limits or not groups:
+            return user.path if key in user.limits else f"{self._hub.path}.limits"
+        return max(groups, key=lambda group: group.limits[key]).path
 
     def _check_swap(self) -> None:
         alone = {f"{self._hub.path}.limits"} if self._limits["swap"] and not self._limits["memory"] else set()
         for name in self._users:
-            swap, path = self._limit(name, "swap")
-            if given(swap) and swap and self._limit(name, "memory")[0] is None:
-                alone.add(path)
+            swap = self._limit(name, "swap")
+            if given(swap) and swap and self._limit(name, "memory") is None:
+                alone.add(self._place(name, "swap"))
         for path in sorted(alone):
             self._add(f"{path}.swap", "swap_alone")
 
@@ -225,7 +228,7 @@ class People:
                 self._add(f"{path}.gpus", "gpus_few", value=gpus, count=count)
 
     def _person(self, name: str, user: User) -> dict[str, Any]:
-        limits = {key: self._limit(name, key)[0] for key in LIMITS}
+        limits = {key: self._limit(name, key) for key in LIMITS}
         return {
             "name": name,
             "identity": user.name,

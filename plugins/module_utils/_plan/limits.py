@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan import types
@@ -67,6 +67,11 @@ LIMITS: dict[str, Key] = {
         unset="none",
     ),
 }
+
+
+def settled(own: Any, of_groups: Iterable[Any], of_all: Any) -> Any:
+    """What counts for a user: the user's own limit, else the widest of the groups', else the hub's."""
+    return own if own is not None else max(of_groups, default=of_all)
 
 
 def limits_text(limits: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub_values im
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.nearest import nearest
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems, show
 
+COLUMNS = [name for name, key in USER.items() if key.type.argument != "dict"]
 _YES, _NO = ("true", "yes", "1"), ("false", "no", "0")
 
 
@@ -81,11 +82,11 @@ def _columns(row: list[str], here: str, problems: Problems) -> list[str | None] 
         return None
     columns: list[str | None] = []
     for name in names:
-        near = nearest(name, USER) if name not in USER else None
-        columns.append(name if name in USER else near)
-        if name in USER:
+        near = nearest(name, COLUMNS) if name not in COLUMNS else None
+        columns.append(name if name in COLUMNS else near)
+        if name in COLUMNS:
             continue
-        hint = f"did you mean '{near}'?" if near else "the columns are: " + ", ".join(USER)
+        hint = f"did you mean '{near}'?" if near else "the columns are: " + ", ".join(COLUMNS)
         problems.add(here, "roster_column", value=show(name), hint=hint)
     twice = sorted({name for name in columns if name and columns.count(name) > 1})
     for name in twice:

@@ -13,7 +13,7 @@ CONTROLLERS = {"memory": "memory", "cpus": "cpu", "pids": "pids"}
 # for each processor in each kernel, and too few for a fork bomb to reach the other containers of the engine.
 PIDS = 4096
 # A crashed kernel leaves no core file among people's own.
-ULIMITS = {"core": 0}
+ULIMITS = {"core": {"soft": 0, "hard": 0}}
 
 
 def unenforceable(limits: Mapping[str, Any], controllers: Collection[str]) -> list[str]:
@@ -24,7 +24,7 @@ def unenforceable(limits: Mapping[str, Any], controllers: Collection[str]) -> li
 def in_compose(limits: Mapping[str, Any], controllers: Collection[str]) -> dict[str, Any]:
     """Keys of a service, without the limits that the engine cannot hold."""
     cpus = {"cpus": limits["cpus"]} if limits.get("cpus") and "cpu" in controllers else {}
-    return {**_in_both(limits, controllers), **cpus, "ulimits": ULIMITS}
+    return {**_in_both(limits, controllers), **cpus, "ulimits": _ulimits(limits)}
 
 
 def in_docker_py(limits: Mapping[str, Any], controllers: Collection[str]) -> dict[str, Any]:
@@ -34,8 +34,12 @@ def in_docker_py(limits: Mapping[str, Any], controllers: Collection[str]) -> dic
         if limits.get("cpus") and "cpu" in controllers
         else {}
     )
-    ulimits = [{"name": name, "soft": value, "hard": value} for name, value in ULIMITS.items()]
+    ulimits = [{"name": name, **values} for name, values in _ulimits(limits).items()]
     return {**_in_both(limits, controllers), **cpus, "ulimits": ulimits}
+
+
+def _ulimits(limits: Mapping[str, Any]) -> dict[str, Mapping[str, int]]:
+    return {**ULIMITS, **(limits.get("ulimits") or {})}
 
 
 def _in_both(limits: Mapping[str, Any], controllers: Collection[str]) -> dict[str, Any]:
