@@ -5,7 +5,7 @@
 #   make demo-down   remove them
 #   make test        everything: linters, unit and sanity tests, real hosts, a real browser
 #   make test-quick  what needs no host, in under two minutes
-#   make sanity      ansible-test's sanity tests, on a copy; what they install stays in ~/.ansible/test
+#   make sanity      ansible-test's sanity tests and antsibull-docs' lint, on a copy; what they install stays in ~/.ansible/test
 #   make test-vm     limits and a reboot on a kernel of its own, in a virtual machine; slow without KVM
 #   make docs        write what follows from the inventory's keys, and the documentation as a site in .cache/site
 #   make pictures    the documentation's pictures; those of a browser at work are of the last `make test`

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`make sanity`: run `ansible-test sanity` on a copy that lies where it wants a collection to lie."""
+"""`make sanity`: run ansible-test and the lint of antsibull-docs on a copy that lies where collections do."""
 
 from __future__ import annotations
 
@@ -45,12 +45,15 @@ def main() -> int:
     """Run it with this Python; what it installs, it keeps in ~/.ansible/test."""
     bring_pip()
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
-    command = ["ansible-test", "sanity", "--python", python, "--requirements", "--color", "no"]
+    sanity = ["ansible-test", "sanity", "--python", python, "--requirements", "--color", "no"]
+    # markup, and what modules, plugins and roles refer to
+    lint = ["antsibull-docs", "lint-collection-docs", "--plugin-docs", "--validate-collection-refs", "dependent"]
+    lint += ["--disallow-unknown-collection-refs", "."]
     # not below the checkout, whose .gitignore would hide all of it
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "ansible_collections" / "carrel" / "jupyter"
         copy(folder)
-        return subprocess.run(command, cwd=folder, check=False).returncode
+        return max(subprocess.run(command, cwd=folder, check=False).returncode for command in (sanity, lint))
 
 
 if __name__ == "__main__":
