@@ -5,10 +5,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from ansible_collections.carrel.jupyter.plugins.module_utils._site import compose, lab
+from ansible.errors import AnsibleFilterError
+from ansible_collections.carrel.jupyter.plugins.module_utils._site import lab
+from ansible_collections.carrel.jupyter.plugins.plugin_utils._folder import digest
 
 DOCUMENTATION = r"""
 name: _lab
@@ -32,13 +37,42 @@ _value:
 """
 
 
+def image_name(instance: dict[str, Any]) -> str:
+    """Return the image's name.
+
+    A built image is tagged by what it is built from, wherever the folder lies, so that nothing is rebuilt that did not
+    change.
+    """
+    build = instance["build"]
+    if build is None:
+        return str(instance["image"])
+    folder = Path(build["context"])
+    if not folder.is_dir():
+        raise AnsibleFilterError(f"{folder} is not a folder on the control node")
+    salt = json.dumps({**build, "context": ""}, sort_keys=True)
+    return f"carrel/{instance['name']}:{digest(folder, salt)}"
+
+
+def named(instances: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the instances with the names of their images, for instance_drift; None where a folder is missing."""
+    found = []
+    for instance in instances:
+        name: str | None = None
+        with contextlib.suppress(AnsibleFilterError):
+            name = image_name(instance)
+        found.append({**instance, "image": name})
+    return found
+
+
 class FilterModule:
     """For the role lab alone, not part of the collection's interface."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
             "_lab_project": lab.project,
-            "_lab_labelled": lab.labelled,
-            "_lab_dotenv": compose.dotenv,
+            "_lab_files": lab.files,
+            "_lab_server_options": lab.server_options,
+            "_lab_image_name": image_name,
+            "_lab_named": named,
             "_lab_record": lab.lab_record,
         }

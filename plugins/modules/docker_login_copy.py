@@ -60,15 +60,12 @@ directory:
 """
 
 import json
-import os
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import File
-from ansible_collections.carrel.jupyter.plugins.module_utils._engine import docker_login
-from ansible_collections.carrel.jupyter.plugins.module_utils._host import files
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import docker_logins, files
 
 DIRECTORY = "/run/carrel/docker/{}"
-LONGEST = 2**20
 
 
 def main() -> None:
@@ -76,13 +73,10 @@ def main() -> None:
         argument_spec={"name": {"type": "str", "required": True}, "home": {"type": "path", "required": True}},
         supports_check_mode=True,
     )
-    # only what lies in the home is the account's: /home itself may be a link of the administrator's
-    source = f"{os.path.realpath(os.path.dirname(module.params['home']))}/{os.path.basename(module.params['home'])}"
-    source += "/.docker/config.json"
+    source = docker_logins.path(module.params["home"])
     target = DIRECTORY.format(module.params["name"])
     try:
-        file = files.read(source, LONGEST)
-        logins, helpers = docker_login.usable(file.content) if file else ({}, False)
+        logins, helpers = docker_logins.read(module.params["home"])
         if helpers:
             module.warn(f"{source} names credential helpers, which root does not run: images are pulled without them")
         if not module.check_mode:

@@ -89,68 +89,11 @@ paths:
   sample: [/srv/tao/.env]
 """
 
-import os
-import stat
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import File
 from ansible_collections.carrel.jupyter.plugins.module_utils._changes.tracker import Tracker
-from ansible_collections.carrel.jupyter.plugins.module_utils._host import files
-
-
-class ForeignOwnerError(Exception):
-    """A directory belongs to somebody else."""
-
-
-def ensure_directory(wanted: dict[str, Any], tracker: Tracker, check_mode: bool) -> bool:
-    """Make one directory; return whether something changed."""
-    path, owner, group, mode = wanted["path"], wanted["owner"], wanted["group"], int(wanted["mode"], 8)
-    try:
-        descriptor = files.open_directory(path)
-    except FileNotFoundError:
-        tracker.note(path, None, f"directory {owner}:{group} {mode:04o}\n")
-        if not check_mode:
-            files.make_directory(path, owner, group, mode)
-        return True
-    try:
-        status = os.fstat(descriptor)
-        if (status.st_uid, status.st_gid) != (owner, group):
-            raise ForeignOwnerError(
-                f"{path} belongs to {status.st_uid}:{status.st_gid}, not to {owner}:{group}, and is left alone. "
-                f"If its content should change hands, run: chown -R --no-dereference {owner}:{group} {path}"
-            )
-        before = stat.S_IMODE(status.st_mode)
-        if owner != 0 or not tracker.note(path, f"mode {before:04o}\n", f"mode {mode:04o}\n"):
-            return False
-        if not check_mode:
-            os.fchmod(descriptor, mode)
-        return True
-    finally:
-        os.close(descriptor)
-
-
-def ensure_file(wanted: dict[str, Any], content: str, tracker: Tracker, check_mode: bool) -> bool:
-    """Write one file; return whether something changed."""
-    path = wanted["path"]
-    secret = wanted["content"] is None
-    after = File(content.encode(), int(wanted["mode"], 8), wanted["owner"], wanted["group"])
-    before = files.read(path)
-    new = before is None or before.content != after.content
-    if not tracker.note(path, before, after, show=(_shown(before, secret), _shown(after, secret, new))):
-        return False
-    if not check_mode:
-        files.write(path, after)
-    return True
-
-
-def _shown(file: File | None, secret: bool, new: bool = False) -> str:
-    if file is None:
-        return ""
-    head = f"# {file.uid}:{file.gid} {file.mode:04o}\n"
-    if secret:
-        return f"{head}(secret{', new' if new else ''})\n"
-    return head + file.content.decode(errors="replace")
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import files, install
 
 
 def main() -> None:
@@ -176,36 +119,22 @@ def main() -> None:
         supports_check_mode=True,
     )  # fmt: skip
     tracker = Tracker()
-    changed: list[str] = []
-    contents = dict(module.params["secret_contents"])
-    for wanted in module.params["files"]:
-        path_given, content = wanted["path"], wanted["content"]
-        if (content is None) == (path_given not in contents):
-            module.fail_json(msg=f"{path_given} needs either content or an entry in secret_contents")
-        contents.setdefault(path_given, content)
+    work = install.Installation(tracker, module.check_mode)
+    given = module.params
     try:
-        for wanted in module.params["directories"]:
-            if ensure_directory(wanted, tracker, module.check_mode):
-                changed.append(wanted["path"])
-        for wanted in module.params["files"]:
-            if ensure_file(wanted, contents[wanted["path"]], tracker, module.check_mode):
-                changed.append(wanted["path"])
-        for path_gone in module.params["absent"]:
-            before = files.read(path_gone)
-            if tracker.note(path_gone, before and "present\n", None):
-                changed.append(path_gone)
-                if not module.check_mode:
-                    files.remove(path_gone)
-    except (files.UnsafePathError, ForeignOwnerError) as error:
-        module.fail_json(msg=str(error), changed=tracker.changed, paths=changed)
+        work.run(given["directories"], given["files"], given["secret_contents"], given["absent"])
+    except install.IncompleteError as error:
+        module.fail_json(msg=str(error))
+    except (files.UnsafePathError, install.ForeignOwnerError) as error:
+        module.fail_json(msg=str(error), changed=tracker.changed, paths=work.changed)
     except OSError as error:
         module.fail_json(
             msg=f"{error.filename or 'a file'}: {error.strerror}. What was written before it is complete; "
             "remove the cause and run again.",
             changed=tracker.changed,
-            paths=changed,
+            paths=work.changed,
         )
-    module.exit_json(**tracker.result(paths=changed))
+    module.exit_json(**tracker.result(paths=work.changed))
 
 
 if __name__ == "__main__":

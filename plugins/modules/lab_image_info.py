@@ -119,8 +119,6 @@ exposed:
   sample: [8888/tcp]
 """
 
-from dataclasses import asdict
-
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.files import UnsafePathError
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.image_probe import (
@@ -128,6 +126,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._host.image_probe i
     Engine,
     MissingImageError,
     ProbeError,
+    as_result,
 )
 
 
@@ -147,15 +146,7 @@ def main() -> None:
     module.exit_json(
         changed=False,
         exists=True,
-        image_id=image.image_id,
-        repo_digests=image.repo_digests,
-        exposed=image.exposed,
-        uid=image.uid,
-        gid=image.gid,
-        python=image.servers[0].python,
-        singleuser=image.singleuser,
-        jupyterlab=image.jupyterlab,
-        servers=[{key: value for key, value in asdict(s).items() if key != "text"} for s in image.servers],
+        **as_result(image),
     )
 
 

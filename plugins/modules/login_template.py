@@ -113,127 +113,38 @@ versions:
   returned: success
 """
 
-import hashlib
-import json
-import os
-import re
-import shutil
-
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import File
 from ansible_collections.carrel.jupyter.plugins.module_utils._changes.tracker import Tracker
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import files
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.image_probe import (
     ENGINE_OPTIONS,
     Engine,
-    Image,
     ProbeError,
-    Server,
 )
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.login_files import LoginFiles
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared import login_page
 
 
-def sha256(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-class LoginTemplate:
-    def __init__(self, module: AnsibleModule) -> None:
-        self.module = module
-        self.params = module.params
-        self.path: str = os.path.normpath(module.params["path"])
-        self.compose_file = os.path.join(self.path, "compose.yaml")
-        self.engine = Engine.of(module)
-        self.tracker = Tracker()
-
-    def run(self) -> None:
-        image = self.engine.examine(self.params["cache"], keep=not self.module.check_mode)
-        pages = self.pages(image)
-        directory = os.path.join(self.path, login_page.digest(list(pages.items())))
-        mounts = [(os.path.join(directory, f"{number}.html"), target) for number, target in enumerate(pages)]
-        wanted = {source: File(pages[target].encode()) for source, target in mounts}
-        wanted[os.path.join(self.path, "source.json")] = File(self.provenance(image).encode())
-        fragment = login_page.compose_fragment(self.params["services"], mounts)
-        wanted[self.compose_file] = File(fragment.encode())
-
-        before = files.read(self.compose_file)
-        mounted = login_page.mounted_files(
-            before.content.decode("utf-8", "replace") if before else "", self.params["services"][0]
-        )
-        self.compare_pages(image, pages, mounted)
-        stale = {path: file for path, file in wanted.items() if self.differs(path, file)}
-        if stale:
-            self.validate(image, pages)
-        if not self.module.check_mode:
-            for path, file in stale.items():
-                files.write(path, file)
-            if self.compose_file in stale:
-                self.remove_old({directory, *map(os.path.dirname, mounted.values())})
-        self.module.exit_json(
-            **self.tracker.result(
-                compose_file=self.compose_file,
-                files=[source for source, target in mounts],
-                targets=[target for source, target in mounts],
-                image_id=image.image_id,
-                versions=[server.version for server in image.servers],
-            )
-        )
-
-    def pages(self, image: Image) -> dict[str, str]:
-        """Target in the image: text of the page to mount over it."""
-        if all(self.params[option] is None for option in ("notice", "notice_html", "template")):
-            return {}
-        pages = {server.template: self.page(server) for server in image.servers}
-        for page in pages.values():
-            login_page.check_source(page)
-        return pages
-
-    def page(self, server: Server) -> str:
-        if self.params["template"] is not None:
-            return str(self.params["template"])
-        if self.params["notice"] is not None:
-            return login_page.insert_notice(server.text, login_page.notice_from_text(self.params["notice"]))
-        return login_page.insert_notice(server.text, login_page.notice_from_html(self.params["notice_html"]))
-
-    def validate(self, image: Image, pages: dict[str, str]) -> None:
-        for server in image.servers if pages else []:
-            for rendered in self.engine.render(server, pages[server.template]):
-                login_page.check_rendered(rendered, with_notice=self.params["template"] is None)
-
-    def provenance(self, image: Image) -> str:
-        notices = {option: self.params[option] for option in ("notice", "notice_html", "template")}
-        source = {
-            "image": self.params["image"],
-            "image_id": image.image_id,
-            "servers": [
-                {"version": server.version, "template": server.template, "upstream_sha256": sha256(server.text)}
-                for server in image.servers
-            ],
-            **{f"{option}_sha256": sha256(text) for option, text in notices.items() if text is not None},
-        }
-        return json.dumps(source, indent=2) + "\n"
-
-    def compare_pages(self, image: Image, pages: dict[str, str], mounted: dict[str, str]) -> None:
-        """What visitors saw and will see: the mounted page or else the image's."""
-        upstream = {server.template: server.text for server in image.servers}
-        for target in [*upstream, *sorted(set(mounted) - set(upstream))]:
-            file = files.read(mounted[target]) if target in mounted else None
-            before = file.content.decode("utf-8", "replace") if file else upstream.get(target)
-            self.tracker.note(f"login page {target}", before, pages.get(target, upstream.get(target)))
-
-    def differs(self, path: str, wanted: File) -> bool:
-        current = files.read(path)
-        # The pages' text is in the diff already, by compare_pages.
-        show = ("", "") if path.endswith(".html") else None
-        before = current.describe() if current else None
-        return self.tracker.note(path, before, wanted.describe(), show=show)
-
-    def remove_old(self, keep: set[str]) -> None:
-        """Pages of former states, but for the last: a container that is still running has them mounted."""
-        for name in os.listdir(self.path):
-            path = os.path.join(self.path, name)
-            if re.fullmatch("[0-9a-f]{64}", name) and path not in keep and not os.path.islink(path):
-                shutil.rmtree(path, ignore_errors=True)
+def apply(module: AnsibleModule) -> dict[str, object]:
+    params = module.params
+    engine = Engine.of(module)
+    image = engine.examine(params["cache"], keep=not module.check_mode)
+    wanted = LoginFiles(params["path"], params["services"], params, params["image"], image)
+    tracker = Tracker()
+    wanted.compare(tracker)
+    if wanted.stale:
+        for server in image.servers if wanted.pages else []:
+            for rendered in engine.render(server, wanted.pages[server.template]):
+                login_page.check_rendered(rendered, with_notice=params["template"] is None)
+    if not module.check_mode:
+        wanted.write()
+    return tracker.result(
+        compose_file=wanted.compose_file,
+        files=[source for source, target in wanted.mounts],
+        targets=[target for source, target in wanted.mounts],
+        image_id=image.image_id,
+        versions=[server.version for server in image.servers],
+    )
 
 
 def main() -> None:
@@ -250,7 +161,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
-        LoginTemplate(module).run()
+        module.exit_json(**apply(module))
     except (ProbeError, login_page.LoginPageError, files.UnsafePathError, OSError) as error:
         module.fail_json(msg=f"{module.params['image']}: {error}. The login page stays as it was.")
 

@@ -121,116 +121,10 @@ token_generated:
   returned: success
 """
 
-import secrets
-import traceback
-
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import File
 from ansible_collections.carrel.jupyter.plugins.module_utils._changes.tracker import Tracker
-from ansible_collections.carrel.jupyter.plugins.module_utils._host import files
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import files, server_settings
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import server_config
-
-try:
-    import argon2
-    import argon2.exceptions
-
-    ARGON2_ERROR = None
-except ImportError:
-    ARGON2_ERROR = traceback.format_exc()
-
-
-COOKIE_SECRET_BYTES = 32
-
-
-def hash_password(password: str, present: str) -> str:
-    """As jupyter_server.auth.security.passwd does; the present hash if it fits."""
-    hasher = argon2.PasswordHasher(memory_cost=10240, time_cost=10, parallelism=8)
-    algorithm, _unused, encoded = present.partition(":")
-    if algorithm == "argon2":
-        try:
-            if hasher.verify(encoded, password) and not hasher.check_needs_rehash(encoded):
-                return present
-        except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHash):
-            pass
-    return "argon2:" + hasher.hash(password)
-
-
-def kept_token(path: str) -> str | None:
-    file = files.read(path)
-    if file is None:
-        return None
-    token = file.content.decode("ascii", "replace").strip()
-    if not server_config.GENERATED.fullmatch(token):
-        raise files.UnsafePathError(f"token_file {path} does not hold a token: remove it, and a new one is generated")
-    return token
-
-
-def generation(present: dict[str, object], token: str) -> str:
-    """That of the token which is there, be it rotated; a new one with a new token."""
-    known = server_config.secret(present, *server_config.GENERATION)
-    if known and server_config.secret(present, "IdentityProvider", "token") == token:
-        return known
-    return secrets.token_hex(8)
-
-
-def keep_cookie_secret(module: AnsibleModule, tracker: Tracker, renew: bool) -> None:
-    params = module.params
-    path = params["cookie_secret_file"]
-    before = files.read(path)
-    content = before.content if before and len(before.content) >= COOKIE_SECRET_BYTES and not renew else None
-    content = content or (secrets.token_hex(COOKIE_SECRET_BYTES) + "\n").encode()
-    file = File(content, 0o400, params["owner"], params["group"])
-    if tracker.note(path, before, file, show=hidden(before, file)) and not module.check_mode:
-        files.write(path, file)
-
-
-def apply(module: AnsibleModule) -> dict[str, object]:
-    params = module.params
-    tracker = Tracker()
-    before = files.read(params["path"])
-    present = server_config.parse(before.content if before else None)
-    hashed = ""
-    if params["password"] is not None:
-        hashed = hash_password(
-            params["password"], server_config.secret(present, "PasswordIdentityProvider", "hashed_password")
-        )
-    generated = params["password"] is None and params["token"] is None
-    token = (kept_token(params["token_file"]) or secrets.token_hex(24)) if generated else params["token"] or ""
-
-    if generated:
-        file = File((token + "\n").encode(), 0o600, params["account_owner"], params["account_group"])
-        current = files.read(params["token_file"])
-        if tracker.note(params["token_file"], current, file, show=hidden(current, file)) and not module.check_mode:
-            files.write(params["token_file"], file)
-
-    config = server_config.build(params["settings"], hashed, token, generation(present, token) if generated else "")
-    # First: a run that is killed in between finds other credentials again.
-    if params["cookie_secret_file"]:
-        keep_cookie_secret(module, tracker, not server_config.same_credentials(present, config))
-    file = File(server_config.text(config).encode(), 0o400, params["owner"], params["group"])
-    old, new = server_config.masked(present, config)
-    show = (described(before, old), described(file, new))
-    if tracker.note(params["path"], before, file, show=show) and not module.check_mode:
-        files.write(params["path"], file)
-
-    if not generated and params["token_file"]:
-        current = files.read(params["token_file"])
-        if tracker.note(params["token_file"], current, None, show=hidden(current, None)) and not module.check_mode:
-            files.remove(params["token_file"])
-    checksum = server_config.checksum(config)
-    return tracker.result(path=params["path"], checksum=checksum, token_generated=generated)
-
-
-def described(file: File | None, shown: str) -> str:
-    return File(shown.encode(), file.mode, file.uid, file.gid).describe() if file else ""
-
-
-def hidden(before: File | None, after: File | None) -> tuple[str, str]:
-    new = before is None or after is None or before.content != after.content
-    return (
-        described(before, server_config.HIDDEN + "\n"),
-        described(after, server_config.HIDDEN + (" (new)\n" if new else "\n")),
-    )
 
 
 def main() -> None:
@@ -250,16 +144,18 @@ def main() -> None:
         required_one_of=[("password", "token", "token_file")],
         supports_check_mode=True,
     )
-    if module.params["password"] is not None and ARGON2_ERROR:
+    if module.params["password"] is not None and server_settings.ARGON2_ERROR:
         reason = "on this host to hash the password (apt install python3-argon2)"
-        module.fail_json(msg=missing_required_lib("argon2-cffi", reason=reason), exception=ARGON2_ERROR)
+        module.fail_json(msg=missing_required_lib("argon2-cffi", reason=reason), exception=server_settings.ARGON2_ERROR)
     wrong = server_config.problems(module.params["settings"], module.params["password"], module.params["token"])
     if wrong:
         module.fail_json(msg="; ".join(wrong))
+    tracker = Tracker()
     try:
-        module.exit_json(**apply(module))
+        checksum, generated = server_settings.apply(module.params, module.check_mode, tracker)
     except (files.UnsafePathError, OSError) as error:
         module.fail_json(msg=f"{error}. {module.params['path']} stays as it was.")
+    module.exit_json(**tracker.result(path=module.params["path"], checksum=checksum, token_generated=generated))
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ class LabSite:
         overrides = "labconfig/default_setting_overrides.json"
         texts[f"server/{overrides}"] = (ROOT / "roles/lab/files" / overrides).read_text()
         texts[".env"] = _compose.dotenv(project["environment"])
-        texts["compose.yaml"] = json.dumps(_lab.labelled(project["compose"], config["checksum"]))
+        texts["compose.yaml"] = json.dumps(_lab.labelled(project, config["checksum"]))
         texts["engine.yaml"] = OLD_ENGINE
         module("install_files", files=[{"path": f"{root}/{path}", "content": text} for path, text in texts.items()])
 

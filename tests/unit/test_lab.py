@@ -86,13 +86,15 @@ def test_every_mount_is_a_bind_that_fails_on_a_missing_source() -> None:
 
 
 def test_the_two_servers_differ_in_their_port_alone_on_the_loopback() -> None:
-    services = lab.labelled(project()["compose"], "one")["services"]
+    services = lab.labelled(project(), "one")["services"]
     assert [services[name].pop("ports") for name in ("lab-1", "lab-2")] == [
         ["127.0.0.1:8801:8888"],
         ["127.0.0.1:8802:8888"],
     ]
     assert services["lab-1"] == services["lab-2"]
-    assert services["lab-1"]["labels"] == {
+    labels = services["lab-1"]["labels"]
+    assert len(labels.pop("carrel.made-of")) == 64
+    assert labels == {
         "carrel.instance": "tao",
         "carrel.python": "/opt/conda/bin/python3",
         "carrel.server-config": "one",
@@ -150,8 +152,13 @@ def test_a_dollar_in_the_project_is_doubled() -> None:
 
 
 def test_a_new_server_configuration_changes_the_project() -> None:
-    compose = project()["compose"]
-    assert lab.labelled(compose, "one") != lab.labelled(compose, "two")
+    decided = project()
+    assert lab.labelled(decided, "one") != lab.labelled(decided, "two")
+
+
+def test_a_new_environment_changes_the_project() -> None:
+    before, after = (lab.labelled(project(environment={"A": value}), "one") for value in ("1", "2"))
+    assert before != after
 
 
 @pytest.mark.parametrize(("collaboration", "disabled"), [(True, False), (False, True)])

@@ -52,11 +52,19 @@ def cases(folder: Path, secret: str) -> dict[str, list[dict[str, Any]]]:
             {"directory": "/dev/null/x", **OWNER, "dummy_password": secret},
         ],
         "hub_access": [{"hubs": [{**hub, "mounts": mounts}], "passwords": {"class": {"ada": secret}}}],
+        "instance_drift": [
+            {
+                "labs": json.dumps(
+                    [{"name": "tao", "state": state, "engine": "tao", "password": secret, "image": secret}]
+                )
+            }
+            for state in ("present", "held", "neither")
+        ],
         "server_config": [{**config, "password": secret}, {**config, "token": secret}],
     }
 
 
-MODULES = ["hub_access", "hub_secrets", "install_files", "server_config"]
+MODULES = ["hub_access", "hub_secrets", "install_files", "instance_drift", "server_config"]
 
 
 @pytest.mark.parametrize("kind", SECRETS)

@@ -12,6 +12,7 @@ import json
 import math
 import socket
 import time
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
@@ -47,11 +48,13 @@ class EngineAPI:
         self._timeout, self._end = timeout, time.monotonic() + total
         self._connection = _Connection(path)
 
-    def call(self, method: str, path: str, body: Any = None, **filters: list[str]) -> Any:
+    def call(
+        self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None, **filters: list[str]
+    ) -> Any:
         """The answer; the engine's own complaint as an EngineError."""
         query = "?" + urlencode({"all": "1", "filters": json.dumps(filters)}) if filters else ""
         try:
-            status, reason, text = self._ask(method, path + query, None if body is None else json.dumps(body))
+            status, reason, text = self._ask(method, path + query, None if body is None else json.dumps(body), headers)
         except (OSError, http.client.HTTPException) as error:
             self._connection.close()
             raise EngineError(0, f"the engine at {self.path} does not answer: {error}. Is it running?") from error
@@ -66,11 +69,13 @@ class EngineAPI:
             raise EngineError(0, f"the engine at {self.path} does not answer as Docker does") from error
         return content
 
-    def _ask(self, method: str, path: str, body: str | None) -> tuple[int, str, bytes]:
+    def _ask(
+        self, method: str, path: str, body: str | None, headers: Mapping[str, str] | None
+    ) -> tuple[int, str, bytes]:
         connection = self._connection
         connection.end = min(time.monotonic() + self._timeout, self._end)
         if isinstance(connection.sock, sockets.Plain):
             connection.sock.end = connection.end
-        connection.request(method, path, body, {"Content-Type": "application/json"})
+        connection.request(method, path, body, {"Content-Type": "application/json", **(headers or {})})
         answer = connection.getresponse()
         return answer.status, answer.reason, answer.read(LONGEST + 1)

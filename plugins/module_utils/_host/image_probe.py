@@ -240,7 +240,16 @@ class Engine:
 
     def probe(self, inspected: dict[str, Any], cached: dict[str, Any]) -> Image:
         """The image's answer, from the cache where it has one."""
-        known = cached.get(self.cache_key(inspected)) or parse_probe(self._container("/bin/sh", ["-s"], PROBE))
+        return self.known(inspected, cached) or self._understood(
+            inspected, parse_probe(self._container("/bin/sh", ["-s"], PROBE))
+        )
+
+    def known(self, inspected: dict[str, Any], cached: dict[str, Any]) -> Image | None:
+        """The cache's answer alone; no container is started."""
+        entry = cached.get(self.cache_key(inspected))
+        return self._understood(inspected, entry) if entry else None
+
+    def _understood(self, inspected: dict[str, Any], known: dict[str, Any]) -> Image:
         ids = known["uid"], known["gid"]
         if not all(isinstance(number, int) and not isinstance(number, bool) and number >= 0 for number in ids):
             raise ProbeError(f"image {self._image} runs as {known['uid']!r}:{known['gid']!r}, which are no ids")
@@ -327,3 +336,18 @@ def extend_cache(cached: dict[str, Any], key: str, image: Image) -> bytes:
     """The cache with this image last; the oldest fall out."""
     entries = [*((name, old) for name, old in cached.items() if name != key), (key, cache_entry(image))]
     return json.dumps(dict(entries[-CACHED_IMAGES:]), indent=1).encode()
+
+
+def as_result(image: Image) -> dict[str, Any]:
+    """What lab_image_info returns of an image."""
+    return {
+        "image_id": image.image_id,
+        "repo_digests": image.repo_digests,
+        "exposed": image.exposed,
+        "uid": image.uid,
+        "gid": image.gid,
+        "python": image.servers[0].python,
+        "singleuser": image.singleuser,
+        "jupyterlab": image.jupyterlab,
+        "servers": [{key: value for key, value in asdict(each).items() if key != "text"} for each in image.servers],
+    }

@@ -4,15 +4,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._engine.ids import mapped_id
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared import limits
+from ansible_collections.carrel.jupyter.plugins.module_utils._site import container
 from ansible_collections.carrel.jupyter.plugins.module_utils._site.compose import (
     bind,
     container_owner,
     devices,
+    dotenv,
     escaped,
     guards,
     healthcheck,
@@ -136,13 +139,62 @@ def compose(instance: Mapping[str, Any], image: Mapping[str, Any], controllers: 
     return project
 
 
-def labelled(project: Mapping[str, Any], server_config: str) -> dict[str, Any]:
-    """Return the project with the checksum of the server's configuration: a new one recreates the container."""
-    services = {
-        name: {**service, "labels": {**service["labels"], "carrel.server-config": server_config}}
-        for name, service in project["services"].items()
+def labelled(decided: Mapping[str, Any], server_config: str) -> dict[str, Any]:
+    """Return the project with labels that make compose recreate the container when they change.
+
+    SERVER_CONFIG is the checksum of the server's configuration, which the container reads once.
+    """
+    text = dotenv(decided["environment"])
+    services = {}
+    for name, service in decided["compose"]["services"].items():
+        made_of = container.made_of(service, text)
+        labels = {**service["labels"], "carrel.server-config": server_config, container.MADE_OF: made_of}
+        services[name] = {**service, "labels": labels}
+    return {**decided["compose"], "services": services}
+
+
+def files(
+    instance: Mapping[str, Any],
+    engine: Mapping[str, Any],
+    decided: Mapping[str, Any],
+    server_config: str,
+    programs: Mapping[str, str],
+) -> dict[str, Any]:
+    """Return what install_files writes, but for the directories. PROGRAMS are the role's files by their name in server.
+
+    The compose project is JSON, which every YAML parser reads.
+    """
+    root = instance["directory"]
+    compose_text = json.dumps(labelled(decided, server_config), indent=2, ensure_ascii=False) + "\n"
+    record_path = f"/var/lib/carrel/{instance['name']}/instance.json"
+    return {
+        "files": [
+            *({"path": f"{root}/server/{name}", "content": text} for name, text in programs.items()),
+            {"path": f"{root}/.env", "owner": engine["uid"], "group": engine["gid"], "mode": "0600"},
+            {"path": f"{root}/compose.yaml", "content": compose_text, "group": engine["gid"], "mode": "0640"},
+            {"path": record_path, "content": lab_record(instance)},
+        ],
+        "secret_contents": {f"{root}/.env": dotenv(decided["environment"])},
     }
-    return {**project, "services": services}
+
+
+def server_options(
+    instance: Mapping[str, Any], engine: Mapping[str, Any], decided: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the options of the module server_config."""
+    directory = f"{instance['directory']}/server"
+    return {
+        "path": f"{directory}/jupyter_server_config.json",
+        "settings": decided["settings"],
+        "password": instance["password"],
+        "token": instance["token"],
+        "token_file": instance["token_file"],
+        "cookie_secret_file": f"{directory}/cookie_secret",
+        "owner": decided["server_owner"],
+        "group": decided["server_group"],
+        "account_owner": engine["uid"],
+        "account_group": engine["gid"],
+    }
 
 
 def lab_record(instance: Mapping[str, Any]) -> str:

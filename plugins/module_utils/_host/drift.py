@@ -1,0 +1,167 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an instance of a host is like, compared with what is declared, without touching anything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote
+
+from ansible_collections.carrel.jupyter.plugins.module_utils._changes.tracker import Tracker
+from ansible_collections.carrel.jupyter.plugins.module_utils._engine import docker_login
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import docker_logins, files, instance_ports
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.engine_api import EngineAPI, EngineError
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.image_probe import (
+    Engine,
+    Image,
+    ProbeError,
+    read_cache,
+)
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.install import ForeignOwnerError, Installation
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.request import ask
+from ansible_collections.carrel.jupyter.plugins.module_utils._report import printable
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.login_page import LoginPageError
+from ansible_collections.carrel.jupyter.plugins.module_utils._site import container, drift, health
+from ansible_collections.carrel.jupyter.plugins.module_utils._site.lab_health import judge
+
+# Faults whose texts say what to do, and quote no secret.
+TOLD = (files.UnsafePathError, ForeignOwnerError, EngineError, ProbeError, LoginPageError, OSError)
+CALL_SECONDS = 20
+REGISTRY_SECONDS = 30
+URL_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What all instances of the host have in common."""
+
+    engines: Mapping[str, Mapping[str, Any]]  # instance_info's
+    programs: Mapping[str, str]  # the role's files, by their name
+    connect_to: str | None = None  # where Apache is asked for public URLs; None: it is not
+
+
+@dataclass
+class Found:
+    """What differs, in words, and the lines."""
+
+    reasons: list[str] = field(default_factory=list)
+    tracker: Tracker = field(default_factory=Tracker)
+    notes: list[str] = field(default_factory=list)
+
+    def all_reasons(self) -> list[str]:
+        texts = [drift.file_reason(*noted) for noted in self.tracker.noted]
+        return [*self.reasons, *dict.fromkeys(texts)]
+
+
+class Project:
+    """An instance's compose project in its engine."""
+
+    def __init__(self, name: str, engine: Mapping[str, Any]) -> None:
+        self.name, self._engine = name, engine
+        self._api = EngineAPI(engine["socket"], CALL_SECONDS)
+
+    def containers(self) -> list[dict[str, Any]]:
+        """Running or not, as the list says."""
+        found: list[dict[str, Any]] = self._api.call("GET", "/containers/json", label=[f"{drift.PROJECT}={self.name}"])
+        return found
+
+    def running(self) -> list[str]:
+        return [str(each["Labels"][drift.SERVICE]) for each in self.containers() if each["State"] == "running"]
+
+    def image(self, name: str) -> dict[str, Any] | None:
+        """What Docker says of an image; None if the engine does not have it."""
+        return self._get(f"/images/{quote(name, safe='/:@')}/json")
+
+    def container(self, identifier: str) -> dict[str, Any] | None:
+        return self._get(f"/containers/{quote(identifier, safe='')}/json")
+
+    def _get(self, path: str) -> dict[str, Any] | None:
+        try:
+            found: dict[str, Any] = self._api.call("GET", path)
+        except EngineError as error:
+            if error.status == 404:
+                return None
+            raise
+        return found
+
+    def moved(self, name: str, inspected: Mapping[str, Any]) -> str | None:
+        """Why the image is not the one that the registry has; it is asked with the account's log-in."""
+        try:
+            login = docker_login.header(name, docker_logins.read(self._engine["home"])[0])
+            api = EngineAPI(self._engine["socket"], REGISTRY_SECONDS)
+            headers = {"X-Registry-Auth": login} if login else None
+            answer = api.call("GET", f"/distribution/{quote(name, safe='/:@')}/json", headers=headers)
+            digest = str(answer["Descriptor"]["digest"])
+        except (EngineError, files.UnsafePathError, OSError, ValueError, LookupError, TypeError) as error:
+            return f"the registry cannot be asked whether {name} is up to date: {error}"
+        if any(known.endswith(f"@{digest}") for known in inspected.get("RepoDigests") or []):
+            return None
+        return f"the registry has another image under {name}"
+
+    def compare(
+        self,
+        service: Mapping[str, Any],
+        name: str,
+        environment: Mapping[str, str],
+        listed: Sequence[Mapping[str, Any]],
+    ) -> list[str]:
+        """How the container of a service differs from it, and how its server is."""
+        mine = [each for each in listed if (each.get("Labels") or {}).get(drift.SERVICE) == name]
+        there = self.container(str(mine[0]["Id"])) if mine else None
+        if there is None:
+            return ["it does not run: there is no container"]
+        image = self.image(service["image"].replace("$$", "$"))
+        if image is None:
+            return [f"the engine does not have the image {service['image']}"]
+        found = container.differences(self.name, service, environment, image, there)
+        verdict = judge(there, None)
+        if not there["State"]["Running"]:
+            return [f"it is stopped: {verdict.seen}", *found]
+        return [*found, *([] if verdict.ready else [f"it is not healthy: {verdict.seen}"])]
+
+
+def examined(name: str, user: str | None, cache: str, inspected: Mapping[str, Any]) -> Image | None:
+    """What an earlier run found out about an image; None if none did."""
+    file = files.read(cache)
+
+    def never(command: list[str], text: str) -> tuple[int, str, str]:
+        raise NotImplementedError(f"{command} would start a container")
+
+    return Engine("", name, user, never).known(dict(inspected), read_cache(file.content if file else None))
+
+
+def install(found: Found, wanted: Mapping[str, Any]) -> None:
+    """Compare what install_files would write."""
+    Installation(found.tracker, True).run(
+        wanted.get("directories", []), wanted.get("files", []), wanted.get("secret_contents", {}),
+        wanted.get("absent", []),
+    )  # fmt: skip
+
+
+def url(
+    around: Surroundings, instance: Mapping[str, Any], path: str, ports: list[int], expected: list[int]
+) -> list[str]:
+    """Whether the public URL answers, and the ports are the instance's."""
+    if around.connect_to is None:
+        return []
+    others = instance_ports.others(ports, instance["engine"])
+    if others:
+        return others
+    target = health.target(instance["url"], path)
+    seen = ask(target, around.connect_to, URL_SECONDS, False)
+    return [] if seen.status in expected else [f"{target.url} does not answer as it should: {seen}"]
+
+
+def strangers(engines: Mapping[str, Mapping[str, Any]], names: Sequence[str]) -> dict[str, list[str]]:
+    """The containers that belong to none of the instances, by engine; of engines that answer."""
+    found = {}
+    for name, engine in engines.items():
+        if engine.get("running"):
+            try:
+                listed = EngineAPI(engine["socket"], CALL_SECONDS).call("GET", "/containers/json?all=1")
+                found[name] = [printable.text(each) for each in drift.strangers(names, listed)]
+            except (EngineError, LookupError, TypeError, AttributeError) as error:
+                found[name] = [f"not known: {printable.text(str(error))}"]
+    return {name: each for name, each in found.items() if each}

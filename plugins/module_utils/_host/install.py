@@ -1,0 +1,108 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Many small files and directories of root's, compared and then put in place."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import File
+from ansible_collections.carrel.jupyter.plugins.module_utils._changes.tracker import Tracker
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import files
+
+
+class ForeignOwnerError(Exception):
+    """A directory belongs to somebody else."""
+
+
+class IncompleteError(Exception):
+    """A file is given without its content."""
+
+
+class Installation:
+    """What is to be there and what not; `changed` has the paths that were changed, or would be in check mode."""
+
+    def __init__(self, tracker: Tracker, check_mode: bool) -> None:
+        self.tracker, self.check_mode = tracker, check_mode
+        self.changed: list[str] = []
+
+    def run(
+        self,
+        directories: Sequence[Mapping[str, Any]],
+        wanted_files: Sequence[Mapping[str, Any]],
+        secret_contents: Mapping[str, str],
+        absent: Sequence[str],
+    ) -> None:
+        contents = dict(secret_contents)
+        for wanted in wanted_files:
+            path, content = wanted["path"], wanted.get("content")
+            if (content is None) == (path not in secret_contents):
+                raise IncompleteError(f"{path} needs either content or an entry in secret_contents")
+            contents.setdefault(path, content or "")
+        for wanted in directories:
+            if ensure_directory(wanted, self.tracker, self.check_mode):
+                self.changed.append(wanted["path"])
+        for wanted in wanted_files:
+            if ensure_file(wanted, contents[wanted["path"]], self.tracker, self.check_mode):
+                self.changed.append(wanted["path"])
+        for path in absent:
+            before = files.read(path)
+            if self.tracker.note(path, before and "present\n", None):
+                self.changed.append(path)
+                if not self.check_mode:
+                    files.remove(path)
+
+
+def ensure_directory(wanted: Mapping[str, Any], tracker: Tracker, check_mode: bool) -> bool:
+    """Make one directory; return whether something changed."""
+    path, owner, group = wanted["path"], wanted.get("owner", 0), wanted.get("group", 0)
+    mode = int(wanted.get("mode", "0755"), 8)
+    try:
+        descriptor = files.open_directory(path)
+    except FileNotFoundError:
+        tracker.note(path, None, f"directory {owner}:{group} {mode:04o}\n")
+        if not check_mode:
+            files.make_directory(path, owner, group, mode)
+        return True
+    try:
+        status = os.fstat(descriptor)
+        if (status.st_uid, status.st_gid) != (owner, group):
+            raise ForeignOwnerError(
+                f"{path} belongs to {status.st_uid}:{status.st_gid}, not to {owner}:{group}, and is left alone. "
+                f"If its content should change hands, run: chown -R --no-dereference {owner}:{group} {path}"
+            )
+        before = stat.S_IMODE(status.st_mode)
+        if owner != 0 or not tracker.note(path, f"mode {before:04o}\n", f"mode {mode:04o}\n"):
+            return False
+        if not check_mode:
+            os.fchmod(descriptor, mode)
+        return True
+    finally:
+        os.close(descriptor)
+
+
+def ensure_file(wanted: Mapping[str, Any], content: str, tracker: Tracker, check_mode: bool) -> bool:
+    """Write one file; return whether something changed."""
+    path = wanted["path"]
+    secret = wanted.get("content") is None
+    mode = int(wanted.get("mode", "0644"), 8)
+    after = File(content.encode(), mode, wanted.get("owner", 0), wanted.get("group", 0))
+    before = files.read(path)
+    new = before is None or before.content != after.content
+    if not tracker.note(path, before, after, show=(_shown(before, secret), _shown(after, secret, new))):
+        return False
+    if not check_mode:
+        files.write(path, after)
+    return True
+
+
+def _shown(file: File | None, secret: bool, new: bool = False) -> str:
+    if file is None:
+        return ""
+    head = f"# {file.uid}:{file.gid} {file.mode:04o}\n"
+    if secret:
+        return f"{head}(secret{', new' if new else ''})\n"
+    return head + file.content.decode(errors="replace")

@@ -1,0 +1,158 @@
+#!/usr/bin/python
+# Copyright: the carrel.jupyter authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: instance_drift
+short_description: Compare what runs on a host with what is declared
+version_added: 0.1.0
+author: the carrel.jupyter authors (@carrel)
+description:
+  - Compares all instances of a host at once and touches nothing. Of each instance the files are read, and their owners
+    and modes; the engine is asked for the containers and images; Apache is asked for the public URL.
+  - A container is compared with its declaration key by key, so that one that was changed or made by hand is found.
+  - What cannot be compared counts as a difference that says why; the module does not fail for it.
+options:
+  labs:
+    description:
+      - The labs, entries of C(lab_instances) of P(carrel.jupyter.plan#module)'s result with the name of their image,
+        as JSON.
+      - One text, because there are secrets among the rest, and Ansible logs a list with secrets in it.
+    type: str
+    default: "[]"
+  engines:
+    description: The engines of the host, as M(carrel.jupyter.instance_info) returns them.
+    type: dict
+    default: {}
+  programs:
+    description: What the role lab writes beside a server's configuration, by the files' names.
+    type: dict
+    default: {}
+  connect_to:
+    description: Address on which Apache is asked for the public URLs. Without it they are not asked for.
+    type: str
+  known:
+    description: The names of all instances. Containers in O(engines) that belong to none of them are looked for.
+    type: list
+    elements: str
+extends_documentation_fragment:
+  - carrel.jupyter.attributes
+attributes:
+  check_mode:
+    support: full
+    details: Changes nothing, so check mode makes no difference.
+  diff_mode:
+    support: full
+    details: Shows what a run of the site playbook would change in files. Secrets are masked.
+  idempotent:
+    support: full
+seealso:
+  - module: carrel.jupyter.instance_info
+"""
+
+EXAMPLES = r"""
+- name: Read what the host has
+  carrel.jupyter.instance_info:
+  register: host
+
+- name: Compare what runs with what is declared
+  carrel.jupyter.instance_drift:
+    labs: "{{ plan.lab_instances | to_json }}"
+    engines: "{{ host.engines }}"
+  register: drift
+
+- name: Show what differs
+  ansible.builtin.debug:
+    var: drift.differing
+"""
+
+RETURN = r"""
+changed:
+  description: Whether anything differs.
+  returned: always
+  type: bool
+differing:
+  description: Why each instance that differs does, by its name.
+  returned: always
+  type: dict
+  sample: {tao: ["/srv/tao/compose.yaml has other content", "it is stopped: it ended with status 137"]}
+as_declared:
+  description: The names of the other instances.
+  returned: always
+  type: list
+  elements: str
+  sample: [atlas]
+notes:
+  description: What is no difference and worth a word, such as limits that the engine cannot enforce.
+  returned: always
+  type: list
+  elements: str
+  sample: []
+strangers:
+  description: The containers that belong to none of the instances, by engine.
+  returned: always
+  type: dict
+  sample: {tao: [test-postgres]}
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import drift, lab_drift
+from ansible_collections.carrel.jupyter.plugins.module_utils._report import printable
+
+AT_ONCE = 8
+
+Look = Callable[[Mapping[str, Any], drift.Surroundings], drift.Found]
+
+
+def looked(look: Look, instance: Mapping[str, Any], around: drift.Surroundings) -> drift.Found:
+    """What was found; any fault of one instance is a difference of that one alone."""
+    try:
+        return look(instance, around)
+    except drift.TOLD as error:
+        return drift.Found(reasons=[str(error)])
+    # The engine, the web server and the files may be anybody's, and answer anything. What they say may quote a secret.
+    except Exception as error:
+        return drift.Found(reasons=[f"it cannot be compared, because of a {type(error).__name__}"])
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "labs": {"type": "str", "default": "[]", "no_log": True},
+            "engines": {"type": "dict", "default": {}},
+            "programs": {"type": "dict", "default": {}},
+            "connect_to": {"type": "str"},
+            "known": {"type": "list", "elements": "str"},
+        },
+        supports_check_mode=True,
+    )
+    given = module.params
+    around = drift.Surroundings(given["engines"], given["programs"], given["connect_to"])
+    try:
+        instances: list[tuple[Look, dict[str, Any]]] = [(lab_drift.look, each) for each in json.loads(given["labs"])]
+    except ValueError:
+        module.fail_json(msg="labs must be a list as JSON")
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        found = list(threads.map(lambda each: looked(each[0], each[1], around), instances))
+    names = [instance["name"] for _unused, instance in instances]
+    reasons = {name: [printable.text(reason) for reason in each.all_reasons()] for name, each in zip(names, found)}
+    strangers = {} if given["known"] is None else drift.strangers(given["engines"], given["known"])
+    module.exit_json(
+        changed=any(reasons.values()),
+        differing={name: texts for name, texts in reasons.items() if texts},
+        as_declared=[name for name, texts in reasons.items() if not texts],
+        notes=[note for each in found for note in each.notes],
+        strangers=strangers,
+        diff=[part for each in found for part in each.tracker.diffs],
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,236 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How a container differs from its declaration. What Docker says of one is as Docker 26 said it of a lab."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import File
+from ansible_collections.carrel.jupyter.plugins.module_utils._engine import docker_login
+from ansible_collections.carrel.jupyter.plugins.module_utils._site import container, drift, hub, lab
+from test_hub_project import project as hub_project
+from test_lab import project
+
+ID = "sha256:8a64c38e448c"
+IMAGE = {
+    "Id": ID,
+    "Config": {
+        "User": "1000:100", "Cmd": ["jupyter-lab", "--no-browser"], "Entrypoint": ["tini", "--"], "Volumes": None,
+        "Env": ["PATH=/opt/conda/bin:/usr/bin:/bin", "LANG=C.UTF-8"],
+    },
+}  # fmt: skip
+ENVIRONMENT = {"JUPYTER_AUTOSHUTDOWN_TIMEOUT": "0", "JUPYTER_CONFIG_PATH": "/etc/carrel", "PRICE": "$5"}
+DECIDED = project(
+    limits={"memory": 2**30, "cpus": 1.5, "pids": 500}, environment={"PRICE": "$5"}, command=["sh", "-c", "echo $HOME"]
+)
+SERVICE = lab.labelled(DECIDED, "one")["services"]["lab-1"]
+CONTAINER: dict[str, Any] = {
+    "Image": ID,
+    "Config": {
+        "Hostname": "tao", "User": "1000:100", "Image": "lab:1", "Cmd": ["sh", "-c", "echo $HOME"],
+        "Entrypoint": ["tini", "--"],
+        "Env": [
+            "PRICE=$5", "JUPYTER_AUTOSHUTDOWN_TIMEOUT=0", "JUPYTER_CONFIG_PATH=/etc/carrel",
+            "PATH=/opt/conda/bin:/usr/bin:/bin", "LANG=C.UTF-8",
+        ],
+        "Healthcheck": {
+            "Test": ["CMD", "/opt/conda/bin/python3", "/etc/carrel/healthcheck.py", "/tao/"],
+            "Interval": 30000000000, "Timeout": 10000000000, "StartPeriod": 120000000000,
+            "StartInterval": 1000000000, "Retries": 3,
+        },
+        "Labels": {**SERVICE["labels"], "com.docker.compose.project": "tao", "com.docker.compose.service": "lab-1"},
+    },
+    "HostConfig": {
+        "PortBindings": {"8888/tcp": [{"HostIp": "127.0.0.1", "HostPort": "8801"}]},
+        "RestartPolicy": {"Name": "unless-stopped", "MaximumRetryCount": 0},
+        "CapAdd": None, "CapDrop": ["ALL"], "GroupAdd": None, "IpcMode": "private", "PidMode": "", "Privileged": False,
+        "ReadonlyRootfs": False, "SecurityOpt": ["no-new-privileges:true"], "UTSMode": "", "UsernsMode": "",
+        "ShmSize": 67108864, "Runtime": "runc", "Memory": 2**30, "NanoCpus": 1500000000, "CgroupParent": "",
+        "Devices": None, "DeviceRequests": None, "MemorySwap": 2**30, "PidsLimit": 500, "VolumesFrom": None,
+        "Ulimits": [{"Name": "core", "Hard": 0, "Soft": 0}],
+    },
+    "Mounts": [
+        {"Type": "bind", "Source": "/srv/tao/data/notebooks", "Destination": "/home/jovyan/work", "RW": True},
+        {"Type": "bind", "Source": "/srv/tao/server", "Destination": "/etc/carrel", "RW": False},
+    ],
+    "NetworkSettings": {"Networks": {"tao_default": {"NetworkID": "b7cc"}}},
+}  # fmt: skip
+
+
+def differences(there: dict[str, Any], service: dict[str, Any] = SERVICE) -> list[str]:
+    return container.differences("tao", service, ENVIRONMENT, IMAGE, there)
+
+
+def test_a_container_as_declared() -> None:
+    assert differences(CONTAINER) == []
+
+
+def _set(*path: Any, value: Any) -> Callable[[dict[str, Any]], None]:
+    def change(there: dict[str, Any]) -> None:
+        *above, last = path
+        for key in above:
+            there = there[key]
+        there[last] = value
+
+    return change
+
+
+HOST = "HostConfig"
+BY_HAND: list[tuple[Callable[[dict[str, Any]], None], str]] = [
+    (_set("Image", value="sha256:other"), "an older image than lab:1 is now"),
+    (_set("Config", "Image", value="lab:2"), "image lab:2 instead of lab:1"),
+    (_set("Config", "User", value="0"), "user 0 instead of 1000:100"),
+    (_set("Config", "Cmd", value=["bash"]), 'command ["bash"] instead of ["sh", "-c", "echo $HOME"]'),
+    (_set("Config", "Entrypoint", value=None), 'entrypoint none instead of ["tini", "--"]'),
+    (_set("Config", "Hostname", value="tux"), "hostname tux instead of tao"),
+    (_set("Config", "Healthcheck", "Retries", value=9), "healthcheck"),
+    (_set("Config", "Env", 0, value="PRICE=$6"), "environment PRICE"),
+    (lambda there: there["Config"]["Env"].append("MORE=1"), "environment MORE"),
+    (lambda there: there["Config"]["Env"].pop(), "environment LANG"),
+    (_set("Config", "Labels", "carrel.server-config", value="two"), "label carrel.server-config"),
+    (_set(HOST, "Memory", value=2**31), "mem limit 2147483648 instead of 1073741824"),
+    (_set(HOST, "MemorySwap", value=-1), "memswap limit -1 instead of 1073741824"),
+    (_set(HOST, "NanoCpus", value=0), "cpus none instead of 1.5"),
+    (_set(HOST, "PidsLimit", value=None), "pids limit none instead of 500"),
+    (_set(HOST, "ShmSize", value=2**30), "shm size 1073741824 instead of 67108864"),
+    (_set(HOST, "Ulimits", value=[]), 'ulimits none instead of [["core", 0, 0]]'),
+    (_set(HOST, "CapDrop", value=None), 'cap drop none instead of ["ALL"]'),
+    (_set(HOST, "CapAdd", value=["CAP_SYS_ADMIN"]), 'cap add ["SYS_ADMIN"] instead of none'),
+    (_set(HOST, "SecurityOpt", value=[]), 'security opt none instead of ["no-new-privileges:true"]'),
+    (_set(HOST, "ReadonlyRootfs", value=True), "read only true instead of none"),
+    (_set(HOST, "RestartPolicy", "Name", value="no"), "restart no instead of unless-stopped"),
+    (_set(HOST, "PortBindings", "8888/tcp", 0, "HostIp", value="0.0.0.0"), "ports"),
+    (_set(HOST, "Privileged", value=True), "Privileged true, which nobody declared"),
+    (_set(HOST, "PidMode", value="host"), "PidMode host, which nobody declared"),
+    (_set(HOST, "Devices", value=[{"PathOnHost": "/dev/fuse"}]), "Devices"),
+    (_set("Mounts", 1, "RW", value=True), "mount at /etc/carrel /srv/tao/server rw instead of /srv/tao/server ro"),
+    (lambda there: there["Mounts"].pop(), "mount at /etc/carrel none instead of /srv/tao/server ro"),
+    (
+        lambda there: there["Mounts"].append({"Type": "bind", "Source": "/", "Destination": "/host", "RW": True}),
+        "mount at /host / rw instead of none",
+    ),
+    (_set("NetworkSettings", "Networks", value={"host": {}}), 'networks ["host"] instead of ["tao_default"]'),
+]
+
+
+@pytest.mark.parametrize(("change", "said"), BY_HAND, ids=[said for _unused, said in BY_HAND])
+def test_what_was_done_to_a_container_is_said(change: Callable[[dict[str, Any]], None], said: str) -> None:
+    there = copy.deepcopy(CONTAINER)
+    change(there)
+    (found,) = differences(there)
+    assert found.startswith(f"the container was changed by hand: {said}")
+
+
+def test_a_container_of_another_declaration_says_so() -> None:
+    service = lab.labelled(project(limits={"memory": 2**30}, environment={"PRICE": "$5"}), "one")["services"]["lab-1"]
+    found = differences(CONTAINER, service)
+    assert found[0] == "the container was made from another declaration"
+    assert "cpus 1.5 instead of none" in found and not any("by hand" in text for text in found)
+
+
+def test_a_container_that_somebody_ran_was_made_by_hand() -> None:
+    there = copy.deepcopy(CONTAINER)
+    there["Config"]["Labels"] = None
+    assert differences(there)[0] == "the container was made by hand"
+
+
+def test_no_value_of_the_environment_is_said() -> None:
+    there = copy.deepcopy(CONTAINER)
+    there["Config"]["Env"][0] = "PRICE=xq7SECRET"
+    assert "SECRET" not in str(differences(there)) and "$5" not in str(differences(there))
+
+
+def test_an_image_s_own_volumes_are_nobody_s_doing() -> None:
+    there = copy.deepcopy(CONTAINER)
+    there["Mounts"].append({"Type": "volume", "Source": "/srv/docker/x", "Destination": "/cache", "RW": True})
+    assert len(differences(there)) == 1
+    image = {**IMAGE, "Config": {**IMAGE["Config"], "Volumes": {"/cache": {}}}}  # type: ignore[dict-item]
+    assert container.differences("tao", SERVICE, ENVIRONMENT, image, there) == []
+
+
+def test_every_key_of_our_projects_can_be_compared() -> None:
+    """A key that a service gets and nobody compares would never be mended."""
+    projects = [lab.labelled(DECIDED, "one"), hub.labelled(hub_project(), "one")]
+    for service in (service for each in projects for service in each["services"].values()):
+        assert [text for text in differences(CONTAINER, service) if "cannot be compared" in text] == []
+    (found,) = [text for text in differences(CONTAINER, {**SERVICE, "sysctls": {}}) if "sysctls" in text]
+    assert found.endswith("sysctls cannot be compared")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        (None, File(b"a"), "/x is missing"),
+        (None, "directory 0:0 0711\n", "/x is missing"),
+        ("present\n", None, "/x should not be there"),
+        (File(b"a"), File(b"b"), "/x has other content"),
+        (File(b"a"), File(b"a", 0o600), "/x has mode 0644 instead of 0600"),
+        (File(b"a"), File(b"a", uid=1, gid=2), "/x belongs to 0:0 instead of 1:2"),
+        (File(b"a", 0o666), File(b"b"), "/x has other content and has mode 0666 instead of 0644"),
+        ("mode 0755\n", "mode 0711\n", "/x has mode 0755 instead of 0711"),
+        ("<html>", "<html><p>", "/x has other content"),
+    ],
+)
+def test_files(before: object, after: object, said: str) -> None:
+    assert drift.file_reason("/x", before, after) == said
+
+
+def listed(name: str, **labels: str) -> dict[str, Any]:
+    return {"Id": "1", "Names": [f"/{name}"], "Labels": {key.replace("_", "."): value for key, value in labels.items()}}
+
+
+def test_containers_that_belong_to_nobody() -> None:
+    of_tao = {"com_docker_compose_project": "tao"}
+    containers = [
+        listed("tao-lab-1-1", **of_tao, com_docker_compose_service="lab-1"),
+        listed("tao-old-1", **of_tao, com_docker_compose_service="old"),
+        listed("jupyter-ada", carrel_instance="class"),
+        listed("postgres"),
+        {"Id": "nameless"},
+    ]
+    assert drift.orphans("tao", lab.SERVICES, containers) == [
+        "the container tao-old-1 is of no service that is declared"
+    ]
+    assert drift.strangers(["tao", "class"], containers) == ["nameless", "postgres"]
+    assert "jupyter-ada" in drift.strangers(["tao"], containers)
+
+
+@pytest.mark.parametrize(
+    ("image", "registry"),
+    [
+        ("registry.example.org:5000/lab:1", "registry.example.org:5000"),
+        ("jupyter/base-notebook", "https://index.docker.io/v1/"),
+        ("debian", "https://index.docker.io/v1/"),
+        ("docker.io/library/debian", "https://index.docker.io/v1/"),
+    ],
+)
+def test_a_registry_is_asked_with_its_own_log_in(image: str, registry: str) -> None:
+    import base64
+    import json
+
+    logins = {registry: {"auth": base64.b64encode(b"ada:pass:word").decode()}, "other.example.org": {"auth": "eA=="}}
+    told = json.loads(base64.urlsafe_b64decode(docker_login.header(image, logins) or ""))
+    assert (told["username"], told["password"]) == ("ada", "pass:word")
+    assert docker_login.header(image, {"other.example.org": {"auth": "eA=="}}) is None
+
+
+def test_the_lines_of_the_plan() -> None:
+    planned = {"tao": "present", "geo": "present", "new": "present", "gone": "absent", "class": "present"}
+    compared = [
+        {"differing": {"geo": ["it is stopped", "/srv/geo/.env is missing"], "new": ["the engine new does not run"]}},
+        {"as_declared": ["tao", "gone"], "strangers": {"geo": ["postgres", "redis"]}},
+        {"skipped": True},
+    ]
+    assert drift.lines(planned, ["tao", "geo", "class", "old"], compared) == [
+        "tao: as declared",
+        "geo: it is stopped; /srv/geo/.env is missing",
+        "new: missing; it is not on the host yet",
+        "gone: as declared",
+        "class: not compared",
+        "old: on the host, but not in the inventory",
+        "engine geo: containers that belong to no instance: postgres, redis",
+    ]
