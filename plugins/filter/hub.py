@@ -45,7 +45,7 @@ class FilterModule:
             "_hub_access": hub_access.access,
             "_hub_has_own_parts": hub.has_own_parts,
             "_hub_project": hub.project,
-            "_hub_labelled": hub.labelled,
+            "_hub_files": hub.files,
             "_hub_image_problems": hub_images.problems,
             "_hub_record": record,
         }

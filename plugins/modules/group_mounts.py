@@ -160,85 +160,13 @@ problems:
   sample: []
 """
 
-import contextlib
-import errno
-import os
-from collections.abc import Mapping
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import File
 from ansible_collections.carrel.jupyter.plugins.module_utils._changes.tracker import Tracker
-from ansible_collections.carrel.jupyter.plugins.module_utils._host import directories, files, mounts
-from ansible_collections.carrel.jupyter.plugins.module_utils._host.directories import Wanted
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import group_directories
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.ids import ARGUMENTS, host_ids
-from ansible_collections.carrel.jupyter.plugins.module_utils._people import mounts_file
 from ansible_collections.carrel.jupyter.plugins.module_utils._people.group_mounts import Plan
-
-PASSAGE = Wanted(0, 0, 0o711)
-
-
-class Directories:
-    """The directories below the instance's data that groups share."""
-
-    def __init__(self, path: str, leaf: Wanted, check_mode: bool) -> None:
-        self.path = path
-        self.leaf = leaf
-        self.check_mode = check_mode
-        self.before: list[str] = []
-        self.after: list[str] = []
-        self.problems: list[str] = []
-        self.refused: set[str] = set()  # nobody gets them
-        self.without_acl: list[str] = []
-
-    def _ensure(self, parent: int | None, name: str, path: str, wanted: Wanted) -> int | None:
-        descriptor, before, after = directories.ensure(parent, name, path, wanted, self.check_mode)
-        if before != after:
-            self.before += [f"{path} {before}"] if before else []
-            self.after.append(f"{path} {after}")
-        return descriptor
-
-    def make(self, sources: list[str]) -> None:
-        """Make them all. What is wrong with one, or with a folder above it, keeps no other from being made."""
-        with contextlib.ExitStack() as stack:
-            opened: dict[str, int | None] = {}
-
-            def keep(descriptor: int | None) -> int | None:
-                if descriptor is not None:
-                    stack.callback(os.close, descriptor)
-                return descriptor
-
-            def outside() -> int | None:
-                with contextlib.suppress(FileNotFoundError):
-                    return keep(files.open_directory(os.path.dirname(self.path), create=not self.check_mode))
-                return None
-
-            def folder(path: str) -> int | None:
-                if path not in opened:
-                    above, name = os.path.split(path)
-                    parent = outside() if path == self.path else folder(above)
-                    opened[path] = keep(self._ensure(parent, name, path, PASSAGE))
-                return opened[path]
-
-            for source in sources:
-                above, leaf = os.path.split(f"{self.path}/{source}")
-                try:
-                    self._make_leaf(folder(above), leaf, f"{above}/{leaf}")
-                except (files.UnsafePathError, directories.ForeignOwnerError) as error:
-                    self.refused.add(f"{above}/{leaf}")
-                    # One folder may be above many.
-                    self.problems += [] if str(error) in self.problems else [str(error)]
-
-    def _make_leaf(self, parent: int | None, name: str, path: str) -> None:
-        try:
-            descriptor = self._ensure(parent, name, path, self.leaf)
-        except directories.ForeignOwnerError as error:
-            self.problems.append(str(error))
-            return
-        if descriptor is not None:
-            if not directories.has_acls(descriptor):
-                self.without_acl.append(path)
-            os.close(descriptor)
 
 
 def main() -> None:
@@ -293,7 +221,6 @@ def main() -> None:
     except (ValueError, OSError) as error:
         module.fail_json(msg=str(error))
     path, sources = given["path"].rstrip("/"), sorted(plan.sources)
-    made = Directories(path, Wanted(uid, gid, 0o2770, enforce=True, acl=True), module.check_mode)
     tracker = Tracker()
     returned = {
         # One text a user: Ansible handles every string of a result several times, and a course has tens of thousands.
@@ -301,25 +228,7 @@ def main() -> None:
         "directories": [f"{path}/{source}" for source in sources],
         "owner": {"uid": uid, "gid": gid},
     }
-    try:
-        before = files.read(given["file"])
-        try:
-            write(module, before, mounts_file.without(plan.content, mounts.unusable(plan.content, path)))
-            made.make(sources)
-        finally:
-            tracker.note(path, *("".join(f"{line}\n" for line in lines) for lines in (made.before, made.after)))
-            gone = made.refused if module.check_mode else mounts.unusable(plan.content, path)
-            write(module, before, mounts_file.without(plan.content, gone), tracker)
-    except files.UnsafePathError as error:
-        made.problems.append(f"{error}. The mounts file was left as it is")
-    except OSError as error:
-        why = "the disk, or a quota, is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror
-        made.problems.append(
-            f"{error.filename or given['file']}: {why}. Nobody gets what is new; remove the cause and run again"
-        )
-    if made.refused:
-        shown = ", ".join(sorted(made.refused)[:3])
-        made.problems.append(f"until that is put right, nobody gets {shown}{' and others' * (len(made.refused) > 3)}")
+    made = group_directories.apply(given, plan, uid, gid, module.check_mode, tracker)
     if made.without_acl:
         module.warn(
             f"{', '.join(made.without_acl[:3])}: the file system has no ACLs, so a umask such as 077 keeps "
@@ -329,19 +238,6 @@ def main() -> None:
     if made.problems:
         module.fail_json(msg="\n".join(made.problems), **result)
     module.exit_json(**result)
-
-
-def write(
-    module: AnsibleModule, before: File | None, content: Mapping[str, Any], tracker: Tracker | None = None
-) -> None:
-    """Put the mounts file in place; BEFORE is what the run found, with which TRACKER compares."""
-    path, group = module.params["file"], module.params["file_group"]
-    owner = (0o644, 0, 0) if group is None else (0o640, 0, group)
-    after = File(mounts_file.text(content).encode(), *owner)
-    if tracker:
-        tracker.note(path, before, after, show=(before.describe() if before else "", after.describe()))
-    if not module.check_mode and files.read(path) != after:
-        files.write(path, after)
 
 
 if __name__ == "__main__":

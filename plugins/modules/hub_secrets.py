@@ -74,40 +74,10 @@ checksum:
   returned: success
 """
 
-import hashlib
-import secrets
-
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import File
 from ansible_collections.carrel.jupyter.plugins.module_utils._changes.tracker import Tracker
-from ansible_collections.carrel.jupyter.plugins.module_utils._host import files
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import files, secret_files
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import hub_secrets
-
-SECRETS = "hub/secrets.json"
-
-
-def described(file: File | None, shown: str) -> str:
-    return File(shown.encode(), file.mode, file.uid, file.gid).describe() if file else ""
-
-
-def apply(module: AnsibleModule) -> dict[str, object]:
-    params = module.params
-    before = files.read(f"{params['directory']}/{SECRETS}")
-    known = hub_secrets.parse(f"{params['directory']}/{SECRETS}", before.content if before else None)
-    given = {name: params[name] for name in ("client_secret", "dummy_password")}
-    given |= {hub_secrets.AUTHENTICATOR + name: value for name, value in params["authenticator_secrets"].items()}
-    content = hub_secrets.complete(known, given, params["database"], lambda: secrets.token_hex(32), params["services"])
-    texts = hub_secrets.texts(known, content, params["passwords"])
-    tracker = Tracker()
-    for name, text in texts.items():
-        path = f"{params['directory']}/{name}"
-        present = files.read(path)
-        wanted = None if text is None else File(text.encode(), 0o600, params["owner"], params["group"])
-        old, new = hub_secrets.masked(present.content.decode() if present else None, text)
-        differs = tracker.note(path, present, wanted, show=(described(present, old), described(wanted, new)))
-        if differs and not module.check_mode:
-            files.write(path, wanted) if wanted else files.remove(path)
-    return tracker.result(checksum=hashlib.sha256(str(texts[SECRETS]).encode()).hexdigest())
 
 
 def main() -> None:
@@ -125,10 +95,12 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    tracker = Tracker()
     try:
-        module.exit_json(**apply(module))
+        texts = secret_files.apply(module.params, module.check_mode, tracker)
     except (hub_secrets.DamagedError, files.UnsafePathError, OSError, ValueError) as error:
         module.fail_json(msg=f"{error}. The secrets stay as they were.")
+    module.exit_json(**tracker.result(checksum=secret_files.checksum(texts)))
 
 
 if __name__ == "__main__":

@@ -22,12 +22,16 @@ options:
       - One text, because there are secrets among the rest, and Ansible logs a list with secrets in it.
     type: str
     default: "[]"
+  hubs:
+    description: The hubs, entries of C(hub_instances) with the name of the hub's own image as C(hub_image), as JSON.
+    type: str
+    default: "[]"
   engines:
     description: The engines of the host, as M(carrel.jupyter.instance_info) returns them.
     type: dict
     default: {}
   programs:
-    description: What the role lab writes beside a server's configuration, by the files' names.
+    description: What the roles lab and hub have in files for the instances' servers, by the files' names.
     type: dict
     default: {}
   connect_to:
@@ -103,7 +107,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.carrel.jupyter.plugins.module_utils._host import drift, lab_drift
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import drift, hub_drift, lab_drift
 from ansible_collections.carrel.jupyter.plugins.module_utils._report import printable
 
 AT_ONCE = 8
@@ -126,6 +130,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "labs": {"type": "str", "default": "[]", "no_log": True},
+            "hubs": {"type": "str", "default": "[]", "no_log": True},
             "engines": {"type": "dict", "default": {}},
             "programs": {"type": "dict", "default": {}},
             "connect_to": {"type": "str"},
@@ -137,8 +142,9 @@ def main() -> None:
     around = drift.Surroundings(given["engines"], given["programs"], given["connect_to"])
     try:
         instances: list[tuple[Look, dict[str, Any]]] = [(lab_drift.look, each) for each in json.loads(given["labs"])]
+        instances += [(hub_drift.look, each) for each in json.loads(given["hubs"])]
     except ValueError:
-        module.fail_json(msg="labs must be a list as JSON")
+        module.fail_json(msg="labs and hubs must be lists as JSON")
     with ThreadPoolExecutor(AT_ONCE) as threads:
         found = list(threads.map(lambda each: looked(each[0], each[1], around), instances))
     names = [instance["name"] for _unused, instance in instances]

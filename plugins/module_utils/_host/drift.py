@@ -70,6 +70,11 @@ class Project:
     def running(self) -> list[str]:
         return [str(each["Labels"][drift.SERVICE]) for each in self.containers() if each["State"] == "running"]
 
+    def users_running(self) -> list[str]:
+        """The running containers of a hub's users."""
+        found = self._api.call("GET", "/containers/json", label=[f"carrel.instance={self.name}", "carrel.user"])
+        return [str(each["Id"]) for each in found if each["State"] == "running"]
+
     def image(self, name: str) -> dict[str, Any] | None:
         """What Docker says of an image; None if the engine does not have it."""
         return self._get(f"/images/{quote(name, safe='/:@')}/json")
@@ -120,6 +125,13 @@ class Project:
         if not there["State"]["Running"]:
             return [f"it is stopped: {verdict.seen}", *found]
         return [*found, *([] if verdict.ready else [f"it is not healthy: {verdict.seen}"])]
+
+
+def unbuilt(image: Any) -> list[str]:
+    """An image that jupyter_images declares has its name only once a run has built it."""
+    if not isinstance(image, Mapping):
+        return []
+    return [f"not compared, because only the playbook site knows the image {image['declared']} of jupyter_images"]
 
 
 def examined(name: str, user: str | None, cache: str, inspected: Mapping[str, Any]) -> Image | None:

@@ -15,6 +15,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._host.drift import 
     Surroundings,
     examined,
     install,
+    unbuilt,
     url,
 )
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.image_probe import as_result
@@ -44,6 +45,9 @@ def _present(instance: Mapping[str, Any], around: Surroundings, found: Found) ->
         )
     project = Project(instance["name"], engine)
     name = instance["image"]
+    if unbuilt(name):
+        found.reasons += unbuilt(name)
+        return
     inspected = project.image(name) if name else None
     if inspected is None:
         found.reasons.append(f"the engine does not have the image {name or 'that is built from ' + _context(instance)}")

@@ -14,12 +14,14 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._shared.login_page 
     notice_from_html,
     notice_from_text,
 )
+from ansible_collections.carrel.jupyter.plugins.module_utils._site import container
 from ansible_collections.carrel.jupyter.plugins.module_utils._site.compose import (
     bind,
     container_owner,
     escaped,
     guards,
     healthcheck,
+    record,
 )
 from ansible_collections.carrel.jupyter.plugins.module_utils._site.hub_images import merged_settings
 
@@ -278,6 +280,79 @@ def _database(instance: Mapping[str, Any]) -> dict[str, Any]:
 def labelled(decided: Mapping[str, Any], secrets: str) -> dict[str, Any]:
     """Return the compose project with what, if it changes, recreates the hub's container: config.json and secrets."""
     checksum = hashlib.sha256(f"{decided['config']}{secrets}".encode()).hexdigest()
-    services = decided["compose"]["services"]
-    hub = {**services["hub"], "labels": {"carrel.hub-config": checksum}}
-    return {**decided["compose"], "services": {**services, "hub": hub}}
+    services = {}
+    for name, service in decided["compose"]["services"].items():
+        labels = {container.MADE_OF: container.made_of(service)}
+        services[name] = {**service, "labels": {**labels, "carrel.hub-config": checksum} if name == "hub" else labels}
+    return {**decided["compose"], "services": services}
+
+
+def files(
+    instance: Mapping[str, Any], engine: Mapping[str, Any], decided: Mapping[str, Any], secrets: str, server: str
+) -> dict[str, Any]:
+    """Return what install_files writes once the directories and secrets are there. SERVER is jupyter_config.py's text.
+
+    The compose project is JSON, which every YAML parser reads.
+    """
+    root = instance["directory"]
+    compose_text = json.dumps(labelled(decided, secrets), indent=2, ensure_ascii=False) + "\n"
+    record_text = record("hub", instance, database=instance["database"]["type"])
+    return {
+        "files": [
+            *decided["files"],
+            {"path": f"{root}/compose.yaml", "content": compose_text, "group": engine["gid"], "mode": "0640"},
+            {"path": f"/var/lib/carrel/{instance['name']}/instance.json", "content": record_text},
+            {"path": f"{root}/hub/{SERVER_CONFIG[0]}", "content": server},
+        ],
+        "secret_contents": decided["secret_contents"],
+        "absent": decided["absent"],
+    }
+
+
+def secret_options(
+    instance: Mapping[str, Any], engine: Mapping[str, Any], decided: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the options of the module hub_secrets."""
+    return {
+        "directory": instance["directory"],
+        "owner": engine["uid"],
+        "group": engine["gid"],
+        "database": instance["database"]["type"] == "postgresql",
+        "client_secret": instance["client_secret"],
+        "dummy_password": instance["dummy_password"],
+        "services": [service["name"] for service in instance["services"]],
+        "authenticator_secrets": instance["authenticator_secrets"],
+        "passwords": decided["passwords"],
+    }
+
+
+def volume_options(
+    instance: Mapping[str, Any], engine: Mapping[str, Any], decided: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the options of the module user_volumes."""
+    named = instance["backend"] == "volumes"
+    return {
+        "backend": instance["backend"],
+        "path": None if named else f"{instance['directory']}/data/users",
+        "socket": engine["socket"] if named else None,
+        "prefix": instance["name"] if named else None,
+        "users": [{**user, "state": "present"} for user in decided["users"]],
+        "directories": [{**leaf, "mode": "0700"} for leaf in decided["user_directories"]],
+        "prune": instance["prune"],
+        "purge": False,
+    }
+
+
+def mount_options(
+    instance: Mapping[str, Any], people_of_it: Mapping[str, Any], group: int | None = None
+) -> dict[str, Any]:
+    """Return the options of the module group_mounts. The plan for the whole inventory has found no problem in them."""
+    return {
+        "path": f"{instance['directory']}/data",
+        "file": f"{instance['directory']}/hub/mounts.json",
+        "file_group": group,
+        "users": [{**member, "groups": []} for member in people_of_it["members"]],
+        "user_directories": people_of_it["user_mounts"],
+        "allow_empty": True,
+        **{key: instance[key] for key in ("home", "targets", "groups", "shared", "colab", "users_view")},
+    }

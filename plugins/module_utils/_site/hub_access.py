@@ -30,21 +30,7 @@ def access(instances: Sequence[Mapping[str, Any]], host: Mapping[str, Any]) -> d
                 "owner": engine["uid"],
                 "group": engine["gid"],
                 "roster": people["roster"],
-                "mounts": mounts_file.text(_mounts(instance, people).content),
+                "mounts": mounts_file.text(Plan(hub.mount_options(instance, people)).content),
             }
         )
     return {"hubs": hubs, "passwords": passwords}
-
-
-def _mounts(instance: Mapping[str, Any], people: Mapping[str, Any]) -> Plan:
-    """The plan for the whole inventory has found no problem in it."""
-    return Plan(
-        {
-            "path": f"{instance['directory']}/data",
-            "file": f"{instance['directory']}/hub/mounts.json",
-            "users": [{**member, "groups": []} for member in people["members"]],
-            "user_directories": people["user_mounts"],
-            "allow_empty": True,
-            **{key: instance[key] for key in ("home", "targets", "groups", "shared", "colab", "users_view")},
-        }
-    )

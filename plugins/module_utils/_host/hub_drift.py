@@ -1,0 +1,152 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a hub of a host is like, compared with what is declared."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import files, group_directories, secret_files
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.drift import (
+    Found,
+    Project,
+    Surroundings,
+    examined,
+    install,
+    unbuilt,
+    url,
+)
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.ids import host_ids
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.image_probe import as_result
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.named_volumes import NamedVolumes
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.user_backend import Backend
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.user_directories import UserDirectories
+from ansible_collections.carrel.jupyter.plugins.module_utils._people.group_mounts import Plan
+from ansible_collections.carrel.jupyter.plugins.module_utils._site import drift, hub, hub_images
+from ansible_collections.carrel.jupyter.plugins.module_utils._site.compose import record
+
+STATE = "/var/lib/carrel/{}"
+# Below the instance's data; of the database that is not declared, they are to be moved aside.
+DATABASES = {"sqlite": "hub/jupyterhub.sqlite", "postgresql": "database/pgdata"}
+SERVER = "jupyter_config.py"
+
+
+def look(instance: Mapping[str, Any], around: Surroundings) -> Found:
+    """INSTANCE has the name of the hub's own image, too: hub_image."""
+    found = Found()
+    engine = around.engines.get(instance["engine"], {})
+    if instance["state"] == "absent":
+        _absent(instance, found)
+    elif not engine.get("running"):
+        found.reasons.append(f"the engine {instance['engine']} does not run")
+    elif instance["state"] == "held":
+        _held(instance, engine, found)
+    else:
+        _present(instance, engine, around, found)
+    return found
+
+
+def _present(instance: Mapping[str, Any], engine: Mapping[str, Any], around: Surroundings, found: Found) -> None:
+    project = Project(instance["name"], engine)
+    images = _images(instance, project, found)
+    if images is None:
+        return
+    decided = hub.project(instance, engine, images, instance["hub_image"])
+    if decided["unenforceable"]:
+        found.notes.append(
+            f"{instance['name']} runs its users without their limits on {', '.join(decided['unenforceable'])}, because"
+            f" the cgroup of {engine['home']} lacks their controllers; see docs/explanation/rootless-docker.md"
+        )
+    root = instance["directory"]
+    install(found, {"directories": decided["directories"]})
+    texts = secret_files.apply(hub.secret_options(instance, engine, decided), True, found.tracker)
+    roster = {"path": f"{root}/hub/roster.json", "content": decided["roster"], "group": engine["gid"], "mode": "0640"}
+    install(found, {"files": [roster]})
+    _people(instance, engine, decided, found)
+    checksum = secret_files.checksum(texts)
+    install(found, hub.files(instance, engine, decided, checksum, around.programs[SERVER]))
+    other = "postgresql" if instance["database"]["type"] == "sqlite" else "sqlite"
+    for path in (f"{root}/data/{DATABASES[other]}", f"{root}/data/hub/switch.json"):
+        if os.path.lexists(path):
+            found.reasons.append(f"{path} is still there, of a database that is not used")
+
+    listed = project.containers()
+    proxy_token = secret_files.token(texts)
+    services = hub.labelled(decided, checksum)["services"]
+    for name, service in services.items():
+        environment = {"CONFIGPROXY_AUTH_TOKEN": proxy_token} if name == "proxy" else {}
+        reasons = project.compare(service, name, environment, listed)
+        found.reasons += [f"{name}: {reason}" for reason in reasons]
+    found.reasons += drift.orphans(instance["name"], services, listed)
+    if not found.all_reasons():
+        found.reasons += url(around, instance, "hub/login", [instance["port"]], [200, 302])
+
+
+def _images(instance: Mapping[str, Any], project: Project, found: Found) -> list[dict[str, Any]] | None:
+    """What earlier runs found out about the users' images; None where a run must look at one."""
+    database = [instance["database"]["image"]] if instance["database"]["image"] else []
+    names = [entry["image"] for entry in instance["images"]]
+    results = []
+    if any(map(unbuilt, names)):
+        found.reasons += [text for name in names for text in unbuilt(name)]
+        return None
+    for name in [instance["hub_image"], *names, *database]:
+        inspected = project.image(name)
+        if inspected is None:
+            found.reasons.append(f"the engine does not have the image {name}")
+            continue
+        moved = instance["pull"] == "always" and name != instance["hub_image"] and project.moved(name, inspected)
+        if moved:
+            found.reasons.append(moved)
+        if name in names:
+            image = examined(name, None, f"{STATE.format(instance['name'])}/image.json", inspected)
+            if image is None or (instance["settings"] and image.jupyterlab is None):
+                found.reasons.append(f"the image {name} is new: no run has looked into it")
+                continue
+            results.append(as_result(image))
+    if len(results) < len(names):
+        return None
+    problems = hub_images.problems(instance, results)
+    found.reasons += problems
+    return None if problems else results
+
+
+def _people(instance: Mapping[str, Any], engine: Mapping[str, Any], decided: Mapping[str, Any], found: Found) -> None:
+    account = instance["engine"]
+    uid, gid = host_ids(account, decided["uid"], decided["gid"])
+    options = hub.volume_options(instance, engine, decided)
+    work: Backend
+    if instance["backend"] == "volumes":
+        work = NamedVolumes(options, True, uid, gid, host_ids(account, 0, 0)[0])
+    else:
+        work = UserDirectories(options, True, uid, gid)
+    try:
+        work.run()
+    except work.reported as error:
+        work.problems.append(str(error))
+    before, after = ("".join(f"{line}\n" for line in sorted(lines)) for lines in (work.before, work.after))
+    found.tracker.note(work.where, before, after)
+    options = hub.mount_options(instance, decided, engine["gid"])
+    made = group_directories.apply(options, Plan(options), uid, gid, True, found.tracker)
+    found.reasons += [*work.problems, *made.problems]
+
+
+def _held(instance: Mapping[str, Any], engine: Mapping[str, Any], found: Found) -> None:
+    """Its record is of the database that it really has, which the last run knew."""
+    path = f"{STATE.format(instance['name'])}/instance.json"
+    present = files.read(path)
+    recorded = json.loads(present.content) if present else {}
+    database = recorded.get("database", instance["database"]["type"])
+    install(found, {"files": [{"path": path, "content": record("hub", instance, database=database)}]})
+    project = Project(instance["name"], engine)
+    if project.running() or project.users_running():
+        found.reasons.append("it runs, and is to be held")
+
+
+def _absent(instance: Mapping[str, Any], found: Found) -> None:
+    state = STATE.format(instance["name"])
+    left = [instance["directory"], f"{state}/reset", f"{state}/image.json", f"{state}/instance.json"]
+    found.reasons += [f"{path} is still there" for path in left if os.path.lexists(path)]

@@ -1,0 +1,50 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A hub's files of secrets, compared and then put in place."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import File
+from ansible_collections.carrel.jupyter.plugins.module_utils._changes.tracker import Tracker
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import files
+from ansible_collections.carrel.jupyter.plugins.module_utils._site import hub_secrets
+
+SECRETS = "hub/secrets.json"
+
+
+def described(file: File | None, shown: str) -> str:
+    return File(shown.encode(), file.mode, file.uid, file.gid).describe() if file else ""
+
+
+def apply(params: Mapping[str, Any], check_mode: bool, tracker: Tracker) -> dict[str, str | None]:
+    """Compare, then write; return each file's text by its name."""
+    before = files.read(f"{params['directory']}/{SECRETS}")
+    known = hub_secrets.parse(f"{params['directory']}/{SECRETS}", before.content if before else None)
+    given = {name: params[name] for name in ("client_secret", "dummy_password")}
+    given |= {hub_secrets.AUTHENTICATOR + name: value for name, value in params["authenticator_secrets"].items()}
+    content = hub_secrets.complete(known, given, params["database"], lambda: secrets.token_hex(32), params["services"])
+    texts = hub_secrets.texts(known, content, params["passwords"])
+    for name, text in texts.items():
+        path = f"{params['directory']}/{name}"
+        present = files.read(path)
+        wanted = None if text is None else File(text.encode(), 0o600, params["owner"], params["group"])
+        old, new = hub_secrets.masked(present.content.decode() if present else None, text)
+        differs = tracker.note(path, present, wanted, show=(described(present, old), described(wanted, new)))
+        if differs and not check_mode:
+            files.write(path, wanted) if wanted else files.remove(path)
+    return texts
+
+
+def checksum(texts: Mapping[str, str | None]) -> str:
+    return hashlib.sha256(str(texts[SECRETS]).encode()).hexdigest()
+
+
+def token(texts: Mapping[str, str | None]) -> str:
+    """The proxy's, which its container has in its environment."""
+    return str(json.loads(texts[SECRETS] or "{}").get("proxy_token") or "")

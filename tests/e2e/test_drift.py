@@ -1,0 +1,57 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The playbook plan says what was done by hand, and touches nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from testbed.patience import until
+
+from .conftest import Play, Playbook, Site, answers, run_on
+
+HOST = "carrel-test-1"
+PLAN = "playbooks/plan.yml"
+
+
+def said(run: Playbook) -> str:
+    """What it printed, on one line."""
+    assert run.code == 0
+    return " ".join(run.output.split())
+
+
+def test_instances_run_as_declared(play: Play) -> None:
+    run = play(HOST, playbook=PLAN)
+    assert "tao: as declared" in said(run) and "atlas: as declared" in said(run)
+    assert run.changed == 0
+
+
+def test_what_was_done_by_hand_is_said_and_left_alone(play: Play, atlas: Site) -> None:
+    environment, container = "/srv/atlas/.env", atlas.container_name()
+    try:
+        run_on(HOST, "chmod", "0644", environment)
+        atlas.docker("stop", "--time=1", container)
+        atlas.docker("run", "--detach", "--name=stranger", "--entrypoint=sleep", atlas.declared["image"], "600")
+        text = said(play(HOST, playbook=PLAN))
+        assert "tao: as declared" in text
+        assert f"{environment} has mode 0644 instead of 0600" in text and "atlas: it is stopped" in text
+        assert "containers that belong to no instance: stranger" in text
+        assert "644" in run_on(HOST, "stat", "--format=%a", environment)
+    finally:
+        atlas.docker("rm", "--force", "stranger", check=False)
+        run_on(HOST, "chmod", "0600", environment)
+        atlas.docker("start", container)
+        until(lambda: answers(atlas), "atlas answers again")
+
+
+@pytest.mark.parametrize("change", [{"environment": {"NEW": "xq7SECRET"}}])
+def test_another_declaration_is_said_with_its_lines_and_without_secrets(play: Play, change: dict[str, object]) -> None:
+    run = play(HOST, lambda instances: instances[0].update(change), "--diff", playbook=PLAN)
+    text = said(run)
+    assert "the container was made from another declaration; environment NEW" in text
+    assert "--- before: /srv/tao/compose.yaml" in text and "xq7SECRET" not in run.output
+
+
+def test_an_instance_that_left_the_inventory_is_said(play: Play) -> None:
+    text = said(play(HOST, lambda instances: instances.pop(), playbook=PLAN))
+    assert "atlas: on the host, but not in the inventory" in text
