@@ -106,6 +106,7 @@ BY_HAND: list[tuple[Callable[[dict[str, Any]], None], str]] = [
     (_set(HOST, "PortBindings", "8888/tcp", 0, "HostIp", value="0.0.0.0"), "ports"),
     (_set(HOST, "Privileged", value=True), "Privileged true, which nobody declared"),
     (_set(HOST, "PidMode", value="host"), "PidMode host, which nobody declared"),
+    (_set(HOST, "DeviceRequests", value=[{"Driver": "cdi", "DeviceIDs": ["nvidia.com/gpu=0"]}]), "deploy"),
     (_set(HOST, "Devices", value=[{"PathOnHost": "/dev/fuse"}]), "Devices"),
     (_set("Mounts", 1, "RW", value=True), "mount at /etc/carrel /srv/tao/server rw instead of /srv/tao/server ro"),
     (lambda there: there["Mounts"].pop(), "mount at /etc/carrel none instead of /srv/tao/server ro"),
@@ -123,6 +124,14 @@ def test_what_was_done_to_a_container_is_said(change: Callable[[dict[str, Any]],
     change(there)
     (found,) = differences(there)
     assert found.startswith(f"the container was changed by hand: {said}")
+
+
+def test_declared_graphics_cards_are_no_difference() -> None:
+    service = lab.labelled(project(devices=["nvidia.com/gpu=1", "nvidia.com/gpu=0"]), "one")["services"]["lab-1"]
+    there = copy.deepcopy(CONTAINER)
+    request = {"Driver": "cdi", "Count": 0, "DeviceIDs": ["nvidia.com/gpu=0", "nvidia.com/gpu=1"], "Options": None}
+    there["HostConfig"]["DeviceRequests"] = [request]
+    assert not [text for text in differences(there, service) if "deploy" in text]
 
 
 def test_a_container_of_another_declaration_says_so() -> None:

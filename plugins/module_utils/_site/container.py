@@ -164,6 +164,16 @@ def _bindings(host: Mapping[str, Any]) -> list[str]:
     )  # fmt: skip
 
 
+def _devices(declared: Mapping[str, Any]) -> list[list[Any]]:
+    """Those that compose is asked to reserve; see compose.devices."""
+    requests = declared["resources"]["reservations"]["devices"]
+    return sorted([each["driver"], sorted(each["device_ids"])] for each in requests)
+
+
+def _requests(there: Sequence[Mapping[str, Any]] | None) -> list[list[Any]]:
+    return sorted([each.get("Driver"), sorted(each.get("DeviceIDs") or [])] for each in there or [])
+
+
 def _duration(text: str) -> int:
     return int(text.removesuffix("s")) * _SECONDS
 
@@ -211,10 +221,11 @@ _READ: dict[str, tuple[Callable[[Any, Any], Any], Any, Callable[[Any], Any]]] = 
         lambda config, host: sorted([each["Name"], each["Soft"], each["Hard"]] for each in host.get("Ulimits") or []),
         [], _ulimits,
     ),
+    "deploy": (lambda config, host: _requests(host.get("DeviceRequests")), [], _devices),
     "ports": (lambda config, host: _bindings(host), [], sorted),
 }  # fmt: skip
 # What gives a container more than it needs, and what it has otherwise.
 _UNDECLARED = {
     "Privileged": False, "PidMode": "", "UTSMode": "", "UsernsMode": "", "IpcMode": "private", "Devices": [],
-    "DeviceRequests": [], "VolumesFrom": [], "Runtime": "runc", "CgroupParent": "", "GroupAdd": [],
+    "VolumesFrom": [], "Runtime": "runc", "CgroupParent": "", "GroupAdd": [],
 }  # fmt: skip
