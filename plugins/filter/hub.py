@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import compose, hub, hub_access, hub_images
+from ansible_collections.carrel.jupyter.plugins.plugin_utils._folder import digest
 
 DOCUMENTATION = r"""
 name: _hub
@@ -37,6 +40,17 @@ def record(instance: dict[str, Any], database: str) -> str:
     return compose.record("hub", instance, database=database)
 
 
+def image_name(instance: dict[str, Any], folder: str, parts: list[Any]) -> str:
+    """Return the tag of the hub's image: all that goes into it, so that only a change builds it again."""
+    salt = json.dumps([parts, instance["extra_packages"]], sort_keys=True)
+    return f"carrel/hub:{digest(Path(folder), salt)}"
+
+
+def named(instances: list[dict[str, Any]], folder: str, parts: list[Any]) -> list[dict[str, Any]]:
+    """Return the instances with the names of the hubs' own images, for instance_drift."""
+    return [{**instance, "hub_image": image_name(instance, folder, parts)} for instance in instances]
+
+
 class FilterModule:
     """For the role hub alone, not part of the collection's interface."""
 
@@ -47,5 +61,7 @@ class FilterModule:
             "_hub_project": hub.project,
             "_hub_files": hub.files,
             "_hub_image_problems": hub_images.problems,
+            "_hub_image_name": image_name,
+            "_hub_named": named,
             "_hub_record": record,
         }

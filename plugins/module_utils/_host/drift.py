@@ -119,7 +119,7 @@ class Project:
             return ["it does not run: there is no container"]
         image = self.image(service["image"].replace("$$", "$"))
         if image is None:
-            return [f"the engine does not have the image {service['image']}"]
+            return []  # the caller has said so
         found = container.differences(self.name, service, environment, image, there)
         verdict = judge(there, None)
         if not there["State"]["Running"]:
