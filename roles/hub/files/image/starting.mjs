@@ -17,12 +17,12 @@ ConfigurableProxy.prototype.handleProxy = function (kind, request, ...rest) {
 ConfigurableProxy.prototype._handleProxyErrorDefault = (code, kind, request) => request.socket.destroy();
 
 // A proxy that starts knows no user's server, and the hub would look at its routes only every five minutes. The answer comes
-// once they are set. One that refuses has set them at its own start.
+// once they are set. A hub that refuses is of a version before, and about to be replaced.
 async function fetchRoutes() {
   try {
     const answer = await fetch(HUB, { method: "POST", headers, signal: AbortSignal.timeout(PATIENCE_MILLISECONDS) });
-    hasRoutes = answer.status < 500;
-    if (!answer.ok) console.error(`the hub does not set the routes: ${answer.status}`);
+    hasRoutes = answer.ok;
+    if (!hasRoutes) console.error(`the hub does not set the routes: ${answer.status}`);
   } catch {
     // it starts, too
   }
