@@ -29,6 +29,7 @@ VARIABLES = {
     "images": "jupyter_images",
     "allow_downgrade": "jupyter_allow_downgrade",
     "backup": "jupyter_backup",
+    "rollout": "jupyter_rollout",
 }
 
 
@@ -99,7 +100,7 @@ def timezones() -> Mapping[str, str]:
 class ActionModule(ActionBase):
     TRANSFERS_FILES = False
     _requires_connection = False
-    _VALID_ARGS = frozenset((*VARIABLES, "current"))
+    _VALID_ARGS = frozenset((*VARIABLES, "current", "only"))
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
@@ -114,7 +115,7 @@ class ActionModule(ActionBase):
         }
         further = [] if self._task.args.get("instances") is not None else filter(_is_group, variables)
         groups = {name: renderer.render(variables[name], name) for name in sorted(further)}
-        inputs = Inputs(current=self._task.args.get("current"), groups=groups, **raw)
+        inputs = Inputs(current=self._task.args.get("current"), only=self._task.args.get("only"), groups=groups, **raw)
         plan = make_plan(inputs, ControlFiles(variables.get("inventory_dir")), problems)
         for line in misspelt(variables):
             Display().warning(line)

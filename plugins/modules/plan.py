@@ -73,6 +73,17 @@ options:
       - How the host's instances are backed up; variable C(jupyter_backup). The keys of an instance's C(backup) count
         before these. C(docs/howto/backup.md) explains them.
     type: dict
+  rollout:
+    description:
+      - In which batches the playbook C(site) goes through the hosts, as C(canaries), C(batch), C(pause_seconds) and
+        C(max_failures); variable C(jupyter_rollout). It is checked and handed on.
+    type: dict
+  only:
+    description:
+      - Names of the instances that are set up; without it all. What belongs to the host, such as engines and addresses,
+        is planned for all of them anyway, so that the others stay.
+    type: list
+    elements: str
   current:
     description:
       - The result of M(carrel.jupyter.instance_info). Without it the input is checked, but ports that nobody gave stay
@@ -121,6 +132,15 @@ plan:
   type: dict
   returned: success
   contains:
+    instances:
+      description: The names of all instances, in the order in which they are declared.
+      type: list
+      elements: str
+      sample: [tao, geo]
+    rollout:
+      description: What C(jupyter_rollout) says, with its defaults; null without it.
+      type: dict
+      sample: {canaries: [lab1.example.org], batch: "30%", pause_seconds: 60, max_failures: "0%"}
     rootless_docker_engines:
       description: The engines that must run.
       type: list

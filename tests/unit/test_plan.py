@@ -59,7 +59,7 @@ def test_result_has_the_keys_of_the_contract() -> None:
 
 
 def test_nothing_is_planned_without_instances() -> None:
-    assert good([]) == {key: [] for key in contract()}
+    assert good([]) == {**{key: [] for key in contract()}, "rollout": None}
     assert plan(None)[0] == good([])
 
 

@@ -137,6 +137,18 @@ CASES: list[tuple[str, str, str, dict[str, Any]]] = [
         {"instances": two({}, {"name": "tao"})},
     ),
     (
+        "rollout_share",
+        "jupyter_rollout.batch",
+        "is 0; write a number of hosts from 1",
+        {**here(), "rollout": {"batch": 0}},
+    ),
+    (
+        "rollout_share",
+        "jupyter_rollout.max_failures",
+        "is 'half'; write a share of a batch",
+        {**here(), "rollout": {"max_failures": "half"}},
+    ),
+    (
         "merge_differs",
         "jupyter_instances_b[0] (tao).url",
         "something else in jupyter_instances_a[0] (tao); write it in one of the two, or in jupyter_instances",

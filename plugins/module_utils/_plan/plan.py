@@ -25,6 +25,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.keys import L
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.lab import check_lab
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.result import make_result
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.rollout import ROLLOUT
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import given, read
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.variables import (
     ALLOW_DOWNGRADE,
@@ -47,7 +48,10 @@ class Inputs:
     images: Any = None
     allow_downgrade: Any = None
     backup: Any = None
+    rollout: Any = None
     current: Any = None
+    # names of the instances that alone are set up; None: all
+    only: Any = None
     # jupyter_instances_* by the whole name
     groups: Mapping[str, Any] = field(default_factory=dict)
 
@@ -61,6 +65,7 @@ def make_plan(inputs: Inputs, control: ControlNode, problems: Problems) -> dict[
     tls = _read(TLS, inputs.tls, "jupyter_tls", problems)
     allow_downgrade = _read(ALLOW_DOWNGRADE, inputs.allow_downgrade, "jupyter_allow_downgrade", problems)
     backup = _read(BACKUP, inputs.backup, "jupyter_backup", problems)
+    rollout = _read(ROLLOUT, inputs.rollout, "jupyter_rollout", problems)
     images = read_images(inputs.images, control, problems)
     defaults = read_defaults(inputs.defaults, problems)
     host = read_host(inputs.current, problems)
@@ -76,13 +81,21 @@ def make_plan(inputs: Inputs, control: ControlNode, problems: Problems) -> dict[
         else:
             check_hub(instance, known_base_dir, control, problems)
     check_instances(instances, known_base_dir, problems)
+    only = None if inputs.only is None else set(inputs.only)
     if host:
         if allow_downgrade is False:
             check_version(host, problems)
         check_host(instances, host, base_dir, problems)
         give_ports(instances, host, low, high, problems)
     problems.sort()
-    return None if problems.items else make_result(instances, host, base_dir)
+    return (
+        None
+        if problems.items
+        else {
+            **make_result(instances, host, base_dir, only),
+            "rollout": rollout,
+        }
+    )
 
 
 def _read(key: Key, value: Any, path: str, problems: Problems) -> Any:

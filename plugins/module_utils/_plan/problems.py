@@ -31,6 +31,7 @@ MESSAGES: dict[str, str] = {
     "letter and not ending in '-'{hint}",
     "name_reserved": "{value} can't be used: {reason}; choose another name",
     "name_twice": "{value} is also the name of {other}; give each instance a name of its own",
+    "rollout_share": "is {got}; write {wanted}",
     "merge_differs": "is something else in {other}; write it in one of the two, or in {own} of the host, which wins",
     "engine_chain": "instance {value} runs on the engine '{engine}' itself; write engine: {last}",
     "other_kind": "is no key of a {kind}; {instead}",

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._engine.devices import CDI_OPTIONS
@@ -23,21 +23,27 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.reset import 
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.values import declared_name, image_text
 
 
-def make_result(instances: Sequence[Lab | Hub], host: Host | None, base_dir: str) -> dict[str, Any]:
-    labs = [instance for instance in instances if isinstance(instance, Lab)]
-    hubs = [instance for instance in instances if isinstance(instance, Hub)]
+def make_result(
+    instances: Sequence[Lab | Hub], host: Host | None, base_dir: str, only: Collection[str] | None = None
+) -> dict[str, Any]:
+    """ONLY: the names of those that are set up. What is the host's, such as engines, is told of all."""
+    chosen = [instance for instance in instances if only is None or instance.name in only]
+    labs = [instance for instance in chosen if isinstance(instance, Lab)]
+    hubs = [instance for instance in chosen if isinstance(instance, Hub)]
     return {
+        "instances": [instance.name for instance in instances],
         "rootless_docker_engines": _engines(instances, host),
-        "idle_engines": _idle_engines(instances, host),
+        # What is left out of a run, and stays, keeps its engine and its ports.
+        "idle_engines": _idle_engines(instances, host) if only is None else [],
         "engine_ports": _engine_ports(instances, host, left=False),
-        "engine_ports_after": _engine_ports(instances, host, left=True),
-        "image_jobs": _image_jobs(instances, host),
+        "engine_ports_after": _engine_ports(instances, host, left=only is None),
+        "image_jobs": _image_jobs(chosen, host),
         "apache_vhosts": _vhosts(instances),
         "lab_instances": [_lab(lab, _site(lab, host, base_dir)) for lab in labs],
         "hub_instances": [{**_site(hub, host, base_dir), **hub_data(hub)} for hub in hubs],
-        "reset_jobs": [_reset(instance, host, base_dir) for instance in instances],
+        "reset_jobs": [_reset(instance, host, base_dir) for instance in chosen],
         "backup_jobs": [_backup(instance, host, base_dir) for instance in instances],
-        "summary": [_summary(instance, host) for instance in instances],
+        "summary": [_summary(instance, host) for instance in chosen],
         "warnings": warnings_about(instances, host),
     }
 

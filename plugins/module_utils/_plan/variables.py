@@ -12,6 +12,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.defaults impo
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.images import IMAGES
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.key import Key, Type
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.rollout import ROLLOUT
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import INVALID, Invalid, given
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.types import BOOLEAN
 
@@ -76,4 +77,5 @@ VARIABLES: dict[str, Key] = {
     "jupyter_port_range": PORT_RANGE,
     "jupyter_allow_downgrade": ALLOW_DOWNGRADE,
     "jupyter_backup": BACKUP,
+    "jupyter_rollout": ROLLOUT,
 }

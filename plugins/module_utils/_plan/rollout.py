@@ -1,0 +1,155 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""In which order and in which batches site.yml goes through the hosts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan import types
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.key import Key, Type, filled, mapping_of
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.nearest import nearest
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems, kind_of, show
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import INVALID, Invalid
+
+_BATCH = "a number of hosts from 1, or a share of them from 1% to 100%"
+_FAILURES = "a share of a batch from 0% to 100%"
+
+
+def _share(lowest: int, wanted: str, number: bool) -> Any:
+    def read(value: Any, path: str, problems: Problems) -> str | int | Invalid:
+        if number and isinstance(value, int) and not isinstance(value, bool) and value >= lowest:
+            return value
+        if isinstance(value, str):
+            found = re.fullmatch(r"([0-9]{1,3})%", value)
+            if found and lowest <= int(found[1]) <= 100:
+                return str(value)
+        if value is not INVALID:
+            problems.add(path, "rollout_share", got=show(value) if isinstance(value, (str, int)) else kind_of(value),
+                         wanted=wanted)  # fmt: skip
+        return INVALID
+
+    return read
+
+
+KEYS: dict[str, Key] = {
+    "canaries": Key(
+        types.listing(types.text("a host or a group"), "a list of hosts or groups", "a list", "host1"),
+        "Hosts or groups that go first, as a batch of their own.",
+        example=["lab1.example.org"],
+        default=[],
+    ),
+    "batch": Key(
+        Type(_share(1, _BATCH, True), _BATCH, 0, "raw"),
+        "How many of the other hosts are set up at once.",
+        example="30%",
+        default="100%",
+    ),
+    "pause_seconds": Key(
+        types.whole(0, 86400), "How long to wait between batches, for people to notice.", example=60, default=0
+    ),
+    "max_failures": Key(
+        Type(_share(0, _FAILURES, False), _FAILURES, 10),
+        "If more of a batch fails, the batches after it stay as they are.",
+        example="10%",
+        default="0%",
+    ),
+}
+_read = mapping_of(KEYS)
+
+
+def _rollout(value: Any, path: str, problems: Problems) -> dict[str, Any] | Invalid:
+    parts = _read(value, path, problems)
+    return INVALID if parts is INVALID or INVALID in parts.values() else filled(KEYS, parts)
+
+
+ROLLOUT = Key(
+    Type(_rollout, "a mapping", [], "dict", keys=KEYS),
+    "In which batches the playbook site goes through the hosts; the same for all hosts.",
+    example={"canaries": ["lab1.example.org"], "batch": "30%", "pause_seconds": 60, "max_failures": "10%"},
+    unset="all hosts at once",
+)
+
+
+class Rollout(NamedTuple):
+    """What the play of site.yml gets."""
+
+    hosts: list[str]
+    serial: list[str | int]
+    max_fail_percentage: int
+    pause_seconds: int
+
+
+def decide(plans: Mapping[str, Mapping[str, Any]], groups: Mapping[str, Sequence[str]]) -> Rollout:
+    """PLANS: by host, in the inventory's order. GROUPS: of the inventory. Raises ValueError."""
+    hosts = list(plans)
+    wanted = next((plan["rollout"] for plan in plans.values()), None)
+    for host, plan in plans.items():
+        if plan["rollout"] != wanted:
+            raise ValueError(f"jupyter_rollout is another for {host} than for {hosts[0]}; write it in group_vars/all")
+    if wanted is None:
+        return Rollout(hosts, [0], 100, 0)
+    known = {*groups, *(host for members in groups.values() for host in members)}
+    canaries: set[str] = set()
+    for name in wanted["canaries"]:
+        if name not in known:
+            near = nearest(name, known)
+            hint = f"; did you mean {near}?" if near else ""
+            raise ValueError(f"jupyter_rollout.canaries: the inventory has no host and no group {show(name)}{hint}")
+        canaries.update(groups.get(name, [name]))
+    first = [host for host in hosts if host in canaries]
+    others = [host for host in hosts if host not in canaries]
+    batch = wanted["batch"]
+    if isinstance(batch, str):
+        batch = max(1, len(others) * int(batch.rstrip("%")) // 100)
+    serial = [*([len(first)] if first else []), *([batch] if others else [])]
+    return Rollout(first + others, serial or [0], int(wanted["max_failures"].rstrip("%")), wanted["pause_seconds"])
+
+
+def unknown_instances(only: Sequence[str], plans: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A text for each name that no instance of these hosts has."""
+    known = sorted({name for plan in plans for name in plan["instances"]})
+    found = []
+    for name in only:
+        if name not in known:
+            near = nearest(name, known)
+            found.append(f"no instance is called {show(name)}" + (f"; did you mean {near}?" if near else ""))
+    return found
+
+
+def outcome(rollout: Mapping[str, Any], host: str, failed: Sequence[str]) -> str:
+    """What is said once the batch of HOST is through, with those that failed so far; empty if none of the batch did.
+
+    Ansible's own max_fail_percentage does not count hosts that cannot be reached.
+    """
+    batch, after = _batch(rollout, host)
+    bad = [name for name in batch if name in failed]
+    if not bad:
+        return ""
+    again = "Correct what is reported and run the same command again: hosts that are done change nothing."
+    text = f"{', '.join(bad)} failed, {len(bad)} of {len(batch)} hosts in this batch."
+    if not stops(rollout, host, failed):
+        return f"{text} {again} These alone: --limit {','.join(bad)}"
+    left = list(dict.fromkeys([*failed, *after]))
+    return (
+        f"{text} That is more than {rollout['max_fail_percentage']}%: the rollout stops, {len(after)} hosts stay as "
+        f"they are. {again} What is left alone: --limit {','.join(left)}"
+    )
+
+
+def stops(rollout: Mapping[str, Any], host: str, failed: Sequence[str]) -> bool:
+    batch, _after = _batch(rollout, host)
+    return 100 * sum(name in failed for name in batch) > int(rollout["max_fail_percentage"]) * len(batch)
+
+
+def _batch(rollout: Mapping[str, Any], host: str) -> tuple[list[str], list[str]]:
+    """The batch that a host is in, and all hosts after it."""
+    left, sizes = list(rollout["hosts"]), list(rollout["serial"])
+    while True:
+        size = int(sizes[0]) or len(left)
+        batch, left = left[:size], left[size:]
+        if host in batch or not left:
+            return batch, left
+        sizes = sizes[1:] or sizes

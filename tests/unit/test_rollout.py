@@ -1,0 +1,130 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Batches of hosts, and chosen instances: what is decided, and what site.yml makes of it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan import rollout
+from plan_helpers import good, lab, plan, two
+from test_plan_action import AWAY, HERE, run
+
+ROOT = Path(__file__).parents[2]
+GROUPS = {"all": ["a", "b", "c", "d", "e"], "early": ["c", "d"], "ungrouped": []}
+
+
+def decided(hosts: str = "abcde", **keys: Any) -> rollout.Rollout:
+    declared = good([lab()], rollout=keys)
+    return rollout.decide(dict.fromkeys(hosts, declared), GROUPS)
+
+
+def test_without_a_rollout_all_go_at_once() -> None:
+    plans = dict.fromkeys("ab", good([lab()]))
+    assert rollout.decide(plans, GROUPS) == rollout.Rollout(["a", "b"], [0], 100, 0)
+
+
+def test_canaries_go_first() -> None:
+    found = decided(canaries=["e", "early"], batch="30%", max_failures="10%", pause_seconds=5)
+    assert found == rollout.Rollout(["c", "d", "e", "a", "b"], [3, 1], 10, 5)
+
+
+def test_a_batch_has_one_host_at_least() -> None:
+    assert decided(batch="1%").serial == [1]
+    assert decided(batch=2).serial == [2]
+    assert decided().serial == [5]
+
+
+def test_canaries_that_are_left_out_of_a_run_are_no_mistake() -> None:
+    assert decided("ab", canaries=["early"], batch=1) == rollout.Rollout(["a", "b"], [1], 0, 0)
+    assert decided("cd", canaries=["early"], batch=1).serial == [2]
+
+
+def test_a_canary_that_no_host_has() -> None:
+    with pytest.raises(ValueError, match="no host and no group 'erly'; did you mean early"):
+        decided(canaries=["erly"])
+
+
+def test_a_rollout_is_the_same_for_all() -> None:
+    with pytest.raises(ValueError, match=r"another for b than for a; write it in group_vars/all"):
+        rollout.decide({"a": good([lab()], rollout={"batch": 1}), "b": good([lab()])}, GROUPS)
+
+
+@pytest.mark.parametrize("batch", [0, -1, "0%", "101%", "some", True, 1.5, []])
+def test_a_batch_of_nothing(batch: Any) -> None:
+    _none, (problem,) = plan([lab()], rollout={"batch": batch})
+    assert problem.path == "jupyter_rollout.batch" and "a number of hosts from 1" in problem.message
+
+
+def test_what_a_batch_with_failures_leads_to() -> None:
+    chosen = decided(canaries=["a"], batch=2, max_failures="50%")._asdict()
+    assert rollout.outcome(chosen, "b", []) == ""
+    assert rollout.outcome(chosen, "b", ["a"]) == ""  # of a batch before
+    within = rollout.outcome(chosen, "c", ["b"])
+    assert "b failed, 1 of 2 hosts" in within and within.endswith("These alone: --limit b")
+    assert not rollout.stops(chosen, "c", ["b"])
+    beyond = rollout.outcome(chosen, "c", ["b", "c"])
+    assert "the rollout stops, 2 hosts stay as they are" in beyond and beyond.endswith("--limit b,c,d,e")
+    assert rollout.stops(chosen, "c", ["b", "c"]) and rollout.stops(chosen, "a", ["a"])
+    assert not rollout.stops(rollout.Rollout(["a"], [0], 100, 0)._asdict(), "a", ["a"])
+
+
+def test_chosen_instances_leave_the_host_as_it_is() -> None:
+    both = two({}, {"name": "geo", "url": "https://geo.example.org/"})
+    whole, chosen = good(both), good(both, only=["geo"])
+    assert [item["name"] for item in chosen["lab_instances"]] == ["geo"]
+    assert [item["name"] for item in chosen["reset_jobs"]] == ["geo"]
+    for kept in ("apache_vhosts", "engine_ports", "rootless_docker_engines", "instances"):
+        assert chosen[kept] == whole[kept]
+
+
+def test_names_that_nobody_has() -> None:
+    assert rollout.unknown_instances(["tao", "goe"], [{"instances": ["tao"]}, {"instances": ["geo"]}]) == [
+        "no instance is called 'goe'; did you mean geo?"
+    ]
+
+
+def site(folder: Path, hosts: dict[str, Any], *arguments: str) -> tuple[int, str]:
+    """site.yml as far as it only reads: with a tag that no task has."""
+    absent = {"jupyter_instances": [{"name": "tao", "state": "absent"}]}
+    shown = {name: {**absent, **keys} for name, keys in hosts.items()}
+    done = run(folder, shown, ROOT / "playbooks/site.yml", "--tags", "reads_only", "-f", "2", *arguments)
+    return done.returncode, " ".join((done.stdout + done.stderr).split())
+
+
+def gone_through(said: str) -> list[str]:
+    reading = said.partition("TASK [Read what is on the host]")[2].partition("PLAY RECAP")[0]
+    return sorted(set(re.findall(r"(?:ok|fatal): \[(\w+)\]", reading)))
+
+
+def test_a_broken_canary_stops_the_rollout_and_a_host_says_how_to_go_on(tmp_path: Path) -> None:
+    keys = {"jupyter_rollout": {"canaries": ["h3", "h4"], "batch": 1}}
+    hosts = {"h1": {**HERE, **keys}, "h2": {**HERE, **keys}, "h3": {**AWAY, **keys}, "h4": {**HERE, **keys}}
+    code, said = site(tmp_path, hosts)
+    assert code and gone_through(said) == ["h3", "h4"]
+    assert "h3 failed, 1 of 2 hosts in this batch. That is more than 0%: the rollout stops, 2 hosts stay" in said
+    assert "--limit h3,h1,h2" in said
+
+
+def test_hosts_go_in_batches_and_failures_within_the_limit_stop_nobody(tmp_path: Path) -> None:
+    keys = {"jupyter_rollout": {"canaries": ["h3"], "batch": 2, "max_failures": "50%"}}
+    hosts = {"h1": {**HERE, **keys}, "h2": {**AWAY, **keys}, "h3": {**HERE, **keys}}
+    code, said = site(tmp_path, hosts)
+    assert code and gone_through(said) == ["h1", "h2", "h3"]
+    assert said.count("PLAY [Set up the instances]") == 2
+    first = said.partition("PLAY [Set up the instances]")[2].partition("PLAY [Set up the instances]")[0]
+    assert "[h3]" in first and "[h1]" not in first
+    assert "h2 failed, 1 of 2 hosts in this batch" in said and "--limit h2" in said
+
+
+def test_bad_input_touches_nothing(tmp_path: Path) -> None:
+    for keys, arguments, message in (
+        ({"jupyter_rollout": {"canaries": ["h9"]}}, (), "no host and no group 'h9'"),
+        ({}, ("-e", "jupyter_instances_only=tao,goe"), "no instance is called 'goe'"),
+    ):
+        code, said = site(tmp_path, {"h1": {**HERE, **keys}}, *arguments)
+        assert code and message in said and "Nothing was touched" in said
+        assert "Read what is on the host" not in said
