@@ -6,11 +6,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import File
 from ansible_collections.carrel.jupyter.plugins.module_utils._engine import docker_login
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import hub_drift, lab_drift
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.drift import Surroundings
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import container, drift, hub, lab
 from test_hub_project import project as hub_project
 from test_lab import project
@@ -243,3 +246,21 @@ def test_the_lines_of_the_plan() -> None:
         "old: on the host, but not in the inventory",
         "engine geo: containers that belong to no instance: postgres, redis",
     ]
+
+
+@pytest.mark.parametrize("look", [lab_drift.look, hub_drift.look])
+def test_what_is_left_of_an_absent_instance_is_said(look: Callable[..., Any], tmp_path: Path) -> None:
+    gone = {"name": "nobody-has-this", "engine": "tao", "state": "absent", "token_file": None}
+    around = Surroundings(engines={}, programs={})
+    assert look({**gone, "directory": str(tmp_path / "gone")}, around).all_reasons() == []
+    assert look({**gone, "directory": str(tmp_path)}, around).all_reasons() == [f"{tmp_path} is still there"]
+    (tmp_path / "link").symlink_to("nowhere")
+    assert len(look({**gone, "directory": str(tmp_path / "link")}, around).all_reasons()) == 1
+
+
+@pytest.mark.parametrize("look", [lab_drift.look, hub_drift.look])
+@pytest.mark.parametrize("engines", [{}, {"tao": {"running": False, "socket": "/nowhere"}}])
+def test_an_engine_that_does_not_run_is_said(look: Callable[..., Any], engines: dict[str, Any]) -> None:
+    there = {"name": "nobody-has-this", "engine": "tao", "state": "present"}
+    found = look(there, Surroundings(engines=engines, programs={}))
+    assert found.all_reasons() == ["the engine tao does not run"]
