@@ -4,12 +4,53 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan import types
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan.key import Key
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.key import Key, Type
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import (
+    INVALID,
+    Invalid,
+    mapping,
+    record,
+    whole,
+)
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.values import size_text
+
+# Of a process, by the names that Docker has for them (docker/go-units, ulimit.go).
+_ULIMITS = (
+    "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rtprio", "rttime",
+    "sigpending", "stack",
+)  # fmt: skip
+_amount = whole(-1, 1 << 40)
+_pair = record({"soft": _amount, "hard": _amount}, {"soft": "what holds at first", "hard": "what it can be raised to"})
+
+
+def _ulimit(value: Any, path: str, problems: Problems) -> dict[str, int] | Invalid:
+    """One number for both, or both; -1 is no limit."""
+    both = isinstance(value, Mapping)
+    parts = (_pair if both else _amount)(value, path, problems)
+    if isinstance(parts, Invalid) or (both and INVALID in parts.values()):
+        return INVALID
+    soft, hard = (parts["soft"], parts["hard"]) if both else (parts, parts)
+    if hard != -1 and not 0 <= soft <= hard:
+        problems.add(f"{path}.soft", "range", value=soft, wanted="a whole number", low=0, high=hard)
+        return INVALID
+    return {"soft": soft, "hard": hard}
+
+
+_ulimits = mapping(dict.fromkeys(_ULIMITS, _ulimit))
+
+
+def read_ulimits(value: Any, path: str, problems: Problems) -> dict[str, Any] | Invalid:
+    parts = _ulimits(value, path, problems)
+    if isinstance(parts, Invalid) or INVALID in parts.values():
+        return INVALID
+    return {name: pair for name, pair in parts.items() if pair is not None}
+
 
 _OF_USERS = "write it in limits, for each user's container"
 
@@ -47,6 +88,14 @@ LAB_LIMITS: dict[str, Key] = {
         instead=_OF_USERS,
         handed=False,
     ),
+    "ulimits": Key(
+        Type(read_ulimits, "names and whole numbers or {soft, hard}; -1 is no limit", {"nofiles": 4096}, "dict"),
+        "Limits of each process, settled name by name. Above what the engine itself has, containers do not start.",
+        example={"nofile": {"soft": 4096, "hard": 65536}},
+        unset="core 0, so that a crash leaves no file, and otherwise what the engine has",
+        instead=_OF_USERS,
+        handed=False,
+    ),
 }
 
 LIMITS: dict[str, Key] = {
@@ -60,6 +109,7 @@ LIMITS: dict[str, Key] = {
     "shm_size": LAB_LIMITS["shm_size"],
     "cpus": LAB_LIMITS["cpus"],
     "pids": LAB_LIMITS["pids"],
+    "ulimits": LAB_LIMITS["ulimits"],
     "gpus": Key(
         types.whole(0, 64),
         "Graphics cards of gpu_devices that the server has to itself while it runs.",
@@ -71,7 +121,20 @@ LIMITS: dict[str, Key] = {
 
 def settled(own: Any, of_groups: Iterable[Any], of_all: Any) -> Any:
     """What counts for a user: the user's own limit, else the widest of the groups', else the hub's."""
-    return own if own is not None else max(of_groups, default=of_all)
+    groups = list(of_groups)
+    if not any(isinstance(limit, Mapping) for limit in (own, *groups, of_all)):
+        return own if own is not None else max(groups, default=of_all)
+    widest = {
+        name: max((group[name] for group in groups if name in group), key=_reach) for name in set().union(*groups)
+    }
+    return {
+        name: pair for limits in (of_all, widest, own) if isinstance(limits, Mapping) for name, pair in limits.items()
+    }
+
+
+def _reach(pair: Mapping[str, int]) -> tuple[float, float]:
+    hard, soft = (math.inf if pair[key] == -1 else pair[key] for key in ("hard", "soft"))
+    return hard, soft
 
 
 def limits_text(limits: Mapping[str, Any]) -> str:
@@ -82,6 +145,7 @@ def limits_text(limits: Mapping[str, Any]) -> str:
         f"{size_text(limits['shm_size'])} of shared memory" if limits["shm_size"] else "",
         f"{limits['cpus']:g} CPU{'' if limits['cpus'] == 1 else 's'}" if limits["cpus"] else "",
         f"{limits['pids']} processes" if limits["pids"] else "",
+        f"ulimits {', '.join(limits['ulimits'])}" if limits["ulimits"] else "",
         f"{limits['gpus']} of the graphics cards" if limits.get("gpus") else "",
     ]
     return ", ".join(filter(None, parts)) or "none"
