@@ -19,8 +19,8 @@ from hub_site import HubSite
 from module_runner import open_to_all
 
 from testbed.hub_client import Hub
-from testbed.patience import PATIENCE
-from testbed.run import run
+from testbed.patience import PATIENCE, until
+from testbed.run import run, succeeds
 
 
 class GitHubSite(HubSite):
@@ -46,6 +46,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GitHubSite]:
             "--network-alias", "github", "--volume", f"{folder}/github:/github:ro", site.hub_image,
             "python3", "/github/github.py",
         )  # fmt: skip
+        ask = "import socket; socket.create_connection(('github', 9000), 1)"
+        until(lambda: succeeds("docker", "exec", f"{site.name}-hub", "python3", "-c", ask), "it answers")
         yield site
     finally:
         site.down()
