@@ -7,13 +7,13 @@ from __future__ import annotations
 import json
 import secrets
 import subprocess
-import time
 from collections.abc import Iterator
 
 import pytest
 from backup_site import DONE, FAILED, INCOMPLETE, LOCKED, USAGE, Machine, Site
 
 from testbed import hosts, images
+from testbed.patience import until
 
 LISTING = """
 import hashlib, stat
@@ -295,9 +295,7 @@ def test_two_at_once_and_kill_at_any_moment(machine: Machine) -> None:
 
 
 def wait_for_nobody(machine: Machine) -> None:
-    end = time.monotonic() + 10
-    while machine.run("pgrep", "-x", "restic|python3", check=False).stdout and time.monotonic() < end:
-        time.sleep(0.1)
+    until(lambda: not machine.run("pgrep", "-x", "restic|python3", check=False).stdout, "restic and the program end")
 
 
 def test_a_lock_of_a_dead_process_goes_and_no_other(machine: Machine) -> None:
