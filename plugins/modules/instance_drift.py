@@ -82,6 +82,13 @@ differing:
   returned: always
   type: dict
   sample: {tao: ["/srv/tao/compose.yaml has other content", "it is stopped: it ended with status 137"]}
+changed_by_hand:
+  description:
+    - The services whose containers differ from the declaration that they were made from, by the name of their instance.
+    - Compose sees no reason to make these anew.
+  returned: always
+  type: dict
+  sample: {atlas: [lab-1]}
 as_declared:
   description: The names of the other instances.
   returned: always
@@ -153,6 +160,7 @@ def main() -> None:
     module.exit_json(
         changed=any(reasons.values()),
         differing={name: texts for name, texts in reasons.items() if texts},
+        changed_by_hand={name: each.by_hand for name, each in zip(names, found) if each.by_hand},
         as_declared=[name for name, texts in reasons.items() if not texts],
         notes=[note for each in found for note in each.notes],
         strangers=strangers,

@@ -44,6 +44,21 @@ def test_what_was_done_by_hand_is_said_and_left_alone(play: Play, atlas: Site) -
         until(lambda: answers(atlas), "atlas answers again")
 
 
+def test_a_container_that_was_changed_by_hand_is_made_anew(play: Play, atlas: Site) -> None:
+    """Compose does not see it: the container still has the label of its declaration."""
+    before = atlas.container_name()
+    atlas.docker("network", "create", "joined")
+    try:
+        atlas.docker("network", "connect", "joined", before)
+        assert "changed by hand: networks" in said(play(HOST, playbook=PLAN))
+        assert play(HOST).code == 0
+        run = play(HOST, playbook=PLAN)
+        assert "atlas: as declared" in said(run) and run.changed == 0
+    finally:
+        atlas.docker("network", "disconnect", "--force", "joined", before, check=False)
+        atlas.docker("network", "rm", "joined")
+
+
 @pytest.mark.parametrize("change", [{"environment": {"NEW": "xq7SECRET"}}])
 def test_another_declaration_is_said_with_its_lines_and_without_secrets(play: Play, change: dict[str, object]) -> None:
     run = play(HOST, lambda instances: instances[0].update(change), "--diff", playbook=PLAN)

@@ -264,3 +264,10 @@ def test_an_engine_that_does_not_run_is_said(look: Callable[..., Any], engines: 
     there = {"name": "nobody-has-this", "engine": "tao", "state": "present"}
     found = look(there, Surroundings(engines=engines, programs={}))
     assert found.all_reasons() == ["the engine tao does not run"]
+
+
+def test_compose_makes_anew_what_has_another_declaration_and_nothing_else() -> None:
+    assert container.same_declaration(SERVICE, CONTAINER)
+    other = copy.deepcopy(CONTAINER)
+    other["Config"]["Labels"][container.MADE_OF] = "another"
+    assert not container.same_declaration(SERVICE, other)

@@ -49,6 +49,8 @@ class Found:
     reasons: list[str] = field(default_factory=list)
     tracker: Tracker = field(default_factory=Tracker)
     notes: list[str] = field(default_factory=list)
+    # The services whose containers compose takes for good, although they are not as declared.
+    by_hand: list[str] = field(default_factory=list)
 
     def all_reasons(self) -> list[str]:
         texts = [drift.file_reason(*noted) for noted in self.tracker.noted]
@@ -107,12 +109,13 @@ class Project:
 
     def compare(
         self,
+        found: Found,
         service: Mapping[str, Any],
         name: str,
         environment: Mapping[str, str],
         listed: Sequence[Mapping[str, Any]],
     ) -> list[str]:
-        """How the container of a service differs from it, and how its server is."""
+        """Return how the container of a service differs from it, and how its server is."""
         mine = [each for each in listed if (each.get("Labels") or {}).get(drift.SERVICE) == name]
         there = self.container(str(mine[0]["Id"])) if mine else None
         if there is None:
@@ -120,11 +123,13 @@ class Project:
         image = self.image(service["image"].replace("$$", "$"))
         if image is None:
             return []  # the caller has said so
-        found = container.differences(self.name, service, environment, image, there)
+        differences = container.differences(self.name, service, environment, image, there)
+        if differences and container.same_declaration(service, there):
+            found.by_hand.append(name)
         verdict = judge(there, None)
         if not there["State"]["Running"]:
-            return [f"it is stopped: {verdict.seen}", *found]
-        return [*found, *([] if verdict.ready else [f"it is not healthy: {verdict.seen}"])]
+            return [f"it is stopped: {verdict.seen}", *differences]
+        return [*differences, *([] if verdict.ready else [f"it is not healthy: {verdict.seen}"])]
 
 
 def unbuilt(image: Any) -> list[str]:

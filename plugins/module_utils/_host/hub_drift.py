@@ -78,7 +78,7 @@ def _present(instance: Mapping[str, Any], engine: Mapping[str, Any], around: Sur
     services = hub.labelled(decided, checksum)["services"]
     for name, service in services.items():
         environment = {"CONFIGPROXY_AUTH_TOKEN": proxy_token} if name == "proxy" else {}
-        reasons = project.compare(service, name, environment, listed)
+        reasons = project.compare(found, service, name, environment, listed)
         found.reasons += [f"{name}: {reason}" for reason in reasons]
     found.reasons += drift.orphans(instance["name"], services, listed)
     if not found.all_reasons():

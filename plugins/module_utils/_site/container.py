@@ -60,11 +60,17 @@ def differences(
     ]
     labels = container["Config"].get("Labels") or {}
     declared = wanted.get("labels", {})
-    if labels.get(MADE_OF) != declared.get(MADE_OF):
+    if not same_declaration(wanted, container):
         made = "from another declaration" if labels.get(MADE_OF) else "by hand"
         return [f"the container was made {made}", *found]
     found += [f"label {name}" for name, value in declared.items() if labels.get(name) != value]
     return [f"the container was changed by hand: {text}" for text in found]
+
+
+def same_declaration(service: Mapping[str, Any], container: Mapping[str, Any]) -> bool:
+    """Whether the container was made from this declaration, so that compose sees no reason to make it anew."""
+    label = (container["Config"].get("Labels") or {}).get(MADE_OF)
+    return bool(label == service.get("labels", {}).get(MADE_OF))
 
 
 def _plain(value: Any) -> Any:
