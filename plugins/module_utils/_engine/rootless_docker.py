@@ -53,6 +53,8 @@ Type=notify
 NotifyAccess=all
 Environment=PATH=/usr/bin:/usr/sbin:/bin:/sbin
 {environment}ExecStart={launcher} --config-file=/etc/rootless-docker/%u/daemon.json
+# What Docker cannot start again by itself.
+ExecStartPost=-/usr/bin/python3 -I /usr/local/lib/carrel/devices.py
 ExecReload=/bin/kill -s HUP $MAINPID
 # Containers live in scopes of their own and outlive a daemon that was killed, as orphans that the next daemon can
 # neither adopt nor replace ("container with given ID already exists").
