@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which containers carrel_devices starts. That it does is seen after the reboot of the hosts, tests/e2e/test_devices.py."""
+"""Which containers carrel_devices starts. That it does, tests/e2e/test_devices.py sees after the reboot of hosts."""
 
 from __future__ import annotations
 
