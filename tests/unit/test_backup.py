@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 from ansible_collections.carrel.jupyter.plugins.module_utils._report import backups, report
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import backup
-from carrel_backup import restore, settings, targets
+from carrel_backup import manifest, restore, settings, targets
 from carrel_backup.run import BackupError
 from carrel_backup.state import State
 from plan_helpers import lab, plan
@@ -215,3 +216,55 @@ def test_the_state_remembers_what_was_good_and_what_was_interrupted(tmp_path: Pa
     assert state.content["backup"]["result"] == "interrupted"
     assert state.content["backup"]["good"]["snapshot"] == "abc"
     assert [each["result"] for each in state.content["history"]] == ["interrupted", "done"]
+
+
+# What the account may have written
+
+
+def manifest_text(**more: Any) -> str:
+    return json.dumps({"leaves": ["data/hub", "token"], "database": None, "samples": [], **more})
+
+
+def test_a_manifest_is_read() -> None:
+    text = manifest_text(database="jupyterhub.pgdump", samples=[{"path": "instance/data/hub/x"}])
+    found = manifest.read(text, "hub")
+    assert (found.leaves, found.database) == (["data/hub", "token"], "jupyterhub.pgdump")
+    assert manifest.read(manifest_text(), "lab").database is None
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"database": "../../../../../../etc/shadow"},
+        {"database": "/etc/shadow"},
+        {"database": ["jupyterhub.sqlite"]},
+        {"leaves": ["data/../../other/data/users/ada/home"]},
+        {"leaves": ["/etc"]},
+        {"leaves": ["data//hub"]},
+        {"leaves": ["data/./hub"]},
+        {"leaves": [""]},
+        {"leaves": [None]},
+        {"leaves": "data"},
+        {"samples": [{"path": 1}]},
+        {"samples": None},
+    ],
+)
+def test_a_manifest_leads_nowhere_else(more: dict[str, Any]) -> None:
+    with pytest.raises(BackupError, match="somebody changed it"):
+        manifest.read(manifest_text(**more), "hub")
+
+
+def test_a_lab_has_no_database() -> None:
+    with pytest.raises(BackupError, match="database"):
+        manifest.read(manifest_text(database="jupyterhub.pgdump"), "lab")
+    for text in ("[]", "{}", "x", "1"):
+        with pytest.raises(BackupError, match="manifest is none"):
+            manifest.read(text, "hub")
+
+
+def test_no_part_of_an_opened_path_leads_up(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("x")
+    os.close(targets.opened(f"{tmp_path}/file", os.O_RDONLY))
+    with pytest.raises(OSError, match=r"\.\."):
+        targets.opened(f"{tmp_path}/folder/../file", os.O_RDONLY)

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from . import database, restore, targets
-from .backup import MANIFEST, WHOLE, is_database
+from .backup import WHOLE, is_database
 from .commands import CommandError
+from .manifest import Manifest
 from .run import DONE, INCOMPLETE, BackupError, Run
 
 RECENT = 10
@@ -28,14 +29,14 @@ def drill(run: Run, snapshot: str | None) -> int:
     if not recent:
         raise BackupError("there is no snapshot yet")
     chosen = restore.pick(everything, snapshot, [WHOLE]) if snapshot else random.choice(recent)  # noqa: S311 - no secret
-    manifest = json.loads(run.restic.read("dump", chosen["id"], f"/{MANIFEST}"))
+    manifest = restore.manifest_of(run, chosen["id"])
     who, leaves = pick_leaves(manifest)
-    dumped = manifest["database"]
+    dumped = manifest.database
     paths = [f"instance/{leaf}" for leaf in leaves]
     run.step("drill", f"restore {who} from the snapshot {chosen['id'][:8]} of {chosen['time'][:19]}")
     nodes = listed(run, chosen["id"], paths)
     restore.put_old_aside(run)
-    samples = [each for each in manifest["samples"] if any(each["path"].startswith(f"{path}/") for path in paths)]
+    samples = [each for each in manifest.samples if any(each["path"].startswith(f"{path}/") for path in paths)]
     extra = [f"stage/database/{dumped}"] if dumped else []
     try:
         with restore.fetched(run, chosen["id"], [*paths, *extra], "--verify", throwaway=True) as tree:
@@ -59,9 +60,9 @@ def drill(run: Run, snapshot: str | None) -> int:
     return code
 
 
-def pick_leaves(manifest: Mapping[str, Any]) -> tuple[str, list[str]]:
+def pick_leaves(manifest: Manifest) -> tuple[str, list[str]]:
     """A user's directories, or another directory with data."""
-    leaves = [leaf for leaf in manifest["leaves"] if leaf.startswith("data/") and not is_database(leaf)]
+    leaves = [leaf for leaf in manifest.leaves if leaf.startswith("data/") and not is_database(leaf)]
     people = sorted({user for leaf in leaves if (user := targets.user_of(leaf)) is not None})
     others = [leaf for leaf in leaves if targets.user_of(leaf) is None]
     if not leaves:

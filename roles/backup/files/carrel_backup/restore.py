@@ -17,10 +17,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from . import database, files, targets
+from . import manifest as manifests
 from .backup import MANIFEST, WHOLE, is_database, tag
 from .commands import CommandError
 from .escape import escape
 from .inside import MISSING, REFUSED
+from .manifest import Manifest
 from .restic import ResticError
 from .run import DONE, INCOMPLETE, BackupError, Run
 
@@ -90,13 +92,13 @@ def restore(run: Run, snapshot: str, wanted: Wanted) -> int:
     whole = wanted.user is None and wanted.group is None
     tags = [WHOLE] if whole else [WHOLE, tag(wanted.user, wanted.group)]
     found = pick(listed(run), snapshot, tags)
-    manifest = json.loads(run.restic.read("dump", found["id"], f"/{MANIFEST}"))
+    manifest = manifest_of(run, found["id"])
     put_old_aside(run)
     if wanted.path is not None:
         restore_path(run, found["id"], wanted, manifest)
     else:
-        chosen = targets.chosen(manifest["leaves"], wanted.user, wanted.group)
-        dumped = manifest["database"]
+        chosen = targets.chosen(manifest.leaves, wanted.user, wanted.group)
+        dumped = manifest.database
         leaves = [leaf for leaf in chosen if leaf.startswith("data/") and not (dumped and is_database(leaf))]
         if not leaves:
             raise BackupError(f"the snapshot {found['id'][:8]} has nothing of {wanted.user or wanted.group}")
@@ -105,6 +107,10 @@ def restore(run: Run, snapshot: str, wanted: Wanted) -> int:
     text = f"restored from the snapshot {found['id'][:8]} of {found['time'][:19]}"
     run.state.finish("done" if complete else "incomplete", text, DONE if complete else INCOMPLETE)
     return DONE if complete else INCOMPLETE
+
+
+def manifest_of(run: Run, snapshot: str) -> Manifest:
+    return manifests.read(run.restic.read("dump", snapshot, f"/{MANIFEST}"), run.settings.kind)
 
 
 def make_beside(run: Run) -> str:
@@ -190,14 +196,14 @@ def literal(path: str) -> str:
     return "".join(f"\\{char}" if char in "\\*?[$" else char for char in path)
 
 
-def restore_path(run: Run, snapshot: str, wanted: Wanted, manifest: Mapping[str, Any]) -> None:
+def restore_path(run: Run, snapshot: str, wanted: Wanted, manifest: Manifest) -> None:
     """A file or folder in somebody's directory."""
     path = os.path.normpath((wanted.path or "").lstrip("/"))
     if wanted.user is not None:
         path = f"data/users/{escape(wanted.user)}/home/{path}"
     elif wanted.group is not None:
         path = f"data/groups/{wanted.group}/{path}"
-    leaf = next((leaf for leaf in manifest["leaves"] if path.startswith(f"{leaf}/") and leaf.startswith("data/")), None)
+    leaf = next((leaf for leaf in manifest.leaves if path.startswith(f"{leaf}/") and leaf.startswith("data/")), None)
     if leaf is None or ".." in path.split("/"):
         raise BackupError(f"{path} is no file or folder in a directory of the snapshot")
     with fetched(run, snapshot, [f"instance/{path}"]) as tree:
@@ -213,7 +219,7 @@ def restore_path(run: Run, snapshot: str, wanted: Wanted, manifest: Mapping[str,
         run.step("keep", f"what was there is {kept} beside it")
 
 
-def restore_leaves(run: Run, snapshot: str, wanted: Wanted, manifest: Mapping[str, Any], leaves: Sequence[str]) -> None:
+def restore_leaves(run: Run, snapshot: str, wanted: Wanted, manifest: Manifest, leaves: Sequence[str]) -> None:
     whole = wanted.user is None and wanted.group is None
     directory = run.settings.directory
     occupied = [leaf for leaf in leaves if is_occupied(f"{directory}/{leaf}")]
@@ -223,9 +229,9 @@ def restore_leaves(run: Run, snapshot: str, wanted: Wanted, manifest: Mapping[st
     if users and not wanted.stop:
         names = ", ".join(container["Names"] for container in users[:5])
         raise BackupError(f"{names} uses what would be restored: stop it, or let the restore stop it (--stop)")
-    dumped = manifest["database"] if whole else None
-    secrets = [name for name in SECRETS if whole and name in manifest["leaves"]]
-    if whole and run.settings.kind == "hub" and "hub" in manifest["leaves"]:
+    dumped = manifest.database if whole else None
+    secrets = [name for name in SECRETS if whole and name in manifest.leaves]
+    if whole and run.settings.kind == "hub" and "hub" in manifest.leaves:
         secrets.append("hub")
     paths = [*(f"instance/{leaf}" for leaf in [*leaves, *secrets]), *([f"stage/database/{dumped}"] if dumped else [])]
     with fetched(run, snapshot, paths) as tree:

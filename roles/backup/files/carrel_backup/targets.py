@@ -7,6 +7,7 @@ Directories down to the first one that the account can read are root's, so nobod
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -74,7 +75,9 @@ def chosen(found: list[str], user: str | None, group: str | None) -> list[str]:
 
 
 def opened(path: str, flags: int = DIRECTORY) -> int:
-    """A descriptor of an absolute path of which no part is a link."""
+    """A descriptor of an absolute path of which no part is a link, and none leads up."""
+    if ".." in path.split("/"):
+        raise OSError(errno.EINVAL, "the path has .. in it", path)
     parent, name = os.path.split(path)
     above = os.open("/", DIRECTORY)
     for part in filter(None, parent.split("/")):

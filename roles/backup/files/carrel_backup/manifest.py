@@ -1,0 +1,44 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The manifest of a snapshot, which the engine's account can write: nothing in it leads out of the instance."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+from .database import POSTGRESQL, SQLITE
+from .run import BackupError
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """What a restore and a drill believe of it."""
+
+    leaves: list[str]
+    database: str | None
+    samples: list[dict[str, Any]]
+
+
+def read(text: str, kind: str) -> Manifest:
+    """Root joins these to paths, so they are plain; only a hub has a database. Raises BackupError."""
+    try:
+        content = json.loads(text)
+        leaves, database, samples = content["leaves"], content["database"], content["samples"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise BackupError(f"the snapshot's manifest is none: {error}") from error
+    if not isinstance(leaves, list) or not all(isinstance(leaf, str) and is_plain(leaf) for leaf in leaves):
+        raise BackupError("the snapshot's manifest has paths that lead elsewhere: somebody changed it")
+    if database is not None and (kind != "hub" or database not in (SQLITE, POSTGRESQL)):
+        raise BackupError("the snapshot's manifest names a database that no backup makes: somebody changed it")
+    if not isinstance(samples, list) or not all(
+        isinstance(each, dict) and isinstance(each.get("path"), str) for each in samples
+    ):
+        raise BackupError("the snapshot's manifest has samples that are none: somebody changed it")
+    return Manifest(leaves, database, samples)
+
+
+def is_plain(path: str) -> bool:
+    """Relative, without empty parts, . and .. in it."""
+    return "\0" not in path and not {"", ".", ".."} & set(path.split("/"))
