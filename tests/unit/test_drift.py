@@ -64,8 +64,12 @@ CONTAINER: dict[str, Any] = {
 }  # fmt: skip
 
 
+def compared(there: dict[str, Any], service: dict[str, Any] = SERVICE) -> container.Differences:
+    return container.differences("tao", service, ENVIRONMENT, IMAGE, there, "/srv/tao/login")
+
+
 def differences(there: dict[str, Any], service: dict[str, Any] = SERVICE) -> list[str]:
-    return container.differences("tao", service, ENVIRONMENT, IMAGE, there)
+    return compared(there, service).texts
 
 
 def test_a_container_as_declared() -> None:
@@ -84,22 +88,18 @@ def _set(*path: Any, value: Any) -> Callable[[dict[str, Any]], None]:
 
 HOST = "HostConfig"
 BY_HAND: list[tuple[Callable[[dict[str, Any]], None], str]] = [
-    (_set("Image", value="sha256:other"), "an older image than lab:1 is now"),
     (_set("Config", "Image", value="lab:2"), "image lab:2 instead of lab:1"),
     (_set("Config", "User", value="0"), "user 0 instead of 1000:100"),
     (_set("Config", "Cmd", value=["bash"]), 'command ["bash"] instead of ["sh", "-c", "echo $HOME"]'),
     (_set("Config", "Entrypoint", value=None), 'entrypoint none instead of ["tini", "--"]'),
     (_set("Config", "Hostname", value="tux"), "hostname tux instead of tao"),
     (_set("Config", "Healthcheck", "Retries", value=9), "healthcheck"),
-    (_set("Config", "Env", 0, value="PRICE=$6"), "environment PRICE"),
     (lambda there: there["Config"]["Env"].append("MORE=1"), "environment MORE"),
     (lambda there: there["Config"]["Env"].pop(), "environment LANG"),
-    (_set("Config", "Labels", "carrel.server-config", value="two"), "label carrel.server-config"),
     (_set(HOST, "Memory", value=2**31), "mem limit 2147483648 instead of 1073741824"),
-    (_set(HOST, "MemorySwap", value=-1), "memswap limit -1 instead of 1073741824"),
+    (_set(HOST, "MemorySwap", value=2**31), "memswap limit 2147483648 instead of 1073741824"),
     (_set(HOST, "NanoCpus", value=0), "cpus none instead of 1.5"),
     (_set(HOST, "PidsLimit", value=None), "pids limit none instead of 500"),
-    (_set(HOST, "ShmSize", value=2**30), "shm size 1073741824 instead of 67108864"),
     (_set(HOST, "Ulimits", value=[]), 'ulimits none instead of [["core", 0, 0]]'),
     (_set(HOST, "CapDrop", value=None), 'cap drop none instead of ["ALL"]'),
     (_set(HOST, "CapAdd", value=["CAP_SYS_ADMIN"]), 'cap add ["SYS_ADMIN"] instead of none'),
@@ -109,6 +109,7 @@ BY_HAND: list[tuple[Callable[[dict[str, Any]], None], str]] = [
     (_set(HOST, "PortBindings", "8888/tcp", 0, "HostIp", value="0.0.0.0"), "ports"),
     (_set(HOST, "Privileged", value=True), "Privileged true, which nobody declared"),
     (_set(HOST, "PidMode", value="host"), "PidMode host, which nobody declared"),
+    (_set(HOST, "IpcMode", value="host"), "IpcMode host, which nobody declared"),
     (_set(HOST, "DeviceRequests", value=[{"Driver": "cdi", "DeviceIDs": ["nvidia.com/gpu=0"]}]), "deploy"),
     (_set(HOST, "Devices", value=[{"PathOnHost": "/dev/fuse"}]), "Devices"),
     (_set("Mounts", 1, "RW", value=True), "mount at /etc/carrel /srv/tao/server rw instead of /srv/tao/server ro"),
@@ -127,6 +128,77 @@ def test_what_was_done_to_a_container_is_said(change: Callable[[dict[str, Any]],
     change(there)
     (found,) = differences(there)
     assert found.startswith(f"the container was changed by hand: {said}")
+    assert compared(there).by_hand
+
+
+PAGE = "/opt/conda/share/login.html"
+OTHERWISE: list[tuple[Callable[[dict[str, Any]], None], str]] = [
+    (_set("Image", value="sha256:other"), "an older image than lab:1 is now"),
+    (_set("Config", "Env", 0, value="PRICE=$6"), "environment PRICE"),
+    (_set("Config", "Labels", "carrel.server-config", value="two"), "label carrel.server-config"),
+    (
+        lambda there: there["Mounts"].append(
+            {"Type": "bind", "Source": "/srv/tao/login/8a64/0.html", "Destination": PAGE, "RW": False}
+        ),
+        f"mount at {PAGE} /srv/tao/login/8a64/0.html ro instead of none",
+    ),
+]
+
+
+@pytest.mark.parametrize(("change", "said"), OTHERWISE, ids=[said for _unused, said in OTHERWISE])
+def test_what_compose_makes_anew_by_itself_was_not_done_by_hand(
+    change: Callable[[dict[str, Any]], None], said: str
+) -> None:
+    there = copy.deepcopy(CONTAINER)
+    change(there)
+    assert differences(there) == ["the container was made from another declaration", said]
+    assert compared(there).by_hand == []
+
+
+def test_another_token_of_a_hub_s_proxy_was_not_set_by_hand() -> None:
+    there = copy.deepcopy(CONTAINER)
+    there["Config"]["Env"].append("CONFIGPROXY_AUTH_TOKEN=old")
+    environment = {**ENVIRONMENT, "CONFIGPROXY_AUTH_TOKEN": "new"}
+    found = container.differences("tao", SERVICE, environment, IMAGE, there)
+    assert found.texts == ["the container was made from another declaration", "environment CONFIGPROXY_AUTH_TOKEN"]
+    assert found.by_hand == []
+
+
+@pytest.mark.parametrize("cpus", [2.25, 4.5, 9, 11])
+def test_compose_keeps_32_bits_of_the_cpus(cpus: float) -> None:
+    import struct
+
+    kept = struct.unpack("f", struct.pack("f", cpus * 1e9))[0]
+    there = copy.deepcopy(CONTAINER)
+    there["HostConfig"]["NanoCpus"] = int(kept)
+    service = {**SERVICE, "cpus": cpus}
+    assert differences(there, service) == []
+    there["HostConfig"]["NanoCpus"] = int(kept * 1.01)
+    assert len(differences(there, service)) == 1
+
+
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "https_proxy", "NO_PROXY", "ftp_proxy", "all_proxy"])
+def test_proxies_of_the_caller_s_docker_are_no_difference(name: str) -> None:
+    there = copy.deepcopy(CONTAINER)
+    there["Config"]["Env"].append(f"{name}=http://proxy:3128")
+    assert differences(there) == []
+    found = container.differences("tao", SERVICE, {**ENVIRONMENT, name: "http://other:3128"}, IMAGE, there)
+    assert f"environment {name}" in found.texts
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("Runtime", "crun"), ("IpcMode", "shareable"), ("ShmSize", 2**27), ("MemorySwap", -1)]
+)
+def test_what_the_engine_chooses_is_no_difference(key: str, value: object) -> None:
+    there = copy.deepcopy(CONTAINER)
+    there["HostConfig"][key] = value
+    assert differences(there) == []
+
+
+def test_a_declared_size_of_shared_memory_is_compared() -> None:
+    assert differences(CONTAINER, {**SERVICE, "shm_size": "1g"}) == [
+        "the container was changed by hand: shm size 67108864 instead of 1073741824"
+    ]
 
 
 def test_declared_graphics_cards_are_no_difference() -> None:
@@ -161,7 +233,7 @@ def test_an_image_s_own_volumes_are_nobody_s_doing() -> None:
     there["Mounts"].append({"Type": "volume", "Source": "/srv/docker/x", "Destination": "/cache", "RW": True})
     assert len(differences(there)) == 1
     image = {**IMAGE, "Config": {**IMAGE["Config"], "Volumes": {"/cache": {}}}}  # type: ignore[dict-item]
-    assert container.differences("tao", SERVICE, ENVIRONMENT, image, there) == []
+    assert container.differences("tao", SERVICE, ENVIRONMENT, image, there).texts == []
 
 
 def test_every_key_of_our_projects_can_be_compared() -> None:
@@ -264,10 +336,3 @@ def test_an_engine_that_does_not_run_is_said(look: Callable[..., Any], engines: 
     there = {"name": "nobody-has-this", "engine": "tao", "state": "present"}
     found = look(there, Surroundings(engines=engines, programs={}))
     assert found.all_reasons() == ["the engine tao does not run"]
-
-
-def test_compose_makes_anew_what_has_another_declaration_and_nothing_else() -> None:
-    assert container.same_declaration(SERVICE, CONTAINER)
-    other = copy.deepcopy(CONTAINER)
-    other["Config"]["Labels"][container.MADE_OF] = "another"
-    assert not container.same_declaration(SERVICE, other)

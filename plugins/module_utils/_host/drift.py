@@ -114,6 +114,7 @@ class Project:
         name: str,
         environment: Mapping[str, str],
         listed: Sequence[Mapping[str, Any]],
+        pages: str | None = None,
     ) -> list[str]:
         """Return how the container of a service differs from it, and how its server is."""
         mine = [each for each in listed if (each.get("Labels") or {}).get(drift.SERVICE) == name]
@@ -123,8 +124,9 @@ class Project:
         image = self.image(service["image"].replace("$$", "$"))
         if image is None:
             return []  # the caller has said so
-        differences = container.differences(self.name, service, environment, image, there)
-        if differences and container.same_declaration(service, there):
+        compared = container.differences(self.name, service, environment, image, there, pages)
+        differences = compared.texts
+        if compared.by_hand:
             found.by_hand.append(name)
         verdict = judge(there, None)
         if not there["State"]["Running"]:

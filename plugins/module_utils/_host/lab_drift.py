@@ -77,7 +77,7 @@ def _present(instance: Mapping[str, Any], around: Surroundings, found: Found) ->
     declared = lab.labelled(decided, checksum)["services"][service]
     mounts = [{"source": source, "target": target, "read_only": True} for source, target in login.mounts]
     declared = {**declared, "volumes": [*declared["volumes"], *mounts]}
-    found.reasons += project.compare(found, declared, service, decided["environment"], listed)
+    found.reasons += project.compare(found, declared, service, decided["environment"], listed, login.path)
     found.reasons += drift.orphans(instance["name"], lab.SERVICES, listed)
     if not found.all_reasons():
         found.reasons += url(around, instance, "api", [instance["port"], instance["second_port"]], [200])

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 MADE_OF = "carrel.made-of"
-_SHM_BYTES = 64 * 2**20  # Docker's default
+Mount = tuple[str, bool]  # source, and whether the container may write
 _SECONDS = 10**9
 _DURATIONS = {
     "Interval": "interval", "Timeout": "timeout", "StartPeriod": "start_period", "StartInterval": "start_interval",
@@ -31,6 +33,32 @@ _NOT_COMPARED = (
     "networks",
     "stop_grace_period",
 )
+# What the engine chooses where nothing is declared, by its daemon.json.
+_ENGINE_CHOOSES = ("hostname", "shm_size")
+# The command docker and compose set these in each container, from `proxies` in the caller's config.json.
+_PROXIES = frozenset(
+    name for each in ("http", "https", "ftp", "no", "all") for name in (f"{each}_proxy", f"{each}_proxy".upper())
+)
+
+
+@dataclass(frozen=True)
+class Differences:
+    """What is not as declared, a text each; no secret is in one."""
+
+    # How the container was made, if not from this declaration: compose sees that, and makes it anew by itself.
+    made: str | None
+    found: list[str]
+
+    @property
+    def by_hand(self) -> list[str]:
+        """What compose sees no reason for."""
+        return [] if self.made else self.found
+
+    @property
+    def texts(self) -> list[str]:
+        if self.made:
+            return [f"the container was made {self.made}", *self.found]
+        return [f"the container was changed by hand: {text}" for text in self.found]
 
 
 def made_of(service: Mapping[str, Any], environment: str = "") -> str:
@@ -46,31 +74,35 @@ def differences(
     environment: Mapping[str, str],
     image: Mapping[str, Any],
     container: Mapping[str, Any],
-) -> list[str]:
-    """Return what is not as declared, a text each; no secret is in one.
+    pages: str | None = None,
+) -> Differences:
+    """Compare a container with the service that it is of.
 
-    SERVICE is one of a compose project of ours, with all its mounts; IMAGE and CONTAINER are what `inspect` says.
+    SERVICE is one of a compose project of ours, with all its mounts; ENVIRONMENT is in its env_file; IMAGE and
+    CONTAINER are what `inspect` says; PAGES is the directory of the login pages.
     """
     wanted = _plain(service)
-    found = [
-        *_image(wanted, image, container),
-        *_keys(project, wanted, image, container),
-        *_environment({**environment, **wanted.get("environment", {})}, image, container),
-        *_mounts(wanted.get("volumes", []), image, container),
-    ]
     labels = container["Config"].get("Labels") or {}
-    declared = wanted.get("labels", {})
-    if not same_declaration(wanted, container):
-        made = "from another declaration" if labels.get(MADE_OF) else "by hand"
-        return [f"the container was made {made}", *found]
-    found += [f"label {name}" for name, value in declared.items() if labels.get(name) != value]
-    return [f"the container was changed by hand: {text}" for text in found]
-
-
-def same_declaration(service: Mapping[str, Any], container: Mapping[str, Any]) -> bool:
-    """Whether the container was made from this declaration, so that compose sees no reason to make it anew."""
-    label = (container["Config"].get("Labels") or {}).get(MADE_OF)
-    return bool(label == service.get("labels", {}).get(MADE_OF))
+    of_labels = [name for name, value in wanted.get("labels", {}).items() if labels.get(name) != value]
+    older = container["Image"] != image["Id"]
+    variables = _environment(environment, wanted.get("environment", {}), image, container)
+    mounts = _mounts(wanted.get("volumes", []), image, container)
+    found = [
+        *_image(wanted, older, container),
+        *_keys(project, wanted, image, container),
+        *([f"environment {', '.join(variables)}"] if variables else []),
+        *(f"mount at {at} {_mount(there)} instead of {_mount(declared)}" for at, there, declared in mounts),
+        *(f"label {name}" for name in of_labels if name != MADE_OF),
+    ]
+    made = None
+    if wanted.get("labels", {}).get(MADE_OF) and not labels.get(MADE_OF):
+        made = "by hand"
+    # Compose compares the image, the text of env_file and the login pages itself, of which made_of knows nothing.
+    elif (
+        of_labels or older or not environment.keys().isdisjoint(variables) or any(_of(pages, *each) for each in mounts)
+    ):
+        made = "from another declaration"
+    return Differences(made, found)
 
 
 def _plain(value: Any) -> Any:
@@ -84,10 +116,10 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _image(wanted: Mapping[str, Any], image: Mapping[str, Any], container: Mapping[str, Any]) -> Iterator[str]:
+def _image(wanted: Mapping[str, Any], older: bool, container: Mapping[str, Any]) -> Iterator[str]:
     if container["Config"]["Image"] != wanted["image"]:
         yield f"image {container['Config']['Image']} instead of {wanted['image']}"
-    elif container["Image"] != image["Id"]:
+    elif older:
         yield f"an older image than {wanted['image']} is now"
 
 
@@ -102,27 +134,38 @@ def _keys(
     for key, (read, default, declare) in _READ.items():
         declared = declare(wanted[key]) if key in wanted else default(of_image) if callable(default) else default
         there = read(config, host)
-        if there != declared and not (key == "hostname" and key not in wanted):
+        if not _same_value(key, there, declared) and not (key in _ENGINE_CHOOSES and key not in wanted):
             yield f"{key.replace('_', ' ')} {_shown(there)} instead of {_shown(declared)}"
     networks = sorted((container["NetworkSettings"].get("Networks") or {}).keys())
     declared_networks = sorted(f"{project}_{name}" for name in wanted.get("networks", ["default"]))
     if networks != declared_networks:
         yield f"networks {_shown(networks)} instead of {_shown(declared_networks)}"
     for key, usual in _UNDECLARED.items():
-        if (host.get(key) or usual) != usual:
+        if host.get(key) and host[key] not in usual:
             yield f"{key} {_shown(host[key])}, which nobody declared"
+
+
+def _same_value(key: str, there: Any, declared: Any) -> bool:
+    if key == "cpus":  # compose keeps 32 bits of it: 4.5 becomes 4.499999744
+        return math.isclose(there, declared, rel_tol=1e-6)
+    if key == "memswap_limit" and there == -1:  # so says an engine whose kernel does not count swap
+        return bool(declared)
+    return bool(there == declared)
 
 
 def _shown(value: Any) -> str:
     return "none" if value in (None, [], {}, 0, "") else json.dumps(value, ensure_ascii=False).strip('"')
 
 
-def _environment(declared: Mapping[str, str], image: Mapping[str, Any], container: Mapping[str, Any]) -> Iterator[str]:
+def _environment(
+    env_file: Mapping[str, str], own: Mapping[str, str], image: Mapping[str, Any], container: Mapping[str, Any]
+) -> list[str]:
+    """The names of the variables that differ."""
+    declared = {**env_file, **own}
     wanted = {**_variables((image.get("Config") or {}).get("Env")), **declared}
     there = _variables(container["Config"].get("Env"))
     names = sorted(name for name in {*wanted, *there} if wanted.get(name) != there.get(name))
-    if names:
-        yield f"environment {', '.join(names)}"
+    return [name for name in names if name in declared or name not in there or name not in _PROXIES]
 
 
 def _variables(lines: Sequence[str] | None) -> dict[str, str]:
@@ -131,23 +174,26 @@ def _variables(lines: Sequence[str] | None) -> dict[str, str]:
 
 def _mounts(
     declared: Sequence[Mapping[str, Any]], image: Mapping[str, Any], container: Mapping[str, Any]
-) -> Iterator[str]:
-    """The image's own volumes are there without being declared."""
+) -> list[tuple[str, Mount | None, Mount | None]]:
+    """Where mounts differ, what is there and what is declared. The image's own volumes are there without being so."""
     own = (image.get("Config") or {}).get("Volumes") or {}
-    wanted = {volume["target"]: (volume["source"], not volume["read_only"]) for volume in declared}
-    there = {
+    wanted: dict[str, Mount] = {volume["target"]: (volume["source"], not volume["read_only"]) for volume in declared}
+    there: dict[str, Mount] = {
         mount["Destination"]: (mount["Source"], mount["RW"])
         for mount in container.get("Mounts") or []
         if mount["Type"] != "volume" or mount["Destination"] not in own
     }
-    for target in sorted({*wanted, *there}):
-        if wanted.get(target) != there.get(target):
-            where = f"at {target}"
-            yield f"mount {where} {_mount(there.get(target))} instead of {_mount(wanted.get(target))}"
+    targets = sorted({*wanted, *there})
+    return [(at, there.get(at), wanted.get(at)) for at in targets if wanted.get(at) != there.get(at)]
 
 
-def _mount(mount: tuple[str, bool] | None) -> str:
+def _mount(mount: Mount | None) -> str:
     return f"{mount[0]} {'rw' if mount[1] else 'ro'}" if mount else "none"
+
+
+def _of(pages: str | None, _at: str, *mounts: Mount | None) -> bool:
+    """Whether a mount that differs is a login page, now or by its declaration."""
+    return pages is not None and any(mount and mount[0].startswith(f"{pages}/") for mount in mounts)
 
 
 def _capabilities(names: Sequence[str] | None) -> list[str]:
@@ -222,7 +268,7 @@ _READ: dict[str, tuple[Callable[[Any, Any], Any], Any, Callable[[Any], Any]]] = 
     "memswap_limit": (lambda config, host: host.get("MemorySwap") or 0, 0, _bytes),
     "cpus": (lambda config, host: (host.get("NanoCpus") or 0) / _SECONDS, 0, float),
     "pids_limit": (lambda config, host: max(host.get("PidsLimit") or 0, 0), 0, _same),
-    "shm_size": (lambda config, host: host.get("ShmSize") or _SHM_BYTES, _SHM_BYTES, _bytes),
+    "shm_size": (lambda config, host: host.get("ShmSize") or 0, 0, _bytes),
     "ulimits": (
         lambda config, host: sorted([each["Name"], each["Soft"], each["Hard"]] for each in host.get("Ulimits") or []),
         [], _ulimits,
@@ -230,8 +276,9 @@ _READ: dict[str, tuple[Callable[[Any, Any], Any], Any, Callable[[Any], Any]]] = 
     "deploy": (lambda config, host: _requests(host.get("DeviceRequests")), [], _devices),
     "ports": (lambda config, host: _bindings(host), [], sorted),
 }  # fmt: skip
-# What gives a container more than it needs, and what it has otherwise.
-_UNDECLARED = {
-    "Privileged": False, "PidMode": "", "UTSMode": "", "UsernsMode": "", "IpcMode": "private", "Devices": [],
-    "VolumesFrom": [], "Runtime": "runc", "CgroupParent": "", "GroupAdd": [],
+# What gives a container more than it needs, and what it may have otherwise, by the engine's own choice. The runtime is
+# not among it, because daemon.json may have any for a default.
+_UNDECLARED: dict[str, tuple[str, ...]] = {
+    "Privileged": (), "PidMode": (), "UTSMode": (), "UsernsMode": (), "IpcMode": ("private", "shareable"),
+    "Devices": (), "VolumesFrom": (), "CgroupParent": (), "GroupAdd": (),
 }  # fmt: skip
