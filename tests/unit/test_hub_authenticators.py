@@ -9,6 +9,7 @@ import functools
 import http.server
 import json
 import socket
+import socketserver
 import threading
 import time
 from collections.abc import Iterator
@@ -17,9 +18,10 @@ from typing import Any
 
 import jwt
 import pytest
-from carrel_hub import authenticators, files, people
+from carrel_hub import authenticators, directory, files, people
 from cryptography.hazmat.primitives.asymmetric import rsa
 from jupyterhub import orm
+from ldap3.core.exceptions import LDAPException
 from tornado import web
 
 
@@ -312,6 +314,39 @@ def test_microsoft_s_token_is_verified(microsoft: tuple[str, rsa.RSAPrivateKey])
     ):  # fmt: skip
         with pytest.raises(Exception, match="could not be verified"):
             claims(signer, **more)
+
+
+class Directory:
+    """In place of an LDAP server, which tests/integration has: it refuses every password."""
+
+    def __init__(self) -> None:
+        class Handler(socketserver.BaseRequestHandler):
+            def handle(self) -> None:
+                while asked := self.request.recv(1024):
+                    number = asked[4:5]  # of the message, which is short
+                    self.request.sendall(b"\x30\x0c\x02\x01" + number + b"\x61\x07\x0a\x01\x31\x04\x00\x04\x00")
+
+        self.server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+
+def test_a_wrong_password_of_the_lookup_account_counts_as_any_other() -> None:
+    ldap = Directory()
+    gate = directory.CarrelLDAPAuthenticator(
+        server_address="127.0.0.1", server_port=ldap.server.server_address[1], tls_strategy="insecure",
+        lookup_dn_search_user="cn=lookup", lookup_dn_search_password="right",
+    )  # fmt: skip
+    try:
+        assert gate.get_connection("cn=lookup", "guess") is None and gate.get_connection("cn=ada", "right") is None
+        with pytest.raises(LDAPException, match="refuses cn=lookup"):
+            gate.get_connection("cn=lookup", "right")
+    finally:
+        ldap.close()
 
 
 def test_an_unreadable_roster_lets_nobody_in(desk: Path) -> None:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from carrel_hub import check, configuration
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan import hub_own
+from carrel_hub import check, config, configuration
 from jupyterhub.auth import Authenticator, DummyAuthenticator
 from jupyterhub.handlers.login import LoginHandler
 from test_hub_image import AUTHENTICATORS, OWN, SECRETS, STATE, given
@@ -149,6 +150,13 @@ def test_a_scope_that_jupyterhub_does_not_have_is_told() -> None:
     assert problems(services=[{**service, "scopes": ["list:user"]}]) == [
         "services (a): JupyterHub has no scope list:user; did you mean list:users?"
     ]
+
+
+def test_no_service_can_be_called_as_one_of_the_role_s() -> None:
+    services = config.traits(given(), SECRETS, STATE)["JupyterHub"]["services"]
+    ours = {config.CULLER, config.METRICS, config.PROXY, config.RESET, config.ROSTER}
+    assert ours == {service["name"] for service in services} - {each["name"] for each in given()["services"]}
+    assert ours == set(hub_own._OUR_SERVICES)
 
 
 def test_the_program_reads_stdin_and_needs_no_secret(tmp_path: Path) -> None:

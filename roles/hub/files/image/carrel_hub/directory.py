@@ -41,7 +41,8 @@ class _Threaded(LDAPAuthenticator):  # type: ignore[misc]
                 auto_bind=ldap3.AUTO_BIND_TLS_BEFORE_BIND if starts_tls else ldap3.AUTO_BIND_NO_TLS,
             )  # fmt: skip
         except LDAPBindError as error:
-            if userdn == self.lookup_dn_search_user:
+            # Not whoever logs in by that account's name: wrong passwords count.
+            if (userdn, password) == (self.lookup_dn_search_user, self.lookup_dn_search_password):
                 raise LDAPException(f"it refuses {userdn or 'to be searched without an account'}") from error
             return None
 
