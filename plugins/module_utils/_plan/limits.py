@@ -90,7 +90,8 @@ LAB_LIMITS: dict[str, Key] = {
     ),
     "ulimits": Key(
         Type(read_ulimits, "names and whole numbers or {soft, hard}; -1 is no limit", {"nofiles": 4096}, "dict"),
-        "Limits of each process, settled name by name. Above what the engine itself has, containers do not start.",
+        "Limits of each process, settled name by name. Above what the engine itself has, containers should not start; "
+        "that was not tried.",
         example={"nofile": {"soft": 4096, "hard": 65536}},
         unset="core 0, so that a crash leaves no file, and otherwise what the engine has",
         instead=_OF_USERS,
