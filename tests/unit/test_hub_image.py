@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.mounts import MountsError
-from carrel_hub import config, files, people, spawning
+from carrel_hub import config, files, people, provider_groups, spawning
 from carrel_hub import roster as roster_service
 from carrel_hub.files import Unusable
 from carrel_hub.people import Roster
@@ -236,6 +236,29 @@ def test_groups_are_those_of_the_roster_with_the_people_who_may_log_in() -> None
     existing = {"same": ["ada"], "more": ["eve", "ada"], "by hand": ["ada"], "none": []}
     assert memberships(roster, existing) == ({"new": {"ada"}, "more": {"bob"}}, {"more": {"eve"}}, {"by hand"})
     assert memberships(Roster({}, frozenset()), {}) == ({}, {}, set())
+
+
+def test_what_a_provider_said_of_groups_counts_for_a_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 2e9
+    monkeypatch.setattr(files, "STATE", tmp_path)
+    monkeypatch.setattr(provider_groups.time, "time", lambda: now)
+    roster = Roster({}, frozenset(), {}, {"statistics": ["cn=a", "cn=b"]})
+    files.write_state(provider_groups.FILE, {"old": ["cn=a"]})
+    provider_groups.remember("ada", ["cn=a", "cn=z"])
+    assert provider_groups.memberships(roster) == {"statistics": {"ada"}}, "those of versions before log in again"
+    now += provider_groups.REMEMBERED_SECONDS - 1
+    assert provider_groups.groups_of(roster, "ada") == ["statistics"]
+    seen = roster_service.signature()
+    provider_groups.remember("ada", ["cn=a", "cn=z"])
+    assert roster_service.signature() == seen, "nobody's groups are others"
+    now += provider_groups.REMEMBERED_SECONDS - 1
+    assert provider_groups.groups_of(roster, "ada") == ["statistics"], "a log-in counts though nothing is new"
+    now += 1
+    assert roster_service.signature() != seen
+    assert provider_groups.groups_of(roster, "ada") == []
+    provider_groups.remember("ada", ["cn=b"])
+    provider_groups.remember("ada", [])
+    assert provider_groups.groups_of(roster, "ada") == []
 
 
 def test_many_users_come_in_small_parts_then_their_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,7 +33,8 @@ from .people import Roster, read_roster, same_identity
 # for who has left. Versions before had the identity alone, or the time of the last log-in.
 IDENTITIES = "identities.json"
 ASK_SECONDS = 300  # GitHub counts an hour's requests
-GUEST_SECONDS = 24 * 3600  # as long counts what a provider said last, if it is not asked again, or does not answer
+# As long counts what a provider said last, if it is not asked again, or does not answer.
+GUEST_SECONDS = provider_groups.REMEMBERED_SECONDS
 FAILED_SECONDS = 1.0  # the least that a wrong password takes, so that nobody learns which names there are
 TOO_OFTEN = "Too many wrong passwords. Please wait a minute, then try again."
 NO_NAME = (

@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import quote
 
 from . import provider_groups
-from .files import DIRECTORY, STATE, Unusable, read_json, read_state, write_state
+from .files import DIRECTORY, Unusable, read_json, read_state, write_state
 from .people import Roster, read_roster
 
 LISTED = "roster-listed.json"  # {"names": [...]}: whom the roster listed when it was last applied
@@ -127,16 +127,17 @@ def apply_groups(hub: Hub, roster: Roster, users: set[str]) -> None:
                 hub.call(method, f"/groups/{quote(group, safe='')}/users", {"users": part})
 
 
-def signature() -> list[tuple[int, int, int] | None]:
-    """Of the roster, and of what log-ins say about groups."""
-    found: list[tuple[int, int, int] | None] = []
-    for path in (DIRECTORY / "roster.json", STATE / provider_groups.FILE):
-        try:
-            status = os.stat(path)
-            found.append((status.st_ino, status.st_mtime_ns, status.st_size))
-        except OSError:
-            found.append(None)
-    return found
+def signature() -> tuple[object, object]:
+    """Of the roster, and of what log-ins say about groups, without when."""
+    try:
+        status = os.stat(DIRECTORY / "roster.json")
+        roster = (status.st_ino, status.st_mtime_ns, status.st_size)
+    except OSError:
+        roster = None
+    try:
+        return roster, provider_groups.recent()
+    except Unusable:
+        return roster, None
 
 
 def main() -> None:
