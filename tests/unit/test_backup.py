@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import json
 import os
+import socket
+from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,11 @@ from typing import Any
 import pytest
 from ansible_collections.carrel.jupyter.plugins.module_utils._report import backups, report
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import backup
-from carrel_backup import manifest, restore, settings, targets
-from carrel_backup.run import BackupError
+from carrel_backup import inside, manifest, restore, settings, targets
+from carrel_backup.commands import Account, CommandError
+from carrel_backup.journal import Journal
+from carrel_backup.restic import Restic
+from carrel_backup.run import BackupError, Run
 from carrel_backup.state import State
 from plan_helpers import lab, plan
 
@@ -268,3 +273,119 @@ def test_no_part_of_an_opened_path_leads_up(tmp_path: Path) -> None:
     os.close(targets.opened(f"{tmp_path}/file", os.O_RDONLY))
     with pytest.raises(OSError, match=r"\.\."):
         targets.opened(f"{tmp_path}/folder/../file", os.O_RDONLY)
+
+
+# Who uses what is restored
+
+
+class Engine(Run):
+    """A stand-in for an engine: real ones are in the integration tests. RUNNING: containers, by their names."""
+
+    running: list[str]
+    said: list[str]
+    broken: str = ""
+    late: list[str]
+
+    def containers(self, *_filters: str, running: bool = True) -> list[dict[str, str]]:
+        label = {"hub": "com.docker.compose.project=tao", "ada": ""}
+        return [{"ID": name, "Names": name, "Labels": label[name]} for name in self.running]
+
+    def docker(self, *arguments: str, **_more: Any) -> str:
+        command, name = arguments
+        self.said.append(f"{command} {name}")
+        assert command == "start" or name != "hub" or "hub" in recorded(self), "what to start is written down first"
+        if self.broken and self.broken in f"{command} {name}":
+            raise CommandError(f"docker {command}: {self.broken}")
+        if command == "stop":
+            self.running.remove(name)
+            self.running += [self.late.pop()] if self.late else []
+        return ""
+
+    def inside(self, *arguments: str, **_more: Any) -> Any:
+        return getattr(inside, arguments[0])(*arguments[1:])
+
+
+def recorded(run: Run) -> dict[str, str]:
+    found: dict[str, str] = json.loads(Path(run.state.path).read_text())["start"]
+    return found
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    """Its socket listens, and somebody's restore runs."""
+    (text,) = [file["content"] for file in install(jobs())["files"] if file["path"] == "/etc/carrel/backup/tao.json"]
+    content = {**json.loads(text), "password": "x", "environment": {}, "socket": str(tmp_path / "socket"),
+               "directory": str(tmp_path), "state_directory": str(tmp_path / "state"),
+               "run_directory": str(tmp_path / "run")}  # fmt: skip
+    for name in ("state", "run"):
+        (tmp_path / name).mkdir()
+    account = Account("root", os.getuid(), os.getgid(), "/", frozenset(), ())
+    state = State(str(tmp_path / "state.json"), "tao")
+    found = settings.of(content)
+    run = Engine(found, account, Restic(found, account), Journal("tao"), state, -1)
+    run.running, run.said, run.late = ["hub"], [], []
+    state.begin("restore", "all")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(found.socket)
+        listener.listen()
+        yield run
+
+
+STOP = restore.Wanted(overwrite=True, stop=True)
+
+
+def test_who_began_meanwhile_is_stopped_too_and_only_the_instances_own_start_again(engine: Engine) -> None:
+    engine.late = ["ada"]
+    assert [each["ID"] for each in restore.stop(engine, [], True, STOP)] == ["hub"]
+    assert engine.said == ["stop hub", "stop ada"] and recorded(engine) == {"hub": "hub"}
+    restore.start(engine)
+    assert engine.said[2:] == ["start hub"] and recorded(engine) == {}
+
+
+def test_who_began_meanwhile_is_not_stopped_unless_that_was_wanted(engine: Engine) -> None:
+    with pytest.raises(restore.InUseError, match="hub uses what would be restored"):
+        restore.stop(engine, [], True, restore.Wanted(overwrite=True))
+    engine.late = ["hub", "hub", "hub"]
+    with pytest.raises(restore.InUseError, match="started again"):
+        restore.stop(engine, [], True, STOP)
+
+
+def test_a_container_that_is_gone_is_no_error(engine: Engine) -> None:
+    engine.state.owe("hub", "hub")
+    engine.broken = "start hub"
+    engine.docker = lambda *_arguments, **_more: fail("No such container: hub")  # type: ignore[method-assign]
+    restore.start(engine)
+    assert recorded(engine) == {} and engine.state.entry["warnings"] == []
+
+
+def fail(text: str) -> str:
+    raise CommandError(text)
+
+
+def test_a_failed_stop_and_a_killed_restore_leave_a_note_for_the_next_run(engine: Engine) -> None:
+    engine.running, engine.broken = ["hub", "ada"], "stop ada"
+    with pytest.raises(CommandError, match="stop ada"):
+        restore.stop(engine, [], True, STOP)
+    engine.state = State(engine.state.path, "tao")
+    engine.state.begin("backup", "all")
+    engine.broken = "start hub"
+    restore.start(engine)
+    assert "does not start; the next run tries again" in engine.state.entry["warnings"][0]
+    engine.broken = ""
+    restore.start(engine)
+    assert engine.said[-1] == "start hub" and recorded(engine) == {}
+
+
+def test_only_an_engine_that_is_not_there_has_no_containers(engine: Engine) -> None:
+    engine.containers = lambda *_filters, **_more: fail("no answer")  # type: ignore[method-assign,assignment]
+    with pytest.raises(CommandError, match="no answer"):
+        restore.using(engine, [], True)
+    os.unlink(engine.settings.socket)
+    assert restore.using(engine, [], True) == []
+
+
+def test_a_refusal_keeps_no_copy_of_what_was_fetched(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(restore, "fetch", lambda *_arguments: None)  # restic is in the integration tests
+    with pytest.raises(restore.InUseError), restore.fetched(engine, "abc", []):
+        raise restore.InUseError("ada uses it")
+    assert os.listdir(f"{engine.settings.directory}/data/.restoring") == []

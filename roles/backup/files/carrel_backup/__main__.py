@@ -88,6 +88,7 @@ def act(run: Run, what: str, options: argparse.Namespace) -> int:
     code = FAILED
     try:
         run.prepare()
+        restore.start(run)
         run.check_server()
         run.check_restic()
         if what == "backup":

@@ -11,6 +11,7 @@ import datetime
 import errno
 import json
 import os
+import socket
 import stat
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,8 +31,14 @@ RENAME_EXCHANGE = 2
 BESIDE = "data/.restoring"
 KEPT = "data/.kept"
 LONGEST_SECRET = 64 * 2**10
+STOP_ROUNDS = 3
+CONNECT_SECONDS = 30
 # What only this instance has, made once on its host; the rest of its secrets comes from the inventory or is made anew.
 SECRETS = ("server/cookie_secret", "token")
+
+
+class InUseError(BackupError):
+    """Somebody uses what would be restored, and nothing is in place yet."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,6 +173,9 @@ def fetched(run: Run, snapshot: str, paths: Sequence[str], *options: str, throwa
     try:
         yield f"{beside}/tree"
         done = True
+    except InUseError:
+        done = True
+        raise
     finally:
         if done:
             remove_beside(run, beside)
@@ -225,10 +235,7 @@ def restore_leaves(run: Run, snapshot: str, wanted: Wanted, manifest: Manifest, 
     occupied = [leaf for leaf in leaves if is_occupied(f"{directory}/{leaf}")]
     if occupied and not wanted.overwrite:
         raise BackupError(f"{', '.join(occupied[:5])} has data, which overwrite would put aside in {directory}/{KEPT}")
-    users = using(run, leaves, whole)
-    if users and not wanted.stop:
-        names = ", ".join(container["Names"] for container in users[:5])
-        raise BackupError(f"{names} uses what would be restored: stop it, or let the restore stop it (--stop)")
+    refuse(using(run, leaves, whole), wanted)
     dumped = manifest.database if whole else None
     secrets = [name for name in SECRETS if whole and name in manifest.leaves]
     if whole and run.settings.kind == "hub" and "hub" in manifest.leaves:
@@ -238,8 +245,8 @@ def restore_leaves(run: Run, snapshot: str, wanted: Wanted, manifest: Manifest, 
         if dumped == database.SQLITE:
             run.inside("integrity", f"{tree}/stage/database/{dumped}")
             run.inside("move", f"{tree}/stage/database/{dumped}", f"{tree}/instance/data/hub/{dumped}")
-        stopped = stop(run, users)
         try:
+            stopped = stop(run, leaves, whole, wanted)
             run.step("place", f"put {len(leaves)} directories in place")
             for leaf in leaves:
                 place(run, f"{tree}/instance/{leaf}", leaf)
@@ -248,7 +255,7 @@ def restore_leaves(run: Run, snapshot: str, wanted: Wanted, manifest: Manifest, 
             if dumped == database.POSTGRESQL:
                 load(run, f"{tree}/stage/database/{dumped}", stopped)
         finally:
-            start(run, stopped)
+            start(run)
 
 
 def is_occupied(path: str) -> bool:
@@ -271,26 +278,72 @@ def using(run: Run, leaves: Sequence[str], whole: bool) -> list[dict[str, str]]:
     filters = [[f"volume={directory}/{leaf}"] for leaf in leaves]
     if whole:
         filters = [[f"label=com.docker.compose.project={name}"], [f"label=carrel.instance={name}"]]
-    try:
-        found = [container for each in filters for container in run.containers(*each)]
-    except CommandError as error:
-        run.step("stop", f"the engine does not run: {error}")
+    if not listens(run.settings.socket):
+        run.step("stop", "the engine does not run")
         return []
+    found = [container for each in filters for container in run.containers(*each)]
     return list({container["ID"]: container for container in found}.values())
 
 
-def stop(run: Run, containers: Sequence[Mapping[str, str]]) -> list[Mapping[str, str]]:
-    """Stop them; return those that are started again: a user's server is started by its user."""
-    if containers:
-        run.step("stop", f"stop {', '.join(container['Names'] for container in containers)}")
-        run.docker("stop", *(container["ID"] for container in containers))
-    return [each for each in containers if "com.docker.compose.project=" in each["Labels"]]
+def listens(path: str) -> bool:
+    """Whether there is an engine at the socket; one that does not answer is another matter, and an error."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(CONNECT_SECONDS)
+        try:
+            connection.connect(path)
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
+    return True
 
 
-def start(run: Run, containers: Sequence[Mapping[str, str]]) -> None:
-    if containers:
-        run.step("start", f"start {', '.join(container['Names'] for container in containers)}")
-        run.docker("start", *(container["ID"] for container in containers))
+def refuse(users: Sequence[Mapping[str, str]], wanted: Wanted) -> None:
+    if users and not wanted.stop:
+        names = ", ".join(container["Names"] for container in users[:5])
+        raise InUseError(f"{names} uses what would be restored: stop it, or let the restore stop it (--stop)")
+
+
+def stop(run: Run, leaves: Sequence[str], whole: bool, wanted: Wanted) -> list[Mapping[str, str]]:
+    """Stop who uses the directories by now; return the instance's own, which are started again.
+
+    A user's server is started by its user. To fetch took long, and people start servers meanwhile, so it is asked
+    until there are none. state.json knows what to start before it is stopped, so that the next run can do it.
+    """
+    own: list[Mapping[str, str]] = []
+    for _unused in range(STOP_ROUNDS):
+        users = using(run, leaves, whole)
+        if not users:
+            return own
+        refuse(users, wanted)
+        run.step("stop", f"stop {', '.join(container['Names'] for container in users)}")
+        for container in users:
+            if "com.docker.compose.project=" in container["Labels"]:
+                own.append(container)
+                run.state.owe(container["ID"], container["Names"])
+            unless_gone(run, "stop", container["ID"])
+    if users := using(run, leaves, whole):
+        raise InUseError(f"{users[0]['Names']} was started again while it was stopped: nothing was restored; try again")
+    return own
+
+
+def start(run: Run) -> None:
+    """Start what this restore stopped, or one before it that was killed; what fails is tried again by the next run."""
+    for identity, name in list(run.state.owed.items()):
+        run.step("start", f"start {name}")
+        try:
+            unless_gone(run, "start", identity)
+        except CommandError as error:
+            run.warn(f"{name} was stopped for a restore and does not start; the next run tries again: {error}")
+            continue
+        run.state.paid(identity)
+
+
+def unless_gone(run: Run, command: str, identity: str) -> None:
+    """A container that was removed meanwhile needs neither."""
+    try:
+        run.docker(command, identity)
+    except CommandError as error:
+        if "No such container" not in str(error):
+            raise
 
 
 def load(run: Run, dumped: str, stopped: Sequence[Mapping[str, str]]) -> None:

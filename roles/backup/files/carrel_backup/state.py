@@ -25,18 +25,24 @@ def now() -> str:
 
 
 class State:
-    """The file has an entry for each command, of its last run; `history` has them all, newest first."""
+    """The file has an entry for each command, of its last run; `history` has all, newest first; `start` is `owed`."""
 
     def __init__(self, path: str, name: str) -> None:
         self.path = path
-        self.content: dict[str, Any] = {"version": VERSION, "name": name, **dict.fromkeys(COMMANDS), "history": []}
+        self.content: dict[str, Any] = {
+            "version": VERSION,
+            "name": name,
+            **dict.fromkeys(COMMANDS),
+            "history": [],
+            "start": {},
+        }
         self.interrupted: str | None = None  # what a run before this one did when it was killed
         self._began = self._written = 0.0
         self._command = ""
         try:
             before = json.loads(files.read(path))
             if before["version"] == VERSION:
-                self.content.update({key: before[key] for key in (*COMMANDS, "history")})
+                self.content.update({key: before[key] for key in self.content if key in before})
         except (OSError, ValueError, KeyError, TypeError):
             return
 
@@ -45,6 +51,20 @@ class State:
         """Of the command that runs."""
         found: dict[str, Any] = self.content[self._command]
         return found
+
+    @property
+    def owed(self) -> dict[str, str]:
+        """Ids and names of containers that a restore stopped and has not started again."""
+        found: dict[str, str] = self.content["start"]
+        return found
+
+    def owe(self, identity: str, name: str) -> None:
+        self.owed[identity] = printable.text(name)
+        self.write()
+
+    def paid(self, identity: str) -> None:
+        del self.owed[identity]
+        self.write()
 
     def last(self, command: str) -> dict[str, Any]:
         return self.content[command] or {}
