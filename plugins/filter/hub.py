@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -47,8 +48,14 @@ def image_name(instance: dict[str, Any], folder: str, parts: list[Any]) -> str:
 
 
 def named(instances: list[dict[str, Any]], folder: str, parts: list[Any]) -> list[dict[str, Any]]:
-    """Return the instances with the names of the hubs' own images, for instance_drift."""
-    return [{**instance, "hub_image": image_name(instance, folder, parts)} for instance in instances]
+    """Return the instances with the names of the hubs' own images, for instance_drift; None where it cannot be read."""
+    found = []
+    for instance in instances:
+        name: str | None = None
+        with contextlib.suppress(OSError):
+            name = image_name(instance, folder, parts)
+        found.append({**instance, "hub_image": name})
+    return found
 
 
 class FilterModule:

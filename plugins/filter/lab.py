@@ -54,11 +54,12 @@ def image_name(instance: dict[str, Any]) -> str:
 
 
 def named(instances: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the instances with the names of their images, for instance_drift; None where a folder is missing."""
+    """Return the instances with the names of their images, for instance_drift; None where a folder cannot be read."""
     found = []
     for instance in instances:
         name: str | None = None
-        with contextlib.suppress(AnsibleFilterError):
+        # What is wrong with a folder is said where the lab is set up, and keeps no other lab from it.
+        with contextlib.suppress(AnsibleFilterError, OSError):
             name = image_name(instance)
         found.append({**instance, "image": name})
     return found

@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.carrel.jupyter.plugins.filter import hub as hub_filter
+from ansible_collections.carrel.jupyter.plugins.filter import lab as lab_filter
 from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import File
 from ansible_collections.carrel.jupyter.plugins.module_utils._engine import docker_login
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import hub_drift, lab_drift
-from ansible_collections.carrel.jupyter.plugins.module_utils._host.drift import Surroundings
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.drift import Found, Project, Surroundings
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import container, drift, hub, lab
 from test_hub_project import project as hub_project
 from test_lab import project
+from test_status_strangers import docker, engine
 
 ID = "sha256:8a64c38e448c"
 IMAGE = {
@@ -318,6 +321,45 @@ def test_the_lines_of_the_plan() -> None:
         "old: on the host, but not in the inventory",
         "engine geo: containers that belong to no instance: postgres, redis",
     ]
+
+
+@pytest.mark.parametrize(
+    ("state", "running"),
+    [("running", True), ("paused", True), ("restarting", True), ("exited", False), ("created", False), ("dead", False)],
+)
+def test_what_counts_as_running(tmp_path: Path, state: str, running: bool) -> None:
+    container = {**listed("tao-lab-1", com_docker_compose_service="lab-1"), "State": state}
+    with engine(tmp_path / "s", docker({}, [container])):
+        project = Project("tao", {"socket": str(tmp_path / "s")})
+        assert project.running() == (["lab-1"] if running else [])
+        assert project.users_running() == (["1"] if running else [])
+
+
+def test_a_container_of_compose_run_is_not_the_service_s(tmp_path: Path) -> None:
+    of_lab = {"com_docker_compose_service": "lab-1"}
+    containers = [
+        listed("tao-lab-1-run-1", **of_lab, com_docker_compose_oneoff="True"),
+        listed("tao-lab-1-1", **of_lab, com_docker_compose_oneoff="False"),
+    ]
+    with engine(tmp_path / "s", docker({}, containers)):
+        assert Project("tao", {"socket": str(tmp_path / "s")}).containers() == containers[1:]
+
+
+def test_a_paused_container_is_said(tmp_path: Path) -> None:
+    there = {**CONTAINER, **IMAGE, "Image": ID, "Config": CONTAINER["Config"]}
+    there["State"] = {"Running": True, "Paused": True, "Restarting": False, "StartedAt": "2030-01-01T00:00:00Z"}
+    with engine(tmp_path / "s", docker(there)):
+        project = Project("tao", {"socket": str(tmp_path / "s")})
+        mine = [listed("tao-lab-1-1", com_docker_compose_service="lab-1")]
+        assert "it is paused; docker unpause lets it go on" in project.compare(Found(), SERVICE, "lab-1", {}, mine)
+
+
+def test_a_folder_that_cannot_be_read_stops_no_other_instance() -> None:
+    unreadable = "/proc/sys/vm"  # not even root reads all of its files
+    build = {"context": unreadable}
+    labs = [{"name": "tao", "build": build, "image": None}, {"name": "geo", "build": None, "image": "lab:1"}]
+    assert [each["image"] for each in lab_filter.named(labs)] == [None, "lab:1"]
+    assert hub_filter.named([{"name": "class", "extra_packages": []}], unreadable, [])[0]["hub_image"] is None
 
 
 @pytest.mark.parametrize("look", [lab_drift.look, hub_drift.look])

@@ -216,8 +216,8 @@ def test_the_cache_spares_the_container() -> None:
 def test_the_cache_is_bounded_and_a_damaged_one_is_empty() -> None:
     image = Image("sha256:1", [], [], 1000, 100, [])
     cached: dict[str, object] = {}
-    for number in range(20):
+    for number in range(100):
         cached = image_probe.read_cache(image_probe.extend_cache(cached, str(number), image))
-    assert list(cached) == [str(number) for number in range(12, 20)]
+    assert list(cached) == [str(number) for number in range(36, 100)]
     for content in (None, b"", b"{", b"[]", b"\xff"):
         assert image_probe.read_cache(content) == {}

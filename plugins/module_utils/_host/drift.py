@@ -31,6 +31,8 @@ TOLD = (files.UnsafePathError, ForeignOwnerError, EngineError, ProbeError, Login
 CALL_SECONDS = 20
 REGISTRY_SECONDS = 30
 URL_SECONDS = 10
+# A paused container, and one that Docker starts again and again, run.
+STOPPED = ("created", "exited", "dead")
 
 
 @dataclass(frozen=True)
@@ -67,15 +69,16 @@ class Project:
     def containers(self) -> list[dict[str, Any]]:
         """Running or not, as the list says."""
         found: list[dict[str, Any]] = self._api.call("GET", "/containers/json", label=[f"{drift.PROJECT}={self.name}"])
-        return found
+        # Those of `docker compose run` have the labels of a service and are not its own; compose leaves them alone.
+        return [each for each in found if (each.get("Labels") or {}).get(drift.ONE_OFF) != "True"]
 
     def running(self) -> list[str]:
-        return [str(each["Labels"][drift.SERVICE]) for each in self.containers() if each["State"] == "running"]
+        return [str(each["Labels"][drift.SERVICE]) for each in self.containers() if each["State"] not in STOPPED]
 
     def users_running(self) -> list[str]:
         """The running containers of a hub's users."""
         found = self._api.call("GET", "/containers/json", label=[f"carrel.instance={self.name}", "carrel.user"])
-        return [str(each["Id"]) for each in found if each["State"] == "running"]
+        return [str(each["Id"]) for each in found if each["State"] not in STOPPED]
 
     def image(self, name: str) -> dict[str, Any] | None:
         """What Docker says of an image; None if the engine does not have it."""
@@ -131,6 +134,8 @@ class Project:
         verdict = judge(there, None)
         if not there["State"]["Running"]:
             return [f"it is stopped: {verdict.seen}", *differences]
+        if there["State"].get("Paused"):
+            return ["it is paused; docker unpause lets it go on", *differences]
         return [*differences, *([] if verdict.ready else [f"it is not healthy: {verdict.seen}"])]
 
 

@@ -93,6 +93,9 @@ def _images(instance: Mapping[str, Any], project: Project, found: Found) -> list
     if any(map(unbuilt, names)):
         found.reasons += [text for name in names for text in unbuilt(name)]
         return None
+    if instance["hub_image"] is None:
+        found.reasons.append("what the hub's own image is built from cannot be read")
+        return None
     for name in [instance["hub_image"], *names, *database]:
         inspected = project.image(name)
         if inspected is None:

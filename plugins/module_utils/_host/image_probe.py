@@ -19,7 +19,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._host import files,
 from ansible_collections.carrel.jupyter.plugins.module_utils._report import printable
 
 MARK = "carrel-probe "
-CACHED_IMAGES = 8
+CACHED_IMAGES = 64
 ENGINE_OPTIONS: dict[str, dict[str, Any]] = {
     "image": {"type": "str", "required": True},
     "socket": {"type": "path", "required": True},

@@ -11,6 +11,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file impor
 
 PROJECT = "com.docker.compose.project"
 SERVICE = "com.docker.compose.service"
+ONE_OFF = "com.docker.compose.oneoff"
 
 
 def file_reason(path: str, before: object, after: object) -> str:
