@@ -392,6 +392,25 @@ CASES: list[tuple[str, str, str, dict[str, Any]]] = [
             "current": host(instances={"tao": {"collection": "9.1.0"}, "geo": {"collection": "10.0.0"}, "old": {}}),
         },
     ),
+    *(
+        (
+            "left_out_differs",
+            f"{GEO}.{key}",
+            f"{new}, and on the host still {old}, while jupyter_instances_only leaves geo out; choose geo, too",
+            {
+                "instances": two({}, geo),
+                "only": ["tao"],
+                "current": host(instances={"geo": {"engine": "geo", "port": 8802, "state": "present", **record}}),
+            },
+        )
+        for key, old, new, geo, record in (
+            ("port", 8802, 8850, {"port": 8850}, {}),
+            ("port", 33000, "", {}, {"second_port": 33000}),
+            ("url", "https://old.example.org/", "https://geo.example.org/", {}, {"url": "https://old.example.org/"}),
+            ("state", "present", "held", {"state": "held"}, {}),
+            ("state", "present", "absent", {"state": "absent"}, {}),
+        )
+    ),
     ("cpus_host", f"{TAO}.cpus", "write at most 4", {**here(cpus=8), "current": HOST}),
 ]
 

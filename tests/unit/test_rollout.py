@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan import rollout
-from plan_helpers import good, lab, plan, two
+from plan_helpers import HOST, good, host, lab, plan, two
 from test_plan_action import AWAY, HERE, run
 
 ROOT = Path(__file__).parents[2]
@@ -77,8 +77,21 @@ def test_chosen_instances_leave_the_host_as_it_is() -> None:
     whole, chosen = good(both), good(both, only=["geo"])
     assert [item["name"] for item in chosen["lab_instances"]] == ["geo"]
     assert [item["name"] for item in chosen["reset_jobs"]] == ["geo"]
+    assert [item["name"] for item in chosen["backup_jobs"]] == ["geo"]
     for kept in ("apache_vhosts", "engine_ports", "rootless_docker_engines", "instances"):
         assert chosen[kept] == whole[kept]
+
+
+def test_instances_that_are_left_out_are_as_they_run() -> None:
+    there = {"engine": "tao", "port": 8850, "url": "https://tao.example.org/", "state": "present", "second_port": 8801}
+    both = two({"memory": "1G"}, {})
+    vhosts = good(both, only=["geo"], current=host(instances={"tao": there}))["apache_vhosts"]
+    (kept,) = (vhost["locations"][0] for vhost in vhosts if vhost["server_name"] == "tao.example.org")
+    assert (kept["backend"], kept["second"]["backend"]) == ("http://127.0.0.1:8850", "http://127.0.0.1:8801")
+    changed = two({"port": 8860, "state": "held"}, {})
+    assert plan(changed, only=["geo"], current=host(instances={"tao": there}))[0] is None
+    assert good(changed, only=["tao", "geo"], current=host(instances={"tao": there}))
+    assert good(two({"state": "absent"}, {}), only=["geo"], current=HOST), "gone is gone"
 
 
 def test_names_that_nobody_has() -> None:

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,8 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.version impor
 class Host:
     """What is there, by instance; the port of its second server is under `second(instance)`."""
 
+    # each instance.json
+    records: Mapping[str, Mapping[str, Any]]
     kinds: Mapping[str, str]
     engines: Mapping[str, str]
     directories: Mapping[str, str]
@@ -58,6 +60,7 @@ def read_host(current: Any, problems: Problems) -> Host | None:
     ephemeral = current.get("ephemeral_ports") or [0, -1]
     memory, cpus = current.get("memory_bytes"), current.get("cpus")
     return Host(
+        records=known,
         kinds={name: item["kind"] for name, item in known.items() if isinstance(item.get("kind"), str)},
         engines={name: str(item.get("engine") or name) for name, item in known.items()},
         directories={name: str(item["directory"]) for name, item in known.items() if item.get("directory")},
@@ -162,6 +165,23 @@ def give_ports(instances: Sequence[Instance], host: Host, low: int, high: int, p
         instance.port = ports[instance.name]
         if instance.port is None or (isinstance(instance, Lab) and instance.second_port is None):
             problems.add(f"{instance.path}.port", "port_none_free", low=low, high=high)
+
+
+def check_left_out(instances: Sequence[Instance], only: Collection[str], host: Host, problems: Problems) -> None:
+    """Those that ONLY leaves out must be on the host as they are declared, once they have their ports.
+
+    Apache's sites are made of all instances: one would be served at an address or a port where its containers are not.
+    """
+    for instance in instances:
+        record = host.records.get(instance.name)
+        if record is None or instance.name in only:
+            continue
+        for key in ("state", "url", "port", "second_port") if instance.wanted else ("state",):
+            new = getattr(instance, key, None)
+            old = record.get(key)
+            if old is not None and given(new) and str(new) != str(old):
+                path = f"{instance.path}.{key.removeprefix('second_')}"
+                problems.add(path, "left_out_differs", old=old, new=new, name=instance.name)
 
 
 def warnings_about(instances: Sequence[Instance], host: Host | None) -> list[str]:

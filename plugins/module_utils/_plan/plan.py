@@ -12,6 +12,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.backup import
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.defaults import read_defaults, read_instances
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.host import (
     check_host,
+    check_left_out,
     check_version,
     give_ports,
     read_host,
@@ -87,6 +88,8 @@ def make_plan(inputs: Inputs, control: ControlNode, problems: Problems) -> dict[
             check_version(host, problems)
         check_host(instances, host, base_dir, problems)
         give_ports(instances, host, low, high, problems)
+        if only is not None:
+            check_left_out(instances, only, host, problems)
     problems.sort()
     return (
         None

@@ -201,6 +201,8 @@ MESSAGES: dict[str, str] = {
     "there; install {found}, or write jupyter_allow_downgrade: true",
     "directory_moved": "{name} lives in {old}, and a new one in {new} would be empty; set jupyter_base_dir back, or "
     "move the directory and change it in /var/lib/carrel/{name}/instance.json",
+    "left_out_differs": "is {new}, and on the host still {old}, while jupyter_instances_only leaves {name} out; choose "
+    "{name}, too, or take the change back for now",
     "cpus_host": "{value} is more than the host's processors, and Docker refuses that; write at most {cpus}",
 }
 

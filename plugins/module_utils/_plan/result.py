@@ -26,7 +26,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.values import
 def make_result(
     instances: Sequence[Lab | Hub], host: Host | None, base_dir: str, only: Collection[str] | None = None
 ) -> dict[str, Any]:
-    """ONLY: the names of those that are set up. What is the host's, such as engines, is told of all."""
+    """ONLY: the names of those that are set up. What is the host's, such as engines and sites, is told of all."""
     chosen = [instance for instance in instances if only is None or instance.name in only]
     labs = [instance for instance in chosen if isinstance(instance, Lab)]
     hubs = [instance for instance in chosen if isinstance(instance, Hub)]
@@ -42,7 +42,7 @@ def make_result(
         "lab_instances": [_lab(lab, _site(lab, host, base_dir)) for lab in labs],
         "hub_instances": [{**_site(hub, host, base_dir), **hub_data(hub)} for hub in hubs],
         "reset_jobs": [_reset(instance, host, base_dir) for instance in chosen],
-        "backup_jobs": [_backup(instance, host, base_dir) for instance in instances],
+        "backup_jobs": [_backup(instance, host, base_dir) for instance in chosen],
         "summary": [_summary(instance, host) for instance in chosen],
         "warnings": warnings_about(instances, host),
     }
