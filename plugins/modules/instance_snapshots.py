@@ -38,13 +38,13 @@ EXAMPLES = r"""
 
 RETURN = r"""
 snapshots:
-  description: Oldest first. C(of) is V(whole), or the user or group of which it is alone.
+  description: Oldest first. C(of) is V(whole), or the user or group of which it is alone; C(on) is the host.
   type: list
   elements: dict
   returned: success
   sample:
-    - {id: 3cf1172b84ca, time: "2030-01-01T02:30:11Z", of: whole, files: 14, bytes: 162691, added_bytes: 17858,
-       files_new: 14, files_changed: 0}
+    - {id: 3cf1172b84ca, time: "2030-01-01T02:30:11Z", of: whole, "on": geo1, files: 14, bytes: 162691,
+       added_bytes: 17858, files_new: 14, files_changed: 0}
 """
 
 import json

@@ -50,8 +50,9 @@ with open(f"/var/lib/carrel/{name}/instance.json", "w") as stream:
 os.makedirs("/etc/carrel/backup", exist_ok=True)
 ids = {"start": first, "count": 65536}
 settings = {
-    "version": 1, "name": name, "kind": "hub", "account": name, "directory": base, "socket": "/run/none.sock",
-    "state_directory": f"/var/lib/carrel/{name}/backup", "run_directory": f"/run/carrel/backup/{name}",
+    "version": 1, "name": name, "kind": "hub", "host": "geo1", "account": name, "directory": base,
+    "socket": "/run/none.sock", "state_directory": f"/var/lib/carrel/{name}/backup",
+    "run_directory": f"/run/carrel/backup/{name}",
     "repository": f"/srv/repositories/{name}", "subuid": ids, "subgid": ids, "token_file": None, "exclude": [],
     "keep": {"daily": 7}, "append_only": False, "deadline_seconds": 300, **wanted["settings"],
 }

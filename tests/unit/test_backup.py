@@ -12,13 +12,15 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+import carrel_backup.backup
 import pytest
 from ansible_collections.carrel.jupyter.plugins.module_utils._report import backups, report
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import backup
+from carrel_backup import __main__ as program
 from carrel_backup import inside, manifest, restore, settings, targets
 from carrel_backup.commands import Account, CommandError
 from carrel_backup.journal import Journal
-from carrel_backup.restic import Restic
+from carrel_backup.restic import Answer, Restic
 from carrel_backup.run import BackupError, Run
 from carrel_backup.state import State
 from plan_helpers import lab, plan
@@ -168,9 +170,10 @@ def test_the_report_has_the_age_of_the_last_good_one() -> None:
 
 
 SNAPSHOTS = [
-    {"id": "aaaaaaaa11", "time": "2030-01-01T02:30:11.123456789Z", "of": "whole"},
-    {"id": "bbbbbbbb22", "time": "2030-01-02T02:30:11.5Z", "of": "whole"},
-    {"id": "cccccccc33", "time": "2030-01-02T15:00:00Z", "of": "user:ada"},
+    {"id": "aaaaaaaa11", "time": "2030-01-01T02:30:11.123456789Z", "of": "whole", "on": "geo1"},
+    {"id": "bbbbbbbb22", "time": "2030-01-02T02:30:11.5Z", "of": "whole", "on": "geo1"},
+    {"id": "cccccccc33", "time": "2030-01-02T15:00:00Z", "of": "user:ada", "on": "geo1"},
+    {"id": "dddddddd44", "time": "2030-01-03T15:00:00Z", "of": "whole", "on": "geo2"},
 ]
 
 
@@ -183,16 +186,47 @@ SNAPSHOTS = [
         ("2030-01-01", ["whole"], "aaaaaaaa11"),
         ("2030-01-02T02:30+00:00", ["whole"], "aaaaaaaa11"),
         ("2030-01-09", ["whole"], "bbbbbbbb22"),
+        ("dddddddd", ["whole"], "dddddddd44"),
     ],
 )
 def test_the_snapshot_that_is_meant(wanted: str, tags: list[str], found: str) -> None:
-    assert restore.pick(SNAPSHOTS, wanted, tags)["id"] == found
+    assert restore.pick(SNAPSHOTS, wanted, tags, "geo1")["id"] == found
 
 
-@pytest.mark.parametrize("wanted", ["2029-12-31", "dddddd", "aaa", "cccccccc", "yesterday"])
+@pytest.mark.parametrize("wanted", ["2029-12-31", "eeeeee", "aaa", "cccccccc", "yesterday"])
 def test_no_snapshot_is_meant(wanted: str) -> None:
     with pytest.raises(BackupError, match="carrel-backup snapshots"):
-        restore.pick(SNAPSHOTS, wanted, ["whole"])
+        restore.pick(SNAPSHOTS, wanted, ["whole"], "geo1")
+
+
+def test_after_a_move_the_other_hosts_count() -> None:
+    assert restore.pick(SNAPSHOTS, "latest", ["whole"], "geo3")["id"] == "dddddddd44"
+
+
+def taken(moment: str, host: str, of: str = "whole") -> dict[str, Any]:
+    return {"time": moment, "tags": ["carrel", f"on:{host}", of]}
+
+
+BEFORE, BEGUN, AFTER = "2030-01-01T02:30:00Z", "2030-01-02T02:30:00+00:00", "2030-01-03T02:30:00.123456789Z"
+
+
+@pytest.mark.parametrize(
+    ("snapshots", "begun", "refused"),
+    [
+        ([], None, None),
+        ([taken(BEFORE, "geo1", "user:ada")], None, None),
+        ([taken(BEFORE, "geo1")], None, "this host has not been restored yet"),
+        ([taken(BEFORE, "geo2")], None, "by the host geo2, and this host has not been restored yet"),
+        ([taken(BEFORE, "geo2")], BEGUN, None),
+        ([taken(AFTER, "geo1")], BEGUN, None),
+        ([taken(BEFORE, "geo1"), taken(AFTER, "geo2-2eexample")], BEGUN, "another host's: geo2.example, not geo1"),
+    ],
+)
+def test_a_host_goes_on_with_its_own_past_alone(
+    snapshots: list[dict[str, Any]], begun: str | None, refused: str | None
+) -> None:
+    said = carrel_backup.backup.another_past(snapshots, "geo1", begun)
+    assert said is None if refused is None else refused in str(said)
 
 
 def test_whose_a_directory_is() -> None:
@@ -389,3 +423,48 @@ def test_a_refusal_keeps_no_copy_of_what_was_fetched(engine: Engine, monkeypatch
     with pytest.raises(restore.InUseError), restore.fetched(engine, "abc", []):
         raise restore.InUseError("ada uses it")
     assert os.listdir(f"{engine.settings.directory}/data/.restoring") == []
+
+
+# What restic is asked for
+
+
+class Repository(Restic):
+    """A stand-in for restic: the real one is in the integration tests."""
+
+    def __init__(self, run: Run, *snapshots: dict[str, Any]) -> None:
+        super().__init__(run.settings, run.account)
+        self.there = list(snapshots)
+        self.asked: list[tuple[str, ...]] = []
+
+    def snapshots(self) -> list[dict[str, Any]]:
+        return self.there
+
+    def call(self, *arguments: str, **_more: Any) -> Answer:
+        self.asked.append(arguments)
+        return Answer(0, {}, [], [])
+
+
+def test_a_new_host_begins_beside_an_old_past_only_if_told(engine: Engine) -> None:
+    engine.restic = Repository(engine, taken(AFTER, "geo1"))
+    with pytest.raises(BackupError, match="--anew"):
+        carrel_backup.backup.check_past(engine, anew=False)
+    assert State(engine.state.path, "tao").begun is None
+    carrel_backup.backup.check_past(engine, anew=True)
+    assert State(engine.state.path, "tao").begun
+    carrel_backup.backup.check_past(engine, anew=False)
+
+
+def test_a_host_forgets_its_own_snapshots_alone(engine: Engine) -> None:
+    engine.restic = repository = Repository(engine)
+    carrel_backup.backup.forget(engine)
+    (asked,) = [each for each in repository.asked if each[0] == "forget"]
+    assert asked[1] == "--tag=carrel,on:geo1"
+
+
+def test_a_list_of_snapshots_leaves_no_password_behind(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_directory = Path(engine.settings.run_directory)
+    there: list[str] = []
+    monkeypatch.setattr(restore, "listed", lambda _run: there.extend(os.listdir(run_directory)) or [])
+    assert program.snapshots(engine.settings, engine.account, as_json=True) == 0
+    assert there == [f"password.{os.getpid()}"]
+    assert list(run_directory.iterdir()) == []

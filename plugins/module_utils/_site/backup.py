@@ -62,7 +62,7 @@ def install(
             continue
         if is_kept(job):
             wanted = [
-                {"path": SETTINGS.format(name), "content": _settings(job, engine)},
+                {"path": SETTINGS.format(name), "content": _settings(job, engine, host)},
                 {"path": SECRETS.format(name), "mode": "0600"},
             ]
             found["secret_contents"][SECRETS.format(name)] = _secrets(job)
@@ -85,11 +85,12 @@ def packages(jobs: Iterable[Job]) -> list[str]:
     return ["restic", "uidmap"] * bool(kept) + ["cron"] * any(job["backup"]["at"] for job in kept)
 
 
-def _settings(job: Job, engine: Mapping[str, Any]) -> str:
+def _settings(job: Job, engine: Mapping[str, Any], host: str) -> str:
     values = {**job, **job["backup"]}
     settings = {
         **{key: values[key] for key in _SETTINGS},
         "version": 1,
+        "host": host,
         "account": job["engine"],
         "socket": engine["socket"],
         "subuid": engine["subuid"],
@@ -129,10 +130,12 @@ def _schedule(job: Job, host: str, mailto: str) -> str:
 
 def table(snapshots: Sequence[Mapping[str, Any]]) -> list[str]:
     """A line for each snapshot."""
-    head = f"{'ID':8}  {'TIME (UTC)':16}  {'OF':20} {'FILES':>9} {'NEW':>7} {'CHANGED':>7} {'SIZE':>9} {'ADDED':>9}"
+    head = f"{'ID':8}  {'TIME (UTC)':16}  {'OF':20} {'HOST':12}"
+    head += f" {'FILES':>9} {'NEW':>7} {'CHANGED':>7} {'SIZE':>9} {'ADDED':>9}"
     return [head] * bool(snapshots) + [
-        f"{each['id'][:8]:8}  {each['time'][:16]:16}  {each['of'][:20]:20} {each['files']:>9} {each['files_new']:>7}"
-        f" {each['files_changed']:>7} {size(each['bytes']):>9} {size(each['added_bytes']):>9}"
+        f"{each['id'][:8]:8}  {each['time'][:16]:16}  {each['of'][:20]:20} {(each['on'] or '?')[:12]:12}"
+        f" {each['files']:>9} {each['files_new']:>7} {each['files_changed']:>7} {size(each['bytes']):>9}"
+        f" {size(each['added_bytes']):>9}"
         for each in snapshots
     ]
 

@@ -48,6 +48,7 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--overwrite", action="store_true", help="put what is there aside")
     parser.add_argument("--stop", action="store_true", help="stop containers that use what is restored")
+    parser.add_argument("--anew", action="store_true", help="run: begin beside the past that the repository has")
     parser.add_argument("--json", action="store_true", help="snapshots as JSON")
     return parser.parse_args(argv)
 
@@ -92,7 +93,7 @@ def act(run: Run, what: str, options: argparse.Namespace) -> int:
         run.check_server()
         run.check_restic()
         if what == "backup":
-            code = backup(run, options.user, options.group)
+            code = backup(run, options.user, options.group, options.anew)
         elif what == "restore":
             wanted = restore.Wanted(options.user, options.group, options.path, options.overwrite, options.stop)
             code = restore.restore(run, options.snapshot, wanted)
@@ -120,12 +121,14 @@ def snapshots(settings: Settings, account: commands.Account, as_json: bool) -> i
     except (BackupError, ResticError, OSError) as error:
         print(f"carrel-backup: {error}", file=sys.stderr)
         return FAILED
+    finally:
+        run.tidy()
     if as_json:
         print(json.dumps(found))
     else:
         for each in found:
             sizes = f"{each['files']:>9} files {each['bytes']:>15} bytes {each['added_bytes']:>13} new"
-            print(f"{each['id'][:8]}  {each['time'][:19]}  {each['of']:20} {sizes}")
+            print(f"{each['id'][:8]}  {each['time'][:19]}  {each['of']:20} {each['on'] or '?':12} {sizes}")
     return DONE
 
 

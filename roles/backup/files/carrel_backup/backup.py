@@ -16,7 +16,7 @@ from typing import Any
 from . import database, files, restic, targets
 from .commands import CommandError
 from .escape import escape
-from .restic import TAG, Answer, ResticError
+from .restic import TAG, Answer, ResticError, host_of, host_tag
 from .run import DONE, INCOMPLETE, BackupError, Run
 from .state import now
 
@@ -28,13 +28,14 @@ GIB = 2**30
 RETRY = "--retry-lock=2m"
 
 
-def backup(run: Run, user: str | None = None, group: str | None = None) -> int:
+def backup(run: Run, user: str | None = None, group: str | None = None, anew: bool = False) -> int:
     record = run.record()
     whole = user is None and group is None
     leaves = run.leaves()
     chosen = targets.chosen(leaves, user, group)
     if not chosen:
         raise BackupError(f"{run.settings.name} has no directories of {user or group}")
+    check_past(run, anew)
     empty_stage(run)
     dumped = None
     if whole:
@@ -45,7 +46,7 @@ def backup(run: Run, user: str | None = None, group: str | None = None) -> int:
     write_manifest(run, record, chosen, dumped)
     paths = [f"instance/{leaf}" for leaf in chosen if not (dumped and is_database(leaf))] + staged(run)
     run.step("snapshot", f"back up {len(chosen)} directories and files")
-    answer = snapshot(run, paths, [TAG, WHOLE if whole else tag(user, group)], dumped)
+    answer = snapshot(run, paths, [TAG, host_tag(run.settings.host), WHOLE if whole else tag(user, group)], dumped)
     name_unread(run, answer)
     if whole:
         remember(run, leaves)
@@ -61,6 +62,46 @@ def backup(run: Run, user: str | None = None, group: str | None = None) -> int:
     code = DONE if complete else INCOMPLETE
     run.state.finish("done" if complete else "incomplete", text, code, **(found if whole else {}))
     return code
+
+
+def check_past(run: Run, anew: bool) -> None:
+    """Refuse to go on where another past is in the repository, and remember that this host has begun its own."""
+    if not anew:
+        try:
+            snapshots = run.restic.snapshots()
+        except ResticError as error:
+            if error.code != restic.NO_REPOSITORY:
+                raise
+            snapshots = []
+        refused = another_past(snapshots, run.settings.host, run.state.begun)
+        if refused:
+            name = run.settings.name
+            raise BackupError(
+                f"{refused}. Restore it (carrel-backup restore {name}), give one host another repository, or begin anew"
+                f" beside what is there (carrel-backup run {name} --anew)"
+            )
+    run.state.begin_past(again=anew)
+
+
+def another_past(snapshots: Sequence[Mapping[str, Any]], host: str, begun: str | None) -> str | None:
+    """Why a host that has BEGUN then must not go on after the newest of the snapshots of the whole; None if it may.
+
+    A host that was lost comes back empty: its first backup would be the `latest` that a restore takes. And what two
+    hosts with an instance of one name write into one repository is of neither.
+    """
+    whole = [each for each in snapshots if WHOLE in (each.get("tags") or [])]
+    if not whole:
+        return None
+    newest = str(whole[-1]["time"])
+    whose = host_of(whole[-1].get("tags") or [])
+    if begun is None:
+        return (
+            f"the repository has backups of it, the last of {newest[:19]} by the host {whose or '?'}, and this host has"
+            " not been restored yet"
+        )
+    if whose != host and datetime.datetime.fromisoformat(newest) > datetime.datetime.fromisoformat(begun):
+        return f"the last backup in its repository, of {newest[:19]}, is another host's: {whose or '?'}, not {host}"
+    return None
 
 
 def tag(user: str | None, group: str | None) -> str:
@@ -198,7 +239,8 @@ def forget(run: Run) -> None:
         return
     path = f"{run.settings.state_directory}/pruned"
     prune = ["--prune"] if is_due(path) else []
-    arguments = ["forget", f"--tag={TAG}", f"--host={run.settings.name}", "--group-by=tags", *keep, *prune]
+    mine = f"--tag={TAG},{host_tag(run.settings.host)}"
+    arguments = ["forget", mine, f"--host={run.settings.name}", "--group-by=tags", *keep, *prune]
     try:
         run.restic.call("unlock")
         run.restic.call(*arguments, RETRY)

@@ -25,10 +25,10 @@ MOST_NAMED = 20
 
 def drill(run: Run, snapshot: str | None) -> int:
     everything = restore.listed(run)
-    recent = [each for each in everything if each["of"] == WHOLE][-RECENT:]
+    recent = restore.ours([each for each in everything if each["of"] == WHOLE], run.settings.host)[-RECENT:]
     if not recent:
         raise BackupError("there is no snapshot yet")
-    chosen = restore.pick(everything, snapshot, [WHOLE]) if snapshot else random.choice(recent)  # noqa: S311 - no secret
+    chosen = restore.pick(everything, snapshot, [WHOLE], run.settings.host) if snapshot else random.choice(recent)  # noqa: S311 - no secret
     manifest = restore.manifest_of(run, chosen["id"])
     who, leaves = pick_leaves(manifest)
     dumped = manifest.database

@@ -13,6 +13,7 @@ from typing import Any
 
 from . import commands
 from .commands import Account, CommandError
+from .escape import escape, unescape
 from .settings import Settings
 
 # restic's own exit codes, from 0.17 on; every other one is a failure.
@@ -27,6 +28,15 @@ MOST_ERRORS = 1000
 TAG = "carrel"
 
 Message = Callable[[Mapping[str, Any]], None]
+
+
+def host_tag(host: str) -> str:
+    """Of a host's snapshots; --host is the instance's name, so that they are found wherever it moves."""
+    return f"on:{escape(host)}"
+
+
+def host_of(tags: Sequence[str]) -> str | None:
+    return next((unescape(tag[3:]) for tag in tags if tag.startswith("on:")), None)
 
 
 class ResticError(Exception):

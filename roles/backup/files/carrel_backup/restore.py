@@ -24,7 +24,7 @@ from .commands import CommandError
 from .escape import escape
 from .inside import MISSING, REFUSED
 from .manifest import Manifest
-from .restic import ResticError
+from .restic import TAG, ResticError, host_of
 from .run import DONE, INCOMPLETE, BackupError, Run
 
 RENAME_EXCHANGE = 2
@@ -56,7 +56,8 @@ def listed(run: Run) -> list[dict[str, Any]]:
         {
             "id": each["id"],
             "time": each["time"],
-            "of": next((name for name in each.get("tags") or [] if name != "carrel"), "?"),
+            "of": next((tag for tag in each.get("tags") or [] if tag != TAG and not tag.startswith("on:")), "?"),
+            "on": host_of(each.get("tags") or []),
             "files": (each.get("summary") or {}).get("total_files_processed", 0),
             "bytes": (each.get("summary") or {}).get("total_bytes_processed", 0),
             "added_bytes": (each.get("summary") or {}).get("data_added_packed", 0),
@@ -67,15 +68,24 @@ def listed(run: Run) -> list[dict[str, Any]]:
     ]
 
 
-def pick(snapshots: Sequence[Mapping[str, Any]], wanted: str, tags: Sequence[str]) -> Mapping[str, Any]:
-    """The snapshot that is meant: by the beginning of its id, or the newest up to a time, of those with such a tag."""
+def ours(snapshots: Sequence[Mapping[str, Any]], host: str) -> list[Mapping[str, Any]]:
+    """This host's; all where it has none yet, after a move."""
+    return [each for each in snapshots if each["on"] == host] or list(snapshots)
+
+
+def pick(snapshots: Sequence[Mapping[str, Any]], wanted: str, tags: Sequence[str], host: str) -> Mapping[str, Any]:
+    """The snapshot that is meant: by the beginning of its id, or the newest up to a time, of those with such a tag.
+
+    Without an id, another host's counts only where none of this one fits.
+    """
     fitting = [each for each in snapshots if each["of"] in tags]
+    by_id: list[Mapping[str, Any]] = []
     if wanted != "latest":
         by_id = [each for each in fitting if len(wanted) >= 6 and each["id"].startswith(wanted)]
         fitting = by_id or [each for each in fitting if (moment := end_of(wanted)) and parsed(each["time"]) <= moment]
     if not fitting:
         raise BackupError(f"there is no snapshot {wanted} of {' or '.join(tags)}; carrel-backup snapshots lists them")
-    return fitting[-1]
+    return (fitting if by_id else ours(fitting, host))[-1]
 
 
 def parsed(text: str) -> datetime.datetime:
@@ -98,7 +108,7 @@ def end_of(text: str) -> datetime.datetime | None:
 def restore(run: Run, snapshot: str, wanted: Wanted) -> int:
     whole = wanted.user is None and wanted.group is None
     tags = [WHOLE] if whole else [WHOLE, tag(wanted.user, wanted.group)]
-    found = pick(listed(run), snapshot, tags)
+    found = pick(listed(run), snapshot, tags, run.settings.host)
     manifest = manifest_of(run, found["id"])
     put_old_aside(run)
     if wanted.path is not None:
@@ -110,6 +120,8 @@ def restore(run: Run, snapshot: str, wanted: Wanted) -> int:
         if not leaves:
             raise BackupError(f"the snapshot {found['id'][:8]} has nothing of {wanted.user or wanted.group}")
         restore_leaves(run, found["id"], wanted, manifest, leaves)
+        if whole:
+            run.state.begin_past(again=True)
     complete = not run.state.entry["warnings"]
     text = f"restored from the snapshot {found['id'][:8]} of {found['time'][:19]}"
     run.state.finish("done" if complete else "incomplete", text, DONE if complete else INCOMPLETE)

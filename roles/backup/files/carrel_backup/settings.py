@@ -28,6 +28,7 @@ class Settings:
     version: int
     name: str
     kind: str
+    host: str  # as the inventory calls it
     account: str
     directory: str
     socket: str

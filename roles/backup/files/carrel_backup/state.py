@@ -35,6 +35,7 @@ class State:
             **dict.fromkeys(COMMANDS),
             "history": [],
             "start": {},
+            "begun": None,
         }
         self.interrupted: str | None = None  # what a run before this one did when it was killed
         self._began = self._written = 0.0
@@ -65,6 +66,17 @@ class State:
     def paid(self, identity: str) -> None:
         del self.owed[identity]
         self.write()
+
+    @property
+    def begun(self) -> str | None:
+        """Since when the backups are this host's: from its first one, a restore of the whole, or --anew on."""
+        found: str | None = self.content["begun"]
+        return found
+
+    def begin_past(self, again: bool) -> None:
+        if again or self.begun is None:
+            self.content["begun"] = now()
+            self.write()
 
     def last(self, command: str) -> dict[str, Any]:
         return self.content[command] or {}
