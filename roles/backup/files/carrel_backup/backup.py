@@ -214,6 +214,10 @@ def snapshot(run: Run, paths: Sequence[str], tags: Sequence[str], dumped: str | 
         *(f"--tag={tag}" for tag in tags), *(f"--exclude={pattern}" for pattern in excluded),
     ]  # fmt: skip
 
+    # After a prune that was killed nothing else gets a lock. Only those of dead processes go.
+    with contextlib.suppress(ResticError):  # what is wrong with the repository, the backup says better
+        run.restic.call("unlock")
+
     def attempt() -> Answer:
         return run.restic.call(*arguments, paths=paths, tell=run.progress, allowed=(0, restic.INCOMPLETE))
 
@@ -233,7 +237,7 @@ def snapshot(run: Run, paths: Sequence[str], tags: Sequence[str], dumped: str | 
 
 
 def forget(run: Run) -> None:
-    """Remove snapshots, and their data once a week; a lock of a dead process goes, no other one."""
+    """Remove snapshots, and their data once a week."""
     keep = [f"--keep-{unit}={number}" for unit, number in sorted(run.settings.keep.items()) if number]
     if not keep:
         return
@@ -242,7 +246,6 @@ def forget(run: Run) -> None:
     mine = f"--tag={TAG},{host_tag(run.settings.host)}"
     arguments = ["forget", mine, f"--host={run.settings.name}", "--group-by=tags", *keep, *prune]
     try:
-        run.restic.call("unlock")
         run.restic.call(*arguments, RETRY)
     except ResticError as error:
         run.warn(f"old snapshots were not removed: {error}")
