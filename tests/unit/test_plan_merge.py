@@ -57,6 +57,10 @@ def test_groups_that_differ_are_named() -> None:
     # unless the host itself says what counts
     labs, problems = planned([{"name": "tao", "cpus": 4}], a=[lab(cpus=2)], b=[lab(cpus=3)])
     assert problems == [] and labs["tao"]["limits"]["cpus"] == 4
+    # and not when it speaks of something else
+    assert planned([{"name": "tao", "memory": "2G"}], a=[lab(cpus=2)], b=[lab(cpus=3)])[1] == [
+        ("jupyter_instances_b[0] (tao).cpus", "merge_differs")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -66,6 +70,7 @@ def test_groups_that_differ_are_named() -> None:
         (None, {"a": ["tao"]}, "jupyter_instances_a[0]", "wrong_type"),
         (None, {"a": [lab(memry="1G")]}, "jupyter_instances_a[0] (tao).memry", "unknown_key"),
         (None, {"a": [lab(), lab(url="https://b.example.org")]}, "jupyter_instances_a[1] (tao).name", "name_twice"),
+        ([{"name": "tao"}], {"a": [lab(), lab()]}, "jupyter_instances_a[1] (tao).name", "name_twice"),
         ([lab(), lab(url="https://b.example.org")], {}, "jupyter_instances[1] (tao).name", "name_twice"),
     ],
 )

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any, NamedTuple
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.keys import instance_path
@@ -22,8 +22,11 @@ class Placed(NamedTuple):
 
 
 def merge(own: list[Any], groups: Mapping[str, list[Any]], problems: Problems) -> list[Placed]:
-    """The host's own instances first. Of one name, keys add up; the host's own win, and groups must agree."""
-    found = [Placed(instance_path(index, value), value) for index, value in enumerate(own)]
+    """The host's own instances first. Of one name, keys add up; the host's own win, and groups must agree on others."""
+    settled: dict[str | None, Any] = {}
+    for value in own:
+        settled.setdefault(_name(value), value)
+    found: list[Placed] = []
     for variable, values in sorted(groups.items()):
         names = [_name(item.value) for item in found]
         for index, value in enumerate(values):
@@ -34,8 +37,8 @@ def merge(own: list[Any], groups: Mapping[str, list[Any]], problems: Problems) -
                 found.append(placed)
             else:
                 place = names.index(name)
-                found[place] = _joined(found[place], placed, problems)
-    return found
+                found[place] = _joined(found[place], placed, settled.get(name, ()), problems)
+    return [Placed(instance_path(index, value), _take(found, value)) for index, value in enumerate(own)] + found
 
 
 def _name(value: Any) -> str | None:
@@ -43,10 +46,20 @@ def _name(value: Any) -> str | None:
     return name if isinstance(name, str) else None
 
 
-def _joined(first: Placed, second: Placed, problems: Problems) -> Placed:
-    if not first.path.startswith(f"{OWN}["):
-        for key, item in second.value.items():
-            other = first.value.get(key, item)
-            if other != item and INVALID not in (other, item):
-                problems.add(f"{second.path}.{key}", "merge_differs", other=first.path, own=OWN)
+def _joined(first: Placed, second: Placed, settled: Container[str], problems: Problems) -> Placed:
+    """SETTLED: the keys that the host itself gives."""
+    for key, item in second.value.items():
+        other = first.value.get(key, item)
+        if key not in settled and other != item and INVALID not in (other, item):
+            problems.add(f"{second.path}.{key}", "merge_differs", other=first.path, own=OWN)
     return Placed(first.path, {**second.value, **first.value})
+
+
+def _take(found: list[Placed], value: Any) -> Any:
+    """The host's own VALUE with what the groups say of it, which is taken out of FOUND."""
+    name = _name(value)
+    for placed in found:
+        if name is not None and _name(placed.value) == name:
+            found.remove(placed)
+            return {**placed.value, **value}
+    return value
