@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import json
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.mounts import MountsError
-from carrel_hub import config, files, people, provider_groups, spawning
+from carrel_hub import config, files, people, provider_groups, spawner, spawning
 from carrel_hub import roster as roster_service
 from carrel_hub.files import Unusable
 from carrel_hub.people import Roster
@@ -182,6 +183,39 @@ def test_a_graphics_card_is_free_while_no_container_of_the_hub_has_it() -> None:
 def test_who_gets_no_graphics_card_reads_how_many_are_free() -> None:
     assert "needs a graphics card, and none of this hub's are free" in spawning.no_gpus(1, 0)
     assert "needs 2 graphics cards, and 1 of this hub's is free" in spawning.no_gpus(2, 1)
+
+
+def test_a_graphics_card_is_waited_for_while_docker_removes_who_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In place of Docker, which gives cards to nobody here: what it lists, and whether another one may choose."""
+    card = "nvidia.com/gpu=0"
+    states = ["running", "exited", "removing", "dead", "created", "paused"]
+    held = {state: {"State": state, "Labels": {spawning.GPUS: card}} for state in states}
+    assert [each["State"] for each in spawning.staying(held.values())] == ["running", "created", "paused"]
+
+    async def made(self: Any) -> str:
+        assert spawner._CHOOSING.locked()
+        return "made"
+
+    class Spawner(spawner.CarrelSpawner):  # type: ignore[misc]
+        _gpus, _gpu_devices, _devices, _host_config = 1, [card], [], {}
+
+        async def docker(self, method: str, **options: Any) -> Any:
+            return listed.pop(0)
+
+    async def created(*lists: list[Any]) -> Any:
+        listed[:] = lists
+        return await Spawner(instance="class101").create_object()
+
+    listed: list[Any] = []
+    monkeypatch.setattr(DockerSpawner, "create_object", made)
+    monkeypatch.setattr(spawner, "LOOK_SECONDS", 0)
+    assert asyncio.run(created([held["exited"]], [held["removing"]], [])) == "made"
+    with pytest.raises(spawning.SpawnRefused, match="none of this hub's are free"):
+        asyncio.run(created([held["exited"]], [held["running"]]))
+    monkeypatch.setattr(spawner, "REMOVED_WITHIN_SECONDS", 0)
+    with pytest.raises(spawning.SpawnRefused):
+        asyncio.run(created([held["dead"]]))
+    assert not spawner._CHOOSING.locked()
 
 
 def test_docker_is_asked_for_devices_only_where_there_are_some() -> None:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import Any
 
@@ -23,7 +24,6 @@ CHECK_SECONDS = 1.0
 LOOK_SECONDS = 0.2
 REMOVED_WITHIN_SECONDS = 30
 CONFLICT = 409
-# Nobody else may choose until the container is there.
 _CHOOSING = asyncio.Lock()
 
 
@@ -62,38 +62,41 @@ class CarrelSpawner(DockerSpawner):  # type: ignore[misc]
         return address
 
     async def create_object(self) -> Any:
-        """Choose graphics cards, if the user is to have some, and create the container that holds them."""
-        wanted = self._gpus
-        if not wanted:
-            return await self._create_when_free()
-        async with _CHOOSING:
-            ours = {"label": f"carrel.instance={self.instance}"}
-            free = spawning.free_gpus(self._gpu_devices, await self.docker("containers", all=True, filters=ours))
-            if len(free) < wanted:
-                raise spawning.SpawnRefused(spawning.no_gpus(wanted, len(free)))
-            chosen = free[:wanted]
-            self._give([*self._devices, *chosen], {spawning.GPUS: ",".join(chosen)})
-            return await self._create_when_free()
-
-    def _give(self, devices: list[str], labels: dict[str, str]) -> None:
-        common = {"carrel.instance": self.instance, "carrel.user": "{raw_username}"}
-        self.extra_create_kwargs = {"labels": {**common, **labels}}
-        self.extra_host_config = {**self._host_config, "device_requests": spawning.device_requests(devices)}
-
-    async def _create_when_free(self) -> Any:
-        """Wait until the name is free.
+        """Create the container, once its name and graphics cards are free.
 
         DockerSpawner has Docker remove containers by itself once they end (auto_remove), and takes its «removal is
         already in progress» for the end of it (DockerSpawner.remove_object).
         """
         end = time.monotonic() + REMOVED_WITHIN_SECONDS
         while True:
+            late = time.monotonic() >= end
             try:
-                return await super().create_object()
+                # Nobody else may choose until the container is there.
+                async with _CHOOSING if self._gpus else contextlib.nullcontext():
+                    if not self._gpus or await self._choose(self._gpus, late):
+                        return await super().create_object()
             except APIError as error:
-                if error.status_code != CONFLICT or time.monotonic() >= end:
+                if error.status_code != CONFLICT or late:
                     raise
-                await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _choose(self, wanted: int, late: bool) -> bool:
+        """Choose graphics cards; False while Docker is removing containers that have them, unless it is too LATE."""
+        ours = {"label": f"carrel.instance={self.instance}"}
+        containers = await self.docker("containers", all=True, filters=ours)
+        free = spawning.free_gpus(self._gpu_devices, containers)
+        if len(free) >= wanted:
+            chosen = free[:wanted]
+            self._give([*self._devices, *chosen], {spawning.GPUS: ",".join(chosen)})
+            return True
+        if late or len(spawning.free_gpus(self._gpu_devices, spawning.staying(containers))) < wanted:
+            raise spawning.SpawnRefused(spawning.no_gpus(wanted, len(free)))
+        return False
+
+    def _give(self, devices: list[str], labels: dict[str, str]) -> None:
+        common = {"carrel.instance": self.instance, "carrel.user": "{raw_username}"}
+        self.extra_create_kwargs = {"labels": {**common, **labels}}
+        self.extra_host_config = {**self._host_config, "device_requests": spawning.device_requests(devices)}
 
     async def _wait_for(self, host: str, port: int) -> None:
         """Return once the server takes connections.

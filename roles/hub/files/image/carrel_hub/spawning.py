@@ -92,6 +92,11 @@ def free_gpus(gpus: Iterable[str], containers: Iterable[Mapping[str, Any]]) -> l
     return [name for name in gpus if name not in taken]
 
 
+def staying(containers: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Without those that have ended, which Docker removes by itself; they are listed until that is done."""
+    return [container for container in containers if container["State"] not in ("exited", "removing", "dead")]
+
+
 def no_gpus(wanted: int, free: int) -> str:
     """What the user reads."""
     cards = "a graphics card" if wanted == 1 else f"{wanted} graphics cards"
