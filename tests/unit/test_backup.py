@@ -7,7 +7,8 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,10 @@ import pytest
 from ansible_collections.carrel.jupyter.plugins.module_utils._report import backups, report
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import backup
 from carrel_backup import __main__ as program
-from carrel_backup import inside, manifest, restore, settings, targets
+from carrel_backup import drill, inside, manifest, restore, settings, targets
 from carrel_backup.commands import Account, CommandError
 from carrel_backup.journal import Journal
-from carrel_backup.restic import Answer, Restic
+from carrel_backup.restic import Answer, Restic, ResticError
 from carrel_backup.run import BackupError, Run
 from carrel_backup.state import State
 from plan_helpers import lab, plan
@@ -468,3 +469,66 @@ def test_a_list_of_snapshots_leaves_no_password_behind(engine: Engine, monkeypat
     assert program.snapshots(engine.settings, engine.account, as_json=True) == 0
     assert there == [f"password.{os.getpid()}"]
     assert list(run_directory.iterdir()) == []
+
+
+# Room
+
+
+def sizes(engine: Engine, **found: int) -> None:
+    class Sizes(Restic):
+        def size(self, snapshot: str, paths: Sequence[str]) -> int:
+            return sum(size for name, size in found.items() for path in paths if name in path)
+
+    engine.restic = Sizes(engine.settings, engine.account)
+
+
+def test_a_restore_and_a_drill_leave_room_to_people(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = restore.room(engine)
+    status = os.statvfs(engine.settings.directory)
+    assert free < status.f_frsize * status.f_bavail
+    monkeypatch.setattr(restore, "room", lambda _run: 100)
+    sizes(engine, ada=101, grace=60, database=30)
+    with pytest.raises(BackupError, match="make room, or restore a part"):
+        restore.check_room(engine, "abc", ["instance/data/users/ada/home"])
+    restore.check_room(engine, "abc", ["instance/data/users/grace/home", "stage/database/x"])
+    leaves = ["data/users/ada/home", "data/users/grace/home"]
+    for _unused in range(10):
+        found = drill.candidates(manifest.Manifest(leaves, None, []))
+        assert drill.choose(engine, "abc", found, ["stage/database/x"]) == ("the user grace", leaves[1:])
+    with pytest.raises(BackupError, match="nothing was tried"):
+        drill.choose(engine, "abc", [("the user ada", leaves[:1])], [])
+
+
+def test_a_whole_restore_and_a_part_ask_for_room_before_they_fetch(engine: Engine) -> None:
+    leaf = "data/users/ada/home"
+    sizes(engine, ada=2**62)
+    found = manifest.Manifest([leaf], None, [])
+    with pytest.raises(BackupError, match="make room"):
+        restore.restore_leaves(engine, "abc", STOP, found, [leaf])
+    with pytest.raises(BackupError, match="make room"):
+        restore.restore_path(engine, "abc", restore.Wanted(user="ada", path="x"), found)
+    assert not os.path.exists(f"{engine.settings.directory}/data/.restoring")
+
+
+LS = """
+import json, sys
+print(json.dumps({"message_type": "snapshot", "size": 1000}))
+for kind, size in (("dir", 4096), ("file", 3), ("file", 2**40), ("symlink", 7), ("file", None)):
+    print(json.dumps({"message_type": "node", "type": kind, "path": sys.argv[-1], "size": size}))
+if sys.argv[-1] == "/missing":
+    sys.exit("no such snapshot")
+"""
+
+
+class Process(Account):
+    """restic is a program that answers like it."""
+
+    def mapped(self) -> list[str]:
+        return [sys.executable, "-c", LS]
+
+
+def test_the_size_of_what_a_snapshot_has(engine: Engine) -> None:
+    asked = Restic(engine.settings, Process("root", os.getuid(), os.getgid(), "/", frozenset(), ()))
+    assert asked.size("abc", ["instance/data"]) == 2**40 + 3
+    with pytest.raises(ResticError, match="no such snapshot"):
+        asked.size("abc", ["missing"])

@@ -14,12 +14,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from . import database, restore, targets
-from .backup import WHOLE, is_database
+from .backup import WHOLE, gib, is_database
 from .commands import CommandError
 from .manifest import Manifest
 from .run import DONE, INCOMPLETE, BackupError, Run
 
 RECENT = 10
+MOST_TRIED = 10
 MOST_NAMED = 20
 
 
@@ -30,14 +31,14 @@ def drill(run: Run, snapshot: str | None) -> int:
         raise BackupError("there is no snapshot yet")
     chosen = restore.pick(everything, snapshot, [WHOLE], run.settings.host) if snapshot else random.choice(recent)  # noqa: S311 - no secret
     manifest = restore.manifest_of(run, chosen["id"])
-    who, leaves = pick_leaves(manifest)
     dumped = manifest.database
+    extra = [f"stage/database/{dumped}"] if dumped else []
+    who, leaves = choose(run, chosen["id"], candidates(manifest), extra)
     paths = [f"instance/{leaf}" for leaf in leaves]
     run.step("drill", f"restore {who} from the snapshot {chosen['id'][:8]} of {chosen['time'][:19]}")
     nodes = listed(run, chosen["id"], paths)
     restore.put_old_aside(run)
     samples = [each for each in manifest.samples if any(each["path"].startswith(f"{path}/") for path in paths)]
-    extra = [f"stage/database/{dumped}"] if dumped else []
     try:
         with restore.fetched(run, chosen["id"], [*paths, *extra], "--verify", throwaway=True) as tree:
             if dumped:
@@ -60,17 +61,31 @@ def drill(run: Run, snapshot: str | None) -> int:
     return code
 
 
-def pick_leaves(manifest: Manifest) -> tuple[str, list[str]]:
-    """A user's directories, or another directory with data."""
+def candidates(manifest: Manifest) -> list[tuple[str, list[str]]]:
+    """Each user's directories, and each other directory with data, in a random order."""
     leaves = [leaf for leaf in manifest.leaves if leaf.startswith("data/") and not is_database(leaf)]
     people = sorted({user for leaf in leaves if (user := targets.user_of(leaf)) is not None})
-    others = [leaf for leaf in leaves if targets.user_of(leaf) is None]
-    if not leaves:
+    found = [(f"the user {user}", targets.chosen(leaves, user, None)) for user in people]
+    found += [(leaf, [leaf]) for leaf in leaves if targets.user_of(leaf) is None]
+    if not found:
         raise BackupError("the snapshot has no directory with data")
-    chosen = random.choice([*people, *others])  # noqa: S311
-    if chosen in people:
-        return f"the user {chosen}", targets.chosen(leaves, chosen, None)
-    return chosen, [chosen]
+    return random.sample(found, len(found))
+
+
+def choose(
+    run: Run, snapshot: str, found: Sequence[tuple[str, list[str]]], extra: Sequence[str]
+) -> tuple[str, list[str]]:
+    """The first that does not fill the disk on which people work."""
+    free = restore.room(run)
+    for who, leaves in found[:MOST_TRIED]:
+        needed = run.restic.size(snapshot, [*(f"instance/{leaf}" for leaf in leaves), *extra])
+        if needed <= free:
+            return who, leaves
+        run.step("drill", f"{who} would fill {gib(needed)}, more than {gib(max(free, 0))}: something else is tried")
+    raise BackupError(
+        f"nothing was tried: each of {min(len(found), MOST_TRIED)} directories needs more than the {gib(max(free, 0))}"
+        f" that may be filled below {run.settings.directory}; make room"
+    )
 
 
 def listed(run: Run, snapshot: str, paths: Sequence[str]) -> list[dict[str, Any]]:

@@ -145,6 +145,31 @@ class Restic:
             raise ResticError(self._explain(arguments[0], code, said, []), code)
         return output
 
+    def size(self, snapshot: str, paths: Sequence[str]) -> int:
+        """Bytes of the files that a snapshot has there; sparse and linked ones count in full."""
+        total = 0
+        said = []
+
+        def line(text: str, error: bool) -> None:
+            nonlocal total
+            message = _object(text)
+            if error:
+                said.append(str(message.get("message", text)).strip())
+            elif message.get("message_type") == "node" and message.get("type") == "file":
+                total += int(message.get("size") or 0)
+
+        command = [*self.account.mapped(), "restic", "--json", "--no-lock", "ls", "--recursive", snapshot]
+        try:
+            code, _unused, _unused = commands.run(
+                [*command, *(f"/{path}" for path in paths)], self.settings.deadline_seconds, "restic ls",
+                environment=self._environment, line=line,
+            )  # fmt: skip
+        except CommandError as error:
+            raise ResticError(str(error), 1) from error
+        if code:
+            raise ResticError(self._explain("ls", code, said, []), code)
+        return total
+
     def snapshots(self) -> list[dict[str, Any]]:
         """Those of this instance, oldest first."""
         found = json.loads(self.read("snapshots", f"--tag={TAG}", f"--host={self.settings.name}"))

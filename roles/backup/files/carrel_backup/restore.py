@@ -19,7 +19,7 @@ from typing import Any
 
 from . import database, files, targets
 from . import manifest as manifests
-from .backup import MANIFEST, WHOLE, is_database, tag
+from .backup import GIB, MANIFEST, WHOLE, gib, is_database, tag
 from .commands import CommandError
 from .escape import escape
 from .inside import MISSING, REFUSED
@@ -31,6 +31,7 @@ RENAME_EXCHANGE = 2
 BESIDE = "data/.restoring"
 KEPT = "data/.kept"
 LONGEST_SECRET = 64 * 2**10
+RESERVE = 20, 10 * GIB  # left free: a twentieth of the file system, but no more than so much
 STOP_ROUNDS = 3
 CONNECT_SECONDS = 30
 # What only this instance has, made once on its host; the rest of its secrets comes from the inventory or is made anew.
@@ -169,6 +170,22 @@ def put_old_aside(run: Run) -> None:
         )
 
 
+def room(run: Run) -> int:
+    """Bytes that may be filled where the instance is: people work on the same file system."""
+    found = os.statvfs(run.settings.directory)
+    share, most = RESERVE
+    return found.f_frsize * found.f_bavail - min(found.f_frsize * found.f_blocks // share, most)
+
+
+def check_room(run: Run, snapshot: str, paths: Sequence[str]) -> None:
+    needed, free = run.restic.size(snapshot, paths), room(run)
+    if needed > free:
+        raise BackupError(
+            f"{gib(needed)} would be restored, and {gib(max(free, 0))} may be filled below {run.settings.directory}:"
+            " make room, or restore a part (--user, --path)"
+        )
+
+
 @contextlib.contextmanager
 def fetched(run: Run, snapshot: str, paths: Sequence[str], *options: str, throwaway: bool = False) -> Iterator[str]:
     """Restore these paths of a snapshot into a tree beside, which goes if that fails.
@@ -228,6 +245,7 @@ def restore_path(run: Run, snapshot: str, wanted: Wanted, manifest: Manifest) ->
     leaf = next((leaf for leaf in manifest.leaves if path.startswith(f"{leaf}/") and leaf.startswith("data/")), None)
     if leaf is None or ".." in path.split("/"):
         raise BackupError(f"{path} is no file or folder in a directory of the snapshot")
+    check_room(run, snapshot, [f"instance/{path}"])
     with fetched(run, snapshot, [f"instance/{path}"]) as tree:
         below = path.removeprefix(f"{leaf}/")
         kept = run.inside(
@@ -253,6 +271,7 @@ def restore_leaves(run: Run, snapshot: str, wanted: Wanted, manifest: Manifest, 
     if whole and run.settings.kind == "hub" and "hub" in manifest.leaves:
         secrets.append("hub")
     paths = [*(f"instance/{leaf}" for leaf in [*leaves, *secrets]), *([f"stage/database/{dumped}"] if dumped else [])]
+    check_room(run, snapshot, paths)
     with fetched(run, snapshot, paths) as tree:
         if dumped == database.SQLITE:
             run.inside("integrity", f"{tree}/stage/database/{dumped}")
