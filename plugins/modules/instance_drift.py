@@ -21,11 +21,11 @@ options:
         as JSON.
       - One text, because there are secrets among the rest, and Ansible logs a list with secrets in it.
     type: str
-    default: "[]"
+    default: ""
   hubs:
     description: The hubs, entries of C(hub_instances) with the name of the hub's own image as C(hub_image), as JSON.
     type: str
-    default: "[]"
+    default: ""
   engines:
     description: The engines of the host, as M(carrel.jupyter.instance_info) returns them.
     type: dict
@@ -84,11 +84,19 @@ differing:
   sample: {tao: ["/srv/tao/compose.yaml has other content", "it is stopped: it ended with status 137"]}
 changed_by_hand:
   description:
-    - The services whose containers differ from the declaration that they were made from, by the name of their instance.
+    - How containers differ from the declaration that they were made from, by the names of instance and service.
     - Compose sees no reason to make these anew.
+    - What differs just as it did when C(/var/lib/carrel/NAME/made_anew.json) was written is a note instead, because to
+      make it anew was of no use.
   returned: always
   type: dict
-  sample: {atlas: [lab-1]}
+  sample: {atlas: {lab-1: ["privileged true, which nobody declared"]}}
+settled:
+  description: The files C(made_anew.json) that are no longer needed, because their instances are as declared since.
+  returned: always
+  type: list
+  elements: str
+  sample: [/var/lib/carrel/tao/made_anew.json]
 as_declared:
   description: The names of the other instances.
   returned: always
@@ -109,35 +117,22 @@ strangers:
 """
 
 import json
-from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import drift, hub_drift, lab_drift
-from ansible_collections.carrel.jupyter.plugins.module_utils._report import printable
+from ansible_collections.carrel.jupyter.plugins.module_utils._site.drift import bounded
 
 AT_ONCE = 8
-
-Look = Callable[[Mapping[str, Any], drift.Surroundings], drift.Found]
-
-
-def looked(look: Look, instance: Mapping[str, Any], around: drift.Surroundings) -> drift.Found:
-    """What was found; any fault of one instance is a difference of that one alone."""
-    try:
-        return look(instance, around)
-    except drift.TOLD as error:
-        return drift.Found(reasons=[str(error)])
-    # The engine, the web server and the files may be anybody's, and answer anything. What they say may quote a secret.
-    except Exception as error:
-        return drift.Found(reasons=[f"it cannot be compared, because of a {type(error).__name__}"])
 
 
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "labs": {"type": "str", "default": "[]", "no_log": True},
-            "hubs": {"type": "str", "default": "[]", "no_log": True},
+            # Ansible masks their values wherever they are in the answer, and an empty one nowhere.
+            "labs": {"type": "str", "default": "", "no_log": True},
+            "hubs": {"type": "str", "default": "", "no_log": True},
             "engines": {"type": "dict", "default": {}},
             "programs": {"type": "dict", "default": {}},
             "connect_to": {"type": "str"},
@@ -148,20 +143,23 @@ def main() -> None:
     given = module.params
     around = drift.Surroundings(given["engines"], given["programs"], given["connect_to"])
     try:
-        instances: list[tuple[Look, dict[str, Any]]] = [(lab_drift.look, each) for each in json.loads(given["labs"])]
-        instances += [(hub_drift.look, each) for each in json.loads(given["hubs"])]
+        instances: list[tuple[drift.Look, dict[str, Any]]] = [
+            (lab_drift.look, each) for each in json.loads(given["labs"] or "[]")
+        ]
+        instances += [(hub_drift.look, each) for each in json.loads(given["hubs"] or "[]")]
     except ValueError:
         module.fail_json(msg="labs and hubs must be lists as JSON")
     with ThreadPoolExecutor(AT_ONCE) as threads:
-        found = list(threads.map(lambda each: looked(each[0], each[1], around), instances))
+        found = list(threads.map(lambda each: drift.looked(each[0], each[1], around), instances))
     names = [instance["name"] for _unused, instance in instances]
-    reasons = {name: [printable.text(reason) for reason in each.all_reasons()] for name, each in zip(names, found)}
+    reasons = {name: bounded(each.all_reasons()) for name, each in zip(names, found)}
     strangers = {} if given["known"] is None else drift.strangers(given["engines"], given["known"])
     module.exit_json(
         changed=any(reasons.values()),
         differing={name: texts for name, texts in reasons.items() if texts},
         changed_by_hand={name: each.by_hand for name, each in zip(names, found) if each.by_hand},
         as_declared=[name for name, texts in reasons.items() if not texts],
+        settled=[drift.MADE_ANEW.format(name) for name, each in zip(names, found) if each.settled],
         notes=[note for each in found for note in each.notes],
         strangers=strangers,
         diff=[part for each in found for part in each.tracker.diffs],

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,13 @@ from ansible_collections.carrel.jupyter.plugins.filter import lab as lab_filter
 from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import File
 from ansible_collections.carrel.jupyter.plugins.module_utils._engine import docker_login
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import hub_drift, lab_drift
-from ansible_collections.carrel.jupyter.plugins.module_utils._host.drift import Found, Project, Surroundings
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.drift import (
+    Found,
+    Project,
+    Surroundings,
+    looked,
+    made_anew,
+)
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import container, drift, hub, lab
 from test_hub_project import project as hub_project
 from test_lab import project
@@ -297,7 +304,6 @@ def test_containers_that_belong_to_nobody() -> None:
 )
 def test_a_registry_is_asked_with_its_own_log_in(image: str, registry: str) -> None:
     import base64
-    import json
 
     logins = {registry: {"auth": base64.b64encode(b"ada:pass:word").decode()}, "other.example.org": {"auth": "eA=="}}
     told = json.loads(base64.urlsafe_b64decode(docker_login.header(image, logins) or ""))
@@ -366,15 +372,68 @@ def test_a_folder_that_cannot_be_read_stops_no_other_instance() -> None:
 def test_what_is_left_of_an_absent_instance_is_said(look: Callable[..., Any], tmp_path: Path) -> None:
     gone = {"name": "nobody-has-this", "engine": "tao", "state": "absent", "token_file": None}
     around = Surroundings(engines={}, programs={})
-    assert look({**gone, "directory": str(tmp_path / "gone")}, around).all_reasons() == []
-    assert look({**gone, "directory": str(tmp_path)}, around).all_reasons() == [f"{tmp_path} is still there"]
+    assert looked(look, {**gone, "directory": str(tmp_path / "gone")}, around).all_reasons() == []
+    assert looked(look, {**gone, "directory": str(tmp_path)}, around).all_reasons() == [f"{tmp_path} is still there"]
     (tmp_path / "link").symlink_to("nowhere")
-    assert len(look({**gone, "directory": str(tmp_path / "link")}, around).all_reasons()) == 1
+    assert len(looked(look, {**gone, "directory": str(tmp_path / "link")}, around).all_reasons()) == 1
 
 
 @pytest.mark.parametrize("look", [lab_drift.look, hub_drift.look])
 @pytest.mark.parametrize("engines", [{}, {"tao": {"running": False, "socket": "/nowhere"}}])
 def test_an_engine_that_does_not_run_is_said(look: Callable[..., Any], engines: dict[str, Any]) -> None:
     there = {"name": "nobody-has-this", "engine": "tao", "state": "present"}
-    found = look(there, Surroundings(engines=engines, programs={}))
+    found = looked(look, there, Surroundings(engines=engines, programs={}))
     assert found.all_reasons() == ["the engine tao does not run"]
+
+
+def test_a_fault_keeps_what_was_found_before() -> None:
+    def look(_instance: object, _around: object, found: Found) -> None:
+        found.notes.append("a note")
+        raise KeyError("secret")
+
+    found = looked(look, {"name": "nobody-has-this"}, Surroundings(engines={}, programs={}))
+    assert found.notes == ["a note"] and found.all_reasons() == ["it cannot be compared, because of a KeyError"]
+
+
+def test_what_was_made_anew_in_vain_is_a_note(tmp_path: Path) -> None:
+    there = copy.deepcopy({**CONTAINER, "Id": ID})
+    there["State"] = {"Running": True, "Paused": False, "Restarting": False, "StartedAt": "2030-01-01T00:00:00Z"}
+    there["HostConfig"]["Privileged"] = True
+    unhealthy = "it is not healthy: it was not checked yet"
+
+    def compare(found: Found) -> list[str]:
+        path = tmp_path / str(len(list(tmp_path.iterdir())))
+        with engine(path, docker(there)):
+            mine = [listed("tao-lab-2-1", com_docker_compose_service="lab-2")]
+            return Project("tao", {"socket": str(path)}).compare(found, SERVICE, "lab-2", ENVIRONMENT, mine)
+
+    first = Found()
+    reasons = compare(first)
+    assert reasons[-1] == unhealthy and len(reasons) > 1 and list(first.by_hand) == ["lab-2"]
+    written = tmp_path / "made_anew.json"
+    # A reset gave the lab's place to the other service meanwhile.
+    written.write_text(json.dumps({"lab-1": first.by_hand["lab-2"]}))
+    second = Found(made_anew=made_anew(str(written)))
+    assert compare(second) == [unhealthy]
+    assert second.by_hand == {} and "still differs after it was made anew" in second.notes[0]
+    assert not second.settled
+    there["HostConfig"]["PidMode"] = "host"
+    third = Found(made_anew=made_anew(str(written)))
+    assert len(compare(third)) > 1 and third.by_hand and not third.notes
+
+
+def test_what_was_made_anew_is_forgotten_once_it_is_as_declared(tmp_path: Path) -> None:
+    written = tmp_path / "made_anew.json"
+    assert made_anew(str(written)) == {} and not Found().settled
+    written.write_text('{"lab-1": ["x"]}')
+    assert Found(made_anew=made_anew(str(written))).settled
+    assert not Found(made_anew=made_anew(str(written)), reasons=["it is stopped"]).settled
+    written.write_text("[")
+    assert made_anew(str(written)) == {}
+
+
+def test_what_an_engine_says_is_bounded() -> None:
+    texts = drift.bounded([f"{number}\x1b[2J" + "x" * 30_000 for number in range(100)])
+    assert len(texts) == 21 and texts[-1] == "and 80 more" and "\x1b" not in texts[0]
+    assert max(map(len, texts)) <= 20_000
+    assert drift.bounded(["a"] * 20) == ["a"] * 20

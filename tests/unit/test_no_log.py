@@ -84,6 +84,20 @@ def test_a_secret_is_in_no_answer_and_in_no_log(tmp_path: Path, module: str, kin
         assert MARK not in done.stdout and MARK not in done.stderr
 
 
+def test_what_nobody_gave_masks_nothing() -> None:
+    """Ansible masks the values of such options wherever they are in an answer."""
+    gone = {"name": "a[]b", "state": "absent", "directory": "/nowhere", "token_file": None}
+    done = subprocess.run(
+        [sys.executable, "-c", CODE, "instance_drift"],
+        input=json.dumps({"labs": json.dumps([gone])}),
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(done.stdout)["as_declared"] == ["a[]b"]
+
+
 def test_every_module_that_takes_a_secret_is_tried() -> None:
     texts = {path.stem: path.read_text() for path in (ROOT / "plugins" / "modules").glob("*.py")}
     assert {name for name, text in texts.items() if '"no_log": True' in text} == set(MODULES)

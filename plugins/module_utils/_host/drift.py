@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -31,6 +31,7 @@ TOLD = (files.UnsafePathError, ForeignOwnerError, EngineError, ProbeError, Login
 CALL_SECONDS = 20
 REGISTRY_SECONDS = 30
 URL_SECONDS = 10
+MADE_ANEW = "/var/lib/carrel/{}/made_anew.json"
 # A paused container, and one that Docker starts again and again, run.
 STOPPED = ("created", "exited", "dead")
 
@@ -51,12 +52,43 @@ class Found:
     reasons: list[str] = field(default_factory=list)
     tracker: Tracker = field(default_factory=Tracker)
     notes: list[str] = field(default_factory=list)
-    # The services whose containers compose takes for good, although they are not as declared.
-    by_hand: list[str] = field(default_factory=list)
+    # The services whose containers compose takes for good, although they are not as declared, and how they differ.
+    by_hand: dict[str, list[str]] = field(default_factory=dict)
+    # The same, of when the last run made containers of the instance anew for it; and whether that was of no use.
+    made_anew: Mapping[str, list[str]] = field(default_factory=dict)
+    again: bool = False
 
     def all_reasons(self) -> list[str]:
         texts = [drift.file_reason(*noted) for noted in self.tracker.noted]
         return [*self.reasons, *dict.fromkeys(texts)]
+
+    @property
+    def settled(self) -> bool:
+        """Whether what was made anew is as declared since, so that nobody need know of it any more."""
+        return bool(self.made_anew) and not self.again and not self.all_reasons()
+
+
+Look = Callable[[Mapping[str, Any], Surroundings, Found], None]
+
+
+def looked(look: Look, instance: Mapping[str, Any], around: Surroundings) -> Found:
+    """What was found; any fault of one instance is a difference of that one alone."""
+    found = Found()
+    try:
+        found.made_anew = made_anew(MADE_ANEW.format(instance["name"]))
+        look(instance, around, found)
+    except TOLD as error:
+        found.reasons.append(str(error))
+    # The engine, the web server and the files may be anybody's, and answer anything. What they say may quote a secret.
+    except Exception as error:
+        found.reasons.append(f"it cannot be compared, because of a {type(error).__name__}")
+    return found
+
+
+def made_anew(path: str) -> dict[str, list[str]]:
+    """What the role wrote down when it made containers anew; nothing if it did not, or the file is damaged."""
+    file = files.read(path)
+    return read_cache(file.content if file else None)
 
 
 class Project:
@@ -129,8 +161,17 @@ class Project:
             return []  # the caller has said so
         compared = container.differences(self.name, service, environment, image, there, pages)
         differences = compared.texts
-        if compared.by_hand:
-            found.by_hand.append(name)
+        by_hand = drift.bounded(compared.by_hand)
+        # What comes back is the engine's doing or a fault of this comparison; a lab's other service may have it by now.
+        if by_hand and by_hand in found.made_anew.values():
+            found.again = True
+            found.notes.append(
+                f"{self.name}: the container of {name} still differs after it was made anew: {'; '.join(by_hand)}."
+                " Please report this to the authors of carrel.jupyter"
+            )
+            differences = []
+        elif by_hand:
+            found.by_hand[name] = by_hand
         verdict = judge(there, None)
         if not there["State"]["Running"]:
             return [f"it is stopped: {verdict.seen}", *differences]

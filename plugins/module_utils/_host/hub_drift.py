@@ -34,9 +34,8 @@ DATABASES = {"sqlite": "hub/jupyterhub.sqlite", "postgresql": "database/pgdata"}
 SERVER = "jupyter_config.py"
 
 
-def look(instance: Mapping[str, Any], around: Surroundings) -> Found:
+def look(instance: Mapping[str, Any], around: Surroundings, found: Found) -> None:
     """INSTANCE has the name of the hub's own image, too: hub_image."""
-    found = Found()
     engine = around.engines.get(instance["engine"], {})
     if instance["state"] == "absent":
         _absent(instance, found)
@@ -46,7 +45,6 @@ def look(instance: Mapping[str, Any], around: Surroundings) -> Found:
         _held(instance, engine, found)
     else:
         _present(instance, engine, around, found)
-    return found
 
 
 def _present(instance: Mapping[str, Any], engine: Mapping[str, Any], around: Surroundings, found: Found) -> None:

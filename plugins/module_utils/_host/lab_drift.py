@@ -26,10 +26,8 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._site import drift,
 STATE = "/var/lib/carrel/{}"
 
 
-def look(instance: Mapping[str, Any], around: Surroundings) -> Found:
-    found = Found()
+def look(instance: Mapping[str, Any], around: Surroundings, found: Found) -> None:
     {"present": _present, "held": _held, "absent": _absent}[instance["state"]](instance, around, found)
-    return found
 
 
 def _present(instance: Mapping[str, Any], around: Surroundings, found: Found) -> None:
