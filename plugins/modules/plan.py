@@ -82,6 +82,7 @@ options:
     description:
       - Names of the instances that are set up; without it all. What belongs to the host, such as engines and addresses,
         is planned for all of them anyway, so that the others stay.
+      - With O(current), it is an error if the state, address or port of one that is left out is not what the host has.
     type: list
     elements: str
   current:
