@@ -532,3 +532,14 @@ def test_the_size_of_what_a_snapshot_has(engine: Engine) -> None:
     assert asked.size("abc", ["instance/data"]) == 2**40 + 3
     with pytest.raises(ResticError, match="no such snapshot"):
         asked.size("abc", ["missing"])
+
+
+def test_a_file_without_permissions_is_compared(tmp_path: Path) -> None:
+    path = tmp_path / "closed"
+    path.touch(mode=0o000)
+    path.chmod(0)
+    status = path.stat()
+    node = {"type": "file", "path": "/closed", "uid": status.st_uid, "gid": status.st_gid}
+    assert list(inside.different(node, status)) == []
+    path.chmod(0o600)
+    assert list(inside.different(node, path.stat())) == ["its mode is 0600, not 0000"]

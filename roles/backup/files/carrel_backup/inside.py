@@ -122,11 +122,13 @@ def different(node: dict[str, Any], status: os.stat_result) -> Iterator[str]:
     if not kind(status.st_mode):
         yield f"it is no {node['type']}"
         return
-    if (node["uid"], node["gid"]) != (status.st_uid, status.st_gid):
-        yield f"it belongs to {status.st_uid}:{status.st_gid}, not to {node['uid']}:{node['gid']}"
+    owner = (node.get("uid", 0), node.get("gid", 0))
+    if owner != (status.st_uid, status.st_gid):
+        yield f"it belongs to {status.st_uid}:{status.st_gid}, not to {owner[0]}:{owner[1]}"
     # the bits of setuid, setgid and sticky are Go's in restic's JSON; permissions are everybody's
-    if node["type"] != "symlink" and node["mode"] & 0o777 != status.st_mode & 0o777:
-        yield f"its mode is {status.st_mode & 0o777:04o}, not {node['mode'] & 0o777:04o}"
+    mode = node.get("mode", 0) & 0o777  # restic leaves zeros out
+    if node["type"] != "symlink" and mode != status.st_mode & 0o777:
+        yield f"its mode is {status.st_mode & 0o777:04o}, not {mode:04o}"
     if node["type"] == "file" and node.get("size", 0) != status.st_size:
         yield f"it has {status.st_size} bytes, not {node.get('size', 0)}"
 
