@@ -543,3 +543,45 @@ def test_a_file_without_permissions_is_compared(tmp_path: Path) -> None:
     assert list(inside.different(node, status)) == []
     path.chmod(0o600)
     assert list(inside.different(node, path.stat())) == ["its mode is 0600, not 0000"]
+
+
+# Secrets
+
+
+@pytest.mark.parametrize(
+    ("kind", "leaves", "found"),
+    [
+        ("lab", ["server", "token", "data/notebooks"], ["server/cookie_secret", "token"]),
+        ("lab", ["server/cookie_secret", "server/labconfig"], ["server/cookie_secret"]),
+        ("lab", ["data/notebooks"], []),
+        ("hub", ["hub", "data/hub", "token"], ["hub/secrets.json"]),
+    ],
+)
+def test_the_secrets_that_come_back(kind: str, leaves: list[str], found: list[str]) -> None:
+    assert restore.secrets_of(kind, leaves) == found
+
+
+def test_a_labs_leaves_have_its_secrets(engine: Engine, tmp_path: Path) -> None:
+    """As the role makes them: the directory `server` is a leaf, so that the secret is none."""
+    directory = tmp_path / "lab"
+    (directory / "server").mkdir(parents=True)
+    for name in ("server/cookie_secret", "token"):
+        (directory / name).write_text("then")
+        (directory / name).chmod(0o400)
+    leaves = targets.leaves(str(directory), os.getuid(), frozenset())
+    assert restore.secrets_of("lab", leaves) == ["server/cookie_secret", "token"]
+    (tmp_path / "server").mkdir()
+    restore.restore_secret(engine, str(directory / "server/cookie_secret"), "server/cookie_secret")
+    restored = tmp_path / "server/cookie_secret"
+    assert restored.read_text() == "then" and restored.stat().st_mode & 0o7777 == 0o400
+    assert engine.state.entry["warnings"] == []
+
+
+def test_a_hub_keeps_its_other_secrets(engine: Engine, tmp_path: Path) -> None:
+    for folder, secret in (("", "now"), ("tree", "then")):
+        (tmp_path / folder / "hub").mkdir(parents=True)
+        content = {"cookie_secret": secret, "database_password": secret}
+        (tmp_path / folder / "hub/secrets.json").write_text(json.dumps(content))
+    restore.restore_secret(engine, str(tmp_path / "tree/hub/secrets.json"), "hub/secrets.json")
+    found = json.loads((tmp_path / "hub/secrets.json").read_text())
+    assert found == {"cookie_secret": "then", "database_password": "now"}

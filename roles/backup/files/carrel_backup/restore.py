@@ -35,7 +35,7 @@ RESERVE = 20, 10 * GIB  # left free: a twentieth of the file system, but no more
 STOP_ROUNDS = 3
 CONNECT_SECONDS = 30
 # What only this instance has, made once on its host; the rest of its secrets comes from the inventory or is made anew.
-SECRETS = ("server/cookie_secret", "token")
+SECRETS = {"lab": ("server/cookie_secret", "token"), "hub": ("hub/secrets.json",)}
 
 
 class InUseError(BackupError):
@@ -267,9 +267,7 @@ def restore_leaves(run: Run, snapshot: str, wanted: Wanted, manifest: Manifest, 
         raise BackupError(f"{', '.join(occupied[:5])} has data, which overwrite would put aside in {directory}/{KEPT}")
     refuse(using(run, leaves, whole), wanted)
     dumped = manifest.database if whole else None
-    secrets = [name for name in SECRETS if whole and name in manifest.leaves]
-    if whole and run.settings.kind == "hub" and "hub" in manifest.leaves:
-        secrets.append("hub")
+    secrets = secrets_of(run.settings.kind, manifest.leaves) if whole else []
     paths = [*(f"instance/{leaf}" for leaf in [*leaves, *secrets]), *([f"stage/database/{dumped}"] if dumped else [])]
     check_room(run, snapshot, paths)
     with fetched(run, snapshot, paths) as tree:
@@ -287,6 +285,11 @@ def restore_leaves(run: Run, snapshot: str, wanted: Wanted, manifest: Manifest, 
                 load(run, f"{tree}/stage/database/{dumped}", stopped)
         finally:
             start(run)
+
+
+def secrets_of(kind: str, leaves: Sequence[str]) -> list[str]:
+    """Those that the snapshot has, in a directory that the account can read or by themselves."""
+    return [name for name in SECRETS[kind] if name.partition("/")[0] in leaves or name in leaves]
 
 
 def is_occupied(path: str) -> bool:
@@ -446,8 +449,6 @@ def exchange(source: int, source_name: str, target: int, target_name: str) -> No
 def restore_secret(run: Run, staged: str, name: str) -> None:
     """Cookie secrets, so that people stay logged in, and a lab's token."""
     path = f"{run.settings.directory}/{name}"
-    if name == "hub":
-        path, staged = f"{path}/secrets.json", f"{staged}/secrets.json"
     try:
         descriptor = targets.opened(staged, os.O_RDONLY)
         with open(descriptor, encoding="utf-8") as file:
@@ -455,8 +456,8 @@ def restore_secret(run: Run, staged: str, name: str) -> None:
             text = file.read(LONGEST_SECRET)
         if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "it is no regular file")
-        owner, mode = (status.st_uid, status.st_gid), stat.S_IMODE(status.st_mode)
-        if name == "hub":  # the database's password is the one that the server here has
+        owner, mode = (status.st_uid, status.st_gid), stat.S_IMODE(status.st_mode) & 0o600
+        if name == "hub/secrets.json":  # the database's password is the one that the server here has
             text, owner, mode = merged(files.read(path), text), (run.account.uid, run.account.gid), 0o600
         fresh = f"{path}.restored"
         with contextlib.suppress(FileNotFoundError):
