@@ -229,11 +229,8 @@ def main() -> None:
         "owner": {"uid": uid, "gid": gid},
     }
     made = group_directories.apply(given, plan, uid, gid, module.check_mode, tracker)
-    if made.without_acl:
-        module.warn(
-            f"{', '.join(made.without_acl[:3])}: the file system has no ACLs, so a umask such as 077 keeps "
-            "a group from writing its members' files"
-        )
+    for warning in made.warnings():
+        module.warn(warning)
     result = tracker.result(**returned, problems=made.problems)
     if made.problems:
         module.fail_json(msg="\n".join(made.problems), **result)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,10 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._host.drift import 
     Surroundings,
     looked,
     made_anew,
+    strangers,
 )
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import container, drift, hub, lab
+from test_hub_project import instance
 from test_hub_project import project as hub_project
 from test_lab import project
 from test_status_strangers import docker, engine
@@ -384,6 +387,38 @@ def test_an_engine_that_does_not_run_is_said(look: Callable[..., Any], engines: 
     there = {"name": "nobody-has-this", "engine": "tao", "state": "present"}
     found = looked(look, there, Surroundings(engines=engines, programs={}))
     assert found.all_reasons() == ["the engine tao does not run"]
+
+
+def test_limits_that_do_not_hold_are_said_whatever_the_images_are(tmp_path: Path) -> None:
+    engine_of_it = {"running": True, "socket": str(tmp_path / "s"), "controllers": [], "home": "/home/class101"}
+    unbuilt = [{"title": "Default", "image": {"declared": "geo"}}]
+    hub_instance = instance(images=unbuilt, users=[], limits={"memory": 2**30, "cpus": None, "pids": None})
+    found = looked(hub_drift.look, hub_instance, Surroundings(engines={"class101": engine_of_it}, programs={}))
+    assert "without their limits on memory" in found.notes[0] and "not compared" in found.reasons[0]
+
+
+def test_warnings_about_people_s_directories_are_notes(tmp_path: Path) -> None:
+    (tmp_path / "data" / "users" / "Nobody-s").mkdir(parents=True)
+    (tmp_path / "hub").mkdir()
+    keys = {"targets": {}, "shared": None, "colab": None, "users_view": None, "prune": "keep", "groups": []}
+    decided = {
+        "uid": os.getuid(),
+        "gid": os.getgid(),
+        "users": [],
+        "user_directories": [],
+        "members": [],
+        "user_mounts": [],
+    }
+    found = Found()
+    of_it = {**instance(engine=None, directory=str(tmp_path)), **keys}
+    hub_drift._people(of_it, {"gid": os.getgid()}, decided, found)
+    assert "class101: " in found.notes[0] and "Nobody-s is no user's directory" in found.notes[0]
+
+
+def test_strangers_are_bounded(tmp_path: Path) -> None:
+    with engine(tmp_path / "s", docker({}, [listed("x" * 30_000 + str(number)) for number in range(100)])):
+        found = strangers({"tao": {"running": True, "socket": str(tmp_path / "s")}}, [])["tao"]
+    assert len(found) == 21 and found[-1] == "and 80 more" and len(found[0]) == 20_000
 
 
 def test_a_fault_keeps_what_was_found_before() -> None:

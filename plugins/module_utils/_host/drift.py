@@ -226,7 +226,7 @@ def strangers(engines: Mapping[str, Mapping[str, Any]], names: Sequence[str]) ->
         if engine.get("running"):
             try:
                 listed = EngineAPI(engine["socket"], CALL_SECONDS).call("GET", "/containers/json?all=1")
-                found[name] = [printable.text(each) for each in drift.strangers(names, listed)]
+                found[name] = drift.bounded(drift.strangers(names, listed))
             except (EngineError, LookupError, TypeError, AttributeError) as error:
                 found[name] = [f"not known: {printable.text(str(error))}"]
     return {name: each for name, each in found.items() if each}

@@ -82,6 +82,14 @@ class Directories:
                 self.without_acl.append(path)
             os.close(descriptor)
 
+    def warnings(self) -> list[str]:
+        if not self.without_acl:
+            return []
+        return [
+            f"{', '.join(self.without_acl[:3])}: the file system has no ACLs, so a umask such as 077 keeps "
+            "a group from writing its members' files"
+        ]
+
 
 def apply(given: Mapping[str, Any], plan: Plan, uid: int, gid: int, check_mode: bool, tracker: Tracker) -> Directories:
     """Take from the file what cannot be had, make the directories, write the file; `problems` has what failed."""

@@ -48,16 +48,17 @@ def look(instance: Mapping[str, Any], around: Surroundings, found: Found) -> Non
 
 
 def _present(instance: Mapping[str, Any], engine: Mapping[str, Any], around: Surroundings, found: Found) -> None:
+    lost = hub.unenforceable(instance, engine)
+    if lost:
+        found.notes.append(
+            f"{instance['name']} runs its users without their limits on {', '.join(lost)}, because the cgroup of"
+            f" {engine['home']} lacks their controllers; see docs/explanation/rootless-docker.md"
+        )
     project = Project(instance["name"], engine)
     images = _images(instance, project, found)
     if images is None:
         return
     decided = hub.project(instance, engine, images, instance["hub_image"])
-    if decided["unenforceable"]:
-        found.notes.append(
-            f"{instance['name']} runs its users without their limits on {', '.join(decided['unenforceable'])}, because"
-            f" the cgroup of {engine['home']} lacks their controllers; see docs/explanation/rootless-docker.md"
-        )
     root = instance["directory"]
     install(found, {"directories": decided["directories"]})
     texts = secret_files.apply(hub.secret_options(instance, engine, decided), True, found.tracker)
@@ -133,6 +134,7 @@ def _people(instance: Mapping[str, Any], engine: Mapping[str, Any], decided: Map
     options = hub.mount_options(instance, decided, engine["gid"])
     made = group_directories.apply(options, Plan(options), uid, gid, True, found.tracker)
     found.reasons += [*work.problems, *made.problems]
+    found.notes += [f"{instance['name']}: {warning}" for warning in drift.bounded([*work.warnings, *made.warnings()])]
 
 
 def _held(instance: Mapping[str, Any], engine: Mapping[str, Any], found: Found) -> None:

@@ -73,7 +73,7 @@ def project(
         "secret_contents": {config_path: config_text},
         "absent": [path for path, text in optional.items() if text is None],
         "compose": compose(instance, engine, hub_image),
-        "unenforceable": _unenforceable(instance, engine),
+        "unenforceable": unenforceable(instance, engine),
     }
 
 
@@ -108,7 +108,8 @@ def _optional_files(instance: Mapping[str, Any], images: Sequence[Mapping[str, A
     }
 
 
-def _unenforceable(instance: Mapping[str, Any], engine: Mapping[str, Any]) -> list[str]:
+def unenforceable(instance: Mapping[str, Any], engine: Mapping[str, Any]) -> list[str]:
+    """Return the limits of users that the engine's cgroup cannot hold."""
     declared = [instance["limits"], *instance["users"]]
     some = {name: next(filter(None, (each[name] for each in declared)), None) for name in limits.CONTROLLERS}
     return limits.unenforceable(some, engine["controllers"])
