@@ -25,6 +25,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._host.drift import 
     made_anew,
     strangers,
 )
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.engine_api import EngineError
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import container, drift, hub, lab
 from test_hub_project import instance
 from test_hub_project import project as hub_project
@@ -419,6 +420,14 @@ def test_strangers_are_bounded(tmp_path: Path) -> None:
     with engine(tmp_path / "s", docker({}, [listed("x" * 30_000 + str(number)) for number in range(100)])):
         found = strangers({"tao": {"running": True, "socket": str(tmp_path / "s")}}, [])["tao"]
     assert len(found) == 21 and found[-1] == "and 80 more" and len(found[0]) == 20_000
+
+
+def test_an_answer_about_one_project_is_bounded(tmp_path: Path) -> None:
+    with engine(tmp_path / "s", docker({}, [{**listed("x" * 5 * 2**20), "State": "running"}])):
+        project = Project("tao", {"socket": str(tmp_path / "s")})
+        with pytest.raises(EngineError, match="more than 4194304 bytes"):
+            project.containers()
+        assert project.users_running() == ["1"]
 
 
 def test_a_fault_keeps_what_was_found_before() -> None:

@@ -30,6 +30,8 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._site.lab_health im
 TOLD = (files.UnsafePathError, ForeignOwnerError, EngineError, ProbeError, LoginPageError, OSError)
 CALL_SECONDS = 20
 REGISTRY_SECONDS = 30
+# Bytes of an answer about one container or image, or about those of a project; many engines are asked at once.
+LONGEST = 4 * 2**20
 URL_SECONDS = 10
 MADE_ANEW = "/var/lib/carrel/{}/made_anew.json"
 # A paused container, and one that Docker starts again and again, run.
@@ -96,7 +98,7 @@ class Project:
 
     def __init__(self, name: str, engine: Mapping[str, Any]) -> None:
         self.name, self._engine = name, engine
-        self._api = EngineAPI(engine["socket"], CALL_SECONDS)
+        self._api = EngineAPI(engine["socket"], CALL_SECONDS, longest=LONGEST)
 
     def containers(self) -> list[dict[str, Any]]:
         """Running or not, as the list says."""
@@ -109,7 +111,8 @@ class Project:
 
     def users_running(self) -> list[str]:
         """The running containers of a hub's users."""
-        found = self._api.call("GET", "/containers/json", label=[f"carrel.instance={self.name}", "carrel.user"])
+        api = EngineAPI(self._engine["socket"], CALL_SECONDS)  # there may be thousands of them
+        found = api.call("GET", "/containers/json", label=[f"carrel.instance={self.name}", "carrel.user"])
         return [str(each["Id"]) for each in found if each["State"] not in STOPPED]
 
     def image(self, name: str) -> dict[str, Any] | None:
@@ -132,7 +135,7 @@ class Project:
         """Why the image is not the one that the registry has; it is asked with the account's log-in."""
         try:
             login = docker_login.header(name, docker_logins.read(self._engine["home"])[0])
-            api = EngineAPI(self._engine["socket"], REGISTRY_SECONDS)
+            api = EngineAPI(self._engine["socket"], REGISTRY_SECONDS, longest=LONGEST)
             headers = {"X-Registry-Auth": login} if login else None
             answer = api.call("GET", f"/distribution/{quote(name, safe='/:@')}/json", headers=headers)
             digest = str(answer["Descriptor"]["digest"])

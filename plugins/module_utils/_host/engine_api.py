@@ -41,10 +41,13 @@ class _Connection(http.client.HTTPConnection):
 
 
 class EngineAPI:
-    """An engine behind a socket. A call has TIMEOUT seconds, all together have TOTAL."""
+    """An engine behind a socket. A call has TIMEOUT seconds, all together have TOTAL; an answer LONGEST bytes."""
 
-    def __init__(self, path: str, timeout: float = TIMEOUT, total: float = math.inf) -> None:
+    def __init__(
+        self, path: str, timeout: float = TIMEOUT, total: float = math.inf, longest: int | None = None
+    ) -> None:
         self.path = path
+        self._longest = LONGEST if longest is None else longest
         self._timeout, self._end = timeout, time.monotonic() + total
         self._connection = _Connection(path)
 
@@ -58,9 +61,9 @@ class EngineAPI:
         except (OSError, http.client.HTTPException) as error:
             self._connection.close()
             raise EngineError(0, f"the engine at {self.path} does not answer: {error}. Is it running?") from error
-        if len(text) > LONGEST:
+        if len(text) > self._longest:
             self._connection.close()
-            raise EngineError(0, f"the engine at {self.path} does not answer: it sends more than {LONGEST} bytes")
+            raise EngineError(0, f"the engine at {self.path} does not answer: it sends more than {self._longest} bytes")
         try:
             content = json.loads(text) if text else None
             if status >= 400:
@@ -78,4 +81,4 @@ class EngineAPI:
             connection.sock.end = connection.end
         connection.request(method, path, body, {"Content-Type": "application/json", **(headers or {})})
         answer = connection.getresponse()
-        return answer.status, answer.reason, answer.read(LONGEST + 1)
+        return answer.status, answer.reason, answer.read(self._longest + 1)
