@@ -282,6 +282,8 @@ def test_a_manifest_is_read() -> None:
         {"leaves": ["/etc"]},
         {"leaves": ["data//hub"]},
         {"leaves": ["data/./hub"]},
+        {"leaves": ["data/.kept"]},
+        {"leaves": ["data/.restoring/x"]},
         {"leaves": [""]},
         {"leaves": [None]},
         {"leaves": "data"},
@@ -443,6 +445,18 @@ class Repository(Restic):
     def call(self, *arguments: str, **_more: Any) -> Answer:
         self.asked.append(arguments)
         return Answer(0, {}, [], [])
+
+
+def test_a_list_of_snapshots_drives_no_terminal(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engine.restic = Repository(engine, {"id": "abcdefgh", **taken(AFTER, "-1b-5b2-4a", "user:\x1b[2J")})
+    found = restore.listed(engine)
+    assert found[0]["on"] == "\x1b[2J"
+    monkeypatch.setattr(restore, "listed", lambda _run: found)
+    assert program.snapshots(engine.settings, engine.account, as_json=False) == 0
+    said = capsys.readouterr().out
+    assert "abcdefgh" in said and "\x1b" not in said
 
 
 def test_a_new_host_begins_beside_an_old_past_only_if_told(engine: Engine) -> None:

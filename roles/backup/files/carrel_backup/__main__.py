@@ -10,7 +10,7 @@ import json
 import os
 import sys
 
-from . import commands, drill, restore
+from . import commands, drill, printable, restore
 from .backup import backup
 from .commands import CommandError
 from .journal import Journal
@@ -128,7 +128,8 @@ def snapshots(settings: Settings, account: commands.Account, as_json: bool) -> i
     else:
         for each in found:
             sizes = f"{each['files']:>9} files {each['bytes']:>15} bytes {each['added_bytes']:>13} new"
-            print(f"{each['id'][:8]}  {each['time'][:19]}  {each['of']:20} {each['on'] or '?':12} {sizes}")
+            line = f"{each['id'][:8]}  {each['time'][:19]}  {each['of']:20} {each['on'] or '?':12} {sizes}"
+            print(printable.text(line))  # the account can write tags
     return DONE
 
 

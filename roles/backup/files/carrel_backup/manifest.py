@@ -11,6 +11,8 @@ from typing import Any
 from .database import POSTGRESQL, SQLITE
 from .run import BackupError
 
+ROOTS = {".archive", ".kept", ".restoring"}  # root's alone, in data: nothing of a snapshot takes their place
+
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
@@ -40,5 +42,5 @@ def read(text: str, kind: str) -> Manifest:
 
 
 def is_plain(path: str) -> bool:
-    """Relative, without empty parts, . and .. in it."""
-    return "\0" not in path and not {"", ".", ".."} & set(path.split("/"))
+    """Relative, without empty parts, . and .. in it, and no directory that is root's."""
+    return "\0" not in path and not ({"", ".", ".."} | ROOTS) & set(path.split("/"))
