@@ -91,6 +91,11 @@ changed_by_hand:
   returned: always
   type: dict
   sample: {atlas: {lab-1: ["privileged true, which nobody declared"]}}
+made_anew_in_vain:
+  description: What differs just as it did when the containers were made anew, likewise. There is a note on each.
+  returned: always
+  type: dict
+  sample: {}
 settled:
   description: The files C(made_anew.json) that are no longer needed, because their instances are as declared since.
   returned: always
@@ -159,6 +164,7 @@ def main() -> None:
         differing={name: texts for name, texts in reasons.items() if texts},
         changed_by_hand={name: each.by_hand for name, each in zip(names, found) if each.by_hand},
         as_declared=[name for name, texts in reasons.items() if not texts],
+        made_anew_in_vain={name: each.in_vain for name, each in zip(names, found) if each.in_vain},
         settled=[drift.MADE_ANEW.format(name) for name, each in zip(names, found) if each.settled],
         notes=[note for each in found for note in each.notes],
         strangers=strangers,

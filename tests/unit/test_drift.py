@@ -460,7 +460,7 @@ def test_what_was_made_anew_in_vain_is_a_note(tmp_path: Path) -> None:
     second = Found(made_anew=made_anew(str(written)))
     assert compare(second) == [unhealthy]
     assert second.by_hand == {} and "still differs after it was made anew" in second.notes[0]
-    assert not second.settled
+    assert second.in_vain == first.by_hand and not second.settled
     there["HostConfig"]["PidMode"] = "host"
     third = Found(made_anew=made_anew(str(written)))
     assert len(compare(third)) > 1 and third.by_hand and not third.notes

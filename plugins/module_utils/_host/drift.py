@@ -56,9 +56,9 @@ class Found:
     notes: list[str] = field(default_factory=list)
     # The services whose containers compose takes for good, although they are not as declared, and how they differ.
     by_hand: dict[str, list[str]] = field(default_factory=dict)
-    # The same, of when the last run made containers of the instance anew for it; and whether that was of no use.
+    # The same, of when a run made containers of the instance anew for it; and of those for which that was of no use.
     made_anew: Mapping[str, list[str]] = field(default_factory=dict)
-    again: bool = False
+    in_vain: dict[str, list[str]] = field(default_factory=dict)
 
     def all_reasons(self) -> list[str]:
         texts = [drift.file_reason(*noted) for noted in self.tracker.noted]
@@ -67,7 +67,7 @@ class Found:
     @property
     def settled(self) -> bool:
         """Whether what was made anew is as declared since, so that nobody need know of it any more."""
-        return bool(self.made_anew) and not self.again and not self.all_reasons()
+        return bool(self.made_anew) and not self.in_vain and not self.all_reasons()
 
 
 Look = Callable[[Mapping[str, Any], Surroundings, Found], None]
@@ -167,7 +167,7 @@ class Project:
         by_hand = drift.bounded(compared.by_hand)
         # What comes back is the engine's doing or a fault of this comparison; a lab's other service may have it by now.
         if by_hand and by_hand in found.made_anew.values():
-            found.again = True
+            found.in_vain[name] = by_hand
             found.notes.append(
                 f"{self.name}: the container of {name} still differs after it was made anew: {'; '.join(by_hand)}."
                 " Please report this to the authors of carrel.jupyter"
