@@ -75,7 +75,7 @@ def test_every_link_within_the_site_leads_to_something(site: Path) -> None:
     broken = []
     for path, text in pages.items():
         for target in re.findall(r'(?:href|src)="([^":]*)"', text):
-            place, _, anchor = target.partition("#")
+            place, _unused, anchor = target.partition("#")
             there = (path.parent / place.partition("?")[0]).resolve() if place else path
             if not there.exists() or (anchor and f'id="{anchor}"' not in pages.get(there, "")):
                 broken.append(f"{path.relative_to(site)}: {target}")

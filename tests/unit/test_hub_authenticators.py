@@ -100,8 +100,8 @@ class Guest:
 
     admin = False
 
-    def __init__(self, name: str, state: Any = STATE) -> None:
-        self.name, self.state = name, state
+    def __init__(self, name: str, state: Any = None) -> None:
+        self.name, self.state = name, STATE if state is None else state
         self.db = orm.new_session_factory("sqlite://")()
         found = orm.User(name=name)
         self.db.add_all([found, orm.OAuthClient(identifier="jupyterhub")])

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
@@ -25,7 +26,7 @@ USAGE = "usage: carrel-metrics health|disk"
 
 def main(arguments: Sequence[str], root: str = "/") -> int:
     if list(arguments) not in (["health"], ["disk"]):
-        print(USAGE)
+        sys.stderr.write(f"{USAGE}\n")
         return 2
     with open(os.path.join(root, SETTINGS), encoding="utf-8") as stream:
         settings = json.load(stream)

@@ -1,4 +1,3 @@
-#!/usr/bin/python3
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Starts the containers with devices that their engine did not start again.
