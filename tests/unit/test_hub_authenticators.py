@@ -100,8 +100,8 @@ class Guest:
 
     admin = False
 
-    def __init__(self, name: str, state: Any = None) -> None:
-        self.name, self.state = name, STATE if state is None else state
+    def __init__(self, name: str, state: Any = ...) -> None:
+        self.name, self.state = name, STATE if state is ... else state
         self.db = orm.new_session_factory("sqlite://")()
         found = orm.User(name=name)
         self.db.add_all([found, orm.OAuthClient(identifier="jupyterhub")])

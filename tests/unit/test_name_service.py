@@ -86,11 +86,13 @@ class Module:
     check_mode = False
 
 
-def plan(monkeypatch: pytest.MonkeyPatch, folder: Path, subids: str) -> dict[str, Range]:
+def plan(monkeypatch: pytest.MonkeyPatch, folder: Path, subids: str, login_defs: str = "") -> dict[str, Range]:
     file = folder / "subids"
     file.write_text(subids)
     monkeypatch.setattr(subordinate_ids, "FILES", {"uid": str(file), "gid": str(file)})
-    monkeypatch.setattr(subordinate_ids, "read", lambda path: file.read_text() if path == str(file) else "")
+    monkeypatch.setattr(
+        subordinate_ids, "read", lambda path: {str(file): subids, "/etc/login.defs": login_defs}.get(path, "")
+    )
     found: dict[str, Range] = subordinate_ids.plan_now(Module()).additions["root"]
     return found
 
@@ -120,10 +122,10 @@ def test_a_host_whose_ids_are_all_taken_ends_with_a_problem(
     def fail_json(msg: str) -> None:
         raise Failed(msg)
 
-    service.uids = range(100_000, 700_000_000)
+    service.uids = range(100_000, 7_000_000)
     monkeypatch.setattr(Module, "fail_json", staticmethod(fail_json), raising=False)
     with pytest.raises(Failed, match="no 65536 consecutive ids are free"):
-        plan(monkeypatch, tmp_path, "")
+        plan(monkeypatch, tmp_path, "", "SUB_UID_MAX 6000000\n")
 
 
 @pytest.mark.parametrize(("sources", "warned"), [("files systemd", False), ("files [NOTFOUND=return] sss", True)])
