@@ -17,10 +17,16 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible.module_utils.common.parameters import PASS_VARS
 
 from testbed.secrets import MARK, SECRETS
 
 ROOT = Path(__file__).resolve().parents[2]
+# ansible-core 2.21 returns a module's parameters only when told to; versions before refuse to be told.
+PRIVATE: dict[str, Any] = {"_ansible_diff": True, "_ansible_verbosity": 3}
+if "inject_invocation" in PASS_VARS:
+    PRIVATE["_ansible_inject_invocation"] = True
+
 CODE = """
 import json, runpy, sys, syslog
 from ansible.module_utils import basic
@@ -73,7 +79,7 @@ def test_a_secret_is_in_no_answer_and_in_no_log(tmp_path: Path, module: str, kin
     for arguments in cases(tmp_path, SECRETS[kind])[module]:
         done = subprocess.run(
             [sys.executable, "-c", CODE, module],
-            input=json.dumps({**arguments, "_ansible_diff": True, "_ansible_verbosity": 3}),
+            input=json.dumps({**arguments, **PRIVATE}),
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
             capture_output=True,
             text=True,
