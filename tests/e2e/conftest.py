@@ -8,7 +8,6 @@ import copy
 import functools
 import json
 import os
-import re
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -18,7 +17,6 @@ from typing import Any
 import pytest
 import requests
 import yaml
-from xdist.scheduler import LoadScopeScheduling
 
 from testbed import pki
 from testbed.client import Lab
@@ -151,10 +149,9 @@ def atlas() -> Site:
     return sites()["atlas"]
 
 
-@pytest.fixture(params=["geo"])
-def geo(request: pytest.FixtureRequest) -> Site:
-    """The lab of the second host; its name is in the test's id, by which ByHost goes."""
-    return sites()[request.param]
+@pytest.fixture
+def geo() -> Site:
+    return sites()["geo"]
 
 
 def enter(hub: Site, user: str, password: str | None = None) -> Hub:
@@ -181,17 +178,21 @@ def answers(site: Site) -> bool:
         return False
 
 
-class ByHost(LoadScopeScheduling):
-    """With pytest-xdist, the tests of a host go to one worker. A test's id tells its host, else it is the first."""
+def host_of(item: pytest.Function) -> str:
+    """The host that a test works on, by its fixtures and parameters; the first one unless they name another."""
+    parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    sites = {name: site.host for name, site in instances().items()} | {"hub": hub_site().host}
+    named = {sites[name] for name in sites.keys() & {*item.fixturenames, *map(str, parameters)}}
+    for value in parameters:
+        named |= {value.host} if isinstance(value, Site) else {host for host in hostvars() if host in str(value)}
+    return max(named, default=min(hostvars()))
 
-    def _split_scope(self, nodeid: str) -> str:
-        if "test_hub" in nodeid or "_hub_" in nodeid or "carrel-test-3" in nodeid:
-            return "carrel-test-3"
-        return "carrel-test-2" if re.search(r"\[.*(geo|carrel-test-2)", nodeid) else "carrel-test-1"
 
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByHost:
-    return ByHost(config, log)
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+    """With pytest-xdist, one worker runs all tests of a host: they change its instances."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(host_of(item)))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
