@@ -18,7 +18,7 @@ import pytest
 from ansible_collections.carrel.jupyter.plugins.module_utils._report import backups, report
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import backup
 from carrel_backup import __main__ as program
-from carrel_backup import drill, inside, manifest, restore, settings, targets
+from carrel_backup import containers, drill, inside, manifest, restore, settings, snapshots, targets
 from carrel_backup.commands import Account, CommandError
 from carrel_backup.journal import Journal
 from carrel_backup.restic import Answer, Restic, ResticError
@@ -191,17 +191,17 @@ SNAPSHOTS = [
     ],
 )
 def test_the_snapshot_that_is_meant(wanted: str, tags: list[str], found: str) -> None:
-    assert restore.pick(SNAPSHOTS, wanted, tags, "geo1")["id"] == found
+    assert snapshots.pick(SNAPSHOTS, wanted, tags, "geo1")["id"] == found
 
 
 @pytest.mark.parametrize("wanted", ["2029-12-31", "eeeeee", "aaa", "cccccccc", "yesterday"])
 def test_no_snapshot_is_meant(wanted: str) -> None:
     with pytest.raises(BackupError, match="carrel-backup snapshots"):
-        restore.pick(SNAPSHOTS, wanted, ["whole"], "geo1")
+        snapshots.pick(SNAPSHOTS, wanted, ["whole"], "geo1")
 
 
 def test_after_a_move_the_other_hosts_count() -> None:
-    assert restore.pick(SNAPSHOTS, "latest", ["whole"], "geo3")["id"] == "dddddddd44"
+    assert snapshots.pick(SNAPSHOTS, "latest", ["whole"], "geo3")["id"] == "dddddddd44"
 
 
 def taken(moment: str, host: str, of: str = "whole") -> dict[str, Any]:
@@ -373,25 +373,25 @@ STOP = restore.Wanted(overwrite=True, stop=True)
 
 def test_who_began_meanwhile_is_stopped_too_and_only_the_instances_own_start_again(engine: Engine) -> None:
     engine.late = ["ada"]
-    assert [each["ID"] for each in restore.stop(engine, [], True, STOP)] == ["hub"]
+    assert [each["ID"] for each in containers.stop(engine, [], True, may_stop=True)] == ["hub"]
     assert engine.said == ["stop hub", "stop ada"] and recorded(engine) == {"hub": "hub"}
-    restore.start(engine)
+    containers.start(engine)
     assert engine.said[2:] == ["start hub"] and recorded(engine) == {}
 
 
 def test_who_began_meanwhile_is_not_stopped_unless_that_was_wanted(engine: Engine) -> None:
-    with pytest.raises(restore.InUseError, match="hub uses what would be restored"):
-        restore.stop(engine, [], True, restore.Wanted(overwrite=True))
+    with pytest.raises(containers.InUseError, match="hub uses what would be restored"):
+        containers.stop(engine, [], True, may_stop=False)
     engine.late = ["hub", "hub", "hub"]
-    with pytest.raises(restore.InUseError, match="started again"):
-        restore.stop(engine, [], True, STOP)
+    with pytest.raises(containers.InUseError, match="started again"):
+        containers.stop(engine, [], True, may_stop=True)
 
 
 def test_a_container_that_is_gone_is_no_error(engine: Engine) -> None:
     engine.state.owe("hub", "hub")
     engine.broken = "start hub"
     engine.docker = lambda *_arguments, **_more: fail("No such container: hub")  # type: ignore[method-assign]
-    restore.start(engine)
+    containers.start(engine)
     assert recorded(engine) == {} and engine.state.entry["warnings"] == []
 
 
@@ -402,29 +402,29 @@ def fail(text: str) -> str:
 def test_a_failed_stop_and_a_killed_restore_leave_a_note_for_the_next_run(engine: Engine) -> None:
     engine.running, engine.broken = ["hub", "ada"], "stop ada"
     with pytest.raises(CommandError, match="stop ada"):
-        restore.stop(engine, [], True, STOP)
+        containers.stop(engine, [], True, may_stop=True)
     engine.state = State(engine.state.path, "tao")
     engine.state.begin("backup", "all")
     engine.broken = "start hub"
-    restore.start(engine)
+    containers.start(engine)
     assert "does not start; the next run tries again" in engine.state.entry["warnings"][0]
     engine.broken = ""
-    restore.start(engine)
+    containers.start(engine)
     assert engine.said[-1] == "start hub" and recorded(engine) == {}
 
 
 def test_only_an_engine_that_is_not_there_has_no_containers(engine: Engine) -> None:
     engine.containers = lambda *_filters, **_more: fail("no answer")  # type: ignore[method-assign,assignment]
     with pytest.raises(CommandError, match="no answer"):
-        restore.using(engine, [], True)
+        containers.using(engine, [], True)
     os.unlink(engine.settings.socket)
-    assert restore.using(engine, [], True) == []
+    assert containers.using(engine, [], True) == []
 
 
 def test_a_refusal_keeps_no_copy_of_what_was_fetched(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(restore, "fetch", lambda *_arguments: None)  # restic is in the integration tests
-    with pytest.raises(restore.InUseError), restore.fetched(engine, "abc", []):
-        raise restore.InUseError("ada uses it")
+    with pytest.raises(containers.InUseError), restore.fetched(engine, "abc", []):
+        raise containers.InUseError("ada uses it")
     assert os.listdir(f"{engine.settings.directory}/data/.restoring") == []
 
 
@@ -451,9 +451,9 @@ def test_a_list_of_snapshots_drives_no_terminal(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     engine.restic = Repository(engine, {"id": "abcdefgh", **taken(AFTER, "-1b-5b2-4a", "user:\x1b[2J")})
-    found = restore.listed(engine)
+    found = snapshots.listed(engine)
     assert found[0]["on"] == "\x1b[2J"
-    monkeypatch.setattr(restore, "listed", lambda _run: found)
+    monkeypatch.setattr(program, "listed", lambda _run: found)
     assert program.snapshots(engine.settings, engine.account, as_json=False) == 0
     said = capsys.readouterr().out
     assert "abcdefgh" in said and "\x1b" not in said
@@ -479,7 +479,7 @@ def test_a_host_forgets_its_own_snapshots_alone(engine: Engine) -> None:
 def test_a_list_of_snapshots_leaves_no_password_behind(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     run_directory = Path(engine.settings.run_directory)
     there: list[str] = []
-    monkeypatch.setattr(restore, "listed", lambda _run: there.extend(os.listdir(run_directory)) or [])
+    monkeypatch.setattr(program, "listed", lambda _run: there.extend(os.listdir(run_directory)) or [])
     assert program.snapshots(engine.settings, engine.account, as_json=True) == 0
     assert there == [f"password.{os.getpid()}"]
     assert list(run_directory.iterdir()) == []

@@ -10,13 +10,15 @@ import json
 import os
 import sys
 
-from . import commands, drill, printable, restore
+from . import commands, containers, drill, printable, restore
 from .backup import backup
 from .commands import CommandError
+from .jobs import SettingsError
 from .journal import Journal
 from .restic import Restic, ResticError
 from .run import DONE, FAILED, LOCKED, USAGE, BackupError, Run
-from .settings import Settings, SettingsError, load
+from .settings import Settings, load
+from .snapshots import listed
 from .state import State
 
 DESCRIPTION = "Back an instance up, restore from its backups, and prove that this works."
@@ -89,7 +91,7 @@ def act(run: Run, what: str, options: argparse.Namespace) -> int:
     code = FAILED
     try:
         run.prepare()
-        restore.start(run)
+        containers.start(run)
         run.check_server()
         run.check_restic()
         if what == "backup":
@@ -117,7 +119,7 @@ def snapshots(settings: Settings, account: commands.Account, as_json: bool) -> i
     )
     try:
         run.prepare()
-        found = restore.listed(run)
+        found = listed(run)
     except (BackupError, ResticError, OSError) as error:
         print(f"carrel-backup: {error}", file=sys.stderr)
         return FAILED

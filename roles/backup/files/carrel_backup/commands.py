@@ -17,7 +17,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import IO
 
 from . import programs
-from .settings import Settings, SettingsError
+from .jobs import SettingsError
+from .settings import Settings
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 LONGEST = 64 * 2**20  # bytes of output that are kept

@@ -18,6 +18,7 @@ from .backup import WHOLE, gib, is_database
 from .commands import CommandError
 from .manifest import Manifest
 from .run import DONE, INCOMPLETE, BackupError, Run
+from .snapshots import listed, ours, pick
 
 RECENT = 10
 MOST_TRIED = 10
@@ -25,18 +26,18 @@ MOST_NAMED = 20
 
 
 def drill(run: Run, snapshot: str | None) -> int:
-    everything = restore.listed(run)
-    recent = restore.ours([each for each in everything if each["of"] == WHOLE], run.settings.host)[-RECENT:]
+    everything = listed(run)
+    recent = ours([each for each in everything if each["of"] == WHOLE], run.settings.host)[-RECENT:]
     if not recent:
         raise BackupError("there is no snapshot yet")
-    chosen = restore.pick(everything, snapshot, [WHOLE], run.settings.host) if snapshot else random.choice(recent)  # noqa: S311 - no secret
+    chosen = pick(everything, snapshot, [WHOLE], run.settings.host) if snapshot else random.choice(recent)  # noqa: S311 - no secret
     manifest = restore.manifest_of(run, chosen["id"])
     dumped = manifest.database
     extra = [f"stage/database/{dumped}"] if dumped else []
     who, leaves = choose(run, chosen["id"], candidates(manifest), extra)
     paths = [f"instance/{leaf}" for leaf in leaves]
     run.step("drill", f"restore {who} from the snapshot {chosen['id'][:8]} of {chosen['time'][:19]}")
-    nodes = listed(run, chosen["id"], paths)
+    nodes = contents(run, chosen["id"], paths)
     restore.put_old_aside(run)
     samples = [each for each in manifest.samples if any(each["path"].startswith(f"{path}/") for path in paths)]
     try:
@@ -88,7 +89,7 @@ def choose(
     )
 
 
-def listed(run: Run, snapshot: str, paths: Sequence[str]) -> list[dict[str, Any]]:
+def contents(run: Run, snapshot: str, paths: Sequence[str]) -> list[dict[str, Any]]:
     """What the snapshot has below these paths."""
     lines = run.restic.read("ls", "--recursive", snapshot, *(f"/{path}" for path in paths)).splitlines()
     nodes = [node for line in lines if (node := json.loads(line)).get("message_type") == "node"]

@@ -7,39 +7,31 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import dataclasses
-import datetime
 import errno
 import json
 import os
-import socket
 import stat
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
-from . import database, files, targets
+from . import containers, database, files, targets
 from . import manifest as manifests
 from .backup import GIB, MANIFEST, WHOLE, gib, is_database, tag
 from .commands import CommandError
 from .escape import escape
 from .inside import MISSING, REFUSED
 from .manifest import Manifest
-from .restic import TAG, ResticError, host_of
+from .restic import ResticError
 from .run import DONE, INCOMPLETE, BackupError, Run
+from .snapshots import listed, pick
 
 RENAME_EXCHANGE = 2
 BESIDE = "data/.restoring"
 KEPT = "data/.kept"
 LONGEST_SECRET = 64 * 2**10
 RESERVE = 20, 10 * GIB  # left free: a twentieth of the file system, but no more than so much
-STOP_ROUNDS = 3
-CONNECT_SECONDS = 30
 # What only this instance has, made once on its host; the rest of its secrets comes from the inventory or is made anew.
 SECRETS = {"lab": ("server/cookie_secret", "token"), "hub": ("hub/secrets.json",)}
-
-
-class InUseError(BackupError):
-    """Somebody uses what would be restored, and nothing is in place yet."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,61 +41,6 @@ class Wanted:
     path: str | None = None
     overwrite: bool = False
     stop: bool = False
-
-
-def listed(run: Run) -> list[dict[str, Any]]:
-    """The snapshots of the instance as people read them, oldest first."""
-    return [
-        {
-            "id": each["id"],
-            "time": each["time"],
-            "of": next((tag for tag in each.get("tags") or [] if tag != TAG and not tag.startswith("on:")), "?"),
-            "on": host_of(each.get("tags") or []),
-            "files": (each.get("summary") or {}).get("total_files_processed", 0),
-            "bytes": (each.get("summary") or {}).get("total_bytes_processed", 0),
-            "added_bytes": (each.get("summary") or {}).get("data_added_packed", 0),
-            "files_new": (each.get("summary") or {}).get("files_new", 0),
-            "files_changed": (each.get("summary") or {}).get("files_changed", 0),
-        }
-        for each in run.restic.snapshots()
-    ]
-
-
-def ours(snapshots: Sequence[Mapping[str, Any]], host: str) -> list[Mapping[str, Any]]:
-    """This host's; all where it has none yet, after a move."""
-    return [each for each in snapshots if each["on"] == host] or list(snapshots)
-
-
-def pick(snapshots: Sequence[Mapping[str, Any]], wanted: str, tags: Sequence[str], host: str) -> Mapping[str, Any]:
-    """The snapshot that is meant: by the beginning of its id, or the newest up to a time, of those with such a tag.
-
-    Without an id, another host's counts only where none of this one fits.
-    """
-    fitting = [each for each in snapshots if each["of"] in tags]
-    by_id: list[Mapping[str, Any]] = []
-    if wanted != "latest":
-        by_id = [each for each in fitting if len(wanted) >= 6 and each["id"].startswith(wanted)]
-        fitting = by_id or [each for each in fitting if (moment := end_of(wanted)) and parsed(each["time"]) <= moment]
-    if not fitting:
-        raise BackupError(f"there is no snapshot {wanted} of {' or '.join(tags)}; carrel-backup snapshots lists them")
-    return (fitting if by_id else ours(fitting, host))[-1]
-
-
-def parsed(text: str) -> datetime.datetime:
-    """A time as restic writes it: nanoseconds and Z are more than Python before 3.11 reads."""
-    return datetime.datetime.fromisoformat(text)
-
-
-def end_of(text: str) -> datetime.datetime | None:
-    """The last moment that is meant by a day, a minute or a second, in the host's time zone unless it names one."""
-    try:
-        found = datetime.datetime.fromisoformat(text).astimezone()
-    except ValueError:
-        return None
-    length = {10: datetime.timedelta(days=1), 16: datetime.timedelta(minutes=1)}.get(
-        len(text), datetime.timedelta(seconds=1)
-    )
-    return found + length - datetime.timedelta(microseconds=1)
 
 
 def restore(run: Run, snapshot: str, wanted: Wanted) -> int:
@@ -202,7 +139,7 @@ def fetched(run: Run, snapshot: str, paths: Sequence[str], *options: str, throwa
     try:
         yield f"{beside}/tree"
         done = True
-    except InUseError:
+    except containers.InUseError:
         done = True
         raise
     finally:
@@ -265,7 +202,7 @@ def restore_leaves(run: Run, snapshot: str, wanted: Wanted, manifest: Manifest, 
     occupied = [leaf for leaf in leaves if is_occupied(f"{directory}/{leaf}")]
     if occupied and not wanted.overwrite:
         raise BackupError(f"{', '.join(occupied[:5])} has data, which overwrite would put aside in {directory}/{KEPT}")
-    refuse(using(run, leaves, whole), wanted)
+    containers.refuse(containers.using(run, leaves, whole), wanted.stop)
     dumped = manifest.database if whole else None
     secrets = secrets_of(run.settings.kind, manifest.leaves) if whole else []
     paths = [*(f"instance/{leaf}" for leaf in [*leaves, *secrets]), *([f"stage/database/{dumped}"] if dumped else [])]
@@ -275,7 +212,7 @@ def restore_leaves(run: Run, snapshot: str, wanted: Wanted, manifest: Manifest, 
             run.inside("integrity", f"{tree}/stage/database/{dumped}")
             run.inside("move", f"{tree}/stage/database/{dumped}", f"{tree}/instance/data/hub/{dumped}")
         try:
-            stopped = stop(run, leaves, whole, wanted)
+            stopped = containers.stop(run, leaves, whole, wanted.stop)
             run.step("place", f"put {len(leaves)} directories in place")
             for leaf in leaves:
                 place(run, f"{tree}/instance/{leaf}", leaf)
@@ -284,7 +221,7 @@ def restore_leaves(run: Run, snapshot: str, wanted: Wanted, manifest: Manifest, 
             if dumped == database.POSTGRESQL:
                 load(run, f"{tree}/stage/database/{dumped}", stopped)
         finally:
-            start(run)
+            containers.start(run)
 
 
 def secrets_of(kind: str, leaves: Sequence[str]) -> list[str]:
@@ -304,80 +241,6 @@ def is_occupied(path: str) -> bool:
         return bool(os.listdir(descriptor))
     finally:
         os.close(descriptor)
-
-
-def using(run: Run, leaves: Sequence[str], whole: bool) -> list[dict[str, str]]:
-    """The running containers that have one of the directories, or belong to the instance."""
-    name, directory = run.settings.name, run.settings.directory
-    filters = [[f"volume={directory}/{leaf}"] for leaf in leaves]
-    if whole:
-        filters = [[f"label=com.docker.compose.project={name}"], [f"label=carrel.instance={name}"]]
-    if not listens(run.settings.socket):
-        run.step("stop", "the engine does not run")
-        return []
-    found = [container for each in filters for container in run.containers(*each)]
-    return list({container["ID"]: container for container in found}.values())
-
-
-def listens(path: str) -> bool:
-    """Whether there is an engine at the socket; one that does not answer is another matter, and an error."""
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(CONNECT_SECONDS)
-        try:
-            connection.connect(path)
-        except (FileNotFoundError, ConnectionRefusedError):
-            return False
-    return True
-
-
-def refuse(users: Sequence[Mapping[str, str]], wanted: Wanted) -> None:
-    if users and not wanted.stop:
-        names = ", ".join(container["Names"] for container in users[:5])
-        raise InUseError(f"{names} uses what would be restored: stop it, or let the restore stop it (--stop)")
-
-
-def stop(run: Run, leaves: Sequence[str], whole: bool, wanted: Wanted) -> list[Mapping[str, str]]:
-    """Stop who uses the directories by now; return the instance's own, which are started again.
-
-    A user's server is started by its user. To fetch took long, and people start servers meanwhile, so it is asked
-    until there are none. state.json knows what to start before it is stopped, so that the next run can do it.
-    """
-    own: list[Mapping[str, str]] = []
-    for _unused in range(STOP_ROUNDS):
-        users = using(run, leaves, whole)
-        if not users:
-            return own
-        refuse(users, wanted)
-        run.step("stop", f"stop {', '.join(container['Names'] for container in users)}")
-        for container in users:
-            if "com.docker.compose.project=" in container["Labels"]:
-                own.append(container)
-                run.state.owe(container["ID"], container["Names"])
-            unless_gone(run, "stop", container["ID"])
-    if users := using(run, leaves, whole):
-        raise InUseError(f"{users[0]['Names']} was started again while it was stopped: nothing was restored; try again")
-    return own
-
-
-def start(run: Run) -> None:
-    """Start what this restore stopped, or one before it that was killed; what fails is tried again by the next run."""
-    for identity, name in list(run.state.owed.items()):
-        run.step("start", f"start {name}")
-        try:
-            unless_gone(run, "start", identity)
-        except CommandError as error:
-            run.warn(f"{name} was stopped for a restore and does not start; the next run tries again: {error}")
-            continue
-        run.state.paid(identity)
-
-
-def unless_gone(run: Run, command: str, identity: str) -> None:
-    """A container that was removed meanwhile needs neither."""
-    try:
-        run.docker(command, identity)
-    except CommandError as error:
-        if "No such container" not in str(error):
-            raise
 
 
 def load(run: Run, dumped: str, stopped: Sequence[Mapping[str, str]]) -> None:

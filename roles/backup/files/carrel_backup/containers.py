@@ -1,0 +1,92 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who uses what would be restored: found, stopped, and started again."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping, Sequence
+
+from .commands import CommandError
+from .run import BackupError, Run
+
+STOP_ROUNDS = 3
+CONNECT_SECONDS = 30
+
+
+class InUseError(BackupError):
+    """Somebody uses what would be restored, and nothing is in place yet."""
+
+
+def using(run: Run, leaves: Sequence[str], whole: bool) -> list[dict[str, str]]:
+    """The running containers that have one of the directories, or belong to the instance."""
+    name, directory = run.settings.name, run.settings.directory
+    filters = [[f"volume={directory}/{leaf}"] for leaf in leaves]
+    if whole:
+        filters = [[f"label=com.docker.compose.project={name}"], [f"label=carrel.instance={name}"]]
+    if not listens(run.settings.socket):
+        run.step("stop", "the engine does not run")
+        return []
+    found = [container for each in filters for container in run.containers(*each)]
+    return list({container["ID"]: container for container in found}.values())
+
+
+def listens(path: str) -> bool:
+    """Whether there is an engine at the socket; one that does not answer is another matter, and an error."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(CONNECT_SECONDS)
+        try:
+            connection.connect(path)
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
+    return True
+
+
+def refuse(users: Sequence[Mapping[str, str]], may_stop: bool) -> None:
+    if users and not may_stop:
+        names = ", ".join(container["Names"] for container in users[:5])
+        raise InUseError(f"{names} uses what would be restored: stop it, or let the restore stop it (--stop)")
+
+
+def stop(run: Run, leaves: Sequence[str], whole: bool, may_stop: bool) -> list[Mapping[str, str]]:
+    """Stop who uses the directories by now; return the instance's own, which are started again.
+
+    A user's server is started by its user. To fetch took long, and people start servers meanwhile, so it is asked
+    until there are none. state.json knows what to start before it is stopped, so that the next run can do it.
+    """
+    own: list[Mapping[str, str]] = []
+    for _unused in range(STOP_ROUNDS):
+        users = using(run, leaves, whole)
+        if not users:
+            return own
+        refuse(users, may_stop)
+        run.step("stop", f"stop {', '.join(container['Names'] for container in users)}")
+        for container in users:
+            if "com.docker.compose.project=" in container["Labels"]:
+                own.append(container)
+                run.state.owe(container["ID"], container["Names"])
+            unless_gone(run, "stop", container["ID"])
+    if users := using(run, leaves, whole):
+        raise InUseError(f"{users[0]['Names']} was started again while it was stopped: nothing was restored; try again")
+    return own
+
+
+def start(run: Run) -> None:
+    """Start what this restore stopped, or one before it that was killed; what fails is tried again by the next run."""
+    for identity, name in list(run.state.owed.items()):
+        run.step("start", f"start {name}")
+        try:
+            unless_gone(run, "start", identity)
+        except CommandError as error:
+            run.warn(f"{name} was stopped for a restore and does not start; the next run tries again: {error}")
+            continue
+        run.state.paid(identity)
+
+
+def unless_gone(run: Run, command: str, identity: str) -> None:
+    """A container that was removed meanwhile needs neither."""
+    try:
+        run.docker(command, identity)
+    except CommandError as error:
+        if "No such container" not in str(error):
+            raise

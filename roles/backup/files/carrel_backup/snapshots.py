@@ -1,0 +1,67 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The snapshots of an instance, and which of them is meant."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .restic import TAG, host_of
+from .run import BackupError, Run
+
+
+def listed(run: Run) -> list[dict[str, Any]]:
+    """The snapshots of the instance as people read them, oldest first."""
+    return [
+        {
+            "id": each["id"],
+            "time": each["time"],
+            "of": next((tag for tag in each.get("tags") or [] if tag != TAG and not tag.startswith("on:")), "?"),
+            "on": host_of(each.get("tags") or []),
+            "files": (each.get("summary") or {}).get("total_files_processed", 0),
+            "bytes": (each.get("summary") or {}).get("total_bytes_processed", 0),
+            "added_bytes": (each.get("summary") or {}).get("data_added_packed", 0),
+            "files_new": (each.get("summary") or {}).get("files_new", 0),
+            "files_changed": (each.get("summary") or {}).get("files_changed", 0),
+        }
+        for each in run.restic.snapshots()
+    ]
+
+
+def ours(snapshots: Sequence[Mapping[str, Any]], host: str) -> list[Mapping[str, Any]]:
+    """This host's; all where it has none yet, after a move."""
+    return [each for each in snapshots if each["on"] == host] or list(snapshots)
+
+
+def pick(snapshots: Sequence[Mapping[str, Any]], wanted: str, tags: Sequence[str], host: str) -> Mapping[str, Any]:
+    """The snapshot that is meant: by the beginning of its id, or the newest up to a time, of those with such a tag.
+
+    Without an id, another host's counts only where none of this one fits.
+    """
+    fitting = [each for each in snapshots if each["of"] in tags]
+    by_id: list[Mapping[str, Any]] = []
+    if wanted != "latest":
+        by_id = [each for each in fitting if len(wanted) >= 6 and each["id"].startswith(wanted)]
+        fitting = by_id or [each for each in fitting if (moment := end_of(wanted)) and parsed(each["time"]) <= moment]
+    if not fitting:
+        raise BackupError(f"there is no snapshot {wanted} of {' or '.join(tags)}; carrel-backup snapshots lists them")
+    return (fitting if by_id else ours(fitting, host))[-1]
+
+
+def parsed(text: str) -> datetime.datetime:
+    """A time as restic writes it: nanoseconds and Z are more than Python before 3.11 reads."""
+    return datetime.datetime.fromisoformat(text)
+
+
+def end_of(text: str) -> datetime.datetime | None:
+    """The last moment that is meant by a day, a minute or a second, in the host's time zone unless it names one."""
+    try:
+        found = datetime.datetime.fromisoformat(text).astimezone()
+    except ValueError:
+        return None
+    length = {10: datetime.timedelta(days=1), 16: datetime.timedelta(minutes=1)}.get(
+        len(text), datetime.timedelta(seconds=1)
+    )
+    return found + length - datetime.timedelta(microseconds=1)
