@@ -30,7 +30,7 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Look at the snapshots of a hub
+- name: List the snapshots of a hub
   carrel.jupyter.instance_snapshots:
     name: class101
   register: found

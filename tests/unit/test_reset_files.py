@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from carrel_reset import __main__ as program
-from carrel_reset import deployed, rotate, settings, state
+from carrel_reset import deployed, jobs, rotate, settings, state
 from carrel_reset.engine import Engine, EngineError
 from carrel_reset.state import BLOCK, State
 from test_reset_run import CONTENT
@@ -25,14 +25,14 @@ NOTICE = Path(__file__).parents[2] / "roles" / "lab" / "files" / "notice.py"
 
 def test_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settings, "FOLDER", str(tmp_path))
-    with pytest.raises(settings.SettingsError, match=r"tao.json is missing \(instances that have one: none\)"):
+    with pytest.raises(jobs.SettingsError, match=r"tao.json is missing \(instances that have one: none\)"):
         settings.load("tao")
     (tmp_path / "tao.json").write_text(json.dumps(CONTENT))
     assert settings.load("tao").ports == [8801, 8802]
     (tmp_path / "other.json").write_text(json.dumps(CONTENT))
-    with pytest.raises(settings.SettingsError, match="it is of the instance tao"):
+    with pytest.raises(jobs.SettingsError, match="it is of the instance tao"):
         settings.load("other")
-    with pytest.raises(settings.SettingsError, match="no name of an instance"):
+    with pytest.raises(jobs.SettingsError, match="no name of an instance"):
         settings.load("../tao")
 
 
@@ -356,5 +356,5 @@ def test_without_a_record_the_settings_count(tmp_path: Path, content: dict[str, 
 @pytest.mark.parametrize("content", [[], {}, {"state": 1}, None])
 def test_a_record_that_is_damaged(tmp_path: Path, content: Any) -> None:
     (tmp_path / "instance.json").write_text(json.dumps(content))
-    with pytest.raises(settings.SettingsError, match=r"instance\.json: .*run the site playbook again"):
+    with pytest.raises(jobs.SettingsError, match=r"instance\.json: .*run the site playbook again"):
         deployed.as_deployed(with_record(tmp_path, None))

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from carrel_reset import account, files, printable, programs, settings, web
+from carrel_reset import account, files, jobs, printable, programs, settings, web
 from carrel_reset.engine import Engine, EngineError
 from carrel_reset.journal import Journal
 from carrel_reset.lab import at_work
@@ -218,7 +218,7 @@ def test_traps_in_the_places_of_the_resets_files(tmp_path: Path, kind: str, monk
             files.open_to_write(trap, os.O_CREAT)
     (tmp_path / "file").rename(tmp_path / "tao.json")
     monkeypatch.setattr(settings, "FOLDER", str(tmp_path))
-    with pytest.raises(settings.SettingsError, match=r"tao\.json"):
+    with pytest.raises(jobs.SettingsError, match=r"tao\.json"):
         settings.load("tao")
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._report.report import size
-from ansible_collections.carrel.jupyter.plugins.module_utils._site.reset import MAILTO
+from ansible_collections.carrel.jupyter.plugins.module_utils._site.cron import check_mailto, program_files
 
 PROGRAM = "/usr/local/sbin/carrel-backup"
 PACKAGE = "/usr/local/lib/carrel/carrel_backup"
@@ -39,16 +39,9 @@ def install(
     PROGRAM is the text of the command, PACKAGE the text of each file of its package. `without_engine` names the
     instances that are left out, because the account of their engine does not exist yet. Raises ValueError.
     """
-    if not MAILTO.fullmatch(mailto):
-        raise ValueError(
-            f"backup_mailto is {mailto!r}: write an account or an address, several with a comma between them,"
-            " or '' for nobody"
-        )
+    check_mailto("backup_mailto", mailto)
     found: dict[str, Any] = {
-        "files": [
-            *({"path": f"{PACKAGE}/{name}", "content": text} for name, text in sorted(package.items())),
-            {"path": PROGRAM, "content": program, "mode": "0755"},
-        ],
+        "files": program_files(PROGRAM, program, PACKAGE, package),
         "secret_contents": {},
         "absent": [],
         "without_engine": [],

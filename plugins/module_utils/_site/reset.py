@@ -12,15 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.nearest import nearest
+from ansible_collections.carrel.jupyter.plugins.module_utils._site.cron import check_mailto, program_files
 
 PROGRAM = "/usr/local/sbin/carrel-reset"
 PACKAGE = "/usr/local/lib/carrel/carrel_reset"
 SETTINGS = "/etc/carrel/reset/{}.json"
 STATE_DIRECTORY = "/var/lib/carrel/{}/reset"
 OBSOLETE_PROGRAM = "/usr/local/lib/carrel/reset.py"
-# cron would take a line break for the end of the line, and what follows for one of root's jobs
-ADDRESS = r"[A-Za-z0-9_][A-Za-z0-9._+=-]*(?:@[A-Za-z0-9][A-Za-z0-9.-]*)?"
-MAILTO = re.compile(rf"(?:{ADDRESS}(?:,{ADDRESS})*)?")
 SPARE_SECONDS = 120
 HEAD = "# Managed by carrel.jupyter, role reset\n"
 
@@ -38,17 +36,10 @@ def install(
     PROGRAM is the text of the command, PACKAGE the text of each file of its package. `without_engine` names the
     instances that are left out, because the account of their engine does not exist yet. Raises ValueError.
     """
-    if not MAILTO.fullmatch(mailto):
-        raise ValueError(
-            f"reset_mailto is {mailto!r}: write an account or an address, several with a comma between them,"
-            " or '' for nobody"
-        )
+    check_mailto("reset_mailto", mailto)
     found: dict[str, Any] = {
         "directories": [],
-        "files": [
-            *({"path": f"{PACKAGE}/{name}", "content": text} for name, text in sorted(package.items())),
-            {"path": PROGRAM, "content": program, "mode": "0755"},
-        ],
+        "files": program_files(PROGRAM, program, PACKAGE, package),
         "absent": [OBSOLETE_PROGRAM],
         "without_engine": [],
     }

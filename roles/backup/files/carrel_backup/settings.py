@@ -6,24 +6,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import re
 from typing import Any
 
-from . import files
+from . import files, jobs
 
 FOLDER = "/etc/carrel/backup"
-NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 VERSION = 1
-
-
-class SettingsError(Exception):
-    """The settings are missing or wrong; the text says how."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """As docs/architecture.md describes them, under "A backup"."""
+    """As docs/contributing/architecture.md describes them, under "A backup"."""
 
     version: int
     name: str
@@ -64,40 +57,19 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 def load(name: str) -> Settings:
     """Read and check the settings of an instance."""
-    if not NAME.fullmatch(name):
-        raise SettingsError(f"{name!r} is no name of an instance: letters a-z, digits and hyphens")
-    path = os.path.join(FOLDER, f"{name}.json")
+    return of(jobs.load("backup", FOLDER, name, _read, problems))
+
+
+def _read(path: str) -> dict[str, Any]:
     content: dict[str, Any] = {}
-    try:
-        for file in (path, os.path.join(FOLDER, f"{name}.secrets.json")):
-            content.update(json.loads(files.read(file)))
-    except FileNotFoundError as error:
-        known = ", ".join(names()) or "none"
-        raise SettingsError(
-            f"there is no backup for {name}: {error.filename} is missing (instances that have one: {known})"
-        ) from error
-    except (OSError, ValueError, TypeError) as error:
-        raise SettingsError(f"{path}: {error}; run the site playbook again") from error
-    wrong = problems(content)
-    if not wrong and content["name"] != name:
-        wrong = [f"it is of the instance {content['name']}"]
-    if wrong:
-        raise SettingsError(f"{path}: {'; '.join(wrong)}; run the site playbook again")
-    return of(content)
+    for file in (path, f"{path.removesuffix('.json')}.secrets.json"):
+        content.update(json.loads(files.read(file)))
+    return content
 
 
 def of(content: dict[str, Any]) -> Settings:
     """Settings from what problems() has nothing against; keys that this version does not know are left out."""
     return Settings(**{field.name: content[field.name] for field in dataclasses.fields(Settings)})
-
-
-def names() -> list[str]:
-    """The instances that have settings."""
-    try:
-        found = sorted(os.listdir(FOLDER))
-    except OSError:
-        return []
-    return [file[:-5] for file in found if file.endswith(".json") and NAME.fullmatch(file[:-5])]
 
 
 def problems(content: dict[str, Any]) -> list[str]:

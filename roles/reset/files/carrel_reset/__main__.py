@@ -14,10 +14,11 @@ from . import account, files, schedule
 from .deployed import as_deployed
 from .engine import Engine
 from .hub import Hub
+from .jobs import SettingsError
 from .journal import Journal
 from .lab import Lab
 from .run import DONE, LOCKED, USAGE, Kind, Options, Run, reset
-from .settings import Settings, SettingsError, load
+from .settings import Settings, load
 from .state import State
 
 DESCRIPTION = "Recreate an instance's containers, so that everything outside the mounted homes is new."

@@ -19,8 +19,8 @@ from types import FrameType
 from typing import IO
 
 from . import printable, programs
+from .jobs import SettingsError
 from .journal import SHOWN
-from .settings import SettingsError
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

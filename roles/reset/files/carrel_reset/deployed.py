@@ -11,7 +11,8 @@ import urllib.parse
 from typing import Any
 
 from . import files
-from .settings import Settings, SettingsError
+from .jobs import SettingsError
+from .settings import Settings
 
 
 def record(settings: Settings) -> dict[str, Any] | None:

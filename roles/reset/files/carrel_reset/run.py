@@ -12,8 +12,9 @@ from typing import Protocol
 
 from . import deployed, images, web
 from .engine import Engine, EngineError
+from .jobs import SettingsError
 from .journal import Journal
-from .settings import Settings, SettingsError
+from .settings import Settings
 from .state import State
 
 LOOK_EVERY_SECONDS = 15

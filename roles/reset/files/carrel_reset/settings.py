@@ -6,19 +6,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import re
 from typing import Any
 
-from . import files
+from . import files, jobs
 
 FOLDER = "/etc/carrel/reset"
-NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 VERSION = 1
-
-
-class SettingsError(Exception):
-    """The settings are missing or wrong; the text says how."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,24 +60,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 def load(name: str) -> Settings:
     """Read and check the settings of an instance."""
-    if not NAME.fullmatch(name):
-        raise SettingsError(f"{name!r} is no name of an instance: letters a-z, digits and hyphens")
-    path = os.path.join(FOLDER, f"{name}.json")
-    try:
-        content = json.loads(files.read(path))
-    except FileNotFoundError as error:
-        known = ", ".join(names()) or "none"
-        raise SettingsError(
-            f"there is no reset for {name}: {path} is missing (instances that have one: {known})"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise SettingsError(f"{path}: {error}; run the site playbook again") from error
-    wrong = problems(content)
-    if not wrong and content["name"] != name:
-        wrong = [f"it is of the instance {content['name']}"]
-    if wrong:
-        raise SettingsError(f"{path}: {'; '.join(wrong)}; run the site playbook again")
-    return of(content)
+    return of(jobs.load("reset", FOLDER, name, lambda path: json.loads(files.read(path)), problems))
 
 
 def of(content: dict[str, Any]) -> Settings:
@@ -94,11 +70,7 @@ def of(content: dict[str, Any]) -> Settings:
 
 def names() -> list[str]:
     """The instances that have settings."""
-    try:
-        found = sorted(os.listdir(FOLDER))
-    except OSError:
-        return []
-    return [file[:-5] for file in found if file.endswith(".json") and NAME.fullmatch(file[:-5])]
+    return jobs.names(FOLDER)
 
 
 def problems(content: object) -> list[str]:

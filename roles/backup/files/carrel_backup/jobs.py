@@ -1,0 +1,1 @@
+../../../reset/files/carrel_reset/jobs.py
