@@ -9,6 +9,7 @@ from testbed.secrets import MARK
 from .conftest import Playbook, run_on
 
 LOUD = ("-vvv", "--diff")
+# grep ends with 1 where it finds nothing, which is what is wanted; the count shows that there is something to read.
 LOGS = f"""
 journalctl --no-pager --all --output=cat > /tmp/journal
 grep -c 'Invoked with' /tmp/journal

@@ -32,6 +32,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     if FOLDER in config.stash:
+        # What a test that failed has left, such as a mount, is no reason to lose the report of that failure.
         shutil.rmtree(config.stash[FOLDER], ignore_errors=True)
     if config.stash.get(STARTED, False) and not hosts.containers():
         engine.down()
