@@ -269,7 +269,7 @@ class Sites:
         self.desired.update(decide.listen_tree(missing))
         self.listens = [*others, *missing]
         if not self.listens:
-            raise ApacheError("Apache would listen to nothing, and end: give a port in listen. Nothing was changed.")
+            raise ApacheError("Apache would listen on no port, and exit: give a port in listen. Nothing was changed.")
 
     def test(self) -> str:
         """Test the staged configuration; return Apache's dump of it."""

@@ -131,7 +131,7 @@ def main() -> None:
     )
     name, command = module.params["name"], module.params["command"]
     if not NAME.fullmatch(name):
-        module.fail_json(msg=f"{name!r} is no name of an instance", exit_code=None, state={})
+        module.fail_json(msg=f"{name!r} is not a name for an instance", exit_code=None, state={})
     try:
         if files.read(decide.PROGRAM) is None or files.read(decide.SETTINGS.format(name)) is None:
             module.exit_json(msg=f"{name} has no backups", exit_code=None, state={}, changed=False, skipped=True)

@@ -90,7 +90,7 @@ changed_by_hand:
       make it anew was of no use.
   returned: always
   type: dict
-  sample: {atlas: {lab-1: ["privileged true, which nobody declared"]}}
+  sample: {atlas: {lab-1: ["privileged true, which is not declared"]}}
 made_anew_in_vain:
   description: What differs just as it did when the containers were made anew, likewise. There is a note on each.
   returned: always

@@ -119,7 +119,7 @@ def main() -> None:
     )
     name: str = module.params["name"]
     if not decide.NAME.fullmatch(name):
-        module.fail_json(msg=f"{name!r} is no name of an instance", exit_code=None, put_off=False, state={})
+        module.fail_json(msg=f"{name!r} is not a name for an instance", exit_code=None, put_off=False, state={})
     code = None
     try:
         if read_object(RECORD.format(name)).get("state") == "held":

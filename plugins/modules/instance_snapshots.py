@@ -60,7 +60,7 @@ def main() -> None:
     module = AnsibleModule(argument_spec={"name": {"type": "str", "required": True}}, supports_check_mode=True)
     name = module.params["name"]
     if not NAME.fullmatch(name):
-        module.fail_json(msg=f"{name!r} is no name of an instance")
+        module.fail_json(msg=f"{name!r} is not a name for an instance")
     try:
         if files.read(decide.PROGRAM) is None or files.read(decide.SETTINGS.format(name)) is None:
             module.exit_json(changed=False, snapshots=[], skipped=True, msg=f"{name} has no backups")

@@ -59,7 +59,7 @@ def test_an_image_that_cannot_be_built_leaves_its_lab_alone_and_the_others_go_on
 
     run = play(geo.host, change, **declare("no-such-package-of-anybody==1.0"))
     assert run.code != 0
-    assert "statistics: left as before, without the image carrel/statistics" in run.output
+    assert "statistics: unchanged, because there is no image carrel/statistics" in run.output
     assert "no-such-package-of-anybody" in run.output
     assert statistics.started(statistics.container_name()) == before
     with statistics.lab().login(statistics.secret) as lab:

@@ -153,7 +153,7 @@ def test_a_folder_of_somebody_else_takes_nobody_s_removal_hostage(hub: Path, fol
     os.chown(hub / folder, UID, GID)
     more = [*GROUPS, {"name": "new", "members": ["bob"]}]
     answer = run(hub, groups=more, users=[{"name": "bob"}, {"name": "prof"}])
-    assert answer["failed"] and f"{folder} belongs to 100999:100099 and must be root's" in answer["msg"]
+    assert answer["failed"] and f"{folder} belongs to 100999:100099 but must belong to root" in answer["msg"]
     assert answer["msg"].count("must be root's") == 1
     assert f"nobody gets {hub}/data/" in answer["msg"]
     assert "ada" not in (hub / "mounts" / "mounts.json").read_text()

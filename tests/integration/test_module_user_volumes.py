@@ -163,8 +163,8 @@ def test_a_foreign_owner_is_reported_and_all_others_are_served(base: Path) -> No
     for check in (True, False):
         answer = run(base, "ada", "eve", "zoe", check=check)
         assert answer["failed"] and answer["changed"] and len(answer["problems"]) == 2
-        assert "ada/home belongs to 4711:4711, not to 100999:100099, and is left alone" in answer["msg"]
-        assert "eve belongs to 4711:4711 and must be root's" in answer["msg"]
+        assert "ada/home belongs to 4711:4711, not to 100999:100099, and is left as it is" in answer["msg"]
+        assert "eve belongs to 4711:4711 but must belong to root" in answer["msg"]
     assert facts(base / "ada" / "home")[0] == facts(base / "eve")[0] == 4711
     assert os.listdir(base / "eve") == []
     assert facts(base / "zoe" / "home")[0] == UID
@@ -241,7 +241,7 @@ def test_users_who_left_the_list(base: Path) -> None:
         (base / stray / "data").mkdir(parents=True)
     keeps = run(base, "ada")
     assert (keeps["changed"], keeps["not_listed"]) == (False, ["bob"])
-    assert len(keeps["warnings"]) == 2 and "tao is no user's directory" in str(keeps["warnings"][1])
+    assert len(keeps["warnings"]) == 2 and "tao is not a user's directory" in str(keeps["warnings"][1])
     answers = four_runs(base, "ada", prune="archive")
     assert list(answers[1]["archived"]) == ["bob"] and answers[1]["not_listed"] == ["bob"]
     assert sorted(os.listdir(base)) == [".archive", "ada", "lost+found", "tao"]

@@ -214,7 +214,7 @@ def test_who_is_at_work_is_left_or_cut_off_as_it_was_said(site: ResetSite, labs:
         lab.terminal().run("echo at''work", "atwork")
         before = site.container_ids()
         code, state = site.reset(people="skip")
-        assert code == 0 and any("are left as they are" in text and user in text for text in state["warnings"])
+        assert code == 0 and any("stay as they are" in text and user in text for text in state["warnings"])
         after = site.container_ids()
         assert [name for name in USERS if before[name] == after[name]] == [user]
         site.compose("stop")

@@ -72,7 +72,7 @@ def test_a_real_lab(make: Make) -> None:
     """Renewed, with its home and without the rest; people at work are found, and told."""
     site = make(quick=False, deadline_seconds=2, notice_seconds=1, start_timeout_seconds=90)
     first = site.reset()
-    assert first.code == 0 and "server 1 does not answer; it is started anew" in first.output, first.output
+    assert first.code == 0 and "server 1 does not answer; it is restarted" in first.output, first.output
     homes, before = site.homes(), site.containers()
     (container,) = before.values()
     run("docker", "exec", "--user", "0", container, "touch", "/opt/mine")
@@ -178,7 +178,7 @@ def test_a_server_that_was_killed_is_brought_back(make: Make) -> None:
     assert site.reset().code == 0
     run("docker", "stop", *site.containers().values())
     done = site.reset()
-    assert done.code == 0 and "does not answer; it is started anew" in done.output
+    assert done.code == 0 and "does not answer; it is restarted" in done.output
     assert ask(site, "api")[0] == 200 and list(site.containers()) == [f"lab-{site.asked()}"]
 
 
@@ -190,7 +190,7 @@ def test_apache_goes_over_to_the_server_that_answers(make: Make) -> None:
     second.unlink() if second.exists() else second.touch()
     assert site.containers() == alive and f"lab-{site.asked()}" not in alive
     done = site.reset("--people=skip")
-    assert done.code == 0 and "Apache goes over to it" in done.output
+    assert done.code == 0 and "Apache switches to it" in done.output
     assert ask(site, "api")[0] == 200 and list(site.containers()) == [f"lab-{site.asked()}"]
 
 
@@ -326,7 +326,7 @@ def test_a_notice_that_stays_is_told_and_the_next_reset_takes_it_away(make: Make
         done = site.reset("--no-notice")
     finally:
         site.home.chmod(0o755)
-    assert done.code == 0 and "the notice could not be taken away" in "".join(done.state["warnings"]), done.output
+    assert done.code == 0 and "the notice could not be removed" in "".join(done.state["warnings"]), done.output
     assert notice.exists()
     done = site.reset("--no-notice")
     assert done.code == 0 and done.state["warnings"] == [] and not notice.exists()

@@ -16,7 +16,7 @@ BACKUP_CASES: list[tuple[str, str, str, dict[str, Any]]] = [
     (
         "repository",
         f"{TAO}.backup.repository",
-        "'backup.example.org' is no place",
+        "'backup.example.org' is not a place",
         here(backup={**GOOD, "repository": "backup.example.org"}),
     ),
     (

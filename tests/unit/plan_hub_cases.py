@@ -45,7 +45,7 @@ def ldap(**keys: Any) -> dict[str, Any]:
 
 OWN_CASES: list[tuple[str, str, str, dict[str, Any]]] = [
     ("extra_config_file", f"{CLASS}.extra_config", "write the path of a file", at_hub(extra_config="missing.py")),
-    ("file_twice", f"{CLASS}.extra_config[1]", "'a.py' is there twice", at_hub(extra_config=["a.py", "a.py"])),
+    ("file_twice", f"{CLASS}.extra_config[1]", "'a.py' is listed twice", at_hub(extra_config=["a.py", "a.py"])),
     ("package", f"{CLASS}.extra_packages[0]", "write name==version", at_hub(extra_packages=["numpy>=2"])),
     ("package", f"{CLASS}.extra_packages[0]", "is not a package", at_hub(extra_packages=["a==1 --index-url=x"])),
     ("service_name", f"{CLASS}.services[0].name", "none of idle-culler", at_hub(services=[{"name": "roster"}])),
@@ -84,11 +84,11 @@ OWN_CASES: list[tuple[str, str, str, dict[str, Any]]] = [
 HUB_CASES: list[tuple[str, str, str, dict[str, Any]]] = [
     *OWN_CASES,
     # keys
-    ("other_kind", f"{CLASS}.token_file", "is no key of a hub; leave it out, users log in", at_hub(token_file="/t")),
+    ("other_kind", f"{CLASS}.token_file", "is not a key of a hub; leave it out, users log in", at_hub(token_file="/t")),
     ("other_kind", f"{CLASS}.memory", "write it in limits", at_hub(memory="8G")),
     ("size", f"{CLASS}.memory", "'lots' is not a size", at_hub(memory="lots")),
-    ("other_kind", f"{CLASS}.collaboration", "is no key of a hub; leave it out", at_hub(collaboration=True)),
-    ("other_kind", f"{TAO}.users", "is no key of a lab; write password or token", here(users=["ada"])),
+    ("other_kind", f"{CLASS}.collaboration", "is not a key of a hub; leave it out", at_hub(collaboration=True)),
+    ("other_kind", f"{TAO}.users", "is not a key of a lab; write password or token", here(users=["ada"])),
     ("gpus_few", f"{CLASS}.limits.gpus", "1 is more than the hub has", at_hub(limits={"gpus": 1})),
     (
         "gpus_few",
@@ -99,7 +99,7 @@ HUB_CASES: list[tuple[str, str, str, dict[str, Any]]] = [
     ("gpus_few", f"{CLASS}.users[0].gpus", "at most 0", at_hub(users=[{"name": "ada", "gpus": 1}])),
     ("range", f"{CLASS}.limits.gpus", "from 0 to 64", at_hub(limits={"gpus": -1})),
     ("other_kind", f"{TAO}.gpu_devices", "write devices", here(gpu_devices=["nvidia.com/gpu=0"])),
-    ("other_kind", f"{TAO}.prune", "is no key of a lab; leave it out", here(prune="keep")),
+    ("other_kind", f"{TAO}.prune", "is not a key of a lab; leave it out", here(prune="keep")),
     (
         "kind_moved",
         f"{CLASS}.kind",
@@ -322,7 +322,7 @@ HUB_CASES: list[tuple[str, str, str, dict[str, Any]]] = [
     ("roster_header", line(1), "separated by commas", roster("name;groups;admin\nada;;no\n")),
     ("roster_column", line(1), "'grups' is not a column; did you mean 'groups'?", roster("name,grups\nada,x\n")),
     ("roster_column", line(1), "the columns are: name, groups", roster("name,zzz\nada,x\n")),
-    ("roster_column_twice", line(1), "'name' is there twice", roster("name,name\nada,x\n")),
+    ("roster_column_twice", line(1), "'name' is listed twice", roster("name,name\nada,x\n")),
     ("roster_fields", line(3), "has 3 fields, the first line has 2", roster("name,memory\nada,1G\nbob,1G,SECRET\n")),
     ("roster_empty", f"{CLASS}.users_csv (class.csv)", "is empty", roster("\n\n")),
     ("roster_syntax", line(2), "is not CSV", roster('name,memory\n"ada"x,1G\n')),

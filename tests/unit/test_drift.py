@@ -121,9 +121,9 @@ BY_HAND: list[tuple[Callable[[dict[str, Any]], None], str]] = [
     (_set(HOST, "ReadonlyRootfs", value=True), "read only true instead of none"),
     (_set(HOST, "RestartPolicy", "Name", value="no"), "restart no instead of unless-stopped"),
     (_set(HOST, "PortBindings", "8888/tcp", 0, "HostIp", value="0.0.0.0"), "ports"),
-    (_set(HOST, "Privileged", value=True), "Privileged true, which nobody declared"),
-    (_set(HOST, "PidMode", value="host"), "PidMode host, which nobody declared"),
-    (_set(HOST, "IpcMode", value="host"), "IpcMode host, which nobody declared"),
+    (_set(HOST, "Privileged", value=True), "Privileged true, which is not declared"),
+    (_set(HOST, "PidMode", value="host"), "PidMode host, which is not declared"),
+    (_set(HOST, "IpcMode", value="host"), "IpcMode host, which is not declared"),
     (_set(HOST, "DeviceRequests", value=[{"Driver": "cdi", "DeviceIDs": ["nvidia.com/gpu=0"]}]), "deploy"),
     (_set(HOST, "Devices", value=[{"PathOnHost": "/dev/fuse"}]), "Devices"),
     (_set("Mounts", 1, "RW", value=True), "mount at /etc/carrel /srv/tao/server rw instead of /srv/tao/server ro"),
@@ -413,7 +413,7 @@ def test_warnings_about_people_s_directories_are_notes(tmp_path: Path) -> None:
     found = Found()
     of_it = {**instance(engine=None, directory=str(tmp_path)), **keys}
     hub_drift._people(of_it, {"gid": os.getgid()}, decided, found)
-    assert "class101: " in found.notes[0] and "Nobody-s is no user's directory" in found.notes[0]
+    assert "class101: " in found.notes[0] and "Nobody-s is not a user's directory" in found.notes[0]
 
 
 def test_strangers_are_bounded(tmp_path: Path) -> None:
@@ -443,7 +443,7 @@ def test_what_was_made_anew_in_vain_is_a_note(tmp_path: Path) -> None:
     there = copy.deepcopy({**CONTAINER, "Id": ID})
     there["State"] = {"Running": True, "Paused": False, "Restarting": False, "StartedAt": "2030-01-01T00:00:00Z"}
     there["HostConfig"]["Privileged"] = True
-    unhealthy = "it is not healthy: it was not checked yet"
+    unhealthy = "it is not healthy: it has not been checked yet"
 
     def compare(found: Found) -> list[str]:
         path = tmp_path / str(len(list(tmp_path.iterdir())))

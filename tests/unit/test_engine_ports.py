@@ -85,16 +85,16 @@ def test_what_is_no_port_is_refused(ports: list[int]) -> None:
 
 def test_a_port_has_one_account() -> None:
     ports = [{"account": "tao", "ports": [8801, 8801]}, {"account": "geo", "ports": [8801]}]
-    with pytest.raises(ValueError, match="port 8801 cannot be kept for both tao and geo"):
+    with pytest.raises(ValueError, match="port 8801 cannot be reserved for both tao and geo"):
         decide.files(ports, {"tao": 1, "geo": 2}, "")
 
 
 def test_the_warning_says_which_and_why() -> None:
     assert decide.warning([8802, 8801], "no cgroup").startswith(
-        "PORTS ARE NOT PROTECTED: any account of this host can take ports 8801, 8802 of 127.0.0.1 while nothing listens"
+        "PORTS ARE NOT PROTECTED: any account of this host can bind ports 8801, 8802 of 127.0.0.1 while nothing listens"
     )
     assert "(no cgroup)" in decide.warning([8801], "no cgroup")
-    assert "take port 8801 of" in decide.warning([8801], None)
+    assert "bind port 8801 of" in decide.warning([8801], None)
 
 
 def test_the_command_says_in_json_what_is_wrong(

@@ -106,33 +106,33 @@ def test_a_folders_tag_is_its_content_and_its_arguments():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"name": "Lab"}, "image Lab: 'Lab' is no image's name"),
-        ({"base": "debian trixie"}, "image lab: base: 'debian trixie' is no image"),
+        ({"name": "Lab"}, "image Lab: 'Lab' is not a name for an image"),
+        ({"base": "debian trixie"}, "image lab: base: 'debian trixie' is not an image"),
         (
             {"kernels": ["bsh"]},
             "image lab: kernels: there is no kernel bsh; did you mean bash? The known",
         ),
-        ({"apt": ["--yes"]}, "image lab: packages: apt: '--yes' is no package"),
-        ({"extra_ca_certificates": ["/etc/ca.pem"]}, "image lab: extra_ca_certificates: one is no PEM"),
+        ({"apt": ["--yes"]}, "image lab: packages: apt: '--yes' is not a package"),
+        ({"extra_ca_certificates": ["/etc/ca.pem"]}, "image lab: extra_ca_certificates: one is not PEM"),
         (
             {"files": [{"dest": "motd", "content": "", "mode": "0644"}]},
-            "image lab: files: dest: 'motd' is no abs",
+            "image lab: files: dest: 'motd' is not an abs",
         ),
-        ({"files": [{"dest": "/a/../b", "content": "", "mode": "0644"}]}, "files: dest: '/a/../b' is no absolute path"),
-        ({"files": [{"dest": "/motd", "content": "", "mode": "420x"}]}, "image lab: files: mode: '420x' is no mode"),
-        ({"build_args": {"A B": "1"}}, "image lab: build_args: 'A B' is no variable's name"),
+        ({"files": [{"dest": "/a/../b", "content": "", "mode": "0644"}]}, "dest: '/a/../b' is not an absolute path"),
+        ({"files": [{"dest": "/motd", "content": "", "mode": "420x"}]}, "image lab: files: mode: '420x' is not a mode"),
+        ({"build_args": {"A B": "1"}}, "image lab: build_args: 'A B' is not the name of a variable"),
         (
             {"build_args": {"PYTHON_VERSION": 3.1}},
-            "build_args: PYTHON_VERSION is no text, YAML may have changed it; write",
+            "build_args: PYTHON_VERSION is not text, and YAML may have changed it; write",
         ),
-        ({"build_args": {"DEBUG": False}, "folder": "/f"}, "image lab: build_args: DEBUG is no text"),
-        ({"labels": {"version": 1.1}}, "image lab: labels: version is no text"),
+        ({"build_args": {"DEBUG": False}, "folder": "/f"}, "image lab: build_args: DEBUG is not text"),
+        ({"labels": {"version": 1.1}}, "image lab: labels: version is not text"),
         (
             {"files": [{"dest": "/motd", "content": "", "mode": 420}]},
-            "mode: 420 is no mode; write octal digits in quotes",
+            "mode: 420 is not a mode; write octal digits in quotes",
         ),
-        ({"push": "jupyter"}, "image lab: push: 'jupyter' is no registry; write its address"),
-        ({"push": "registry.example.org/"}, "push: 'registry.example.org/' is no registry"),
+        ({"push": "jupyter"}, "image lab: push: 'jupyter' is not a registry; write its address"),
+        ({"push": "registry.example.org/"}, "push: 'registry.example.org/' is not a registry"),
     ],
 )
 def test_what_an_image_cannot_be_is_said(change, message):

@@ -179,7 +179,7 @@ def test_archive_refuses_a_folder_of_somebody_else(tmp_path: Path) -> None:
     os.chown(tmp_path / ".archive", 12345, 12345)
     for check in (True, False):
         refused = run("instance_archive", check, name="tao", directory=str(tmp_path / "tao"))
-        assert refused["failed"] and "12345:12345 and must be root's" in refused["msg"]
+        assert refused["failed"] and "12345:12345 but must belong to root" in refused["msg"]
     assert (tmp_path / "tao").exists()
 
 

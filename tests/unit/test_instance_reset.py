@@ -63,7 +63,7 @@ def test_a_failure_says_why_and_what_next(code: int) -> None:
 def test_a_crash_is_not_taken_for_what_an_old_state_says(state: dict[str, Any]) -> None:
     outcome = reset.outcome("tao", 1, "Traceback", state)
     assert outcome.failed
-    assert outcome.message.startswith("Traceback\nHow far the reset came is not known.")
+    assert outcome.message.startswith("Traceback\nIt is not known how far the reset got.")
 
 
 def test_wrong_settings_and_a_reset_that_runs_have_words_of_their_own() -> None:

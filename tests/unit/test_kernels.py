@@ -72,18 +72,18 @@ def test_python_has_as_many_environments_as_asked_for():
         ),
         (["cobol-85"], "there is no kernel cobol-85; The known ones are: bash, "),
         ([{"environment": "x"}], "there is no kernel None; "),
-        (["bash", "bash"], "bash is asked for twice"),
-        (["python", {"name": "python"}], "python3 is asked for twice"),
+        (["bash", "bash"], "bash is listed twice"),
+        (["python", {"name": "python"}], "python3 is listed twice"),
         ([{"name": "bash", "environment": "mine"}], "bash has one environment; only python"),
-        ([{"name": "python", "environment": "../x"}], "'../x' is no name for an environment"),
+        ([{"name": "python", "environment": "../x"}], "'../x' is not a name for an environment"),
         ([{"name": "python", "environment": "languages"}], "and none of languages, node"),
         (
             [{"name": "python", "pips": ["x"]}],
             "unknown key pips; the keys are: name, environment, title, apt, pip, npm",
         ),
-        ([{"name": "python", "pip": ["--index-url=x"]}], "pip: '--index-url=x' is no package"),
-        ([{"name": "python", "apt": ["a\nb"]}], "is no package"),
-        ([{"name": "python", "apt": [7]}], "7 is no package"),
+        ([{"name": "python", "pip": ["--index-url=x"]}], "pip: '--index-url=x' is not a package"),
+        ([{"name": "python", "apt": ["a\nb"]}], "is not a package"),
+        ([{"name": "python", "apt": [7]}], "7 is not a package"),
     ],
 )
 def test_what_cannot_be_chosen_is_said(wanted, message):
@@ -97,7 +97,7 @@ def test_what_cannot_be_chosen_is_said(wanted, message):
     [
         ({"tilte": "x"}, "images/kernels/k.yml: unknown key tilte"),
         ({"smoke": None, "tested": None}, "images/kernels/k.yml: smoke, tested is missing"),
-        ({"tested": False}, "say with the key reason"),
+        ({"tested": False}, "explain in the key reason"),
     ],
 )
 def test_what_cannot_be_declared_is_said(change, message):

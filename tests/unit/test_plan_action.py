@@ -169,9 +169,9 @@ def test_braces_in_texts_are_kept_or_refused_and_never_cut(tmp_path: Path) -> No
     found = dict(re.findall(r"^ *jupyter_instances\[\d\] \((\S+): (.*)$", wrong.stdout, re.MULTILINE))
     assert "7 problems" in wrong.stdout and "xq7SECRET" not in wrong.stdout + wrong.stderr
     for key, start in [
-        ("c).password", "has '{#'"), ("d).password", "has '{#'"), ("d).login.notice", "has '{#'"),
+        ("c).password", "contains '{#'"), ("d).password", "contains '{#'"), ("d).login.notice", "contains '{#'"),
         ("e).password", "could not be rendered: a variable"), ("e).environment.A", "could not be rendered: a variable"),
-        ("f).password", "could not be rendered"), ("g).password", "has '{#'"),
+        ("f).password", "could not be rendered"), ("g).password", "contains '{#'"),
     ]:  # fmt: skip
         assert found[key].startswith(start) and "!unsafe" in found[key]
     variables.write_text("".join(BRACES.splitlines(keepends=True)[:10]), encoding="utf-8")

@@ -81,7 +81,7 @@ CASES: list[tuple[str, str, str, dict[str, Any]]] = [
     ("unknown_key_far", f"{TAO}.zzz", "the keys here are: name, kind", here(zzz=1)),
     ("unknown_key_far", "jupyter_defaults.a whole number", "the keys here are", {"defaults": {1: 2}}),
     *[
-        ("compose_key", f"{TAO}.{key}", f"none here; {instead}", here(**{key: "SECRET"}))
+        ("compose_key", f"{TAO}.{key}", f"not of this inventory; {instead}", here(**{key: "SECRET"}))
         for key, instead in INSTEAD.items()
     ],
     ("compose_key", f"{CLASS}.mem_limit", "write memory, for a hub in limits", at_hub(mem_limit="16g")),
@@ -151,7 +151,7 @@ CASES: list[tuple[str, str, str, dict[str, Any]]] = [
     (
         "merge_differs",
         "jupyter_instances_b[0] (tao).url",
-        "something else in jupyter_instances_a[0] (tao); write it in one of the two, or in jupyter_instances",
+        "another value in jupyter_instances_a[0] (tao); write it in one of the two, or in jupyter_instances",
         {
             "groups": {
                 "jupyter_instances_a": [lab()],

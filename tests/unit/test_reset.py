@@ -241,8 +241,8 @@ def test_cron_is_there_only_for_jobs_with_a_time(changes: dict[str, Any], wanted
 
 def test_unknown_names_with_the_nearest() -> None:
     assert reset.unknown(["tao", "clas101", "zzz"], ["tao", "class101"]) == [
-        "clas101 is no instance of these hosts; did you mean class101?",
-        "zzz is no instance of these hosts",
+        "clas101 is not an instance of these hosts; did you mean class101?",
+        "zzz is not an instance of these hosts",
     ]
 
 
@@ -250,7 +250,7 @@ def test_the_report_has_a_line_for_each_instance() -> None:
     registered = {
         "results": [
             {"item": "a", "changed": True, "msg": "a was reset in 3 s"},
-            {"item": "b", "skipped": True, "msg": "b is held and is left alone"},
+            {"item": "b", "skipped": True, "msg": "b is held and is left as it is"},
             {"item": "c", "put_off": True, "msg": "c was put off: a kernel is busy"},
             {"item": "d", "failed": True, "exit_code": 1, "msg": "no\nroom"},
             {"item": "e", "failed": True, "module_stderr": "Traceback"},
@@ -259,7 +259,7 @@ def test_the_report_has_a_line_for_each_instance() -> None:
     }
     assert reset.report("h1", ["a", "b", "c", "d", "e", "f", "g"], registered) == [
         {"line": "h1: a was reset in 3 s", "failed": False},
-        {"line": "h1: b is held and is left alone", "failed": False},
+        {"line": "h1: b is held and is left as it is", "failed": False},
         {"line": "h1: c was put off: a kernel is busy", "failed": False},
         {"line": "h1: d FAILED: it runs as before", "failed": True},
         {"line": "h1: e FAILED: see the message above", "failed": True},

@@ -30,9 +30,9 @@ def test_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "tao.json").write_text(json.dumps(CONTENT))
     assert settings.load("tao").ports == [8801, 8802]
     (tmp_path / "other.json").write_text(json.dumps(CONTENT))
-    with pytest.raises(jobs.SettingsError, match="it is of the instance tao"):
+    with pytest.raises(jobs.SettingsError, match="it belongs to the instance tao"):
         settings.load("other")
-    with pytest.raises(jobs.SettingsError, match="no name of an instance"):
+    with pytest.raises(jobs.SettingsError, match="not a name for an instance"):
         settings.load("../tao")
 
 
@@ -95,7 +95,7 @@ def test_healthy_images_newest_first(tmp_path: Path) -> None:
 def test_a_damaged_state_begins_anew_and_says_so(tmp_path: Path, content: str) -> None:
     (tmp_path / "state.json").write_text(content)
     one = of(tmp_path)
-    assert one.trouble and "begins anew" in one.trouble and one.content["healthy"] == []
+    assert one.trouble and "is written anew" in one.trouble and one.content["healthy"] == []
 
 
 @pytest.fixture

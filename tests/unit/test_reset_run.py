@@ -185,7 +185,7 @@ def test_ignore(bench: Bench) -> None:
 def test_when_nobody_can_tell_who_is_at_work_the_reset_goes_ahead(bench: Bench, capsys: Any) -> None:
     bench.kind.cannot_tell = True
     assert bench.reset()[0] == 0
-    assert "cannot tell whether people are at work, and goes ahead: 403" in capsys.readouterr().err
+    assert "cannot find out whether people are at work, and goes ahead: 403" in capsys.readouterr().err
 
 
 def test_nobody_is_waited_for_where_nothing_answers(bench: Bench) -> None:
@@ -244,9 +244,7 @@ def test_a_pull_is_tried_three_times(bench: Bench) -> None:
     assert code == 0 and state["warnings"] == [] and bench.slept[:2] == [5, 20]
     bench.engine.failures["pull"] = ["i/o timeout", "EOF", "EOF"]
     code, state = bench.reset(notice=False)
-    assert code == 0 and state["warnings"] == [
-        "lab:1 was not pulled, the reset goes on with the image that is there: EOF"
-    ]
+    assert code == 0 and state["warnings"] == ["lab:1 was not pulled; the reset uses the image that is there: EOF"]
 
 
 @pytest.mark.parametrize(

@@ -212,7 +212,7 @@ def test_only_regular_files_of_a_sensible_size_are_read(tmp_path: Path, kind: st
 def test_traps_in_the_places_of_the_resets_files(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     trap = Traps(tmp_path).set(kind)
     state = State(trap, "tao", "lab")
-    assert state.trouble and "begins anew" in state.trouble
+    assert state.trouble and "is written anew" in state.trouble
     assert Unfinished(trap).users == []
     if kind != "endless":
         with pytest.raises(OSError):

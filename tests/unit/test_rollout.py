@@ -64,7 +64,7 @@ def test_what_a_batch_with_failures_leads_to() -> None:
     assert rollout.outcome(chosen, "b", []) == ""
     assert rollout.outcome(chosen, "b", ["a"]) == ""  # of a batch before
     within = rollout.outcome(chosen, "c", ["b"])
-    assert "b failed, 1 of 2 hosts" in within and within.endswith("These alone: --limit b")
+    assert "b failed, 1 of 2 hosts" in within and within.endswith("For these alone: --limit b")
     assert not rollout.stops(chosen, "c", ["b"])
     beyond = rollout.outcome(chosen, "c", ["b", "c"])
     assert "the rollout stops, 2 hosts stay as they are" in beyond and beyond.endswith("--limit b,c,d,e")

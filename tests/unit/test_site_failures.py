@@ -123,6 +123,6 @@ def test_a_report_names_instance_step_and_cause_and_claims_nothing_of_others() -
         [image],
     )
     assert whole.startswith("h1 is not as declared")
-    assert "geo, one: left as before, without the image maps\n  apt failed\n\n" in whole
+    assert "geo, one: unchanged, because there is no image maps\n  apt failed\n\n" in whole
     assert f"Apply the virtual hosts\n  no certificate\n\n{labs}\n\nReport missing engines\n  tao: the" in whole
     assert _failures.site("h1", [], []) == ""

@@ -61,8 +61,8 @@ def test_who_needs_no_failed_image_goes_on_and_the_run_fails_with_the_names(
     printed = " ".join(done.stdout.split())
     assert done.returncode == 2, done.stdout + done.stderr
     assert "GO ON one" in printed
-    assert "tao: left as before, without the image statistics" in printed
-    assert "geo: left as before, without the image mapnik" in printed
+    assert "tao: unchanged, because there is no image statistics" in printed
+    assert "geo: unchanged, because there is no image mapnik" in printed
     assert f"the engine at {tmp_path}/docker.sock does not answer" in printed
     # beside the inventory, wherever the playbook is
     assert list((tmp_path / "images").glob("*/Dockerfile"))

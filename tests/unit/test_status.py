@@ -200,11 +200,11 @@ TWO = [samples.container(), samples.container("tao-lab-2-1")]
         (
             {"engine": {"name": "tao", "running": True, "error": None, "replaced": ["dockerd"]}},
             "warning",
-            "still runs the dockerd of before an upgrade",
+            "still runs the old dockerd although",
         ),
         ({"ports": {"taken": ["port 8801 is taken by eve"], "open": []}}, "error", "taken by eve"),
-        ({"ports": {"taken": [], "open": [8801, 8802]}}, "warning", "take ports 8801, 8802 of 127.0.0.1 while"),
-        ({"state": "held", "ports": {"taken": [], "open": [8801]}}, "warning", "take port 8801"),
+        ({"ports": {"taken": [], "open": [8801, 8802]}}, "warning", "bind ports 8801, 8802 of 127.0.0.1 while"),
+        ({"state": "held", "ports": {"taken": [], "open": [8801]}}, "warning", "bind port 8801"),
         ({"containers": [samples.container(state="exited")]}, "error", "none of its containers runs"),
         ({"containers": []}, "error", "none of its containers runs"),
         ({"containers": [samples.container(health="unhealthy")]}, "error", "tao-lab-1-1 is unhealthy"),
@@ -345,7 +345,7 @@ def test_disk(tmp_path: Path) -> None:
     write(tmp_path, "srv/tao/data/big", "x" * 1_000_000)
     assert one(tmp_path)["disk"]["directory_bytes"] > 1_000_000
     in_vain = one(tmp_path, disk_timeout_seconds=0)["disk"]
-    assert in_vain["directory_bytes"] is None and "not added up within 0 s" in in_vain["notes"][0]
+    assert in_vain["directory_bytes"] is None and "not measured within 0 s" in in_vain["notes"][0]
     skipped = one(tmp_path, disk=False)["disk"]
     assert skipped["directory_bytes"] is None and skipped["notes"] == [] and skipped["free_bytes"] > 0
 

@@ -205,7 +205,7 @@ def test_a_container_of_which_anything_is_told(host: Host, key: str) -> None:
 def test_more_containers_than_anybody_has(host: Host) -> None:
     with engine(host.socket, docker(CONTAINER, [LISTED] * 1000)):
         status = host.status()["tao"]
-    assert any("the engine tells of 1000 containers" in problem["text"] for problem in status["problems"])
+    assert any("the engine lists 1000 containers" in problem["text"] for problem in status["problems"])
 
 
 def test_all_answers_together_have_an_end(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -369,7 +369,7 @@ def test_ids_that_are_none(uid: Any) -> None:
     probe = image_probe.Engine(
         "/s", "lab:1", None, lambda command, text: (0, answer if "run" in command else about, "")
     )
-    with pytest.raises(image_probe.ProbeError, match="which are no ids"):
+    with pytest.raises(image_probe.ProbeError, match="which are not numeric ids"):
         probe.examine(None, keep=False)
 
 

@@ -213,7 +213,7 @@ def refusal(candidate: str, live: str | None) -> str:
     site = site_of(candidate)
     if site is None and live is not None:
         return (
-            f"Apache's configuration was broken before this change, by something else: {live} "
+            f"Apache's configuration was already broken before this change: {live} "
             "Repair it ('apache2ctl configtest' must say 'Syntax OK') and run again. Nothing was changed."
         )
     who = f"site {site}: " if site else ""

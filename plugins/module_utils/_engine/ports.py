@@ -44,7 +44,7 @@ def files(ports: Iterable[Mapping[str, Any]], uids: Mapping[str, int], program: 
             if not 0 < port < 65536:
                 raise ValueError(f"{entry['account']}: {port} is not a port")
             if owners.setdefault(port, entry["account"]) != entry["account"]:
-                raise ValueError(f"port {port} cannot be kept for both {owners[port]} and {entry['account']}")
+                raise ValueError(f"port {port} cannot be reserved for both {owners[port]} and {entry['account']}")
     rules = {str(port): uids[account] for port, account in sorted(owners.items()) if account in uids}
     return {
         PROGRAM: File(program.encode(), 0o755),
@@ -58,11 +58,11 @@ def open_ports(ports: Iterable[int]) -> str:
     numbers = sorted(ports)
     which = f"port {numbers[0]}" if len(numbers) == 1 else f"ports {', '.join(map(str, numbers))}"
     return (
-        f"any account of this host can take {which} of 127.0.0.1 while nothing listens there, and gets what people"
-        " send, passwords too"
+        f"any account of this host can bind {which} of 127.0.0.1 while nothing listens there, and then receives what"
+        " people send, passwords included"
     )
 
 
 def warning(ports: Iterable[int], error: str | None) -> str:
-    reason = error or "the kernel does not heed the rules"
+    reason = error or "the kernel does not enforce the rules"
     return f"PORTS ARE NOT PROTECTED: {open_ports(ports)} ({reason}). See docs/explanation/rootless-docker.md."

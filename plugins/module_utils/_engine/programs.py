@@ -12,6 +12,6 @@ PROGRAMS = ("containerd", "dockerd", "rootlesskit", "slirp4netns")
 
 def advice(engine: str, programs: Iterable[str]) -> str:
     return (
-        f"the engine {engine} still runs the {', '.join(programs)} of before an upgrade of packages; this restarts it,"
-        f" and its containers with it: su --pty - {engine} -c 'systemctl --user restart rootless-docker'"
+        f"the engine {engine} still runs the old {', '.join(programs)} although its package was upgraded; this restarts"
+        f" the engine and its containers: su --pty - {engine} -c 'systemctl --user restart rootless-docker'"
     )

@@ -101,7 +101,7 @@ def problems(host: Host, package_source: str) -> list[str]:
     ]
     found += [
         f"there is a group {name}, but no account of this name: the engine's account would get no group of its own, and"
-        " its files would be everybody's in the group users; give the engine another name, or remove the group"
+        " its files would belong to the shared group users; give the engine another name, or remove the group"
         for name in sorted(host.foreign_groups)
     ]
     return [problem for problem in found if problem]

@@ -125,7 +125,7 @@ class Service:
                         in_the_way |= listen.overlaps(held) and listen.bare != held.bare
                     elif listen.overlaps(held):
                         raise ApacheError(
-                            f"Apache cannot listen to {listen}: {holder(inode)} holds the port. "
+                            f"Apache cannot listen on {listen}: {holder(inode)} holds the port. "
                             "Stop it or choose another port. Nothing was changed."
                         )
         return in_the_way

@@ -70,12 +70,13 @@ def foreign(path: str, uid: int, gid: int, wanted: Wanted) -> str:
     """What is wrong with a directory of UID and GID in this place, and what to do."""
     if wanted.uid == 0:
         return (
-            f"{path} belongs to {uid}:{gid} and must be root's, because directories of others lie in it: move it away"
+            f"{path} belongs to {uid}:{gid} but must belong to root, because it holds directories of other accounts: "
+            "move it away"
         )
     owner = f"{wanted.uid}:{wanted.gid}"
     return (
-        f"{path} belongs to {uid}:{gid}, not to {owner}, and is left alone. "
-        f"If its content should change hands, run: chown -R --no-dereference {owner} {path}"
+        f"{path} belongs to {uid}:{gid}, not to {owner}, and is left as it is. "
+        f"To change the owner of its content, run: chown -R --no-dereference {owner} {path}"
     )
 
 

@@ -14,7 +14,7 @@ def directory_bytes(directory: str, seconds: float, notes: list[str]) -> int | N
     try:
         said = run(command, seconds).output
     except EndlessError:
-        notes.append(f"{directory} was not added up within {seconds} s")
+        notes.append(f"{directory} was not measured within {seconds} s")
         return None
     # A file that vanishes meanwhile is an error to du, which still prints the sum.
     return int(said.split()[0])
@@ -24,7 +24,7 @@ def images_bytes(socket: str, seconds: float, notes: list[str]) -> int | None:
     try:
         return status.bytes_of(EngineAPI(socket, seconds).call("GET", "/system/df?type=image"))
     except (EngineError, ValueError, LookupError, TypeError) as error:
-        notes.append(f"the images were not added up: {error}")
+        notes.append(f"the images were not measured: {error}")
         return None
 
 

@@ -109,11 +109,11 @@ def apply(given: Mapping[str, Any], plan: Plan, uid: int, gid: int, check_mode: 
     except OSError as error:
         why = "the disk, or a quota, is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror
         made.problems.append(
-            f"{error.filename or given['file']}: {why}. Nobody gets what is new; remove the cause and run again"
+            f"{error.filename or given['file']}: {why}. No new mount takes effect; remove the cause and run again"
         )
     if made.refused:
         shown = ", ".join(sorted(made.refused)[:3])
-        made.problems.append(f"until that is put right, nobody gets {shown}{' and others' * (len(made.refused) > 3)}")
+        made.problems.append(f"until this is fixed, nobody gets {shown}{' and others' * (len(made.refused) > 3)}")
     return made
 
 

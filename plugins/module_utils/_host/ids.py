@@ -26,7 +26,7 @@ def host_ids(account: str | None, uid: int, gid: int) -> tuple[int, int]:
     try:
         entry = pwd.getpwnam(account)
     except KeyError:
-        raise ValueError(f"there is no account {account!r}: make the engine first (role rootless_docker)") from None
+        raise ValueError(f"there is no account {account!r}: create the engine first (role rootless_docker)") from None
     subuid, subgid = (Path(FILES[kind]).read_text(encoding="utf-8", errors="replace") for kind in ("uid", "gid"))
     return (
         host_id(uid, account, entry.pw_uid, entry.pw_uid, subuid),

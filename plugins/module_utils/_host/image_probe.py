@@ -212,7 +212,7 @@ class Engine:
             return self._examine(cache, keep, jupyterlab)
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             # who answers may be anybody: the engine's account, or what is in the image
-            raise ProbeError(f"what image {self._image} says of itself is not understood: {error}") from error
+            raise ProbeError(f"what image {self._image} reports about itself cannot be read: {error}") from error
 
     def _examine(self, cache: str | None, keep: bool, jupyterlab: bool) -> Image:
         before = files.read(cache) if cache else None
@@ -252,7 +252,9 @@ class Engine:
     def _understood(self, inspected: dict[str, Any], known: dict[str, Any]) -> Image:
         ids = known["uid"], known["gid"]
         if not all(isinstance(number, int) and not isinstance(number, bool) and number >= 0 for number in ids):
-            raise ProbeError(f"image {self._image} runs as {known['uid']!r}:{known['gid']!r}, which are no ids")
+            raise ProbeError(
+                f"image {self._image} runs as {known['uid']!r}:{known['gid']!r}, which are not numeric ids"
+            )
         servers = [Server(**server) for server in known["servers"]]
         if not servers:
             raise ProbeError(

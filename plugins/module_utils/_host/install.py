@@ -71,8 +71,8 @@ def ensure_directory(wanted: Mapping[str, Any], tracker: Tracker, check_mode: bo
         status = os.fstat(descriptor)
         if (status.st_uid, status.st_gid) != (owner, group):
             raise ForeignOwnerError(
-                f"{path} belongs to {status.st_uid}:{status.st_gid}, not to {owner}:{group}, and is left alone. "
-                f"If its content should change hands, run: chown -R --no-dereference {owner}:{group} {path}"
+                f"{path} belongs to {status.st_uid}:{status.st_gid}, not to {owner}:{group}, and is left as it is. "
+                f"To change the owner of its content, run: chown -R --no-dereference {owner}:{group} {path}"
             )
         before = stat.S_IMODE(status.st_mode)
         if owner != 0 or not tracker.note(path, f"mode {before:04o}\n", f"mode {mode:04o}\n"):

@@ -165,7 +165,7 @@ class Instance:
     def containers(self, api: EngineAPI, listed: list[Any]) -> list[dict[str, Any]]:
         own = [entry["Id"] for entry in listed if _status.is_own(entry, self.name)]
         if len(own) > MOST_CONTAINERS:
-            raise ValueError(f"the engine tells of {len(own)} containers")
+            raise ValueError(f"the engine lists {len(own)} containers")
         found = []
         for identity in own:
             inspected = api.call("GET", f"/containers/{identity}/json")

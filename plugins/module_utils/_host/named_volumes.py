@@ -83,7 +83,7 @@ class NamedVolumes(Backend):
             volume = self._create(name, user)
         if not self._ours(volume):
             raise directories.ForeignOwnerError(
-                f"the volume {name} has another driver, options or labels than a user's and is left alone: remove it"
+                f"the volume {name} has another driver, options or labels than a user's and is left as it is: remove it"
             )
         path = volume["Mountpoint"]
         with self._parent(volume) as parent:
@@ -108,8 +108,8 @@ class NamedVolumes(Backend):
             uid = os.fstat(descriptor).st_uid
             if uid != self.root:
                 raise directories.ForeignOwnerError(
-                    f"{above} belongs to {uid} and not to {self.root}, which runs the engine: are the account and the "
-                    "socket of one engine?"
+                    f"{above} belongs to {uid} and not to {self.root}, which runs the engine: do the account and the "
+                    "socket belong to the same engine?"
                 )
             yield descriptor
         finally:

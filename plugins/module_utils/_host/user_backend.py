@@ -88,7 +88,7 @@ class Backend(abc.ABC):
         for directory in sorted(set(self.there()) - listed):
             user = self.owner(directory)
             if user is None:
-                self.warnings.append(f"{self.where}/{directory} is no user's directory and is left alone")
+                self.warnings.append(f"{self.where}/{directory} is not a user's directory and is left as it is")
                 continue
             self.not_listed.append(user)
             if self.parameters["prune"] == "archive":

@@ -73,20 +73,22 @@ def read(declaration: Mapping[str, Any], known: Mapping[str, Kernel]) -> Build:
     name = declaration["name"]
     try:
         if not NAME.fullmatch(name):
-            raise KernelError(f"{name!r} is no image's name; write small letters, digits and . _ - / between them")
+            raise KernelError(
+                f"{name!r} is not a name for an image; write lower-case letters, digits and . _ - / between them"
+            )
         if re.search(r"\s", declaration["base"]):
-            raise KernelError(f"base: {declaration['base']!r} is no image; write one such as debian:trixie-slim")
+            raise KernelError(f"base: {declaration['base']!r} is not an image; write one such as debian:trixie-slim")
         for key in "apt", "conda", "pip", "npm":
             _kernels.check_packages("packages", key, declaration[key])
         for certificate in declaration["extra_ca_certificates"]:
             if "-----BEGIN CERTIFICATE-----" not in certificate:
-                raise KernelError("extra_ca_certificates: one is no PEM; give the text, -----BEGIN CERTIFICATE----- …")
+                raise KernelError("extra_ca_certificates: one is not PEM; give the text, -----BEGIN CERTIFICATE----- …")
         files = [File(item["dest"], item["content"], item["mode"]) for item in declaration["files"]]
         for file in files:
             if not re.fullmatch(r"/[^\s\"\\$]*[^/\s\"\\$]", file.destination) or "/../" in file.destination:
-                raise KernelError(f"files: dest: {file.destination!r} is no absolute path without spaces")
+                raise KernelError(f"files: dest: {file.destination!r} is not an absolute path without spaces")
             if not isinstance(file.mode, str) or not re.fullmatch(r"[0-7]{3,4}", file.mode):
-                raise KernelError(f"files: mode: {file.mode!r} is no mode; write octal digits in quotes: '0644'")
+                raise KernelError(f"files: mode: {file.mode!r} is not a mode; write octal digits in quotes: '0644'")
         return Build(
             name=name, base=declaration["base"], apt=declaration["apt"], conda=declaration["conda"],
             pip=declaration["pip"], npm=declaration["npm"], kernels=_kernels.choose(declaration["kernels"], known),
@@ -205,7 +207,7 @@ def read_all(
             problems.append(str(error))
         if image["push"] is not None and not _REGISTRY.fullmatch(image["push"]):
             problems.append(
-                f"image {image['name']}: push: {image['push']!r} is no registry; write its address, such as"
+                f"image {image['name']}: push: {image['push']!r} is not a registry; write its address, such as"
                 " registry.example.org or registry.example.org:5000/jupyter"
             )
     return builds, problems
@@ -216,10 +218,11 @@ def _check_texts(image: Mapping[str, Any]) -> None:
     for option in "build_args", "labels":
         for key, value in image[option].items():
             if option == "build_args" and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key):
-                raise KernelError(f"image {image['name']}: build_args: {key!r} is no variable's name")
+                raise KernelError(f"image {image['name']}: build_args: {key!r} is not the name of a variable")
             if not isinstance(value, str):
                 raise KernelError(
-                    f"image {image['name']}: {option}: {key} is no text, YAML may have changed it; write it in quotes"
+                    f"image {image['name']}: {option}: {key} is not text, and YAML may have changed it; "
+                    "write it in quotes"
                 )
 
 
@@ -232,7 +235,10 @@ def unpinned(build: Build) -> list[str]:
     loose = [package for package in build.pip if "==" not in package and "@" not in package]
     loose += [package for package in build.conda if not _EXACT.fullmatch(package)]
     loose += [package for package in build.npm if "@" not in package[1:]]
-    return [f"image {build.name}: {package} has no exact version, another host may get another" for package in loose]
+    return [
+        f"image {build.name}: {package} has no exact version, so another host may get a different one"
+        for package in loose
+    ]
 
 
 def with_settings(build: Build, wanted: Mapping[str, Any], jupyterlab: Mapping[str, Any]) -> Build:

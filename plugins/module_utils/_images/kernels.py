@@ -78,7 +78,7 @@ def read(name: str, declaration: Mapping[str, Any]) -> Kernel:
     if missing:
         raise KernelError(f"images/kernels/{name}.yml: {', '.join(missing)} is missing")
     if not declaration["tested"] and not declaration.get("reason"):
-        raise KernelError(f"images/kernels/{name}.yml: say with the key reason why it is not tested")
+        raise KernelError(f"images/kernels/{name}.yml: explain in the key reason why it is not tested")
     return Kernel(name=name, **{**declaration, "smoke": Smoke(**declaration["smoke"])})
 
 
@@ -88,7 +88,9 @@ def choose(wanted: Sequence[Any], known: Mapping[str, Kernel]) -> list[Kernel]:
     for item in wanted:
         kernel = _choose(item, known)
         if kernel.spec in chosen:
-            raise KernelError(f"kernels: {kernel.spec} is asked for twice; name each once, python once an environment")
+            raise KernelError(
+                f"kernels: {kernel.spec} is listed twice; list each once, python once for each environment"
+            )
         chosen[kernel.spec] = kernel
     return list(chosen.values())
 
@@ -111,7 +113,7 @@ def _choose(item: Any, known: Mapping[str, Kernel]) -> Kernel:
         taken = {other.environment for other in known.values()} - {kernel.environment}
         if not re.fullmatch(r"[a-z][a-z0-9_-]{0,30}", str(environment)) or environment in taken:
             raise KernelError(
-                f"kernels: {environment!r} is no name for an environment; write small letters, digits, - and _,"
+                f"kernels: {environment!r} is not a name for an environment; write lower-case letters, digits, - and _,"
                 f" and none of {', '.join(sorted(filter(None, taken)))}"
             )
     more: dict[str, Any] = {key: [*getattr(kernel, key), *options.get(key, [])] for key in _LISTS}
@@ -125,7 +127,7 @@ def check_packages(where: str, key: str, packages: Sequence[Any]) -> None:
     """Refuse what a package manager would take for an option, or for several packages."""
     for package in packages:
         if not isinstance(package, str) or not re.fullmatch(r"[^\s\-][^\s]*( ?[^\s]+)*", package):
-            raise KernelError(f"{where}: {key}: {package!r} is no package; write one a line, without options")
+            raise KernelError(f"{where}: {key}: {package!r} is not a package; write one per line, without options")
 
 
 def kernelspec(kernel: Kernel) -> str:

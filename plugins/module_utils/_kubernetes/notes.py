@@ -132,7 +132,7 @@ def _people(hub: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             "Passwords.",
             "Nobody can log in yet. Change to an identity provider first, or set "
             "`hub.config.NativeAuthenticator.enable_signup: true` while nobody else reaches the hub: whoever signs up "
-            "with a listed name is in, with an admin's, too.",
+            "with a listed name gets in, even with an admin's.",
         )
     if kind == "azuread":
         yield (

@@ -63,7 +63,7 @@ class Plan:
     def _read_users(self, parameters: Mapping[str, Any]) -> list[str]:
         names: set[str] = set()
         if not parameters["users"] and not parameters["allow_empty"]:
-            self.problems.append("the list of users is empty: if that is meant, say allow_empty: true")
+            self.problems.append("the list of users is empty: if that is intended, set allow_empty: true")
         for user in parameters["users"]:
             problem = username_problem(user["name"])
             if problem:
@@ -143,7 +143,7 @@ class Plan:
             self.problems.append(f"{whose}: the target {target!r} must be a plain path without . and .. and braces")
         elif not anywhere and not any(path.startswith(root + "/") for root in self._allowed):
             self.problems.append(
-                f"{whose}: the target {target} is outside of the home, {self._home}: add where it may lie to targets"
+                f"{whose}: the target {target} is outside of the home, {self._home}: add its folder to targets"
             )
         return path
 
@@ -180,6 +180,6 @@ class Plan:
                     if mount.target.startswith(above + "/"):
                         self.problems.append(
                             f"the user {user!r} would get {mount.target} inside of {above}, which is read-only, "
-                            "so that Docker cannot make the place for it: give it another target"
+                            "so that Docker cannot create the mount point: give it another target"
                         )
         return found

@@ -21,7 +21,7 @@ def problems(parameters: Mapping[str, Any]) -> list[str]:
     users, leaves = parameters["users"], parameters["directories"]
     found = _volume_problems(parameters) if parameters["backend"] == "volumes" else _path_problems(parameters["path"])
     if not users and not parameters["allow_empty"]:
-        found.append("the list of users is empty: if that is meant, say allow_empty: true")
+        found.append("the list of users is empty: if that is intended, set allow_empty: true")
     seen: set[str] = set()
     for user in users:
         name = user["name"]
@@ -32,7 +32,7 @@ def problems(parameters: Mapping[str, Any]) -> list[str]:
             found.append(f"the user {name!r} is in the list twice")
         elif user["state"] == "absent" and not parameters["purge"]:
             found.append(
-                f"the user {name!r} has state: absent, which deletes all files: say purge: true as well, "
+                f"the user {name!r} has state: absent, which deletes all files: set purge: true as well, "
                 "or state: archived to keep them"
             )
         seen.add(name)
@@ -44,7 +44,9 @@ def problems(parameters: Mapping[str, Any]) -> list[str]:
             found.append(f"the directory {name!r} is in the list twice")
     for leaf in leaves:
         if not re.fullmatch(r"[0-7]{3,4}", leaf["mode"]):
-            found.append(f'the directory {leaf["name"]!r} has the mode {leaf["mode"]!r}: write it as in "0700"')
+            found.append(
+                f'the directory {leaf["name"]!r} has the mode {leaf["mode"]!r}: write it in quotes, such as "0700"'
+            )
     if not leaves:
         found.append("the list of directories is empty: leave it out for the default")
     return found
@@ -52,7 +54,7 @@ def problems(parameters: Mapping[str, Any]) -> list[str]:
 
 def _path_problems(path: str) -> list[str]:
     return (
-        [f"{path} would become a directory of users alone: give one deeper down"]
+        [f"{path} would be used for users' directories alone: give a directory below it"]
         if path.rstrip("/").count("/") < 2
         else []
     )

@@ -58,7 +58,12 @@ BACKUP: dict[str, Key] = {
         secret=True,
     ),
     "environment": Key(
-        Type(values.variables("a mapping, for example {AWS_ACCESS_KEY_ID: key}"), "names and texts", [], "dict"),
+        Type(
+            values.variables("a mapping, for example {AWS_ACCESS_KEY_ID: key}"),
+            "a mapping of names to text",
+            [],
+            "dict",
+        ),
         "Variables for restic, such as the account at a store or a REST server.",
         example={"RESTIC_REST_USERNAME": "geo1", "RESTIC_REST_PASSWORD": "{{ vault_backup_rest }}"},
         default={},
@@ -72,13 +77,13 @@ BACKUP: dict[str, Key] = {
     ),
     "spread_minutes": Key(
         types.whole(0, 720),
-        "How much later it begins at most; each instance has a time of its own.",
+        "The backup begins up to this much later; the exact time differs from instance to instance.",
         example=240,
         default=120,
     ),
     "exclude": Key(
         types.listing(types.text("a pattern"), "a list of patterns, for example ['*.tmp']", "a list of patterns"),
-        "What is left out, as patterns of restic's.",
+        "Files to leave out, as restic's patterns.",
         example=[".cache", "*.tmp"],
         default=[],
     ),

@@ -31,12 +31,12 @@ INSTANCES = Key(
         "list",
         "dict",
     ),
-    "The instances of the host. One that is gone from here stays on the host, and the plan says so.",
+    "The instances of the host. One that is removed from this list stays on the host, and the plan warns about it.",
     example=[{"name": "tao", "url": "https://tao.example.org/", "image": "registry.example.org/lab:1.0"}],
 )
 DEFAULTS = Key(
     Type(_read_any, "a mapping of keys of instances", {"memry": "8G"}, "dict"),
-    "Keys for all instances that don't say them themselves. What only the other kind has is passed over.",
+    "Defaults for the keys of all instances. Keys that an instance's kind does not have are ignored for it.",
     example={"memory": "8G", "reset": {"at": "01:25"}},
 )
 

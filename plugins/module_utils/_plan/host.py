@@ -200,8 +200,8 @@ def warnings_about(instances: Sequence[Instance], host: Host | None) -> list[str
         return lines
     for name in sorted(set(host.engines) - names):
         lines.append(
-            f"{name}: is on the host but not in jupyter_instances; its containers and data are left alone, its address "
-            f"is no longer served. To remove it, write {{name: {name}, state: absent}}"
+            f"{name}: is on the host but not in jupyter_instances; its containers and data stay, its address is no "
+            f"longer served. To remove it, write {{name: {name}, state: absent}}"
         )
     limits = sum(instance.memory_limit for instance in instances if instance.state == "present")
     if host.memory and limits > host.memory:
@@ -218,8 +218,8 @@ def _shared_origins(instances: Sequence[Instance], engines: Sequence[str]) -> li
         if instance.wanted:
             origins.setdefault(str(instance.url._replace(path="")), {})[instance.name] = engine
     return [
-        f"{', '.join(names)}: share {origin}, so a notebook opened in one can use the others as whoever is logged in "
-        "there, though their engines differ. Give each a host name of its own unless they trust each other"
+        f"{', '.join(names)}: share {origin}, so a notebook opened in one can act in the others for whoever is logged "
+        "in there, though their engines differ. Give each a host name of its own unless they trust each other"
         for origin, names in origins.items()
         if len(set(names.values())) > 1
     ]

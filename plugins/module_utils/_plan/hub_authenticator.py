@@ -119,7 +119,7 @@ _USERNAME_CLAIM = Key(
 )
 _INSECURE = Key(
     types.BOOLEAN,
-    "Whether what should not be used beyond a trial is meant: dummy, or addresses without TLS.",
+    "Allows what is for trials only: dummy, or addresses without TLS.",
     example=True,
     default=False,
 )
@@ -127,7 +127,7 @@ _INSECURE = Key(
 _CLASS: dict[str, Key] = {
     "guests": Key(
         types.BOOLEAN,
-        "Whether the class's own rules, such as allow_all in settings, let in people who are not listed.",
+        "Lets the class's own rules, such as allow_all in settings, admit people who are not listed.",
         example=True,
         default=False,
     ),
@@ -184,12 +184,15 @@ TYPES: dict[str, dict[str, Key]] = {
             types.listing(
                 types.text("a scope"), "a list of scopes, for example [openid, profile, email]", "a list of scopes"
             ),
-            "What the hub asks the provider for.",
+            "OAuth scopes that the hub requests.",
             example=["openid", "profile"],
             default=["openid", "profile", "email"],
         ),
         "login_service": Key(
-            types.text("a name for the button"), "What the button says.", example="Uni Login", default="Single Sign-On"
+            types.text("a name for the button"),
+            "Text of the log-in button.",
+            example="Uni Login",
+            default="Single Sign-On",
         ),
         "groups_claim": Key(
             types.text("the name of a claim, for example groups"),

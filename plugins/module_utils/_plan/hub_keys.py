@@ -36,13 +36,13 @@ HUB: dict[str, Key] = {
         instead="write notebooks",
     ),
     "persist": Key(
-        Type(values.persist(), "names and folders in the container", [], "dict"),
+        Type(values.persist(), "a mapping of names to folders in the container", [], "dict"),
         "More folders that each user keeps.",
         example={"settings": "/home/jovyan/.jupyter/lab"},
         unset="JupyterLab's own settings, if they are not in home",
     ),
     "environment": Key(
-        Type(values.environment(hub_values.reserved), "names and texts", [], "dict"),
+        Type(values.environment(hub_values.reserved), "a mapping of names to text", [], "dict"),
         "Variables of users' containers.",
         example={"LANG": "C.UTF-8"},
         default={},
@@ -56,11 +56,11 @@ HUB: dict[str, Key] = {
     ),
     "prune": Key(
         types.choice("keep", "archive"),
-        "What becomes of the folders of users who left the list.",
+        "What happens to the folders of users who left the list.",
         example="archive",
         default="keep",
     ),
-    "allow_no_users": Key(types.BOOLEAN, "Whether an empty list of users is meant.", example=True, default=False),
+    "allow_no_users": Key(types.BOOLEAN, "Allows an empty list of users.", example=True, default=False),
     "authenticator": Key(
         AUTHENTICATOR_TYPE,
         "How people log in.",
@@ -106,7 +106,7 @@ HUB: dict[str, Key] = {
     ),
     "targets": Key(
         types.listing(types.CONTAINER_PATH, "a list of folders in the container", "a list of folders in the container"),
-        "Where mounts of groups may lie, besides the home.",
+        "Folders in which mounts of groups are allowed, besides the home.",
         example=["/opt"],
         default=[],
     ),
@@ -120,14 +120,14 @@ HUB: dict[str, Key] = {
     ),
     "gpu_devices": Key(
         types.DEVICES,
-        "Graphics cards by their CDI names, of which each server gets as many of its own as gpus in its limits says.",
+        "Graphics cards by their CDI names. Each server has as many of them to itself as gpus in its limits says.",
         example=["nvidia.com/gpu=0", "nvidia.com/gpu=1"],
         default=[],
         instead="write devices",
     ),
     "culler": Key(
         hub_values.CULLER_TYPE,
-        "When servers that idle are stopped.",
+        "When idle servers are stopped.",
         example={"idle_seconds": 7200},
         default=filled(hub_values.CULLER, {}),
         unset="see its keys",
@@ -155,8 +155,8 @@ HUB: dict[str, Key] = {
         unset="sqlite",
     ),
     "settings": Key(
-        Type(hub_values.settings, "names of plugins and mappings", [], "dict"),
-        "What JupyterLab starts with, as in its overrides.json; users can change it for themselves.",
+        Type(hub_values.settings, "a mapping of plugins to mappings", [], "dict"),
+        "Default settings of JupyterLab, as in its overrides.json; users can change them for themselves.",
         example={"@jupyterlab/apputils-extension:themes": {"theme": "JupyterLab Dark"}},
         default={},
     ),

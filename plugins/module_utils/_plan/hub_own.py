@@ -113,7 +113,7 @@ SERVICE: dict[str, Key] = {
         example=["python3", "-m", "announcements"],
     ),
     "environment": Key(
-        Type(values.variables('a mapping, for example {PORT: "9000"}'), "names and texts", [], "dict"),
+        Type(values.variables('a mapping, for example {PORT: "9000"}'), "a mapping of names to text", [], "dict"),
         "Variables of the command.",
         example={"PORT": "9000"},
         default={},
@@ -148,5 +148,5 @@ SERVICES_TYPE = types.listing(
     "a list of mappings",
 )
 CLASS_TYPE = Type(_class, "a class's full name", "LDAPAuthenticator")
-TRAITS_TYPE = Type(_open_traits, "names of traits and their values", [], "dict")
-SECRET_TRAITS_TYPE = Type(_secret_traits, "names of traits and texts", 12345678, "dict")
+TRAITS_TYPE = Type(_open_traits, "a mapping of traits to values", [], "dict")
+SECRET_TRAITS_TYPE = Type(_secret_traits, "a mapping of traits to text", 12345678, "dict")

@@ -135,8 +135,8 @@ MOUNT: dict[str, Key] = {
         example="/opt/tiles",
         unset="as source",
     ),
-    "members": Key(_MODE, "What members may.", example="ro", default="rw"),
-    "admins": Key(_MODE, "What admins of the group may.", example="ro", default="rw"),
+    "members": Key(_MODE, "Access of members.", example="ro", default="rw"),
+    "admins": Key(_MODE, "Access of the group's admins.", example="ro", default="rw"),
 }
 _mount = record_of(MOUNT)
 
@@ -191,17 +191,17 @@ def groups(value: Any, path: str, problems: Problems) -> dict[str, Group] | Inva
 CULLER: dict[str, Key] = {
     "idle_seconds": Key(
         types.whole(0, 366 * DAY),
-        "After how long a server that idles is stopped; 0: never.",
+        "How long a server may idle until it is stopped; 0: it is never stopped.",
         example=7200,
         default=3600,
     ),
     "max_age_seconds": Key(
         types.whole(0, 366 * DAY),
-        "How long after its start a server is stopped, idle or not; 0: never.",
+        "How long after its start a server is stopped, idle or not; 0: it is never stopped.",
         example=86400,
         default=0,
     ),
-    "every_seconds": Key(types.whole(1, DAY), "How often the hub looks.", example=60, default=300),
+    "every_seconds": Key(types.whole(1, DAY), "How often the hub checks.", example=60, default=300),
 }
 _culler = mapping_of(CULLER)
 

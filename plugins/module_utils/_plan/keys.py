@@ -27,7 +27,7 @@ COMMON: dict[str, Key] = {
     ),
     "kind": Key(
         types.choice("lab", "hub"),
-        "What it is: one JupyterLab that people share, or a JupyterHub that starts a container for each user.",
+        "Kind of instance: one JupyterLab that people share, or a JupyterHub that starts a container for each user.",
         example="hub",
         default="lab",
         handed=False,
@@ -79,7 +79,7 @@ COMMON: dict[str, Key] = {
     ),
     "login": Key(
         parts.LOGIN_TYPE,
-        "What the page for logging in says.",
+        "The log-in page.",
         example={"notice": "The service restarts daily at 01:25."},
         unset="the page of the image or the hub",
     ),
@@ -109,11 +109,11 @@ COMMON: dict[str, Key] = {
         default="missing",
     ),
     "start_timeout_seconds": Key(
-        types.whole(1, 3600), "How long a fresh container may take until its server answers.", example=300, default=120
+        types.whole(1, 3600), "How long a new container may take until its server answers.", example=300, default=120
     ),
     "proxy": Key(
         parts.PROXY_TYPE,
-        "What Apache lets through.",
+        "Limits and websockets in Apache.",
         example={"max_body": "4G"},
         default=filled(parts.PROXY, {}),
         unset="see its keys",
@@ -121,7 +121,7 @@ COMMON: dict[str, Key] = {
     ),
     "reset": Key(
         RESET_TYPE,
-        "When and how its containers are made anew from their image; only the mounted folders stay.",
+        "When and how its containers are recreated from their image; only the mounted folders stay.",
         example={"at": "01:25", "pull": True},
         default=filled(RESET_TYPE.keys, {}),
         unset="only by hand",
@@ -129,7 +129,7 @@ COMMON: dict[str, Key] = {
     ),
     "backup": Key(
         BACKUP_TYPE,
-        "How it is backed up; its keys count before those of jupyter_backup.",
+        "How it is backed up; its keys override those of jupyter_backup.",
         example={"at": "02:30"},
         unset="`jupyter_backup`; without that, there are no backups",
         handed=False,
@@ -155,13 +155,13 @@ LAB: dict[str, Key] = {
         types.SECRET,
         "Fixed token, of 16 characters at least, beside a password or in its place.",
         example="{{ vault_geo_token }}",
-        unset="without a password, one is made on the host",
+        unset="generated on the host if there is no password",
         secret=True,
         instead="leave it out, users log in through the authenticator",
     ),
     "token_file": Key(
         types.TOKEN_FILE,
-        "Where a token that is made on the host is kept.",
+        "File on the host for a generated token.",
         example="/srv/tokens/seminar",
         unset="/srv/NAME/token",
         instead="leave it out, users log in through the authenticator",
@@ -175,7 +175,7 @@ LAB: dict[str, Key] = {
         instead="write home",
     ),
     "persist": Key(
-        Type(values.persist("notebooks"), "names and folders in the container", [], "dict"),
+        Type(values.persist("notebooks"), "a mapping of names to folders in the container", [], "dict"),
         "More folders of the container that outlive a reset; on the host /srv/NAME/data/FOLDER.",
         example={"settings": "/home/jovyan/.jupyter"},
         default={},
@@ -188,7 +188,7 @@ LAB: dict[str, Key] = {
         instead="write mounts of a group in groups",
     ),
     "environment": Key(
-        Type(values.environment(values.LAB_ENVIRONMENT.get), "names and texts", [], "dict"),
+        Type(values.environment(values.LAB_ENVIRONMENT.get), "a mapping of names to text", [], "dict"),
         "Variables of the container; what the role sets itself, such as JUPYTER_TOKEN, has a key of its own.",
         example={"LANG": "C.UTF-8", "NB_UMASK": "022"},
         default={},

@@ -89,7 +89,9 @@ LAB_LIMITS: dict[str, Key] = {
         handed=False,
     ),
     "ulimits": Key(
-        Type(read_ulimits, "names and whole numbers or {soft, hard}; -1 is no limit", {"nofiles": 4096}, "dict"),
+        Type(
+            read_ulimits, "a mapping of names to whole numbers or {soft, hard}; -1: no limit", {"nofiles": 4096}, "dict"
+        ),
         "Limits of each process, settled name by name. Above what the engine itself has, containers should not start; "
         "that was not tried.",
         example={"nofile": {"soft": 4096, "hard": 65536}},

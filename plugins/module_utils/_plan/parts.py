@@ -168,7 +168,7 @@ BUILD: dict[str, Key] = {
         default="Dockerfile",
     ),
     "args": Key(
-        Type(values.variables('a mapping, for example {VERSION: "1.0"}'), "names and texts", [], "dict"),
+        Type(values.variables('a mapping, for example {VERSION: "1.0"}'), "a mapping of names to text", [], "dict"),
         "Arguments of the Dockerfile; they are no place for secrets.",
         example={"PACKAGES": "geopandas"},
         default={},
@@ -186,12 +186,12 @@ def read_build(value: Any, path: str, problems: Problems) -> dict[str, Any] | In
 LOGIN: dict[str, Key] = {
     "notice": Key(
         types.text("the notice, as plain text", multiline=True),
-        "What the page says besides its form.",
+        "Plain text that the page shows beside its form.",
         example="The service restarts daily at 01:25.",
     ),
     "notice_html": Key(
         types.text("the notice, as HTML that you trust", multiline=True),
-        "The same as HTML, which goes into the page as it is.",
+        "HTML that the page shows beside its form, unchanged.",
         example='See the <a href="https://example.org/rooms">room plan</a>.',
     ),
     "template": Key(

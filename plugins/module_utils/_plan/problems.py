@@ -15,7 +15,7 @@ MESSAGES: dict[str, str] = {
     "wrong_type": "is {got}; write {wanted}",
     "unknown_key": "unknown key; did you mean '{near}'?",
     "unknown_key_far": "unknown key; the keys here are: {known}",
-    "compose_key": "is a key of compose files and none here; {instead}",
+    "compose_key": "is a key of compose files, not of this inventory; {instead}",
     "missing": "is missing; write {wanted}",
     "empty": "is empty; write {wanted}, or leave the key out",
     "choice": "{value} is not one of the possible values; write {options}",
@@ -24,17 +24,17 @@ MESSAGES: dict[str, str] = {
     "not_a_default": "can't be a default, each instance needs its own; move it to jupyter_instances",
     "template": "could not be rendered: {error}; define what is missing, give the vault's password, or write !unsafe "
     "before a text that has braces of its own",
-    "template_comment": "has '{{#', or names a variable that has it: in a template that begins a comment, and the text "
-    "would lose a part; write !unsafe before it where it is defined",
+    "template_comment": "contains '{{#', or uses a variable that does: templates begin a comment there, and part of "
+    "the text would be lost; write !unsafe before it where it is defined",
     # names
     "name": "{value} is not a name for an instance or an engine; write 1 to 31 of a-z, 0-9 and '-', beginning with a "
     "letter and not ending in '-'{hint}",
     "name_reserved": "{value} can't be used: {reason}; choose another name",
     "name_twice": "{value} is also the name of {other}; give each instance a name of its own",
     "rollout_share": "is {got}; write {wanted}",
-    "merge_differs": "is something else in {other}; write it in one of the two, or in {own} of the host, which wins",
+    "merge_differs": "has another value in {other}; write it in one of the two, or in {own} of the host, which wins",
     "engine_chain": "instance {value} runs on the engine '{engine}' itself; write engine: {last}",
-    "other_kind": "is no key of a {kind}; {instead}",
+    "other_kind": "is not a key of a {kind}; {instead}",
     "kind_moved": "the instance is a {old} on the host, and its data would be lost to a {new}; write kind: {old}, or "
     "run with state: absent first, which archives the data",
     # urls
@@ -62,7 +62,8 @@ MESSAGES: dict[str, str] = {
     "tls_on_http": "is {mode}, but the address begins with http://; write https:// there, or tls: none here",
     "tls_pair": "mode files needs certificate and private_key, both paths on the host; write both",
     "tls_no_pair": "mode {mode} makes its own certificate; leave certificate and private_key out, or write mode: files",
-    "tls_acme_host": "no authority gives a certificate for {host}; write a public host name in url, or another mode",
+    "tls_acme_host": "no certificate authority issues a certificate for {host}; write a public host name in url, "
+    "or another mode",
     "tls_differs": "differs from {other} on the same host name and port; write the same tls for both",
     "hsts_on_http": "is more than 0, but the address begins with http://; write 0, or https:// there",
     "hsts_differs": "differs from {other} on the same host name and port; write the same hsts_seconds for both",
@@ -73,8 +74,8 @@ MESSAGES: dict[str, str] = {
     "image_and_build": "both image and build are given; keep one",
     "image_or_build": "neither image nor build is given; write image: NAME:TAG, or build: FOLDER",
     "build_pull": "nothing is pulled for an image that is built on the host; leave pull out",
-    "declared_name": "{value} is not a name for an image; write small letters and digits, between them '.', '_', '-' "
-    "and '/'",
+    "declared_name": "{value} is not a name for an image; write lower-case letters and digits, between them '.', '_', "
+    "'-' and '/'",
     "declared_twice": "{value} is also the name of {other}; give each image a name of its own",
     "declared_unknown": "{value} is not one of jupyter_images{hint}; declare it there",
     "build_context": "{value} is not a folder on the control node; write the folder that holds the Dockerfile",
@@ -83,7 +84,7 @@ MESSAGES: dict[str, str] = {
     "time": '{value} is not a time of day; write HH:MM, for example "01:25"{daily}',
     "time_unquoted": 'is a number, because YAML reads HH:MM without quotes in base 60; write "{text}" in quotes',
     "timezone": "{value} is not a time zone; write a name such as {near}",
-    "repository": "{value} is no place for repositories; write an absolute path, or an address that begins with "
+    "repository": "{value} is not a place for repositories; write an absolute path, or an address that begins with "
     "rest:https://, s3: or sftp:",
     "repository_password": "contains a password before '@'; write RESTIC_REST_USERNAME and RESTIC_REST_PASSWORD in "
     "environment, from a vault",
@@ -97,16 +98,16 @@ MESSAGES: dict[str, str] = {
     "token_file_twice": "{value} is also the token_file of {other}; give each a file of its own",
     "not_text": "is {got}, not text; write it in quotes, or YAML may change it; in a template, add '| string'",
     "key_not_text": "has a key that is {got}, not text; write it in quotes, or YAML may change it",
-    "secret_space": "begins or ends with a space, which the login form takes away; write it without",
+    "secret_space": "begins or ends with a space, which the login form removes; write it without",
     "size": '{value} is not a size; write a number with K, M, G or T, for example "8G"',
     "size_range": '{value} is out of range; write a size from {low} to {high}, for example "8G"',
     "ids": 'is not a pair of ids; write "uid:gid" in quotes, both from 0 to 65535, for example "{example}"',
     "device": "{value} is not the CDI name of a device; write VENDOR/CLASS=NAME, for example nvidia.com/gpu=0",
-    "device_twice": "{value} is there twice; keep one",
+    "device_twice": "{value} is listed twice; keep one",
     "gpus_few": "{value} is more than the hub has; write at most {count}, or more names in gpu_devices",
     "volume_text": "is text; write {hint}",
     "environment_name": "is not the name of an environment variable; write letters, digits and '_', no digit first",
-    "login_option": "has {option}, which takes the place of the declared password and token; leave it out, and use the "
+    "login_option": "has {option}, which replaces the declared password and token; leave it out, and use the "
     "keys password or token",
     "environment_reserved": "is set by the role itself; {instead}",
     "container_path": "{value} is not a folder in the container; write an absolute path without '..', not '/' and not "
@@ -133,7 +134,7 @@ MESSAGES: dict[str, str] = {
     "'@jupyterlab/apputils-extension:themes'",
     "mounts": "{problem}",
     # logging in to hubs
-    "dummy_insecure": "type dummy lets anybody be anyone; write insecure: true beside it if that is meant, or "
+    "dummy_insecure": "type dummy lets anybody log in as anyone; write insecure: true beside it if you want that, or "
     "another type",
     "endpoint": "is not an address; write https://, a host and a path, without a user name, spaces and '#'",
     "endpoint_http": "would send the client's secret and names unencrypted; write https://, or insecure: true for "
@@ -144,7 +145,7 @@ MESSAGES: dict[str, str] = {
     "claim_not_unique": "{value} is not unique, so two people could share an account; write preferred_username or oid",
     # what an administrator adds
     "extra_config_file": "{value} can't be read on the control node ({error}); write the path of a file of Python",
-    "file_twice": "{value} is there twice; keep one",
+    "file_twice": "{value} is listed twice; keep one",
     "package": "{value} is not a package with its version; write name==version, for example numpy==2.3.4",
     "service_name": "{value} is not a name for a service; write 1 to 31 of a-z, 0-9 and '-', beginning with a letter, "
     "and none of {taken}",
@@ -156,10 +157,9 @@ MESSAGES: dict[str, str] = {
     "trait_name": "{value} is not the name of a trait; write it as the class has it, for example enable_pkce",
     "trait_secret": "looks like a secret; write {name} in secret_settings",
     "trait_twice": "is in settings, too; keep it here",
-    "provider_groups": "people log in with {type}, which knows no groups; leave it out",
+    "provider_groups": "people log in with {type}, which has no groups; leave it out",
     # people
-    "users_empty": "there is nobody in users and users_csv; write who may log in, or allow_no_users: true if "
-    "nobody is meant",
+    "users_empty": "users and users_csv name nobody; write who may log in, or allow_no_users: true if nobody may",
     "user_name": "{problem}",
     "user_twice": "{value} is also in {other}; keep one",
     "user_collision": "{value}, and {first} of {other}, both become {name}, one account for two people; leave "
@@ -172,14 +172,14 @@ MESSAGES: dict[str, str] = {
     "password_not_native": "is for type native, and people log in with {type}; leave it out",
     "password_short": "is too short; write at least {shortest} characters",
     "password_long": "is longer than {longest} bytes, which the hub can't take; write a shorter one",
-    "swap_alone": "is swap without a limit of memory; write memory too",
+    "swap_alone": "sets swap without a memory limit; write memory too",
     "roster_file": "{value} can't be read on the control node ({error}); write the path of a CSV file in UTF-8",
     "roster_header": "the first line does not name the columns, separated by commas, with name among them; write for "
     "example name,groups,admin,memory",
     "roster_header_twice": "the line that names the columns is there again; remove it, and write each file in "
     "users_csv by itself",
     "roster_column": "{value} is not a column; {hint}",
-    "roster_column_twice": "the column {value} is there twice; keep one",
+    "roster_column_twice": "the column {value} is listed twice; keep one",
     "roster_fields": "has {got} fields, the first line has {wanted}; write as many, and a field with a comma in quotes",
     "roster_empty": "the file is empty; write a first line such as name,groups,admin,memory and a line for each user",
     "roster_syntax": "is not CSV ({error}); write quotes within a field twice",
@@ -191,7 +191,7 @@ MESSAGES: dict[str, str] = {
     "port_ephemeral": "{value} is among the ports {first} to {last}, which the kernel gives to any program that asks "
     "for one; choose another one, or leave port out",
     "port_none_free": "no port is free from {low} to {high}; widen jupyter_port_range",
-    "account_foreign": "the host has an account '{engine}' already, which is no engine of this collection; choose "
+    "account_foreign": "the host has an account '{engine}' already, which is not an engine of this collection; choose "
     "another name, or remove the account",
     "group_foreign": "the host has a group '{engine}' already, and an account of this name would need one of its own; "
     "choose another name, or remove the group",

@@ -54,14 +54,14 @@ RESET: dict[str, Key] = {
     ),
     "spread_minutes": Key(
         types.whole(0, 180),
-        "How much earlier the pull begins at most; each host has a time of its own.",
+        "The pull begins up to this much earlier; the exact time differs from host to host.",
         example=15,
         default=0,
     ),
     "pull": Key(types.BOOLEAN, "Whether to look for a newer image first; needs a tag.", example=True, default=False),
     "pull_timeout_seconds": Key(
         types.whole(10, DAY),
-        "After how long the reset goes on with the image that is there.",
+        "How long a pull may take before the reset uses the image that is there.",
         example=600,
         default=1800,
     ),
@@ -72,13 +72,16 @@ RESET: dict[str, Key] = {
         default="wait",
     ),
     "deadline_seconds": Key(
-        types.whole(0, DAY), "After how much waiting the reset goes ahead.", example=7200, default=3600
+        types.whole(0, DAY), "How long the reset waits for people before it goes ahead.", example=7200, default=3600
     ),
     "notice_seconds": Key(
-        types.whole(0, DAY), "How long before the reset people are told; 0: not at all.", example=600, default=300
+        types.whole(0, DAY), "How long before the reset people get a notice; 0: no notice.", example=600, default=300
     ),
     "drain_seconds": Key(
-        types.whole(0, 600), "How long requests may still run on a lab's old server.", example=60, default=10
+        types.whole(0, 600),
+        "How long requests may still run on a lab's old server after the switch.",
+        example=60,
+        default=10,
     ),
     "rotate_token": Key(
         types.BOOLEAN,
@@ -88,7 +91,7 @@ RESET: dict[str, Key] = {
     ),
     "prune_days": Key(
         types.whole(0, 3650),
-        "After how many days without use images of before are removed; 0: never.",
+        "After how many days unused old images are removed; 0: never.",
         example=30,
         default=14,
     ),

@@ -67,7 +67,7 @@ def _rollout(value: Any, path: str, problems: Problems) -> dict[str, Any] | Inva
 
 ROLLOUT = Key(
     Type(_rollout, "a mapping", [], "dict", keys=KEYS),
-    "In which batches the playbook site goes through the hosts; the same for all hosts.",
+    "Batches in which the playbook site sets up the hosts; the same for all hosts.",
     example={"canaries": ["lab1.example.org"], "batch": "30%", "pause_seconds": 60, "max_failures": "10%"},
     unset="all hosts at once",
 )
@@ -131,11 +131,11 @@ def outcome(rollout: Mapping[str, Any], host: str, failed: Sequence[str]) -> str
     again = "Correct what is reported and run the same command again: hosts that are done change nothing."
     text = f"{', '.join(bad)} failed, {len(bad)} of {len(batch)} hosts in this batch."
     if not stops(rollout, host, failed):
-        return f"{text} {again} These alone: --limit {','.join(bad)}"
+        return f"{text} {again} For these alone: --limit {','.join(bad)}"
     left = list(dict.fromkeys([*failed, *after]))
     return (
         f"{text} That is more than {rollout['max_fail_percentage']}%: the rollout stops, {len(after)} hosts stay as "
-        f"they are. {again} What is left alone: --limit {','.join(left)}"
+        f"they are. {again} For the rest alone: --limit {','.join(left)}"
     )
 
 

@@ -63,7 +63,7 @@ TLS = Key(
 
 BACKUP = Key(
     BACKUP_TYPE,
-    "How all instances are backed up; the keys of an instance's own backup count before these.",
+    "How all instances are backed up; the keys of an instance's own backup override these.",
     example={"repository": "/srv/backup", "password": "{{ vault_backup_password }}", "at": "02:30"},
     unset="no backups",
 )

@@ -11,8 +11,8 @@ from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._report import printable
 
-NO_MESSAGE = "no message; run again with -v"
-TIMED_OUT = "If it was to ask an engine, see whether the engine answers: as its account, docker ps"
+NO_MESSAGE = "the task gave no message; run again with -v"
+TIMED_OUT = "If it asks an engine, check that the engine answers: run docker ps as its account"
 
 REPORT = re.compile(r"\d+ of \d+ instances of kind \w+ on .* failed:\n\n")
 
@@ -52,11 +52,11 @@ def site(host: str, failures: Sequence[Mapping[str, str]], images: Sequence[Mapp
     parts = []
     for image in images:
         names = ", ".join(image["instances"])
-        parts.append(f"{names}: left as before, without the image {image['name']}\n{_indented(image['error'])}")
+        parts.append(f"{names}: unchanged, because there is no image {image['name']}\n{_indented(image['error'])}")
     for failure in failures:
         told = REPORT.match(failure["message"])
         parts.append(failure["message"] if told else f"{failure['task']}\n{_indented(failure['message'])}")
-    head = f"{host} is not as declared: the rest was gone through, this failed. Correct what it says and run again."
+    head = f"{host} is not as declared: this failed, everything else was done. Correct the cause and run again."
     return "\n\n".join([head, *parts]) if parts else ""
 
 

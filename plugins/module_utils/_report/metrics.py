@@ -20,7 +20,7 @@ HEALTH = {
     "carrel_instance_info": "Always 1; kind, state, engine and URL of an instance.",
     "carrel_instance_up": "Whether an instance that should be there answers through its public URL.",
     "carrel_instance_answer_seconds": "How long the public URL took to answer.",
-    "carrel_instance_problems": "What the status of an instance says is wrong, by level.",
+    "carrel_instance_problems": "Problems in the status of an instance, by level.",
     "carrel_instance_outdated_containers": "Running containers whose image is not the one that its tag means now.",
     "carrel_certificate_expiry_timestamp_seconds": "When the certificate of the public URL ends.",
     "carrel_engine_up": "Whether an instance's engine answers.",
@@ -30,13 +30,13 @@ HEALTH = {
     "carrel_reset_scheduled": "Whether an instance is reset each day.",
     "carrel_reset_last_start_timestamp_seconds": "When the last reset began.",
     "carrel_reset_last_result": "1 for the result of the last reset, 0 for the others.",
-    "carrel_filesystem_free_bytes": "What is free where an instance's directory is.",
-    "carrel_filesystem_used_ratio": "How full the file system of an instance's directory is.",
+    "carrel_filesystem_free_bytes": "Free space on the file system of an instance's directory.",
+    "carrel_filesystem_used_ratio": "Used share of the file system of an instance's directory.",
 }
 DISK = {
-    "carrel_instance_disk_bytes": "What an instance's directory takes.",
-    "carrel_engine_images_bytes": "What the images of an engine take.",
-    "carrel_user_disk_bytes": "What a user's directories in a hub take, of those who have most.",
+    "carrel_instance_disk_bytes": "Size of an instance's directory.",
+    "carrel_engine_images_bytes": "Size of the images of an engine.",
+    "carrel_user_disk_bytes": "Size of a user's directories in a hub, of the users who have most.",
 }
 
 

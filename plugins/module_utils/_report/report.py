@@ -84,7 +84,7 @@ def _host(host: str, result: Mapping[str, Any], now: datetime) -> Iterator[Row]:
     host = printable.line(host)
     if instances is None:
         unreachable = bool(result.get("unreachable"))
-        text = printable.line(result.get("msg") or "nothing is known of it")
+        text = printable.line(result.get("msg") or "its status is not known")
         problem = Problem(ERROR, f"the host {'cannot be reached' if unreachable else 'could not be asked'}: {text}")
         yield Row(host, UNREACHABLE if unreachable else ERROR, problems=(problem,))
     elif not instances:

@@ -57,10 +57,10 @@ def hidden(name: str) -> str | None:
     for word in re.split(r"[-@._ ]", name):
         directions = {unicodedata.bidirectional(char) for char in word}
         if directions & {"R", "AL"} and "L" in directions:
-            return "has a word that mixes letters from left to right with letters from right to left: write one kind"
+            return "has a word that mixes letters from left to right with letters from right to left: use one kind"
     composed = unicodedata.normalize("NFC", name)
     if composed != name:
-        return f"has accents as characters of their own, which nobody types: write {composed!r} (Unicode's NFC)"
+        return f"has accents as separate characters, which nobody types: write {composed!r} (Unicode's NFC)"
     return None
 
 
@@ -73,7 +73,7 @@ def username_problem(name: str) -> str | None:
         return "a user's name is empty"
     shown = ascii(name if len(name) <= 60 else name[:57] + "...")
     if any(ord(char) < 32 or 127 <= ord(char) < 160 or 0xD800 <= ord(char) < 0xE000 for char in name):
-        return f"the user {shown} has a character in the name that no name can have"
+        return f"the user {shown} has a character in the name that is not allowed"
     shown = repr(name if len(name) <= 60 else name[:57] + "...")
     unseen = hidden(name)
     if unseen:

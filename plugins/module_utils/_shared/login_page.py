@@ -146,7 +146,7 @@ def _misplaced(page: str, token: re.Match[str]) -> LoginPageError:
     line = page.count("\n", 0, token.start()) + 1
     return LoginPageError(
         f"line {line} of the image's login page has {token[0][:60]!r} where it does not belong, so that the end of the"
-        f" form cannot be told: {_HINT}"
+        f" form cannot be found: {_HINT}"
     )
 
 
@@ -160,7 +160,7 @@ def check_source(page: str) -> None:
         raise LoginPageError(f"character {error.start + 1} of the login page is not Unicode: remove it") from error
     if size > MAX_PAGE_BYTES:
         raise LoginPageError(
-            f"the login page has {size} bytes, {MAX_PAGE_BYTES} are allowed: link to images, don't embed them"
+            f"the login page has {size} bytes, {MAX_PAGE_BYTES} are allowed: link to images instead of embedding them"
         )
 
 

@@ -142,7 +142,7 @@ def _keys(
         yield f"networks {_shown(networks)} instead of {_shown(declared_networks)}"
     for key, usual in _UNDECLARED.items():
         if host.get(key) and host[key] not in usual:
-            yield f"{key} {_shown(host[key])}, which nobody declared"
+            yield f"{key} {_shown(host[key])}, which is not declared"
 
 
 def _same_value(key: str, there: Any, declared: Any) -> bool:

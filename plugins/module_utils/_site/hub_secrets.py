@@ -30,7 +30,8 @@ def parse(path: str, content: bytes | None) -> dict[str, Any]:
         found = json.loads(content)
     except ValueError as error:
         raise DamagedError(
-            f"{path} is damaged: {error}. Restore it from a backup; if it is removed, all get new secrets"
+            f"{path} is damaged: {error}. Restore it from a backup; if you remove it, new secrets are generated and "
+            "everybody has to log in again"
         ) from error
     if not isinstance(found, dict):
         raise DamagedError(f"{path} is damaged: it holds no object. Restore it from a backup")

@@ -32,15 +32,15 @@ def judge(container: Mapping[str, Any] | None, since: datetime | None) -> Verdic
         return Verdict(failed=True, seen="there is no container")
     state = container["State"]
     if state["Restarting"]:
-        return Verdict(seen=f"it ends with status {state['ExitCode']} and is started again")
+        return Verdict(seen=f"it exits with status {state['ExitCode']} and restarts")
     if not state["Running"]:
-        return Verdict(failed=True, seen=f"it ended with status {state['ExitCode']}")
+        return Verdict(failed=True, seen=f"it exited with status {state['ExitCode']}")
     started = moment(state["StartedAt"])
     since = max(started, since) if since else started
     health = state.get("Health") or {}
     checks = [check for check in health.get("Log") or [] if moment(check["Start"]) >= since]
     if not checks:
-        return Verdict(seen="it was not checked yet")
+        return Verdict(seen="it has not been checked yet")
     code, said = checks[-1]["ExitCode"], str(checks[-1]["Output"]).strip()
     if code == OPEN:
         return Verdict(failed=True, open=True, seen=said)

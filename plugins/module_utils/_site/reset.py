@@ -143,12 +143,12 @@ class Outcome:
     put_off: bool = False
 
 
-_CAUSE = "Remove the cause, of which `journalctl -t carrel-reset` tells more, and reset the instance again"
+_CAUSE = "Remove the cause, which `journalctl -t carrel-reset` shows, and reset the instance again"
 # exit code: what to do next; of 1 and 5 the program says itself what stays as it is
 ADVICE = {
     1: f"{_CAUSE}.",
     USAGE: "Nothing was touched. Run the playbook carrel.jupyter.site for this host, which installs the program.",
-    LOCKED: "The other reset goes on. See how far it is in {state}, and reset again when it has ended.",
+    LOCKED: "The other reset continues. {state} shows its progress; reset again when it has ended.",
     5: f"{_CAUSE}, or run the playbook carrel.jupyter.site for this host.",
 }
 SHORT = {
@@ -157,7 +157,7 @@ SHORT = {
     LOCKED: "another reset of it is running",
     5: "IT DOES NOT ANSWER",
 }
-UNKNOWN = f"How far the reset came is not known. {_CAUSE}."
+UNKNOWN = f"It is not known how far the reset got. {_CAUSE}."
 
 
 def flags(options: Mapping[str, Any]) -> list[str]:
@@ -167,7 +167,7 @@ def flags(options: Mapping[str, Any]) -> list[str]:
 
 
 def held(name: str) -> Outcome:
-    return Outcome(f"{name} is held and is left alone", skipped=True)
+    return Outcome(f"{name} is held and is left as it is", skipped=True)
 
 
 def foreseen(name: str) -> Outcome:
@@ -197,7 +197,7 @@ def unknown(names: Iterable[str], known: Collection[str]) -> list[str]:
     for name in names:
         if name not in known:
             near = nearest(name, known)
-            found.append(f"{name} is no instance of these hosts" + (f"; did you mean {near}?" if near else ""))
+            found.append(f"{name} is not an instance of these hosts" + (f"; did you mean {near}?" if near else ""))
     return found
 
 

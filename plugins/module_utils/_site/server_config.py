@@ -55,7 +55,7 @@ def _unusable(secret: str) -> list[str]:
     if not secret:
         return ["is empty: anybody could log in; leave it out to have a token generated"]
     if secret != secret.strip():
-        return ["begins or ends with a space, which the login form takes away: nobody could log in"]
+        return ["begins or ends with a space, which the login form removes: nobody could log in"]
     if re.search(r"[\x00-\x1f\x7f]", secret):
         return ["has a control character, which the login form replaces: nobody could log in"]
     return []

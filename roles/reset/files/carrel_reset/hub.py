@@ -62,11 +62,11 @@ class Hub:
     def tell(self, text: str) -> None:
         failed = self._notice("add", text)
         if failed:
-            self.run.warn(f"could not tell {', '.join(failed)}")
+            self.run.warn(f"could not notify {', '.join(failed)}")
 
     def untell(self) -> None:
         if failed := self._notice("remove"):
-            self.run.warn(f"the notice could not be taken away from {', '.join(failed)}")
+            self.run.warn(f"the notice could not be removed from {', '.join(failed)}")
 
     def people(self) -> list[str]:
         return []
@@ -75,7 +75,7 @@ class Hub:
         run = self.run
         before = self._containers()
         self._check_new_images()
-        run.step("start", "recreate the hub; its proxy and its users' servers go on")
+        run.step("start", "recreate the hub; its proxy and its users' servers keep running")
         self._recreate()
         try:
             self._finish("start")
@@ -123,7 +123,7 @@ class Hub:
         try:
             self._start_hub()
         except EngineError as error:
-            self.run.warn(f"the hub did not become healthy, it is recreated once more: {error}")
+            self.run.warn(f"the hub did not become healthy; it is recreated again: {error}")
             try:
                 self._start_hub()
             except EngineError as again:
@@ -171,7 +171,7 @@ class Hub:
                 self.run.engine.docker(*command, timeout=VERSION_SECONDS)
             except EngineError as error:
                 images.restore(self.run, {tag: good[0]})
-                raise ResetError(f"{tag} was new ({new}) and leads to {good[0]} again: {error}") from error
+                raise ResetError(f"{tag} was new ({new}) and means {good[0]} again: {error}") from error
 
     def _finish(self, step: str) -> None:
         """Start the servers that a reset had stopped when it was interrupted."""
@@ -222,7 +222,9 @@ class Hub:
             if not at_work:
                 return
             if run.options.people == "skip":
-                run.warn(f"{len(at_work)} servers are left as they are, at which people work: {', '.join(at_work)}")
+                run.warn(
+                    f"{len(at_work)} servers stay as they are, because people are at work there: {', '.join(at_work)}"
+                )
                 return
             if at_work != said:
                 run.step("stop", f"wait for {', '.join(at_work)}")

@@ -40,7 +40,7 @@ def pull(run: Run, deployed: list[str]) -> None:
             _pull(run, tag, end)
             after = run.engine.image(tag)
         except EngineError as error:
-            run.warn(f"{tag} was not pulled, the reset goes on with the image that is there: {error}")
+            run.warn(f"{tag} was not pulled; the reset uses the image that is there: {error}")
             continue
         if after is None or (before is not None and after.id == before.id):
             run.step("pull", f"{tag} is up to date: {after.digest if after else None}")
@@ -56,7 +56,7 @@ def _pull(run: Run, tag: str, end: float) -> None:
         except EngineError as error:
             if wait is None or _FINAL.search(str(error)) or time.monotonic() + wait >= end:
                 raise
-            run.step("pull", f"once more in {wait} s: {error}")
+            run.step("pull", f"retry in {wait} s: {error}")
         time.sleep(wait)
 
 
@@ -121,6 +121,6 @@ def _needed(run: Run) -> set[str]:
             if other["account"] == run.settings.account:
                 tags.update(other["images"])
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise EngineError(f"the settings of {name} are not readable, and its images not known: {error}") from error
+            raise EngineError(f"the settings of {name} cannot be read, so its images are not known: {error}") from error
     found = (run.engine.image(tag) for tag in tags)
     return {image.id for image in found if image}

@@ -21,7 +21,7 @@ def load(
 ) -> dict[str, Any]:
     """Read and check the settings of an instance in FOLDER. WHAT they are for stands in the errors."""
     if not NAME.fullmatch(name):
-        raise SettingsError(f"{name!r} is no name of an instance: letters a-z, digits and hyphens")
+        raise SettingsError(f"{name!r} is not a name for an instance: letters a-z, digits and hyphens")
     path = os.path.join(folder, f"{name}.json")
     try:
         content = read(path)
@@ -34,7 +34,7 @@ def load(
         raise SettingsError(f"{path}: {error}; run the site playbook again") from error
     wrong = problems(content)
     if not wrong and content["name"] != name:
-        wrong = [f"it is of the instance {content['name']}"]
+        wrong = [f"it belongs to the instance {content['name']}"]
     if wrong:
         raise SettingsError(f"{path}: {'; '.join(wrong)}; run the site playbook again")
     found: dict[str, Any] = content

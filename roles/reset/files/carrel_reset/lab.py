@@ -61,14 +61,14 @@ class Lab:
         self._wait_while_starting(asked)
         self._remove_open()
         if not self._serves(asked) and self._serves(other):
-            self.run.warn(f"server {asked} does not answer, but server {other} does: Apache goes over to it")
+            self.run.warn(f"server {asked} does not answer, but server {other} does: Apache switches to it")
             self._let_apache_ask(other)
             asked, other = other, asked
         self._remove(other)
         if self.rotation:
             self.rotation.recover(self._any_image, self._url(asked, "api/status"))
         if not self._serves(asked):
-            self.run.warn(f"server {asked} does not answer; it is started anew")
+            self.run.warn(f"server {asked} does not answer; it is restarted")
             try:
                 self._start(asked)
             except FAILURES as error:
@@ -99,7 +99,7 @@ class Lab:
             try:
                 way()
             except EngineError as error:
-                self.run.warn(f"people could not be told: {error}")
+                self.run.warn(f"the notice could not be shown: {error}")
 
     def untell(self) -> None:
         container = self._container(self.server())
@@ -107,7 +107,7 @@ class Lab:
             try:
                 self._carrel(container, "notice.py", "remove", self.settings.notebooks)
             except EngineError as error:
-                self.run.warn(f"the notice could not be taken away, which the next reset does: {error}")
+                self.run.warn(f"the notice could not be removed; the next reset tries again: {error}")
 
     def renew(self) -> None:
         old, new = self.server(), 3 - self.server()
@@ -131,14 +131,14 @@ class Lab:
         self.untell()
 
     def _switch(self, old: int, new: int, public: bool) -> None:
-        self.run.step("switch", f"Apache goes over to server {new}")
+        self.run.step("switch", f"switch Apache to server {new}")
         self._let_apache_ask(new)
         if public and not self._answers_in_public():
             raise ResetError(f"{self.settings.url} does not answer from server {new}")
         if self.rotation:
             self.rotation.publish()
         if self._container(old):
-            self.run.step("drain", f"server {old} finishes what it has begun")
+            self.run.step("drain", f"wait until server {old} has answered its requests")
             time.sleep(self.settings.drain_seconds)
 
     def _stop(self, old: int, public: bool) -> None:
@@ -155,7 +155,7 @@ class Lab:
                 self.rotation.back()  # it reads its token when it starts
             self.engine.compose("start", f"lab-{old}", timeout=STOP_SECONDS)
         except EngineError as error:
-            self.run.warn(f"server {old} was not removed, which the next reset does: {error}")
+            self.run.warn(f"server {old} was not removed; the next reset tries again: {error}")
             return
         self._wait_while_starting(old)
         raise ResetError(f"Apache still asks server {old}, which was stopped: run the site playbook")
@@ -182,7 +182,7 @@ class Lab:
             try:
                 self._start(new)
             except FAILURES as again:
-                self.run.warn(f"{image_id} does not serve any more: {again}")
+                self.run.warn(f"{image_id} does not work any more: {again}")
                 self._remove(new)
                 continue
             self._let_apache_ask(new)

@@ -81,7 +81,7 @@ class Rotation:
         try:
             before: dict[str, str | None] = json.loads(output)
         except (ValueError, RecursionError) as error:
-            raise EngineError("the server's configuration was not understood") from error
+            raise EngineError("the server's configuration cannot be read") from error
         return before
 
     def _read(self) -> str:

@@ -18,7 +18,7 @@ from .settings import Settings
 from .state import State
 
 LOOK_EVERY_SECONDS = 15
-HELD = "the instance is held: nothing is done"
+HELD = "the instance is held: nothing to do"
 
 DONE, FAILED, USAGE, LOCKED, PUT_OFF, DOWN = range(6)  # exit codes
 
@@ -135,7 +135,7 @@ def reset(run: Run, kind: Kind) -> int:
     except Exception as error:
         # whatever it was, the state must tell, and the exit code must be right
         known = isinstance(error, (ResetError, EngineError, OSError))
-        text = str(error) if known else f"{type(error).__name__}: {error} (a mistake in carrel-reset: please report it)"
+        text = str(error) if known else f"{type(error).__name__}: {error} (a bug in carrel-reset: please report it)"
         _quietly_untell(kind)
         code = FAILED if kind.answers() else DOWN
         if code == FAILED:
@@ -156,14 +156,14 @@ class Held(Exception):
 
 def _steps(run: Run, kind: Kind) -> str:
     settings, options = run.settings, run.options
-    run.step("recover", "look for what an interrupted reset may have left")
+    run.step("recover", "clean up after an interrupted reset")
     if run.state.interrupted:
         run.warn(f"the last reset was interrupted at the step {run.state.interrupted}")
     # Before anything is asked or started: somebody else might answer, or keep a server from its port.
     for port in settings.ports:
         web.prove(port)
     if not run.engine.answers():
-        run.warn(f"the engine {settings.engine} did not run; it is started")
+        run.warn(f"the engine {settings.engine} was stopped; it is started")
         run.engine.start()
     kind.recover()
     _note_running(run, kind)
@@ -210,13 +210,13 @@ def notice(run: Run) -> str:
 def _wait_for_people(run: Run, kind: Kind) -> None:
     if run.options.people == "ignore":
         return
-    run.step("people", "see whether people are at work")
+    run.step("people", "check whether people are at work")
     said: list[str] = []
     while True:
         try:
             reasons = kind.people()
         except CannotTell as error:
-            run.warn(f"cannot tell whether people are at work, and goes ahead: {error}")
+            run.warn(f"cannot find out whether people are at work, and goes ahead: {error}")
             return
         if not reasons:
             return

@@ -59,7 +59,7 @@ class State:
         except FileNotFoundError:
             return
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-            self.trouble = f"{self.path} was not readable and begins anew: {error}"
+            self.trouble = f"{self.path} could not be read, and is written anew: {error}"
             return
         self.content.update(kept)
         self.last_scheduled = before.get("scheduled_for")
