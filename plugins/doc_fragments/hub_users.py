@@ -16,7 +16,7 @@ options:
   uid: {description: Id of the user that owns what users get., type: int, default: 1000}
   gid: {description: Id of the group that owns what users get., type: int, default: 100}
   allow_empty:
-    description: Accept an empty list of users, which is more often a mistake than meant.
+    description: Accept an empty list of users, which is usually a mistake.
     type: bool
     default: false
 attributes:

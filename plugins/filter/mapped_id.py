@@ -12,7 +12,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._engine import ids
 
 DOCUMENTATION = r"""
 name: mapped_id
-short_description: The id on the host of an id in a container of a rootless engine
+short_description: Map an id in a container of a rootless engine to the host's id
 version_added: 0.1.0
 description:
   - In a rootless engine the container's id 0 is the engine's account itself, and N is the Nth id of the account's range

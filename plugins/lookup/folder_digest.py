@@ -5,7 +5,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: folder_digest
-short_description: A digest of everything in a folder on the control node
+short_description: Compute the digest of a folder on the control node
 version_added: 0.1.0
 description:
   - The same names, contents and executable bits give the same digest on every machine, so it can stand in the tag of an

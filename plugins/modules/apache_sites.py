@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: apache_sites
-short_description: Apache's virtual hosts on Debian and Ubuntu, all or nothing
+short_description: Manage Apache's virtual hosts on Debian and Ubuntu, all or nothing
 version_added: 0.1.0
 description:
   - Installs virtual hosts, enables Apache's modules, adds C(Listen) directives and reloads or starts Apache, all as one
@@ -15,7 +15,7 @@ description:
   - The new configuration is tested as a whole in a staging directory before a file is changed. Should Apache not come
     up with it, everything is put back and Apache runs with what it had.
   - Certificates are checked first (readable, in date, the key belongs to the certificate), because Apache's own
-    configuration test does not, and a reload with a bad pair ends Apache.
+    configuration test does not, and Apache exits at a reload with a bad pair.
   - A port that another program holds is refused, for the same reason.
   - A configuration that is newer than Apache's last reload, say because an earlier run was interrupted, is loaded, and
     so are certificates and keys with another content than at the last reload, whatever their time is.
@@ -51,7 +51,7 @@ options:
     default: []
   listen:
     description:
-      - What to listen to, as V(PORT) or V(ADDRESS:PORT). A directive that is there already is not repeated.
+      - What to listen on, as V(PORT) or V(ADDRESS:PORT). A directive that exists already is not repeated.
       - An V(ADDRESS:PORT) takes the place of C(Listen PORT) in C(/etc/apache2/ports.conf).
     type: list
     elements: str
@@ -78,6 +78,8 @@ options:
         description: Whether to generate the pair, and again when it is for another name or ends within 30 days.
         type: bool
         default: false
+seealso:
+  - module: carrel.jupyter.site_health
 """
 
 EXAMPLES = r"""
@@ -96,18 +98,18 @@ EXAMPLES = r"""
 
 RETURN = r"""
 paths:
-  description: What was, or in check mode would be, written or removed.
+  description: The files that were written or removed, or would be in check mode.
   returned: success
   type: list
   elements: str
   sample: [/etc/apache2/sites-available/carrel-example.org-443.conf]
 action:
-  description: What was, or in check mode would be, done to the service.
+  description: What was done to the service, or would be in check mode.
   returned: success
   type: str
   sample: reload
 reason:
-  description: Why.
+  description: The reason for RV(action).
   returned: success
   type: str
   sample: the configuration changed

@@ -6,15 +6,15 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: docker_login_copy
-short_description: Copy an account's log-ins at registries to where root may read them
+short_description: Copy an account's registry log-ins to where root may read them
 version_added: 0.1.0
 author: the carrel.jupyter authors (@carrel)
 description:
   - Reads what C(docker login) wrote in an account's home, and writes the log-ins to a folder in C(/run) that
-    belongs to root, for modules that pull images as root. Reading the account's own file there, they would wait for a
-    pipe that the account put in its place, and run programs that it names.
+    belongs to root, for modules that pull images as root. If they read the account's own file, the account could make
+    them wait for a pipe in its place, or run programs that it names.
   - Log-ins that a credential helper keeps are left out, with a warning. A reset, which runs as the account, has them.
-  - The copy is gone after a boot. It is written at each run, which is no change.
+  - The copy is gone after a boot. Each run writes it, which does not count as a change.
 options:
   name:
     description: Name of the account.
@@ -34,6 +34,8 @@ attributes:
     support: none
   idempotent:
     support: full
+seealso:
+  - module: carrel.jupyter.rootless_docker_engines
 """
 
 EXAMPLES = r"""

@@ -6,17 +6,17 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: engine_ports
-short_description: Keep TCP ports for the accounts of engines
+short_description: Reserve TCP ports for the accounts of engines
 version_added: 0.1.0
 author:
   - the carrel.jupyter authors (@carrel)
 description:
-  - Lets only the account of an engine bind the engine's ports on this host, so that nobody can take one while the
-    engine is down or starts, and stand behind the instance's address.
+  - Lets only the account of an engine bind the engine's ports on this host. Nobody else can take a port while the
+    engine is down or starts, and answer in the instance's place.
   - The kernel asks a BPF program at every bind of a stream socket in the host's network namespace; containers are not
-    concerned. A unit of systemd attaches it again at each boot, before anything that runs for somebody else than root.
-  - Proves it by trying to bind each port as another account, and warns where that was possible, and where somebody
-    else listens on one already.
+    affected. A unit of systemd attaches it again at each boot, before programs of other accounts than root start.
+  - Tests the rules by trying to bind each port as another account. It warns if that was possible, and if another
+    account listens on a port already.
 extends_documentation_fragment:
   - carrel.jupyter.attributes
 attributes:
@@ -40,6 +40,9 @@ options:
     description: The text of the program that attaches the rules, C(carrel_ports.py) of the role rootless_docker.
     type: str
     required: true
+seealso:
+  - module: carrel.jupyter.rootless_docker_engines
+  - module: carrel.jupyter.instance_status
 """
 
 EXAMPLES = r"""

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: group_mounts
-short_description: Make the groups' directories of a JupyterHub and say who gets which of them mounted
+short_description: Create the groups' directories of a JupyterHub and write who gets which mounts
 version_added: 0.1.0
 description:
   - Makes the directories that groups share, and writes the mounts file. The hub's spawn hook reads it at every spawn,
@@ -108,6 +108,9 @@ options:
     type: str
     choices: [none, ro, rw]
     default: ro
+seealso:
+  - module: carrel.jupyter.user_volumes
+  - module: carrel.jupyter.hub_access
 """
 
 EXAMPLES = r"""
@@ -134,7 +137,7 @@ RETURN = r"""
 effective_mounts:
   description:
     - What each user gets, as text, sorted by target. A line has the target, the mode, the source and the reason.
-    - Programs had better read the mounts file, as C(docs/reference/hub-mounts.md) says.
+    - Programs should read the mounts file instead; C(docs/reference/hub-mounts.md) describes it.
   returned: success
   type: dict
   sample:
@@ -153,7 +156,7 @@ owner:
   type: dict
   sample: {uid: 100999, gid: 100099}
 problems:
-  description: What is wrong with the input, or was left alone and why. The module failed if there is any.
+  description: What is wrong with the input, or was left as it is, and why. If there is any, the module fails.
   returned: always
   type: list
   elements: str

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: hub_access
-short_description: Write who may use the hubs that a host has, before anything that can fail
+short_description: Update who may use the deployed hubs of a host, before anything that can fail
 version_added: 0.1.0
 author: the carrel.jupyter authors (@carrel)
 description:
@@ -14,8 +14,8 @@ description:
     roster every second, so that whoever was taken off the list is out within seconds, whatever fails after this.
   - A directory that the mounts name and the host lacks is left out of C(hub/mounts.json) until
     M(carrel.jupyter.group_mounts) has made it.
-  - A hub without its directory C(hub) is passed over, because nobody uses it yet.
-  - What is wrong with one hub keeps no other from being written. The module does not fail for it, so that
+  - A hub without its directory C(hub) is skipped, because nobody uses it yet.
+  - If one hub cannot be written, the others are. The module does not fail then, so that
     a run can go on; see RV(failures).
 options:
   hubs:
@@ -47,6 +47,9 @@ attributes:
     details: The diff says that passwords change, and shows none.
   idempotent:
     support: full
+seealso:
+  - module: carrel.jupyter.group_mounts
+  - module: carrel.jupyter.hub_secrets
 """
 
 EXAMPLES = r"""

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: hub_secrets
-short_description: Write the secrets of a JupyterHub, generating once those that nobody gives
+short_description: Write the secrets of a JupyterHub, and generate those that are not given
 version_added: 0.1.0
 author: the carrel.jupyter authors (@carrel)
 description:
@@ -53,6 +53,8 @@ attributes:
     details: The diff says which secrets change, and shows none.
   idempotent:
     support: full
+seealso:
+  - module: carrel.jupyter.hub_access
 """
 
 EXAMPLES = r"""

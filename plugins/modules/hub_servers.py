@@ -27,7 +27,7 @@ options:
     choices: [stopped, absent]
     required: true
   timeout_seconds:
-    description: How long a server may take to end by itself.
+    description: Seconds that a server may take to end by itself.
     type: int
     default: 10
 extends_documentation_fragment:
@@ -41,6 +41,8 @@ attributes:
     support: full
 requirements:
   - the docker command on the host
+seealso:
+  - module: carrel.jupyter.instance_reset
 """
 
 EXAMPLES = r"""

@@ -14,7 +14,7 @@ description:
   - The tag is a digest of everything that goes in, with the id of the base; an image whose tag is in the engine is not
     built again, and the same declaration has the same tag on every host.
   - All declarations are checked before the first is built. Pulls, builds and pushes are tried again, with growing
-    pauses, when the network failed, and only then.
+    pauses, only if the network failed.
 options:
   images:
     description: The images.
@@ -27,10 +27,10 @@ options:
         type: str
         required: true
       base:
-        description: The image that it stands on; it is pulled if it is not there. Needed without O(images[].folder).
+        description: The base image; it is pulled if it is missing. Required without O(images[].folder).
         type: str
       folder:
-        description: A folder on the host with a Dockerfile of your own; only O(images[].build_args) counts beside it.
+        description: A folder on the host with a Dockerfile of your own; only O(images[].build_args) is used with it.
         type: path
       folder_digest:
         description: A digest of the folder's content.
@@ -116,19 +116,16 @@ options:
     description: Declarations of kernels by name, as in the collection's folder C(images/kernels).
     type: dict
     default: {}
-  socket:
-    description: Path of the engine's socket on the host.
-    type: path
-    required: true
+  socket: {description: Path of the engine's socket on the host., type: path, required: true}
   docker_config:
     description: Directory of the configuration that C(docker login) wrote.
     type: path
   tries:
-    description: How often to try what fails for the network's sake.
+    description: How often to try if the network fails.
     type: int
     default: 3
   pause_seconds:
-    description: The pause after the first try; it doubles with each.
+    description: Seconds between the first and the second try; each further pause doubles.
     type: int
     default: 5
 extends_documentation_fragment:
@@ -143,6 +140,8 @@ attributes:
     support: full
 requirements:
   - the docker command on the host
+seealso:
+  - module: carrel.jupyter.lab_image_info
 """
 
 EXAMPLES = r"""

@@ -34,7 +34,7 @@ options:
       mode:
         description:
           - Octal mode.
-          - It is enforced for directories of root. Others get it when made; then it is their owner's to change.
+          - It is enforced for directories of root. Others get it at creation; then their owner may change it.
         type: str
         default: "0755"
   files:
@@ -65,6 +65,8 @@ options:
     default: []
 author:
   - the carrel.jupyter authors (@carrel)
+seealso:
+  - module: carrel.jupyter.install_folder
 """
 
 EXAMPLES = r"""

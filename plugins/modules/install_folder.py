@@ -41,6 +41,8 @@ attributes:
     support: full
   idempotent:
     support: full
+seealso:
+  - module: carrel.jupyter.install_files
 """
 
 EXAMPLES = r"""

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: instance_archive
-short_description: Put an instance that is gone from its host aside, with all of its data
+short_description: Archive the directory of a removed instance, with all of its data
 version_added: 0.1.0
 description:
   - Renames the instance's directory to C(BASE/.archive/NAME-TIME) on the same file system, which takes no time and no
@@ -36,10 +36,12 @@ options:
     required: true
 author:
   - the carrel.jupyter authors (@carrel)
+seealso:
+  - module: carrel.jupyter.instance_purge
 """
 
 EXAMPLES = r"""
-- name: Put a finished course aside
+- name: Archive a finished course
   carrel.jupyter.instance_archive:
     name: class101
     directory: /srv/class101

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: instance_backup
-short_description: Back an instance up now, restore from its backups, or try a restore
+short_description: Back up an instance now, restore from its backups, or test a restore
 version_added: 0.1.0
 author: the carrel.jupyter authors (@carrel)
 description:
@@ -55,16 +55,18 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: partial
-    details: Says what would be tried, not how it would end.
+    details: Returns what would be tried, not how it would end.
   diff_mode:
     support: none
   idempotent:
     support: none
     details: Each run is a backup, a restore or a drill.
+seealso:
+  - module: carrel.jupyter.instance_snapshots
 """
 
 EXAMPLES = r"""
-- name: Back a hub up before an upgrade
+- name: Back up a hub before an upgrade
   carrel.jupyter.instance_backup:
     name: class101
 
@@ -80,11 +82,11 @@ EXAMPLES = r"""
 
 RETURN = r"""
 msg:
-  description: What came of it.
+  description: The result, in one sentence.
   type: str
   returned: always
 exit_code:
-  description: That of C(carrel-backup), see docs/howto/backup.md; null where it was not run.
+  description: The exit code of C(carrel-backup), see docs/howto/backup.md; null if it did not run.
   type: int
   returned: always
   sample: 0

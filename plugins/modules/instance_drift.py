@@ -31,14 +31,14 @@ options:
     type: dict
     default: {}
   programs:
-    description: What the roles lab and hub have in files for the instances' servers, by the files' names.
+    description: The files that the roles lab and hub install for the instances' servers, by name.
     type: dict
     default: {}
   connect_to:
     description: Address on which Apache is asked for the public URLs. Without it they are not asked for.
     type: str
   known:
-    description: The names of all instances. Containers in O(engines) that belong to none of them are looked for.
+    description: The names of all instances. With it, containers in O(engines) that belong to none are found.
     type: list
     elements: str
 extends_documentation_fragment:
@@ -53,6 +53,7 @@ attributes:
   idempotent:
     support: full
 seealso:
+  - module: carrel.jupyter.instance_status
   - module: carrel.jupyter.instance_info
 """
 
@@ -81,23 +82,23 @@ differing:
   description: Why each instance that differs does, by its name.
   returned: always
   type: dict
-  sample: {tao: ["/srv/tao/compose.yaml has other content", "it is stopped: it ended with status 137"]}
+  sample: {tao: ["/srv/tao/compose.yaml has other content", "it is stopped: it exited with status 137"]}
 changed_by_hand:
   description:
     - How containers differ from the declaration that they were made from, by the names of instance and service.
-    - Compose sees no reason to make these anew.
+    - Compose sees no reason to recreate these.
     - What differs just as it did when C(/var/lib/carrel/NAME/made_anew.json) was written is a note instead, because to
       make it anew was of no use.
   returned: always
   type: dict
   sample: {atlas: {lab-1: ["privileged true, which is not declared"]}}
 made_anew_in_vain:
-  description: What differs just as it did when the containers were made anew, likewise. There is a note on each.
+  description: In the same form, what still differs after the containers were recreated. There is a note on each.
   returned: always
   type: dict
   sample: {}
 settled:
-  description: The files C(made_anew.json) that are no longer needed, because their instances are as declared since.
+  description: The files C(made_anew.json) that are no longer needed, because their instances are as declared now.
   returned: always
   type: list
   elements: str
@@ -109,7 +110,7 @@ as_declared:
   elements: str
   sample: [atlas]
 notes:
-  description: What is no difference and worth a word, such as limits that the engine cannot enforce.
+  description: Warnings that are no differences, such as limits that the engine cannot enforce.
   returned: always
   type: list
   elements: str

@@ -17,8 +17,8 @@ author:
 options:
   names:
     description:
-      - Names of accounts and groups to ask for, beside those that the host lists. A name service such as SSSD's finds
-        who is asked for, and lists nobody.
+      - Names of accounts and groups to look up, beside those that the host lists. A name service such as SSSD's finds
+        names that are looked up, but lists none.
     type: list
     elements: str
     default: []
@@ -39,6 +39,7 @@ attributes:
   idempotent:
     support: full
 seealso:
+  - module: carrel.jupyter.instance_status
   - module: carrel.jupyter.plan
 """
 
@@ -117,7 +118,7 @@ listening_ports:
   returned: success
   sample: [22, 443, 8801]
 ephemeral_ports:
-  description: First and last of the ports that the kernel gives to whoever asks for any; null if it does not say.
+  description: First and last of the ports that the kernel gives to programs that ask for any; null if unknown.
   type: list
   elements: int
   returned: success

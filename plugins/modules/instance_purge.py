@@ -15,7 +15,7 @@ description:
     account's comment in C(/etc/passwd) says. Any other is kept, with a warning that says how to delete it by hand.
   - Nothing is deleted while the instance, or another that uses its engine, is on the host, nor while an archive of
     another instance has files of the account, because its ids would be given to somebody else.
-  - An account without a folder in C(/etc/rootless-docker) has no engine, and is nobody's business.
+  - An account without a folder in C(/etc/rootless-docker) has no engine and is never touched.
   - Only links above a home or a data root are followed, since C(/home) may be one. Nothing is deleted while
     something is mounted on or in what would be.
 extends_documentation_fragment:
@@ -36,6 +36,8 @@ options:
     description: Where instances are kept, with their archives in C(.archive).
     type: path
     default: /srv
+seealso:
+  - module: carrel.jupyter.instance_archive
 """
 
 EXAMPLES = r"""

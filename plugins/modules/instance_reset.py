@@ -10,9 +10,9 @@ short_description: Reset an instance now
 version_added: 0.1.0
 author: the carrel.jupyter authors (@carrel)
 description:
-  - Runs C(carrel-reset), which makes the instance's containers anew from their image while people keep being served.
-    It must be on the host (role carrel.jupyter.reset).
-  - A held instance is skipped. One that is put off, because people are at work in it, is no failure.
+  - Runs C(carrel-reset), which recreates the instance's containers from their image without downtime. It must be on
+    the host (role carrel.jupyter.reset).
+  - A held instance is skipped. A reset that is put off, because people are at work, is not a failure.
   - It takes as long as the reset does, with O(people=wait) up to the instance's deadline.
 options:
   name:
@@ -38,12 +38,15 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: partial
-    details: Says whether a reset would be tried, not whether people would put it off.
+    details: Returns whether a reset would be tried, not whether people at work would put it off.
   diff_mode:
     support: none
   idempotent:
     support: none
     details: Each run is a reset.
+seealso:
+  - module: carrel.jupyter.instance_status
+  - module: carrel.jupyter.reset_wait
 """
 
 EXAMPLES = r"""
@@ -53,7 +56,7 @@ EXAMPLES = r"""
     people: skip
   register: reset
 
-- name: Say so if they are
+- name: Show if they are
   ansible.builtin.debug:
     var: reset.msg
   when: reset.put_off
@@ -61,11 +64,11 @@ EXAMPLES = r"""
 
 RETURN = r"""
 msg:
-  description: What came of it.
+  description: The result, in one sentence.
   type: str
   returned: always
 exit_code:
-  description: That of C(carrel-reset), see docs/howto/reset.md; null where it was not run.
+  description: The exit code of C(carrel-reset), see docs/howto/reset.md; null if it did not run.
   type: int
   returned: always
   sample: 0
@@ -74,7 +77,7 @@ put_off:
   type: bool
   returned: always
 state:
-  description: The content of C(/var/lib/carrel/NAME/reset/state.json) but its history; it tells of the last reset.
+  description: The last reset, from C(/var/lib/carrel/NAME/reset/state.json), without the history.
   type: dict
   returned: always
   sample: {version: 1, name: tao, kind: lab, result: done, seconds: 21.4}

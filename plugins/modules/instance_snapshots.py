@@ -27,6 +27,8 @@ attributes:
       - Nothing is ever changed.
   idempotent:
     support: full
+seealso:
+  - module: carrel.jupyter.instance_backup
 """
 
 EXAMPLES = r"""

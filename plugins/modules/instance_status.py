@@ -7,12 +7,12 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: instance_status
-short_description: Read how the instances of a host are
+short_description: Read the status of the instances of a host
 version_added: 0.1.0
 description:
   - For each instance, whether its public URL answers, which containers and images run, how the last reset went, how
     many people are there, how much disk it takes, and what is wrong.
-  - What cannot be read is a problem in the result; the module itself does not fail for it.
+  - What cannot be read is a problem in the result; the module does not fail.
   - Changes nothing. It must be root, to read the instances' files and ask their engines.
 author:
   - the carrel.jupyter authors (@carrel)
@@ -28,15 +28,15 @@ options:
     type: str
     default: 127.0.0.1
   timeout_seconds:
-    description: How long a URL or an engine may take for an answer.
+    description: Seconds that a URL or an engine may take to answer.
     type: int
     default: 10
   disk:
-    description: Whether to add up the disk that the instances' directories and the engines' images take.
+    description: Whether to measure the size of the instances' directories and of the engines' images.
     type: bool
     default: true
   disk_timeout_seconds:
-    description: How long that may take for one instance. What did not end in time is null, and a note says so.
+    description: Seconds that this may take for one instance. What does not end in time is null, with a note.
     type: int
     default: 30
 extends_documentation_fragment:
@@ -51,12 +51,13 @@ attributes:
   idempotent:
     support: full
 seealso:
+  - module: carrel.jupyter.instance_drift
   - module: carrel.jupyter.instance_info
   - module: carrel.jupyter.site_health
 """
 
 EXAMPLES = r"""
-- name: Look at all instances
+- name: Read the status of all instances
   carrel.jupyter.instance_status:
   register: status
 

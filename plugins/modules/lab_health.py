@@ -11,7 +11,7 @@ version_added: 0.1.0
 author: the carrel.jupyter authors (@carrel)
 description:
   - Waits for the health check of a service of a compose project.
-  - Fails at once if the container has ended, or if its check says that anybody is let in without a log-in.
+  - Fails at once if the container has ended, or if its check finds that anybody gets in without a log-in.
 options:
   project:
     description: Name of the compose project.
@@ -26,11 +26,11 @@ options:
     type: path
     required: true
   timeout_seconds:
-    description: How long to wait.
+    description: Seconds to wait.
     type: int
     default: 120
   fresh:
-    description: Whether to wait for a check that begins from now on, because what is checked has changed.
+    description: Whether to wait for a check that begins after the module, because the server's files have changed.
     type: bool
     default: false
 extends_documentation_fragment:
@@ -44,6 +44,8 @@ attributes:
     details: Changes nothing.
   idempotent:
     support: full
+seealso:
+  - module: carrel.jupyter.site_health
 """
 
 EXAMPLES = r"""

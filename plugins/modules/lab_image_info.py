@@ -6,14 +6,14 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: lab_image_info
-short_description: Ask a JupyterLab image what it is
+short_description: Inspect a JupyterLab image
 version_added: 0.1.0
 author: the carrel.jupyter authors (@carrel)
 description:
-  - Says which ids the containers of an image run as, and which jupyter_server installations it has, in conda
+  - Returns which ids the containers of an image run as, and which jupyter_server installations it has, in conda
     environments, virtual environments or the system's Python of any version.
   - Runs one container of the image, without a network, that is removed at once, unless O(cache) knows the image.
-  - An image that is not in the engine is an answer, RV(exists=false); one without jupyter_server is an error.
+  - If the engine does not have the image, RV(exists=false) is returned. An image without jupyter_server is an error.
 options:
   jupyterlab:
     description: Whether to ask for JupyterLab's settings as well, which takes a second container and some seconds.
@@ -30,10 +30,12 @@ attributes:
     support: none
   idempotent:
     support: full
+seealso:
+  - module: carrel.jupyter.login_template
 """
 
 EXAMPLES = r"""
-- name: Ask which ids the image's containers run as
+- name: Read which ids the image's containers run as
   carrel.jupyter.lab_image_info:
     image: quay.io/jupyter/minimal-notebook:2025-03-14
     socket: /run/user/1001/docker.sock

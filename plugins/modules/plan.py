@@ -11,7 +11,7 @@ version_added: 0.1.0
 description:
   - Checks everything that an administrator wrote about a host's instances, fills in what was left open, and returns
     what each role needs. Touches neither the host nor the control node.
-  - Fails with all problems at once, one a line of the error, each with the path of the key and what to write instead.
+  - Fails with all problems at once, one per line of the error, each with the path of the key and what to write instead.
   - Shows no secret. The result is censored wherever Ansible prints or logs it, the registered variable is whole.
     Do not print that variable yourself, except RV(plan.summary) and RV(plan.warnings).
   - A text with C({{), C({%) or C({#) of its own, such as a password, needs C(!unsafe) before it where it is defined.
@@ -24,7 +24,7 @@ options:
       - The instances of the host, of C(kind=lab) or C(kind=hub). C(inventories/example) shows and explains every key,
         C(docs/reference/hub-inventory.md) says more about hubs.
       - Lists in variables called C(jupyter_instances_) and a word, of the groups that a host is in, add to it by name.
-        Of one instance, the host's own keys win, and groups must not say different things.
+        Of one instance, the host's own keys win, and groups must not contradict each other.
       - Read from the variable C(jupyter_instances) when not given, like the other options from theirs. Each text in
         these is rendered on its own, so an undefined variable is reported with the path of its key.
       - Relative paths, those of C(build), C(login.template), C(users_csv) and of C(folder) in O(images), begin at the
@@ -33,9 +33,9 @@ options:
     elements: dict
   defaults:
     description:
-      - Keys that apply to every instance which does not say them itself; variable C(jupyter_defaults).
+      - Keys for every instance that does not set them itself; variable C(jupyter_defaults).
       - An instance's own value replaces a default as a whole, and a null takes it away. C(image), C(images) and
-        C(build) count as one. What only the other kind has is passed over. C(tls) and C(hsts_seconds) apply to https
+        C(build) count as one. Keys that only the other kind has are ignored. C(tls) and C(hsts_seconds) apply to https
         addresses only.
     type: dict
   base_dir:
@@ -51,7 +51,7 @@ options:
     elements: int
   tls:
     description:
-      - The C(tls) of every https address for which neither the instance nor O(defaults) say it; variable
+      - The C(tls) of every https address for which neither the instance nor O(defaults) sets it; variable
         C(jupyter_tls).
       - A mode, or a mapping of C(mode), C(certificate) and C(private_key).
     type: raw
@@ -75,7 +75,7 @@ options:
     type: dict
   rollout:
     description:
-      - In which batches the playbook C(site) goes through the hosts, as C(canaries), C(batch), C(pause_seconds) and
+      - The batches in which the playbook C(site) sets up the hosts, as C(canaries), C(batch), C(pause_seconds) and
         C(max_failures); variable C(jupyter_rollout). It is checked and handed on.
     type: dict
   only:
@@ -170,7 +170,7 @@ plan:
       elements: dict
       sample: [{engine: tao, images: [statistics]}]
     apache_vhosts:
-      description: One entry a server name and port, with the locations of its instances, longest path first.
+      description: One entry for each server name and port, with the locations of its instances, longest path first.
       type: list
       elements: dict
     lab_instances:
@@ -184,15 +184,15 @@ plan:
       type: list
       elements: dict
     reset_jobs:
-      description: One job an instance; where C(at) is null, it is reset only by hand.
+      description: One job for each instance; where C(at) is null, it is reset only by hand.
       type: list
       elements: dict
     backup_jobs:
-      description: One job an instance; C(backup) is null for one without backups. Contains secrets.
+      description: One job for each instance; C(backup) is null for one without backups. Contains secrets.
       type: list
       elements: dict
     summary:
-      description: One line an instance, without secrets.
+      description: One line for each instance, without secrets.
       type: list
       elements: str
       sample: ["tao: present; https://example.org/tao/; image lab:1.0; engine tao; port 8801; reset 01:25; limits none"]

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: reset_wait
-short_description: Wait for the end of resets that are at work
+short_description: Wait until running resets have ended
 version_added: 0.1.0
 author: the carrel.jupyter authors (@carrel)
 description:
@@ -26,7 +26,7 @@ options:
         type: str
         required: true
       seconds:
-        description: How long to wait at most.
+        description: Seconds to wait at most.
         type: int
         required: true
 extends_documentation_fragment:
@@ -40,6 +40,8 @@ attributes:
     details: Nothing is ever changed.
   idempotent:
     support: full
+seealso:
+  - module: carrel.jupyter.instance_reset
 """
 
 EXAMPLES = r"""
@@ -51,7 +53,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 at_work:
-  description: The instances whose resets have not ended in time.
+  description: The instances whose resets did not end in time.
   returned: success
   type: list
   elements: str

@@ -41,12 +41,12 @@ options:
         type: str
         required: true
       state:
-        description: Whether it shall run, also after a boot.
+        description: Whether it runs, also after a boot.
         type: str
         choices: [started, stopped]
         default: started
       data_root:
-        description: Where it keeps images, containers and volumes. Left out, a directory below O(data_root).
+        description: Where it keeps images, containers and volumes; by default a directory below O(data_root).
         type: path
       daemon_options:
         description: Options for its C(daemon.json), over those in O(daemon_options).
@@ -69,9 +69,12 @@ options:
     type: dict
     default: {}
   timeout:
-    description: How many seconds an engine may take until it answers.
+    description: Seconds that an engine may take to answer.
     type: int
     default: 90
+seealso:
+  - module: carrel.jupyter.rootless_docker_info
+  - module: carrel.jupyter.subordinate_ids
 """
 
 EXAMPLES = r"""
@@ -89,7 +92,7 @@ RETURN = r"""
 engines:
   description:
     - The engines that run, or in check mode those that run already.
-    - C(replaced) are the programs that an upgrade has brought anew, while the former ones run until the engine is
+    - C(replaced) has the programs that a package upgrade replaced, while the old ones run until the engine is
       restarted; there is a warning, too.
   returned: success
   type: dict

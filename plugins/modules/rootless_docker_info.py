@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: rootless_docker_info
-short_description: Say whether a host can run rootless Docker
+short_description: Check whether a host can run rootless Docker
 version_added: 0.1.0
 author:
   - the carrel.jupyter authors (@carrel)
@@ -25,12 +25,12 @@ attributes:
     support: full
 options:
   accounts:
-    description: Accounts that run an engine or shall run one.
+    description: Accounts that run an engine or will run one.
     type: list
     elements: str
     default: []
   package_source:
-    description: Where Docker is to come from, the distribution or upstream's repository.
+    description: Where Docker comes from, the distribution or upstream's repository.
     type: str
     choices: [distro, docker_ce]
     default: distro
@@ -39,6 +39,8 @@ options:
     type: list
     elements: str
     default: []
+seealso:
+  - module: carrel.jupyter.rootless_docker_engines
 """
 
 EXAMPLES = r"""

@@ -43,7 +43,7 @@ options:
   cookie_secret_file:
     description:
       - The secret that log-ins are signed with, for the trait C(ServerApp.cookie_secret_file). Generated once, so that
-        people stay logged in when the container is made anew.
+        people stay logged in when the container is recreated.
       - Another password or token brings a new one, which logs everybody out.
     type: path
   owner:
@@ -76,6 +76,8 @@ attributes:
     support: full
 requirements:
   - argon2-cffi on the host, for O(password) (Debian's package is python3-argon2)
+seealso:
+  - module: carrel.jupyter.lab_health
 """
 
 EXAMPLES = r"""

@@ -40,7 +40,7 @@ options:
     type: str
     default: 127.0.0.1
   timeout_seconds:
-    description: How long to try.
+    description: Seconds to keep trying.
     type: int
     default: 60
   expect_status:
@@ -62,6 +62,8 @@ options:
     description: Whether the certificate must be valid. By default it need not be, as the host may not know its CA.
     type: bool
     default: false
+seealso:
+  - module: carrel.jupyter.instance_status
 """
 
 EXAMPLES = r"""

@@ -11,12 +11,12 @@ version_added: 0.1.0
 author:
   - the carrel.jupyter authors (@carrel)
 description:
-  - Sees to it that each account has exactly one range in C(/etc/subuid) and one in C(/etc/subgid) that overlaps
+  - Ensures that each account has exactly one range in C(/etc/subuid) and one in C(/etc/subgid) that overlaps
     nobody's and holds no id of an account or group of the host. Rootless containers live on such ranges.
   - A new range keeps clear of ids that a name service such as SSSD's finds and does not list. They are looked for at
-    some places of the range only; C(SUB_UID_MIN) and the like in C(/etc/login.defs) say for sure where ranges may lie.
+    some places of the range only; to be sure, set C(SUB_UID_MIN) and the like in C(/etc/login.defs).
   - A good range is kept as it is. An account without one gets the lowest free one, through C(usermod).
-  - A range that is too small or overlaps another, or several ranges, are an error that says what to do. They are never
+  - A range that is too small or overlaps another, or several ranges, are an error with advice. They are never
     repaired, because files belong to these ids already.
 extends_documentation_fragment:
   - carrel.jupyter.attributes
@@ -41,6 +41,8 @@ options:
     default: 65536
 notes:
   - Accounts whose ranges come from elsewhere than the two files (C(subid) in C(/etc/nsswitch.conf)) are not supported.
+seealso:
+  - module: carrel.jupyter.rootless_docker_engines
 """
 
 EXAMPLES = r"""

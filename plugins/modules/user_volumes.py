@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: user_volumes
-short_description: Make, archive and delete the directories or volumes of all users of a JupyterHub in one call
+short_description: Create, archive and delete the directories or volumes of all users of a JupyterHub
 version_added: 0.1.0
 description:
   - Gives each user one directory for each thing that is kept, such as the home and the settings. With
@@ -78,7 +78,7 @@ options:
     suboptions:
       name: {description: Name of the directory., type: str, required: true}
       mode:
-        description: Octal mode that it is made with. After that it is its owner's to change.
+        description: Octal mode at creation. After that its owner may change it.
         type: str
         default: "0700"
   prune:
@@ -87,7 +87,7 @@ options:
       - V(archive) treats them as O(users[].state=archived).
       - Only directories that belong to root, have a user's name, and hold nothing or one of O(directories), are taken
         for a user's. Others are warned about.
-      - Volumes with other labels than this module's are nobody's. They are left alone.
+      - Volumes with other labels than this module's are never touched.
     type: str
     choices: [keep, archive]
     default: keep
@@ -95,6 +95,8 @@ options:
     description: Allow O(users[].state=absent), and complete a deletion that was interrupted.
     type: bool
     default: false
+seealso:
+  - module: carrel.jupyter.group_mounts
 """
 
 EXAMPLES = r"""
@@ -154,7 +156,7 @@ owner:
   type: dict
   sample: {uid: 100999, gid: 100099}
 problems:
-  description: What was left alone, and why. The module failed if there is any.
+  description: What was left as it is, and why. If there is any, the module fails.
   returned: always
   type: list
   elements: str

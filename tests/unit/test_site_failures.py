@@ -15,7 +15,7 @@ from plan_helpers import good, hub, lab
 from test_plan_action import HERE, ROOT, run
 
 STEPS = {
-    "Write who may use the hubs": "access", "Set up the engines": "engines", "Set up Apache": "apache",
+    "Update access to the hubs": "access", "Set up the engines": "engines", "Set up Apache": "apache",
     "Set up the resets": "resets", "Set up the labs": "labs", "Set up the hubs": "hubs",
     "Stop engines without instances": "idle", "Free the ports that instances have left": "ports",
 }  # fmt: skip

@@ -1,0 +1,119 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The documentation of modules: examples that the module takes, every returned key, links and check mode."""
+
+from __future__ import annotations
+
+import ast
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+MODULES = {path.stem: path.read_text() for path in (ROOT / "plugins" / "modules").glob("*.py")}
+NOT_RETURNED_BY_US = {"changed", "diff", "failed", "msg", "skipped"}
+
+
+def constants(source: str) -> dict[str, Any]:
+    """The YAML texts at the top of a module or a documentation fragment."""
+    return {
+        node.targets[0].id: yaml.safe_load(str(node.value.value))
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Assign)
+        and isinstance(node.targets[0], ast.Name)
+        and isinstance(node.value, ast.Constant)
+        and node.targets[0].id in ("DOCUMENTATION", "EXAMPLES", "RETURN")
+    }
+
+
+def documentation(name: str) -> dict[str, Any]:
+    """With the options and attributes of its fragments."""
+    found = copy.deepcopy(constants(MODULES[name])["DOCUMENTATION"])
+    for fragment in found.get("extends_documentation_fragment", []):
+        path = ROOT / "plugins" / "doc_fragments" / f"{fragment.rsplit('.', 1)[1]}.py"
+        more = constants(path.read_text())["DOCUMENTATION"]
+        for part in ("options", "attributes"):
+            for key, value in (more.get(part) or {}).items():
+                found.setdefault(part, {}).setdefault(key, {}).update(
+                    {name: text for name, text in value.items() if name not in found[part][key]}
+                )
+    return found
+
+
+def problems(given: Any, options: dict[str, Any], path: str) -> list[str]:
+    """What is wrong with the arguments of an example; text with braces may become anything."""
+    if isinstance(given, str) and "{{" in given:
+        return []
+    found = [f"{path}{key} is not an option" for key in given if key not in options]
+    found += [f"{path}{key} is required" for key, it in options.items() if it.get("required") and key not in given]
+    for key in given.keys() & options.keys():
+        option, value = options[key], given[key]
+        if "choices" in option and value not in option["choices"]:
+            found.append(f"{path}{key} cannot be {value}")
+        if option["type"] == "bool" and not isinstance(value, bool) and "{{" not in str(value):
+            found.append(f"{path}{key} is not true or false")
+        if option["type"] == "list" and not isinstance(value, list) and "{{" not in str(value):
+            found.append(f"{path}{key} is not a list")
+        for item in value if option.get("suboptions") and isinstance(value, list) else []:
+            found += problems(item, option["suboptions"], f"{path}{key}.")
+    return found
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_examples_have_options_that_the_module_takes(module: str) -> None:
+    tasks = constants(MODULES[module])["EXAMPLES"]
+    ours = [(name, given) for task in tasks for name, given in task.items() if name.startswith("carrel.jupyter.")]
+    assert f"carrel.jupyter.{module}" in [name for name, _given in ours]
+    for name, given in ours:
+        assert problems(given or {}, documentation(name.rsplit(".", 1)[1]).get("options") or {}, "") == []
+
+
+def test_a_wrong_example_is_found() -> None:
+    options = documentation("user_volumes")["options"]
+    wrong = {"users": [{"nam": "ada", "state": "gone"}], "purge": "yes", "directories": "home"}
+    assert sorted(problems(wrong, options, "")) == [
+        "directories is not a list",
+        "purge is not true or false",
+        "users.nam is not an option",
+        "users.name is required",
+        "users.state cannot be gone",
+    ]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_returned_key_is_documented(module: str) -> None:
+    returned = {
+        keyword.arg
+        for node in ast.walk(ast.parse(MODULES[module]))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and (node.func.attr == "exit_json" or ast.unparse(node.func).endswith("tracker.result"))
+        for keyword in node.keywords
+        if keyword.arg
+    }
+    assert returned - NOT_RETURNED_BY_US <= set(constants(MODULES[module]).get("RETURN") or {})
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_check_mode_is_documented_as_it_is(module: str) -> None:
+    support = documentation(module)["attributes"]["check_mode"]["support"]
+    spec = [
+        keyword.value.value
+        for node in ast.walk(ast.parse(MODULES[module]))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "AnsibleModule"
+        for keyword in node.keywords
+        if keyword.arg == "supports_check_mode" and isinstance(keyword.value, ast.Constant)
+    ]
+    # the module plan is an action plugin
+    assert module == "plan" or spec == [support != "none"]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_related_modules_are_named_and_there(module: str) -> None:
+    related = [entry["module"] for entry in documentation(module).get("seealso", [])]
+    assert related and len(set(related)) == len(related)
+    for name in related:
+        assert name.removeprefix("carrel.jupyter.") in MODULES and name != f"carrel.jupyter.{module}"
