@@ -24,7 +24,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PYTHONPATH := $(CURDIR)/.cache/collections:$(CURDIR)
 
-.PHONY: help venv demo demo-down test test-quick test-hosts test-vm lint unit sanity docs pictures release bench clean
+.PHONY: help venv demo demo-down test test-quick test-hosts e2e integration test-vm lint unit sanity docs pictures release bench clean
 
 # How long a part took, for CI's log.
 timed = TIMEFORMAT='make: $(1) took %0R s'; time
@@ -62,12 +62,20 @@ unit: venv
 
 test-quick: lint unit
 
+# Both wait much: side by side they take little longer than one.
 test-hosts: venv
+	@$(MAKE) --no-print-directory --jobs 2 e2e integration
+	$(call timed,tests/demo) pytest --durations 0 tests/demo
+
+e2e: venv
 	@rm -f .cache/e2e.xml
 	$(call timed,molecule) MOLECULE_GLOB='molecule/*/molecule.yml' ANSIBLE_CALLBACKS_ENABLED=ansible.posix.timer molecule test \
 		|| { python -m testbed.failures .cache/e2e.xml; exit 1; }
-	$(call timed,tests/integration) pytest --numprocesses auto --dist loadfile --no-loadscope-reorder --durations 30 tests/integration
-	$(call timed,tests/demo) pytest --durations 0 tests/demo
+
+integration: venv
+	@echo "make: tests/integration writes to .cache/integration.log, which is shown at its end"
+	@code=0; { $(call timed,tests/integration) pytest --numprocesses auto --dist loadfile --no-loadscope-reorder --durations 30 \
+		tests/integration; } &> .cache/integration.log || code=$$?; cat .cache/integration.log; exit $$code
 
 sanity: venv
 	$(call timed,ansible-test sanity) python -m testbed.sanity

@@ -89,9 +89,9 @@ def start_plain(environment: Path) -> float:
 
 
 def measure() -> dict[str, Any]:
-    engine.up()
     try:
-        return measure_all()
+        with engine.up():
+            return measure_all()
     finally:
         if not hosts.containers():
             engine.down()

@@ -13,8 +13,7 @@ from .run import Failure, run
 
 
 def registry() -> str:
-    """Bring up the engine, the images and the registry with its images; return the address to push to."""
-    engine.up()
+    """Bring up the images and the registry with its images; return the address to push to."""
     hosts.take_over()
     images.check_space(Path("/var/lib"), 8)
     pki.ensure()
@@ -30,8 +29,9 @@ def registry() -> str:
 
 def up(group: str, specs: list[str]) -> None:
     """Bring up the registry and a group of hosts."""
-    registry()
-    hosts.up(group, specs)
+    with engine.up():
+        registry()
+        hosts.up(group, specs)
 
 
 def down(group: str) -> None:
@@ -42,8 +42,9 @@ def down(group: str) -> None:
 
 def vm_up() -> str:
     """Bring up the registry and the virtual machine; return the registry's name and port as the machine knows them."""
-    address = registry()
-    vm.up()
+    with engine.up():
+        address = registry()
+        vm.up()
     return f"registry.carrel.test:{address.rsplit(':', 1)[1]}"
 
 
@@ -56,11 +57,11 @@ def vm_down() -> None:
 def clean() -> None:
     """Remove everything that the test bed made, images too."""
     vm.down()
-    engine.up()
-    for name in hosts.containers():
-        run("docker", "rm", "--force", "--volumes", name)
-    hosts.down("none")
-    images.remove_all()
+    with engine.up():
+        for name in hosts.containers():
+            run("docker", "rm", "--force", "--volumes", name)
+        hosts.down("none")
+        images.remove_all()
     engine.down()
 
 

@@ -1,20 +1,27 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The outer Docker engine: the machine's own if one answers, else one that is started here and stopped again."""
+"""The outer Docker engine: the machine's own if one answers, else one that is started here and stopped again.
+
+Several programs may use it at once. Each keeps a shared lock meanwhile, and the last one stops the engine.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
 import subprocess
+import tempfile
 from pathlib import Path
+from typing import IO
 
 from testbed.patience import until
 
 from .run import Failure, run, step, succeeds
 
 PID_FILE = Path("/run/carrel-testbed-dockerd.pid")
+LOCK_FILE = Path(tempfile.gettempdir()) / "carrel-testbed-engine.lock"
 LOG_FILE = Path("/var/log/carrel-testbed-dockerd.log")
 
 
@@ -39,10 +46,19 @@ def answers() -> bool:
     return bool(shutil.which("docker")) and succeeds("docker", "info")
 
 
-def up() -> None:
-    """Make sure that a Docker engine answers, starting one where there is none."""
-    if answers():
-        return
+def up() -> IO[str]:
+    """Make sure that a Docker engine answers. As long as the returned file is open, no other program stops it."""
+    lock = LOCK_FILE.open("w")
+    fcntl.flock(lock, fcntl.LOCK_SH)
+    if not answers():
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not answers():
+            _start()
+        fcntl.flock(lock, fcntl.LOCK_SH)
+    return lock
+
+
+def _start() -> None:
     install_packages("docker.io", "iptables")
     if not shutil.which("docker"):
         # from Debian 13 on a package of its own
@@ -66,7 +82,16 @@ def up() -> None:
 
 
 def down() -> None:
-    """Stop the engine, if it was started here."""
+    """Stop the engine, if it was started here and nobody uses it."""
+    with LOCK_FILE.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        _stop()
+
+
+def _stop() -> None:
     try:
         pid = int(PID_FILE.read_text())
         is_ours = b"dockerd" in Path(f"/proc/{pid}/cmdline").read_bytes()
