@@ -27,20 +27,15 @@ def planned(folder: Path) -> str:
     return done.stdout
 
 
-def test_the_first_lab_and_the_files_after_it_work_as_copied(tmp_path: Path) -> None:
-    assert [name for name, _text in FILES] == [
-        "hosts.yml",
-        "host_vars/lab1.example.org.yml",
-        "group_vars/all/vault.yml",
-    ]
-    for number, (name, text) in enumerate(FILES):
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-        if number == 0:
-            first = planned(tmp_path)
-            assert "tao" in first and "class101" not in first
-    assert "class101" in planned(tmp_path)
+def test_the_first_lab_works_as_copied(tmp_path: Path) -> None:
+    """tests/demo runs it on a host."""
+    ((name, text),) = FILES
+    (tmp_path / name).write_text(text)
+    assert "tao" in planned(tmp_path)
+
+
+def test_the_readme_is_one_screen_and_a_half() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 100
 
 
 def test_variables_for_proxies_and_mirrors_are_inputs_of_the_roles() -> None:
