@@ -21,7 +21,8 @@ options:
     description:
       - V(backup) makes a snapshot.
       - V(restore) puts a user, a group, a file or the whole instance in place as they were.
-      - V(drill) restores a random part of a random recent snapshot into a throwaway directory, and compares.
+      - V(drill) restores a random part of a random recent snapshot, or of O(user) or O(group), into a throwaway
+        directory, compares, and starts a server on it that nobody else reaches.
     type: str
     choices: [backup, restore, drill]
     default: backup
@@ -48,6 +49,12 @@ options:
     description:
       - Whether a restore may stop containers that use what it replaces. The instance's own are started again; people
         start their servers themselves.
+    type: bool
+    default: false
+  image:
+    description:
+      - Whether the restore of a whole instance brings back the image that it ran from then, by the registry's digest.
+        It gets its name again, and the site playbook makes the containers anew from it.
     type: bool
     default: false
 extends_documentation_fragment:
@@ -127,6 +134,7 @@ def main() -> None:
             "path": {"type": "path"},
             "overwrite": {"type": "bool", "default": False},
             "stop": {"type": "bool", "default": False},
+            "image": {"type": "bool", "default": False},
         },
         mutually_exclusive=[("user", "group")],
         supports_check_mode=True,

@@ -164,6 +164,12 @@ def test_problems_of_backups(found: dict[str, Any], expected: list[tuple[str, st
 
 def test_the_report_has_the_age_of_the_last_good_one() -> None:
     assert report._backup(status(backup=run("done", 9)), NOW) == "9 h ago"
+    found = status(
+        backup=run("done", 9), drill=run("failed", 2, good={"ended": "2030-01-09T12:00:00+00:00", "server": {}})
+    )
+    assert report._backup(found, NOW) == "9 h ago, drill 1 d ago" and found["drill"]["server"] is True
+    odd = status(backup=run("done", 9), drill=run("done", 2, good="x"))
+    assert report._backup(odd, NOW) == "9 h ago" and odd["drill"]["server"] is False
     assert report._backup(status(), NOW) == "never" and report._backup({}, NOW) == "-"
 
 

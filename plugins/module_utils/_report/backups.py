@@ -20,7 +20,11 @@ def read(settings: str, state: str | None, locked: bool, since: datetime) -> dic
     """SETTINGS and STATE: the texts of the files; SINCE: when the settings were written. Raises ValueError."""
     content = parse_instance(state) if state else {}
     runs = {key: _run(content.get(key), locked) for key in ("backup", "drill")}
-    good = (content.get("backup") or {}).get("good") or {}
+    good = _good(content.get("backup"))
+    if runs["drill"] is not None:
+        tried = _good(content.get("drill"))
+        # a server of the snapshot's image was started on what was restored
+        runs["drill"].update(good=tried.get("ended"), server=isinstance(tried.get("server"), dict))
     wanted = parse_instance(settings)
     return {
         **(runs["backup"] or dict.fromkeys(_RUN)),
@@ -31,6 +35,12 @@ def read(settings: str, state: str | None, locked: bool, since: datetime) -> dic
         "drilled": wanted.get("at") is not None and wanted.get("drill") is True,
         "since": since.isoformat(),
     }
+
+
+def _good(run: Any) -> Mapping[str, Any]:
+    """What the last run that was good left."""
+    found = run.get("good") if isinstance(run, dict) else None
+    return found if isinstance(found, dict) else {}
 
 
 def _run(run: Any, locked: bool) -> dict[str, Any] | None:

@@ -158,9 +158,10 @@ def _reset(last: Mapping[str, Any], now: datetime) -> str:
 
 
 def _backup(last: Mapping[str, Any], now: datetime) -> str:
-    """When the last good one ended."""
-    moment = parse_time(last.get("good"))
-    return ago(now - moment) if moment else "never" if last else NOTHING
+    """When the last good one ended, and the last good drill."""
+    moment, tried = parse_time(last.get("good")), parse_time((last.get("drill") or {}).get("good"))
+    drill = f", drill {ago(now - tried)}" if tried else ""
+    return f"{ago(now - moment)}{drill}" if moment else "never" if last else NOTHING
 
 
 def _utc(text: str | None) -> str:

@@ -150,7 +150,7 @@ def arguments(options: Mapping[str, Any]) -> list[str]:
     for key in ("user", "group", "snapshot", "path"):
         if options.get(key) is not None:
             found += [f"--{key}={options[key]}"]
-    return found + [f"--{key}" for key in ("overwrite", "stop") if options.get(key)]
+    return found + [f"--{key}" for key in ("overwrite", "stop", "image") if options.get(key)]
 
 
 def outcome(name: str, command: str, code: int, said: str, state: Mapping[str, Any]) -> Outcome:

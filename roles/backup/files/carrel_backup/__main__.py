@@ -10,7 +10,7 @@ import json
 import os
 import sys
 
-from . import commands, containers, drill, printable, restore
+from . import commands, containers, drill, printable, restore, shadow
 from .backup import backup
 from .commands import CommandError
 from .jobs import SettingsError
@@ -50,9 +50,13 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--overwrite", action="store_true", help="put what is there aside")
     parser.add_argument("--stop", action="store_true", help="stop containers that use what is restored")
+    parser.add_argument("--image", action="store_true", help="restore: a whole instance with its image of then")
     parser.add_argument("--anew", action="store_true", help="run: begin beside the past that the repository has")
     parser.add_argument("--json", action="store_true", help="snapshots as JSON")
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    if options.image and (options.command != "restore" or options.user or options.group or options.path):
+        parser.error("--image is for the restore of a whole instance")
+    return options
 
 
 def main(argv: list[str]) -> int:
@@ -92,15 +96,19 @@ def act(run: Run, what: str, options: argparse.Namespace) -> int:
     try:
         run.prepare()
         containers.start(run)
+        shadow.clear(run)
         run.check_server()
         run.check_restic()
         if what == "backup":
             code = backup(run, options.user, options.group, options.anew)
         elif what == "restore":
-            wanted = restore.Wanted(options.user, options.group, options.path, options.overwrite, options.stop)
+            wanted = restore.Wanted(
+                options.user, options.group, options.path, options.overwrite, options.stop, options.image
+            )
             code = restore.restore(run, options.snapshot, wanted)
         else:
-            code = drill.drill(run, options.snapshot if options.snapshot != "latest" else None)
+            chosen = options.snapshot if options.snapshot != "latest" else None
+            code = drill.drill(run, chosen, options.user, options.group)
     except (BackupError, CommandError, ResticError, OSError, ValueError, KeyError) as error:
         text = str(error) if not isinstance(error, KeyError) else f"what is missing is {error}"
         run.state.finish("failed", text, FAILED)

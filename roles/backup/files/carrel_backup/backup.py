@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import database, files, restic, targets
+from . import images as of_images
 from .commands import CommandError
 from .escape import escape
 from .restic import TAG, Answer, ResticError, host_of, host_tag
@@ -148,6 +149,7 @@ def write_manifest(run: Run, record: Mapping[str, Any], leaves: Sequence[str], d
         "users": {user: os.path.dirname(leaf) for leaf in leaves if (user := targets.user_of(leaf)) is not None},
         "database": dumped,
         "images": images(run),
+        "server": server(run),
         "samples": samples(run, [leaf for leaf in leaves if leaf.startswith("data/") and not is_database(leaf)]),
     }
     run.write(f"{run.stage}/manifest.json", json.dumps(manifest))
@@ -174,6 +176,15 @@ def images(run: Run) -> list[dict[str, Any]]:
     except (CommandError, ValueError, KeyError, TypeError) as error:
         run.warn(f"the manifest has no images: {error}")
         return []
+
+
+def server(run: Run) -> dict[str, Any] | None:
+    """What people's servers are made from, for a drill that starts one."""
+    try:
+        return of_images.recorded(run)
+    except (CommandError, OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        run.step("manifest", f"no image of a server is known, so no drill can start one: {error}")
+        return None
 
 
 def name_missing(run: Run, leaves: Sequence[str]) -> None:

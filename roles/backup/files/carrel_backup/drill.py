@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The drill: restore a random user, or a random directory of a lab, from a random snapshot, and compare.
+"""The drill: restore a random user, or a random directory, from a random snapshot, compare, and start a server on it.
 
 restic reads back what it wrote and compares it with its own hashes (--verify); we compare owners, modes, sizes and
 names with the snapshot's list, and files with hashes that we took before the backup.
@@ -13,7 +13,7 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from . import database, restore, targets
+from . import database, restore, shadow, targets
 from .backup import WHOLE, gib, is_database
 from .commands import CommandError
 from .manifest import Manifest
@@ -25,7 +25,7 @@ MOST_TRIED = 10
 MOST_NAMED = 20
 
 
-def drill(run: Run, snapshot: str | None) -> int:
+def drill(run: Run, snapshot: str | None, user: str | None = None, group: str | None = None) -> int:
     everything = listed(run)
     recent = ours([each for each in everything if each["of"] == WHOLE], run.settings.host)[-RECENT:]
     if not recent:
@@ -34,42 +34,64 @@ def drill(run: Run, snapshot: str | None) -> int:
     manifest = restore.manifest_of(run, chosen["id"])
     dumped = manifest.database
     extra = [f"stage/database/{dumped}"] if dumped else []
-    who, leaves = choose(run, chosen["id"], candidates(manifest), extra)
+    who, leaves = choose(run, chosen["id"], candidates(manifest, user, group), extra)
     paths = [f"instance/{leaf}" for leaf in leaves]
     run.step("drill", f"restore {who} from the snapshot {chosen['id'][:8]} of {chosen['time'][:19]}")
     nodes = contents(run, chosen["id"], paths)
     restore.put_old_aside(run)
     samples = [each for each in manifest.samples if any(each["path"].startswith(f"{path}/") for path in paths)]
     try:
-        with restore.fetched(run, chosen["id"], [*paths, *extra], "--verify", throwaway=True) as tree:
+        with restore.fetched(run, chosen["id"], [*paths, *extra], "--verify", throwaway=shadow.MARK) as tree:
             if dumped:
                 check_database(run, f"{tree}/stage/database", dumped)
             run.step("compare", f"compare {len(nodes)} files and directories")
             result = run.inside("compare", tree, given={"nodes": nodes, "samples": samples, "below": paths})
+            if result["problems"]:
+                raise BackupError("; ".join(map(str, result["problems"][:MOST_NAMED])))
+            seen = show(run, manifest, tree, leaves, nodes)
     except (BackupError, CommandError) as error:
         raise BackupError(f"{who}, snapshot {chosen['id'][:8]}: {error}") from error
-    if result["problems"]:
-        raise BackupError(f"{who}, snapshot {chosen['id'][:8]}: {'; '.join(map(str, result['problems'][:MOST_NAMED]))}")
     for path in result["broken"][:MOST_NAMED]:
         run.step("compare", f"{path} is no notebook, and was none when it was backed up")
     text = (
         f"{who} restored from {chosen['time'][:19]}: {result['files']} files as the snapshot has them,"
         f" {result['compared']} of them compared with hashes of then, {result['notebooks']} notebooks"
-        f"{', and the database' if dumped else ''}"
+        f"{', and the database' if dumped else ''}; {said(seen)}"
     )
     code = INCOMPLETE if run.state.entry["warnings"] else DONE
-    run.state.finish("incomplete" if code else "done", text, code, snapshot=chosen["id"], of=who)
+    run.state.finish("incomplete" if code else "done", text, code, snapshot=chosen["id"], of=who, server=seen)
     return code
 
 
-def candidates(manifest: Manifest) -> list[tuple[str, list[str]]]:
-    """Each user's directories, and each other directory with data, in a random order."""
+def show(
+    run: Run, manifest: Manifest, tree: str, leaves: Sequence[str], nodes: Sequence[dict[str, Any]]
+) -> dict[str, Any] | None:
+    """What a server on the restored files is; None if none was started."""
+    place = shadow.first_of(leaves, nodes)
+    if manifest.server is None or place is None:
+        run.step("shadow", "the snapshot does not say what it ran from, so nothing is started")
+        return None
+    return shadow.look(run, manifest.server, tree, *place)
+
+
+def said(seen: dict[str, Any] | None) -> str:
+    if seen is None:
+        return "no server was started on them"
+    return (
+        f"a server on them (jupyter_server {seen['version']}) let somebody in, showed {seen['shown']} names, gave"
+        f" {seen['read']} files and ran the kernel {seen['kernel']}"
+    )
+
+
+def candidates(manifest: Manifest, user: str | None = None, group: str | None = None) -> list[tuple[str, list[str]]]:
+    """Each user's directories, and each other directory with data, in a random order; or those of one alone."""
     leaves = [leaf for leaf in manifest.leaves if leaf.startswith("data/") and not is_database(leaf)]
+    leaves = targets.chosen(leaves, user, group)
     people = sorted({user for leaf in leaves if (user := targets.user_of(leaf)) is not None})
     found = [(f"the user {user}", targets.chosen(leaves, user, None)) for user in people]
     found += [(leaf, [leaf]) for leaf in leaves if targets.user_of(leaf) is None]
     if not found:
-        raise BackupError("the snapshot has no directory with data")
+        raise BackupError(f"the snapshot has no directory with data{f' of {user or group}' if user or group else ''}")
     return random.sample(found, len(found))
 
 

@@ -199,6 +199,17 @@ def enter(above: int, name: str) -> int:
         os.close(above)
 
 
+def write(folder: str, contents: dict[str, str]) -> None:
+    """Make a folder with files that every id of the map may read."""
+    os.mkdir(folder)
+    for name, text in contents.items():
+        path = os.path.join(folder, name)
+        with open(path, "x", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(path, 0o644)
+    os.chmod(folder, 0o755)  # noqa: S103 - nothing in it is worth hiding from the ids of the map
+
+
 def empty(folder: str) -> None:
     """Remove what is in a folder, which lies in one of root's."""
     with os.scandir(folder) as entries:
@@ -234,6 +245,8 @@ def main(command: str, *arguments: str) -> int:
             answer = put(staged, leaf, path, json.load(sys.stdin))
         elif command == "move":
             os.rename(*arguments)
+        elif command == "write":
+            write(arguments[0], json.load(sys.stdin))
         elif command == "empty":
             empty(arguments[0])
     except (OSError, ValueError, sqlite3.Error) as error:

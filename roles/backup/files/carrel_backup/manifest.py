@@ -8,6 +8,7 @@ import dataclasses
 import json
 from typing import Any
 
+from . import images
 from .database import POSTGRESQL, SQLITE
 from .run import BackupError
 
@@ -21,6 +22,7 @@ class Manifest:
     leaves: list[str]
     database: str | None
     samples: list[dict[str, Any]]
+    server: images.Server | None = None  # older snapshots, and those without a container, have none
 
 
 def read(text: str, kind: str) -> Manifest:
@@ -38,7 +40,8 @@ def read(text: str, kind: str) -> Manifest:
         isinstance(each, dict) and isinstance(each.get("path"), str) for each in samples
     ):
         raise BackupError("the snapshot's manifest has samples that are none: somebody changed it")
-    return Manifest(leaves, database, samples)
+    server = images.read(content["server"]) if content.get("server") is not None else None
+    return Manifest(leaves, database, samples, server)
 
 
 def is_plain(path: str) -> bool:

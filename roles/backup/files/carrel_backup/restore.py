@@ -14,7 +14,7 @@ import stat
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
-from . import containers, database, files, targets
+from . import containers, database, files, images, targets
 from . import manifest as manifests
 from .backup import GIB, MANIFEST, WHOLE, gib, is_database, tag
 from .commands import CommandError
@@ -41,6 +41,7 @@ class Wanted:
     path: str | None = None
     overwrite: bool = False
     stop: bool = False
+    image: bool = False
 
 
 def restore(run: Run, snapshot: str, wanted: Wanted) -> int:
@@ -48,6 +49,7 @@ def restore(run: Run, snapshot: str, wanted: Wanted) -> int:
     tags = [WHOLE] if whole else [WHOLE, tag(wanted.user, wanted.group)]
     found = pick(listed(run), snapshot, tags, run.settings.host)
     manifest = manifest_of(run, found["id"])
+    server = images.of_then(run, manifest.server) if wanted.image else None
     put_old_aside(run)
     if wanted.path is not None:
         restore_path(run, found["id"], wanted, manifest)
@@ -60,8 +62,12 @@ def restore(run: Run, snapshot: str, wanted: Wanted) -> int:
         restore_leaves(run, found["id"], wanted, manifest, leaves)
         if whole:
             run.state.begin_past(again=True)
+    if server is not None:
+        images.use(run, server)
     complete = not run.state.entry["warnings"]
     text = f"restored from the snapshot {found['id'][:8]} of {found['time'][:19]}"
+    if server is not None:
+        text += f", with its image {server.image} ({server.id[7:19]}): run the site playbook, so that it is used"
     run.state.finish("done" if complete else "incomplete", text, DONE if complete else INCOMPLETE)
     return DONE if complete else INCOMPLETE
 
@@ -70,9 +76,9 @@ def manifest_of(run: Run, snapshot: str) -> Manifest:
     return manifests.read(run.restic.read("dump", snapshot, f"/{MANIFEST}"), run.settings.kind)
 
 
-def make_beside(run: Run) -> str:
+def make_beside(run: Run, mark: str = "") -> str:
     """A directory on the same file system, which only root and the account can enter."""
-    beside = f"{run.settings.directory}/{BESIDE}/{stamp()}"
+    beside = f"{run.settings.directory}/{BESIDE}/{stamp()}{mark}"
     os.makedirs(beside, 0o711)
     run.own(f"{beside}/tree")
     return beside
@@ -124,18 +130,19 @@ def check_room(run: Run, snapshot: str, paths: Sequence[str]) -> None:
 
 
 @contextlib.contextmanager
-def fetched(run: Run, snapshot: str, paths: Sequence[str], *options: str, throwaway: bool = False) -> Iterator[str]:
+def fetched(run: Run, snapshot: str, paths: Sequence[str], *options: str, throwaway: str = "") -> Iterator[str]:
     """Restore these paths of a snapshot into a tree beside, which goes if that fails.
 
-    Once something of it is in place, it has what was there before, and stays if the rest fails, unless THROWAWAY.
+    Once something of it is in place, it has what was there before, and stays if the rest fails, unless it is a
+    THROWAWAY one, by whose mark the next run knows it.
     """
-    beside = make_beside(run)
+    beside = make_beside(run, throwaway)
     try:
         fetch(run, snapshot, paths, f"{beside}/tree", *options)
     except (BackupError, ResticError, CommandError, OSError):
         remove_beside(run, beside)
         raise
-    done = throwaway
+    done = bool(throwaway)
     try:
         yield f"{beside}/tree"
         done = True

@@ -155,7 +155,14 @@ class Run:
         except ValueError as error:
             raise CommandError(f"{arguments[0]}: {error}") from error
 
-    def docker(self, *arguments: str, stdin: int = subprocess.DEVNULL, target: str | None = None) -> str:
+    def docker(
+        self,
+        *arguments: str,
+        stdin: int = subprocess.DEVNULL,
+        target: str | None = None,
+        seconds: float | None = None,
+        errors_too: bool = False,
+    ) -> str:
         """Run docker as the account; with TARGET, the output goes to that file of its own. Raises CommandError."""
         command = [*self.account.itself(), "docker", "--host", f"unix://{self.settings.socket}", *arguments]
         with contextlib.ExitStack() as opened:
@@ -163,14 +170,15 @@ class Run:
             if target is not None:
                 self.write(target, "")
                 file = opened.enter_context(open(target, "wb"))
+            usual = self.settings.deadline_seconds if target or stdin >= 0 else SHORT_SECONDS
             code, output, errors = commands.run(
-                command, self.settings.deadline_seconds if target or stdin >= 0 else SHORT_SECONDS,
-                f"docker {arguments[0]}", stdin=stdin, stdout=file, environment={"HOME": self.account.home},
-                lock=self.lock,
+                command, seconds or usual, f"docker {arguments[0]}", stdin=stdin, stdout=file,
+                environment={"HOME": self.account.home}, lock=self.lock,
             )  # fmt: skip
         if code:
-            raise CommandError(f"docker {arguments[0]}: {errors.strip()[-2000:]}", code)
-        return output
+            said = errors.strip()[-2000:] or f"it ended with exit code {code}"
+            raise CommandError(f"docker {arguments[0]}: {said}", code)
+        return f"{output}{errors}" if errors_too else output
 
     def containers(self, *filters: str, running: bool = True) -> list[dict[str, str]]:
         """Containers with these labels or volumes, as docker ps lists them."""

@@ -1,0 +1,161 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The shadow: a server on what a drill restored, from the image of then, for as long as it takes to try it.
+
+Its only network is its own loopback, so that nobody reaches it and it reaches nobody; no port of the host is used. What
+people have set for themselves, such as their kernels, is left out: if they broke it, the backup is good all the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import os
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from . import containers, images, restore
+from .commands import CommandError
+from .images import Server
+from .run import BackupError, Run
+
+LABEL = "carrel.drill"
+MARK = "-drill"  # of a directory that a drill restores into
+CONFIG = "/etc/carrel"
+PORT = 8888
+PROBE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "probe.py")
+PROBE_SECONDS = 300
+# By what `docker info` calls the controller: an engine without it refuses a limit, or warns.
+LIMITS = {"MemoryLimit": "--memory=1g", "CpuCfsQuota": "--cpus=1", "PidsLimit": "--pids-limit=512"}
+LAST_LINES = 5
+HUBS = "data/hub"  # the hub's own, which no server of a person's has
+OWN = "/tmp/carrel-drill"  # noqa: S108 - in a container that nobody else is in
+ENVIRONMENT = {
+    "JUPYTER_CONFIG_PATH": CONFIG,
+    "JUPYTER_CONFIG_DIR": f"{OWN}/config",
+    "JUPYTER_DATA_DIR": f"{OWN}/data",
+    "JUPYTER_RUNTIME_DIR": f"{OWN}/runtime",
+    "IPYTHONDIR": f"{OWN}/ipython",
+}
+
+
+def clear(run: Run) -> None:
+    """Remove what a drill left that was killed."""
+    try:
+        if containers.listens(run.settings.socket):
+            for container in run.containers(f"label={LABEL}={run.settings.name}", running=False):
+                remove(run, container["ID"])
+        folder = f"{run.settings.directory}/{restore.BESIDE}"
+        for name in os.listdir(folder) if os.path.isdir(folder) else []:
+            if name.endswith(MARK):
+                restore.remove_beside(run, f"{folder}/{name}")
+    except (CommandError, OSError, ValueError) as error:
+        run.warn(f"what a drill left is not removed; the next run tries again: {error}")
+
+
+def look(run: Run, server: Server, tree: str, leaf: str, owner: tuple[int, int]) -> dict[str, Any] | None:
+    """Start the server on a restored directory and use it; return what it is. None if the engine does not run.
+
+    Raises BackupError and CommandError; one for the image, which is a matter of its own, only as a warning.
+    """
+    if not containers.listens(run.settings.socket):
+        run.step("shadow", "the engine does not run, so nothing is started")
+        return None
+    try:
+        pulled = images.fetch(run, server)
+    except BackupError as error:
+        run.warn(f"nothing was started: {error}")
+        return None
+    run.step("shadow", f"start {server.image} ({server.id[7:19]}) on {leaf}")
+    try:
+        run.inside("write", f"{tree}/shadow", given={"jupyter_server_config.json": json.dumps(settings(server))})
+        identity = run.docker(*command(run, server, tree, leaf, owner)).strip()
+        try:
+            return found(use(run, server, identity))
+        except (CommandError, BackupError) as error:
+            raise BackupError(f"the server on what was restored: {error}{last_lines(run, identity)}") from error
+        finally:
+            remove(run, identity)
+    finally:
+        if pulled:
+            images.remove(run, server)
+
+
+def settings(server: Server) -> dict[str, Any]:
+    """The server's configuration, with a secret for this time alone; in the words of jupyter_server 1.x and 2.x."""
+    token = secrets.token_hex(32)
+    return {
+        "ServerApp": {
+            "allow_root": True, "base_url": "/", "ip": "127.0.0.1", "open_browser": False, "port": PORT,
+            "port_retries": 0, "root_dir": server.target, "token": token,
+        },
+        "IdentityProvider": {"token": token},
+    }  # fmt: skip
+
+
+def command(run: Run, server: Server, tree: str, leaf: str, owner: tuple[int, int]) -> list[str]:
+    """docker's arguments. The server works as the owner of the files, as whoever they belong to would."""
+    uid, gid = owner
+    guards = ["--cap-drop=NET_RAW"] if uid == 0 else ["--cap-drop=ALL", "--security-opt=no-new-privileges:true"]
+    return [
+        "run", "--detach", "--pull=never", "--network=none", "--no-healthcheck", f"--label={LABEL}={run.settings.name}",
+        "--log-driver=json-file", "--log-opt=max-size=1m", f"--user={uid}:{gid}", *guards, *limits(run),
+        *(f"--env={name}={value}" for name, value in ENVIRONMENT.items()),
+        mount(f"{tree}/instance/{leaf}", server.target), mount(f"{tree}/shadow", CONFIG, "readonly"),
+        server.id, *(server.command or []),
+    ]  # fmt: skip
+
+
+def limits(run: Run) -> list[str]:
+    info = json.loads(run.docker("info", "--format={{json .}}"))
+    return [option for name, option in LIMITS.items() if info.get(name)]
+
+
+def mount(source: str, target: str, *more: str) -> str:
+    """An option that takes any path: its value is a line of CSV."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow(["type=bind", f"source={source}", f"target={target}", *more])
+    return f"--mount={text.getvalue()}"
+
+
+def use(run: Run, server: Server, identity: str) -> str:
+    with open(PROBE, "rb") as stream:
+        arguments = [f"{CONFIG}/jupyter_server_config.json", server.target]
+        return run.docker(
+            "exec", "--interactive", identity, server.python, "-I", "-", *arguments, stdin=stream.fileno(),
+            seconds=PROBE_SECONDS,
+        )  # fmt: skip
+
+
+def found(said: str) -> dict[str, Any]:
+    """What the probe printed, in a container that may be anybody's."""
+    try:
+        content: Mapping[str, Any] = json.loads(said)
+        return {"version": str(content["version"])[:40], "kernel": str(content["kernel"])[:80],
+                "shown": int(content["shown"]), "read": int(content["read"])}  # fmt: skip
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise BackupError("what tried it gave no answer") from error
+
+
+def last_lines(run: Run, identity: str) -> str:
+    with contextlib.suppress(CommandError):
+        lines = run.docker("logs", f"--tail={LAST_LINES}", identity, errors_too=True).strip()
+        return f"; its last lines: {lines[-1000:]}" if lines else ""
+    return ""
+
+
+def remove(run: Run, identity: str) -> None:
+    run.docker("rm", "--force", "--volumes", identity)
+
+
+def first_of(leaves: Sequence[str], nodes: Sequence[Mapping[str, Any]]) -> tuple[str, tuple[int, int]] | None:
+    """The directory that a server is shown, and its owner: somebody's home before what else they have."""
+    by_path = {node["path"]: node for node in nodes if node.get("type") == "dir"}
+    for leaf in sorted(leaves, key=lambda leaf: not leaf.endswith("/home")):
+        node = by_path.get(f"/instance/{leaf}")
+        if node is not None and leaf != HUBS:
+            return leaf, (int(node.get("uid", 0)), int(node.get("gid", 0)))
+    return None

@@ -1,0 +1,130 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The server that a drill starts: a real one of the test bed's lab image, in the outer engine."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from carrel_backup import images, inside, shadow
+from carrel_backup.commands import Account
+from carrel_backup.journal import Journal
+from carrel_backup.restic import Restic
+from carrel_backup.run import BackupError, Run
+from carrel_backup.settings import Settings
+from carrel_backup.state import State
+
+from testbed.run import run as program
+
+UID, GID = 1000, 100
+LEAF = "data/users/ada/home"
+SOCKET = "/var/run/docker.sock"
+
+
+class Outer(Run):
+    """The outer engine belongs to root, whose map of ids is everybody's."""
+
+    def inside(self, *arguments: str, given: Any = None, **_more: Any) -> Any:
+        return getattr(inside, arguments[0])(*arguments[1:], *([] if given is None else [given]))
+
+    def left(self) -> str:
+        return self.docker("ps", "--all", "--quiet", f"--filter=label={shadow.LABEL}={self.settings.name}").strip()
+
+
+@pytest.fixture
+def outer(tmp_path: Path) -> Outer:
+    types: dict[str, Any] = {"int": 60, "str": "x", "bool": False, "str | None": None, "list[str]": []}
+    found = {field.name: types.get(str(field.type), {}) for field in dataclasses.fields(Settings)}
+    paths = {name: str(tmp_path / name) for name in ("state_directory", "run_directory")}
+    own = {"name": f"drill-{os.getpid()}", "kind": "lab", "directory": str(tmp_path), "socket": SOCKET}
+    settings = Settings(**{**found, **paths, **own})
+    account = Account("root", 0, 0, "/root", frozenset(), ())
+    state = State(str(tmp_path / "state.json"), settings.name)
+    state.begin("drill", "all")
+    return Outer(settings, account, Restic(settings, account), Journal(settings.name), state, os.open("/", os.O_RDONLY))
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> str:
+    """What restic put there."""
+    home = tmp_path / "tree/instance" / LEAF
+    home.mkdir(parents=True)
+    (home / "thesis.ipynb").write_text('{"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}')
+    (home / "notes é [1].txt").write_bytes(os.urandom(1000))
+    (home / "folder").mkdir()
+    (home / "closed").touch(mode=0)
+    os.mkfifo(home / "fifo")
+    (home / "link").symlink_to("/etc/shadow")
+    open(os.path.join(os.fsencode(home), b"not-utf-8-\xff"), "w").close()
+    for path in (home, *home.iterdir()):
+        os.chown(path, UID, GID, follow_symlinks=False)
+    return str(tmp_path / "tree")
+
+
+def server(*command: str) -> images.Server:
+    image = os.environ["CARREL_TEST_LAB_IMAGE"]
+    (found,) = json.loads(program("docker", "image", "inspect", image))
+    return images.read(
+        {
+            "image": image,
+            "id": found["Id"],
+            "digests": [],
+            "command": list(command) or None,
+            "python": "python3",
+            "target": "/home/jovyan/work",
+        }
+    )
+
+
+def test_it_answers_lets_in_shows_the_files_runs_a_kernel_and_is_gone(
+    outer: Outer, tree: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[dict[str, Any]] = []
+    use = shadow.use
+
+    def look_first(run: Run, chosen: images.Server, identity: str) -> str:
+        seen.extend(json.loads(run.docker("container", "inspect", identity)))
+        return use(run, chosen, identity)
+
+    monkeypatch.setattr(shadow, "use", look_first)
+    found = shadow.look(outer, server(), tree, LEAF, (UID, GID))
+    assert found and (found["kernel"], found["shown"], found["read"]) == ("python3", 4, 2)
+    host = seen[0]["HostConfig"]
+    assert (host["NetworkMode"], host["PortBindings"] or {}, host["CapDrop"]) == ("none", {}, ["ALL"])
+    assert host["Memory"] == 2**30 and host["PidsLimit"] == 512
+    assert outer.left() == ""
+
+
+@pytest.mark.parametrize(
+    ("command", "owner", "said"),
+    [
+        (["jupyter-lab", "--IdentityProvider.token="], (UID, GID), "to who is not logged in"),
+        (["sh", "-c", "echo broken >&2; exit 1"], (UID, GID), "broken"),
+        ([], (UID + 1, GID + 1), "its last lines: .*/home/jovyan/work"),
+    ],
+)
+def test_what_does_not_work_is_said_and_gone(
+    outer: Outer, tree: str, command: list[str], owner: tuple[int, int], said: str
+) -> None:
+    """Anybody is let in; the server ends at once; the files are another's."""
+    os.chmod(f"{tree}/instance/{LEAF}", 0o700)
+    with pytest.raises(BackupError, match=said):
+        shadow.look(outer, server(*command), tree, LEAF, owner)
+    assert outer.left() == ""
+
+
+def test_what_a_killed_drill_left_is_cleared(outer: Outer, tree: str) -> None:
+    beside = f"{outer.settings.directory}/data/.restoring/20300101T000000Z{shadow.MARK}"
+    os.makedirs(f"{beside}/tree")
+    os.rename(f"{tree}/instance", f"{beside}/tree/instance")
+    outer.inside("write", f"{beside}/tree/shadow", given={"x": "y"})
+    outer.docker(*shadow.command(outer, server("sleep", "600"), f"{beside}/tree", LEAF, (UID, GID)))
+    assert outer.left()
+    shadow.clear(outer)
+    assert outer.left() == "" and not os.path.exists(beside)
+    assert outer.state.entry["warnings"] == []
