@@ -109,7 +109,7 @@ def test_the_path_without_its_slash_leads_to_the_site(site: Site) -> None:
     assert answer.headers["Location"] == site.url + "?a=%2F"
 
 
-def test_sites_with_a_trusted_certificate_say_so(site: Site) -> None:
+def test_sites_with_a_trusted_certificate_send_hsts(site: Site) -> None:
     header = get(site, urlsplit(site.url).path + "api").headers.get("Strict-Transport-Security")
     self_signed = hostvars()[site.host]["jupyter_tls"] == "selfsigned"
     assert header == (None if self_signed else "max-age=31536000")
@@ -212,7 +212,7 @@ def test_a_port_of_another_program_is_refused(host: str) -> None:
 
 
 @ONE_HOST
-def test_what_others_broke_is_said_so(host: str) -> None:
+def test_a_configuration_that_was_broken_before_is_reported(host: str) -> None:
     foreign = "/etc/apache2/sites-enabled/foreign.conf"
     run_on(host, "sh", "-c", f"echo Nonsense > {foreign}")
     try:

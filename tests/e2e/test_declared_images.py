@@ -48,9 +48,7 @@ def test_a_lab_runs_the_image_that_the_inventory_declares(play: Play, statistics
     assert (again.code, again.changed) == (0, 0)
 
 
-def test_an_image_that_cannot_be_built_leaves_its_lab_alone_and_the_others_go_on(
-    play: Play, geo: Site, statistics: Site
-) -> None:
+def test_a_failed_build_changes_neither_its_lab_nor_the_others(play: Play, geo: Site, statistics: Site) -> None:
     before = statistics.started(statistics.container_name())
 
     def change(instances: list[dict[str, Any]]) -> None:

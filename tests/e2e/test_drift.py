@@ -26,7 +26,7 @@ def test_instances_run_as_declared(play: Play) -> None:
     assert run.changed == 0
 
 
-def test_what_was_done_by_hand_is_said_and_left_alone(play: Play, atlas: Site) -> None:
+def test_changes_by_hand_are_reported_and_not_touched(play: Play, atlas: Site) -> None:
     environment, container = "/srv/atlas/.env", atlas.container_name()
     try:
         run_on(HOST, "chmod", "0644", environment)
@@ -44,7 +44,7 @@ def test_what_was_done_by_hand_is_said_and_left_alone(play: Play, atlas: Site) -
         until(lambda: answers(atlas), "atlas answers again")
 
 
-def test_a_container_that_was_changed_by_hand_is_made_anew(play: Play, atlas: Site) -> None:
+def test_a_container_that_was_changed_by_hand_is_recreated(play: Play, atlas: Site) -> None:
     """Compose does not see it: the container still has the label of its declaration."""
     before = atlas.container_name()
     atlas.docker("network", "create", "joined")
@@ -60,13 +60,13 @@ def test_a_container_that_was_changed_by_hand_is_made_anew(play: Play, atlas: Si
 
 
 @pytest.mark.parametrize("change", [{"environment": {"NEW": "xq7SECRET"}}])
-def test_another_declaration_is_said_with_its_lines_and_without_secrets(play: Play, change: dict[str, object]) -> None:
+def test_a_changed_declaration_is_shown_as_a_diff_without_secrets(play: Play, change: dict[str, object]) -> None:
     run = play(HOST, lambda instances: instances[0].update(change), "--diff", playbook=PLAN)
     text = said(run)
     assert "the container was made from another declaration; environment NEW" in text
     assert "--- before: /srv/tao/compose.yaml" in text and "xq7SECRET" not in run.output
 
 
-def test_an_instance_that_left_the_inventory_is_said(play: Play) -> None:
+def test_an_instance_that_left_the_inventory_is_reported(play: Play) -> None:
     text = said(play(HOST, lambda instances: instances.pop(), playbook=PLAN))
     assert "atlas: on the host, but not in the inventory" in text

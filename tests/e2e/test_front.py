@@ -87,13 +87,13 @@ def test_wrong_logins_of_an_address_are_slowed_down(site_front: Front) -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
-def test_a_server_that_is_starting_is_said_to(site_front: Front, method: str) -> None:
+def test_a_starting_server_gets_a_page_that_says_so(site_front: Front, method: str) -> None:
     answer = site_front.get("/lower/lab?close", method)
     assert (answer.status, answer.all("Retry-After"), answer.all("Cache-Control")) == (503, ["5"], ["no-store"])
     assert "This site is starting" in answer.text and "http-equiv='refresh'" in answer.text
 
 
-def test_what_a_server_says_itself_stays(site_front: Front) -> None:
+def test_errors_of_the_server_itself_are_passed_on(site_front: Front) -> None:
     for status in (404, 502, 503):
         answer = site_front.get(f"/lower/lab?status={status}")
         assert (answer.status, answer.asked["path"]) == (status, f"/lower/lab?status={status}")

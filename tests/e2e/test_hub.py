@@ -149,7 +149,7 @@ def test_who_is_listed_without_a_password_signs_up_with_an_invitation(hub: Site)
         assert nobody.login("nobody", secret).username == "nobody"
 
 
-def test_a_start_without_directories_says_what_to_do(hub: Site) -> None:
+def test_a_start_without_directories_tells_the_user_what_to_do(hub: Site) -> None:
     run_on(hub.host, "mv", f"{HOME}/nobody/settings", f"{HOME}/nobody/elsewhere")
     try:
         with enter(hub, "nobody", "a password of my own") as session, pytest.raises(SpawnError, match="administrator"):

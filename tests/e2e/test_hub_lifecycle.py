@@ -53,7 +53,7 @@ def test_a_restart_of_the_hub_stops_no_kernel(hub: Site, ada: Hub) -> None:
     ada.stop()
 
 
-def test_a_hub_that_is_starting_says_so(hub: Site) -> None:
+def test_a_starting_hub_gets_a_page_that_says_so(hub: Site) -> None:
     """Neither Apache's 502 nor what the proxy says while it can ask nobody."""
     hub.docker("stop", "class-hub-1")
     try:
@@ -151,7 +151,7 @@ def test_a_new_setting_and_a_declared_image_recreate_the_hub_and_no_servers(
     assert play(HOST).code == 0
 
 
-def test_a_database_that_is_down_is_said_and_comes_back(hub: Site) -> None:
+def test_a_database_outage_is_reported_and_ends(hub: Site) -> None:
     hub.docker("stop", "class-database-1")
     try:
         until(lambda: "database" in health(hub), "the hub says so")
@@ -200,7 +200,7 @@ def test_a_hub_that_goes_is_archived_whole(play: Play, hub: Site) -> None:
     enter(hub, "prof").http.close()
 
 
-def test_directories_of_somebody_else_and_links_are_reported_and_not_seized(play: Play, hub: Site) -> None:
+def test_foreign_directories_and_links_are_reported_and_not_changed(play: Play, hub: Site) -> None:
     foreign = "/srv/class/data/users/grace/home"
     owner = run_on(HOST, "stat", "--format=%u:%g", foreign).strip()
     run_on(HOST, "chown", "4321:4321", foreign)

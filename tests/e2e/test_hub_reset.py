@@ -25,7 +25,7 @@ def marked(hub: Site, user: str) -> bool:
     return "gone" in hub.docker("exec", f"class_{user}", "ls", "/opt").split()
 
 
-def test_whoever_works_goes_on_and_the_others_get_a_new_server(hub: Site) -> None:
+def test_busy_servers_keep_running_and_idle_ones_are_renewed(hub: Site) -> None:
     with enter(hub, "ada") as ada, enter(hub, "grace") as grace:
         for user in (ada, grace):
             user.stop()
@@ -113,7 +113,7 @@ def test_the_status_of_a_hub(play: Play, hub: Site, tmp_path: Path) -> None:
     assert "class" in page.read_text()
 
 
-def test_a_hub_that_is_being_reset_says_so_when_asked_again(hub: Site) -> None:
+def test_a_second_reset_of_a_hub_is_refused_during_the_first(hub: Site) -> None:
     kept = home(hub)
     first = subprocess.Popen(["docker", "exec", hub.host, "carrel-reset", "class", "--no-pull"])
     until(lambda: state(hub)["result"] == "running", "the first has begun")

@@ -38,13 +38,13 @@ def record(site: Site) -> dict[str, Any]:
     return found
 
 
-def test_a_check_of_what_is_there_changes_nothing(play: Play) -> None:
+def test_check_mode_of_deployed_instances_changes_nothing(play: Play) -> None:
     """The second run itself is molecule's idempotence, and that of the built collection below."""
     run = play(HOST, lambda instances: None, "--check", "--diff")
     assert (run.code, run.changed) == (0, 0), run.output
 
 
-def test_a_run_tells_systemd_what_one_that_was_killed_did_not(play: Play) -> None:
+def test_a_run_reloads_systemd_after_one_that_was_killed(play: Play) -> None:
     run_on(HOST, "touch", "/etc/systemd/system/user@.service.d/delegate.conf")
     ask = ("systemctl", "show", "--property=NeedDaemonReload", "--value", "user@*.service")
     assert "yes" in run_on(HOST, *ask)
@@ -53,7 +53,7 @@ def test_a_run_tells_systemd_what_one_that_was_killed_did_not(play: Play) -> Non
     assert "yes" not in run_on(HOST, *ask)
 
 
-def test_check_mode_tells_of_a_change_and_makes_none(play: Play, tao: Site) -> None:
+def test_check_mode_reports_a_change_and_makes_none(play: Play, tao: Site) -> None:
     before = container_id(tao)
     run = play(HOST, lambda instances: instances[0].update(environment={"NEW": "1"}), "--check", "--diff")
     assert run.code == 0 and run.changed > 0
@@ -63,7 +63,7 @@ def test_check_mode_tells_of_a_change_and_makes_none(play: Play, tao: Site) -> N
 
 
 @pytest.mark.parametrize("source", ["image", "build"])
-def test_check_mode_tells_of_a_new_instance_in_an_engine_that_runs(play: Play, tmp_path: Path, source: str) -> None:
+def test_check_mode_reports_a_new_instance_in_a_running_engine(play: Play, tmp_path: Path, source: str) -> None:
     (tmp_path / "Dockerfile").write_text("FROM registry.carrel.test:5000/carrel/lab:1.0\n")
     image = {"image": hostvars()[HOST]["jupyter_instances"][0]["image"], "build": str(tmp_path)}[source]
     new = {"name": "new", "url": "https://localhost:8461/new/", "engine": "tao", source: image}

@@ -28,7 +28,7 @@ if not os.path.lexists('a link'):
 """
 
 
-def test_nobody_notices_and_all_is_new_but_the_home(tao: Site) -> None:
+def test_a_reset_has_no_downtime_and_keeps_only_the_home(tao: Site) -> None:
     with tao.lab().login(tao.secret) as lab:
         lab.run(KEPT)
         tao.docker("exec", "--user", "0", tao.container_name(), "touch", "/opt/gone")
@@ -62,7 +62,7 @@ def test_every_step_is_a_line_of_json_in_the_journal(tao: Site) -> None:
     assert [step for step in dict.fromkeys(step["step"] for step in steps) if step in wanted] == wanted
 
 
-def test_open_pages_lose_their_kernels_and_go_on(tao: Site) -> None:
+def test_open_pages_reconnect_with_new_kernels(tao: Site) -> None:
     with tao.lab().login(tao.secret) as lab:
         kernel = lab.kernel()
         kernel.run("x = 1")
@@ -97,7 +97,7 @@ def test_a_reset_waits_until_a_kernel_is_idle(tao: Site) -> None:
         assert lab.get("result.txt") == "whole"
 
 
-def test_people_are_told_before(tao: Site) -> None:
+def test_people_get_a_notice_before(tao: Site) -> None:
     soon = run_on(HOST, "date", "--date", "1 minute", "+%H:%M").strip()
     with tao.lab().login(tao.secret) as lab, settings(tao, at=soon, lead_seconds=12, notice_seconds=10):
         terminal = lab.terminal()
@@ -111,7 +111,7 @@ def test_people_are_told_before(tao: Site) -> None:
     assert state(tao)["scheduled_for"]
 
 
-def test_a_file_of_that_name_is_left_alone(tao: Site) -> None:
+def test_an_existing_file_of_that_name_is_not_overwritten(tao: Site) -> None:
     with tao.lab().login(tao.secret) as lab:
         lab.put("RESET-NOTICE.txt", "mine")
         assert reset(tao, "--people", "ignore", "--no-pull")[0] == DONE
@@ -161,7 +161,7 @@ def test_cron_itself_runs_the_reset(tao: Site) -> None:
     whole(tao)
 
 
-def test_the_playbook_resets_what_it_is_told(play: Play, tao: Site, atlas: Site) -> None:
+def test_the_playbook_resets_the_named_instances(play: Play, tao: Site, atlas: Site) -> None:
     def run(*arguments: str, **variables: str) -> tuple[int, int, str]:
         done = play(HOST, lambda instances: None, *arguments, playbook="playbooks/reset.yml", **variables)
         return done.code, done.changed, done.output

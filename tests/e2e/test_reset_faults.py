@@ -147,7 +147,7 @@ def test_an_engine_that_is_stopped_is_started(tao: Site) -> None:
     whole(tao)
 
 
-def test_an_engine_that_does_not_start_is_told(tao: Site) -> None:
+def test_an_engine_that_does_not_start_is_reported(tao: Site) -> None:
     control = ["systemctl", "--user", "--machine=tao@"]
     config = "/etc/rootless-docker/tao/daemon.json"
     before = run_on(HOST, "cat", config)
@@ -213,7 +213,7 @@ def test_new_images_come_by_night_and_a_bad_one_goes_back(play: Play, tao: Site)
         tao.docker("image", "rm", "--force", NIGHTLY)
 
 
-def test_what_the_account_puts_in_its_state_directory_harms_nobody_else(tao: Site) -> None:
+def test_files_in_the_accounts_state_directory_affect_no_other_instance(tao: Site) -> None:
     secret = run_on(HOST, "sha256sum", "/etc/shadow", "/etc/passwd")
     run_on(HOST, "su", "tao", "-c", PRANK)
     try:

@@ -80,7 +80,7 @@ def test_drivers_are_pinned(engines: list[Engine]) -> None:
         assert "--port-driver=builtin" in command
 
 
-def test_account_is_locked_and_leads_to_its_engine(engines: list[Engine]) -> None:
+def test_the_account_is_locked_and_uses_its_engine(engines: list[Engine]) -> None:
     for engine in engines:
         user = engine.host.user(engine.name)
         assert user.shell == "/bin/bash"

@@ -30,7 +30,7 @@ def page(site: Path) -> Iterator[Page]:
         browser.close()
 
 
-def test_the_menu_leads_to_every_purpose(site: Path, page: Page) -> None:
+def test_the_menu_has_every_section(site: Path, page: Page) -> None:
     page.goto((site / "index.html").as_uri())
     menu = page.locator(".sidebar-tree")
     for purpose in (

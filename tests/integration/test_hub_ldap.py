@@ -87,7 +87,7 @@ def log_in(site: HubSite, name: str, password: str) -> Any:
         return hub.user()
 
 
-def test_who_is_listed_and_in_the_directory_gets_in(site: HubSite) -> None:
+def test_listed_people_in_the_directory_get_in(site: HubSite) -> None:
     assert log_in(site, "ada", "ada-secret")["name"] == "ada"
     assert log_in(site, "bob", "bob-secret")["name"] == "bob"
     for name, password in (("ada", "bob-secret"), ("ada", ""), ("eve", "eve-secret"), ("nobody", "x"), ("*", "x")):
@@ -99,7 +99,7 @@ def test_who_is_listed_and_in_the_directory_gets_in(site: HubSite) -> None:
     assert '"eve"' not in site.in_hub("python3", "-m", "carrel_hub.database", "dump")
 
 
-def test_a_group_of_the_directory_is_one_here_with_its_mounts(site: HubSite) -> None:
+def test_a_group_of_the_directory_is_a_group_of_the_hub_with_mounts(site: HubSite) -> None:
     with site.session() as hub:
         hub.login("ada", "ada-secret")
         until(lambda: hub.user()["groups"] == ["statistics"], "the group is there")
@@ -112,7 +112,7 @@ def test_a_group_of_the_directory_is_one_here_with_its_mounts(site: HubSite) -> 
         assert hub.user()["groups"] == []
 
 
-def test_who_leaves_the_list_is_out_within_seconds(site: HubSite) -> None:
+def test_people_removed_from_the_list_lose_access_within_seconds(site: HubSite) -> None:
     with site.session() as hub:
         hub.login("bob", "bob-secret")
         bob = site.people.pop("bob")
@@ -127,7 +127,7 @@ def test_who_leaves_the_list_is_out_within_seconds(site: HubSite) -> None:
             site.write()
 
 
-def test_services_have_their_tokens_and_scopes_and_extra_config_counts(site: HubSite) -> None:
+def test_services_have_tokens_and_scopes_and_extra_config_is_used(site: HubSite) -> None:
     def ask(path: str, token: str) -> requests.Response:
         headers = {"Authorization": f"token {token}"}
         return requests.get(f"{site.url}hub/api/{path}", headers=headers, timeout=30)
@@ -153,7 +153,7 @@ def test_services_have_their_tokens_and_scopes_and_extra_config_counts(site: Hub
         ({"lookup_dn_search_user": f"uid=eve,ou=people,{BASE}"}, "it refuses uid=eve"),
     ],
 )
-def test_a_directory_that_cannot_be_asked_is_told_in_words_and_the_hub_goes_on(
+def test_a_directory_outage_is_shown_to_people_and_the_hub_keeps_running(
     site: HubSite, settings: dict[str, Any], says: str
 ) -> None:
     site.config["authenticator"] = authenticator(**settings)

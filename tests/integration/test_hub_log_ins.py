@@ -38,7 +38,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubSite]:
         site.down()
 
 
-def test_a_password_of_ones_own_stays_until_the_inventory_has_another(site: HubSite) -> None:
+def test_a_changed_password_stays_until_the_inventory_has_a_new_one(site: HubSite) -> None:
     def login(password: str) -> None:
         with site.session() as session:
             session.login("grace.hopper", password)
@@ -121,7 +121,7 @@ def test_strangers_wait_for_an_admin_s_approval(site: HubSite) -> None:
         assert "eve" not in prof.request("GET", "authorize").text and "eve" not in prof.users()
 
 
-def test_a_listed_name_is_for_whom_the_administrator_gave_the_invitation(site: HubSite) -> None:
+def test_a_listed_name_needs_the_administrators_invitation(site: HubSite) -> None:
     with site.session() as stranger, site.session() as alan, site.session().login("prof", "first-prof") as prof:
         stranger.sign_up("alan", "the stranger's")  # before the name is listed
         site.people["alan"] = person("alan", admin=True)
@@ -140,7 +140,7 @@ def test_a_listed_name_is_for_whom_the_administrator_gave_the_invitation(site: H
     site.write()
 
 
-def test_a_class_that_logs_in_at_once_stops_nobody_else(site: HubSite) -> None:
+def test_a_class_that_logs_in_at_once_does_not_block_others(site: HubSite) -> None:
     """bench/log_ins.py measures it; here a busy machine is no failure."""
     students = {f"student{number}": f"password {number}" for number in range(12)}
     site.people |= {name: person(name) for name in students}
@@ -167,7 +167,7 @@ def test_a_class_that_logs_in_at_once_stops_nobody_else(site: HubSite) -> None:
     site.write()
 
 
-def test_an_error_of_a_log_in_stands_on_the_page(site: HubSite) -> None:
+def test_an_error_at_log_in_is_shown_on_the_page(site: HubSite) -> None:
     with site.session() as stranger, site.session() as ada:
         for _unused in range(10):
             with pytest.raises(LoginError, match="Invalid"):

@@ -86,7 +86,7 @@ def log_in(page: Page, site: HubSite, name: str) -> None:
     page.get_by_role("button", name="Continue").click()
 
 
-def test_who_is_listed_gets_in_under_the_short_name(page: Page, site: HubSite) -> None:
+def test_listed_people_get_in_under_the_short_name(page: Page, site: HubSite) -> None:
     log_in(page, site, "ada.l@uni.example")
     expect(page.get_by_text("ada-l--uni-example").first).to_be_visible()
     expect(page.get_by_role("link", name="Admin")).to_be_visible()
@@ -115,7 +115,7 @@ def test_another_identity_with_the_same_short_name_is_refused(page: Page, site: 
     expect(page.get_by_role("button", name="Sign in with the university")).to_be_visible()
 
 
-def test_who_is_not_listed_is_refused(page: Page, site: HubSite) -> None:
+def test_people_who_are_not_listed_are_refused(page: Page, site: HubSite) -> None:
     log_in(page, site, "mallory@uni.example")
     expect(page.get_by_role("heading", name="not currently authorized to use this hub")).to_be_visible()
     assert "mallory" not in site.in_hub("python3", "-m", "carrel_hub.database", "dump")

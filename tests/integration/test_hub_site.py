@@ -129,7 +129,7 @@ def test_others_have_no_limit_and_memberships_count_from_the_next_start(site: Hu
         assert shell(kernel, "cat /sys/fs/cgroup/memory/memory.limit_in_bytes") == str(MEMORY)
 
 
-def test_who_stops_a_server_may_start_the_next_at_once(grace: Hub) -> None:
+def test_a_server_can_be_started_right_after_a_stop(grace: Hub) -> None:
     """Docker removes the last one by itself, which takes it some time here, and its name is not free until then."""
     with grace.spawn() as lab:
         shell(lab.kernel(), "mkdir /tmp/many && cd /tmp/many && seq 100000 | xargs touch")
@@ -137,7 +137,7 @@ def test_who_stops_a_server_may_start_the_next_at_once(grace: Hub) -> None:
     grace.spawn()
 
 
-def test_a_start_that_fails_says_why_without_a_path_of_the_host(site: HubSite, grace: Hub) -> None:
+def test_a_failed_start_shows_the_reason_without_paths_of_the_host(site: HubSite, grace: Hub) -> None:
     home = site.folder / "users" / "grace-2ehopper" / "home"
     away = home.with_name("away")
     home.rename(away)
@@ -184,7 +184,7 @@ def test_admins_come_and_go_with_the_roster(site: HubSite, grace: Hub, ada: tupl
     )
 
 
-def test_groups_and_people_are_as_the_inventory_says(site: HubSite, grace: Hub) -> None:
+def test_groups_and_people_are_as_in_the_inventory(site: HubSite, grace: Hub) -> None:
     with site.session().login("prof", "first-prof") as prof:
 
         def members() -> dict[str, set[str]]:
@@ -237,7 +237,7 @@ def test_programs_need_a_token_and_nothing_else(site: HubSite, grace: Hub) -> No
 
 
 @pytest.mark.parametrize("way", ["removed", "blocked"])
-def test_who_leaves_the_roster_loses_sessions_tokens_and_server(site: HubSite, way: str) -> None:
+def test_people_removed_from_the_roster_lose_sessions_tokens_and_server(site: HubSite, way: str) -> None:
     name = "grace.hopper"
     with site.session().login(name, site.passwords[name]) as session, session.spawn() as lab:
         token = session.request("POST", f"api/users/{name}/tokens", json={}).json()["token"]
@@ -302,7 +302,7 @@ def test_a_proxy_that_starts_has_its_routes_within_seconds(site: HubSite, server
     assert requests.get(f"{site.url}hub/health", timeout=PATIENCE).status_code == 200
 
 
-def test_people_at_work_notice_no_restart_of_a_minute_and_who_is_removed_meanwhile_is_out(
+def test_a_restart_of_a_minute_disturbs_nobody_and_removed_people_lose_access(
     site: HubSite, server: tuple[Hub, Lab, str], ada: tuple[Hub, Kernel]
 ) -> None:
     """An answer of the hub is asked for again after ten seconds."""

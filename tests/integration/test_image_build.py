@@ -87,7 +87,7 @@ def test_what_is_there_is_not_built_again(built, declared):
         assert (again["changed"], again["diff"], again["images"]) == (False, [], [built])
 
 
-def test_check_mode_says_the_tag_and_builds_nothing(declared):
+def test_check_mode_returns_the_tag_and_builds_nothing(declared):
     answer = ask(check=True, **{**declared, "apt": []})
     tag = answer["images"][0]["image"]
     assert answer["changed"] and answer["diff"][0]["after"] == tag
@@ -125,7 +125,7 @@ def failed_steps() -> set[str]:
         ({"settings": {"@jupyterlab/apputils-extension:themes": {"thme": 1}}}, "has no setting 'thme': did you mean"),
     ],
 )
-def test_what_cannot_be_built_says_so_in_a_few_lines(base, what, message):
+def test_a_failed_build_is_explained_in_a_few_lines(base, what, message):
     before = failed_steps()
     text = said(base=base, **what)
     assert failed_steps() <= before, "no container of a failed step stays"
@@ -133,7 +133,7 @@ def test_what_cannot_be_built_says_so_in_a_few_lines(base, what, message):
     assert len(text.splitlines()) <= 10
 
 
-def test_a_kernel_out_of_reach_says_that_it_is_not_tested(base, tmp_path):
+def test_a_failed_untested_kernel_is_reported_as_untested(base, tmp_path):
     out_of_reach = {**KERNELS["go"], "apt": [], "steps": ["echo 'go: proxy: connection refused' >&2; exit 1"]}
     arguments = {"images": [{"name": NAME, "base": base, "kernels": ["go"]}], "kernels": {"go": out_of_reach}}
     answer = module_runner.run("image_build", {**arguments, "socket": SOCKET, "tries": 1})

@@ -34,7 +34,7 @@ def kernel(lab: Lab, spec: str) -> Kernel:
 
 
 @pytest.mark.parametrize("name", TESTED)
-def test_a_kernels_smoke_cell_prints_what_it_says(lab, name):
+def test_a_kernels_smoke_cell_prints_the_declared_output(lab, name):
     assert kernel(lab, KNOWN[name].spec).run(KNOWN[name].smoke.code).rstrip() == KNOWN[name].smoke.output
 
 

@@ -100,7 +100,7 @@ def test_a_root_start_gives_the_account_the_ids_the_home_and_sudo(image):
         ({"NB_GROUP": "staff", "NB_GID": "1234"}, "uid=1000(jovyan) gid=1234(staff) groups=1234(staff),100(users)"),
     ],
 )
-def test_who_one_is_after_a_root_start(image, environ, expected):
+def test_the_account_after_a_root_start(image, environ, expected):
     options = [word for key, value in environ.items() for word in ("-e", f"{key}={value}")]
     sudo = "id; sudo -n id -u"
     given = (*AS_ROOT, "-e", "GRANT_SUDO=yes", *options)
@@ -165,7 +165,7 @@ V4, V6 = "00000000", "0" * 32
         ({"JUPYTER_IP": "127.0.0.1"}, {"0100007F:22B8"}),
     ],
 )
-def test_it_listens_where_the_environment_says(image, environ, expected):
+def test_it_listens_on_the_address_in_the_environment(image, environ, expected):
     options = [word for key, value in environ.items() for word in ("-e", f"{key}={value}")]
     wait = f"for i in $(seq 150); do sleep 0.2; {LISTENS} | grep . && break; done"
     script = f"start-notebook.py >/dev/null 2>&1 & {wait}"
@@ -227,7 +227,7 @@ def test_singleuser_starts_and_wants_its_hub(image):
         (("--user", "5000:5000"), "/home/jovyan is not writable for 5000:5000"),
     ],
 )
-def test_what_cannot_be_is_said(image, options, message):
+def test_impossible_settings_are_refused(image, options, message):
     assert message in inside(image, "start-notebook.py", "--version", options=options)
 
 

@@ -48,7 +48,7 @@ def test_one_host_builds_and_the_other_pulls_by_digest(tmp_path, registry):
         assert again == results and output.count("changed=0") == 2, output
 
 
-def test_without_a_base_it_stands_on_the_collections_lab_image(tmp_path):
+def test_without_a_base_it_builds_on_the_collections_lab_image(tmp_path):
     variables = {"image_builds": [{"name": "carrel-testbed/role", "kernels": ["bash"]}]}
     (results,), output = play(tmp_path, variables, "--limit", "builder")
     image = results["carrel-testbed/role"]["image"]

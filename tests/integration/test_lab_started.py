@@ -48,7 +48,7 @@ def ask(python: Path, site: Site, folder: Path, script: str, *arguments: str) ->
 
 
 @pytest.mark.parametrize("credentials", [{"password": "right"}, {"token": "the-declared-one"}])
-def test_a_server_as_declared_passes_and_its_log_stays_quiet(
+def test_a_server_as_declared_is_accepted_without_log_lines(
     python: Path, tmp_path: Path, credentials: dict[str, str]
 ) -> None:
     with serve(python, str(configure(tmp_path, credentials)), tmp_path) as site:
@@ -75,7 +75,7 @@ def check_found(python: Path, folder: Path, credentials: dict[str, str], *option
 
 
 @pytest.mark.parametrize("credentials", [{"password": "right"}, {"token": "the-declared-one"}])
-def test_a_server_that_asks_nobody_is_found(python: Path, tmp_path: Path, credentials: dict[str, str]) -> None:
+def test_an_open_server_is_found(python: Path, tmp_path: Path, credentials: dict[str, str]) -> None:
     check_found(python, tmp_path, credentials, *NOBODY_ASKED[generation(python)])
 
 

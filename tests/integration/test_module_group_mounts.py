@@ -64,7 +64,7 @@ def test_as_ansible_runs_it(hub: Path) -> None:
     )
 
 
-def test_check_says_what_the_run_does_and_does_nothing(tmp_path: Path) -> None:
+def test_check_mode_reports_what_the_run_does(tmp_path: Path) -> None:
     said = run(tmp_path / "hub", check=True)
     assert os.listdir(tmp_path) == []
     assert said["changed"] and said["diff"] == run(tmp_path / "hub")["diff"]
@@ -87,7 +87,7 @@ def test_bad_input_changes_nothing(hub: Path) -> None:
     assert ansible_runner.tree(hub) == before
 
 
-def test_all_is_put_right_but_not_what_is_below(hub: Path) -> None:
+def test_modes_are_corrected_but_not_of_the_content(hub: Path) -> None:
     run(hub)
     leaf = hub / "data" / "groups" / "stat"
     (leaf / "private").mkdir(mode=0o700)
@@ -122,7 +122,7 @@ ALL = {"groups/stat", "shared", "colab"}
         ("data/shared", {"shared"}),
     ],
 )
-def test_a_link_in_the_way_keeps_nothing_but_what_lies_there(hub: Path, place: str, lost: set[str]) -> None:
+def test_a_link_in_a_directorys_place_affects_that_directory_only(hub: Path, place: str, lost: set[str]) -> None:
     victim = hub / "victim"
     victim.mkdir(parents=True)
     (hub / place).parent.mkdir(parents=True, exist_ok=True)
@@ -137,7 +137,7 @@ def test_a_link_in_the_way_keeps_nothing_but_what_lies_there(hub: Path, place: s
     assert mounted(hub, "ada") & ALL == ALL - lost
 
 
-def test_a_foreign_owner_is_reported_and_takes_nobody_s_removal_hostage(hub: Path) -> None:
+def test_a_foreign_owner_is_reported_and_does_not_delay_removals(hub: Path) -> None:
     """A user who is root in the container can give the directory away; that must not keep others' access alive."""
     run(hub)
     os.chown(hub / "data" / "groups" / "stat", 4711, 4711)
@@ -148,7 +148,7 @@ def test_a_foreign_owner_is_reported_and_takes_nobody_s_removal_hostage(hub: Pat
 
 
 @pytest.mark.parametrize("folder", ["data", "data/groups"])
-def test_a_folder_of_somebody_else_takes_nobody_s_removal_hostage(hub: Path, folder: str) -> None:
+def test_a_foreign_folder_does_not_delay_removals(hub: Path, folder: str) -> None:
     run(hub)
     os.chown(hub / folder, UID, GID)
     more = [*GROUPS, {"name": "new", "members": ["bob"]}]
@@ -164,7 +164,7 @@ def test_a_folder_of_somebody_else_takes_nobody_s_removal_hostage(hub: Path, fol
     assert mounted(hub, "bob") >= ALL | {"groups/new"}
 
 
-def test_a_link_that_is_raced_into_place_leads_nowhere(hub: Path) -> None:
+def test_a_link_placed_in_a_race_is_not_followed(hub: Path) -> None:
     run(hub)
     victim = hub / "victim"
     victim.mkdir(mode=0o700)
@@ -244,7 +244,7 @@ def test_colleagues_in_containers_write_each_other_s_files_under_any_umask(hub: 
     assert facts(leaf / "course") == (166535, 165635, "drwxrws---")
 
 
-def test_a_container_gets_what_the_file_says(hub: Path) -> None:
+def test_a_container_gets_the_mounts_of_the_file(hub: Path) -> None:
     """Home, groups and modes of a member and of an admin, mounted as the hub's engine would."""
     module_runner.run("user_volumes", {
         "path": f"{hub}/data/users", "users": [{"name": "ada"}, {"name": "prof"}], "uid": 166535, "gid": 165635,
@@ -277,7 +277,7 @@ def test_a_container_gets_what_the_file_says(hub: Path) -> None:
     assert sorted(path.name for path in (hub / "data" / "colab").iterdir()) == ["by-ada", "by-prof"]
 
 
-def test_without_acls_a_warning_says_so(tmp_path: Path) -> None:
+def test_without_acls_there_is_a_warning(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     subprocess.run(["mount", "-t", "ramfs", "ramfs", disk], check=True)
@@ -290,7 +290,7 @@ def test_without_acls_a_warning_says_so(tmp_path: Path) -> None:
         subprocess.run(["umount", disk], check=True)
 
 
-def test_the_reader_needs_nothing_but_its_two_files(hub: Path) -> None:
+def test_the_reader_needs_only_its_two_files(hub: Path) -> None:
     """A hub's image has no Ansible: the files at the same place below a folder on PYTHONPATH are enough."""
     run(hub)
     place = Path("ansible_collections/carrel/jupyter/plugins/module_utils/_shared")

@@ -62,7 +62,7 @@ def test_a_change_keeps_what_was_generated_and_the_database_s_password(
     assert json.loads((tmp_path / "hub" / "passwords.json").read_text()) == passwords
 
 
-def test_a_lost_token_alone_is_made_anew(arguments: dict[str, Any], tmp_path: Path) -> None:
+def test_a_lost_token_is_generated_again(arguments: dict[str, Any], tmp_path: Path) -> None:
     run("hub_secrets", arguments)
     before = secrets(tmp_path)
     (tmp_path / "hub" / "secrets.json").write_text(json.dumps({**before, "cookie_secret": None}))
@@ -73,7 +73,7 @@ def test_a_lost_token_alone_is_made_anew(arguments: dict[str, Any], tmp_path: Pa
 
 
 @pytest.mark.parametrize("bad", ["damaged", "link", "linked directory"])
-def test_what_cannot_be_trusted_is_left_alone(arguments: dict[str, Any], tmp_path: Path, bad: str) -> None:
+def test_files_that_cannot_be_trusted_are_not_touched(arguments: dict[str, Any], tmp_path: Path, bad: str) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "secrets.json").write_text("{}")

@@ -59,6 +59,6 @@ def test_all_are_removed_and_another_hub_s_stay(hub: str) -> None:
     assert not run("hub_servers", arguments(hub, "absent"))["changed"]
 
 
-def test_an_engine_that_does_not_answer_is_said(hub: str) -> None:
+def test_an_engine_that_does_not_answer_is_reported(hub: str) -> None:
     answer = run("hub_servers", {**arguments(hub, "stopped"), "socket": "/nowhere/docker.sock"})
     assert answer["failed"] and "/nowhere/docker.sock" in answer["msg"]

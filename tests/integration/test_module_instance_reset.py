@@ -111,5 +111,5 @@ def test_it_follows_no_link_of_the_accounts(host: Host) -> None:
 
 
 @pytest.mark.parametrize("name", ["../../etc", "tao/x", "", "--help"])
-def test_it_refuses_what_is_no_name(host: Host, name: str) -> None:
+def test_it_refuses_an_invalid_name(host: Host, name: str) -> None:
     assert "is not a name for an instance" in host.run(name=name)["msg"]

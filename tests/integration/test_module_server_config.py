@@ -190,7 +190,7 @@ def test_four_runs_with_a_cookie_secret(arguments: dict[str, Any], tmp_path: Pat
     assert run("server_config", arguments)["changed"] and len(secret.read_text()) == 65
 
 
-def test_a_rotated_token_is_no_change(arguments: dict[str, Any], tmp_path: Path) -> None:
+def test_a_rotated_token_does_not_count_as_a_change(arguments: dict[str, Any], tmp_path: Path) -> None:
     token_file, config = tmp_path / "token", Path(arguments["path"])
     arguments.update(token_file=str(token_file), cookie_secret_file=str(tmp_path / "server" / "cookie_secret"))
     before = run("server_config", arguments)

@@ -53,7 +53,7 @@ def base(tmp_path: Path) -> Path:
 # What is made
 
 
-def test_directories_are_made_once(base: Path) -> None:
+def test_directories_are_created_once(base: Path) -> None:
     answers = four_runs(
         base, "ada@uni.example", "学生", directories=[{"name": "home"}, {"name": "lab", "mode": "2750"}]
     )
@@ -97,7 +97,7 @@ def test_what_the_owner_may_change_stays_changed(base: Path) -> None:
     assert run(base, "ada")["changed"] is False
 
 
-def test_what_is_root_s_is_put_right(base: Path) -> None:
+def test_directories_of_root_are_corrected(base: Path) -> None:
     run(base, "ada")
     os.chmod(base / "ada", 0o777)
     os.chown(base, 0, 0)
@@ -155,7 +155,7 @@ def open_to_all(tmp_path: Path) -> None:
 # What is in the way
 
 
-def test_a_foreign_owner_is_reported_and_all_others_are_served(base: Path) -> None:
+def test_a_foreign_owner_is_reported_and_all_others_get_theirs(base: Path) -> None:
     run(base, "ada", "bob")
     os.chown(base / "ada" / "home", 4711, 4711)
     (base / "eve").mkdir()
@@ -199,7 +199,7 @@ def test_links_and_files_in_the_way_are_never_touched(tmp_path: Path, place: str
     assert victim.lstat() == before[0]
 
 
-def test_a_link_that_is_raced_into_place_leads_nowhere(tmp_path: Path, base: Path) -> None:
+def test_a_link_placed_in_a_race_is_not_followed(tmp_path: Path, base: Path) -> None:
     """Somebody swaps a directory and a link as fast as possible; the link's target never changes."""
     victim = tmp_path / "victim"
     victim.mkdir(mode=0o700)
@@ -247,7 +247,7 @@ def test_users_who_left_the_list(base: Path) -> None:
     assert sorted(os.listdir(base)) == [".archive", "ada", "lost+found", "tao"]
 
 
-def test_an_empty_list_archives_nobody_unless_it_is_meant(base: Path) -> None:
+def test_an_empty_list_archives_nobody_unless_it_is_allowed(base: Path) -> None:
     run(base, "ada", "bob")
     assert "allow_empty" in run(base, prune="archive")["msg"]
     assert sorted(os.listdir(base)) == ["ada", "bob"]
@@ -265,7 +265,7 @@ def test_absent_deletes_only_with_purge(base: Path) -> None:
     assert os.listdir(base) == ["bob"]
 
 
-def test_deletion_follows_no_link_and_minds_no_depth(tmp_path: Path, base: Path) -> None:
+def test_deletion_follows_no_link_at_any_depth(tmp_path: Path, base: Path) -> None:
     victim = tmp_path / "victim"
     victim.mkdir()
     (victim / "file").touch()

@@ -67,7 +67,7 @@ def four_runs(prefix: str, *users: str | dict[str, Any], **more: Any) -> list[di
     return module_runner.four_runs("user_volumes", parameters(prefix, *users, **more))
 
 
-def test_volumes_are_made_once(prefix: str) -> None:
+def test_volumes_are_created_once(prefix: str) -> None:
     answers = four_runs(
         prefix, "ada@uni.example", "bob", directories=[{"name": "home"}, {"name": "lab", "mode": "2750"}]
     )
@@ -132,7 +132,7 @@ def test_others_are_reported_and_left_alone(prefix: str) -> None:
     assert [name for name in volumes(prefix) if "_eve_" not in name] == [f"{prefix}_ada_home"]
 
 
-def test_who_left_is_archived_and_a_namesake_gets_nothing_of_it(prefix: str) -> None:
+def test_users_who_left_are_archived_and_namesakes_get_nothing(prefix: str) -> None:
     run(prefix, "ada", "bob")
     (place(f"{prefix}_bob_home") / "thesis").write_text("42")
     docker("volume", "create", "--label", "com.docker.compose.project=x", f"{prefix}_hub_data")

@@ -208,7 +208,7 @@ def test_idle_servers_are_new_and_a_busy_one_when_it_is_idle(site: ResetSite, la
     assert not notice.exists()
 
 
-def test_who_is_at_work_is_left_or_cut_off_as_it_was_said(site: ResetSite, labs: dict[str, tuple[Hub, Lab]]) -> None:
+def test_people_at_work_are_left_or_cut_off_as_declared(site: ResetSite, labs: dict[str, tuple[Hub, Lab]]) -> None:
     user = USERS[1]
     with labs[user][0].lab() as lab:
         lab.terminal().run("echo at''work", "atwork")
@@ -264,7 +264,7 @@ def test_a_server_whose_reset_was_killed_is_started_by_the_next(
     assert not unfinished.exists()
 
 
-def test_a_hub_that_does_not_come_up_is_said_to_be_down(site: ResetSite, labs: dict[str, tuple[Hub, Lab]]) -> None:
+def test_a_hub_that_does_not_start_is_reported_as_down(site: ResetSite, labs: dict[str, tuple[Hub, Lab]]) -> None:
     before = site.container_ids()
     site.config["version"] = 99
     site.write()

@@ -315,7 +315,7 @@ def test_notice_stays_away_from_a_file_of_the_users(make: Make) -> None:
     assert site.reset().code == 0 and site.homes() == homes
 
 
-def test_a_notice_that_stays_is_told_and_the_next_reset_takes_it_away(make: Make) -> None:
+def test_a_notice_that_stays_is_reported_and_removed_by_the_next_reset(make: Make) -> None:
     site = make(notice_seconds=1)
     assert site.reset().code == 0
     (container,) = site.containers().values()

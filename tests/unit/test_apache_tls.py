@@ -76,5 +76,5 @@ def test_only_another_content_counts() -> None:
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "null", '"x"'])
-def test_a_damaged_record_is_none(content: str) -> None:
+def test_a_damaged_record_counts_as_missing(content: str) -> None:
     assert tls.parse_digests(file(content)) == {} == tls.parse_digests(None)

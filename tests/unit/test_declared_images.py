@@ -53,7 +53,7 @@ def test_each_engine_has_tags_of_its_own() -> None:
     assert plan == planned()
 
 
-def test_a_failed_image_leaves_alone_who_runs_on_it_and_nobody_else() -> None:
+def test_a_failed_image_affects_only_its_own_instances() -> None:
     results = [
         built("tao", "statistics", None, "image statistics could not be built"),
         built("tao", "geo", "geo:1"),

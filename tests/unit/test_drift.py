@@ -137,7 +137,7 @@ BY_HAND: list[tuple[Callable[[dict[str, Any]], None], str]] = [
 
 
 @pytest.mark.parametrize(("change", "said"), BY_HAND, ids=[said for _unused, said in BY_HAND])
-def test_what_was_done_to_a_container_is_said(change: Callable[[dict[str, Any]], None], said: str) -> None:
+def test_changes_to_a_container_are_reported(change: Callable[[dict[str, Any]], None], said: str) -> None:
     there = copy.deepcopy(CONTAINER)
     change(there)
     (found,) = differences(there)
@@ -160,7 +160,7 @@ OTHERWISE: list[tuple[Callable[[dict[str, Any]], None], str]] = [
 
 
 @pytest.mark.parametrize(("change", "said"), OTHERWISE, ids=[said for _unused, said in OTHERWISE])
-def test_what_compose_makes_anew_by_itself_was_not_done_by_hand(
+def test_what_compose_recreates_by_itself_is_not_a_change_by_hand(
     change: Callable[[dict[str, Any]], None], said: str
 ) -> None:
     there = copy.deepcopy(CONTAINER)
@@ -203,7 +203,7 @@ def test_proxies_of_the_caller_s_docker_are_no_difference(name: str) -> None:
 @pytest.mark.parametrize(
     ("key", "value"), [("Runtime", "crun"), ("IpcMode", "shareable"), ("ShmSize", 2**27), ("MemorySwap", -1)]
 )
-def test_what_the_engine_chooses_is_no_difference(key: str, value: object) -> None:
+def test_choices_of_the_engine_are_no_differences(key: str, value: object) -> None:
     there = copy.deepcopy(CONTAINER)
     there["HostConfig"][key] = value
     assert differences(there) == []
@@ -223,7 +223,7 @@ def test_declared_graphics_cards_are_no_difference() -> None:
     assert not [text for text in differences(there, service) if "deploy" in text]
 
 
-def test_a_container_of_another_declaration_says_so() -> None:
+def test_a_container_of_an_older_declaration_is_recognized() -> None:
     service = lab.labelled(project(limits={"memory": 2**30}, environment={"PRICE": "$5"}), "one")["services"]["lab-1"]
     found = differences(CONTAINER, service)
     assert found[0] == "the container was made from another declaration"
@@ -236,7 +236,7 @@ def test_a_container_that_somebody_ran_was_made_by_hand() -> None:
     assert differences(there)[0] == "the container was made by hand"
 
 
-def test_no_value_of_the_environment_is_said() -> None:
+def test_values_of_the_environment_are_never_shown() -> None:
     there = copy.deepcopy(CONTAINER)
     there["Config"]["Env"][0] = "PRICE=xq7SECRET"
     assert "SECRET" not in str(differences(there)) and "$5" not in str(differences(there))
@@ -355,7 +355,7 @@ def test_a_container_of_compose_run_is_not_the_service_s(tmp_path: Path) -> None
         assert Project("tao", {"socket": str(tmp_path / "s")}).containers() == containers[1:]
 
 
-def test_a_paused_container_is_said(tmp_path: Path) -> None:
+def test_a_paused_container_is_reported(tmp_path: Path) -> None:
     there = {**CONTAINER, **IMAGE, "Image": ID, "Config": CONTAINER["Config"]}
     there["State"] = {"Running": True, "Paused": True, "Restarting": False, "StartedAt": "2030-01-01T00:00:00Z"}
     with engine(tmp_path / "s", docker(there)):
@@ -373,7 +373,7 @@ def test_a_folder_that_cannot_be_read_stops_no_other_instance() -> None:
 
 
 @pytest.mark.parametrize("look", [lab_drift.look, hub_drift.look])
-def test_what_is_left_of_an_absent_instance_is_said(look: Callable[..., Any], tmp_path: Path) -> None:
+def test_remains_of_an_absent_instance_are_reported(look: Callable[..., Any], tmp_path: Path) -> None:
     gone = {"name": "nobody-has-this", "engine": "tao", "state": "absent", "token_file": None}
     around = Surroundings(engines={}, programs={})
     assert looked(look, {**gone, "directory": str(tmp_path / "gone")}, around).all_reasons() == []
@@ -384,13 +384,13 @@ def test_what_is_left_of_an_absent_instance_is_said(look: Callable[..., Any], tm
 
 @pytest.mark.parametrize("look", [lab_drift.look, hub_drift.look])
 @pytest.mark.parametrize("engines", [{}, {"tao": {"running": False, "socket": "/nowhere"}}])
-def test_an_engine_that_does_not_run_is_said(look: Callable[..., Any], engines: dict[str, Any]) -> None:
+def test_a_stopped_engine_is_reported(look: Callable[..., Any], engines: dict[str, Any]) -> None:
     there = {"name": "nobody-has-this", "engine": "tao", "state": "present"}
     found = looked(look, there, Surroundings(engines=engines, programs={}))
     assert found.all_reasons() == ["the engine tao does not run"]
 
 
-def test_limits_that_do_not_hold_are_said_whatever_the_images_are(tmp_path: Path) -> None:
+def test_unenforceable_limits_are_reported_whatever_the_images_are(tmp_path: Path) -> None:
     engine_of_it = {"running": True, "socket": str(tmp_path / "s"), "controllers": [], "home": "/home/class101"}
     unbuilt = [{"title": "Default", "image": {"declared": "geo"}}]
     hub_instance = instance(images=unbuilt, users=[], limits={"memory": 2**30, "cpus": None, "pids": None})
@@ -398,7 +398,7 @@ def test_limits_that_do_not_hold_are_said_whatever_the_images_are(tmp_path: Path
     assert "without their limits on memory" in found.notes[0] and "not compared" in found.reasons[0]
 
 
-def test_warnings_about_people_s_directories_are_notes(tmp_path: Path) -> None:
+def test_warnings_about_users_directories_are_notes(tmp_path: Path) -> None:
     (tmp_path / "data" / "users" / "Nobody-s").mkdir(parents=True)
     (tmp_path / "hub").mkdir()
     keys = {"targets": {}, "shared": None, "colab": None, "users_view": None, "prune": "keep", "groups": []}
@@ -439,7 +439,7 @@ def test_a_fault_keeps_what_was_found_before() -> None:
     assert found.notes == ["a note"] and found.all_reasons() == ["it cannot be compared, because of a KeyError"]
 
 
-def test_what_was_made_anew_in_vain_is_a_note(tmp_path: Path) -> None:
+def test_recreating_in_vain_is_a_note(tmp_path: Path) -> None:
     there = copy.deepcopy({**CONTAINER, "Id": ID})
     there["State"] = {"Running": True, "Paused": False, "Restarting": False, "StartedAt": "2030-01-01T00:00:00Z"}
     there["HostConfig"]["Privileged"] = True
@@ -466,7 +466,7 @@ def test_what_was_made_anew_in_vain_is_a_note(tmp_path: Path) -> None:
     assert len(compare(third)) > 1 and third.by_hand and not third.notes
 
 
-def test_what_was_made_anew_is_forgotten_once_it_is_as_declared(tmp_path: Path) -> None:
+def test_records_of_recreation_are_removed_once_all_is_as_declared(tmp_path: Path) -> None:
     written = tmp_path / "made_anew.json"
     assert made_anew(str(written)) == {} and not Found().settled
     written.write_text('{"lab-1": ["x"]}')
@@ -476,7 +476,7 @@ def test_what_was_made_anew_is_forgotten_once_it_is_as_declared(tmp_path: Path) 
     assert made_anew(str(written)) == {}
 
 
-def test_what_an_engine_says_is_bounded() -> None:
+def test_answers_of_an_engine_are_shortened() -> None:
     texts = drift.bounded([f"{number}\x1b[2J" + "x" * 30_000 for number in range(100)])
     assert len(texts) == 21 and texts[-1] == "and 80 more" and "\x1b" not in texts[0]
     assert max(map(len, texts)) <= 20_000

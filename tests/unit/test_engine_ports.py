@@ -78,7 +78,7 @@ def test_the_files_name_the_uids_and_leave_out_accounts_that_are_not_there() -> 
 
 
 @pytest.mark.parametrize("ports", [[0], [65536], [-1]])
-def test_what_is_no_port_is_refused(ports: list[int]) -> None:
+def test_invalid_ports_are_refused(ports: list[int]) -> None:
     with pytest.raises(ValueError, match="is not a port"):
         decide.files([{"account": "tao", "ports": ports}], {}, "")
 
@@ -89,7 +89,7 @@ def test_a_port_has_one_account() -> None:
         decide.files(ports, {"tao": 1, "geo": 2}, "")
 
 
-def test_the_warning_says_which_and_why() -> None:
+def test_the_warning_names_ports_and_reason() -> None:
     assert decide.warning([8802, 8801], "no cgroup").startswith(
         "PORTS ARE NOT PROTECTED: any account of this host can bind ports 8801, 8802 of 127.0.0.1 while nothing listens"
     )
@@ -97,7 +97,7 @@ def test_the_warning_says_which_and_why() -> None:
     assert "bind port 8801 of" in decide.warning([8801], None)
 
 
-def test_the_command_says_in_json_what_is_wrong(
+def test_the_command_reports_errors_as_json(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(carrel_ports, "RULES", "/nowhere/ports.json")

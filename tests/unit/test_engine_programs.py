@@ -42,12 +42,12 @@ def test_what_an_upgrade_has_replaced(tmp_path: Path) -> None:
         ("/usr/sbin/dockerd (deleted)", "0::/system.slice/docker.service\n"),
     ],
 )
-def test_what_is_none_of_the_engines(tmp_path: Path, program: str, group: str) -> None:
+def test_programs_of_others_are_ignored(tmp_path: Path, program: str, group: str) -> None:
     process(tmp_path, 10, program, group)
     assert replaced(1002, str(tmp_path)) == []
 
 
-def test_the_kernel_says_it_as_expected(tmp_path: Path) -> None:
+def test_the_kernel_reports_replaced_programs_as_expected(tmp_path: Path) -> None:
     """A real program that is replaced while it runs; its control group alone has to be written by hand."""
     program = tmp_path / PROGRAMS[0]
     shutil.copy(shutil.which("sleep") or "/bin/sleep", program)

@@ -33,7 +33,7 @@ def test_any_name_is_escaped_as_by_dockerspawner(name: str) -> None:
     assert escape(name) == DockerSpawner._escape(name)
 
 
-def test_dockerspawner_uses_it_unless_it_is_told_otherwise() -> None:
+def test_dockerspawner_uses_it_by_default() -> None:
     assert DockerSpawner().escape("ada@uni.example") == escape("ada@uni.example")
 
 
@@ -44,19 +44,19 @@ def test_no_name_escapes_to_another_name_s_directory(one: str, other: str) -> No
 
 
 @given(NAMES)
-def test_a_directory_leads_back_to_its_name(name: str) -> None:
+def test_a_directory_can_be_mapped_back_to_its_name(name: str) -> None:
     if username_problem(name) is None:
         assert unescape(escape(name)) == name
         assert "/" not in escape(name) and not escape(name).startswith(".")
 
 
 @pytest.mark.parametrize("directory", ["lost+found", "Ada", "a.b", "-ff", "-2D", "a-", "-61", "", ".archive", "é"])
-def test_what_is_no_user_s_directory(directory: str) -> None:
+def test_names_that_are_no_users_directory(directory: str) -> None:
     assert unescape(directory) is None
 
 
 @given(NAMES)
-def test_names_that_pass_are_users_of_jupyterhub(name: str) -> None:
+def test_accepted_names_are_users_of_jupyterhub(name: str) -> None:
     if username_problem(name) is None:
         authenticator = Authenticator()
         assert authenticator.normalize_username(name) == name

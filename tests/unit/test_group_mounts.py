@@ -112,7 +112,7 @@ def test_groups_that_only_the_hub_knows_of() -> None:
     assert "~/groups/stat" not in gets(made, "ada")
 
 
-def test_somebody_who_is_not_in_the_file_gets_what_everybody_gets() -> None:
+def test_an_unknown_user_gets_the_mounts_of_everyone() -> None:
     found = gets(plan(), "new@uni.example", "none-such")
     assert found["~"][0] == "users/new-40uni-2eexample/home" and len(found) == 4
 
@@ -176,7 +176,7 @@ def test_what_is_refused(bad: dict[str, Any], says: str) -> None:
     made.message().encode()
 
 
-def test_two_mounts_on_one_target_are_refused_for_who_would_get_both() -> None:
+def test_two_mounts_on_one_target_are_refused_for_users_with_both() -> None:
     groups = [group(name, "ada", "", [{"source": name, "target": "course"}]) for name in ("one", "two")]
     made = plan(groups=groups)
     assert len(made.problems) == 1
@@ -191,7 +191,7 @@ def test_a_target_inside_of_a_read_only_mount_is_refused() -> None:
     assert "'ada'" in made.problems[0] and "read-only" in made.problems[0]
 
 
-def test_many_problems_are_told_briefly() -> None:
+def test_many_problems_are_shortened() -> None:
     made = plan(users=[user("ada", *(f"group{number}" for number in range(5000)))])
     assert len(made.problems) == 5000
     assert made.message().endswith(f"and {5000 - SHOWN} more") and made.message().count("\n") == SHOWN

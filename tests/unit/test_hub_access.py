@@ -46,7 +46,7 @@ def content(file: Path) -> Any:
     return json.loads(file.read_text())
 
 
-def test_who_left_is_out_and_what_is_missing_is_not_mounted(tmp_path: Path) -> None:
+def test_people_who_left_are_out_and_missing_directories_are_not_mounted(tmp_path: Path) -> None:
     files = on_host(tmp_path)
     four_runs("hub_access", **wanted(tmp_path, {"users": PEOPLE}))
     assert set(content(files / "roster.json")["users"]) == {"prof", "ada", "bob"}

@@ -150,7 +150,7 @@ def gate(desk: Path, github: GitHub, monkeypatch: pytest.MonkeyPatch) -> Gate:
 LATER = authenticators.ASK_SECONDS + 1
 
 
-def test_github_is_asked_again_and_who_has_left_is_out_with_all_tokens(gate: Gate, github: GitHub) -> None:
+def test_github_is_asked_again_and_people_who_left_lose_all_tokens(gate: Gate, github: GitHub) -> None:
     assert gate.log_in("bob") and gate.log_in("ada") and not gate.log_in("eve")
     bob, ada = Guest("bob"), Guest("ada", None)
     github.asked.clear()
@@ -230,7 +230,7 @@ PROVIDER = {"client_id": "hub", "client_secret": "x", "authorize_url": "http://1
         (b"", 502, "cannot be used"),
     ],
 )
-def test_an_identity_provider_s_answer_that_says_nothing_is_told_in_words(
+def test_an_identity_providers_empty_answer_is_explained(
     desk: Path, answer: Any, status: int | None, says: str
 ) -> None:
     class Provider(http.server.BaseHTTPRequestHandler):
@@ -270,7 +270,7 @@ def test_an_identity_provider_s_answer_that_says_nothing_is_told_in_words(
     assert refused.value.status_code == status and says in str(refused.value.log_message)
 
 
-def test_a_provider_that_does_not_answer_is_told_in_words(desk: Path) -> None:
+def test_a_provider_that_does_not_answer_is_explained(desk: Path) -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{nobody.getsockname()[1]}"

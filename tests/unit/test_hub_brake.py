@@ -51,7 +51,7 @@ def test_endless_names_take_no_endless_memory(monkeypatch: pytest.MonkeyPatch) -
         ("172.20.0.2", "::ffff:192.0.2.7, 172.20.0.1", "192.0.2.7"),
     ],
 )
-def test_who_asks(peer: str, forwarded: str, address: str) -> None:
+def test_the_address_of_a_client(peer: str, forwarded: str, address: str) -> None:
     assert client(peer, forwarded, ["172.20.0.2"], ["172.20.0.1"]) == address
 
 

@@ -98,7 +98,7 @@ def test_services_have_the_scopes_that_they_need_and_no_more() -> None:
     assert [service["name"] for service in without["services"]] == ["metrics", "reset", "proxy", "roster"]
 
 
-def test_a_secret_stands_in_no_command_line() -> None:
+def test_no_secret_is_in_a_command_line() -> None:
     hub = config.traits(given(), SECRETS, STATE)["JupyterHub"]
     commands = json.dumps([service.get("command") for service in hub["services"]])
     assert not any(secret in commands for secret in SECRETS.values())
@@ -180,12 +180,12 @@ def test_a_graphics_card_is_free_while_no_container_of_the_hub_has_it() -> None:
     assert spawning.free_gpus(cards, []) == cards
 
 
-def test_who_gets_no_graphics_card_reads_how_many_are_free() -> None:
+def test_people_without_a_graphics_card_read_how_many_are_free() -> None:
     assert "needs a graphics card, and none of this hub's are free" in spawning.no_gpus(1, 0)
     assert "needs 2 graphics cards, and 1 of this hub's is free" in spawning.no_gpus(2, 1)
 
 
-def test_a_graphics_card_is_waited_for_while_docker_removes_who_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_start_waits_for_a_graphics_card_that_docker_is_freeing(monkeypatch: pytest.MonkeyPatch) -> None:
     """In place of Docker, which gives cards to nobody here: what it lists, and whether another one may choose."""
     card = "nvidia.com/gpu=0"
     states = ["running", "exited", "removing", "dead", "created", "paused"]
@@ -244,7 +244,7 @@ def test_the_roster_answers_and_a_damaged_one_is_refused() -> None:
     ("guests", "gone"),
     [(False, {"left", "guest", "blocked"}), (True, {"left", "blocked"})],
 )
-def test_who_is_created_and_who_is_deleted(guests: bool, gone: set[str]) -> None:
+def test_users_to_create_and_to_delete(guests: bool, gone: set[str]) -> None:
     roster = Roster({"ada": user(), "new": user(), "blocked": user()}, frozenset({"blocked"}))
     existing = ["ada", "left", "guest", "blocked"]
     assert changes(roster, existing, ["ada", "left"], guests) == ({"new"}, gone)
@@ -272,7 +272,7 @@ def test_groups_are_those_of_the_roster_with_the_people_who_may_log_in() -> None
     assert memberships(Roster({}, frozenset()), {}) == ({}, {}, set())
 
 
-def test_what_a_provider_said_of_groups_counts_for_a_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_groups_of_a_provider_are_valid_for_a_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 2e9
     monkeypatch.setattr(files, "STATE", tmp_path)
     monkeypatch.setattr(provider_groups.time, "time", lambda: now)

@@ -46,12 +46,12 @@ def test_a_page_on_which_nobody_could_log_in_is_refused(kind: str, page: str, me
 
 
 @pytest.mark.parametrize(("kind", "name"), [("native", "native-login.html"), ("oidc", "login.html")])
-def test_a_page_that_extends_itself_is_told_what_to_extend(kind: str, name: str) -> None:
+def test_a_page_that_extends_itself_gets_advice(kind: str, name: str) -> None:
     with pytest.raises(LoginPageError, match=re.escape("templates/login.html")):
         check(f'{{% extends "{name}" %}}', kind)
 
 
-def test_a_form_without_its_token_is_told_what_to_write() -> None:
+def test_a_form_without_its_token_gets_advice() -> None:
     page = OWN["native"].read_text()
     with pytest.raises(LoginPageError, match=re.escape('name="_xsrf" value="{{ xsrf }}"')):
         check(page.replace('name="_xsrf"', ""), "native")

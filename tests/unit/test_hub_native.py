@@ -108,7 +108,7 @@ def test_logging_in_takes_one_bcrypt_also_after_a_restart_of_the_hub(
     assert len(hashed) == 2
 
 
-def test_a_password_of_ones_own_stays_with_another_key_and_with_the_state_of_older_versions(
+def test_a_changed_password_survives_a_new_key_and_the_state_of_older_versions(
     gate: CarrelNativeAuthenticator, desk: Path
 ) -> None:
     assert login(gate, "grace", "from the inventory") == "grace"
@@ -133,7 +133,7 @@ def test_two_first_log_ins_at_once_make_one_account(gate: CarrelNativeAuthentica
     assert [account.username for account in gate.accounts()] == ["grace"]
 
 
-def test_more_than_can_wait_are_told_to_come_again(gate: CarrelNativeAuthenticator) -> None:
+def test_people_beyond_the_queue_are_asked_to_come_again(gate: CarrelNativeAuthenticator) -> None:
     gate.passwords = Passwords(1, most_waiting=2)
 
     async def many() -> list[Any]:
@@ -156,7 +156,7 @@ def test_wrong_tries_lock_out_their_address_and_nobody_else(gate: CarrelNativeAu
     assert login(gate, "eve", "wrong password", "192.0.2.66") is None
 
 
-def test_the_log_says_from_where_wrong_passwords_come(
+def test_the_log_has_the_addresses_of_wrong_passwords(
     gate: CarrelNativeAuthenticator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
@@ -202,9 +202,7 @@ def test_an_account_that_waits_does_not_confirm_endless_guesses(gate: CarrelNati
 
 
 @pytest.mark.parametrize("name", ["grace", "prof", "mallory", "Prof", " prof ", "eve", "guest"])
-def test_a_sign_up_tells_nothing_about_names_and_takes_none_that_is_listed(
-    gate: CarrelNativeAuthenticator, name: str
-) -> None:
+def test_signing_up_reveals_no_names_and_takes_no_listed_one(gate: CarrelNativeAuthenticator, name: str) -> None:
     sign_up(gate, "guest")
     before = gate.get_user("guest").password
     assert sign_up(gate, name) == native.SENT
@@ -212,7 +210,7 @@ def test_a_sign_up_tells_nothing_about_names_and_takes_none_that_is_listed(
     assert gate.get_user("guest").password == before
 
 
-def test_who_is_listed_signs_up_with_the_invitation_once(gate: CarrelNativeAuthenticator) -> None:
+def test_listed_people_sign_up_once_with_the_invitation(gate: CarrelNativeAuthenticator) -> None:
     code = invitations.code(KEY, "prof")
     assert gate.invited() == ["prof"]
     for name, given in (("prof", "abcd-efgh-ijkl-mnop"), ("grace", invitations.code(KEY, "grace")), ("eve", code)):
@@ -225,7 +223,7 @@ def test_who_is_listed_signs_up_with_the_invitation_once(gate: CarrelNativeAuthe
         sign_up(gate, "prof", code)
 
 
-def test_who_left_has_no_invitation_for_the_next_person_of_the_name(gate: CarrelNativeAuthenticator) -> None:
+def test_an_old_invitation_does_not_work_for_a_later_person_of_the_name(gate: CarrelNativeAuthenticator) -> None:
     code = invitations.code(KEY, "prof")
     sign_up(gate, "prof", code)
     gate.delete_user(SimpleNamespace(name="prof"))
@@ -235,7 +233,7 @@ def test_who_left_has_no_invitation_for_the_next_person_of_the_name(gate: Carrel
     assert sign_up(gate, "prof", invitations.code(KEY, "prof")) == native.WELCOME
 
 
-def test_who_was_there_before_the_name_was_listed_is_not_approved(gate: CarrelNativeAuthenticator, desk: Path) -> None:
+def test_an_account_older_than_the_listing_is_not_approved(gate: CarrelNativeAuthenticator, desk: Path) -> None:
     sign_up(gate, "ada")
     declare(desk, {}, "ada")
     with pytest.raises(Refused, match="needs an invitation"):
@@ -244,7 +242,7 @@ def test_who_was_there_before_the_name_was_listed_is_not_approved(gate: CarrelNa
     assert login(gate, "ada", "a password of my own") == "ada"
 
 
-def test_who_is_listed_again_comes_in_with_the_inventory_s_password(gate: CarrelNativeAuthenticator) -> None:
+def test_people_listed_again_get_in_with_the_inventorys_password(gate: CarrelNativeAuthenticator) -> None:
     assert login(gate, "grace", "from the inventory") == "grace"
     asyncio.run(gate.set_password("grace", "a password of my own"))
     gate.delete_user(SimpleNamespace(name="grace"))
@@ -390,7 +388,7 @@ def what_is_left(gate: CarrelNativeAuthenticator) -> list[tuple[str, int]]:
     return [(token.note, token.created.hour) for token in gate.db.query(orm.APIToken).order_by(orm.APIToken.id)]
 
 
-def test_an_admin_s_new_password_ends_all_sessions_but_the_server_goes_on(gate: CarrelNativeAuthenticator) -> None:
+def test_a_password_set_by_an_admin_ends_sessions_but_not_the_server(gate: CarrelNativeAuthenticator) -> None:
     login(gate, "grace", "from the inventory")
     grace = with_sessions(gate, "grace")
     cookie = grace.cookie_id
@@ -399,7 +397,7 @@ def test_an_admin_s_new_password_ends_all_sessions_but_the_server_goes_on(gate: 
     assert grace.cookie_id != cookie
 
 
-def test_who_changes_their_own_password_stays_in_with_this_browser(gate: CarrelNativeAuthenticator) -> None:
+def test_changing_ones_password_keeps_this_browser_logged_in(gate: CarrelNativeAuthenticator) -> None:
     login(gate, "grace", "from the inventory")
     with_sessions(gate, "grace")
     asyncio.run(gate.set_password("grace", "a password of my own", SESSION))

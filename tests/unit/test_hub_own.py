@@ -76,12 +76,12 @@ def test_what_adds_to_the_configuration_is_good(text: str) -> None:
         ("c.JupyterHub.load_groups = {}\n", "write the groups in groups"),
     ],
 )
-def test_what_is_wrong_in_extra_config_is_told_with_file_and_line(text: str, says: str) -> None:
+def test_errors_in_extra_config_have_file_and_line(text: str, says: str) -> None:
     found = problems(text)
     assert found and says in found[0], found
 
 
-def test_what_is_wrong_in_two_files_is_told_of_both_and_a_file_sees_what_the_one_before_did() -> None:
+def test_errors_in_two_files_are_both_reported_and_later_files_see_earlier_ones() -> None:
     files = [
         {"name": "a.py", "text": "c.JupyterHub.log_levl = 1\nc.JupyterHub.template_vars['a'] = 1\n"},
         {"name": "b.py", "text": "assert c.JupyterHub.template_vars['a'] == 1\nc.Spawner.nothing = 1\n"},
@@ -110,7 +110,7 @@ def test_what_is_wrong_in_two_files_is_told_of_both_and_a_file_sees_what_the_one
          "authenticator.settings.secre: "),
     ],
 )  # fmt: skip
-def test_what_is_wrong_with_an_authenticator_is_told(authenticator: dict[str, Any], says: str) -> None:
+def test_errors_in_an_authenticators_settings_are_reported(authenticator: dict[str, Any], says: str) -> None:
     found = problems(authenticator=authenticator)
     assert len(found) == 1 and says in found[0], found
 
@@ -144,7 +144,7 @@ def test_a_good_authenticator_has_no_problem(authenticator: dict[str, Any]) -> N
     assert problems(authenticator=authenticator) == []
 
 
-def test_a_scope_that_jupyterhub_does_not_have_is_told() -> None:
+def test_an_unknown_scope_is_reported() -> None:
     service = {"name": "a", "url": None, "command": None, "environment": {}, "access": []}
     assert problems(services=[{**service, "scopes": ["list:users!group=x", "servers"]}]) == []
     assert problems(services=[{**service, "scopes": ["list:user"]}]) == [

@@ -173,7 +173,7 @@ def test_a_dollar_in_the_project_is_doubled() -> None:
     assert services(database={"type": "postgresql", "image": "a$b"})["database"]["image"] == "a$$b"
 
 
-def test_the_roster_says_who_may_log_in_and_has_no_passwords() -> None:
+def test_the_roster_has_users_and_no_passwords() -> None:
     decided = project(users=[user("ada", password="lovelace", memory=2**30), user("prof", admin=True)])
     assert json.loads(decided["roster"]) == {
         "version": 1,
@@ -205,7 +205,7 @@ def test_what_the_administrator_adds_reaches_the_hub_and_is_checked_before() -> 
         assert hub.has_own_parts(instance(**{**plain, **more}))
 
 
-def test_limits_without_their_controller_are_told_once_whoever_has_them() -> None:
+def test_unenforceable_limits_are_reported_once() -> None:
     engine = {"controllers": ["memory"]}
     assert project(engine, users=[user("ada", cpus=1.5), user("bob", cpus=2.0, memory=1)])["unenforceable"] == ["cpus"]
     assert project(engine, limits={**NO_LIMITS, "pids": 10})["unenforceable"] == ["pids"]
@@ -244,7 +244,7 @@ def test_without_settings_nothing_is_mounted_and_the_file_goes() -> None:
     assert "/srv/class101/hub/overrides.json" in project()["absent"]
 
 
-def test_a_notice_is_text_unless_it_is_said_to_be_html() -> None:
+def test_a_notice_is_text_unless_declared_as_html() -> None:
     login = {"notice": None, "notice_html": None, "template": None}
     assert config(login={**login, "notice": "<b>"})["notice_html"] == "<p>&lt;b&gt;</p>"
     assert config(login={**login, "notice_html": "<b>"})["notice_html"] == "<b>"
@@ -252,7 +252,7 @@ def test_a_notice_is_text_unless_it_is_said_to_be_html() -> None:
 
 
 @pytest.mark.parametrize(("kind", "page"), [("native", "native-login.html"), ("github", "login.html")])
-def test_a_page_of_ones_own_replaces_that_of_the_authenticator(kind: str, page: str) -> None:
+def test_a_custom_page_replaces_that_of_the_authenticator(kind: str, page: str) -> None:
     login = {"notice": None, "notice_html": None, "template": "text"}
     decided = project(authenticator={"type": kind}, login=login)
     pages = {file["path"]: file["content"] for file in decided["files"] if "/templates/" in file["path"]}
@@ -285,7 +285,7 @@ def test_images_that_fit() -> None:
     assert problems([image(), image()], settings={THEMES: {"theme": "x"}}) == []
 
 
-def test_the_images_of_a_hub_run_as_one_id_unless_the_owner_is_said() -> None:
+def test_the_images_of_a_hub_run_as_one_id_unless_owner_is_given() -> None:
     (problem,) = problems([image(), image(uid=0, gid=0)])
     assert "lab:1 as 1000:100, lab:2 as 0:0" in problem
     assert problems([image(), image(uid=0, gid=0)], owner="1000:100") == []

@@ -62,7 +62,7 @@ def test_no_file_for_a_database_that_never_was() -> None:
     assert hub_secrets.texts({}, complete({}), {})["database-password"] is None
 
 
-def test_the_diff_says_what_changes_and_shows_nothing() -> None:
+def test_the_diff_names_changed_secrets_without_values() -> None:
     before, after = '{"a": "one", "b": "two"}', '{"a": "one", "b": "three", "c": null}'
     old, new = hub_secrets.masked(before, after)
     assert json.loads(old) == {"a": "********", "b": "********"}

@@ -165,7 +165,7 @@ def test_a_hub_that_stays_away_is_an_error_in_the_end(config: ModuleType, hub: F
         asyncio.run(work())
 
 
-def test_who_was_never_let_in_is_not_let_in(config: ModuleType, hub: FakeHub) -> None:
+def test_people_without_an_earlier_yes_stay_out(config: ModuleType, hub: FakeHub) -> None:
     async def work() -> None:
         hub.leave()
         await who(client(hub))

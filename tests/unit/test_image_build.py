@@ -45,7 +45,7 @@ def test_the_dockerfile_ends_as_the_user_of_its_base():
     assert context(build(), "")["Dockerfile"].decode().endswith("USER root\n")
 
 
-def test_every_step_is_shell_and_says_its_name():
+def test_every_step_is_valid_shell_and_prints_its_name():
     made = build(
         apt=["curl"], conda=["gdal=3.10.3"], pip=["humanize==4.13.0"], npm=["cowsay@1.6.0"], kernels=["bash"],
         files=[{"dest": "/etc/motd", "content": "hello", "mode": "0644"}],
@@ -135,7 +135,7 @@ def test_a_folders_tag_is_its_content_and_its_arguments():
         ({"push": "registry.example.org/"}, "push: 'registry.example.org/' is not a registry"),
     ],
 )
-def test_what_an_image_cannot_be_is_said(change, message):
+def test_invalid_declarations_are_refused(change, message):
     _unused, problems = read_all([declared(**change)], KERNELS)
     assert len(problems) == 1 and message in problems[0]
 
@@ -145,7 +145,7 @@ def test_registries(push):
     assert read_all([declared(push=push)], {})[1] == []
 
 
-def test_all_problems_are_said_at_once():
+def test_all_problems_are_reported_at_once():
     _unused, problems = read_all([declared(kernels=["x"]), declared(apt=[""]), declared(name="y", push="z")], KERNELS)
     assert [problem.partition(":")[0] for problem in problems] == [
         "image lab is declared twice; give each a name of its own", "image lab", "image lab", "image y",
@@ -184,7 +184,7 @@ def test_settings_are_merged_into_the_bases():
         ),
     ],
 )
-def test_settings_that_the_base_does_not_know_are_said(settings, message):
+def test_settings_unknown_to_the_base_are_reported(settings, message):
     with pytest.raises(kernels.KernelError) as error:
         _image_build.with_settings(build(), settings, JUPYTERLAB)
     assert message in str(error.value)
@@ -216,7 +216,7 @@ LONG = "\n".join(f"Step {number}" for number in range(400)) + "\ncarrel-part: "
         ("kernel go\ngo: dial tcp: i/o timeout", "kernel go: it could not be built. It is declared but not tested"),
     ],
 )  # fmt: skip
-def test_a_failed_build_says_what_failed_in_a_few_lines(log, message):
+def test_a_failed_build_is_explained_in_a_few_lines(log, message):
     known = [kernels.read(name, declaration) for name, declaration in KERNELS.items()]
     said = _image_log.explain(LONG + log, known)
     assert said.startswith(message) and len(said.splitlines()) <= 10
@@ -271,5 +271,5 @@ def test_only_the_networks_failures_are_tried_again(log, again):
         ("dial tcp 127.0.0.1:1: connect: connection refused", "r.example:5000 did not answer"),
     ],
 )
-def test_a_failed_transfer_says_what_to_do(log, message):
+def test_a_failed_transfer_comes_with_advice(log, message):
     assert message in _image_log.explain_transfer("pulling", "r.example:5000/x:1", log)

@@ -86,7 +86,7 @@ def test_a_server_that_the_image_lacks_is_named():
         command("start-notebook.py", DOCKER_STACKS_JUPYTER_CMD="notebook")
 
 
-def test_the_account_is_jovyan_unless_told():
+def test_the_account_is_jovyan_by_default():
     assert start.account({}) == start.Account("jovyan", 1000, 100, "jovyan")
     ada = start.account({"NB_USER": "ada", "NB_UID": "1234", "NB_GID": "5678"})
     assert (ada, ada.home) == (start.Account("ada", 1234, 5678, "ada"), Path("/home/ada"))
@@ -109,7 +109,7 @@ def test_root_needs_no_ids():
         ({"NB_GROUP": "a:b"}, "NB_GROUP=a:b is no name: give small letters"),
     ],
 )
-def test_what_the_account_cannot_be_is_said(environ, message):
+def test_impossible_accounts_are_refused(environ, message):
     with pytest.raises(start.StartError, match=message):
         start.account(environ)
 
@@ -138,7 +138,7 @@ def test_a_hook_that_exits_ends_no_start(tmp_path, capfd):
     assert "a.sh failed with status 3" in capfd.readouterr().err
 
 
-def test_no_folder_of_hooks_is_no_hook(tmp_path):
+def test_a_missing_folder_of_hooks_is_no_error(tmp_path):
     assert start.run_hooks(tmp_path / "missing", {"A": "b"}) == {"A": "b"}
 
 
@@ -159,7 +159,7 @@ def test_the_umask(value, mask):
 
 
 @pytest.mark.parametrize("value", ["", "u=rwx", "0o22", "8", "-1", "77777"])
-def test_a_umask_that_is_none(value):
+def test_an_invalid_umask_is_refused(value):
     with pytest.raises(start.StartError, match="is no mask: give three digits"):
         start.umask({"NB_UMASK": value})
 
@@ -213,7 +213,7 @@ def test_an_account_that_fits_stays_as_the_image_made_it(commands, account):
         (("www-data", 1234, 100), ["www-data"], "100,tape"),
     ],
 )
-def test_an_account_that_is_made_anew_keeps_its_groups(commands, account, removed, groups):
+def test_a_recreated_account_keeps_its_groups(commands, account, removed, groups):
     start.make_account(start.Account(*account, account[0]), named_group=False)
     *before, made = commands
     assert before == [["userdel", "--force", name] for name in removed]

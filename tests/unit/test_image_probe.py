@@ -82,7 +82,7 @@ def test_what_a_hub_needs_is_found_where_it_is(tmp_path: Path) -> None:
     assert probe(tmp_path, path)["singleuser"] is True
 
 
-def test_what_jupyterlab_says_of_its_settings(tmp_path: Path) -> None:
+def test_jupyterlab_reports_its_settings(tmp_path: Path) -> None:
     """JUPYTERLAB for real, with stand-ins for the three packages that say where things are."""
     app, extensions = tmp_path / "lab", tmp_path / "labextensions"
     for path, content in {
@@ -156,12 +156,12 @@ def engine(status: int, output: str, error: str, user: str | None = None) -> Eng
         ("Cannot connect to the Docker daemon at unix:///run/x.sock", "does not answer: Cannot connect"),
     ],
 )
-def test_inspect_says_what_to_do(error: str, message: str) -> None:
+def test_inspect_errors_come_with_advice(error: str, message: str) -> None:
     with pytest.raises(ProbeError, match=message):
         engine(1, "[]", error).inspect()
 
 
-def test_only_a_missing_image_is_told_apart() -> None:
+def test_only_a_missing_image_is_distinguished() -> None:
     with pytest.raises(MissingImageError):
         engine(1, "[]", "Error response from daemon: No such image: lab:1").inspect()
     with pytest.raises(ProbeError) as caught:

@@ -39,11 +39,11 @@ def test_held_is_skipped_before_and_after() -> None:
     assert reset.held("tao").skipped and not reset.held("tao").changed
 
 
-def test_check_mode_says_that_it_would_be_reset() -> None:
+def test_check_mode_reports_that_it_would_be_reset() -> None:
     assert reset.foreseen("tao") == reset.Outcome("tao would be reset", changed=True)
 
 
-def test_put_off_is_no_failure() -> None:
+def test_a_postponed_reset_is_not_a_failure() -> None:
     state = {"result": "put off", "exit_code": 4, "message": "people are at work: a kernel is busy"}
     assert reset.outcome("tao", 4, "", state) == reset.Outcome(
         "tao was put off: people are at work: a kernel is busy", put_off=True
@@ -51,7 +51,7 @@ def test_put_off_is_no_failure() -> None:
 
 
 @pytest.mark.parametrize("code", [1, 5])
-def test_a_failure_says_why_and_what_next(code: int) -> None:
+def test_a_failure_has_reason_and_advice(code: int) -> None:
     state = {"result": "failed", "exit_code": code, "message": "no room\nThe instance runs as before."}
     outcome = reset.outcome("tao", code, "reset of tao, end: failed: …", state)
     assert outcome.failed and not outcome.changed
@@ -60,7 +60,7 @@ def test_a_failure_says_why_and_what_next(code: int) -> None:
 
 
 @pytest.mark.parametrize("state", [{}, {"result": "running", "exit_code": None, "message": "pull"}, DONE])
-def test_a_crash_is_not_taken_for_what_an_old_state_says(state: dict[str, Any]) -> None:
+def test_a_crash_is_not_confused_with_an_old_state(state: dict[str, Any]) -> None:
     outcome = reset.outcome("tao", 1, "Traceback", state)
     assert outcome.failed
     assert outcome.message.startswith("Traceback\nIt is not known how far the reset got.")

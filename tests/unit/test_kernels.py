@@ -86,7 +86,7 @@ def test_python_has_as_many_environments_as_asked_for():
         ([{"name": "python", "apt": [7]}], "7 is not a package"),
     ],
 )
-def test_what_cannot_be_chosen_is_said(wanted, message):
+def test_invalid_choices_are_refused(wanted, message):
     with pytest.raises(KernelError) as error:
         choose(wanted, KNOWN)
     assert message in str(error.value)
@@ -100,7 +100,7 @@ def test_what_cannot_be_chosen_is_said(wanted, message):
         ({"tested": False}, "explain in the key reason"),
     ],
 )
-def test_what_cannot_be_declared_is_said(change, message):
+def test_invalid_declarations_are_refused(change, message):
     good = {"title": "K", "language": "k", "argv": ["k"], "smoke": {"code": "1", "output": "1\n"}, "tested": True}
     declaration = {key: value for key, value in {**good, **change}.items() if value is not None}
     with pytest.raises(KernelError, match=message):

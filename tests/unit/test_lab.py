@@ -140,7 +140,7 @@ def test_limits_leave_no_swap() -> None:
     assert (limited["cpus"], limited["pids_limit"]) == (1.5, 100)
 
 
-def test_limits_without_their_controller_are_left_out_and_told() -> None:
+def test_unenforceable_limits_are_left_out_and_reported() -> None:
     decided = lab.project(instance(limits={"memory": 2**30, "cpus": 1.5}), {**ENGINE, "controllers": ["memory"]}, IMAGE)
     limited = decided["compose"]["services"]["lab-1"]
     assert limited["mem_limit"] == 2**30 and "cpus" not in limited
@@ -168,7 +168,7 @@ def test_collaboration(collaboration: bool, disabled: bool) -> None:
     assert decided["environment"]["COLLABORATIVE"] == str(collaboration).lower()
 
 
-def test_collaboration_is_the_images_choice_when_nothing_is_said() -> None:
+def test_collaboration_is_the_images_choice_by_default() -> None:
     decided = project()
     assert "YDocExtension" not in decided["settings"] and "COLLABORATIVE" not in decided["environment"]
 

@@ -27,7 +27,7 @@ def test_what_is_declared_is_what_a_container_gets() -> None:
     assert in_docker_py(SOME, ALL) == {**both, "cpu_period": 100_000, "cpu_quota": 150_000, "ulimits": core}
 
 
-def test_the_summary_says_them() -> None:
+def test_the_summary_shows_limits() -> None:
     text = "1000 of memory, 500 of swap, 200 of shared memory, 1.5 CPUs, 100 processes"
     assert limits_text(SOME) == text and limits_text(NONE) == "none"
 
@@ -42,7 +42,7 @@ def test_without_limits_there_are_no_fork_bombs_and_no_core_files() -> None:
         assert in_docker_py(limits, ALL).keys() == {"pids_limit", "ulimits"}
 
 
-def test_what_the_engine_cannot_hold_is_left_out_and_told() -> None:
+def test_unenforceable_limits_are_left_out_and_reported() -> None:
     assert in_compose(SOME, ["pids"]) == {"shm_size": 200, "pids_limit": 100, "ulimits": CORE}
     assert in_docker_py(SOME, ["memory"]).keys() == {"mem_limit", "memswap_limit", "shm_size", "ulimits"}
     assert unenforceable(SOME, ["pids"]) == ["memory", "cpus"]

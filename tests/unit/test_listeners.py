@@ -47,7 +47,7 @@ def numbers(address: str) -> str:
         ([("::", 1002), ("0.0.0.0", 1001)], {1001, 1002}),
     ],
 )
-def test_who_gets_a_connection(listeners: list[tuple[str, int]], expected: set[int]) -> None:
+def test_which_listener_gets_a_connection(listeners: list[tuple[str, int]], expected: set[int]) -> None:
     four = HEAD + "".join(row(numbers(address), 8801, uid) for address, uid in listeners if ":" not in address)
     six = HEAD + "".join(row(numbers(address), 8801, uid) for address, uid in listeners if ":" in address)
     assert _listeners.uids(8801, [four, six]) == expected

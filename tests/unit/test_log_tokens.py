@@ -83,7 +83,7 @@ def test_other_lines_stay(line: str) -> None:
     assert log_tokens.without_tokens(line) == line
 
 
-def test_what_cannot_be_formatted_is_left_to_logging(installed: None) -> None:
+def test_unformattable_records_are_left_to_logging(installed: None) -> None:
     record = logging.getLogRecordFactory()("x", logging.INFO, "f", 1, "%d token=%s", ("a", SECRET), None)
     assert record.args == ("a", SECRET)
 

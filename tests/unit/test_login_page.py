@@ -96,7 +96,7 @@ def test_the_notice_is_below_the_form_and_its_wrapping(version: str) -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_nothing_but_the_notice_and_the_message_is_added(version: str) -> None:
+def test_only_the_notice_and_the_message_are_added(version: str) -> None:
     upstream = page(version)
     text = login_page.insert_notice(upstream, "<p>x</p>")
     start = text.index(f'\n<div id="{login_page.NOTICE_ID}"')
@@ -247,7 +247,7 @@ def test_a_foreign_compose_file_mounts_nothing(text: str) -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_what_is_wrong_stands_above_the_form(version: str) -> None:
+def test_error_messages_are_above_the_form(version: str) -> None:
     text = login_page.insert_notice(page(version), login_page.notice_from_text("long\n\n" * 50))
     (shown, _unused) = render(version, text, "{'error': 'Invalid <b>password'}")["pages"]  # type: ignore[misc]
     alert = '<div role="alert"'

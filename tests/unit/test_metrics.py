@@ -54,7 +54,7 @@ def health(*instances: dict[str, Any]) -> dict[str, dict[Labels, float]]:
     return read(metrics.health(instances, {"tao": 1 << 30}))
 
 
-def test_an_instance_that_is_well() -> None:
+def test_a_healthy_instance() -> None:
     found = health(seen())
     assert found["carrel_instance_up"] == {labels(name="tao"): 1}
     assert found["carrel_instance_answer_seconds"] == {labels(name="tao"): 0.031}
@@ -155,7 +155,7 @@ def run(library: Path, root: Path, *arguments: str) -> subprocess.CompletedProce
     )
 
 
-def test_the_program_needs_nothing_but_what_the_role_installs(tmp_path: Path) -> None:
+def test_the_program_needs_only_what_the_role_installs(tmp_path: Path) -> None:
     library, root, textfiles = installed(tmp_path / "library"), tmp_path / "root", tmp_path / "textfiles"
     (root / "etc/carrel").mkdir(parents=True)
     textfiles.mkdir()

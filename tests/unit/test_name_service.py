@@ -129,7 +129,7 @@ def test_a_host_whose_ids_are_all_taken_ends_with_a_problem(
 
 
 @pytest.mark.parametrize(("sources", "warned"), [("files systemd", False), ("files [NOTFOUND=return] sss", True)])
-def test_a_range_in_use_that_holds_ids_of_a_directory_is_told_of(
+def test_a_range_in_use_with_ids_of_a_directory_is_reported(
     service: Service, monkeypatch: pytest.MonkeyPatch, sources: str, warned: bool
 ) -> None:
     monkeypatch.setattr(subordinate_ids, "read", lambda path: f"passwd: {sources}  # sss\ngroup: files\nhosts: dns\n")

@@ -23,7 +23,7 @@ def test_it_returns_what_it_waited_for_as_soon_as_it_is_there() -> None:
     assert time.monotonic() - began < PATIENCE / 10
 
 
-def test_it_says_what_did_not_happen_in_the_words_of_the_end() -> None:
+def test_a_timeout_names_what_did_not_happen() -> None:
     seen: list[int] = []
     with pytest.raises(LookupError, match=r"^it comes \(\d+ tries\): not within 0 s$"):
         until(lambda: seen.append(0), lambda: f"it comes ({len(seen)} tries)", 0.05, LookupError, pause=0.01)

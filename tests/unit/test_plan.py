@@ -165,7 +165,7 @@ def test_a_port_that_an_instance_leaves_is_kept_for_its_account_until_it_has_lef
         assert result["engine_ports"] == [{"account": "tao", "ports": before or sorted({8801, 8802, *job["ports"]})}]
 
 
-def test_a_port_that_changes_hands_is_kept_for_the_one_who_gets_it() -> None:
+def test_a_port_that_changes_hands_is_reserved_for_its_new_owner() -> None:
     known = {"tao": {"engine": "tao", "port": 8801}, "geo": {"engine": "geo", "port": 8802}}
     current = host(instances=known, engines={"tao": {}, "geo": {}})
     instances = [lab(state="absent"), lab(name="geo", url="https://geo.example.org", port=8802)]
@@ -252,7 +252,7 @@ def test_a_reset_without_a_time_has_settings_for_resets_by_hand() -> None:
     assert good([lab(token_file="/srv/tao/token")])["reset_jobs"][0]["token_file"] == "/srv/tao/token"
 
 
-def test_what_nobody_said_about_a_reset_is_as_in_the_contract() -> None:
+def test_defaults_of_a_reset_are_as_in_the_contract() -> None:
     own = ("name", "url", "engine", "directory", "base_url", "ports", "images", "token_file", "at", "pull")
     (job,), (expected,) = good([lab()])["reset_jobs"], contract()["reset_jobs"]
     assert {key: job[key] for key in job if key not in own} == {
@@ -267,7 +267,7 @@ def test_what_nobody_said_about_a_reset_is_as_in_the_contract() -> None:
         ({"at": "daily"}, "reset daily"),
     ],
 )
-def test_the_summary_says_when_it_is_reset(reset: dict[str, Any], text: str) -> None:
+def test_the_summary_shows_the_time_of_the_reset(reset: dict[str, Any], text: str) -> None:
     result = good([lab(reset=reset), hub(reset=reset)])
     assert all(f"; {text};" in line for line in result["summary"])
 
@@ -292,7 +292,7 @@ def test_the_control_node_knows_time_zones_and_their_names_of_today() -> None:
     assert set(zones.values()) <= set(zones)
 
 
-def test_an_account_of_ours_is_no_problem() -> None:
+def test_our_own_account_is_accepted() -> None:
     assert good([lab(name="ada")], current=host(engines={"ada": {}}))["lab_instances"][0]["engine"] == "ada"
 
 
@@ -378,7 +378,7 @@ def test_the_hub_of_the_example_inventory_is_a_good_one() -> None:
     assert result["warnings"] == []
 
 
-def test_a_misspelt_variable_is_told_of() -> None:
+def test_a_misspelt_variable_is_reported() -> None:
     names = ["jupyter_image", "jupyter_instance", "jupyter_default", "jupyter_tls", "jupyter_hosts", "jupyter_zebra"]
     assert misspelt([*names, "apache_hsts"]) == [
         "the variable jupyter_default has no effect; did you mean jupyter_defaults?",
@@ -428,12 +428,12 @@ def test_each_engine_builds_what_its_running_instances_name() -> None:
     assert "; images geo (declared), statistics (declared); " in result["summary"][4]
 
 
-def test_a_bad_declaration_says_nothing_of_the_instances_that_name_it() -> None:
+def test_a_bad_declaration_is_not_reported_again_at_its_instances() -> None:
     _unused, problems = plan([lab(image={"declared": "geo"})], images=[*DECLARED[:1], {"name": "Geo"}])
     assert [problem.path for problem in problems] == ["jupyter_images[1].name"]
 
 
-def test_who_is_removed_may_name_an_image_that_is_gone() -> None:
+def test_an_absent_instance_may_name_a_missing_image() -> None:
     assert good([{"name": "tao", "state": "absent", "image": {"declared": "gone"}}])["image_jobs"] == []
 
 
@@ -446,7 +446,7 @@ def test_a_declared_image_can_be_a_default() -> None:
     ]
 
 
-def test_what_a_template_computed_counts_as_what_is_meant() -> None:
+def test_results_of_templates_get_the_type_of_the_key() -> None:
     """As templates yield it before ansible-core 2.19."""
     given = {
         "port": Computed("9001"), "pids": Computed("500"), "cpus": Computed("0.5"), "collaboration": Computed("True"),

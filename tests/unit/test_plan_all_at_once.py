@@ -208,7 +208,7 @@ def test_several_faults_bring_the_messages_of_each(chosen: list[int]) -> None:
 @pytest.mark.parametrize(
     "fault", [fault for fault in FAULTS if fault.advised is not None], ids=lambda fault: fault.where
 )
-def test_what_is_advised_is_accepted(fault: Fault) -> None:
+def test_advice_is_accepted(fault: Fault) -> None:
     if isinstance(fault.advised, str):
         (message, *_more) = _texts(_problems(_with([(fault.where, fault.value)])))
         assert re.sub(r"^https://|/$", "", fault.advised) in message
@@ -220,7 +220,7 @@ def test_what_is_advised_is_accepted(fault: Fault) -> None:
     "engines",
     [{"a": "b", "b": "c"}, {"a": "b", "b": "c", "c": "d"}, {"a": "b", "b": "a"}, {"a": "b", "b": "c", "c": "a"}],
 )
-def test_what_is_advised_about_engines_is_accepted_at_once(engines: dict[str, str]) -> None:
+def test_advice_about_engines_is_accepted_at_once(engines: dict[str, str]) -> None:
     def instances() -> list[dict[str, Any]]:
         names = sorted({*engines, *engines.values()})
         return [lab(name=name, url=f"https://{name}.example.org/", engine=engines.get(name)) for name in names]

@@ -29,7 +29,7 @@ def users_of(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {user["name"]: user for user in result["users"]}
 
 
-def test_what_a_hub_is_when_nobody_says_anything() -> None:
+def test_defaults_of_a_hub() -> None:
     result = planned()
     assert result["images"] == [{"title": "Default", "image": "registry.example.org/lab:1.0"}]
     assert result["command"] == ["jupyterhub-singleuser"]
@@ -50,7 +50,7 @@ def test_a_hub_gets_what_labs_get() -> None:
     assert result["apache_vhosts"][0]["locations"][0]["backend"].endswith(str(result["hub_instances"][0]["port"]))
 
 
-def test_the_defaults_of_labs_pass_hubs_over() -> None:
+def test_hubs_ignore_defaults_for_labs() -> None:
     defaults = {"memory": "2G", "reset": {"at": "01:25"}, "limits": {"memory": "1G"}, "pull": "always", "build": "lab"}
     result = good([lab(), hub()], defaults=defaults)
     assert result["lab_instances"][0]["limits"]["memory"] == 2 * GIB
@@ -63,7 +63,7 @@ def test_the_defaults_of_labs_pass_hubs_over() -> None:
     assert result["hub_instances"][0]["images"] == images["images"]
 
 
-def test_a_null_of_the_other_kind_is_no_problem() -> None:
+def test_a_null_for_a_key_of_the_other_kind_is_accepted() -> None:
     assert good([hub(token_file=None)])["hub_instances"]
 
 
@@ -310,7 +310,7 @@ def test_all_problems_of_people_at_once() -> None:
     ]
 
 
-def test_one_wrong_mount_of_many_users_is_no_flood() -> None:
+def test_one_wrong_mount_of_many_users_is_reported_once() -> None:
     mounts = [{"source": "a"}, {"source": "b", "target": "a"}]
     names = [f"user{number}" for number in range(100)]
     _result, problems = plan([hub(users=names, groups={"all": {"members": names, "mounts": mounts}})])

@@ -42,7 +42,7 @@ each_key = pytest.mark.parametrize(("path", "key"), KEYS, ids=[path for path, _k
 
 
 @each_key
-def test_a_key_says_what_it_is_for(path: str, key: Key) -> None:
+def test_every_key_has_a_description(path: str, key: Key) -> None:
     assert key.says.endswith(".") and len(key.says) < 200 and key.type.words
     assert key.default is None or not key.needed
 

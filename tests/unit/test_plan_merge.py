@@ -74,9 +74,7 @@ def test_groups_that_differ_are_named() -> None:
         ([lab(), lab(url="https://b.example.org")], {}, "jupyter_instances[1] (tao).name", "name_twice"),
     ],
 )
-def test_what_is_wrong_in_a_list_is_said_with_its_name(
-    own: Any, groups: dict[str, Any], path: str, message: str
-) -> None:
+def test_problems_in_a_groups_list_have_its_name(own: Any, groups: dict[str, Any], path: str, message: str) -> None:
     assert (path, message) in planned(own, **groups)[1]
 
 

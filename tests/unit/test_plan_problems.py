@@ -475,7 +475,7 @@ def test_the_value_of_a_misspelt_key_is_checked_and_not_shown(keys: dict[str, An
     assert "SECRET" not in "".join(map(str, problems))
 
 
-def test_what_is_said_about_a_volume_is_accepted() -> None:
+def test_advice_about_a_volume_is_accepted() -> None:
     for text in ("/data:/data:ro", "/srv/maps:/maps"):
         _result, problems = plan([lab(volumes=[yaml.safe_load(volume_hint(text))])])
         assert problems == []

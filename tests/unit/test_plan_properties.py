@@ -181,7 +181,7 @@ def test_mapped_id_of_the_jupyter_user() -> None:
 
 
 @given(st.sampled_from(sorted(INSTANCE)), st.data())
-def test_a_slip_of_the_finger_finds_its_key(key: str, data: st.DataObject) -> None:
+def test_a_typo_finds_its_key(key: str, data: st.DataObject) -> None:
     if len(key) < 5:
         return
     place = data.draw(st.integers(1, len(key) - 1))
@@ -247,6 +247,6 @@ def test_no_message_shows_a_secret(secrets: dict[str, Any], more: dict[str, Any]
     "arguments",
     [("1000", 1001, RANGE), (True, 1001, RANGE), (1000, 1001, {"start": 1}), (1000, None, RANGE), (65537, 1001, RANGE)],
 )
-def test_the_filter_refuses_what_is_no_id(arguments: tuple[Any, ...]) -> None:
+def test_the_filter_refuses_invalid_ids(arguments: tuple[Any, ...]) -> None:
     with pytest.raises(AnsibleFilterError, match="mapped_id: "):
         FilterModule().filters()["mapped_id"](*arguments)

@@ -37,12 +37,12 @@ def test_only_the_instance_s_own_archives_count() -> None:
         ({"atlas": {"engine": "atlas"}, "geo": {}}, [], None),
     ],
 )
-def test_what_somebody_still_needs_is_kept(instances: dict[str, Any], others: list[str], said: str | None) -> None:
+def test_whatever_is_still_needed_is_kept(instances: dict[str, Any], others: list[str], said: str | None) -> None:
     found = _purge.problems("tao", instances, others)
     assert found == [] if said is None else len(found) == 1 and found[0].startswith(said)
 
 
-def test_archives_go_and_what_links_lead_to_stays(tmp_path: Path) -> None:
+def test_archives_are_deleted_and_targets_of_links_are_not(tmp_path: Path) -> None:
     (tmp_path / "victim").write_text("kept")
     archive = tmp_path / "base" / ".archive"
     mine, other = archive / f"unit-tests-tao-{STAMP}", archive / f"unit-tests-tao2-{STAMP}"
@@ -74,7 +74,7 @@ def test_nothing_is_deleted_before_it_is_archived(tmp_path: Path) -> None:
     assert archived.exists()
 
 
-def test_an_account_that_is_no_engine_s_is_nobody_s_business(tmp_path: Path) -> None:
+def test_an_account_without_an_engine_is_not_touched(tmp_path: Path) -> None:
     for name in ("root", "daemon", "../etc", ""):
         assert run("instance_purge", name=name, base_dir=str(tmp_path))["changed"] is False
 
@@ -140,7 +140,7 @@ def test_an_account_that_may_be_a_person_s_is_kept(host: Host, comment: str, che
 
 
 @pytest.mark.parametrize("where", [".", "..", ".local/share/docker"])
-def test_a_home_that_is_kept_is_no_data_root_either(host: Host, where: str) -> None:
+def test_a_kept_home_is_not_deleted_as_a_data_root(host: Host, where: str) -> None:
     host.comment = ""
     root = host.home.parent if where == ".." else host.home / where
     root.mkdir(parents=True, exist_ok=True)
@@ -157,7 +157,7 @@ def test_the_role_marks_the_accounts_that_it_makes() -> None:
     assert _purge.made_by_role(made["comment"] + ",,,")
 
 
-def test_what_leads_to_a_home_and_a_data_root_may_be_a_link(host: Host, tmp_path: Path) -> None:
+def test_links_above_a_home_and_a_data_root_are_followed(host: Host, tmp_path: Path) -> None:
     for name in ("home", "docker"):
         (tmp_path / name).rename(tmp_path / f"real-{name}")
         (tmp_path / name).symlink_to(f"real-{name}")
@@ -174,7 +174,7 @@ def test_a_home_that_is_a_link_itself_is_refused_before_anything_is_deleted(host
     assert host.root.exists() and (host.archive / f"tao-{STAMP}").exists() and host.commands == []
 
 
-def test_a_data_root_that_depends_on_where_one_stands_is_refused(host: Host) -> None:
+def test_a_relative_data_root_is_refused(host: Host) -> None:
     host.configure(Path("docker/tao"))
     with pytest.raises(instance_purge.PurgeError, match="docker/tao is not an absolute path"):
         host.purge()
@@ -195,14 +195,14 @@ def test_nothing_is_deleted_while_a_disk_is_mounted_there(host: Host, tmp_path: 
     assert host.commands == []
 
 
-def test_a_mount_beside_a_directory_is_none_in_it() -> None:
+def test_a_mount_beside_a_directory_does_not_block_it() -> None:
     line = "36 25 0:32 / {} rw,relatime shared:1 - tmpfs tmpfs rw\n"
     info = "".join(line.format(point) for point in ("/", "/home", "/home/tao2", "/home/tao", "/home/tao/a\\040b"))
     assert _purge.mounted(info, ["/home/tao"]) == ["/home/tao", "/home/tao/a b"]
     assert _purge.mounted(info, []) == []
 
 
-def test_what_is_no_archive_blocks_no_purge(host: Host, tmp_path: Path) -> None:
+def test_other_files_among_the_archives_block_no_purge(host: Host, tmp_path: Path) -> None:
     (host.archive / "README").write_text("what is kept here")
     (host.archive / "link").symlink_to(tmp_path)
     os.mkfifo(host.archive / "pipe")

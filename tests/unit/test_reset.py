@@ -74,7 +74,7 @@ def test_who_gets_crons_mail(mailto: str) -> None:
         "%",
     ],
 )
-def test_mailto_that_is_no_address(mailto: str) -> None:
+def test_an_invalid_mailto_is_refused(mailto: str) -> None:
     with pytest.raises(ValueError, match="reset_mailto is"):
         install(mailto=mailto)
 
@@ -121,7 +121,7 @@ def test_the_state_directory_is_the_accounts() -> None:
         ({"state": "absent", "url": None, "ports": []}, set()),
     ],
 )
-def test_what_is_no_longer_wanted_goes(changes: dict[str, Any], stays: set[str]) -> None:
+def test_unwanted_files_are_removed(changes: dict[str, Any], stays: set[str]) -> None:
     installed = install(**changes)
     assert {SETTINGS, CRON_D, DAILY} & set(files(installed)) == stays
     assert {SETTINGS, CRON_D, DAILY} & set(installed["absent"]) == {SETTINGS, CRON_D, DAILY} - stays

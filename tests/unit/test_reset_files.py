@@ -92,7 +92,7 @@ def test_healthy_images_newest_first(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"version": 9}', "null", ""])
-def test_a_damaged_state_begins_anew_and_says_so(tmp_path: Path, content: str) -> None:
+def test_a_damaged_state_is_replaced_with_a_warning(tmp_path: Path, content: str) -> None:
     (tmp_path / "state.json").write_text(content)
     one = of(tmp_path)
     assert one.trouble and "is written anew" in one.trouble and one.content["healthy"] == []

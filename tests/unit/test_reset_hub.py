@@ -171,7 +171,7 @@ def test_a_server_that_stops_is_waited_for(site: Site, hub: HubApi) -> None:
     assert len(site.asked) == 4
 
 
-def test_who_was_deleted_meanwhile_has_no_server_to_stop_or_start(site: Site, hub: HubApi) -> None:
+def test_a_deleted_user_has_no_server_to_stop_or_start(site: Site, hub: HubApi) -> None:
     hub.stop(NAME)
     hub.start(NAME)
     assert f"POST {USER}/server" in site.asked
@@ -191,7 +191,7 @@ def test_a_server_that_runs_again_is_left_alone(site: Site, hub: HubApi) -> None
     assert site.asked == [f"GET {USER}"]
 
 
-def test_why_a_server_does_not_start_is_told(site: Site, hub: HubApi) -> None:
+def test_the_reason_of_a_failed_start_is_reported(site: Site, hub: HubApi) -> None:
     site.answers[f"GET {USER}"] = [model(None)]
     site.answers[f"POST {USER}/server"] = [answer({"message": "no such image"}, 500)]
     with pytest.raises(ServerError, match=f"{NAME} does not start: .* 500: no such image"):
@@ -244,7 +244,7 @@ def test_what_cannot_be_read_counts_as_work(site: Site, lie: Any) -> None:
     assert look(site, [], [], 500)
 
 
-def test_who_waits_for_a_server_outlives_a_kill(tmp_path: Path) -> None:
+def test_users_without_a_server_are_remembered_after_a_kill(tmp_path: Path) -> None:
     path = tmp_path / "unfinished.json"
     first = Unfinished(str(path))
     assert first.users == []

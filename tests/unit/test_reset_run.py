@@ -135,7 +135,7 @@ def test_a_reset_at_once(bench: Bench) -> None:
     assert [entry["id"] for entry in state["healthy"]] == ["sha256:a"]
 
 
-def test_people_are_told_so_long_before_the_time_set(bench: Bench) -> None:
+def test_people_get_the_notice_before_the_set_time(bench: Bench) -> None:
     bench.content["notice_seconds"] = 120
     assert bench.reset(lead_seconds=300)[0] == 0
     assert bench.kind.calls == ["recover", "sleep 180", "tell", "sleep 120", "people", "renew"]
@@ -182,7 +182,7 @@ def test_ignore(bench: Bench) -> None:
     assert "people" not in bench.kind.calls
 
 
-def test_when_nobody_can_tell_who_is_at_work_the_reset_goes_ahead(bench: Bench, capsys: Any) -> None:
+def test_a_reset_goes_ahead_if_activity_is_unknown(bench: Bench, capsys: Any) -> None:
     bench.kind.cannot_tell = True
     assert bench.reset()[0] == 0
     assert "cannot find out whether people are at work, and goes ahead: 403" in capsys.readouterr().err
@@ -230,7 +230,7 @@ def test_an_instance_that_is_held_while_its_people_are_waited_for_is_left_alone(
     assert (code, state["result"]) == (0, "held") and "renew" not in bench.kind.calls
 
 
-def test_an_interrupted_reset_is_told(bench: Bench) -> None:
+def test_an_interrupted_reset_is_reported(bench: Bench) -> None:
     bench.run().step("switch", "")
     _unused, state = bench.reset()
     assert state["warnings"] == ["the last reset was interrupted at the step switch"]

@@ -129,7 +129,7 @@ def test_a_clock_that_was_far_ahead_does_not_hold_resets_up() -> None:
 
 
 @pytest.mark.parametrize("last", ["", "yesterday", "0001-01-01T00:00:00+14:00", "2026-06-01T23:25:00"])
-def test_a_last_time_that_is_none(last: str) -> None:
+def test_an_invalid_last_time_is_ignored(last: str) -> None:
     assert due(utc("2026-06-02T23:25"), "01:25", "Europe/Berlin", 0, last)
 
 

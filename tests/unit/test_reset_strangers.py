@@ -202,7 +202,7 @@ KINDS = ["pipe", "endless", "link", "directory", "socket", pytest.param("device"
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_only_regular_files_of_a_sensible_size_are_read(tmp_path: Path, kind: str) -> None:
+def test_only_regular_files_of_limited_size_are_read(tmp_path: Path, kind: str) -> None:
     trap = Traps(tmp_path).set(kind)
     with pytest.raises(OSError, match="file"):
         files.read(trap)
@@ -239,7 +239,7 @@ def test_a_trap_beside_the_state(tmp_path: Path) -> None:
         [{"image": [], "id": "b", "until": "2026-01-01T00:00:00+00:00"}],
     ],
 )
-def test_a_state_with_nonsense_begins_anew(tmp_path: Path, healthy: Any) -> None:
+def test_a_state_with_nonsense_is_replaced(tmp_path: Path, healthy: Any) -> None:
     file = tmp_path / "state.json"
     content = {"version": 1, "server": 1, "images": {}, "history": [], "healthy": healthy}
     file.write_text(json.dumps(content))

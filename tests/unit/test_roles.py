@@ -67,7 +67,7 @@ def test_files_stay_small(role: str) -> None:
         assert len(path.read_text().splitlines()) <= 80, path
 
 
-def test_every_file_says_its_licence() -> None:
+def test_every_file_has_its_licence() -> None:
     suffixes = {".py", ".yml", ".yaml", ".toml"}
     folders = ("plugins", "roles", "playbooks", "testbed", "tests", "bench", "molecule", "inventories")
     files = [path for folder in folders for path in (ROOT / folder).rglob("*") if path.suffix in suffixes]
@@ -77,7 +77,7 @@ def test_every_file_says_its_licence() -> None:
     assert missing == []
 
 
-def test_no_mapped_id_stands_in_the_code() -> None:
+def test_no_mapped_id_is_in_the_code() -> None:
     pattern = re.compile(r"\b(100999|100099)\b")
     files = [path for folder in ("plugins", "roles", "playbooks") for path in (ROOT / folder).rglob("*.[pyj]*")]
     texts = [path for path in files if path.is_file() and "__pycache__" not in path.parts]
@@ -89,7 +89,7 @@ def _without_samples(text: str) -> str:
     return re.sub(r'(?ms)^(DOCUMENTATION|EXAMPLES|RETURN) = r""".*?^"""', "", text)
 
 
-def test_no_docker_command_of_root_s_runs_an_account_s_plugins() -> None:
+def test_roots_docker_commands_run_no_plugins_of_accounts() -> None:
     """docker looks for plugins beside its configuration first (docker/cli, cli-plugins/manager)."""
     tasks = [
         (file, task)
@@ -110,7 +110,7 @@ def all_tasks(tasks: Any) -> Iterator[dict[str, Any]]:
             yield from all_tasks(task.get(part))
 
 
-def test_whatever_asks_an_engine_and_is_not_ours_has_an_end_of_its_own() -> None:
+def test_every_task_that_asks_an_engine_has_a_time_limit() -> None:
     """Its socket is the account's, and may answer in drops; the modules of community.docker wait for each drop anew."""
     asking = []
     for role in ROLES:

@@ -59,7 +59,7 @@ def test_a_batch_of_nothing(batch: Any) -> None:
     assert problem.path == "jupyter_rollout.batch" and "a number of hosts from 1" in problem.message
 
 
-def test_what_a_batch_with_failures_leads_to() -> None:
+def test_a_batch_with_failures() -> None:
     chosen = decided(canaries=["a"], batch=2, max_failures="50%")._asdict()
     assert rollout.outcome(chosen, "b", []) == ""
     assert rollout.outcome(chosen, "b", ["a"]) == ""  # of a batch before
@@ -113,7 +113,7 @@ def gone_through(said: str) -> list[str]:
     return sorted(set(re.findall(r"(?:ok|fatal): \[(\w+)\]", reading)))
 
 
-def test_a_broken_canary_stops_the_rollout_and_a_host_says_how_to_go_on(tmp_path: Path) -> None:
+def test_a_broken_canary_stops_the_rollout_with_advice(tmp_path: Path) -> None:
     keys = {"jupyter_rollout": {"canaries": ["h3", "h4"], "batch": 1}}
     hosts = {"h1": {**HERE, **keys}, "h2": {**HERE, **keys}, "h3": {**AWAY, **keys}, "h4": {**HERE, **keys}}
     code, said = site(tmp_path, hosts)

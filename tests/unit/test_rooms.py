@@ -100,7 +100,7 @@ def test_only_host_reads_or_writes(room: str) -> None:
         "text = open('/etc/subuid').read()",
     ],
 )
-def test_what_reads_or_writes_is_seen(line: str) -> None:
+def test_modules_that_read_or_write_are_found(line: str) -> None:
     assert faults(line)
 
 

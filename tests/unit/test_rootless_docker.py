@@ -46,7 +46,7 @@ UBUNTU = replace(GOOD, os_id="ubuntu", os_version="24.04", apparmor_restricts=Tr
         (replace(UBUNTU, os_version="22.04"), "docker_ce"),
     ],
 )
-def test_a_host_that_will_do(host: Host, source: str) -> None:
+def test_a_suitable_host(host: Host, source: str) -> None:
     assert problems(host, source) == []
     assert warnings(host) == []
 
@@ -66,7 +66,7 @@ def test_a_host_that_will_do(host: Host, source: str) -> None:
         (replace(GOOD, uids={"daemon": 1}), "distro", "system account daemon (uid 1)"),
     ],
 )
-def test_a_host_that_will_not_do(host: Host, source: str, words: str) -> None:
+def test_an_unsuitable_host(host: Host, source: str, words: str) -> None:
     found = problems(host, source)
     assert len(found) == 1
     assert words in found[0]
@@ -80,7 +80,7 @@ def test_all_problems_come_at_once() -> None:
     ("controllers", "words"),
     [(None, "cgroup v1"), (frozenset({"cpu", "io"}), "does not offer the cgroup controllers memory, pids")],
 )
-def test_limits_that_will_not_hold_are_said_loudly(controllers: frozenset[str] | None, words: str) -> None:
+def test_unenforceable_limits_are_reported_loudly(controllers: frozenset[str] | None, words: str) -> None:
     host = replace(GOOD, controllers=controllers)
     assert not host.can_limit
     assert problems(host, "distro") == []
@@ -151,12 +151,12 @@ def test_what_brings_an_engine_up(active: str, configured: float, step: str | No
     assert Service.parse(SHOWN.format(active)).step(configured) == step
 
 
-def test_a_manager_that_says_nothing() -> None:
+def test_a_manager_without_an_answer() -> None:
     assert Service.parse("") == Service()
     assert Service.parse("").step(0) == "start"
 
 
-def test_explain_leaves_the_chatter_out_and_gives_a_hint() -> None:
+def test_explain_drops_noise_and_gives_a_hint() -> None:
     log = "+ exec rootlesskit\ntime=x level=info msg=fine\nopen /dev/net/tun: Permission denied\n"
     text = explain(log, "ada")
     assert "exec rootlesskit" not in text and "fine" not in text

@@ -60,7 +60,7 @@ def test_the_diff_shows_that_secrets_change_but_not_which() -> None:
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{", b"[]", b"\xff\xfe"])
-def test_a_damaged_file_is_no_file(content: bytes | None) -> None:
+def test_a_damaged_file_counts_as_missing(content: bytes | None) -> None:
     assert server_config.parse(content) == {}
 
 

@@ -53,7 +53,7 @@ def site(folder: Path, *broken: str, running: bool = True) -> Path:
 
 
 @pytest.mark.parametrize("broken", [("access",), ("apache", "labs"), ("engines", "resets", "hubs")])
-def test_what_fails_keeps_nothing_else_from_being_set_up(tmp_path: Path, broken: tuple[str, ...]) -> None:
+def test_a_failure_does_not_stop_other_parts(tmp_path: Path, broken: tuple[str, ...]) -> None:
     done = run(tmp_path, {"h1": HERE}, site(tmp_path, *broken))
     assert done.returncode == 2, done.stdout + done.stderr
     ran = {step for step in STEPS.values() if f"{step.upper()} RAN" in done.stdout}
@@ -69,7 +69,7 @@ def test_a_run_without_a_failure_reports_none(tmp_path: Path) -> None:
     assert all(f"{step.upper()} RAN" in done.stdout for step in STEPS.values())
 
 
-def test_a_host_on_which_no_engine_runs_is_left_alone(tmp_path: Path) -> None:
+def test_a_host_without_a_running_engine_is_not_changed(tmp_path: Path) -> None:
     done = run(tmp_path, {"h1": HERE}, site(tmp_path, "engines", running=False))
     assert done.returncode == 2
     assert "engines broke" in done.stdout and "APACHE RAN" not in done.stdout
@@ -90,7 +90,7 @@ def test_a_host_on_which_no_engine_runs_is_left_alone(tmp_path: Path) -> None:
         ({"msg": "Timed out.", "timedout": {"period": 5}}, f"Timed out.\n{_failures.TIMED_OUT}"),
     ],
 )
-def test_the_message_is_what_the_task_or_its_items_said(result: dict[str, Any], text: str) -> None:
+def test_the_message_is_that_of_the_task_or_its_items(result: dict[str, Any], text: str) -> None:
     assert _failures.message(result) == text
 
 

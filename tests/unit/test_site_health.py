@@ -34,7 +34,7 @@ def test_target_refuses(url: str) -> None:
 
 
 @given(st.text())
-def test_target_says_url_or_works(url: str) -> None:
+def test_a_bad_target_names_the_url(url: str) -> None:
     try:
         found = health.target(url, "api")
     except ValueError as error:
@@ -71,7 +71,7 @@ def test_version(body: bytes, version: str | None) -> None:
         (Seen(status=500), "error.log"),
     ],
 )
-def test_failure_says_what_was_seen_and_what_to_do(seen: Seen, words: str) -> None:
+def test_a_failure_has_the_answer_and_advice(seen: Seen, words: str) -> None:
     message = health.failure(TARGET, "127.0.0.1", 60.2, 7, seen, [200, 204])
     assert message.startswith("https://example.org/tao/api did not answer with status 200 or 204 within 60 s (7 tries")
     assert f"Last seen: {seen}. " in message

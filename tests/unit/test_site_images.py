@@ -54,7 +54,7 @@ def site(folder: Path, running: bool) -> Path:
 
 
 @pytest.mark.parametrize("arguments", [(), ("--tags", "hub_run")])
-def test_who_needs_no_failed_image_goes_on_and_the_run_fails_with_the_names(
+def test_instances_without_a_failed_image_are_set_up_and_the_run_fails(
     tmp_path: Path, arguments: tuple[str, ...]
 ) -> None:
     done = run(tmp_path, {"h1": HERE}, site(tmp_path, running=True), *arguments)

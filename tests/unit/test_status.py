@@ -150,7 +150,7 @@ def test_times(text: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("text", [None, "", "yesterday", "2030-13-10T00:25:40Z"])
-def test_what_is_no_time(text: str | None) -> None:
+def test_invalid_times_are_refused(text: str | None) -> None:
     assert status.parse_time(text) is None
 
 
@@ -168,7 +168,7 @@ def test_df_s_percentage() -> None:
     assert status.percent_used(free=0, total=0, available=0) == 0
 
 
-def test_an_instance_that_is_well() -> None:
+def test_a_healthy_instance() -> None:
     judged = samples.instance()
     assert (judged["health"], judged["problems"]) == ("ok", []) and "unreadable" not in judged
 
@@ -290,7 +290,7 @@ def test_a_host_without_instances(tmp_path: Path) -> None:
     assert collect(str(tmp_path), OPTIONS, samples.NOW) == []
 
 
-def test_nothing_of_it_runs(tmp_path: Path) -> None:
+def test_an_instance_without_containers(tmp_path: Path) -> None:
     record(tmp_path)
     answer = one(tmp_path)
     assert answer["health"] == "error" and answer["site"]["answers"] is False and answer["containers"] is None
@@ -299,7 +299,7 @@ def test_nothing_of_it_runs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]"])
-def test_a_damaged_record(tmp_path: Path, text: str) -> None:
+def test_an_instance_with_a_damaged_record(tmp_path: Path, text: str) -> None:
     write(tmp_path, "var/lib/carrel/tao/instance.json", text)
     answer = one(tmp_path)
     assert "/var/lib/carrel/tao/instance.json is damaged" in texts(answer) and answer["state"] is None

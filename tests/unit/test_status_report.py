@@ -84,7 +84,7 @@ def test_nothing_of_a_host_becomes_markup() -> None:
     assert bad in page.text
 
 
-def test_the_page_is_one_file_that_a_screen_reader_understands() -> None:
+def test_the_page_is_one_accessible_file() -> None:
     page = Page(filters.page(samples.fleet(), TEMPLATE))
     assert not [tag for tag, attributes in page.elements if tag in ("link", "script", "img") or "src" in attributes]
     assert page.all("html") == [{"lang": "en"}] and page.all("caption")
@@ -99,7 +99,7 @@ def test_the_page_is_one_file_that_a_screen_reader_understands() -> None:
     assert problems < page.text.index("does not answer") < page.text.index("Last reset")
 
 
-def test_a_page_without_problems_says_so() -> None:
+def test_a_page_without_problems() -> None:
     assert "None." in Page(filters.page({"h": {"instances": [samples.instance()]}}, TEMPLATE)).text
 
 

@@ -169,7 +169,7 @@ def host(tmp_path: Path) -> Host:
         (lambda connection: None, "does not answer"),
     ],
 )
-def test_an_engine_that_is_none(host: Host, say: Say, error: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_socket_without_an_engine(host: Host, say: Say, error: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is one problem in the row of its instance, soon, and other instances have their own."""
     monkeypatch.setattr("ansible_collections.carrel.jupyter.plugins.module_utils._host.engine_api.LONGEST", 10**6)
     host.add("geo", "nobody-of-this-name")
@@ -191,7 +191,7 @@ def test_an_engine_that_answers_nonsense(host: Host, content: Any) -> None:
 
 
 @pytest.mark.parametrize("key", [*CONTAINER, "Config.Labels", "Config.Image", "State.Status", "State.Health"])
-def test_a_container_of_which_anything_is_told(host: Host, key: str) -> None:
+def test_a_container_with_arbitrary_values(host: Host, key: str) -> None:
     for value in NONSENSE:
         about = json.loads(json.dumps(CONTAINER))
         place, _unused, name = key.rpartition(".")
@@ -356,14 +356,14 @@ def test_a_program_of_an_account_is_the_accounts(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("told", [*NONSENSE, [{"Id": "a"}], [{"Id": [], "Config": 1}]])
-def test_an_image_of_which_anything_is_told(told: Any) -> None:
+def test_an_image_with_arbitrary_values(told: Any) -> None:
     probe = image_probe.Engine("/s", "lab:1", None, lambda command, text: (0, json.dumps(told), ""))
     with pytest.raises(image_probe.ProbeError):
         probe.examine(None, keep=False)
 
 
 @pytest.mark.parametrize("uid", [-1, "0", None, [], 1.5, True])
-def test_ids_that_are_none(uid: Any) -> None:
+def test_invalid_ids_are_refused(uid: Any) -> None:
     answer = f"{image_probe.MARK}{json.dumps({'uid': uid, 'gid': 100, 'singleuser': False})}\n"
     about = json.dumps([{"Id": "a", "Config": {}}])
     probe = image_probe.Engine(

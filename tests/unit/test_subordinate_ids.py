@@ -24,7 +24,7 @@ def sides(text: str, taken: frozenset[int] = frozenset(), bounds: Bounds = ANYWH
     return {kind: Side(parse(text), taken, bounds) for kind in ("uid", "gid")}
 
 
-def test_parse_skips_what_is_no_entry() -> None:
+def test_parse_skips_invalid_lines() -> None:
     text = "# comment\n\nada:100000:65536\nbroken\nx:1\n:5:5\nada:a:b\nempty:5:0\n1001:300000:65536\n"
     assert parse(text) == [Entry("ada", Range(100000, 65536)), Entry("1001", Range(300000, 65536))]
 
@@ -81,7 +81,7 @@ def test_new_ranges_avoid_ids_of_the_host() -> None:
         ("ada:100000:65536\n", (165535,), ["holds the uid 165535"]),
     ],
 )
-def test_what_is_wrong_is_said_and_never_repaired(text: str, taken: tuple[int, ...], words: list[str]) -> None:
+def test_problems_are_reported_and_never_repaired(text: str, taken: tuple[int, ...], words: list[str]) -> None:
     plan = make_plan({"ada": 1000}, {"uid": Side(parse(text), frozenset(taken))}, COUNT)
     assert plan.additions == {}
     assert len(plan.problems) == 1

@@ -34,7 +34,7 @@ def checked(**more: Any) -> list[str]:
     )
 
 
-def test_all_problems_are_told_at_once() -> None:
+def test_all_problems_are_reported_at_once() -> None:
     names = ["ada", "ada", "../x", "Bob", "n" * 300]
     users = [{"name": name, "state": "present"} for name in names] + [EVE]
     found = checked(users=users, directories=[{"name": "../home", "mode": "rwx"}])
