@@ -95,6 +95,11 @@ options:
             type: str
           members: {description: Mode for members., type: str, choices: [none, ro, rw], default: rw}
           admins: {description: Mode for admins of the group., type: str, choices: [none, ro, rw], default: rw}
+          disk:
+            description:
+              - Bytes that the directory may take, by a project quota of the file system; of several groups with one
+                source, the largest counts. Where there are no project quotas, a warning says so.
+            type: int
   shared:
     description: Mount C(PATH/shared) at C(shared), read-only for users and writable for admins of the hub.
     type: bool
@@ -204,7 +209,7 @@ def main() -> None:
                         "type": "list", "elements": "dict",
                         "options": {
                             "source": {"type": "str", "required": True}, "target": {"type": "str"},
-                            "members": mode, "admins": mode,
+                            "members": mode, "admins": mode, "disk": {"type": "int"},
                         },
                     },
                 },

@@ -37,6 +37,16 @@ options:
           - It is enforced for directories of root. Others get it at creation; then their owner may change it.
         type: str
         default: "0755"
+  limits:
+    description:
+      - How much directories may take on disk, by project quotas of their file system. What is there counts, too.
+      - Where the file system has no project quotas, a warning says so.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      paths: {description: Directories that have the limit together., type: list, elements: str, required: true}
+      bytes: {description: The limit; 0 lifts one of this module., type: int, required: true}
   files:
     description: Files to write.
     type: list
@@ -96,6 +106,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.carrel.jupyter.plugins.module_utils._changes.tracker import Tracker
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import files, install
+from ansible_collections.carrel.jupyter.plugins.module_utils._site.quotas import ForeignProjectError
 
 
 def main() -> None:
@@ -106,6 +117,13 @@ def main() -> None:
             "directories": {
                 "type": "list", "elements": "dict", "default": [],
                 "options": {**path, **owner, "mode": {"type": "str", "default": "0755"}},
+            },
+            "limits": {
+                "type": "list", "elements": "dict", "default": [],
+                "options": {
+                    "paths": {"type": "list", "elements": "str", "required": True},
+                    "bytes": {"type": "int", "required": True},
+                },
             },
             "files": {
                 "type": "list", "elements": "dict", "default": [],
@@ -124,10 +142,10 @@ def main() -> None:
     work = install.Installation(tracker, module.check_mode)
     given = module.params
     try:
-        work.run(given["directories"], given["files"], given["secret_contents"], given["absent"])
+        work.run(given["directories"], given["files"], given["secret_contents"], given["absent"], given["limits"])
     except install.IncompleteError as error:
         module.fail_json(msg=str(error))
-    except (files.UnsafePathError, install.ForeignOwnerError) as error:
+    except (files.UnsafePathError, install.ForeignOwnerError, ForeignProjectError) as error:
         module.fail_json(msg=str(error), changed=tracker.changed, paths=work.changed)
     except OSError as error:
         module.fail_json(
@@ -136,6 +154,8 @@ def main() -> None:
             changed=tracker.changed,
             paths=work.changed,
         )
+    for warning in work.quotas.warnings():
+        module.warn(warning)
     module.exit_json(**tracker.result(paths=work.changed))
 
 

@@ -52,6 +52,13 @@ options:
         description: Options for its C(daemon.json), over those in O(daemon_options).
         type: dict
         default: {}
+      disk:
+        description:
+          - Bytes that its data root may take, by a project quota of the file system; 0 lifts a limit of this module.
+          - An engine whose data root has content from before gets none, with a warning. What it notes about deleted
+            files can't be put into a project, and containers could not change those files any more.
+        type: int
+        default: 0
   data_root:
     description: The directory that has the data roots of engines without one of their own.
     type: path
@@ -119,7 +126,9 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._engine import prog
 from ansible_collections.carrel.jupyter.plugins.module_utils._engine import rootless_docker as decide
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import engine_programs, files
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.account import Account
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.install import Installation
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.process import EndlessError
+from ansible_collections.carrel.jupyter.plugins.module_utils._site.quotas import ForeignProjectError
 
 
 class EngineError(Exception):
@@ -132,6 +141,7 @@ class Engine:
         self.name: str = options["name"]
         self.started: bool = options["state"] == "started"
         self.data_root: str = options["data_root"] or os.path.join(module.params["data_root"], self.name)
+        self.disk: int = options["disk"]
         self.path = decide.config_path(self.name)
         self.config = File(
             decide.daemon_json(
@@ -177,6 +187,10 @@ class Engine:
         root = "directory\n" if self.has_data_root else None
         if tracker.note(self.data_root, root, "directory\n") and not self.module.check_mode:
             files.make_directory(self.data_root, self.account.uid, self.account.gid, 0o710)
+        limited = Installation(tracker, self.module.check_mode)
+        limited.run([], [], {}, [], [{"paths": [self.data_root], "bytes": self.disk, "empty": True}])
+        for warning in limited.quotas.warnings():
+            self.module.warn(warning)
         shown = (self.former.describe() if self.former else "", self.config.describe())
         if tracker.note(self.path, self.former, self.config, show=shown) and not self.module.check_mode:
             files.write(self.path, self.config)
@@ -332,6 +346,7 @@ def main() -> None:
         "state": {"type": "str", "choices": ["started", "stopped"], "default": "started"},
         "data_root": {"type": "path"},
         "daemon_options": {"type": "dict", "default": {}},
+        "disk": {"type": "int", "default": 0},
     }
     module = AnsibleModule(
         argument_spec={
@@ -358,7 +373,9 @@ def main() -> None:
                 one.stop(tracker)
         start(module, started, tracker, unit_is_new)
         running = report(module, started)
-    except (EngineError, ValueError, files.UnsafePathError, OSError, EndlessError) as error:
+    except (
+        EngineError, ValueError, files.UnsafePathError, ForeignProjectError, OSError, EndlessError,
+    ) as error:  # fmt: skip
         module.fail_json(msg=str(error))
     module.exit_json(**tracker.result(engines=running))
 

@@ -70,6 +70,12 @@ options:
         type: str
         choices: [present, archived, absent]
         default: present
+      disk:
+        description:
+          - Bytes that all directories of the user may take together, by a project quota of the file system. The user's
+            files that are there already count. Without it a limit that this module has set is lifted.
+          - Where the file system has no project quotas, a warning says so. Volumes have none.
+        type: int
   directories:
     description: What each user gets.
     type: list
@@ -187,7 +193,9 @@ def main() -> None:
             "prefix": {"type": "str"},
             "users": {
                 "type": "list", "elements": "dict", "required": True,
-                "options": {**name, "state": {"type": "str", "choices": states, "default": "present"}},
+                "options": {
+                    **name, "state": {"type": "str", "choices": states, "default": "present"}, "disk": {"type": "int"},
+                },
             },
             "directories": {
                 "type": "list", "elements": "dict", "default": [{"name": "home"}, {"name": "settings"}],

@@ -17,7 +17,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._shared.limits impo
 ALL = ["cpu", "memory", "pids"]
 NONE: dict[str, Any] = dict.fromkeys(LIMITS)
 CORE = {"core": {"soft": 0, "hard": 0}}
-SOME = {**NONE, "memory": 1000, "swap": 500, "shm_size": 200, "cpus": 1.5, "pids": 100}
+SOME = {**NONE, "memory": 1000, "swap": 500, "shm_size": 200, "cpus": 1.5, "pids": 100, "disk": 10 << 30}
 
 
 def test_what_is_declared_is_what_a_container_gets() -> None:
@@ -28,7 +28,7 @@ def test_what_is_declared_is_what_a_container_gets() -> None:
 
 
 def test_the_summary_shows_limits() -> None:
-    text = "1000 of memory, 500 of swap, 200 of shared memory, 1.5 CPUs, 100 processes"
+    text = "1000 of memory, 500 of swap, 200 of shared memory, 1.5 CPUs, 100 processes, 10G of disk"
     assert limits_text(SOME) == text and limits_text(NONE) == "none"
 
 

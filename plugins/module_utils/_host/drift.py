@@ -202,10 +202,12 @@ def examined(name: str, user: str | None, cache: str, inspected: Mapping[str, An
 
 def install(found: Found, wanted: Mapping[str, Any]) -> None:
     """Compare what install_files would write."""
-    Installation(found.tracker, True).run(
+    work = Installation(found.tracker, True)
+    work.run(
         wanted.get("directories", []), wanted.get("files", []), wanted.get("secret_contents", {}),
-        wanted.get("absent", []),
+        wanted.get("absent", []), wanted.get("limits", []),
     )  # fmt: skip
+    found.notes += work.quotas.warnings()
 
 
 def url(

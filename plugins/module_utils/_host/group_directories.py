@@ -14,8 +14,10 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file impor
 from ansible_collections.carrel.jupyter.plugins.module_utils._changes.tracker import Tracker
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import directories, files, mounts
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.directories import Wanted
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.quotas import Quotas
 from ansible_collections.carrel.jupyter.plugins.module_utils._people import mounts_file
 from ansible_collections.carrel.jupyter.plugins.module_utils._people.group_mounts import Plan
+from ansible_collections.carrel.jupyter.plugins.module_utils._site.quotas import ForeignProjectError
 
 PASSAGE = Wanted(0, 0, 0o711)
 
@@ -23,10 +25,12 @@ PASSAGE = Wanted(0, 0, 0o711)
 class Directories:
     """The directories below the instance's data that groups share."""
 
-    def __init__(self, path: str, leaf: Wanted, check_mode: bool) -> None:
+    def __init__(self, path: str, leaf: Wanted, check_mode: bool, limits: Mapping[str, int]) -> None:
         self.path = path
         self.leaf = leaf
         self.check_mode = check_mode
+        self.limits = {f"{path}/{source}": limit for source, limit in limits.items()}
+        self.quotas = Quotas(check_mode)
         self.before: list[str] = []
         self.after: list[str] = []
         self.problems: list[str] = []
@@ -77,24 +81,40 @@ class Directories:
         except directories.ForeignOwnerError as error:
             self.problems.append(str(error))
             return
-        if descriptor is not None:
-            if not directories.has_acls(descriptor):
+        try:
+            self._limit(parent if descriptor is None else descriptor, path, missing=descriptor is None)
+            if descriptor is not None and not directories.has_acls(descriptor):
                 self.without_acl.append(path)
-            os.close(descriptor)
+        finally:
+            if descriptor is not None:
+                os.close(descriptor)
+
+    def _limit(self, at: int | None, path: str, missing: bool) -> None:
+        if at is None:
+            return
+        try:
+            before, after = self.quotas.ensure([(at, path)], self.limits[path], missing)
+        except ForeignProjectError as error:
+            self.problems.append(str(error))
+            return
+        if before != after:
+            self.before += [f"{path} {before}"] if before else []
+            self.after.append(f"{path} {after}")
 
     def warnings(self) -> list[str]:
         if not self.without_acl:
-            return []
+            return self.quotas.warnings()
         return [
+            *self.quotas.warnings(),
             f"{', '.join(self.without_acl[:3])}: the file system has no ACLs, so a umask such as 077 keeps "
-            "a group from writing its members' files"
+            "a group from writing its members' files",
         ]
 
 
 def apply(given: Mapping[str, Any], plan: Plan, uid: int, gid: int, check_mode: bool, tracker: Tracker) -> Directories:
     """Take from the file what cannot be had, make the directories, write the file; `problems` has what failed."""
     path = given["path"].rstrip("/")
-    made = Directories(path, Wanted(uid, gid, 0o2770, enforce=True, acl=True), check_mode)
+    made = Directories(path, Wanted(uid, gid, 0o2770, enforce=True, acl=True), check_mode, plan.limits)
     try:
         before = files.read(given["file"])
         try:

@@ -12,6 +12,7 @@ from typing import Any
 from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import File
 from ansible_collections.carrel.jupyter.plugins.module_utils._changes.tracker import Tracker
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import files
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.quotas import Quotas
 
 
 class ForeignOwnerError(Exception):
@@ -28,6 +29,7 @@ class Installation:
     def __init__(self, tracker: Tracker, check_mode: bool) -> None:
         self.tracker, self.check_mode = tracker, check_mode
         self.changed: list[str] = []
+        self.quotas = Quotas(check_mode)
 
     def run(
         self,
@@ -35,6 +37,7 @@ class Installation:
         wanted_files: Sequence[Mapping[str, Any]],
         secret_contents: Mapping[str, str],
         absent: Sequence[str],
+        limits: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         contents = dict(secret_contents)
         for wanted in wanted_files:
@@ -45,6 +48,9 @@ class Installation:
         for wanted in directories:
             if ensure_directory(wanted, self.tracker, self.check_mode):
                 self.changed.append(wanted["path"])
+        for wanted in limits:
+            if self._limit(wanted["paths"], wanted["bytes"], wanted.get("empty", False)):
+                self.changed += wanted["paths"]
         for wanted in wanted_files:
             if ensure_file(wanted, contents[wanted["path"]], self.tracker, self.check_mode):
                 self.changed.append(wanted["path"])
@@ -54,6 +60,23 @@ class Installation:
                 self.changed.append(path)
                 if not self.check_mode:
                     files.remove(path)
+
+    def _limit(self, paths: Sequence[str], limit: int, empty: bool) -> bool:
+        """Limit what directories take together. In check mode the first may be missing, and what is above it counts."""
+        there = paths[0]
+        while not os.path.lexists(there):
+            there = os.path.dirname(there)
+        missing = there != paths[0]
+        found = [(there, paths[0])] if missing else [(path, path) for path in paths if os.path.lexists(path)]
+        opened = []
+        try:
+            for place, path in found:
+                opened.append((files.open_directory(place), path))
+            before, after = self.quotas.ensure(opened, limit, missing, empty)
+        finally:
+            for descriptor, _path in opened:
+                os.close(descriptor)
+        return self.tracker.note(paths[0], f"{before}\n" if before else None, f"{after}\n" if after else None)
 
 
 def ensure_directory(wanted: Mapping[str, Any], tracker: Tracker, check_mode: bool) -> bool:

@@ -61,7 +61,7 @@ def _present(instance: Mapping[str, Any], around: Surroundings, found: Found) ->
     decided = lab.project(instance, engine, {**as_result(image), "image": name})
     login = LoginFiles(f"{instance['directory']}/login", SERVICES, instance["login"], name, image)
     login.compare(found.tracker)
-    install(found, {"directories": decided["directories"]})
+    install(found, {key: decided[key] for key in ("directories", "limits")})
     if instance["password"] is not None and server_settings.ARGON2_ERROR:
         found.reasons.append("the password cannot be compared: python3-argon2 is not on the host")
         return

@@ -12,13 +12,14 @@ from typing import Any
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import files
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.directories import ForeignOwnerError, Wanted
 from ansible_collections.carrel.jupyter.plugins.module_utils._people.user_volumes import by_directory
+from ansible_collections.carrel.jupyter.plugins.module_utils._site.quotas import ForeignProjectError
 
 
 class Backend(abc.ABC):
     """A user is known by the escaped name, here called directory."""
 
     # Concern one user only; the others get theirs.
-    reported: tuple[type[Exception], ...] = (files.UnsafePathError, ForeignOwnerError)
+    reported: tuple[type[Exception], ...] = (files.UnsafePathError, ForeignOwnerError, ForeignProjectError)
 
     def __init__(
         self, parameters: Mapping[str, Any], check_mode: bool, where: str, stem: str, uid: int, gid: int

@@ -12,6 +12,7 @@ from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import directories, files
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.directories import Wanted
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.quotas import Quotas
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.user_backend import Backend
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.escape import unescape
 
@@ -27,6 +28,12 @@ class UserDirectories(Backend):
         super().__init__(parameters, check_mode, self.path, f"{self.path}/", uid, gid)
         self.passage = Wanted(0, gid, 0o751, enforce=True)
         self.base: Any = None  # a descriptor, once the directory is there
+        self.quotas = Quotas(check_mode)
+        self.limits = {user["name"]: user.get("disk") for user in parameters["users"]}
+
+    def run(self) -> None:
+        super().run()
+        self.warnings += self.quotas.warnings()
 
     def _ensure(self, parent: int | None, name: str, shown: str, wanted: Wanted) -> int | None:
         path = f"{self.path}/{shown}".rstrip("/")
@@ -57,6 +64,8 @@ class UserDirectories(Backend):
     def make(self, directory: str, user: str) -> None:
         descriptor = self._ensure(self.base, directory, directory, self.passage)
         try:
+            with self.reporting():
+                self._limit(descriptor, directory, self.limits[user])
             for name, wanted in self.leaves:
                 with self.reporting():
                     leaf = self._ensure(descriptor, name, f"{directory}/{name}", wanted)
@@ -65,6 +74,14 @@ class UserDirectories(Backend):
         finally:
             if descriptor is not None:
                 os.close(descriptor)
+
+    def _limit(self, descriptor: int | None, directory: str, limit: int | None) -> None:
+        """All that a user has counts, also what the leaves are not made for yet."""
+        at = self.base if descriptor is None else descriptor
+        if at is not None:
+            path = f"{self.path}/{directory}"
+            before, after = self.quotas.ensure([(at, path)], limit, missing=descriptor is None)
+            self.note(f"{directory} disk", before, after)
 
     def _close_by(self, directory: str) -> int:
         """A descriptor of a user's directory that this module may move."""

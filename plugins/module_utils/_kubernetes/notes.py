@@ -17,6 +17,8 @@ _NOT_CARRIED = {
     "swap": "Kubernetes gives swap for a node: `memorySwap` of the kubelet.",
     "shm_size": "Mount an `emptyDir` with `medium: Memory` at /dev/shm, in `singleuser.storage.extraVolumes` and "
     "`extraVolumeMounts`.",
+    "disk": "The size of a volume limits it: `singleuser.storage.capacity`, the same for all users.",
+    "disk_warning": "The chart has no warning of this kind.",
     "pids": "Kubernetes limits processes for a node: `podPidsLimit` of the kubelet.",
 }
 

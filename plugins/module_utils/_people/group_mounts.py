@@ -26,6 +26,7 @@ class Plan:
     def __init__(self, parameters: Mapping[str, Any]) -> None:
         self.problems: list[str] = []
         self.sources: set[str] = set()
+        self.limits: dict[str, int] = {}  # bytes, by source
         self._path: str = parameters["path"].rstrip("/")
         self._home: str = parameters["home"].rstrip("/")
         self._allowed = [self._home, *(target.rstrip("/") for target in parameters["targets"])]
@@ -121,7 +122,9 @@ class Plan:
             })  # fmt: skip
         return found
 
-    def _mount(self, whose: str, source: str, target: str | None, members: str, admins: str) -> dict[str, str]:
+    def _mount(
+        self, whose: str, source: str, target: str | None, members: str, admins: str, disk: int | None = None
+    ) -> dict[str, str]:
         relative = source
         if source.startswith("/"):
             if not source.startswith(self._path + "/"):
@@ -134,6 +137,7 @@ class Plan:
             self.problems.append(f"{whose}: the source {source!r} has users' own files: only users_view shows them")
         else:
             self.sources.add(relative)
+            self.limits[relative] = max(disk or 0, self.limits.get(relative, 0))
         there = self._target(whose, relative if target is None else target)
         return {"source": f"{self._path}/{relative}", "target": there, "members": members, "admins": admins}
 

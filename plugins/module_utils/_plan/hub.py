@@ -33,6 +33,7 @@ def check_hub(hub: Hub, base_dir: str, control: ControlNode, problems: Problems)
     _check_persist(hub, problems)
     _check_backend(hub, problems)
     People(hub, control, problems)
+    _warn_of_disk(hub)
     _check_mounts(hub, base_dir, problems)
     _check_own(hub, control, problems)
 
@@ -79,6 +80,14 @@ def _check_persist(hub: Hub, problems: Problems) -> None:
 def _check_backend(hub: Hub, problems: Problems) -> None:
     if hub.backend == "volumes" and given(hub.users_view) and hub.users_view != "none":
         problems.add(f"{hub.path}.users_view", "volumes_view")
+
+
+def _warn_of_disk(hub: Hub) -> None:
+    limits = [hub.limits["disk"] if given(hub.limits) else None, *(user["disk"] for user in hub.people)]
+    if hub.backend == "volumes" and any(map(given, limits)):
+        hub.warnings.append(
+            "limits on disk do not hold with backend: volumes; write engine_disk, which limits all users together"
+        )
 
 
 def _check_mounts(hub: Hub, base_dir: str, problems: Problems) -> None:

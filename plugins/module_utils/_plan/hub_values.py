@@ -137,6 +137,12 @@ MOUNT: dict[str, Key] = {
     ),
     "members": Key(_MODE, "Access of members.", example="ro", default="rw"),
     "admins": Key(_MODE, "Access of the group's admins.", example="ro", default="rw"),
+    "disk": Key(
+        types.size(1 << 20, 64 << 40, "1M", "64T"),
+        "Limit of the folder on disk, where the file system has project quotas; of several, the largest counts.",
+        example="100G",
+        unset="no limit",
+    ),
 }
 _mount = record_of(MOUNT)
 

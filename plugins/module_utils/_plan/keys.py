@@ -119,6 +119,14 @@ COMMON: dict[str, Key] = {
         unset="see its keys",
         handed=False,
     ),
+    "engine_disk": Key(
+        types.size(1 << 30, 64 << 40, "1G", "64T"),
+        "Limit of its engine on disk, if the engine is new and the file system has project quotas; of several "
+        "instances on one engine, the largest counts.",
+        example="200G",
+        unset="no limit",
+        handed=False,
+    ),
     "reset": Key(
         RESET_TYPE,
         "When and how its containers are recreated from their image; only the mounted folders stay.",

@@ -99,6 +99,23 @@ LAB_LIMITS: dict[str, Key] = {
         instead=_OF_USERS,
         handed=False,
     ),
+    "disk": Key(
+        types.size(1 << 20, 64 << 40, "1M", "64T"),
+        "Limit on disk of all folders that are kept: of a lab, or of each user of a hub. It holds where the file "
+        "system has project quotas; elsewhere there are only the warnings.",
+        example="10G",
+        unset="no limit",
+        instead="write it in limits, for each user's folders",
+        handed=False,
+    ),
+    "disk_warning": Key(
+        types.size(1 << 20, 64 << 40, "1M", "64T"),
+        "Size of the folders above which status and the hub's pages warn.",
+        example="8G",
+        unset="nine tenths of disk",
+        instead="write it in limits, for each user's folders",
+        handed=False,
+    ),
 }
 
 LIMITS: dict[str, Key] = {
@@ -113,6 +130,8 @@ LIMITS: dict[str, Key] = {
     "cpus": LAB_LIMITS["cpus"],
     "pids": LAB_LIMITS["pids"],
     "ulimits": LAB_LIMITS["ulimits"],
+    "disk": LAB_LIMITS["disk"],
+    "disk_warning": LAB_LIMITS["disk_warning"],
     "gpus": Key(
         types.whole(0, 64),
         "Graphics cards of gpu_devices that the server has to itself while it runs.",
@@ -149,6 +168,7 @@ def limits_text(limits: Mapping[str, Any]) -> str:
         f"{limits['cpus']:g} CPU{'' if limits['cpus'] == 1 else 's'}" if limits["cpus"] else "",
         f"{limits['pids']} processes" if limits["pids"] else "",
         f"ulimits {', '.join(limits['ulimits'])}" if limits["ulimits"] else "",
+        f"{size_text(limits['disk'])} of disk" if limits["disk"] else "",
         f"{limits['gpus']} of the graphics cards" if limits.get("gpus") else "",
     ]
     return ", ".join(filter(None, parts)) or "none"

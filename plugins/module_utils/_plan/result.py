@@ -53,7 +53,11 @@ def _engines(instances: Sequence[Instance], host: Host | None) -> list[dict[str,
     recorded = host.engines if host else {}
     wanted = [engine_of(instance, host) for instance in instances if instance.wanted or instance.name in recorded]
     with_devices = {engine_of(instance, host) for instance in instances if instance.wanted and instance.named_devices}
-    options = {name: {"daemon_options": CDI_OPTIONS} for name in with_devices}
+    options: dict[str, dict[str, Any]] = {name: {"daemon_options": CDI_OPTIONS} for name in with_devices}
+    for instance in instances:
+        if instance.wanted and instance.engine_disk:
+            option = options.setdefault(engine_of(instance, host), {})
+            option["disk"] = max(instance.engine_disk, option.get("disk", 0))
     return [{"name": name, "state": "started", **options.get(name, {})} for name in dict.fromkeys(wanted)]
 
 

@@ -31,6 +31,8 @@ def file_reason(path: str, before: object, after: object) -> str:
         if (before.uid, before.gid) != (after.uid, after.gid):
             found.append(f"belongs to {before.uid}:{before.gid} instead of {after.uid}:{after.gid}")
         return f"{path} {' and '.join(found)}"
+    if isinstance(before, str) and isinstance(after, str) and before.startswith(("at most ", "no limit")):
+        return f"{path} has {before.strip()} on disk instead of {after.strip()}"
     if isinstance(before, str) and isinstance(after, str) and before.startswith("mode "):
         return f"{path} has {before.strip()} instead of {after.strip()[5:]}"
     return f"{path} has other content"

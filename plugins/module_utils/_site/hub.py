@@ -61,7 +61,7 @@ def project(
         "uid": uid,
         "gid": gid,
         "directories": _directories(instance, engine),
-        "users": [{"name": user["name"]} for user in instance["users"]],
+        "users": [{"name": user["name"], "disk": user.get("disk")} for user in instance["users"]],
         "user_directories": [{"name": name} for name in _kept(instance)],
         **people(instance),
         "config": config_text,

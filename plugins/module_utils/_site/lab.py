@@ -33,8 +33,8 @@ def project(instance: Mapping[str, Any], engine: Mapping[str, Any], image: Mappi
     """Return everything that the role writes for an instance.
 
     `instance` is an entry of `lab_instances`, `engine` one of instance_info's `engines`, `image` the result of
-    lab_image_info. The result has the keys `server_owner` and `server_group` (mapped ids), `directories`, `settings`
-    (of jupyter_server), `environment`, `compose` and `unenforceable` (limits).
+    lab_image_info. The result has the keys `server_owner` and `server_group` (mapped ids), `directories`, `limits` (of
+    what they take), `settings` (of jupyter_server), `environment`, `compose` and `unenforceable` (limits).
     """
     uid, gid = container_owner(instance, image)
     owner = mapped_id(uid, engine["uid"], **engine["subuid"])
@@ -43,6 +43,7 @@ def project(instance: Mapping[str, Any], engine: Mapping[str, Any], image: Mappi
         "server_owner": mapped_id(image["uid"], engine["uid"], **engine["subuid"]),
         "server_group": mapped_id(image["gid"], engine["gid"], **engine["subgid"]),
         "directories": _directories(instance, owner, group),
+        "limits": [{"paths": _leaves(instance), "bytes": instance["limits"].get("disk") or 0}],
         "settings": settings(instance, image),
         "environment": environment(instance),
         "compose": compose(instance, image, engine["controllers"]),
@@ -59,10 +60,13 @@ def _directories(instance: Mapping[str, Any], owner: int, group: int) -> list[di
         (f"{root}/server", "0755"),
         (f"{root}/server/labconfig", "0755"),
     ]
-    leaves = [f"{root}/data/{name}" for name in ("notebooks", *instance["persist"])]
     return [{"path": path, "owner": 0, "group": 0, "mode": mode} for path, mode in parents] + [
-        {"path": path, "owner": owner, "group": group, "mode": "0750"} for path in leaves
+        {"path": path, "owner": owner, "group": group, "mode": "0750"} for path in _leaves(instance)
     ]
+
+
+def _leaves(instance: Mapping[str, Any]) -> list[str]:
+    return [f"{instance['directory']}/data/{name}" for name in ("notebooks", *instance["persist"])]
 
 
 def settings(instance: Mapping[str, Any], image: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import stat
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
-from . import containers, database, files, images, targets
+from . import containers, database, files, images, projects, targets
 from . import manifest as manifests
 from .backup import GIB, MANIFEST, WHOLE, gib, is_database, tag
 from .commands import CommandError
@@ -192,6 +192,7 @@ def restore_path(run: Run, snapshot: str, wanted: Wanted, manifest: Manifest) ->
     check_room(run, snapshot, [f"instance/{path}"])
     with fetched(run, snapshot, [f"instance/{path}"]) as tree:
         below = path.removeprefix(f"{leaf}/")
+        join_project(f"{tree}/instance/{path}", f"{run.settings.directory}/{leaf}")
         kept = run.inside(
             "put", f"{tree}/instance/{path}", f"{run.settings.directory}/{leaf}", below, given=wanted.overwrite
         )
@@ -272,6 +273,7 @@ def place(run: Run, staged: str, leaf: str) -> None:
     try:
         if not stat.S_ISDIR(os.stat(source_name, dir_fd=source, follow_symlinks=False).st_mode):
             raise BackupError(f"{leaf} is no directory in the snapshot")
+        join_project(staged, f"{directory}/{parent}")
         try:
             exchange(source, source_name, above, name)
         except FileNotFoundError:
@@ -284,9 +286,29 @@ def place(run: Run, staged: str, leaf: str) -> None:
             os.rename(source_name, name, src_dir_fd=source, dst_dir_fd=aside)
         finally:
             os.close(aside)
+        join_project(f"{kept}/{name}", kept)
     finally:
         os.close(source)
         os.close(above)
+
+
+def join_project(path: str, above: str) -> None:
+    """Take a file or directory over into the quota of the directory that it is to be in, and out of the one before."""
+    try:
+        descriptor = targets.opened(path, os.O_RDONLY)
+    except OSError as error:
+        # A link or the like, which no quota counts, or something that the snapshot does not have.
+        if error.errno in (errno.ELOOP, errno.ENXIO, errno.ENOENT):
+            return
+        raise
+    try:
+        directory = targets.opened(above)
+        try:
+            projects.follow(descriptor, directory)
+        finally:
+            os.close(directory)
+    finally:
+        os.close(descriptor)
 
 
 def make_parents(path: str) -> int:

@@ -1,0 +1,112 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Projects of files, for which a file system holds quotas: ioctl_xfs_fsgetxattr(2). Standard library alone.
+
+The program that restores backups is linked to this file: what it puts in place must be in the project of the place,
+or the kernel refuses to move it there.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+import struct
+
+# linux/fs.h: struct fsxattr, with flags, …, the project at the fourth place
+_GET_ATTRIBUTES, _SET_ATTRIBUTES = 0x801C581F, 0x401C5820
+_ATTRIBUTES = struct.Struct("5I8s")
+_HANDS_ON = 0x200  # FS_XFLAG_PROJINHERIT
+NO_PROJECTS = (errno.ENOSYS, errno.ENOTTY, errno.EOPNOTSUPP, errno.EINVAL)
+DEEPEST = 300  # levels; each takes a descriptor
+
+
+def of(descriptor: int) -> tuple[int, bool]:
+    """The project, and whether a directory hands it on to what is made in it; 0 where there are none."""
+    try:
+        flags, _size, _count, project, _more, _pad = _read(descriptor)
+    except OSError as error:
+        if error.errno in NO_PROJECTS:
+            return 0, False
+        raise
+    return project, bool(flags & _HANDS_ON)
+
+
+def follow(descriptor: int, above: int) -> None:
+    """Put a file, or a directory and what is in it, into the project that ABOVE hands on; then it may move there."""
+    project, hands_on = of(above)
+    wanted = project if hands_on else 0
+    if of(descriptor)[0] != wanted:
+        put_all(descriptor, wanted)
+
+
+def put_all(directory: int, project: int) -> bool:
+    """Put a directory and what is in it into the project, parents first, as they hand it on to what is new.
+
+    What can't be opened, such as links and sockets, stays outside: it takes no room that is worth a limit. So does what
+    is DEEPEST levels down; False if there is such.
+    """
+    status, complete = os.fstat(directory), True
+    put(directory, project)
+    levels = [(directory, os.listdir(directory) if stat.S_ISDIR(status.st_mode) else [])]
+    try:
+        while levels:
+            above, names = levels[-1]
+            if not names:
+                levels.pop()
+                if levels:
+                    os.close(above)
+                continue
+            child = _open(above, names.pop(), status.st_dev)
+            if child is None:
+                continue
+            levels.append((child, []))
+            put(child, project)
+            if len(levels) > DEEPEST:
+                complete = False
+            elif stat.S_ISDIR(os.fstat(child).st_mode):
+                levels[-1] = (child, os.listdir(child))
+    finally:
+        for child, _unused in levels[1:]:
+            os.close(child)
+    return complete
+
+
+def put(descriptor: int, project: int) -> None:
+    """Directories hand on every project but 0."""
+    flags, size, count, before, more, pad = _read(descriptor)
+    wanted = flags & ~_HANDS_ON
+    if project and stat.S_ISDIR(os.fstat(descriptor).st_mode):
+        wanted |= _HANDS_ON
+    if (before, flags) != (project, wanted):
+        fcntl.ioctl(descriptor, _SET_ATTRIBUTES, _ATTRIBUTES.pack(wanted, size, count, project, more, pad))
+
+
+def _read(descriptor: int) -> tuple[int, int, int, int, int, bytes]:
+    found: tuple[int, int, int, int, int, bytes] = _ATTRIBUTES.unpack(
+        fcntl.ioctl(descriptor, _GET_ATTRIBUTES, bytes(_ATTRIBUTES.size))
+    )
+    return found
+
+
+def _open(above: int, name: str, device: int) -> int | None:
+    """A file or directory of the same file system; None for anything else, or if it is gone.
+
+    It is looked at first, since opening some kinds has effects. Its owner may put something else in its place
+    meanwhile, but no device: those can't be made in a user namespace.
+    """
+    try:
+        mode = os.stat(name, dir_fd=above, follow_symlinks=False).st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            return None
+        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=above)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO):
+            return None
+        raise
+    status = os.fstat(descriptor)
+    if status.st_dev == device and (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+        return descriptor
+    os.close(descriptor)
+    return None
