@@ -8,6 +8,7 @@ import copy
 import functools
 import json
 import os
+import re
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 import requests
 import yaml
+from xdist.scheduler import LoadScopeScheduling
 
 from testbed import pki
 from testbed.client import Lab
@@ -178,27 +180,37 @@ def answers(site: Site) -> bool:
         return False
 
 
-def host_of(item: pytest.Function) -> str:
-    """The host that a test works on, by its fixtures and parameters; the first one unless they name another."""
-    parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
-    sites = {name: site.host for name, site in instances().items()} | {"hub": hub_site().host}
-    named = {sites[name] for name in sites.keys() & {*item.fixturenames, *map(str, parameters)}}
-    for value in parameters:
-        named |= {value.host} if isinstance(value, Site) else {host for host in hostvars() if host in str(value)}
-    return max(named, default=min(hostvars()))
+class ByHost(LoadScopeScheduling):
+    """With pytest-xdist, one worker runs all tests of a host, since they change its instances.
+
+    It knows a test by its id, in whose parameters a host or an instance stands; otherwise it is the first host's. The
+    marks of `--dist loadgroup` do not arrive with pytest 9.2.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        words = nodeid.partition("[")[2]
+        hosts = {name: name for name in hostvars()} | {name: site.host for name, site in instances().items()}
+        return max((host for word, host in hosts.items() if re.search(rf"\b{word}\b", words)), default=min(hostvars()))
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
-    """With pytest-xdist, one worker runs all tests of a host: they change its instances."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(host_of(item)))
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByHost:
+    return ByHost(config, log)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "site" in metafunc.fixturenames:
         names = list(sites())
         metafunc.parametrize("site", [sites()[name] for name in names], ids=names)
+    for_fixtures = {"hub": hub_site(), **instances()}
+    hosts = [for_fixtures[name].host for name in metafunc.fixturenames if name in for_fixtures]
+    if hosts:
+        metafunc.parametrize("at", [max(hosts)], indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def at(request: pytest.FixtureRequest) -> str | None:
+    """The host of the instances that a test has as fixtures; in its id for ByHost."""
+    return getattr(request, "param", None)
 
 
 @pytest.fixture(scope="session", autouse=True)
