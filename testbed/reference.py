@@ -39,6 +39,11 @@ _SITE: dict[str, dict[str, Any]] = {
         "description": "Limits of a container, each unset for none; sizes are bytes. Of a hub, for who is not listed.",
         "type": "dict",
     },
+    "own": {
+        "description": "What of it is the administrator's own, such as server_settings, in words.",
+        "type": "list",
+        "elements": "str",
+    },
 }
 _LAB: dict[str, dict[str, Any]] = {
     "second_port": {"description": "Port of the server that takes over during a reset.", "type": "int"},

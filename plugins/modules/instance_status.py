@@ -81,6 +81,12 @@ instances:
     state: {type: str, description: As declared., returned: always}
     url: {type: str, description: The public URL., returned: always}
     directory: {type: str, description: Where the instance is., returned: always}
+    own:
+      description: What of it is the administrator's own, such as C(server_settings), in words.
+      type: list
+      elements: str
+      returned: always
+      sample: [server_settings ServerApp]
     health:
       description: V(ok), V(warning) or V(error), as the worst problem; without one, a state that is not V(present).
       type: str
@@ -131,6 +137,7 @@ instances:
       description:
         - The last one, C(result) (V(running), V(done), V(failed), V(put off), V(held) or V(interrupted)), C(step),
           C(message), C(started), C(ended), C(warnings), and C(put_off), how many times in a row.
+        - C(commands), how the administrator's own commands before and after it ended.
       type: dict
       returned: always
       sample:
@@ -140,6 +147,7 @@ instances:
         started: "2030-01-01T01:24:50+00:00"
         ended: "2030-01-01T01:25:40+00:00"
         warnings: []
+        commands: ["before: done"]
         put_off: 0
     schedule:
       description: C(at), C(timezone), C(next), the next time, C(since), when cron got the job; null without one.

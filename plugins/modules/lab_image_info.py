@@ -19,6 +19,13 @@ options:
     description: Whether to ask for JupyterLab's settings as well, which takes a second container and some seconds.
     type: bool
     default: false
+  server_settings:
+    description:
+      - Traits of jupyter_server and JupyterLab, by class, that the image's server is tried with.
+      - A class or a trait that it does not have, and a value that it does not take, is an error. It takes a second
+        container, in which the server is set up and not started.
+    type: dict
+    default: {}
 extends_documentation_fragment:
   - carrel.jupyter.attributes
   - carrel.jupyter.engine
@@ -134,22 +141,27 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._host.image_probe i
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec={**ENGINE_OPTIONS, "jupyterlab": {"type": "bool", "default": False}}, supports_check_mode=True
+        argument_spec={
+            **ENGINE_OPTIONS,
+            "jupyterlab": {"type": "bool", "default": False},
+            "server_settings": {"type": "dict", "default": {}},
+        },
+        supports_check_mode=True,
     )
     engine = Engine.of(module)
     try:
         image = engine.examine(
             module.params["cache"], keep=not module.check_mode, jupyterlab=module.params["jupyterlab"]
         )
+        settings = module.params["server_settings"]
+        wrong = engine.settings_problems(image.servers[0], settings) if settings else []
     except MissingImageError:
         module.exit_json(changed=False, exists=False)
     except (ProbeError, UnsafePathError, OSError) as error:
         module.fail_json(msg=str(error))
-    module.exit_json(
-        changed=False,
-        exists=True,
-        **as_result(image),
-    )
+    if wrong:
+        module.fail_json(msg="\n".join(f"{problem} (image {module.params['image']})" for problem in wrong))
+    module.exit_json(changed=False, exists=True, **as_result(image))
 
 
 if __name__ == "__main__":

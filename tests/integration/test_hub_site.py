@@ -5,13 +5,16 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import hub_image
 import pytest
 import requests
+from ansible_collections.carrel.jupyter.plugins.module_utils._site.hub import SERVER_SETTINGS
 from hub_site import HOME, HubSite, person
 from module_runner import open_to_all
 
@@ -35,9 +38,16 @@ def site(images: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> I
     folder = open_to_all(tmp_path_factory.mktemp("hub"))
     site = HubSite(
         folder, f"carrel-test-{os.getpid()}", images, base_url="/class/", notice_html="Restarts <b>daily</b>",
-        mounts=[{"source": str(folder / "settings.json"), "target": "/home/jovyan/settings.json", "read_only": True}],
-        volumes=[{"name": "cache", "target": "/home/jovyan/.cache"}], environment={"COURSE": "{statistics}"},
+        mounts=[
+            {"source": str(folder / "settings.json"), "target": "/home/jovyan/settings.json", "read_only": True},
+            {"source": str(folder / "server.json"), "target": SERVER_SETTINGS[1], "read_only": True},
+        ],
+        volumes=[{"name": "cache", "target": "/home/jovyan/.cache"}],
+        environment={"COURSE": "{statistics}", "JUPYTER_CONFIG_PATH": str(Path(SERVER_SETTINGS[1]).parent)},
     )  # fmt: skip
+    server = folder / "server.json"
+    server.write_text(json.dumps({"ContentsManager": {"untitled_notebook": "Ours"}}))
+    server.chmod(0o644)
     settings = folder / "settings.json"
     settings.write_text("{}")
     settings.chmod(0o666)
@@ -104,6 +114,10 @@ def test_a_server_has_its_mounts_volume_labels_and_environment(site: HubSite, ad
     )
     assert int(status["CapBnd"], 16) == 0 and status["NoNewPrivs"] == "1"
     assert shell(kernel, "ulimit -c; ulimit -Hc").split() == ["0", "0"]
+
+
+def test_server_settings_count_in_users_servers(server: tuple[Hub, Lab, str]) -> None:
+    assert server[1].request("POST", "api/contents", json={"type": "notebook"}).json()["name"] == "Ours.ipynb"
 
 
 def test_limits_hold_and_only_the_greedy_program_dies(ada: tuple[Hub, Kernel]) -> None:

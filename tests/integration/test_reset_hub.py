@@ -94,7 +94,8 @@ class ResetSite(HubSite):
             "url": self.url, "base_url": "/class/", "ports": [self.port], "images": [self.tag], "notebooks": HOME,
             "at": None, "timezone": None, "spread_minutes": 0, "pull": False, "pull_timeout_seconds": 60,
             "people": "wait", "deadline_seconds": 600, "notice_seconds": 0, "drain_seconds": 0,
-            "start_timeout_seconds": 60, "rotate_token": False, "token_file": None, "prune_days": 0, "account": "root",
+            "start_timeout_seconds": 60, "rotate_token": False, "token_file": None, "prune_days": 0,
+            "before": None, "after": None, "command_seconds": 300, "account": "root",
             "socket": "/var/run/docker.sock", "state_directory": str(self.folder / "reset"),
             "compose_files": [str(self.folder / "compose.yaml")], "lead_seconds": 0, **changes,
         }  # fmt: skip
@@ -213,7 +214,10 @@ def test_people_at_work_are_left_or_cut_off_as_declared(site: ResetSite, labs: d
     with labs[user][0].lab() as lab:
         lab.terminal().run("echo at''work", "atwork")
         before = site.container_ids()
-        code, state = site.reset(people="skip")
+        said = site.folder / "said"
+        text = f'docker exec "$CARREL_CONTAINER" python3 -c "import jupyterhub" && echo "$CARREL_RESET" > {said}'
+        code, state = site.reset(people="skip", after=["sh", "-c", text])
+        assert state["commands"] == {"after": "done"} and said.read_text() == "done\n"
         assert code == 0 and any("stay as they are" in text and user in text for text in state["warnings"])
         after = site.container_ids()
         assert [name for name in USERS if before[name] == after[name]] == [user]

@@ -68,9 +68,12 @@ def identity(site: LabSite) -> str:
     return run("docker", "inspect", "--format", "{{.Id}} {{.State.StartedAt}}", container)
 
 
-def test_a_real_lab(make: Make) -> None:
-    """Renewed, with its home and without the rest; people at work are found, and told."""
-    site = make(quick=False, deadline_seconds=2, notice_seconds=1, start_timeout_seconds=90)
+def test_a_real_lab(make: Make, tmp_path: Path) -> None:
+    """Renewed, with its home and without the rest; people at work are found, and told; commands run around it."""
+    said = tmp_path / "said"
+    text = f'docker exec "$CARREL_CONTAINER" true && echo "$CARREL_RESET $CARREL_CONTAINER" >> {said}'
+    commands = {"before": ["sh", "-c", text], "after": ["sh", "-c", text]}
+    site = make(quick=False, deadline_seconds=2, notice_seconds=1, start_timeout_seconds=90, **commands)
     first = site.reset()
     assert first.code == 0 and "server 1 does not answer; it is restarted" in first.output, first.output
     homes, before = site.homes(), site.containers()
@@ -83,6 +86,7 @@ def test_a_real_lab(make: Make) -> None:
     skipped = site.reset("--people=skip", "--no-notice")
     assert skipped.code == 4 and skipped.state["result"] == "put off" and busy in skipped.state["message"]
     assert site.containers() == before
+    said.unlink()
 
     process = site.start()
     notice = site.home / "RESET-NOTICE.txt"
@@ -96,7 +100,12 @@ def test_a_real_lab(make: Make) -> None:
     assert site.homes() == homes
     after = site.containers()
     assert list(after) == [f"lab-{site.asked()}"] != list(before)
+    old = container
     (container,) = after.values()
+    lines = [line.split() for line in said.read_text().splitlines()]
+    assert [(when, identifier.startswith(of)) for (when, identifier), of in zip(lines, (old, container))] == [
+        ("before", True), ("done", True),
+    ]  # fmt: skip
     assert not succeeds("docker", "exec", container, "test", "-e", "/opt/mine")
     assert ask(site, "api/terminals", token(site)) == (200, [])
     assert site.state()["images"][site.tag]["id"] == run("docker", "inspect", "--format", "{{.Image}}", container)
@@ -107,6 +116,8 @@ def test_a_real_lab(make: Make) -> None:
     failed = site.reset("--people=ignore", "--no-notice")
     assert failed.code == 1 and site.containers() == after, failed.output
     assert f"the server shows /tmp, but what is kept is {NOTEBOOKS}" in failed.state["message"]
+    assert [line.split()[0] for line in said.read_text().splitlines()[2:]] == ["before", "failed"]
+    assert failed.state["commands"] == {"before": "done", "after": "done"}
     run("docker", "image", "rm", "--force", image)
 
 

@@ -46,6 +46,14 @@ RESET_CASES: list[tuple[str, str, str, dict[str, Any]]] = [
             reset={"at": "daily", "people": "skip", "pull": True, "pull_timeout_seconds": 80000, "spread_minutes": 120}
         ),
     ),
+    (
+        "reset_too_long",
+        f"{TAO}.reset",
+        "lowering some of notice_seconds, deadline_seconds, drain_seconds, command_seconds",
+        here(reset={"at": "01:25", "deadline_seconds": 80000, "before": ["true"], "command_seconds": 1800}),
+    ),
+    ("wrong_type", f"{TAO}.reset.before", "is text; write a list", here(reset={"before": "/bin/true"})),
+    ("range", f"{TAO}.reset.command_seconds", "to 3600", here(reset={"command_seconds": 3601})),
     ("timezone", f"{TAO}.reset.timezone", "'+1'", here(reset={"at": "01:25", "timezone": "+1"})),
     ("timezone", f"{TAO}.reset.timezone", "Asia/Kolkata", here(reset={"at": "01:25", "timezone": "Asia/Calcuta"})),
     ("timezone", f"{TAO}.reset.timezone", "Asia/Kolkata", here(reset={"at": "01:25", "timezone": "calcutta"})),

@@ -74,6 +74,7 @@ def found(**changes: Any) -> dict[str, Any]:
         "state": "present",
         "url": "https://example.org/tao/",
         "directory": "/srv/tao",
+        "own": [],
         "site": site(),
         "engine": {"name": "tao", "running": True, "error": None, "replaced": []},
         "ports": {"taken": [], "open": []},

@@ -52,7 +52,7 @@ def instance(**changes: Any) -> dict[str, Any]:
         "spawn_timeout_seconds": 60, "http_timeout_seconds": 60, "database": {"type": "sqlite", "image": None},
         "settings": {}, "extra_config": [], "extra_packages": [], "services": [], "provider_groups": {},
         "login": {"notice": None, "notice_html": None, "template": None},
-        "start_timeout_seconds": 120, **changes,
+        "start_timeout_seconds": 120, "server_settings": {}, "own": [], **changes,
     }  # fmt: skip
 
 
@@ -277,7 +277,7 @@ def test_the_record_has_no_secret_and_the_database_that_is_there() -> None:
     assert json.loads(record(instance(client_secret="secret"), "postgresql")) == {
         "collection": VERSION,
         "kind": "hub", "name": "class101", "engine": "class101", "directory": "/srv/class101", "port": 8802,
-        "state": "present", "url": "https://example.org/hub/", "database": "postgresql",
+        "state": "present", "url": "https://example.org/hub/", "own": [], "database": "postgresql",
     }  # fmt: skip
 
 

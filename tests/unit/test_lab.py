@@ -25,7 +25,7 @@ def instance(**changes: Any) -> dict[str, Any]:
         "sudo": None,
         "notebooks": "/home/jovyan/work", "persist": {}, "volumes": [],
         "environment": {}, "collaboration": None, "idle_shutdown_seconds": 0,
-        "devices": [], "limits": {}, "start_timeout_seconds": 120, **changes,
+        "devices": [], "limits": {}, "start_timeout_seconds": 120, "server_settings": {}, "own": [], **changes,
     }  # fmt: skip
 
 
@@ -203,7 +203,7 @@ def test_the_record_has_no_secret() -> None:
     assert record == {
         "collection": VERSION,
         "kind": "lab", "name": "tao", "engine": "tao", "directory": "/srv/tao", "port": 8801, "second_port": 8802,
-        "state": "present",
+        "own": [], "state": "present",
         "url": "https://example.org/tao/",
     }  # fmt: skip
 

@@ -212,12 +212,10 @@ def test_what_the_administrator_adds() -> None:
     assert result["authenticator"]["secret_settings"] == ["lookup_dn_search_password"]
     assert result["authenticator_secrets"] == {"lookup_dn_search_password": "x"}
     (line,) = plan["summary"]
-    for own in (
-        "extra_config exam.py, hub/b.py",
-        "extra_packages a[b]==1.0",
-        "services stats",
-        "authenticator settings",
-    ):
+    assert result["own"] == [
+        "extra_config exam.py, hub/b.py", "extra_packages a[b]==1.0", "services stats", "authenticator settings",
+    ]  # fmt: skip
+    for own in result["own"]:
         assert f"your own {own}" in line
 
 

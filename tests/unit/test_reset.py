@@ -30,6 +30,9 @@ JOB: dict[str, Any] = {
     "pull_timeout_seconds": 1800, "people": "wait", "deadline_seconds": 3600, "notice_seconds": 300,
     "drain_seconds": 10, "start_timeout_seconds": 120, "rotate_token": False, "token_file": "/srv/tao/token",
     "prune_days": 14,
+    "before": None,
+    "after": None,
+    "command_seconds": 300,
 }  # fmt: skip
 CRON_D, DAILY, SETTINGS = "/etc/cron.d/carrel-tao", "/etc/cron.daily/carrel-tao", "/etc/carrel/reset/tao.json"
 TIME = re.compile(r"(\d+(?:,\d+)*) (\d+|\*) \* \* \* tao /usr/local/sbin/carrel-reset tao --scheduled")
@@ -91,6 +94,12 @@ def cron(**changes: Any) -> tuple[list[int], str]:
     match = TIME.fullmatch(last)
     assert match, last
     return [int(minute) for minute in match[1].split(",")], match[2]
+
+
+def test_the_commands_around_a_reset_are_waited_for() -> None:
+    commands = {"before": ["a"], "after": ["b"], "command_seconds": 60}
+    assert reset.waits([{**JOB, "state": "held", **commands}])[0]["seconds"] == 2050 + 120
+    assert reset.waits([{**JOB, "state": "held", **commands, "before": []}])[0]["seconds"] == 2050 + 60
 
 
 def test_the_program_and_its_package() -> None:

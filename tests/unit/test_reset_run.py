@@ -22,7 +22,8 @@ CONTENT: dict[str, Any] = {
     "url": "https://example.org/tao/", "base_url": "/tao/", "ports": [8801, 8802], "images": ["lab:1"],
     "notebooks": "/home/jovyan/work", "at": "01:25", "timezone": None, "spread_minutes": 0, "pull": False,
     "pull_timeout_seconds": 1800, "people": "wait", "deadline_seconds": 60, "notice_seconds": 300, "drain_seconds": 0,
-    "start_timeout_seconds": 120, "rotate_token": False, "token_file": None, "prune_days": 0, "account": "tao",
+    "start_timeout_seconds": 120, "rotate_token": False, "token_file": None, "prune_days": 0,
+    "before": None, "after": None, "command_seconds": 300, "account": "tao",
     "socket": "/run/user/1001/docker.sock", "state_directory": "/nowhere", "compose_files": ["/srv/tao/compose.yaml"],
     "lead_seconds": 300, "a key of tomorrow": 1,
 }  # fmt: skip
@@ -56,6 +57,7 @@ class FakeKind:
         self.cannot_tell = False
         self.failure: list[Exception] = []
         self.up = True
+        self.renewed: Path | None = None  # where it is noted down, beside what others write there
 
     def recover(self) -> None:
         self.calls.append("recover")
@@ -77,6 +79,9 @@ class FakeKind:
 
     def renew(self) -> None:
         self.calls.append("renew")
+        if self.renewed:
+            with self.renewed.open("a") as file:
+                file.write("renew\n")
         for failure in self.failure:
             raise failure
 
@@ -88,6 +93,9 @@ class FakeKind:
 
     def server(self) -> int | None:
         return 1
+
+    def container(self) -> str | None:
+        return "c1"
 
 
 class Bench:

@@ -298,6 +298,13 @@ def test_an_instance_without_containers(tmp_path: Path) -> None:
     assert "the host has no account no-such-account" in texts(answer)
 
 
+@pytest.mark.parametrize(("kept", "own"), [({}, []), ({"own": ["a\x1b[2Jb"]}, ["ab"]), ({"own": 5}, [])])
+def test_what_is_the_administrators_own(tmp_path: Path, kept: dict[str, Any], own: list[str]) -> None:
+    """Records of before have none."""
+    record(tmp_path, **kept)
+    assert one(tmp_path)["own"] == own
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]"])
 def test_an_instance_with_a_damaged_record(tmp_path: Path, text: str) -> None:
     write(tmp_path, "var/lib/carrel/tao/instance.json", text)

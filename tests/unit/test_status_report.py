@@ -56,6 +56,13 @@ def test_the_table() -> None:
     assert table[-1] == "4 instances on 4 hosts: 1 error, 1 unreachable, 1 warning, 1 ok, 1 held, 1 empty"
 
 
+def test_what_is_the_administrators_own_stands_below_the_table_and_on_the_page() -> None:
+    hosts = {"h": {"instances": [samples.instance(own=["server_settings ServerApp", "extra_config own.py"])]}}
+    assert lines(hosts)[-2] == "h tao has the administrator's own server_settings ServerApp; extra_config own.py"
+    text = Page(filters.page(hosts, TEMPLATE)).text
+    assert "your own server_settings ServerApp" in text and "your own extra_config own.py" in text
+
+
 @given(st.text(max_size=200), st.text(max_size=200), st.text(max_size=300))
 def test_the_table_is_narrow_and_obeys_nobody(host: str, name: str, message: str) -> None:
     failed = samples.reset("failed", message=message)
@@ -70,7 +77,7 @@ def test_nothing_of_a_host_becomes_markup() -> None:
         "h": {
             "instances": [
                 samples.instance(
-                    name=bad, kind=bad, url="javascript:alert(3)", site={**samples.refused(), "error": bad},
+                    name=bad, kind=bad, own=[bad], url="javascript:alert(3)", site={**samples.refused(), "error": bad},
                     containers=[samples.container(bad, image=bad, health=bad)],
                     reset=samples.reset("failed", message=bad, ended=bad), disk=samples.disk(notes=[bad]),
                 )

@@ -64,6 +64,7 @@ RICH: dict[str, Any] = {
     "environment": {"GREETING": "{hello} $(USER) $$ -"},
     "owner": "1001:200",
     "settings": {"@jupyterlab/apputils-extension:themes": {"theme": "JupyterLab Dark"}},
+    "server_settings": {"MappingKernelManager": {"cull_idle_timeout": 3600}},
     "login": {"notice": "Only <b>homes</b> are kept"},
     "users_view": "ro",
     "active_servers": 30,

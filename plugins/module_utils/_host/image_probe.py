@@ -9,14 +9,16 @@ POSIX shell script on standard input, and RENDER, Python that the image's own in
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import File
-from ansible_collections.carrel.jupyter.plugins.module_utils._host import files, process
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import files, process, server_check
 from ansible_collections.carrel.jupyter.plugins.module_utils._report import printable
+from ansible_collections.carrel.jupyter.plugins.module_utils._site import server_settings
 
 MARK = "carrel-probe "
 CACHED_IMAGES = 64
@@ -282,6 +284,17 @@ class Engine:
             reason = answer[0]["error"] if answer else "its Python does not answer"
             raise ProbeError(f"the settings of JupyterLab in image {self._image} cannot be read: {reason}")
         return answer[0]
+
+    def settings_problems(self, server: Server, settings: dict[str, Any]) -> list[str]:
+        """What is wrong with traits of jupyter_server in this image."""
+        source = inspect.getsource(server_check)
+        answer = marked(
+            self._container(server.python, ["-c", source], json.dumps({"mark": MARK, "settings": settings}))
+        )
+        try:
+            return [printable.line(text) for text in server_settings.problems(settings, answer[0])]
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise ProbeError(f"what image {self._image} says of server_settings is not understood: {error}") from error
 
     def render(self, server: Server, text: str) -> list[str]:
         """The login page as a browser gets it, without and with a token; raises with jinja's complaint."""

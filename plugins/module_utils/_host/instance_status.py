@@ -64,10 +64,12 @@ class Instance:
 
     def status(self) -> dict[str, Any]:
         found = {key: self.record.get(key) for key in ("kind", "state", "url", "directory")}
+        own = self.record.get("own")  # records of before have none
         present, hub = found["state"] == "present", found["kind"] == "hub"
         engine, api, containers = self.engine() if self.record else (None, None, [])
         found.update(
             name=self.name,
+            own=[str(text) for text in own] if isinstance(own, list) else [],
             site=self.attempt("the URL", self.site) if present else None,
             reset=self.attempt(f"/{RECORDS}/{self.name}/reset/state.json", self.reset),
             schedule=self.attempt(f"/etc/carrel/reset/{self.name}.json", self.schedule),

@@ -20,6 +20,7 @@ FOLDER = "/usr/local/etc/jupyterhub"  # of the chart's own jupyterhub_config.py
 TEMPLATES = "/usr/local/share/carrel/templates"
 # JupyterLab reads it in every image, whichever Python the image has.
 SETTINGS = "/usr/local/etc/jupyter/labconfig/default_setting_overrides.json"
+SERVER_SETTINGS = "/usr/local/etc/jupyter/jupyter_server_config.json"
 MICROSOFT = {
     "global": "https://login.microsoftonline.com",
     "us": "https://login.microsoftonline.us",
@@ -268,8 +269,13 @@ def _singleuser(hub: Mapping[str, Any]) -> dict[str, Any]:
     }
     if hub["owner"]:
         found["uid"], found["fsGid"] = owner
-    if hub["settings"]:
-        found["extraFiles"] = {"settings": {"mountPath": SETTINGS, "stringData": json.dumps(hub["settings"], indent=1)}}
+    files = {
+        name: {"mountPath": path, "stringData": json.dumps(hub[key], indent=1)}
+        for name, key, path in (("settings", "settings", SETTINGS), ("server", "server_settings", SERVER_SETTINGS))
+        if hub[key]
+    }
+    if files:
+        found["extraFiles"] = files
     return found
 
 

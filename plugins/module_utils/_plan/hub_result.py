@@ -27,17 +27,6 @@ def hub_data(hub: Hub) -> dict[str, Any]:
     }
 
 
-def own(hub: Hub) -> list[str]:
-    """What of a hub is the administrator's own, in words."""
-    found = {
-        "extra_config": [file["name"] for file in hub.extra_files],
-        "extra_packages": hub.extra_packages,
-        "services": [service["name"] for service in hub.services],
-        "authenticator": ["settings"] if hub.authenticator.own else [],
-    }
-    return [f"{key} {', '.join(items)}" for key, items in found.items() if items]
-
-
 def hub_summary(hub: Hub) -> tuple[str, str]:
     """What stands before and after the engine and the port."""
     images = ", ".join(image_text(item["image"]) for item in hub.images)
@@ -47,6 +36,5 @@ def hub_summary(hub: Hub) -> tuple[str, str]:
         f"users {len(hub.people)}, groups {len(hub.teams)}",
         f"database {hub.database['type']}",
         f"limits of a user {limits_text(hub.limits)}",
-        *(f"your own {text}" for text in own(hub)),
     ]
     return before, "; ".join(after)

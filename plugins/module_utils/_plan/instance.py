@@ -7,10 +7,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan.keys import Instance
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.keys import Instance, Lab
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.parts import Tls
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems, show
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import INVALID, given
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.server_settings import forbidden
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.url import Url, is_ipv4
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.values import TLS_MODES
 
@@ -45,6 +46,9 @@ def check_instance(instance: Instance, host_tls: object, control: ControlNode, p
         # The scheme is always known.
         _check_tls(instance, instance.url, host_tls, problems)
     _check_login(instance, control, problems)
+    if given(instance.server_settings):
+        for place, instead in forbidden(instance.server_settings, isinstance(instance, Lab)):
+            problems.add(f"{instance.path}.server_settings.{place}", "server_setting", instead=instead)
 
 
 def _check_tls(instance: Instance, url: Url, host_tls: object, problems: Problems) -> None:

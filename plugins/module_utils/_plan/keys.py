@@ -15,6 +15,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.names import 
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.reset import RESET_TYPE
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import INVALID
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.server_settings import SERVER_SETTINGS_TYPE
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.url import Url
 
 COMMON: dict[str, Key] = {
@@ -101,6 +102,13 @@ COMMON: dict[str, Key] = {
         "Devices of the host by their CDI names; of a hub, for every user's container.",
         example=["nvidia.com/gpu=0"],
         default=[],
+    ),
+    "server_settings": Key(
+        SERVER_SETTINGS_TYPE,
+        "Traits of jupyter_server and JupyterLab, by class; of a hub, for every user's server. They are no place for "
+        "secrets.",
+        example={"ServerApp": {"max_body_size": 1073741824}, "MappingKernelManager": {"cull_idle_timeout": 3600}},
+        default={},
     ),
     "pull": Key(
         types.choice("missing", "always"),

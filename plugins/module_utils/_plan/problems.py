@@ -121,6 +121,9 @@ MESSAGES: dict[str, str] = {
     "digit, and not {taken}",
     "login_one": "has {count} of notice, notice_html and template; write exactly one of them",
     "login_template": "{value} can't be read on the control node ({error}); write the path of a text file",
+    "server_setting": "can't be set here: {instead}",
+    "server_setting_secret": "looks like a secret, and diffs show these settings; leave it out",
+    "class_of_traits": "{value} is not the name of a class; write it as its documentation does, for example ServerApp",
     # hubs
     "image_and_images": "both image and images are given; keep one",
     "image_tag": "has no tag or digest, so nobody could say which version users have; write a tag",

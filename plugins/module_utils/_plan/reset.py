@@ -95,6 +95,17 @@ RESET: dict[str, Key] = {
         example=30,
         default=14,
     ),
+    "before": Key(
+        types.WORDS,
+        "Command on the host, as the engine's account, right before each reset; if it fails, there is no reset.",
+        example=["/usr/local/bin/before-reset"],
+    ),
+    "after": Key(
+        types.WORDS,
+        "The same after each reset, however that ended; if it fails, the reset warns.",
+        example=["/usr/local/bin/after-reset"],
+    ),
+    "command_seconds": Key(types.whole(1, HOUR), "How long each of these commands may take.", example=60, default=300),
 }
 _reset = record_of(RESET)
 
@@ -138,11 +149,13 @@ def _check_waits(reset: Mapping[str, Any], path: str, problems: Problems) -> Non
         "deadline_seconds": reset["deadline_seconds"] if reset["people"] == "wait" else 0,
         "pull_timeout_seconds": reset["pull_timeout_seconds"] if reset["pull"] is True else 0,
         "drain_seconds": reset["drain_seconds"],
+        "command_seconds": reset["command_seconds"] if reset["before"] or reset["after"] else 0,
         "spread_minutes": reset["spread_minutes"],
     }
     if not all(map(given, waits.values())):
         return
     waits["spread_minutes"] *= 60
+    waits["command_seconds"] *= 2
     if sum(waits.values()) > DAY - HOUR:
         keys = ", ".join(key for key, seconds in waits.items() if seconds)
         problems.add(path, "reset_too_long", hours=-(-sum(waits.values()) // HOUR), keys=keys)

@@ -18,6 +18,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub_keys impo
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub_result import hub_data, hub_summary
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.keys import Instance, Lab
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.limits import limits_text
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.own import own
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.parts import LOGIN
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.reset import reset_text
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.values import declared_name, image_text
@@ -161,7 +162,7 @@ def _second(lab: Lab) -> dict[str, Any]:
     return {"backend": _backend(lab.second_port), "file": f"/var/lib/carrel/{lab.name}/reset/second"}
 
 
-def _site(instance: Instance, host: Host | None, base_dir: str) -> dict[str, Any]:
+def _site(instance: Lab | Hub, host: Host | None, base_dir: str) -> dict[str, Any]:
     """The keys as they are declared, and what follows from them."""
     url = instance.url
     return {
@@ -174,6 +175,7 @@ def _site(instance: Instance, host: Host | None, base_dir: str) -> dict[str, Any
         "base_url": url.path if url else None,
         "login": instance.login or dict.fromkeys(LOGIN),
         "limits": {**instance.limits, "swap": instance.limits["swap"] or None},
+        "own": own(instance) if instance.wanted else [],
     }
 
 
@@ -221,7 +223,17 @@ def _summary(instance: Lab | Hub, host: Host | None) -> str:
         return f"{instance.name}: absent, engine {engine}"
     before, after = hub_summary(instance) if isinstance(instance, Hub) else _lab_summary(instance)
     port = f"port {instance.port or 'not known yet'}"
-    parts = [instance.state, str(instance.url), before, f"engine {engine}", port, reset_text(instance.reset), after]
+    mine = [f"your own {text}" for text in own(instance)]
+    parts = [
+        instance.state,
+        str(instance.url),
+        before,
+        f"engine {engine}",
+        port,
+        reset_text(instance.reset),
+        after,
+        *mine,
+    ]
     return f"{instance.name}: " + "; ".join(parts)
 
 

@@ -54,6 +54,7 @@ class Row:
     images: tuple[Image, ...] = ()
     reset: str = NOTHING
     reset_at: str = ""
+    commands: tuple[str, ...] = ()
     next_reset: str = NOTHING
     zone: str = ""
     backup: str = NOTHING
@@ -62,6 +63,7 @@ class Row:
     images_size: str = NOTHING
     free: str = NOTHING
     notes: tuple[str, ...] = ()
+    own: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
 
     @property
@@ -107,6 +109,7 @@ def _instance(host: str, instance: Mapping[str, Any], now: datetime) -> Row:
         images=tuple(_images(instance)),
         reset=_reset(last, now),
         reset_at=_utc(last.get("ended") or last.get("started")),
+        commands=tuple(printable.line(text) for text in last.get("commands", [])),
         next_reset=_next(schedule),
         zone=printable.line(schedule.get("timezone") or ("the host's time" if schedule.get("next") else "")),
         backup=_backup(instance["backup"] or {}, now),
@@ -115,6 +118,7 @@ def _instance(host: str, instance: Mapping[str, Any], now: datetime) -> Row:
         images_size=size(disk.get("images_bytes")),
         free=size(disk.get("free_bytes")),
         notes=tuple(printable.line(note) for note in disk.get("notes", [])),
+        own=tuple(printable.line(text) for text in instance["own"]),
         problems=tuple(Problem(entry["level"], printable.line(entry["text"])) for entry in instance["problems"]),
     )
 
@@ -254,12 +258,13 @@ HEAD = ("HOST", "INSTANCE", "HEALTH", "ANSWERS", "IMAGE", "LAST RESET", "NEXT", 
 
 
 def table(found: Sequence[Row]) -> list[str]:
-    """Lines for the terminal: the table, what is wrong, and a summary."""
+    """Lines for the terminal: the table, what is wrong, what is the administrator's own, and a summary."""
     cells = [HEAD, *(_cells(row) for row in found)]
     widths = _fit([max(map(len, column)) for column in zip(*cells)])
     lines = ["  ".join(_cut(cell, width) for cell, width in zip(line, widths)).rstrip() for line in cells]
     wrong = [f"{problem.level.upper()} {row.where}: {problem.text}" for row, problem in problems(found)]
-    return [*lines, *(part for text in wrong for part in _wrapped(text)), summary(found)]
+    own = [f"{row.where} has the administrator's own {'; '.join(row.own)}" for row in found if row.own]
+    return [*lines, *(part for text in [*wrong, *own] for part in _wrapped(text)), summary(found)]
 
 
 def _cells(row: Row) -> tuple[str, ...]:

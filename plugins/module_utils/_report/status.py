@@ -40,8 +40,14 @@ def reset(text: str, locked: bool) -> dict[str, Any]:
         "result": "interrupted" if result == "running" and not locked else result,
         **{key: _text(state.get(key)) for key in ("step", "message", "started", "ended")},
         "warnings": [str(warning) for warning in _list(state.get("warnings"))],
+        "commands": _commands(state.get("commands")),
         "put_off": max(_leading_put_offs(_list(history)), 1) if result == "put off" else 0,
     }
+
+
+def _commands(ran: object) -> list[str]:
+    """How the administrator's commands before and after it ended."""
+    return [f"{when}: {how}" for when, how in ran.items()] if isinstance(ran, dict) else []
 
 
 def _text(value: object) -> str | None:

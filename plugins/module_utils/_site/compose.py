@@ -99,5 +99,5 @@ def _quoted(value: str) -> str:
 
 def record(kind: str, instance: Mapping[str, Any], **further: Any) -> str:
     """Return /var/lib/carrel/NAME/instance.json: what the next run must know of an instance."""
-    kept = {key: instance[key] for key in ("name", "engine", "directory", "port", "state", "url")}
+    kept = {key: instance[key] for key in ("name", "engine", "directory", "port", "state", "url", "own")}
     return json.dumps({"kind": kind, "collection": VERSION, **kept, **further}, indent=2, sort_keys=True) + "\n"

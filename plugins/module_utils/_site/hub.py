@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import posixpath
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -32,13 +33,15 @@ DATABASE_PASSWORD = "/run/database-password"  # noqa: S105 - a path
 DATABASE_USER = "jupyterhub"
 # Read by all programs of Jupyter, and no image has one there: theirs are jupyter_server_config and the like.
 SERVER_CONFIG = ("jupyter_config.py", "/etc/jupyter/jupyter_config.py")
+# Before what the image and the user have: JUPYTER_CONFIG_PATH leads there.
+SERVER_SETTINGS = ("server_settings.json", "/etc/carrel/jupyter_server_config.json")
 LOGIN_PAGES = ("login.html", "native-login.html")
 # In the hub's image and in the proxy's, which is the same: neither needs a capability.
 _HARDENED = {"cap_drop": ["ALL"], "security_opt": ["no-new-privileges:true"]}
 # PostgreSQL's image starts as root, gives its directory to the account postgres, and becomes it.
 _BECOMES_POSTGRES = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID"]
 _AS_DECLARED = (
-    "name", "url", "base_url", "images", "command", "home", "environment", "limits", "authenticator", "devices",
+    "name", "url", "base_url", "images", "command", "home", "limits", "authenticator", "devices",
     "gpu_devices",
     "normalize_usernames", "culler", "shutdown_on_logout", "default_url", "concurrent_spawns", "active_servers",
     "spawn_timeout_seconds", "http_timeout_seconds", "extra_config", "services",
@@ -102,7 +105,9 @@ def _optional_files(instance: Mapping[str, Any], images: Sequence[Mapping[str, A
     directory = f"{instance['directory']}/hub"
     page = "native-login.html" if instance["authenticator"]["type"] == "native" else "login.html"
     pages = {name: instance["login"]["template"] if name == page else None for name in LOGIN_PAGES}
+    server = instance["server_settings"]
     return {
+        f"{directory}/{SERVER_SETTINGS[0]}": json_text(server) if server else None,
         f"{directory}/overrides.json": json_text(merged_settings(instance, images)) if instance["settings"] else None,
         **{f"{directory}/templates/{name}": text for name, text in pages.items()},
     }
@@ -144,9 +149,10 @@ def config(
         "target": f"{(images[0]['jupyterlab'] or {}).get('settings')}/overrides.json",
         "read_only": True,
     }
-    server = {
-        "source": f"{instance['directory']}/hub/{SERVER_CONFIG[0]}", "target": SERVER_CONFIG[1], "read_only": True,
-    }  # fmt: skip
+    files = [SERVER_CONFIG, *([SERVER_SETTINGS] if instance["server_settings"] else [])]
+    server = [
+        {"source": f"{instance['directory']}/hub/{name}", "target": target, "read_only": True} for name, target in files
+    ]
     database: dict[str, Any] = {"type": instance["database"]["type"]}
     if database["type"] == "postgresql":
         database.update(host="database", name=DATABASE_USER, user=DATABASE_USER)
@@ -155,7 +161,8 @@ def config(
         **{key: instance[key] for key in _AS_DECLARED},
         "network": f"{instance['name']}_users",
         "volumes": [{"name": name, "target": path} for name, path in _kept(instance).items()] if named else [],
-        "mounts": [server, *([overrides] if instance["settings"] else [])],
+        "environment": _environment(instance),
+        "mounts": [*server, *([overrides] if instance["settings"] else [])],
         "provider_groups": sorted({name for names in instance["provider_groups"].values() for name in names}),
         "controllers": sorted(engine["controllers"]),
         # What every user's container has, in the words of docker-py; limits are added to it.
@@ -163,6 +170,14 @@ def config(
         "notice_html": _notice(instance["login"]),
         "database": database,
     }
+
+
+def _environment(instance: Mapping[str, Any]) -> dict[str, str]:
+    variables = dict(instance["environment"])
+    if instance["server_settings"]:
+        own = variables.get("JUPYTER_CONFIG_PATH")
+        variables["JUPYTER_CONFIG_PATH"] = ":".join([posixpath.dirname(SERVER_SETTINGS[1]), *([own] if own else [])])
+    return variables
 
 
 def _notice(login: Mapping[str, Any]) -> str | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._engine.ids import mapped_id
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared import limits
-from ansible_collections.carrel.jupyter.plugins.module_utils._site import container
+from ansible_collections.carrel.jupyter.plugins.module_utils._site import container, server_settings
 from ansible_collections.carrel.jupyter.plugins.module_utils._site.compose import (
     bind,
     container_owner,
@@ -100,7 +100,7 @@ def settings(instance: Mapping[str, Any], image: Mapping[str, Any]) -> dict[str,
     traits: dict[str, Any] = {"ServerApp": server, "IdentityProvider": {"cookie_name": cookie}}
     if instance["collaboration"] is not None:
         traits["YDocExtension"] = {"disable_rtc": not instance["collaboration"]}
-    return traits
+    return server_settings.merged(instance["server_settings"], traits)
 
 
 def environment(instance: Mapping[str, Any]) -> dict[str, str]:

@@ -77,10 +77,14 @@ def waits(jobs: Iterable[Job]) -> list[dict[str, Any]]:
     """How long module reset_wait waits for resets of what is held or removed next; by then they are past all pulls."""
     keys = ("pull_timeout_seconds", "start_timeout_seconds", "drain_seconds")
     return [
-        {"name": job["name"], "seconds": sum(int(job[key]) for key in keys) + SPARE_SECONDS}
+        {"name": job["name"], "seconds": sum(int(job[key]) for key in keys) + _commands(job) + SPARE_SECONDS}
         for job in jobs
         if job["state"] != "present"
     ]
+
+
+def _commands(job: Job) -> int:
+    return sum(int(job["command_seconds"]) for command in (job["before"], job["after"]) if command)
 
 
 def _share_minutes(job: Job, host: str) -> int:

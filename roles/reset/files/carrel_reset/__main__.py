@@ -31,7 +31,7 @@ exit codes:
   1  failed; the instance runs as before
   2  wrong usage or settings
   3  another reset of the instance is running
-  4  put off, because people are at work
+  4  put off, because people are at work, or because the command before it wants that
   5  failed, and the instance does not answer
 """
 

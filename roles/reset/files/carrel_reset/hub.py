@@ -105,6 +105,10 @@ class Hub:
     def server(self) -> int | None:
         return None
 
+    def container(self) -> str | None:
+        labels = {"com_docker_compose_project": self.run.settings.name, "com_docker_compose_service": "hub"}
+        return next((found.id for found in self.run.engine.containers(**labels) if found.running), None)
+
     def _id(self, tag: str) -> str | None:
         image = self.run.engine.image(tag)
         return image.id if image else None

@@ -44,6 +44,10 @@ class Lab:
     def server(self) -> int:
         return 2 if os.path.isfile(self.second) else 1  # as RewriteCond's -f
 
+    def container(self) -> str | None:
+        found = self._container(self.server())
+        return found.id if found and found.running else None
+
     def answers(self) -> bool:
         with contextlib.suppress(EngineError, OSError):
             return self._serves(self.server())

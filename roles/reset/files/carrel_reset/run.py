@@ -11,6 +11,7 @@ import time
 from typing import Protocol
 
 from . import deployed, images, web
+from .commands import CommandError, execute, shown
 from .engine import Engine, EngineError
 from .jobs import SettingsError
 from .journal import Journal
@@ -119,6 +120,9 @@ class Kind(Protocol):
     def server(self) -> int | None:
         """1 or 2: the server of a lab that Apache asks. None for a hub."""
 
+    def container(self) -> str | None:
+        """The id of the lab's server that Apache asks, or of the hub; None if it does not run."""
+
 
 def reset(run: Run, kind: Kind) -> int:
     """Reset the instance, write down how it went, and return the exit code."""
@@ -147,7 +151,7 @@ def reset(run: Run, kind: Kind) -> int:
 
 
 class PutOff(Exception):
-    """People are at work."""
+    """People are at work, or the administrator's command wants no reset now."""
 
 
 class Held(Exception):
@@ -175,7 +179,13 @@ def _steps(run: Run, kind: Kind) -> str:
         _wait_for_people(run, kind)
     if held(settings):
         raise Held
-    kind.renew()
+    _before(run, kind)
+    try:
+        kind.renew()
+    except Exception:
+        _after(run, kind, "failed")
+        raise
+    _after(run, kind, "done")
     _note_running(run, kind)
     images.prune(run)
     return "reset" if answered else "reset; before it, the instance did not answer"
@@ -229,6 +239,37 @@ def _wait_for_people(run: Run, kind: Kind) -> None:
             run.step("people", f"waits for: {'; '.join(reasons)}")
             said = reasons
         sleep_until(min(time.monotonic() + LOOK_EVERY_SECONDS, run.deadline))
+
+
+def _before(run: Run, kind: Kind) -> None:
+    """The administrator's command may keep the instance from being reset."""
+    command = run.settings.before
+    if not command:
+        return
+    run.step("before", f"run {shown(command)}")
+    try:
+        execute(command, run.settings, kind.container(), "before")
+    except CommandError as error:
+        run.state.ran("before", str(error))
+        if error.put_off:
+            raise PutOff(str(error)) from error
+        raise ResetError(f"nothing was reset, because of the command before it: {error}") from error
+    run.state.ran("before", "done")
+
+
+def _after(run: Run, kind: Kind, result: str) -> None:
+    """However the reset ended: the command may have to undo what the one before it did."""
+    command = run.settings.after
+    if not command:
+        return
+    run.step("after", f"run {shown(command)}")
+    try:
+        execute(command, run.settings, kind.container(), result)
+    except (CommandError, EngineError, OSError) as error:
+        run.state.ran("after", str(error))
+        run.warn(f"the command after the reset: {error}")
+    else:
+        run.state.ran("after", "done")
 
 
 def _note_running(run: Run, kind: Kind) -> None:

@@ -41,6 +41,9 @@ class Settings:
     rotate_token: bool
     token_file: str | None
     prune_days: int
+    before: list[str] | None
+    after: list[str] | None
+    command_seconds: int
     account: str
     socket: str
     state_directory: str
@@ -54,6 +57,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "bool": (bool,),
     "str | None": (str, type(None)),
     "list[str]": (list,),
+    "list[str] | None": (list, type(None)),
     "list[int]": (list,),
 }
 
@@ -98,8 +102,8 @@ def problems(content: object) -> list[str]:
         isinstance(port, int) and not isinstance(port, bool) for port in content["ports"]
     ):
         found.append(f"a {content['kind']} has {ports} ports, not {content['ports']!r}")
-    for key in ("images", "compose_files"):
-        if not all(isinstance(item, str) for item in content[key]):
+    for key in ("images", "compose_files", "before", "after"):
+        if not all(isinstance(item, str) for item in content[key] or []):
             found.append(f"{key} must be a list of strings")
     for key in ("directory", "socket", "state_directory"):
         if not content[key].startswith("/"):

@@ -42,7 +42,7 @@ class State:
         self.content: dict[str, Any] = {
             "version": VERSION, "name": name, "kind": kind, "result": None, "step": None, "message": None,
             "exit_code": None, "started": None, "ended": None, "seconds": None, "scheduled_for": None, "server": None,
-            "images": {}, "warnings": [], "healthy": [], "history": [],
+            "images": {}, "warnings": [], "commands": {}, "healthy": [], "history": [],
         }  # fmt: skip
         self.interrupted: str | None = None  # the step at which the last reset was interrupted
         self.last_scheduled: str | None = None
@@ -81,6 +81,11 @@ class State:
 
     def warn(self, text: str) -> None:
         self.content["warnings"].append(printable.text(text))
+        self.write()
+
+    def ran(self, when: str, how: str) -> None:
+        """How the administrator's command before or after the reset ended."""
+        self.content["commands"][when] = printable.text(how)
         self.write()
 
     def finish(self, result: str, message: str, exit_code: int) -> None:
