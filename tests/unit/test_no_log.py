@@ -12,6 +12,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,21 @@ def test_every_module_that_takes_a_secret_is_tried() -> None:
     assert {name for name, text in texts.items() if '"no_log": True' in text} == set(MODULES)
     nested = [name for name, text in texts.items() if re.search(r'^ {20,}.*"no_log": True', text, re.MULTILINE)]
     assert nested == [], "in a list or a dictionary no_log is not enough"
+
+
+def options(spec: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, option in spec.items():
+        yield f"{path}{name}", option
+        yield from options(option.get("options", {}), f"{path}{name}.")
+
+
+def test_roles_do_not_log_the_secrets_that_they_are_given() -> None:
+    found = {}
+    for file in (ROOT / "roles").glob("*/meta/argument_specs.yml"):
+        found |= dict(options(yaml.safe_load(file.read_text())["argument_specs"]["main"]["options"]))
+    secret = {path for path in found if path.rpartition(".")[2] in ("password", "token", "environment")}
+    assert {"backup_jobs.backup.password", "backup_jobs.backup.environment", "lab_instances.token"} <= secret
+    assert [path for path in sorted(secret) if not found[path].get("no_log")] == []
 
 
 def test_tasks_that_pass_secrets_to_other_modules_are_not_logged() -> None:
