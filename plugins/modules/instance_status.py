@@ -158,11 +158,28 @@ instances:
       description: C(result) and so on of the last one and of C(drill); C(good), when the last good one ended.
       type: dict
       returned: always
-    users: {type: dict, description: "Of hubs, C(known) in the roster and C(servers) that run.", returned: always}
+    users:
+      description:
+        - Of hubs, C(known) in the roster and C(servers) that run.
+        - C(sizes), what users keep on disk, as carrel-disk measured it on the host; the most first, no more than 1000.
+          C(much) says whether it is above the warning.
+      type: dict
+      returned: always
+      sample:
+        known: 20
+        servers: 3
+        sizes:
+          - name: ada
+            bytes: 10200547328
+            limit: 10737418240
+            much: true
+            text: 9.5 GiB of 10.0 GiB
+            measured: 2030-01-10 03:17 UTC
     disk:
       description:
         - Bytes of the instance's directory and of its engine's images; of the directory's file system, the bytes that
           are free and how full it is; C(notes) on what is left out.
+        - C(limit), of a lab with a limit that holds, the C(bytes) that its folders take and may take at C(most).
       type: dict
       returned: always
       sample: {directory_bytes: 1200, images_bytes: 569346289, free_bytes: 16777216000, used_percent: 41, notes: []}

@@ -8,16 +8,23 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._host.engine_api im
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.process import EndlessError, run
 from ansible_collections.carrel.jupyter.plugins.module_utils._report import status
 
+# It keeps each file that has several names in memory.
+_GENTLY = ("nice", "-n", "19", "ionice", "-c", "3", "-t", "prlimit", f"--as={1 << 30}")
+
 
 def directory_bytes(directory: str, seconds: float, notes: list[str]) -> int | None:
-    command = ["nice", "du", "--summarize", "--one-file-system", "--block-size=1", directory]
+    command = [*_GENTLY, "du", "--summarize", "--one-file-system", "--block-size=1", directory]
     try:
         said = run(command, seconds).output
     except EndlessError:
         notes.append(f"{directory} was not measured within {seconds} s")
         return None
     # A file that vanishes meanwhile is an error to du, which still prints the sum.
-    return int(said.split()[0])
+    sums = said.split()
+    if not sums:
+        notes.append(f"{directory} could not be added up")
+        return None
+    return int(sums[0])
 
 
 def images_bytes(socket: str, seconds: float, notes: list[str]) -> int | None:
@@ -30,7 +37,7 @@ def images_bytes(socket: str, seconds: float, notes: list[str]) -> int | None:
 
 def subdirectories_bytes(directory: str, seconds: float) -> dict[str, int]:
     """What each directory in it takes; nothing where that takes too long."""
-    command = ["nice", "du", "--null", "--max-depth=1", "--one-file-system", "--block-size=1", directory]
+    command = [*_GENTLY, "du", "--null", "--max-depth=1", "--one-file-system", "--block-size=1", directory]
     try:
         said = run(command, seconds).output
     except EndlessError:

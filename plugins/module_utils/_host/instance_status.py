@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
-from ansible_collections.carrel.jupyter.plugins.module_utils._host import backup_state, files, instance_ports
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import backup_state, files, instance_ports, quotas
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.disk_usage import directory_bytes, images_bytes
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.engine_api import EngineAPI, EngineError
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.engine_programs import replaced
@@ -194,14 +194,30 @@ class Instance:
 
     def users(self, containers: list[Any]) -> dict[str, Any]:
         roster = read(self.hub_file("roster.json"))
-        return {"known": _status.people(roster or ""), "servers": _status.servers(containers, self.name)}
+        sizes = self.attempt("disk.json", _status.sizes, roster or "", read(self.hub_file("disk.json")))
+        known, servers = _status.people(roster or ""), _status.servers(containers, self.name)
+        return {"known": known, "servers": servers, "sizes": sizes or []}
+
+    def limit(self, directory: str) -> dict[str, int] | None:
+        """What a lab's folders take, and may take together, where the file system holds it."""
+        try:
+            folder = files.open_directory(f"{directory}/data/notebooks")
+        except FileNotFoundError:
+            return None
+        try:
+            quota = quotas.examine(folder)
+        finally:
+            os.close(folder)
+        return {"bytes": quota.used, "most": quota.own_limit} if quota.own_limit else None
 
     def disk(self, api: EngineAPI | None) -> dict[str, Any]:
         directory = self.path(self.record["directory"].lstrip("/"))
         system = os.statvfs(directory)
         notes: list[str] = []
         seconds = self.options["disk_timeout_seconds"]
+        limit = self.limit(directory) if self.record["kind"] == "lab" else None
         return {
+            "limit": limit,
             "directory_bytes": directory_bytes(directory, seconds, notes) if self.options["disk"] else None,
             "images_bytes": images_bytes(api.path, seconds, notes) if self.options["disk"] and api else None,
             "free_bytes": system.f_bavail * system.f_frsize,

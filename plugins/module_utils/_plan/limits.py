@@ -108,14 +108,6 @@ LAB_LIMITS: dict[str, Key] = {
         instead="write it in limits, for each user's folders",
         handed=False,
     ),
-    "disk_warning": Key(
-        types.size(1 << 20, 64 << 40, "1M", "64T"),
-        "Size of the folders above which status and the hub's pages warn.",
-        example="8G",
-        unset="nine tenths of disk",
-        instead="write it in limits, for each user's folders",
-        handed=False,
-    ),
 }
 
 LIMITS: dict[str, Key] = {
@@ -131,7 +123,12 @@ LIMITS: dict[str, Key] = {
     "pids": LAB_LIMITS["pids"],
     "ulimits": LAB_LIMITS["ulimits"],
     "disk": LAB_LIMITS["disk"],
-    "disk_warning": LAB_LIMITS["disk_warning"],
+    "disk_warning": Key(
+        types.size(1 << 20, 64 << 40, "1M", "64T"),
+        "Size of the folders above which status and the hub's pages warn.",
+        example="8G",
+        unset="nine tenths of disk",
+    ),
     "gpus": Key(
         types.whole(0, 64),
         "Graphics cards of gpu_devices that the server has to itself while it runs.",

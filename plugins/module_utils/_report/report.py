@@ -59,6 +59,7 @@ class Row:
     zone: str = ""
     backup: str = NOTHING
     users: str = NOTHING
+    sizes: tuple[str, ...] = ()
     size: str = NOTHING
     images_size: str = NOTHING
     free: str = NOTHING
@@ -114,6 +115,7 @@ def _instance(host: str, instance: Mapping[str, Any], now: datetime) -> Row:
         zone=printable.line(schedule.get("timezone") or ("the host's time" if schedule.get("next") else "")),
         backup=_backup(instance["backup"] or {}, now),
         users=_users(instance["users"]),
+        sizes=tuple(_sizes(instance["users"] or {})),
         size=size(disk.get("directory_bytes")),
         images_size=size(disk.get("images_bytes")),
         free=size(disk.get("free_bytes")),
@@ -182,6 +184,11 @@ def _next(schedule: Mapping[str, Any]) -> str:
 
 def _users(users: Mapping[str, Any] | None) -> str:
     return f"{users['servers']}/{users['known']}" if users else NOTHING
+
+
+def _sizes(users: Mapping[str, Any]) -> Iterator[str]:
+    for entry in users.get("sizes", []):
+        yield printable.line(f"{entry['name']}: {entry['text']}, {entry['measured']}")
 
 
 def ago(past: timedelta) -> str:

@@ -15,9 +15,12 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._engine.ports impor
 from ansible_collections.carrel.jupyter.plugins.module_utils._engine.programs import advice
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.facts import parse_instance
 from ansible_collections.carrel.jupyter.plugins.module_utils._report import backups
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.disk import Use, is_much, taken, uses
 
 CERTIFICATE_DAYS = 14
 FULL_PERCENT = 90
+MOST_SIZES = 1000
+NAMED = 5
 OVERDUE = timedelta(hours=49)  # a daily reset that waits for people until its deadline is no news
 STATES = ("present", "held", "absent")
 RESULTS = ("running", "done", "failed", "put off", "held")
@@ -151,6 +154,25 @@ def people(roster: str) -> int:
     return len(users)
 
 
+def sizes(roster: str, measured: str | None) -> list[dict[str, Any]]:
+    """What those in a roster.json keep, by a disk.json: the most first; raises ValueError."""
+    found_uses = uses(parse_instance(measured)) if measured else {}
+    users = parse_instance(roster)["users"] if roster else {}
+    listed = [(name, use, users[name]) for name, use in found_uses.items() if isinstance(users.get(name), dict)]
+    found = [
+        {
+            "name": name,
+            "bytes": use.bytes,
+            "limit": limits.get("disk"),
+            "much": is_much(use, limits),
+            "text": taken(use, limits),
+            "measured": use.when,
+        }
+        for name, use, limits in listed
+    ]
+    return sorted(found, key=lambda entry: (-int(entry["bytes"]), entry["name"]))[:MOST_SIZES]
+
+
 def percent_used(free: int, total: int, available: int) -> int:
     """As df says it: of what those who are not root can have."""
     used = total - free
@@ -280,6 +302,14 @@ def _disk(found: Mapping[str, Any], now: datetime) -> Found:
     disk = found["disk"]
     if disk and disk["used_percent"] is not None and disk["used_percent"] > FULL_PERCENT:
         yield WARNING, f"the file system of {found['directory']} is {disk['used_percent']} % full"
+    limit = disk and disk.get("limit")
+    if limit and is_much(Use(limit["bytes"], ""), {"disk": limit["most"]}):
+        yield WARNING, f"its folders take {taken(Use(limit['bytes'], ''), {'disk': limit['most']})}"
+    much = [entry for entry in (found["users"] or {}).get("sizes", []) if entry["much"]]
+    if much:
+        named = ", ".join(f"{entry['name']} ({entry['text']})" for entry in much[:NAMED])
+        more = f" and {len(much) - NAMED} more" if len(much) > NAMED else ""
+        yield WARNING, f"folders of users are nearly full: {named}{more}"
 
 
 def _two_servers(found: Mapping[str, Any], now: datetime) -> Found:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from sqlalchemy import URL
 
+from . import disk
 from .files import DIRECTORY, Unusable
 
 VERSION = 1
@@ -201,7 +202,11 @@ def traits(config: Mapping[str, Any], secrets: Mapping[str, Any], state: Path) -
         "services": services,
         "load_roles": roles,
         "template_paths": [str(DIRECTORY / "templates"), str(Path(__file__).parent / "templates")],
-        "template_vars": {"notice_html": config["notice_html"], "carrel_native": kind == "native"},
+        "template_vars": {
+            "notice_html": config["notice_html"],
+            "carrel_native": kind == "native",
+            "carrel_disk": disk.notice,
+        },
     }
     if urlsplit(config["url"]).scheme == "https":
         hub["tornado_settings"] = {"cookie_options": {"secure": True}}

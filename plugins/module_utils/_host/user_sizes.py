@@ -1,0 +1,120 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The host's own measuring of what hubs' users keep: carrel-disk writes hub/disk.json, from cron.
+
+Where there is a quota, the kernel knows at once. Other folders are added up at night, one user after the other, with
+low priority, until a deadline; the next night goes on with those that were measured longest ago.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timezone
+
+from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import File
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import directories, files, quotas
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.disk_usage import directory_bytes
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.facts import parse_instance
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared import disk
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.disk import Use
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.escape import unescape
+
+RECORDS, LOCK = "var/lib/carrel", "run/carrel-disk.lock"
+USAGE = "usage: carrel-disk all|quotas"
+HOURS_A_HUB = 2
+SECONDS_A_USER = 1800
+
+
+def main(arguments: Sequence[str], root: str = "/") -> int:
+    if list(arguments) not in (["all"], ["quotas"]):
+        sys.stderr.write(f"{USAGE}\n")
+        return 2
+    with open(os.path.join(root, LOCK), "w", encoding="ascii") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return 0  # the night's run is still at work
+        failed = False
+        for name, directory in _hubs(root):
+            try:
+                _measure(directory, arguments[0] == "all")
+            except (files.UnsafePathError, OSError, ValueError) as error:
+                sys.stderr.write(f"carrel-disk: {name}: {error}\n")
+                failed = True
+    return int(failed)
+
+
+def _hubs(root: str) -> Iterator[tuple[str, str]]:
+    records = os.path.join(root, RECORDS)
+    for name in sorted(os.listdir(records)) if os.path.isdir(records) else []:
+        with contextlib.suppress(ValueError, OSError, files.UnsafePathError):
+            record = parse_instance(files.read_text(f"{records}/{name}/instance.json") or "{}")
+            if record.get("kind") == "hub":
+                yield name, os.path.join(root, str(record.get("directory")).lstrip("/"))
+
+
+def _measure(directory: str, add_up: bool) -> None:
+    users, path = f"{directory}/data/users", f"{directory}/hub/disk.json"
+    try:
+        base = files.open_directory(users)
+    except FileNotFoundError:
+        return  # users' files are in volumes
+    try:
+        names = {unescape(name) or name: name for name in os.listdir(base) if not name.startswith(".")}
+        former = _former(path)
+        before = {name: use for name, use in former.items() if name in names}
+        now = _by_quota(base, users, names)
+    finally:
+        os.close(base)
+    if add_up:
+        rest = sorted(
+            names.keys() - now.keys(), key=lambda name: (before[name].measured if name in before else "", name)
+        )
+        now = {**dict(_added_up(users, {name: names[name] for name in rest})), **now}
+    found = dict(sorted({**before, **now}.items()))
+    if found != former or not os.path.lexists(path):
+        text = json.dumps(disk.content(found), indent=1) + "\n"
+        files.write(path, File(text.encode("utf-8"), 0o640, 0, os.stat(f"{directory}/hub").st_gid))
+
+
+def _former(path: str) -> dict[str, Use]:
+    """Nothing if the file is damaged: all are measured anew."""
+    with contextlib.suppress(ValueError):
+        text = files.read_text(path)
+        return disk.uses(parse_instance(text)) if text else {}
+    return {}
+
+
+def _by_quota(base: int, users: str, names: dict[str, str]) -> dict[str, Use]:
+    """Only a project with a limit is complete."""
+    found = {}
+    for name, folder in names.items():
+        descriptor = directories.open_child(base, folder, f"{users}/{folder}")
+        try:
+            quota = quotas.examine(descriptor)
+        finally:
+            os.close(descriptor)
+        if quota.own_limit:
+            found[name] = Use(quota.used, _now())
+    return found
+
+
+def _added_up(users: str, names: dict[str, str]) -> Iterator[tuple[str, Use]]:
+    end = time.monotonic() + HOURS_A_HUB * 3600
+    for name, folder in names.items():
+        seconds = min(end - time.monotonic(), SECONDS_A_USER)
+        if seconds <= 0:
+            return
+        count = directory_bytes(f"{users}/{folder}", seconds, [])
+        if count is not None:
+            yield name, Use(count, _now())
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
