@@ -7,16 +7,19 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: apache_sites
-short_description: Manage Apache's virtual hosts on Debian and Ubuntu, all or nothing
+short_description: Manage Apache's virtual hosts on Debian and Ubuntu, tested before they are put in place
 version_added: 0.1.0
 description:
-  - Installs virtual hosts, enables Apache's modules, adds C(Listen) directives and reloads or starts Apache, all as one
-    transaction.
+  - Installs virtual hosts, enables Apache's modules, adds C(Listen) directives and reloads or starts Apache.
   - The new configuration is tested as a whole in a staging directory before a file is changed. Should Apache not come
     up with it, everything is put back and Apache runs with what it had.
+  - A virtual host that Apache refuses, or whose certificate or port it cannot have, keeps its earlier configuration.
+    One whose earlier configuration cannot be loaded either is switched off. All others are put in place; then the
+    module fails and names those that are not.
+  - A site without a virtual host holds for the whole host. If it is refused, nothing is changed.
   - Certificates are checked first (readable, in date, the key belongs to the certificate), because Apache's own
     configuration test does not, and Apache exits at a reload with a bad pair.
-  - A port that another program holds is refused, for the same reason.
+  - A port that another program holds is found, for the same reason.
   - A configuration that is newer than Apache's last reload, say because an earlier run was interrupted, is loaded, and
     so are certificates and keys with another content than at the last reload, whatever their time is.
   - Apache is restarted only where it must give up an address that a new C(Listen) overlaps.
@@ -113,23 +116,30 @@ reason:
   returned: success
   type: str
   sample: the configuration changed
-site:
-  description: The site whose configuration Apache refuses, where its message names one.
-  returned: failure
-  type: str
+refused:
+  description: The sites that could not be put in place.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    site:
+      description: Its name.
+      type: str
+    problem:
+      description: Why, what to do, and what is there instead.
+      type: str
 """
 
 import os
 import re
-import shutil
 import ssl
 import tempfile
 from dataclasses import replace
-from datetime import datetime, timezone
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.carrel.jupyter.plugins.module_utils._apache import certificates as tls
+from ansible_collections.carrel.jupyter.plugins.module_utils._apache import refusals
 from ansible_collections.carrel.jupyter.plugins.module_utils._apache import sites as decide
 from ansible_collections.carrel.jupyter.plugins.module_utils._apache.sites import (
     CONFDIR,
@@ -139,216 +149,179 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._apache.sites impor
     Listen,
 )
 from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import File
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import apache_pairs as pairs
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import apache_stage as stage
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import files
-from ansible_collections.carrel.jupyter.plugins.module_utils._host.apache import (
-    CERTIFICATES,
-    Service,
-    digests,
-    run,
-    write,
-)
-
-INFO_MODULE = "LoadModule info_module /usr/lib/apache2/modules/mod_info.so"
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.apache import CERTIFICATES, Service, digests, write
 
 
 def current(path: str) -> decide.Node:
     return Link(os.readlink(path)) if os.path.islink(path) else files.read(path)
 
 
-def look_at(pair: tls.Pair) -> tls.Seen:
-    for what, path in (("certificate", pair.certificate), ("private key", pair.private_key)):
-        try:
-            with open(path, "rb"):
-                pass
-        except OSError as error:
-            problem = f"the {what} {path} cannot be read: {error.strerror}. Put it on the host or correct the path."
-            return tls.Seen(problem=problem, missing=isinstance(error, FileNotFoundError))
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(pair.certificate, pair.private_key, lambda: "")
-    except (ssl.SSLError, ValueError) as error:
-        mismatch = "MISMATCH" in str(error)
-        why = "the key does not belong to the certificate" if mismatch else f"not PEM, or with a passphrase ({error})"
-        return tls.Seen(problem=f"{pair.certificate} and {pair.private_key} cannot be used: {why}.")
-    result = run(["openssl", "x509", "-in", pair.certificate, *tls.check_arguments(pair.server_name)])
-    return tls.read_check(result.stdout + result.stderr)
-
-
-def generate(directory: str, pair: tls.Pair) -> tls.Pair:
-    """Make a pair in the directory."""
-    made = tempfile.mkdtemp(dir=directory)
-    config, certificate, key = (os.path.join(made, name) for name in ("config", "crt", "key"))
-    write(config, decide.file(tls.request_config(pair.server_name)))
-    command = ["openssl", "req", "-x509", "-config", config, "-days", str(tls.VALID_DAYS), "-sha256", "-nodes"]
-    command += ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-keyout", key, "-out", certificate]
-    result = run(command)
-    if result.returncode:
-        raise ApacheError(f"{pair.server_name}: openssl could not make a certificate: {result.stderr.strip()}")
-    return tls.Pair(pair.server_name, certificate, key, pair.self_signed)
-
-
 class Sites:
     def __init__(self, module: AnsibleModule, stage: str) -> None:
         self.module = module
         self.stage = stage
+        self.sites: dict[str, str] = module.params["sites"]
         self.installed = os.path.exists(f"{CONFDIR}/apache2.conf") and os.path.exists("/usr/sbin/apache2ctl")
-        self.pairs = [tls.Pair(**pair) for pair in module.params["certificates"]]
-        self.supplied = [path for pair in self.pairs for path in (pair.certificate, pair.private_key)]
         self.wanted = [decide.parse_listen(text) for text in module.params["listen"]]
-        self.stand_ins: dict[str, str] = {}
         self.listens: list[Listen] = []
-        self.desired: decide.Tree = {}
+        paths = [path for name in self.sites for path in decide.fragment("sites", name, None)]
+        self.refusals = refusals.Refusals(self.sites, {path: current(path) for path in paths})
+        self.pairs = pairs.Pairs(stage, self.refusals, module.check_mode, module.warn)
 
-    def check_certificates(self) -> None:
-        now = datetime.now(timezone.utc)
-        problems = []
-        for pair in self.pairs:
-            seen = look_at(pair)
-            if pair.self_signed:
-                if tls.must_generate(seen, now):
-                    self.add_generated(pair)
-                continue
-            problem = tls.complaint(pair, seen, now)
-            if problem and seen.missing and self.module.check_mode:
-                self.module.warn(f"{problem} Without it, the real run fails.")
-                self.stand_in(pair)
-            elif problem:
-                problems.append(problem)
-            for text in tls.advice(pair, seen, now):
-                self.module.warn(text)
-        if problems:
-            raise ApacheError(" ".join(problems) + " Nothing was changed.")
+    def check_ciphers(self) -> None:
+        """Apache reads them only after its configuration test."""
+        for name, content in self.sites.items():
+            for suite in re.findall(r"(?m)^\s*SSLCipherSuite\s+(\S+)\s*$", content):
+                try:
+                    ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).set_ciphers(suite)
+                except ssl.SSLError:
+                    self.refusals.refuse(name, f"OpenSSL knows no cipher of {suite!r}.")
 
-    def stand_in(self, pair: tls.Pair) -> tls.Pair:
-        made = generate(self.stage, pair)
-        self.stand_ins.update({pair.certificate: made.certificate, pair.private_key: made.private_key})
-        return made
-
-    def add_generated(self, pair: tls.Pair) -> None:
-        if shutil.which("openssl") is None and self.module.check_mode:
-            self.desired.update({pair.certificate: File(b""), pair.private_key: File(b"", 0o600)})
-            return
-        made = self.stand_in(pair)
-        with open(made.certificate, "rb") as stream:
-            self.desired[pair.certificate] = File(stream.read())
-        with open(made.private_key, "rb") as stream:
-            self.desired[pair.private_key] = File(stream.read(), 0o600)
-
-    def decide(self) -> None:
-        """Fill the tree of everything that should be there."""
+    def tree(self) -> decide.Tree:
+        """Everything that should be there, but for what to listen to."""
         existing = {
             name[: -len(".conf")]
             for kind in ("sites-available", "sites-enabled")
             for name in (os.listdir(f"{CONFDIR}/{kind}") if os.path.isdir(f"{CONFDIR}/{kind}") else [])
             if name.endswith(".conf")
         }
-        self.desired.update(decide.site_tree(self.module.params["sites"], existing, self.module.params["prune"]))
-        for name, content in self.module.params["sites"].items():
-            for suite in re.findall(r"(?m)^\s*SSLCipherSuite\s+(\S+)\s*$", content):
-                try:  # Apache reads it only after its configuration test
-                    ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).set_ciphers(suite)
-                except ssl.SSLError as error:
-                    message = f"site {name}: OpenSSL knows no cipher of {suite!r}. Nothing was changed."
-                    raise ApacheError(message, name) from error
+        tree = {**self.pairs.generated, **decide.site_tree(self.sites, existing, self.module.params["prune"])}
+        tree.update(self.refusals.tree())
         if not self.installed:
-            self.desired.update(decide.listen_tree(self.wanted))
-            return
+            return tree
         available = f"{CONFDIR}/mods-available"
         load_files = {}
         for name in os.listdir(available):
             with open(f"{available}/{name}", encoding="utf-8", errors="replace") as stream:
                 load_files[name] = stream.read()
-        self.desired.update(decide.module_links(self.module.params["modules"], load_files))
+        tree.update(decide.module_links(self.module.params["modules"], load_files))
         ports = current(f"{CONFDIR}/ports.conf")
         if isinstance(ports, File):
             content = decide.restricted_ports_conf(decide.text(ports), self.wanted)
-            self.desired[f"{CONFDIR}/ports.conf"] = replace(ports, content=decide.file(content).content)
+            tree[f"{CONFDIR}/ports.conf"] = replace(ports, content=decide.file(content).content)
+        return tree
+
+    def settle(self, service: Service) -> decide.Tree:
+        """Everything that should be there. Each round refuses one more site, so there are few."""
+        while True:
+            known = self.refusals.tree()
+            desired = {**self.tree(), **decide.listen_tree([])}
+            dump, complaint = self.test(desired)
+            if complaint:
+                self.refuse_one(desired, complaint)
+            else:
+                missing = self.missing_listens(service, decide.listens_of_dump(dump))
+            if self.refusals.tree() != known:
+                continue
+            if complaint:
+                raise ApacheError(f"Apache refuses the new configuration: {complaint} Nothing was changed.")
+            return {**desired, **decide.listen_tree(missing)}
+
+    def test(self, desired: decide.Tree) -> tuple[str, str | None]:
+        return stage.test(self.stage, desired, self.pairs.stand_ins)
+
+    def refuse_one(self, desired: decide.Tree, complaint: str) -> None:
+        """Refuse a site for which Apache complains about the whole."""
+        name = decide.site_of(complaint)
+        if name is None and (live := stage.live_complaint()) and decide.site_of(live) is None:
+            raise ApacheError(decide.broken_before(live))
+        if name is not None and self.refusals.refuse(name, f"Apache refuses it: {complaint}"):
+            return
+        # Its message names no file, as with a file that a site includes: each that is new, with those that pass.
+        changed = [name for name in self.sites if name not in self.refusals.problems]
+        trial: decide.Tree = {**desired, **self.refusals.live, **self.refusals.tree()}
+        if self.test(trial)[1]:
+            return
+        for new in changed:
+            wanted = decide.fragment("sites", new, self.sites[new])
+            if said := self.test({**trial, **wanted})[1]:
+                self.refusals.refuse(new, f"Apache refuses it: {said}")
+            else:
+                trial.update(wanted)
+
+    def missing_listens(self, service: Service, others: list[Listen]) -> list[Listen]:
         own = current(f"{CONFDIR}/conf-available/{decide.LISTEN_CONF}.conf")
-        if isinstance(own, File) and not self.module.params["prune"]:
-            self.wanted += decide.listens_of_dump(decide.text(own))
-        self.desired.update(decide.listen_tree([]))
-        others = decide.listens_of_dump(self.test())
-        missing = decide.missing_listens(self.wanted, others)
-        self.desired.update(decide.listen_tree(missing))
+        before = decide.listens_of_dump(decide.text(own)) if isinstance(own, File) else []
+        prune, stay, unserved = self.module.params["prune"], self.refusals.ports(), self.refusals.unserved_ports()
+        kept = [listen for listen in before if not prune or listen.port in stay]
+        served = [listen for listen in self.wanted if listen.port not in unserved]
+        missing = []
+        for listen in sorted({*served, *kept}, key=lambda listen: (listen.port, listen.address)):
+            try:
+                missing += decide.missing_listens([listen], others)
+            except ApacheError as error:
+                self.refuse_port(listen, str(error))
+        for listen, holder in service.taken([*others, *missing]).items():
+            problem = f"Apache cannot listen on {listen}: {holder} holds the port. Stop it or choose another port."
+            if listen in others:
+                raise ApacheError(f"{problem} Nothing was changed.")
+            self.refuse_port(listen, problem)
+            missing.remove(listen)
         self.listens = [*others, *missing]
         if not self.listens:
             raise ApacheError("Apache would listen on no port, and exit: give a port in listen. Nothing was changed.")
+        return missing
 
-    def test(self) -> str:
-        """Test the staged configuration; return Apache's dump of it."""
-        root = os.path.join(self.stage, "apache2")
-        os.mkdir(root)
-        for name in os.listdir(CONFDIR):
-            if name in ("sites-enabled", "mods-enabled", "conf-enabled"):
-                os.mkdir(f"{root}/{name}")
-                for entry in os.listdir(f"{CONFDIR}/{name}"):
-                    link = os.path.realpath(f"{CONFDIR}/{name}/{entry}")
-                    os.symlink(link, f"{root}/{name}/{entry}")
-            elif name != "apache2.conf":
-                os.symlink(f"{CONFDIR}/{name}", f"{root}/{name}")
-        with open(f"{CONFDIR}/apache2.conf", encoding="utf-8", errors="surrogateescape") as stream:
-            main = re.sub(r'(?mi)^(\s*ServerRoot\s+)"?/etc/apache2/?"?\s*$', rf'\1"{root}"', stream.read())
-        write(f"{root}/apache2.conf", decide.file(main))
-        for path, node in self.desired.items():
-            if not path.startswith(CONFDIR):
-                continue
-            staged = root + path[len(CONFDIR) :]
-            if "/sites-available/" in path or "/conf-available/" in path:
-                if isinstance(node, File):
-                    content = decide.text(node)
-                    for real, made in self.stand_ins.items():
-                        content = content.replace(real, made)
-                    write(staged.replace("-available/", "-enabled/"), decide.file(content))
-            elif isinstance(node, Link) and "/mods-enabled/" in path:
-                write(staged, Link(os.path.normpath(f"{CONFDIR}/mods-enabled/{node.target}")))
-            elif isinstance(node, File):
-                write(staged, node)
-            elif node is None and os.path.lexists(staged):
-                os.unlink(staged)
-        command = ["/usr/sbin/apache2ctl", "-C", INFO_MODULE, "-t", "-D", "DUMP_CONFIG"]
-        result = run(command, env={"APACHE_CONFDIR": root, "LC_ALL": "C"})
-        if result.returncode:
-            output = decide.relevant(result.stderr, root)
-            live = run(["/usr/sbin/apache2ctl", "-t"])
-            complaint = decide.relevant(live.stderr) if live.returncode else None
-            raise ApacheError(decide.refusal(output, complaint), decide.site_of(output))
-        return result.stdout
+    def refuse_port(self, listen: Listen, problem: str) -> None:
+        if listen in self.wanted:  # else it is one from before
+            self.refusals.refuse_port(listen.port, problem)
 
-    def newest(self) -> tuple[float, str]:
+    def newest(self, desired: decide.Tree) -> tuple[float, str]:
         """The newest of what Apache reads; st_ctime, because copies that keep times have the old st_mtime."""
-        paths = [*self.desired, *(f"{CONFDIR}/{kind}-enabled" for kind in ("sites", "mods", "conf"))]
+        paths = [*desired, *(f"{CONFDIR}/{kind}-enabled" for kind in ("sites", "mods", "conf"))]
         times = [(os.lstat(path).st_ctime, path) for path in paths if os.path.lexists(path)]
-        times += [(os.stat(path).st_ctime, path) for path in self.supplied if os.path.exists(path)]
+        times += [(os.stat(path).st_ctime, path) for path in self.pairs.supplied if os.path.exists(path)]
         return max(times)
 
-    def action(self, service: Service, found: list[Change]) -> tuple[str, str]:
+    def action(self, service: Service, desired: decide.Tree, found: list[Change]) -> tuple[str, str]:
         if not service.active:
             return "start", "Apache is not running"
         if found:
             return "reload", "the configuration changed"
-        time_, path = self.newest()
+        time_, path = self.newest(desired)
         if time_ > service.loaded_at:
             return "reload", f"{path} is newer than Apache's last reload"
-        if changed := tls.other(digests(self.supplied), tls.parse_digests(current(CERTIFICATES))):
+        if changed := tls.other(digests(self.pairs.supplied), tls.parse_digests(current(CERTIFICATES))):
             return "reload", f"{changed} is not what Apache loaded last"
         return "none", "nothing to do" if service.enabled else "only the start at boot is enabled"
 
     def run(self) -> dict[str, Any]:
-        self.check_certificates()
-        self.decide()
-        found = decide.changes(self.desired, {path: current(path) for path in self.desired})
-        shown = decide.diff(found, {pair.private_key for pair in self.pairs})
-        result: dict[str, Any] = {"paths": [change.path for change in found], "diff": shown}
+        self.pairs.check([tls.Pair(**pair) for pair in self.module.params["certificates"]])
+        self.check_ciphers()
         if not self.installed:
             if not self.module.check_mode:
                 raise ApacheError("Apache is not installed: install the package apache2 first.")
-            return {**result, "changed": True, "action": "start", "reason": "Apache is not installed yet"}
-        service = Service.read()
-        action, reason = self.action(service, found)
-        if action != "none" and service.must_restart(self.listens) and action == "reload":
-            action, reason = "restart", "the addresses to listen to changed"
-        if not self.module.check_mode:
-            self.apply(service, action, found)
-        return {**result, "changed": action != "none" or not service.enabled, "action": action, "reason": reason}
+            desired = {**self.tree(), **decide.listen_tree(self.wanted)}
+            found = decide.changes(desired, {path: current(path) for path in desired})
+            return {**self.told(found, "start", "Apache is not installed yet"), "changed": True}
+        while True:
+            service = Service.read()
+            desired = self.settle(service)
+            found = decide.changes(desired, {path: current(path) for path in desired})
+            off = self.refusals.switched_off()
+            needed = [change for change in found if change.path not in off]
+            action, reason = self.action(service, desired, needed)
+            if action == "reload" and service.must_restart(self.listens):
+                action, reason = "restart", "the addresses to listen to changed"
+            if action == "none":  # what Apache has loaded of a site that could not be loaded again serves on
+                found = []
+            try:
+                if not self.module.check_mode:
+                    self.apply(service, action, found)
+            except ApacheError as error:
+                if not [name for name in self.refusals.named_in(str(error)) if self.refusals.refuse(name, str(error))]:
+                    raise ApacheError(f"{error} Everything was put back as it was.") from error
+                continue
+            return {**self.told(found, action, reason), "changed": action != "none" or not service.enabled}
+
+    def told(self, found: list[Change], action: str, reason: str) -> dict[str, Any]:
+        keys = {pair["private_key"] for pair in self.module.params["certificates"]}
+        shown = {"paths": [change.path for change in found], "diff": decide.diff(found, keys)}
+        refused = self.refusals.told(applied=action != "none")
+        return {**shown, "action": action, "reason": reason, "refused": refused}
 
     def apply(self, service: Service, action: str, found: list[Change]) -> None:
         done = []
@@ -358,7 +331,7 @@ class Sites:
                 write(change.path, change.after)
             if action != "none":
                 known = tls.parse_digests(current(CERTIFICATES))
-                loaded = digests([*known, *self.supplied])
+                loaded = digests([*known, *self.pairs.supplied])
                 service.load(action)
                 write(CERTIFICATES, tls.digests_file(loaded))
             if not service.enabled:
@@ -367,7 +340,7 @@ class Sites:
             for change in reversed(done):
                 write(change.path, change.before)
             service.recover()
-            raise ApacheError(f"{error} Everything was put back as it was.") from error
+            raise ApacheError(str(error)) from error
 
 
 def main() -> None:
@@ -390,14 +363,17 @@ def main() -> None:
     os.umask(0o077)
     os.environ["PATH"] += ":/usr/sbin:/sbin"
     try:
-        with tempfile.TemporaryDirectory(prefix="carrel-apache-") as stage:
-            result = Sites(module, os.path.realpath(stage)).run()
+        with tempfile.TemporaryDirectory(prefix="carrel-apache-") as directory:
+            result = Sites(module, os.path.realpath(directory)).run()
     except ApacheError as error:
-        module.fail_json(msg=str(error), site=error.site)
+        module.fail_json(msg=str(error), refused=[])
     except files.UnsafePathError as error:
-        module.fail_json(msg=f"{error}. Nothing was changed.")
+        module.fail_json(msg=f"{error}. Nothing was changed.", refused=[])
     except OSError as error:
-        module.fail_json(msg=f"{error.filename or 'Apache configuration'}: {error.strerror}. Nothing was changed.")
+        what = error.filename or "Apache configuration"
+        module.fail_json(msg=f"{what}: {error.strerror}. Nothing was changed.", refused=[])
+    if result["refused"]:
+        module.fail_json(msg=refusals.message(result["refused"]), **result)
     module.exit_json(**result)
 
 

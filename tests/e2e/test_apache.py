@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from typing import Any
@@ -127,13 +128,77 @@ def test_port_80_redirects_with_path_and_query(site: Site) -> None:
 
 
 @ONE_HOST
-def test_a_bad_fragment_changes_nothing(host: str) -> None:
+def test_what_holds_for_the_whole_host_changes_nothing_if_it_is_bad(host: str) -> None:
     before = configuration(host)
     said = apache_sites(host, sites={"carrel-bad": "Nonsense on\n"}, modules=["info"], listen=["8099"])
-    assert "site carrel-bad: Apache refuses the new configuration" in said
-    assert "Invalid command 'Nonsense'" in said
+    assert "Invalid command 'Nonsense'" in said and "Nothing was changed." in said
     assert configuration(host) == before
     assert answers(host)
+
+
+def virtual_host(name: str, port: int, *lines: str) -> str:
+    return "\n    ".join([f"<VirtualHost *:{port}>", f"ServerName {name}", *lines]) + "\n</VirtualHost>\n"
+
+
+def tls(certificate: str, key: str) -> tuple[str, ...]:
+    folder = "/etc/ssl/private"
+    return "SSLEngine on", f"SSLCertificateFile {folder}/{certificate}", f"SSLCertificateKeyFile {folder}/{key}"
+
+
+@pytest.fixture
+def own_sites(mismatch: str) -> Iterator[str]:
+    """A host from which the sites carrel-own-* and their ports are removed after the test."""
+    yield mismatch
+    gone = """cd /etc/apache2
+        rm -f sites-*/carrel-own-*.conf
+        sed -i '/Listen 809[0-9]/d' conf-available/carrel-listen.conf
+        systemctl reload apache2"""
+    run_on(mismatch, "sh", "-c", gone)
+
+
+@ONE_HOST
+def test_each_site_is_set_up_for_itself(own_sites: str) -> None:
+    """The bad ones are named; what a second run changes, and what becomes of one that was there, is seen as well."""
+    host = own_sites
+    pair = {"server_name": "own.test", "certificate": "/etc/ssl/private/one.crt"}
+    sites = {
+        "carrel-own-good": virtual_host("good.test", 8099),
+        "carrel-own-nonsense": virtual_host("nonsense.test", 8099, "Nonsense on"),
+        "carrel-own-include": virtual_host("include.test", 8099, "Include /etc/ssl/private/one.key"),
+        "carrel-own-missing": virtual_host("missing.test", 8099, *tls("none.crt", "one.key")),
+        "carrel-own-pair": virtual_host("pair.test", 8099, *tls("one.crt", "two.key")),
+        "carrel-own-port": virtual_host("port.test", 8097),
+        "carrel-own-tls": virtual_host("tls.test", 8098, *tls("one.crt", "one.key")),
+    }
+    pairs = [{**pair, "private_key": f"/etc/ssl/private/{name}.key"} for name in ("one", "two")]
+    missing = {**pairs[0], "certificate": "/etc/ssl/private/none.crt"}
+    given = {"modules": ["ssl"], "listen": ["8097", "8098", "8099"], "certificates": [*pairs, missing]}
+    run_on(host, "systemd-run", "--quiet", "--unit=squatter", "python3", "-m", "http.server", "8097")
+    try:
+        run_on(host, "sh", "-c", "until grep -q :1FA1 /proc/net/tcp; do sleep 0.1; done")
+        said = apache_sites(host, sites=sites, **given)
+        assert re.findall(r'"site": "carrel-own-(\w+)"', said) == ["include", "missing", "nonsense", "pair", "port"]
+        assert "All other sites are as declared." in said
+        enabled = run_on(host, "ls", "/etc/apache2/sites-enabled").split()
+        assert [name for name in enabled if "own" in name] == ["carrel-own-good.conf", "carrel-own-tls.conf"]
+        assert answers(host)
+        before = configuration(host)
+        sites["carrel-own-good"] = virtual_host("good.test", 8099, "Nonsense on")
+        assert '"changed": false' in apache_sites(host, sites=sites, **given)
+        assert configuration(host) == before
+    finally:
+        run_on(host, "systemctl", "stop", "squatter")
+    run_on(host, "mv", "/etc/ssl/private/one.crt", "/etc/ssl/private/one.away")
+    kept = {"sites": {"carrel-own-tls": sites["carrel-own-tls"]}, **given, "certificates": [pairs[0]]}
+    kept["listen"] = ["8098"]
+    said = apache_sites(host, **kept)
+    assert '"changed": false' in said and "Apache goes on with what it has loaded" in said
+    kept["sites"]["carrel-own-good"] = virtual_host("other.test", 8099)
+    assert "It is switched off, because" in apache_sites(host, **kept)
+    assert answers(host)
+    run_on(host, "mv", "/etc/ssl/private/one.away", "/etc/ssl/private/one.crt")
+    assert '"refused": []' in apache_sites(host, **kept)
+    assert "carrel-own-tls.conf" in run_on(host, "ls", "/etc/apache2/sites-enabled")
 
 
 @ONE_HOST
@@ -141,7 +206,7 @@ def test_what_only_a_reload_finds_is_put_back(mismatch: str) -> None:
     host = mismatch
     before = configuration(host)
     said = apache_sites(host, sites={"carrel-bad": BAD_PAIR}, modules=["ssl"])
-    assert "do not match" in said and "Everything was put back as it was." in said
+    assert "site carrel-bad: Apache does not run with" in said and "do not match" in said
     assert configuration(host) == before
     assert answers(host)
 

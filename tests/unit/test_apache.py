@@ -176,18 +176,12 @@ def test_bytes_of_any_encoding_survive(content: bytes) -> None:
     assert apache.file(apache.text(File(content))) == File(content)
 
 
-def test_refusal_names_the_site() -> None:
+def test_a_complaint_names_the_site() -> None:
     output = "AH00558: noise\nAH00526: Syntax error on line 2 of /tmp/stage/sites-enabled/carrel-bad.conf:\n"
     output += "Invalid command\n"
     text = apache.relevant(output, "/tmp/stage")
     assert text == "AH00526: Syntax error on line 2 of /etc/apache2/sites-enabled/carrel-bad.conf: Invalid command."
-    assert apache.refusal(text, live=text).startswith("site carrel-bad: ")
-
-
-def test_refusal_tells_what_was_broken_before() -> None:
-    text = "AH00526: Syntax error on line 1 of /etc/apache2/sites-enabled/mine.conf: x."
-    assert "broken before this change" in apache.refusal(text, live=text)
-    assert "broken before" not in apache.refusal(text, live=None)
+    assert apache.site_of(text) == "carrel-bad"
 
 
 def test_parse_proc_net() -> None:

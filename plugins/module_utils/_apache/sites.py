@@ -21,10 +21,6 @@ WILDCARDS = ("*", "0.0.0.0", "::")  # noqa: S104  compared with, not bound
 class ApacheError(Exception):
     """Something is wrong; the message says what, where and what to do."""
 
-    def __init__(self, message: str, site: str | None = None) -> None:
-        super().__init__(message)
-        self.site = site
-
 
 @dataclass(frozen=True)
 class Link:
@@ -208,16 +204,12 @@ def relevant(output: str, stage: str = "") -> str:
     return " ".join(lines) + "." if lines else "no message."
 
 
-def refusal(candidate: str, live: str | None) -> str:
-    """Why the candidate was refused. `live` is Apache's complaint about the configuration as it was, or None."""
-    site = site_of(candidate)
-    if site is None and live is not None:
-        return (
-            f"Apache's configuration was already broken before this change: {live} "
-            "Repair it ('apache2ctl configtest' must say 'Syntax OK') and run again. Nothing was changed."
-        )
-    who = f"site {site}: " if site else ""
-    return f"{who}Apache refuses the new configuration: {candidate} Nothing was changed; the other sites keep running."
+def broken_before(live: str) -> str:
+    """LIVE: Apache's complaint about the configuration as it was."""
+    return (
+        f"Apache's configuration was already broken before this change: {live} "
+        "Repair it ('apache2ctl configtest' must say 'Syntax OK') and run again. Nothing was changed."
+    )
 
 
 def parse_proc_net(text: str) -> list[tuple[Listen, int]]:

@@ -111,24 +111,31 @@ class Service:
             loaded_at=time.time() - time.monotonic() + monotonic,
         )
 
-    def must_restart(self, listens: Sequence[Listen]) -> bool:
-        """Whether Apache itself holds an address that is in the way of a wanted one: a reload could not bind it.
-
-        Apache ends when a reload finds a port that it cannot bind, so one that another program holds is an error.
-        """
+    def held(self) -> list[tuple[Listen, int, bool]]:
+        """What is listened to, by which socket, and whether that is Apache's."""
         own = socket_inodes(str(self.main_pid)) if self.active else set()
-        in_the_way = False
-        for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-            for held, inode in parse_proc_net(Path(table).read_text()) if os.path.exists(table) else []:
-                for listen in listens:
-                    if inode in own:
-                        in_the_way |= listen.overlaps(held) and listen.bare != held.bare
-                    elif listen.overlaps(held):
-                        raise ApacheError(
-                            f"Apache cannot listen on {listen}: {holder(inode)} holds the port. "
-                            "Stop it or choose another port. Nothing was changed."
-                        )
-        return in_the_way
+        tables = [table for table in ("/proc/net/tcp", "/proc/net/tcp6") if os.path.exists(table)]
+        found = [socket for table in tables for socket in parse_proc_net(Path(table).read_text())]
+        return [(listen, inode, inode in own) for listen, inode in found]
+
+    def must_restart(self, listens: Sequence[Listen]) -> bool:
+        """Whether Apache itself holds an address that is in the way of a wanted one: a reload could not bind it."""
+        mine = [listen for listen, _inode, own in self.held() if own]
+        return any(want.overlaps(held) and want.bare != held.bare for want in listens for held in mine)
+
+    def taken(self, listens: Sequence[Listen]) -> dict[Listen, str]:
+        """Those that another program holds, and which one.
+
+        Apache ends when a reload finds a port that it cannot bind.
+        """
+        held = self.held()
+        mine = {(listen.bare, listen.port) for listen, _inode, own in held if own}
+        found = {}
+        for want in listens:
+            others = [inode for listen, inode, own in held if not own and want.overlaps(listen)]
+            if others and (want.bare, want.port) not in mine:
+                found[want] = holder(others[0])
+        return found
 
     def load(self, action: str) -> None:
         """Start, restart or reload, and wait until processes with the new configuration run."""
