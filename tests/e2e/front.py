@@ -30,10 +30,18 @@ class Echo(http.server.BaseHTTPRequestHandler):
             self.close_connection = True
             return
         body = json.dumps({{**self.headers, "path": self.path}}).encode()
-        self.send_response(int(query.get("status", ["200"])[0]))
+        if "Upgrade" in self.headers:
+            self.send_response(101)
+            self.send_header("Upgrade", "websocket")
+            self.send_header("Connection", "Upgrade")
+            self.close_connection = True
+        else:
+            self.send_response(int(query.get("status", ["200"])[0]))
+            self.send_header("Content-Length", str(len(body)))
+        for value in query.get("clear", []):
+            self.send_header("Clear-Site-Data", value)
         for cookie in query.get("cookie", []):
             self.send_header("Set-Cookie", cookie)
-        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
     do_POST = do_DELETE = do_GET
@@ -48,7 +56,8 @@ for request in json.load(sys.stdin):
     headers = {{"Host": "{NAME}", **request["headers"]}}
     connection.request(request["method"], request["path"], headers=headers)
     answer = connection.getresponse()
-    answers.append([answer.status, answer.getheaders(), answer.read().decode()])
+    said = answer.fp.read() if answer.status == 101 else answer.read()
+    answers.append([answer.status, answer.getheaders(), said.decode()])
 print(json.dumps(answers))
 """
 
@@ -82,11 +91,11 @@ class Front:
 
 @contextmanager
 def front(host: str, folder: Path, **variables: Any) -> Iterator[Front]:
-    """Two instances: `upper` at / and `lower` at /lower/, one server behind both."""
+    """Two instances: `upper` at / and, with the other way of passing websockets on, `lower` at /lower/."""
     backend = f"http://127.0.0.1:{BACKEND}"
     locations = [
         {"path": "/", "backend": backend, "instance": "upper"},
-        {"path": "/lower/", "backend": backend, "instance": "lower"},
+        {"path": "/lower/", "backend": backend, "instance": "lower", "websocket": "wstunnel"},
     ]
     mine = {
         **{name: value for name, value in hostvars()[host].items() if name.startswith("ansible_")},

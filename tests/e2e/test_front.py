@@ -53,8 +53,23 @@ def test_cookies_are_given_out_under_the_instances_name(site_front: Front) -> No
     }
     given = site_front.get("/lower/?" + urlencode([("cookie", cookie) for cookie in cookies])).all("Set-Cookie")
     assert given == list(cookies.values())
+    answer = site_front.get('/lower/?clear="cookies"')
+    assert answer.status == 200 and not answer.all("Clear-Site-Data")
     refused = site_front.get("/lower/?status=403&cookie=login=1").all("Set-Cookie")
     assert refused == ["carrel-lower.login=1"]
+
+
+@pytest.mark.parametrize(("path", "instance"), [("/x", "upper"), ("/lower/x", "lower")])
+def test_a_websocket_has_its_instances_cookies_alone(site_front: Front, path: str, instance: str) -> None:
+    """What the answer to an upgrade sets stays as it is. It bears no instance's name, so that no instance gets it."""
+    upgrade = {"Connection": "Upgrade", "Upgrade": "websocket"}
+    sent = "carrel-upper.login=1; carrel-lower.login=2; other=3; _xsrf=4"
+    answer = site_front.get(f"{path}?cookie=login=5", Cookie=sent, **upgrade)
+    assert answer.status == 101
+    assert answer.asked["Cookie"] == f"_xsrf=4; login={'1' if instance == 'upper' else '2'}"
+    assert answer.all("Set-Cookie") == ["login=5"]
+    for other in ("/x", "/lower/x"):
+        assert site_front.get(other, Cookie="login=5").asked["Cookie"].strip() == ""
 
 
 def test_endless_cookies_are_refused(site_front: Front) -> None:
