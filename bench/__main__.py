@@ -11,9 +11,15 @@ import sys
 
 from testbed.run import ROOT, Failure
 
-from . import images, log_ins, site, user_volumes
+from . import backup, images, log_ins, site, user_volumes
 
-PARTS = {"site": site.measure, "log_ins": log_ins.measure, "volumes": user_volumes.measure, "images": images.measure}
+PARTS = {
+    "site": site.measure,
+    "log_ins": log_ins.measure,
+    "volumes": user_volumes.measure,
+    "images": images.measure,
+    "backup": backup.measure,
+}
 RESULTS = ROOT / "bench" / "results.json"
 
 

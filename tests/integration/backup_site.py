@@ -4,12 +4,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import secrets
 import subprocess
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from testbed import hosts, images
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = ROOT / "roles" / "backup" / "files"
@@ -61,6 +66,20 @@ for file, content in ((f"{name}.json", settings), (f"{name}.secrets.json", secre
     with open(f"/etc/carrel/backup/{file}", "w") as stream: json.dump(content, stream)
 """
 
+LISTING = """
+import hashlib, stat
+found = {}
+for folder, folders, files in os.walk(b"."):
+    for name in [b"", *files]:
+        path = os.path.join(folder, name)
+        s = os.lstat(path)
+        what = os.readlink(path) if stat.S_ISLNK(s.st_mode) else b""
+        if stat.S_ISREG(s.st_mode): what = hashlib.sha256(open(path, "rb").read()).digest()
+        name = os.path.relpath(path).hex()
+        found[name] = [s.st_uid, s.st_gid, s.st_mode, s.st_mtime_ns, what.hex()]
+print(json.dumps(found, sort_keys=True))
+"""
+
 
 class Machine:
     """The container."""
@@ -68,11 +87,12 @@ class Machine:
     def __init__(self, name: str) -> None:
         self.name = name
         self.first = 200_001
+        self.seconds = 120.0  # for one command
 
     def run(self, *command: str, text: str | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             ["docker", "exec", "--interactive", self.name, *command], input=text, text=True, capture_output=True,
-            check=check, timeout=120, errors="surrogateescape",
+            check=check, timeout=self.seconds, errors="surrogateescape",
         )  # fmt: skip
 
     def python(self, code: str, **given: Any) -> str:
@@ -95,6 +115,21 @@ class Machine:
         wanted = {"name": name, "first": self.first, "database": database, "password": password, "settings": settings}
         self.run("python3", "-c", MAKE, text=json.dumps(wanted))
         return Site(self, name, self.first)
+
+
+@contextlib.contextmanager
+def started(seconds: int = 1800) -> Iterator[Machine]:
+    """A container that ends by itself after so long, if nobody ends it."""
+    image = images.build("backup", parent=images.base())
+    name = f"carrel-backup-{secrets.token_hex(4)}"
+    command = ["docker", "run", "--detach", "--rm", "--init", "--name", name, "--volume", "/srv", *hosts.FLAGS, image]
+    subprocess.run([*command, "sleep", str(seconds)], check=True, capture_output=True)
+    try:
+        machine = Machine(name)
+        machine.install()
+        yield machine
+    finally:
+        subprocess.run(["docker", "rm", "--force", "--volumes", name], check=True, capture_output=True)
 
 
 def root_owned(member: tarfile.TarInfo) -> tarfile.TarInfo:
@@ -130,10 +165,10 @@ class Site:
         return found
 
     def python(self, code: str, **given: Any) -> str:
-        """Code in ada's home, with its owner's ids as `uid` and `gid`."""
+        """Code in ada's home or another FOLDER, with the owner's ids of a home as `uid` and `gid`."""
         uid, gid = self.first + 999, self.first + 99
-        begin = "os.chdir(home)\n"
-        return self.machine.python(begin + code, home=self.home, uid=uid, gid=gid, directory=self.directory, **given)
+        given = {"folder": self.home, **given}
+        return self.machine.python(f"os.chdir(folder)\n{code}", uid=uid, gid=gid, directory=self.directory, **given)
 
     def restic(self, *arguments: str) -> str:
         """restic as root, for a look at the repository."""

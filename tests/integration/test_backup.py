@@ -5,29 +5,13 @@
 from __future__ import annotations
 
 import json
-import secrets
-import subprocess
 from collections.abc import Iterator
 
 import pytest
-from backup_site import DONE, FAILED, INCOMPLETE, LOCKED, USAGE, Machine, Site
+from backup_site import DONE, FAILED, INCOMPLETE, LISTING, LOCKED, USAGE, Machine, Site, started
 
-from testbed import hosts, images
 from testbed.patience import until
 
-LISTING = """
-import hashlib, stat
-found = {}
-for folder, folders, files in os.walk(os.fsencode(home)):
-    for name in [b"", *files]:
-        path = os.path.join(folder, name)
-        s = os.lstat(path)
-        what = os.readlink(path) if stat.S_ISLNK(s.st_mode) else b""
-        if stat.S_ISREG(s.st_mode): what = hashlib.sha256(open(path, "rb").read()).digest()
-        name = os.path.relpath(path, os.fsencode(home)).hex()
-        found[name] = [s.st_uid, s.st_gid, s.st_mode, s.st_mtime_ns, what.hex()]
-print(json.dumps(found, sort_keys=True))
-"""
 STRANGE = r"""
 import socket
 def text(name, content, mode=0o644):
@@ -85,16 +69,8 @@ subprocess.Popen([sys.executable, "-c", code], stdout=-3, stderr=-3)
 
 @pytest.fixture(scope="module")
 def machine() -> Iterator[Machine]:
-    image = images.build("backup", parent=images.base())
-    name = f"carrel-backup-{secrets.token_hex(4)}"
-    command = ["docker", "run", "--detach", "--rm", "--init", "--name", name, "--volume", "/srv", *hosts.FLAGS, image]
-    subprocess.run([*command, "sleep", "1800"], check=True, capture_output=True)
-    try:
-        machine = Machine(name)
-        machine.install()
+    with started() as machine:
         yield machine
-    finally:
-        subprocess.run(["docker", "rm", "--force", "--volumes", name], check=True, capture_output=True)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,210 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Restores of groups and whole instances, onto other accounts with other ranges of ids, too; and what may go wrong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from backup_site import DONE, FAILED, INCOMPLETE, LISTING, Machine, Site, started
+
+MOVE = """
+settings = json.load(open(f"/etc/carrel/backup/{here}.json"))
+keys = ("account", "directory", "subuid", "subgid", "state_directory", "run_directory")
+other = json.load(open(f"/etc/carrel/backup/{there}.json"))
+settings |= {"host": "geo2", **{key: other[key] for key in keys}}
+json.dump(settings, open(f"/etc/carrel/backup/{here}.json", "w"))
+subprocess.run(["chown", "-R", f"{there}:{there}", f"/srv/repositories/{here}"], check=True)
+"""
+# The directories of a lab, as the role makes them; its server's secrets belong to an id of the container.
+LAB = """
+import shutil
+shutil.rmtree(f"{directory}/data")
+os.chdir(directory)
+for path, mode, owner, group in (("data", 0o711, 0, 0), ("data/notebooks", 0o750, uid, gid), ("server", 0o755, 0, 0)):
+    os.mkdir(path); os.chown(path, owner, group); os.chmod(path, mode)
+for path, text, owner in (("server/cookie_secret", secret, uid), ("token", secret, uid - 1000)):
+    with open(path, "w") as stream: stream.write(text)
+    os.chown(path, owner, owner); os.chmod(path, 0o400)
+"""
+HUB = """
+import sqlite3
+os.makedirs(f"{directory}/hub", exist_ok=True)
+for path, text in (("hub/secrets.json", json.dumps({"cookie_secret": secret, "database_password": secret})),):
+    with open(f"{directory}/{path}", "w") as stream: stream.write(text)
+database = f"{directory}/data/hub/jupyterhub.sqlite"
+base = sqlite3.connect(database)
+with base: base.execute("CREATE TABLE users (name)"); base.execute("INSERT INTO users VALUES (?)", (secret,))
+base.close()
+subprocess.run(["chown", "-R", f"{account}:{account}", f"{directory}/data/hub", f"{directory}/hub"], check=True)
+"""
+FILL = """
+import time
+p = subprocess.Popen(["carrel-backup", "restore", name, "--user", "ada", "--overwrite"], stdout=-3, stderr=-3)
+beside = f"{directory}/data/.restoring"
+while not (os.path.isdir(beside) and os.listdir(beside)) and p.poll() is None: time.sleep(0.001)
+with open(f"{directory}/data/filler", "wb", buffering=0) as stream:
+    try:
+        while stream.write(b"x" * 2**16): pass
+    except OSError: pass
+print(p.wait())
+"""
+# A kill -9 by itself at the moment when it begins a step.
+KILL = """
+program = '''
+import os, signal, sys
+sys.path.insert(0, "/usr/local/lib/carrel")
+from carrel_backup import __main__, state
+step = state.State.step
+def stepped(self, name, message):
+    step(self, name, message)
+    if name == sys.argv[1]: os.kill(os.getpid(), signal.SIGKILL)
+state.State.step = stepped
+__main__.main(sys.argv[2:])
+'''
+print(subprocess.run([sys.executable, "-I", "-c", program, step, *command], stdout=-3, stderr=-3).returncode)
+"""
+
+
+@pytest.fixture(scope="module")
+def machine() -> Iterator[Machine]:
+    with started() as machine:
+        yield machine
+
+
+def test_a_group_comes_back_and_nobody_else(machine: Machine) -> None:
+    site = machine.site("group")
+    folder = f"{site.directory}/data/groups/statistics"
+    site.python("open('x', 'w').write('mine'); os.chown('x', uid, gid)")
+    site.python("open('g', 'w').write('ours'); os.chown('g', uid + 1, gid)", folder=folder)
+    site.backup()
+    site.python("os.unlink('g'); open('newer', 'w').close()", folder=folder)
+    site.python("open('x', 'w').write('changed')")
+    code, entry = site.command("restore", "--group", "statistics")
+    assert code == FAILED and "overwrite" in entry["message"]
+    assert site.command("restore", "--group", "statistics", "--overwrite")[0] == DONE
+    found = site.python(
+        "s = os.stat('g'); d = os.stat('.')\n"
+        "print(os.listdir(), open('g').read(), s.st_uid - uid, s.st_gid - gid, oct(d.st_mode), d.st_uid - uid)",
+        folder=folder,
+    )
+    assert found == "['g'] ours 1 0 0o42770 0"
+    assert site.python("print(open('x').read())") == "changed"
+    kept = machine.run("find", f"{site.directory}/data/.kept", "-name", "newer").stdout
+    assert kept.strip().endswith("data/groups/statistics/newer")
+    code, entry = site.command("restore", "--group", "nobody")
+    assert code == FAILED and "has nothing of nobody" in entry["message"]
+
+
+def test_a_whole_lab_onto_another_range(machine: Machine) -> None:
+    here, there = machine.site("lab", kind="lab"), machine.site("lab-there", kind="lab")
+    here.python(LAB, secret="of then")
+    there.python(LAB, secret="of now")
+    notebooks = f"{here.directory}/data/notebooks"
+    here.python("open('map.ipynb', 'w').write('{}'); os.chown('map.ipynb', uid, gid)", folder=notebooks)
+    assert here.backup()[0] == DONE
+    machine.python(MOVE, here=here.name, there=there.name)
+    assert machine.run("carrel-backup", "run", here.name, check=False).returncode == FAILED
+    assert last(there, "backup")["message"].startswith("the repository has backups of it")
+    assert machine.run("carrel-backup", "restore", here.name, check=False).returncode == DONE, last(there, "restore")
+    found = there.python(
+        "for path in ('data/notebooks', 'data/notebooks/map.ipynb', 'server/cookie_secret', 'token'):\n"
+        "  s = os.stat(path); print(path, s.st_uid - uid, oct(s.st_mode & 0o777))\n"
+        "print(open('server/cookie_secret').read(), '|', open('token').read())",
+        folder=there.directory,
+    )
+    assert found.splitlines() == [
+        "data/notebooks 0 0o750",
+        "data/notebooks/map.ipynb 0 0o644",
+        "server/cookie_secret 0 0o400",
+        "token -1000 0o400",
+        "of then | of then",
+    ]
+    assert machine.run("carrel-backup", "run", here.name, check=False).returncode == DONE, "it goes on from here"
+
+
+def test_a_whole_hub_onto_another_range(machine: Machine) -> None:
+    here, there = machine.site("hub", database="sqlite"), machine.site("hub-there", database="sqlite")
+    here.python(HUB, secret="then", account="hub")
+    there.python(HUB, secret="now", account="hub-there")
+    here.python("open('thesis', 'w').write('mine'); os.chown('thesis', uid, gid)")
+    there.python("open('newer', 'w').close()")
+    assert here.backup()[0] == DONE
+    machine.python(MOVE, here=here.name, there=there.name)
+    for more, code in ([], FAILED), (["--overwrite"], DONE):
+        done = machine.run("carrel-backup", "restore", here.name, *more, check=False)
+        assert done.returncode == code, last(there, "restore")
+    found = there.python(
+        "import sqlite3\n"
+        "for path in (home, f'{home}/thesis', 'data/groups/statistics', 'data/hub/jupyterhub.sqlite'):\n"
+        "  print(os.stat(path).st_uid - uid)\n"
+        "print(os.listdir(home), sqlite3.connect(path).execute('SELECT name FROM users').fetchall())\n"
+        "print(json.load(open('hub/secrets.json')))",
+        folder=there.directory,
+        home=there.home,
+    )
+    assert found.splitlines() == [
+        "0", "0", "0", "-1000", "['thesis'] [('then',)]", "{'cookie_secret': 'then', 'database_password': 'now'}"
+    ]  # fmt: skip
+    kept = machine.run("find", f"{there.directory}/data/.kept", "-name", "newer").stdout
+    assert len(kept.splitlines()) == 1
+
+
+def last(site: Site, command: str) -> dict[str, str]:
+    found: dict[str, str] = site.state()[command]
+    return found
+
+
+def test_the_disk_at_the_target_is_full(machine: Machine) -> None:
+    """It fills up after the look at what is free, as people work on it meanwhile."""
+    site = machine.site("fills")
+    machine.run("mount", "-t", "tmpfs", "-o", "size=80m,mode=711", "tmpfs", f"{site.directory}/data")
+    site.machine.python(
+        "for path in (f'{directory}/data/users', f'{directory}/data/users/ada'): os.mkdir(path, 0o751)\n"
+        "os.mkdir(home, 0o700); os.chown(home, uid, gid); os.chdir(home)\n"
+        "for n in range(20): open(f'f{n}', 'wb').write(os.urandom(1_000_000)); os.chown(f'f{n}', uid, gid)",
+        directory=site.directory, home=site.home, uid=site.first + 999, gid=site.first + 99,
+    )  # fmt: skip
+    assert site.backup()[0] == DONE
+    before = site.python(LISTING)
+    assert site.python(FILL, name=site.name) == str(FAILED)
+    entry = last(site, "restore")
+    assert "could not be restored" in entry["message"] and "no space left" in entry["message"], entry
+    assert site.python(LISTING) == before
+    assert machine.run("ls", f"{site.directory}/data/.restoring").stdout == "", "what was fetched is gone"
+    machine.run("rm", f"{site.directory}/data/filler")
+    assert site.command("restore", "--user", "ada", "--overwrite")[0] == DONE
+    assert site.python(LISTING) == before
+    machine.run("umount", f"{site.directory}/data")
+
+
+def test_kill_at_each_step(machine: Machine) -> None:
+    site = machine.site("steps", database="sqlite")
+    site.python(HUB, secret="x", account="steps")
+    site.python("open('a', 'w').write('mine'); os.chown('a', uid, gid)")
+    before = site.python(LISTING)
+
+    def kill(step: str, *command: str) -> None:
+        assert machine.python(KILL, step=step, command=[command[0], site.name, *command[1:]]) == "-9", step
+        assert site.python(LISTING) == before
+        history.insert(0, f"interrupted at step {step}")
+
+    history: list[str] = []
+    for step in ("database", "manifest", "snapshot", "forget"):
+        kill(step, "run")
+    assert site.backup()[0] == DONE
+    for step in ("restore", "place"):
+        kill(step, "restore", "--user", "ada", "--overwrite")
+    code, entry = site.command("restore", "--user", "ada", "--overwrite")
+    assert code == INCOMPLETE and "an interrupted restore was put aside" in entry["warnings"][0]
+    assert site.python(LISTING) == before
+    for step in ("drill", "restore", "database", "compare", "shadow"):
+        kill(step, "drill", "--user", "ada")
+    code, entry = site.command("drill", "--user", "ada")
+    assert (code, entry["result"]) == (DONE, "done"), entry
+    assert machine.run("ls", f"{site.directory}/data/.restoring").stdout == ""
+    said = [each["message"] for each in site.state()["history"] if each["result"] == "interrupted"]
+    assert said == history
+    assert json.loads(machine.run("carrel-backup", "snapshots", site.name, "--json").stdout)
