@@ -1,7 +1,7 @@
 # Copyright: the carrel.jupyter authors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Packs the folder on the control node, and sends it only if the host lacks it."""
+"""Pack the folder on the control node, and send it only if the host does not have it."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class ActionModule(ActionBase):
         return result
 
     def _find(self, src: str) -> Path:
-        """As Ansible finds what a task names: in the role or beside the playbook."""
+        """Find a file as Ansible does for a task: in the role or beside the playbook."""
         with contextlib.suppress(AnsibleFileNotFound):
             folder = Path(self._find_needle("files", src))
             if folder.is_dir():

@@ -1,7 +1,7 @@
 # Copyright: the carrel.jupyter authors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reads the variables of a host, lets _plan decide, and shows no secret whatever happens."""
+"""Read the variables of a host, let _plan decide, and never show a secret."""
 
 from __future__ import annotations
 
@@ -126,6 +126,6 @@ class ActionModule(ActionBase):
             raise AnsibleAction("\n".join([head, *map(str, problems.items)]), result={"changed": False, "msg": head})
         result["changed"] = False
         result["plan"] = plan
-        # Callbacks, and with them the terminal and the log, get a censored copy; the registered variable stays whole.
+        # Callbacks, and so the terminal and the log, get a censored copy; the registered variable stays complete.
         result["_ansible_no_log"] = True
         return result

@@ -1,7 +1,7 @@
 # Copyright: the carrel.jupyter authors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A filter of the playbook plan over the pure function that says what differs."""
+"""A filter of the playbook plan over the pure function that reports differences."""
 
 from __future__ import annotations
 

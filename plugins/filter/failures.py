@@ -1,7 +1,7 @@
 # Copyright: the carrel.jupyter authors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filters of the roles and of playbooks/site.yml over what failed in a run that goes on."""
+"""Filters of the roles and of playbooks/site.yml that report failures in a run that continues."""
 
 from __future__ import annotations
 

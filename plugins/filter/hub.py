@@ -37,7 +37,7 @@ _value:
 
 
 def record(instance: dict[str, Any], database: str) -> str:
-    """With the type of the database that the hub really has."""
+    """The instance, with the type of the database that the hub really has."""
     return compose.record("hub", instance, database=database)
 
 

@@ -58,7 +58,7 @@ def named(instances: list[dict[str, Any]]) -> list[dict[str, Any]]:
     found = []
     for instance in instances:
         name: str | None = None
-        # What is wrong with a folder is said where the lab is set up, and keeps no other lab from it.
+        # Errors in a folder are reported when its lab is set up, so that other labs are not affected.
         with contextlib.suppress(AnsibleFilterError, OSError):
             name = image_name(instance)
         found.append({**instance, "image": name})

@@ -41,7 +41,7 @@ HEAD = """\
 
 
 class _Dumper(yaml.SafeDumper):
-    """Texts of many lines as people write them, and no anchors."""
+    """Write texts of many lines as people do, and no anchors."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -61,7 +61,7 @@ def _yaml(*documents: Any) -> str:
 
 def files(plan: Mapping[str, Any], name: str, program: str) -> dict[str, str]:
     """The files of one hub by their names."""
-    plan = json.loads(json.dumps(plan))  # Ansible's own lists and texts are none that YAML's dumper knows
+    plan = json.loads(json.dumps(plan))  # YAML's dumper does not know Ansible's own types of lists and texts
     hub = next(hub for hub in plan["hub_instances"] if hub["name"] == name)
     reset = next(job for job in plan["reset_jobs"] if job["name"] == name)
     locations = [location for vhost in plan["apache_vhosts"] for location in vhost["locations"]]

@@ -51,7 +51,7 @@ class LookupModule(LookupBase):
         return [digest(self._find(term, variables), self.get_option("salt")) for term in terms]
 
     def _find(self, term: str, variables: dict[str, Any] | None) -> Path:
-        """As Ansible finds what a task names: in the role or beside the playbook."""
+        """Find a file as Ansible does for a task: in the role or beside the playbook."""
         found = self.find_file_in_search_path(variables, "files", term, ignore_missing=True)
         if not found or not Path(found).is_dir():
             raise AnsibleLookupError(f"{term} is not a folder on the control node")

@@ -98,7 +98,7 @@ def write(module: AnsibleModule, wanted: dict[str, File], tracker: Tracker) -> N
 
 
 def attach(module: AnsibleModule, tracker: Tracker) -> str | None:
-    """Have the kernel heed the rules; why it does not."""
+    """Load the rules into the kernel; return why that failed."""
     _unused, output, errors = module.run_command(decide.COMMAND + ["--check"] * module.check_mode)
     try:
         answer: dict[str, Any] = json.loads(output)

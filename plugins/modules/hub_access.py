@@ -91,7 +91,7 @@ HIDDEN = ("passwords\n", "passwords, some of them new\n")
 
 
 def wanted_files(hub: dict[str, Any], passwords: dict[str, str]) -> Iterator[tuple[str, File]]:
-    """The most important first: whoever is not in the roster gets nothing at all."""
+    """The most important first: people who are not in the roster get nothing."""
     yield "roster.json", File(hub["roster"].encode(), 0o640, 0, hub["group"])
     content = json.loads(hub["mounts"])
     missing = mounts.unusable(content, f"{hub['directory']}/data")

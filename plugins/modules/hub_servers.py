@@ -95,7 +95,7 @@ def servers(module: AnsibleModule) -> list[str]:
 
 
 def remove(module: AnsibleModule) -> None:
-    """Those that are still there: the engine removes most of them by itself, which may be under way."""
+    """The remaining ones: the engine removes most of them by itself, which may take a moment."""
     deadline = time.monotonic() + REMOVAL_SECONDS
     while left := servers(module):
         _unused, error = docker(module, "rm", "--force", *left, check=False)

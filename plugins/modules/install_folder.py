@@ -72,7 +72,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._host import files
 
 
 def unpack(archive: str, dest: str) -> None:
-    """Unpack beside the place and rename: a run that is killed leaves no half folder that looks whole."""
+    """Unpack beside the destination and rename: a killed run leaves no incomplete folder."""
     parent, name = os.path.split(dest)
     above = files.open_directory(parent, create=True)
     try:
@@ -81,7 +81,7 @@ def unpack(archive: str, dest: str) -> None:
             shutil.rmtree(temporary)
         os.mkdir(temporary, 0o700)
         with tarfile.open(archive) as content:
-            # The control node's word counts for everything else, too; Python's own filter would refuse absolute links.
+            # The control node is trusted for everything else, too; Python's own filter would refuse absolute links.
             content.extraction_filter = lambda member, path: member
             content.extractall(temporary)  # noqa: S202
         os.rename(temporary, f"/proc/self/fd/{above}/{name}")

@@ -82,7 +82,7 @@ def archive(directory: str, target: str) -> None:
 
 
 def check_archives(path: str) -> None:
-    """Raise ForeignOwnerError for a folder that is somebody else's, who would get what is archived."""
+    """Raise ForeignOwnerError for a folder of another account, which would get what is archived."""
     try:
         descriptor = files.open_directory(path)
     except FileNotFoundError:

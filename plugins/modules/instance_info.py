@@ -161,7 +161,7 @@ CONTROLLERS = "sys/fs/cgroup/user.slice/user-{0}.slice/user@{0}.service/cgroup.c
 
 
 class Broken(Exception):
-    """A file of ours that can't be understood."""
+    """A file of ours that cannot be parsed."""
 
 
 def read_text(path: Path) -> str:
@@ -227,7 +227,7 @@ def collect(root: Path, accounts: dict[str, pwd.struct_passwd]) -> dict[str, Any
 
 
 def find_accounts(names: Iterable[str]) -> dict[str, pwd.struct_passwd]:
-    """All that are listed, and those that are found by their names alone."""
+    """All that are listed, and those that are found by name only."""
     found = {account.pw_name: account for account in pwd.getpwall()}
     for name in names:
         with contextlib.suppress(KeyError, ValueError):  # ValueError: a name that none can be

@@ -79,7 +79,7 @@ STATE = "/var/lib/carrel"
 
 
 class PurgeError(Exception):
-    """Why nothing, or nothing more, is deleted."""
+    """The reason why nothing, or nothing more, is deleted."""
 
 
 def entries(folder: str) -> list[str]:
@@ -107,7 +107,7 @@ def account_of(name: str) -> pwd.struct_passwd | None:
 
 
 def ids(kind: str, own: int, account: pwd.struct_passwd) -> list[Range]:
-    """The ids that nobody else may get while a file has one of them: uids or gids."""
+    """The ids that no other account may get while a file has one of them: uids or gids."""
     file = _files.read(FILES[kind])
     lines = parse(file.content.decode(errors="replace")) if file else []
     names = (account.pw_name, str(account.pw_uid))
@@ -218,7 +218,7 @@ def run(*command: str) -> None:
 
 
 def purge(name: str, archive: str, tracker: Tracker, check_mode: bool) -> tuple[list[str], str]:
-    """What was deleted, and what to say of what is kept."""
+    """What was deleted, and the warnings about what is kept."""
     account = account_of(name)
     made = account is not None and _purge.made_by_role(account.pw_gecos)
     wrong = _purge.problems(name, records(), others_archives(archive, name, account) if account else ())
@@ -227,7 +227,7 @@ def purge(name: str, archive: str, tracker: Tracker, check_mode: bool) -> tuple[
     trees = [f"{archive}/{entry}" for entry in _purge.archives(name, entries(archive))]
     if account:
         trees += engine_trees(name, account, made)
-    # It cannot be moved, and would end the purge half-way.
+    # It cannot be moved, and would stop the purge half-way.
     wrong += [f"something is mounted on {point}: unmount it first" for point in _purge.mounted(mounts(), trees)]
     if wrong:
         raise PurgeError("; ".join(wrong))
@@ -246,7 +246,7 @@ def purge(name: str, archive: str, tracker: Tracker, check_mode: bool) -> tuple[
     if name in entries(ENGINES):
         tracker.note(f"{ENGINES}/{name}", "present\n", None)
         trees.append(f"{ENGINES}/{name}")
-        # The last step, because this folder is what says that there is an engine.
+        # The last step, because this folder marks an engine.
         if not check_mode:
             directories.remove_tree(f"{ENGINES}/{name}")
     kept = _purge.kept(name, account.pw_dir) if account and not made else ""

@@ -113,7 +113,7 @@ def main() -> None:
             verdict = judge(inspect(engine, given["project"], given["service"]), since)
         except EngineError as error:
             module.fail_json(msg=str(error), open=False)
-        # the engine is the account's, and may answer anything
+        # the engine belongs to the account, and may answer anything
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             module.fail_json(msg=f"the engine's answer cannot be read: {error!r}", open=False)
         if verdict.ready:

@@ -132,7 +132,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._site.quotas import
 
 
 class EngineError(Exception):
-    """An engine that cannot be brought into its state; the text says why."""
+    """An engine cannot be brought into its state; the text says why."""
 
 
 class Engine:
@@ -287,7 +287,7 @@ def write_host_files(module: AnsibleModule, tracker: Tracker) -> bool:
             new.add(path)
             if not module.check_mode:
                 files.write(path, after)
-    # Asked of systemd, since an earlier run may have been killed before it told it.
+    # Ask systemd: an earlier run may have been killed before it reloaded systemd.
     command = ["systemctl", "show", "--property=NeedDaemonReload", "--value", "user@*.service"]
     state = "outdated\n" if "yes" in module.run_command(command)[1].split() else "current\n"
     if tracker.note("systemd's settings", state, "current\n") and not module.check_mode:
@@ -314,7 +314,7 @@ def start(module: AnsibleModule, engines: list[Engine], tracker: Tracker, unit_i
 
 
 def report(module: AnsibleModule, engines: list[Engine]) -> dict[str, Any]:
-    """Wait for the engines, and what they say of themselves."""
+    """Wait for the engines, and return what they report."""
     running: dict[str, Any] = {}
     failures = []
     for engine in engines:

@@ -128,7 +128,7 @@ def plan_now(module: AnsibleModule, probed: bool = True) -> Plan:
 
 
 def inhabited_ranges(plan: Plan) -> Iterator[str]:
-    """What to warn of: a directory that came after a range, or gives ids that nobody expected."""
+    """Warnings: a directory service that came after a range, or has ids that were not expected."""
     if not asks_elsewhere(read("/etc/nsswitch.conf")):
         return
     for name, ranges in plan.ranges.items():
@@ -184,7 +184,7 @@ def main() -> None:
         if not module.check_mode:
             module.run_command([*command, name], check_rc=True)
     if plan.additions and not module.check_mode:
-        # Somebody may have taken ids in the meantime; usermod does not look.
+        # Ids may have been taken meanwhile; usermod does not check.
         after = plan_now(module, probed=False)
         if after.additions:
             module.fail_json(msg=f"usermod did not add what it was asked for: {', '.join(after.additions)}")

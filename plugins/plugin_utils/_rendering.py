@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Renders the variables of a host text by text, so that each that can't be rendered is reported with its key path."""
+"""Render the variables of a host text by text, so that errors are reported with the path of the key."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.keys import i
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import INVALID, Computed
 
-# What Ansible itself puts among a host's variables: large, and no text of the administrator's.
+# Ansible's own variables of a host: large, and not written by the administrator.
 _MAGIC = frozenset(("vars", "hostvars", "groups", "ansible_facts"))
 _INSTANCES = re.compile(r"jupyter_instances(_\w+)?")
 _SECRET = re.compile(r"\.(password|token|client_secret|dummy_password|(environment|args|build_args)\..*)$")
@@ -96,7 +96,7 @@ def _computed(value: Any) -> Any:
 
 
 def _undefined(error: str, text: str, path: str) -> str:
-    """What is undefined. In a secret only a name that is written there: another may be a piece of the secret."""
+    """The undefined name. For a secret only if the name is written there: it may be a piece of the secret."""
     found = re.search(r"'(\w+)' is undefined", error)
     name = found[1] if found else ""
     written = text.strip().startswith("{{") and re.search(rf"\b{name}\b", text)

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How often somebody may try, and who somebody is."""
+"""How often a client may try, and how clients are told apart."""
 
 from __future__ import annotations
 

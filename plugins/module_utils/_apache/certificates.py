@@ -61,7 +61,7 @@ def read_check(output: str) -> Seen:
 
 
 def must_generate(seen: Seen, now: datetime) -> bool:
-    """Whether a self-signed pair has to be made (again)."""
+    """Whether a self-signed pair has to be generated (again)."""
     if seen.problem or not seen.matches_name or not seen.not_after:
         return True
     return seen.not_after < now + RENEW_BEFORE
@@ -79,7 +79,7 @@ def complaint(pair: Pair, seen: Seen, now: datetime) -> str | None:
 
 
 def advice(pair: Pair, seen: Seen, now: datetime) -> list[str]:
-    """What deserves a warning: a certificate of another name, or one that ends soon."""
+    """Warnings: a certificate for another name, or one that ends soon."""
     found = []
     if not seen.matches_name:
         found.append(f"{pair.server_name}: {pair.certificate} is for other names; browsers will refuse it.")
@@ -89,7 +89,7 @@ def advice(pair: Pair, seen: Seen, now: datetime) -> list[str]:
 
 
 def parse_digests(node: Node) -> dict[str, str]:
-    """What digests_file wrote; a file that is damaged is as good as none."""
+    """What digests_file wrote; a damaged file counts as missing."""
     try:
         found = json.loads(node.content) if isinstance(node, File) else {}
     except ValueError:
@@ -107,7 +107,7 @@ def other(present: Mapping[str, str], loaded: Mapping[str, str]) -> str | None:
 
 
 def request_config(server_name: str) -> str:
-    """The configuration for `openssl req -x509` that makes a certificate of this name and no other power."""
+    """The configuration for `openssl req -x509` that makes a certificate for this name only."""
     name = server_name.strip("[]")
     kind = "IP" if is_address(name) else "DNS"
     return f"""[req]

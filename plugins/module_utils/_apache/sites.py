@@ -62,7 +62,7 @@ class Listen:
         return "*" if address in WILDCARDS else address
 
     def overlaps(self, other: Listen) -> bool:
-        """Whether one of the two keeps the other from being bound."""
+        """Whether the two cannot be bound at the same time."""
         return self.port == other.port and (self.bare == other.bare or "*" in (self.bare, other.bare))
 
 
@@ -110,7 +110,7 @@ def missing_listens(wanted: Iterable[Listen], present: Iterable[Listen]) -> list
 
 
 def restricted_ports_conf(text: str, wanted: Iterable[Listen]) -> str:
-    """Debian's ports.conf without the `Listen PORT` lines that a wanted ADDRESS:PORT takes the place of."""
+    """Debian's ports.conf without the `Listen PORT` lines that a wanted ADDRESS:PORT replaces."""
     ports = {listen.port for listen in wanted if listen.bare != "*"}
 
     def comment(match: re.Match[str]) -> str:
@@ -176,7 +176,7 @@ def changes(desired: Tree, current: Tree) -> list[Change]:
 
 
 def diff(found: Iterable[Change], secret: Container[str]) -> list[dict[str, str]]:
-    """SECRET: the paths of which nothing is shown."""
+    """SECRET: paths whose content is never shown."""
     shown = []
     for change in found:
         before, after = (_shown(node, change.path in secret) for node in (change.before, change.after))
@@ -191,7 +191,7 @@ def _shown(node: Node, secret: bool) -> str:
 
 
 def site_of(output: str) -> str | None:
-    """The site of ours whose file Apache's message names."""
+    """Our site whose file Apache's message names."""
     match = re.search(r"sites-(?:enabled|available)/(carrel-[^/\s:]+)\.conf", output)
     return match.group(1) if match else None
 

@@ -1,7 +1,7 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A file as it shall be."""
+"""The wanted state of a file."""
 
 from __future__ import annotations
 

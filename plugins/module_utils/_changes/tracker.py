@@ -31,7 +31,7 @@ class Tracker:
         return self._diffs
 
     def result(self, **returned: Any) -> dict[str, Any]:
-        """What exit_json wants."""
+        """The arguments for exit_json."""
         return {"changed": self.changed, "diff": self._diffs, **returned}
 
 

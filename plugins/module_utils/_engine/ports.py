@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The files that keep ports for the accounts of engines, and what to say where ports cannot be kept."""
+"""The files that reserve ports for the accounts of engines, and the warning where ports cannot be reserved."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ UNIT_PATH = f"/etc/systemd/system/{UNIT}"
 UNIT_LINK = f"/etc/systemd/system/sysinit.target.wants/{UNIT}"
 COMMAND = ["/usr/bin/python3", "-I", PROGRAM]
 
-# Before anything that runs for somebody else than root.
+# Before anything that runs for other accounts than root.
 _UNIT = f"""\
 # Managed by Ansible: lets nobody but the account of an instance bind the instance's ports
 [Unit]
@@ -54,7 +54,7 @@ def files(ports: Iterable[Mapping[str, Any]], uids: Mapping[str, int], program: 
 
 
 def open_ports(ports: Iterable[int]) -> str:
-    """What it means that others can bind these ports."""
+    """The risk if others can bind these ports."""
     numbers = sorted(ports)
     which = f"port {numbers[0]}" if len(numbers) == 1 else f"ports {', '.join(map(str, numbers))}"
     return (

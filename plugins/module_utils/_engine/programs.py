@@ -1,7 +1,7 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The programs of an engine, and what to do once they were replaced on disk."""
+"""The programs of an engine, and what to do after they were replaced on disk."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def missing(wanted: list[str], dpkg_status: str) -> list[str]:
 
 
 def problems(host: Host, package_source: str) -> list[str]:
-    """Everything that stands in the way, with what to do."""
+    """All reasons why the host cannot run rootless Docker, with what to do."""
     found = [_release_problem(host, package_source)]
     if not host.systemd:
         found.append(

@@ -137,14 +137,14 @@ class Service:
         return self.active in ("active", "activating", "reloading", "refreshing")
 
     def step(self, configured: float) -> str | None:
-        """What brings the engine up with its configuration of that monotonic second: start, restart or nothing."""
+        """How to make the engine run with the configuration of that monotonic second: start, restart or nothing."""
         if not self.up:
             return "start"
         return "restart" if self.started < configured else None
 
 
 def explain(log: str, account: str) -> str:
-    """The end of an engine's log without the launcher's trace and the chatter, and where to look."""
+    """The end of an engine's log without the launcher's trace and other noise, and where to look."""
     lines = [line for line in log.splitlines() if not line.startswith("+ ") and " level=info " not in line][-12:]
     hints = [hint for word, hint in HINTS.items() if any(word in line.lower() for line in lines)]
     command = f"`journalctl _SYSTEMD_USER_UNIT={UNIT} _UID=$(id -u {account})` shows the whole log."

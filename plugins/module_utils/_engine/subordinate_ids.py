@@ -66,7 +66,7 @@ class Plan:
 
 
 def parse(text: str) -> list[Entry]:
-    """The entries of a file; lines that are none are skipped, as shadow does."""
+    """The entries of a file; invalid lines are skipped, as shadow does."""
     entries = []
     for line in text.splitlines():
         owner, _unused, rest = line.strip().partition(":")
@@ -114,7 +114,7 @@ def asks_elsewhere(nsswitch: str) -> bool:
 
 
 def inhabited(kind: str, name: str, ids: Range, one: int) -> str:
-    """What to say of a range in use that holds an id which a name service has."""
+    """The warning for a range in use that holds an id of a name service."""
     return (
         f"{FILES[kind]}: the range {ids} of {name} holds the {kind} {one}, which a name service gives to somebody else,"
         f" so that a container could act as them where files have that id. {_move(kind, name, ids)}"
@@ -122,7 +122,7 @@ def inhabited(kind: str, name: str, ids: Range, one: int) -> str:
 
 
 def around(one: int) -> Range:
-    """What is left alone around an id of a name service's."""
+    """The ids around one of a name service that are avoided."""
     return Range(one // SLICE * SLICE, SLICE) if one >= SLICE else Range(one, STRIDE)
 
 

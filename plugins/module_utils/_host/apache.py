@@ -181,7 +181,7 @@ def holder(inode: int) -> str:
 
 
 def complaint(offset: int) -> str:
-    """What Apache has to say: its configuration test, or what it logged since."""
+    """Apache's complaint: its configuration test, or what it has logged since."""
     test = run(["/usr/sbin/apache2ctl", "-t"])
     if test.returncode:
         return relevant(test.stderr)
@@ -191,6 +191,6 @@ def complaint(offset: int) -> str:
             lines = [line for line in stream if ":notice]" not in line and ":warn]" not in line]
     except OSError:
         lines = []
-    if not lines:  # systemd saw something that we do not, like a file in /tmp, of which Apache has its own
+    if not lines:  # systemd saw something that we do not, such as a file in /tmp: Apache has a /tmp of its own
         lines = run(["journalctl", "-u", UNIT, "-n", "8", "-o", "cat", "--no-pager"]).stdout.splitlines(keepends=True)
     return relevant("".join(lines[-8:]))

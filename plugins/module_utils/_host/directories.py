@@ -31,7 +31,7 @@ ROUNDS = 20
 
 
 class ForeignOwnerError(Exception):
-    """A directory that belongs to somebody else; the text says whose and what to do."""
+    """A directory that belongs to another account; the text says which and what to do."""
 
 
 class Step(enum.Enum):
@@ -48,7 +48,7 @@ class Wanted:
     # Group and mode are kept as declared. Otherwise they are the owner's to change, once the directory is made.
     enforce: bool = False
     acl: bool = False
-    maker: int = 0  # whose an empty one is that was not finished
+    maker: int = 0  # owner of an empty directory that was not finished
 
     def __str__(self) -> str:
         return f"{self.uid}:{self.gid} {self.mode:04o}"
@@ -67,7 +67,7 @@ class Found:
 
 
 def foreign(path: str, uid: int, gid: int, wanted: Wanted) -> str:
-    """What is wrong with a directory of UID and GID in this place, and what to do."""
+    """What is wrong with a directory of UID and GID here, and what to do."""
     if wanted.uid == 0:
         return (
             f"{path} belongs to {uid}:{gid} but must belong to root, because it holds directories of other accounts: "
@@ -210,7 +210,7 @@ def _empty_one(trash: int, pending: list[str]) -> None:
     try:
         with os.scandir(descriptor) as entries:
             for entry in entries:
-                # What its user changes or removes in the meantime is met again in the next round.
+                # If its user changes or removes something meanwhile, the next round finds it.
                 with contextlib.suppress(FileNotFoundError, IsADirectoryError):
                     if entry.is_dir(follow_symlinks=False):
                         moved = secrets.token_hex(8)

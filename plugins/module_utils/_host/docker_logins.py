@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What `docker login` wrote into an account's home."""
+"""Log-ins that `docker login` wrote into an account's home."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LONGEST = 2**20
 
 
 def path(home: str) -> str:
-    """Only what lies in the home is the account's: /home itself may be a link of the administrator's."""
+    """Only the home belongs to the account: /home itself may be a link of the administrator's."""
     return f"{os.path.realpath(os.path.dirname(home))}/{os.path.basename(home)}/.docker/config.json"
 
 

@@ -54,7 +54,7 @@ class EngineAPI:
     def call(
         self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None, **filters: list[str]
     ) -> Any:
-        """The answer; the engine's own complaint as an EngineError."""
+        """The answer; raises the engine's own complaint as an EngineError."""
         query = "?" + urlencode({"all": "1", "filters": json.dumps(filters)}) if filters else ""
         try:
             status, reason, text = self._ask(method, path + query, None if body is None else json.dumps(body), headers)

@@ -147,7 +147,7 @@ def write(path: str, file: File) -> None:
 
 
 def _sweep(name: str, directory: int) -> None:
-    """Remove what a killed run left; a younger one may be a run that is still at work."""
+    """Remove what a killed run left; a younger file may belong to a running one."""
     for other in os.listdir(directory):
         if re.fullmatch(rf"\.{re.escape(name)}\.[0-9a-f]{{16}}", other):
             with contextlib.suppress(FileNotFoundError):

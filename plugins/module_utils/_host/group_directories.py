@@ -45,7 +45,7 @@ class Directories:
         return descriptor
 
     def make(self, sources: list[str]) -> None:
-        """Make them all. What is wrong with one, or with a folder above it, keeps no other from being made."""
+        """Create them all. An error in one, or in a folder above it, does not affect the others."""
         with contextlib.ExitStack() as stack:
             opened: dict[str, int | None] = {}
 
@@ -112,7 +112,7 @@ class Directories:
 
 
 def apply(given: Mapping[str, Any], plan: Plan, uid: int, gid: int, check_mode: bool, tracker: Tracker) -> Directories:
-    """Take from the file what cannot be had, make the directories, write the file; `problems` has what failed."""
+    """Remove what is missing from the file, create the directories, write the file; `problems` has what failed."""
     path = given["path"].rstrip("/")
     made = Directories(path, Wanted(uid, gid, 0o2770, enforce=True, acl=True), check_mode, plan.limits)
     try:

@@ -213,7 +213,7 @@ class Engine:
         try:
             return self._examine(cache, keep, jupyterlab)
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-            # who answers may be anybody: the engine's account, or what is in the image
+            # the answer may come from anybody: the engine's account, or programs in the image
             raise ProbeError(f"what image {self._image} reports about itself cannot be read: {error}") from error
 
     def _examine(self, cache: str | None, keep: bool, jupyterlab: bool) -> Image:

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Many small files and directories of root's, compared and then put in place."""
+"""Many small files and directories of root's, compared and then written."""
 
 from __future__ import annotations
 

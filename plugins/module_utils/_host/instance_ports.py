@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whose the ports of an instance are, as the host says."""
+"""Which accounts use the ports of an instance, read from the host."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def recorded(record: Mapping[str, Any]) -> list[int]:
 
 
 def read(root: str, record: Mapping[str, Any], open_ports: Collection[int]) -> dict[str, Any]:
-    """Who has one in place of the engine's account, and which of them any account can bind, of OPEN_PORTS."""
+    """Which ports other accounts have, and which of OPEN_PORTS any account can bind."""
     ports = recorded(record)
     return {
         "taken": others(ports, str(record.get("engine")), root),
@@ -27,6 +27,6 @@ def read(root: str, record: Mapping[str, Any], open_ports: Collection[int]) -> d
 
 
 def others(ports: Collection[int], account: str, root: str = "/") -> list[str]:
-    """Who has one of the ports in place of the account, a text for each port. KeyError if there is no such account."""
+    """A text for each port that another account has. KeyError if there is no such account."""
     uid, tables = pwd.getpwnam(account).pw_uid, listeners.read_tables(root)
     return [text for port in ports if (text := listeners.taken(port, uid, tables))]

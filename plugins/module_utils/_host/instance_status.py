@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reads how the instances of a host are, for the module instance_status and for the host's own metrics."""
+"""Read the status of a host's instances, for the module instance_status and for the host's own metrics."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Instance:
         return os.path.join(self.root, *parts)
 
     def attempt(self, what: str, function: Callable[..., Any], *arguments: Any) -> Any:
-        """What the function returns; where it fails, None, and the reason is kept."""
+        """The function's result; None if it fails, and the reason is kept."""
         try:
             return function(*arguments)
         except (EngineError, EndlessError, files.UnsafePathError, OSError, subprocess.SubprocessError) as error:

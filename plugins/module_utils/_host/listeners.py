@@ -42,7 +42,7 @@ def _listeners(table: str) -> Iterator[tuple[str, int, int]]:
 
 
 def taken(port: int, account_uid: int, tables: Sequence[str]) -> str | None:
-    """Says who has the port in place of the account; None if nobody has it, or the account, or root, who may do all."""
+    """Report another account that has the port; None if nobody has it, the account itself, or root."""
     others = sorted(uids(port, tables) - {account_uid, 0})
     if not others:
         return None

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The login pages of a lab, compared with what its image and its notice ask for, and then put in place."""
+"""The log-in pages of a lab, compared with its image and its notice, and then written."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class LoginFiles:
         self.stale = {path: file for path, file in self._wanted.items() if _differs(path, file, tracker)}
 
     def _compare_pages(self, tracker: Tracker) -> None:
-        """What visitors saw and will see: the mounted page or else the image's."""
+        """What visitors saw and will see: the mounted page, else the image's."""
         upstream = {server.template: server.text for server in self.image.servers}
         for target in [*upstream, *sorted(set(self._mounted) - set(upstream))]:
             file = files.read(self._mounted[target]) if target in self._mounted else None

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The host's own collector: carrel-metrics writes files that Prometheus' node exporter hands on."""
+"""The host's own collector: carrel-metrics writes files that Prometheus' node exporter publishes."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _memory(instances: Iterable[Mapping[str, Any]], root: str) -> dict[str, int]
 
 
 def _users(instances: Iterable[Mapping[str, Any]], settings: Mapping[str, Any], root: str) -> dict[str, dict[str, int]]:
-    """What users have in hubs that keep it in directories, by the name of the user."""
+    """The size of users' directories in hubs, by the name of the user."""
     found = {}
     for instance in instances:
         folder = os.path.join(root, str(instance["directory"]).lstrip("/"), "data/users")

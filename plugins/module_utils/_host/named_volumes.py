@@ -29,7 +29,7 @@ INSTANCE, USER, ARCHIVED = "carrel.instance", "carrel.user", "carrel.archived"
 
 
 class InUseError(Exception):
-    """A container has the volume."""
+    """A container uses the volume."""
 
 
 class NamedVolumes(Backend):

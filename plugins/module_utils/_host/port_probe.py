@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Try, as an account that owns nothing, which ports can be bound: what counts is what the kernel does."""
+"""Test, as an account that owns nothing, which ports can be bound: only the kernel's answer counts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def open_to_others(ports: Iterable[int]) -> list[int]:
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
-        # Nothing of the parent's may run here, whatever happens.
+        # Nothing of the parent may run here, whatever happens.
         with contextlib.suppress(BaseException):
             if os.geteuid() == 0:
                 os.setgroups([])
@@ -39,7 +39,7 @@ def open_to_others(ports: Iterable[int]) -> list[int]:
 
 def _denied(port: int) -> bool:
     with socket.socket() as trial:
-        # So that what comes to listen there at this very moment is not kept from it.
+        # So that a program that starts to listen there at this moment is not disturbed.
         trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             trial.bind(("127.0.0.1", port))

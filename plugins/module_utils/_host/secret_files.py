@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A hub's files of secrets, compared and then put in place."""
+"""A hub's files of secrets, compared and then written."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is done for a hub's users in which order, wherever their files are kept."""
+"""What is done for a hub's users, in which order, wherever their files are kept."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Backend(abc.ABC):
 
     @abc.abstractmethod
     def open(self) -> None:
-        """Look at what is there, and put right what does not belong to a user."""
+        """Inspect what is there, and correct what does not belong to a user."""
 
     @abc.abstractmethod
     def there(self) -> Iterable[str]:
@@ -60,7 +60,7 @@ class Backend(abc.ABC):
 
     @contextlib.contextmanager
     def reporting(self) -> Iterator[None]:
-        """Go on with the next one after a problem that concerns only this one."""
+        """Continue with the next user after a problem that affects only this one."""
         try:
             yield
         except self.reported as error:

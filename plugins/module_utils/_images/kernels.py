@@ -22,12 +22,12 @@ _OPTIONS = ("name", "environment", "title", *_LISTS)
 
 
 class KernelError(ValueError):
-    """A kernel that cannot be, and what to write instead."""
+    """An invalid kernel, and what to write instead."""
 
 
 @dataclass(frozen=True)
 class Smoke:
-    """A cell and what it prints."""
+    """A cell and its output."""
 
     code: str
     output: str  # without the white space at its end, with which kernels differ
@@ -183,7 +183,7 @@ def pip(python: str, packages: Sequence[str]) -> str:
 
 
 def npm(prefix: str, packages: Sequence[str]) -> str:
-    """Install what is not there; npm itself would install anew."""
+    """Install what is missing; npm itself would install everything again."""
     names = " ".join(map(shlex.quote, packages))
     options = f"--global --prefix {prefix}"
     install = f"npm install {options} --no-audit --no-fund --loglevel error {names}"

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a failed build, pull or push says, in a few lines, and whether another try can help."""
+"""Why a build, pull or push failed, in a few lines, and whether another try can help."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def failed_part(log: str) -> str | None:
 
 
 def is_network(log: str) -> bool:
-    """Whether it failed for the network's sake: the last part's output says so, and names no other reason."""
+    """Whether the network was the reason: the last part's output says so, and names no other reason."""
     text = "\n".join(_last_part(log))
     return bool(_NETWORK.search(text)) and not _LOGIN.search(text)
 

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an export to Kubernetes does not carry over, and what to do about each."""
+"""What an export to Kubernetes does not carry over, and what to do about it."""
 
 from __future__ import annotations
 

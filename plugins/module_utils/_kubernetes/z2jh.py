@@ -185,7 +185,7 @@ def _config(hub: Mapping[str, Any]) -> dict[str, Any]:
             "allowed_users": [user["name"] for user in users],
             "admin_users": [user["name"] for user in users if user["admin"]],
             "blocked_users": hub["blocked_users"],
-            # Or who is taken from the list could go on logging in.
+            # Otherwise people who are removed from the list could still log in.
             "allow_existing_users": False,
             "username_map": {
                 user["identity"].lower(): user["name"] for user in users if user["identity"].lower() != user["name"]
@@ -211,7 +211,7 @@ def _authenticator(hub: Mapping[str, Any], kind: str) -> dict[str, Any]:
 
 def _traits(hub: Mapping[str, Any], given: Mapping[str, Any], kind: str) -> dict[str, Any]:
     if kind == "native":
-        # There, whoever signs up with a name that is allowed is in: nobody may before the notes have been read.
+        # There, anyone who signs up with an allowed name gets in: nobody may before the notes have been read.
         return {"enable_signup": False, "minimum_password_length": 8}
     if kind in ("dummy", "custom"):
         return {}

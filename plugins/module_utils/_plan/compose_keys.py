@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What people copy from compose files, and the keys that mean it here."""
+"""Keys that people copy from compose files, and the keys to use here."""
 
 from __future__ import annotations
 

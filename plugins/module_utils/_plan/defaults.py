@@ -112,7 +112,7 @@ def _read(
 
 
 def _likely_kind(value: Mapping[str, Any]) -> str:
-    """For what is no kind: the one whose keys are there, so that the rest can be checked."""
+    """For an invalid kind: the kind whose keys are there, so that the rest can be checked."""
     return max(KINDS, key=lambda kind: sum(key in KINDS[kind].KEYS for key in value))
 
 

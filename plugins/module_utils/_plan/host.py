@@ -42,7 +42,7 @@ class Host:
 
 
 def second(name: str) -> str:
-    """Who has the port of an instance's second server; no instance can be called so."""
+    """The owner's name of an instance's second port; no instance can have this name."""
     return f"{name} second"
 
 

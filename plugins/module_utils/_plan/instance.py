@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the keys of an instance of either kind must have to do with each other, and with files of the control node."""
+"""How the keys of an instance of either kind depend on each other and on files of the control node."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the instances of a host must have to do with each other."""
+"""How the instances of a host depend on each other."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _check_engines(instances: Sequence[Instance], problems: Problems) -> None:
 
 
 def _last_engine(name: str, engines: Mapping[str, str]) -> str:
-    """Where the chain of engines ends that begins with an instance: in a circle, at itself."""
+    """The end of the chain of engines that begins with an instance; for a circle, the instance itself."""
     last = engines.get(name, name)
     for _step in engines:
         if engines.get(last, last) == last:

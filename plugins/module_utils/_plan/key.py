@@ -13,13 +13,13 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import
 
 
 class Type(NamedTuple):
-    """How a value is read, and how people are told what it may be."""
+    """How a value is read, and the words for what it may be."""
 
     read: Reader
     words: str
-    # A value that is refused; the reference shows what is said about it.
+    # A value that is refused; the reference shows the message.
     bad: Any
-    # What comes out of reading, as argument_specs have it.
+    # The type after reading, as in argument_specs.
     argument: str = "str"
     elements: str | None = None
     choices: tuple[str, ...] = ()
@@ -34,9 +34,9 @@ class Key(NamedTuple):
     says: str
     example: Any
     default: Any = None
-    # What holds without it, where no default can say it.
+    # What applies without it, if no default can express that.
     unset: str = ""
-    # What to write if it is missing; without this it may be.
+    # What to write if it is missing; without this it is optional.
     needed: str = ""
     # What to write for an instance of the other kind.
     instead: str = "leave it out"

@@ -253,7 +253,7 @@ class Instance:
 
     @property
     def wanted(self) -> bool:
-        """There after the run: present or held."""
+        """Whether it exists after the run: present or held."""
         return bool(self.state != "absent")
 
     @property

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the keys of one lab must have to do with each other."""
+"""How the keys of one lab depend on each other."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ _pair = record({"soft": _amount, "hard": _amount}, {"soft": "what holds at first
 
 
 def _ulimit(value: Any, path: str, problems: Problems) -> dict[str, int] | Invalid:
-    """One number for both, or both; -1 is no limit."""
+    """One number for both, or both; -1: no limit."""
     both = isinstance(value, Mapping)
     parts = (_pair if both else _amount)(value, path, problems)
     if isinstance(parts, Invalid) or (both and INVALID in parts.values()):
@@ -139,7 +139,7 @@ LIMITS: dict[str, Key] = {
 
 
 def settled(own: Any, of_groups: Iterable[Any], of_all: Any) -> Any:
-    """What counts for a user: the user's own limit, else the widest of the groups', else the hub's."""
+    """The limit of a user: the user's own, else the widest of the groups', else the hub's."""
     groups = list(of_groups)
     if not any(isinstance(limit, Mapping) for limit in (own, *groups, of_all)):
         return own if own is not None else max(groups, default=of_all)

@@ -32,7 +32,7 @@ def merge(own: list[Any], groups: Mapping[str, list[Any]], problems: Problems) -
         for index, value in enumerate(values):
             placed = Placed(instance_path(index, value, variable), value)
             name = _name(value)
-            # One that stands twice in a list stays, and is reported as such.
+            # A name that is twice in a list stays, and is reported as such.
             if name is None or name not in names:
                 found.append(placed)
             else:

@@ -32,7 +32,7 @@ _REASONS = {name: reason for reason, names in _RESERVED.items() for name in name
 
 
 def reserved(name: str) -> str | None:
-    """Why no account of ours may have this name; None if one may."""
+    """Why no account of ours may have this name; None if it may."""
     if name.startswith("systemd-"):
         return "systemd's own accounts begin so"
     return _REASONS.get(name)

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an instance says about its resets."""
+"""The keys of an instance's resets."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def check_reset(
     if reset["timezone"] is not None:
         if reset["at"] in (None, "daily"):
             problems.add(f"{path}.timezone", "timezone_alone")
-        # A control node without tzdata knows none; the host will tell.
+        # A control node without tzdata knows none; the host is asked later.
         elif given(reset["timezone"]) and timezones and reset["timezone"] not in timezones:
             problems.add(
                 f"{path}.timezone", "timezone", value=show(reset["timezone"]), near=_near(reset["timezone"], timezones)

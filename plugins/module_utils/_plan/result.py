@@ -27,14 +27,14 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.values import
 def make_result(
     instances: Sequence[Lab | Hub], host: Host | None, base_dir: str, only: Collection[str] | None = None
 ) -> dict[str, Any]:
-    """ONLY: the names of those that are set up. What is the host's, such as engines and sites, is told of all."""
+    """ONLY: the names of those that are set up. Parts of the host, such as engines and sites, cover all."""
     chosen = [instance for instance in instances if only is None or instance.name in only]
     labs = [instance for instance in chosen if isinstance(instance, Lab)]
     hubs = [instance for instance in chosen if isinstance(instance, Hub)]
     return {
         "instances": [instance.name for instance in instances],
         "rootless_docker_engines": _engines(instances, host),
-        # What is left out of a run, and stays, keeps its engine and its ports.
+        # Instances that are left out of a run keep their engine and their ports.
         "idle_engines": _idle_engines(instances, host) if only is None else [],
         "engine_ports": _engine_ports(instances, host, left=False),
         "engine_ports_after": _engine_ports(instances, host, left=only is None),
@@ -65,7 +65,7 @@ def _engines(instances: Sequence[Instance], host: Host | None) -> list[dict[str,
 def _idle_engines(instances: Sequence[Instance], host: Host | None) -> list[dict[str, Any]]:
     """Those on which nothing is left once the absent instances are removed."""
     names = {instance.name for instance in instances}
-    # An engine runs on as long as it holds an instance that the inventory does not speak of.
+    # An engine keeps running as long as it has an instance that the inventory does not name.
     used = {engine for name, engine in host.engines.items() if name not in names} if host else set()
     used.update(engine_of(instance, host) for instance in instances if instance.wanted)
     absent = dict.fromkeys(engine_of(instance, host) for instance in instances if not instance.wanted)

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""In which order and in which batches site.yml goes through the hosts."""
+"""The order and the batches in which site.yml sets up the hosts."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ ROLLOUT = Key(
 
 
 class Rollout(NamedTuple):
-    """What the play of site.yml gets."""
+    """The values for the play of site.yml."""
 
     hosts: list[str]
     serial: list[str | int]

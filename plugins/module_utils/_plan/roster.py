@@ -77,7 +77,7 @@ def _columns(row: list[str], here: str, problems: Problems) -> list[str | None] 
     """The keys of a line's fields; None for a column that nobody knows. None as a whole if no line can be read."""
     names = _names(row)
     if "name" not in names:
-        # What stands there instead may be a user's line, with a password.
+        # The line may be a user's instead, with a password.
         problems.add(here, "roster_header")
         return None
     columns: list[str | None] = []
@@ -95,7 +95,7 @@ def _columns(row: list[str], here: str, problems: Problems) -> list[str | None] 
 
 
 def _values(fields: Iterable[tuple[str | None, str]]) -> dict[str, Any]:
-    """As YAML would have them. What is no number or truth value stays text, which the reader refuses."""
+    """Values as in YAML. Text that is no number or truth value stays text, which the reader refuses."""
     result: dict[str, Any] = {}
     for key, field in fields:
         value = field if key == "password" else field.strip()

@@ -19,12 +19,12 @@ class Invalid(enum.Enum):
     INVALID = "invalid"
 
 
-# Stands for a value whose problem is reported already, so that nothing else is said about it.
+# Stands for a value whose problem is reported already, so that it is not reported again.
 INVALID: Final = Invalid.INVALID
 
 
 class Computed(str):
-    """Text that a template made; where a number or a truth value is meant, it stands for that."""
+    """Text that a template made; for a key with a number or a truth value it is read as one."""
 
     def plain(self) -> str | int | float | bool:
         if re.fullmatch(r"-?[0-9]{1,18}", self):
@@ -172,7 +172,7 @@ def mapping(keys: Mapping[str, Reader], foreign: Mapping[str, str] = MappingProx
             near = nearest(str(key), keys) if isinstance(key, str) else None
             if near:
                 problems.add(here, "unknown_key", near=near)
-                # Most likely this key was meant, and its value must be good, too. It may be a secret.
+                # Most likely this key was meant, so its value is checked, too. It may be a secret.
                 if near not in value and near not in result:
                     result[near] = None if item is None else read(keys[near], item, here, problems.hiding())
             else:

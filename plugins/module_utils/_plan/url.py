@@ -118,7 +118,7 @@ def read_url(value: Any, path: str, problems: Problems) -> Url | Invalid:
         problems.add(path, "url_character")
         value = "".join(char for char in value if not has_control(char) and not re.match(r"[\s\\]", char))
     if "@" in value:
-        # What is before the last one may be a password.
+        # The part before the last one may be a password.
         problems.add(path, "url_userinfo")
         scheme = re.match(r"https?://|", value, re.IGNORECASE)
         value = (scheme[0] if scheme else "") + value.rpartition("@")[2]

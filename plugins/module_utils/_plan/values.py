@@ -48,7 +48,7 @@ _IMAGE = re.compile(
     r"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
 )
 
-# Where a token that is made on the host would be gone, out of the account's reach, or somebody else's to replace.
+# Where a generated token would be lost, out of the account's reach, or replaceable by others.
 _FORBIDDEN_TOKENS = {
     **dict.fromkeys(("/proc", "/sys"), "it is the kernel's"),
     **dict.fromkeys(("/dev", "/run", "/var/run"), "it is empty after a reboot"),
@@ -204,7 +204,7 @@ def base_dir(value: Any, path: str, problems: Problems) -> str | Invalid:
 
 
 def _key_path(path: str, key: object) -> str:
-    """Keys that an administrator made up: shown only if they can't hold a value, as in the key `PASSWORD=secret`."""
+    """Keys that an administrator invented: shown only if they cannot hold a value, as in the key `PASSWORD=secret`."""
     return f"{path}.{key}" if isinstance(key, str) and re.fullmatch(r"[A-Za-z0-9_.-]{1,60}", key) else path
 
 

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The version of the collection, which what it deploys records."""
+"""The version of the collection, which is recorded with everything that it deploys."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ VERSION = "0.1.0"
 
 
 def order(version: str) -> tuple[int, ...]:
-    """What versions are compared by (Semantic Versioning 2.0.0); what is no version comes before all of them."""
+    """The sort key of versions (Semantic Versioning 2.0.0); invalid versions come first."""
     found = re.fullmatch(r"([0-9]{1,9})\.([0-9]{1,9})\.([0-9]{1,9})(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?", version)
     return (*map(int, found.groups()[:3]), found[4] is None) if found else ()

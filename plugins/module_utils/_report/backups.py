@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What instance_status says about backups: what their state file means, and what is wrong."""
+"""What instance_status reports about backups: the meaning of their state file, and problems."""
 
 from __future__ import annotations
 

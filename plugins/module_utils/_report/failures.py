@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What failed in a run that goes on, as text: where, in which step, and what the step said."""
+"""Failures in a run that continues, as text: where, in which step, and the step's message."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def message(result: Mapping[str, Any]) -> str:
 
 
 def last_words(result: Mapping[str, Any]) -> str:
-    """Return what the program of a failed task printed, else what the task said."""
+    """Return what the program of a failed task printed, else the task's message."""
     printed = [str(result.get(stream) or "")[-printable.LONGEST :] for stream in ("stdout", "stderr")]
     said = (printable.text(text).strip() for text in printed)
     return next(filter(None, said), "") or message(result)

@@ -68,7 +68,7 @@ def _health(found: Instance) -> Iterator[Sample]:
     about = {key: str(found[key] or "") for key in ("kind", "state", "url")}
     yield Sample("carrel_instance_info", {**name, "engine": str(engine.get("name", "")), **about}, 1)
     site = found["site"] or {}
-    # Of one whose record cannot be read nobody knows that it should not answer.
+    # If the record cannot be read, it is not known whether the instance should answer.
     if found["state"] in ("present", None):
         yield Sample("carrel_instance_up", name, bool(site.get("answers")))
     if site.get("answers"):

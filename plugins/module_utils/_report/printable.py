@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Text that comes from hosts, containers and accounts, before a terminal gets it."""
+"""Clean text from hosts, containers and accounts before it gets to a terminal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LONGEST = 20_000  # characters of one text
 
 
 def line(value: object) -> str:
-    """One line without what a terminal would obey."""
+    """One line without control characters and escape sequences."""
     return _clean(" ".join(str(value)[:LONGEST].split()), "")
 
 

@@ -44,12 +44,12 @@ def _is_unseen(char: str) -> bool:
 
 
 def visible(name: str) -> str:
-    """The name that it seems to be."""
+    """The name as it looks."""
     return unicodedata.normalize("NFC", "".join(char for char in name if not _is_unseen(char)))
 
 
 def hidden(name: str) -> str | None:
-    """What makes this name another one than it seems to be; None if nothing does."""
+    """Why this name is not what it looks like; None if it is."""
     for char in name:
         if _is_unseen(char):
             said = "byte-order mark" if char == "\ufeff" else unicodedata.name(char, "unknown").lower()
@@ -65,7 +65,7 @@ def hidden(name: str) -> str | None:
 
 
 def username_problem(name: str) -> str | None:
-    """Why JupyterHub has no user of this name, or why no directory can be made for it; None if all is well.
+    """Why JupyterHub has no user of this name, or why no directory can be made for it; None if it is valid.
 
     The rules are those of jupyterhub.auth.Authenticator: normalize_username and validate_username.
     """

@@ -12,7 +12,7 @@ CONTROLLERS = {"memory": "memory", "cpus": "cpu", "pids": "pids"}
 # Processes and threads of a container for which nothing is declared: enough for numeric libraries, which start a thread
 # for each processor in each kernel, and too few for a fork bomb to reach the other containers of the engine.
 PIDS = 4096
-# A crashed kernel leaves no core file among people's own.
+# A crashed kernel must leave no core file among people's files.
 ULIMITS = {"core": {"soft": 0, "hard": 0}}
 
 

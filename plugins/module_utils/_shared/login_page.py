@@ -19,7 +19,7 @@ from urllib.parse import parse_qs, urljoin, urlsplit
 
 MAX_PAGE_BYTES = 1024 * 1024
 NOTICE_ID = "login-notice"
-# As wide as the message about tokens that jupyter_server shows below it, and below the form, which floats.
+# As wide as jupyter_server's message about tokens below it, and below the form, which floats.
 STYLE = "clear: both; max-width: 540px; margin: 0 auto; padding: 1em 0; text-align: left"
 # What the page says after a wrong password. The image's own page has it in small print behind everything else, where a
 # long notice pushes it off the screen.
@@ -77,7 +77,7 @@ def notice_from_html(text: str) -> str:
 
 
 def without_jinja(text: str) -> str:
-    """Text that jinja prints as it stands: what would begin a tag becomes an expression that yields its brace."""
+    """Text that jinja prints unchanged: a brace that would begin a tag becomes an expression that prints the brace."""
     return re.sub(r"\{(?=[{%#])", '{{ "{" }}', text)
 
 
@@ -151,7 +151,7 @@ def _misplaced(page: str, token: re.Match[str]) -> LoginPageError:
 
 
 def check_source(page: str) -> None:
-    """What can be said of a page before it is rendered."""
+    """Problems of a page that are known before it is rendered."""
     if not page.strip():
         raise LoginPageError("the login page is empty: nobody could log in")
     try:

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the role backup installs, and what runs of its program came to."""
+"""What the role backup installs, and the results of its program."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def table(snapshots: Sequence[Mapping[str, Any]]) -> list[str]:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What module instance_backup answers."""
+    """The result of module instance_backup."""
 
     message: str
     failed: bool = False

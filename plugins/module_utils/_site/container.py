@@ -43,15 +43,15 @@ _PROXIES = frozenset(
 
 @dataclass(frozen=True)
 class Differences:
-    """What is not as declared, a text each; no secret is in one."""
+    """Differences from the declaration, one text each, without secrets."""
 
-    # How the container was made, if not from this declaration: compose sees that, and makes it anew by itself.
+    # How the container was made, if not from this declaration: compose notices that and recreates it by itself.
     made: str | None
     found: list[str]
 
     @property
     def by_hand(self) -> list[str]:
-        """What compose sees no reason for."""
+        """Differences that compose does not notice."""
         return [] if self.made else self.found
 
     @property
@@ -175,7 +175,7 @@ def _variables(lines: Sequence[str] | None) -> dict[str, str]:
 def _mounts(
     declared: Sequence[Mapping[str, Any]], image: Mapping[str, Any], container: Mapping[str, Any]
 ) -> list[tuple[str, Mount | None, Mount | None]]:
-    """Where mounts differ, what is there and what is declared. The image's own volumes are there without being so."""
+    """Mounts that differ, present and declared. The image's own volumes are present without a declaration."""
     own = (image.get("Config") or {}).get("Volumes") or {}
     wanted: dict[str, Mount] = {volume["target"]: (volume["source"], not volume["read_only"]) for volume in declared}
     there: dict[str, Mount] = {

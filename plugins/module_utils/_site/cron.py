@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What programs that cron starts have in common: whom cron tells, and what of them is installed."""
+"""What programs started by cron have in common: who gets cron's mail, and what is installed."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the site_health module decides: whom to ask, and what an answer means."""
+"""What the site_health module decides: which address to ask, and what an answer means."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Seen:
-    """What one try saw: a status with its body, or the reason why there is none."""
+    """The result of one try: a status with its body, or the reason why there is none."""
 
     status: int | None = None
     body: bytes = b""
@@ -68,7 +68,7 @@ def version(body: bytes) -> str | None:
 
 
 def advice(seen: Seen, connect_to: str, asked: Target) -> str:
-    """What to do about the last thing that was seen."""
+    """Advice for the last result."""
     if seen.kind == "refused":
         return f"Nothing listens on {connect_to}:{asked.port}: is Apache running ('systemctl status apache2')?"
     if "CERTIFICATE_VERIFY_FAILED" in seen.error:

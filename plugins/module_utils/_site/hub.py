@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a hub consists of on its host: directories, the files that its programs read, the compose project."""
+"""The parts of a hub on its host: directories, the files that its programs read, the compose project."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def project(
 
 
 def people(instance: Mapping[str, Any]) -> dict[str, Any]:
-    """Return who may use the hub and what they get, which no image has a say in."""
+    """Return who may use the hub and what they get, which does not depend on images."""
     named = instance["backend"] == "volumes"
     return {
         "members": [{"name": user["name"], "admin": user["admin"]} for user in instance["users"]],

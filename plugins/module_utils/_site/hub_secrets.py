@@ -19,7 +19,7 @@ _TOKEN = re.compile(r"[0-9a-f]{64}")  # the hub takes the cookie's as hexadecima
 
 
 class DamagedError(Exception):
-    """A file of secrets cannot be read; making new ones would lock people, or the hub, out."""
+    """A file of secrets cannot be read; new secrets would lock people, or the hub, out."""
 
 
 def parse(path: str, content: bytes | None) -> dict[str, Any]:
@@ -73,7 +73,7 @@ def texts(
 
 
 def masked(before: str | None, after: str | None) -> tuple[str, str]:
-    """Both as text for a diff that says what changes, and no secret."""
+    """Both as text for a diff that names changes without secrets."""
     if not all(text is None or text.startswith("{") for text in (before, after)):
         return _hidden(before, before), _hidden(after, before)
     old, new = (json.loads(text) if text else {} for text in (before, after))

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a lab consists of on its host: directories, the server's settings, the environment, the compose project."""
+"""The parts of a lab on its host: directories, the server's settings, the environment, the compose project."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a lab's container tells of its server: ready, not yet, or failed."""
+"""The state of a lab's server, from its container: ready, not yet, or failed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
-# The exit code of roles/lab/files/healthcheck.py if anybody is let in.
+# The exit code of roles/lab/files/healthcheck.py if anybody gets in without a log-in.
 OPEN = 3
 
 

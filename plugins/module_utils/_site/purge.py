@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is left of a removed instance, and what keeps it from being deleted."""
+"""What is left of a removed instance, and reasons not to delete it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def made_by_role(gecos: str) -> bool:
 
 
 def kept(name: str, home: str) -> str:
-    """Return what to say of an account that may be a person's."""
+    """Return the warning for an account that may be a person's."""
     return (
         f"the account {name} is kept with {home} and its subordinate ids, because its comment does not say that the"
         f" role rootless_docker made it. If nobody needs it: loginctl terminate-user {name}; userdel --remove {name}"

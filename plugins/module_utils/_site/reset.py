@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the role reset installs, what a run of the program came to, and what playbooks/reset.yml says of it."""
+"""What the role reset installs, the results of its program, and the report of playbooks/reset.yml."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def _schedule(job: Job, host: str, mailto: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What module instance_reset answers."""
+    """The result of module instance_reset."""
 
     message: str
     failed: bool = False
@@ -148,7 +148,7 @@ class Outcome:
 
 
 _CAUSE = "Remove the cause, which `journalctl -t carrel-reset` shows, and reset the instance again"
-# exit code: what to do next; of 1 and 5 the program says itself what stays as it is
+# exit code: advice; for 1 and 5 the program itself says what stays as it is
 ADVICE = {
     1: f"{_CAUSE}.",
     USAGE: "Nothing was touched. Run the playbook carrel.jupyter.site for this host, which installs the program.",
@@ -175,7 +175,7 @@ def held(name: str) -> Outcome:
 
 
 def foreseen(name: str) -> Outcome:
-    """What check mode says."""
+    """The result in check mode."""
     return Outcome(f"{name} would be reset", changed=True)
 
 
@@ -196,7 +196,7 @@ def outcome(name: str, code: int, said: str, state: Mapping[str, Any]) -> Outcom
 
 
 def unknown(names: Iterable[str], known: Collection[str]) -> list[str]:
-    """A problem for each name that is no instance, with a suggestion."""
+    """A problem for each unknown name, with a suggestion."""
     found = []
     for name in names:
         if name not in known:

@@ -15,7 +15,7 @@ import re
 from typing import Any
 
 HIDDEN = "********"
-# Not a class of the server's: says since when the token is a generated one.
+# Not a class of the server: since when the token is a generated one.
 GENERATION = ("Carrel", "generation")
 GENERATED = re.compile(r"[0-9A-Za-z._~-]{16,}")
 
@@ -96,7 +96,7 @@ def text(config: dict[str, Any]) -> str:
 
 
 def parse(content: bytes | None) -> dict[str, Any]:
-    """An existing file; one that is damaged is as good as none."""
+    """An existing file; a damaged one counts as missing."""
     try:
         config = json.loads(content or b"{}")
     except ValueError:
@@ -111,7 +111,7 @@ def secret(config: dict[str, Any], section: str, trait: str) -> str:
 
 
 def masked(before: dict[str, Any], after: dict[str, Any]) -> tuple[str, str]:
-    """Both as text for a diff that says which secrets change, and none of them."""
+    """Both as text for a diff that names changed secrets without their values."""
     shown = copy.deepcopy(before), copy.deepcopy(after)
     for section, trait in _SECRETS:
         old, new = secret(before, section, trait), secret(after, section, trait)

@@ -17,7 +17,7 @@ MARK = "This file is from carrel-reset and goes away by itself.\n"
 
 
 def add(directory, text):
-    """Never over a file of somebody else's."""
+    """Never overwrite a file of other people."""
     remove(directory)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     try:
@@ -28,7 +28,7 @@ def add(directory, text):
 
 
 def remove(directory):
-    """Only our own."""
+    """Remove only our own file."""
     path = os.path.join(directory, NAME)
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Starts the containers with devices that their engine did not start again.
+"""Start the containers with devices that their engine did not start again.
 
 Docker starts containers again before it knows devices by CDI names, so that those that have some stay down after a
 reboot (seen with 26.1.5). The engine's unit runs this as the engine's account, once the engine is ready.
@@ -27,7 +27,7 @@ def docker(*arguments: str) -> str:
 
 
 def failed(containers: list[dict[str, Any]]) -> list[str]:
-    """Those that are to run and could not be started for want of CDI."""
+    """Containers that should run and could not be started because CDI was missing."""
     return [
         str(container["Id"])
         for container in containers

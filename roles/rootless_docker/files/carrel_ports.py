@@ -1,7 +1,7 @@
 #!/usr/bin/python3 -I
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Keep the ports of instances for their accounts: nobody else of this host may bind them, not even while they are free.
+"""Reserve the ports of instances for their accounts: no other account may bind them, even while they are free.
 
 Usage: ports.py [--check]. It reads /etc/carrel/ports.json, {"ports": {PORT: UID}}, and has the kernel ask a small
 BPF program at every bind(2) (bpf(2), BPF_CGROUP_INET4_BIND and INET6_BIND). Attached to the root of the control groups,
@@ -130,7 +130,7 @@ def _cgroup_root() -> str:
 
 
 def apply(ports: Mapping[int, int], check: bool) -> bool:
-    """Have the kernel keep these ports, and no others; whether that is new."""
+    """Load the rules for these ports, and no others; return whether they are new."""
     with socket.socket() as any_socket:
         cookie = struct.unpack("=Q", any_socket.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8))[0]
     code = program(ports, cookie)
@@ -151,7 +151,7 @@ def apply(ports: Mapping[int, int], check: bool) -> bool:
 
 
 def _replace(cgroup: int, hook: int, name: bytes, code: bytes) -> None:
-    """The new program first, so that no port is free in between. Without a name, there is none."""
+    """Attach the new program first, so that no port is free in between. Without a name, there is none."""
     if name and name not in [found for _unused, found in _attached(cgroup, hook)]:
         descriptor = _load(code, hook, name)
         try:

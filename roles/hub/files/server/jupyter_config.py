@@ -65,7 +65,7 @@ class Memory:
 
 
 def _look(asked: asyncio.Task[Any]) -> None:
-    """Nobody may wait for it any more; asyncio complains of errors that nobody looked at."""
+    """Perhaps nobody waits for it any more; asyncio reports errors that nobody has read."""
     if not asked.cancelled():
         asked.exception()
 

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an instance is deployed as. Its reset's settings are ahead of that after a run that failed in between."""
+"""How an instance is deployed. After a failed run the settings of its reset may be newer than that."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ class EngineError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Container:
-    """What of `docker inspect` matters."""
+    """The relevant part of `docker inspect`."""
 
     id: str
     name: str

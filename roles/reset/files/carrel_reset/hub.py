@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Hubs: the hub is recreated while proxy and users' servers go on; these are renewed once they are idle."""
+"""Hubs: the hub is recreated while proxy and users' servers keep running; servers are renewed once they are idle."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Labs: a second server is started beside the first, Apache goes over, the first is stopped."""
+"""Labs: a second server starts beside the first, Apache switches to it, the first is stopped."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ class Lab:
             return
         try:
             self.engine.compose("stop", f"lab-{old}", timeout=STOP_SECONDS)
-            # Had Apache not gone over, the old server would have answered until now.
+            # If Apache had not switched, the old server would have answered until now.
             if not public or self._answers_in_public():
                 self._remove(old)
                 return
@@ -165,7 +165,7 @@ class Lab:
         raise ResetError(f"Apache still asks server {old}, which was stopped: run the site playbook")
 
     def _go_back(self, old: int, new: int, tags: dict[str, str], error: Exception) -> None:
-        """The new server is of no use: put back what was. Without an old server, try images from before."""
+        """The new server does not work: go back to the old one. Without an old server, try older images."""
         self._remove_open()
         failed = self._container(new)
         text = f"{error}{self._log(failed)}"
@@ -209,7 +209,7 @@ class Lab:
             try:
                 self._carrel(container, "started.py", self.settings.base_url, self.settings.notebooks)
             except EngineError:
-                self._remove(which)  # it must not run, whoever is left to serve
+                self._remove(which)  # it must not run, even if nothing else does
                 raise
 
     def _wait_until_healthy(self, which: int) -> None:
@@ -317,7 +317,7 @@ def is_login_page(text: str) -> bool:
 
 
 def at_work(activity: dict[str, Any], now: datetime.datetime) -> list[str]:
-    """Who is at work, from what activity.py prints: kernels that are busy, terminals that were used lately."""
+    """Who is at work, from the output of activity.py: busy kernels, and terminals that were used lately."""
     kernels = [
         f"kernel {kernel['name']} is busy" for kernel in activity["kernels"] if kernel["execution_state"] == "busy"
     ]

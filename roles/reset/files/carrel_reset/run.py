@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How a reset goes, whatever the kind of the instance."""
+"""How a reset works, whatever the kind of the instance."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DONE, FAILED, USAGE, LOCKED, PUT_OFF, DOWN = range(6)  # exit codes
 
 
 class ResetError(Exception):
-    """The reset failed, and what was there before is there again as far as possible; the text is for people."""
+    """The reset failed, and the old state is restored as far as possible; the text is for people."""
 
 
 class CannotTell(Exception):
@@ -43,7 +43,7 @@ class Options:
 
 @dataclasses.dataclass
 class Run:
-    """What a kind needs to do its part."""
+    """What a kind of instance needs for its part."""
 
     settings: Settings
     options: Options
@@ -53,12 +53,12 @@ class Run:
     began: float = dataclasses.field(default_factory=time.monotonic)
 
     def step(self, step: str, message: str) -> None:
-        """Say and write down what is done next. Steps may repeat, with another message."""
+        """Print and record what is done next. Steps may repeat, with another message."""
         self.state.step(step, message)
         self.journal.info(step, message)
 
     def warn(self, message: str) -> None:
-        """Something is not as it should be, but the reset goes on."""
+        """Something is wrong, but the reset continues."""
         self.state.warn(message)
         self.journal.warning(self.state.content["step"], message)
 
@@ -88,7 +88,7 @@ class Kind(Protocol):
         """
 
     def tell(self, text: str) -> None:
-        """Tell the people inside. One who cannot be told is a warning, at most; nothing is raised for it."""
+        """Show the notice to people. If that fails for someone, it is a warning at most; nothing is raised."""
 
     def untell(self) -> None:
         """Take the notice away. It is called after every failure, when put off, and may be called without a notice."""
@@ -137,7 +137,7 @@ def reset(run: Run, kind: Kind) -> int:
         _quietly_untell(kind)
         return _end(run, "held", HELD, DONE)
     except Exception as error:
-        # whatever it was, the state must tell, and the exit code must be right
+        # whatever it was, the state must record it, and the exit code must be right
         known = isinstance(error, (ResetError, EngineError, OSError))
         text = str(error) if known else f"{type(error).__name__}: {error} (a bug in carrel-reset: please report it)"
         _quietly_untell(kind)
@@ -163,7 +163,7 @@ def _steps(run: Run, kind: Kind) -> str:
     run.step("recover", "clean up after an interrupted reset")
     if run.state.interrupted:
         run.warn(f"the last reset was interrupted at the step {run.state.interrupted}")
-    # Before anything is asked or started: somebody else might answer, or keep a server from its port.
+    # Before anything is asked or started: another program might answer, or block a server's port.
     for port in settings.ports:
         web.prove(port)
     if not run.engine.answers():
@@ -192,7 +192,7 @@ def _steps(run: Run, kind: Kind) -> str:
 
 
 def _warn_people(run: Run, kind: Kind) -> None:
-    """Tell people, as long before the time set as the settings say, and wait for that time."""
+    """Show the notice, as long before the set time as the settings say, and wait for that time."""
     settings, options = run.settings, run.options
     if options.notice and settings.notice_seconds > 0:
         sleep_until(run.time_set - settings.notice_seconds)
@@ -203,7 +203,7 @@ def _warn_people(run: Run, kind: Kind) -> None:
 
 
 def notice(run: Run) -> str:
-    """What people read."""
+    """The text of the notice."""
     seconds = max(run.time_set - time.monotonic(), 0)
     at = datetime.datetime.now().astimezone() + datetime.timedelta(seconds=seconds)
     if run.options.set_time is not None:

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""For which of the set times cron has started the program."""
+"""The set time for which cron has started the program."""
 
 from __future__ import annotations
 

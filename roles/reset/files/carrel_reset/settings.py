@@ -78,7 +78,7 @@ def names() -> list[str]:
 
 
 def problems(content: object) -> list[str]:
-    """Everything that is wrong with the file."""
+    """All errors in the file."""
     if not isinstance(content, dict):
         return ["it does not hold an object"]
     found = []

@@ -75,7 +75,7 @@ class State:
         self.write()
 
     def step(self, step: str, message: str) -> None:
-        """A step begins."""
+        """Record that a step begins."""
         self.content.update(step=step, message=printable.text(message))
         self.write()
 
@@ -106,7 +106,7 @@ class State:
         self.write()
 
     def forget(self, image_id: str) -> None:
-        """An image is gone."""
+        """Record that an image is gone."""
         self.content["healthy"] = [entry for entry in self.content["healthy"] if entry["id"] != image_id]
         self.write()
 

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Requests to the instance: straight to a server's port, and through Apache. Who answers may be anybody."""
+"""Requests to the instance: directly to a server's port, and through Apache. Anybody may answer."""
 
 from __future__ import annotations
 

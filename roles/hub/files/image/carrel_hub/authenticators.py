@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Authenticators that let in whom the roster lists, and whom it lists now."""
+"""Authenticators that admit the people in the roster, as it is now."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ IDENTITIES = "identities.json"
 ASK_SECONDS = 300  # GitHub counts an hour's requests
 # As long counts what a provider said last, if it is not asked again, or does not answer.
 GUEST_SECONDS = provider_groups.REMEMBERED_SECONDS
-FAILED_SECONDS = 1.0  # the least that a wrong password takes, so that nobody learns which names there are
+FAILED_SECONDS = 1.0  # the minimum time for a wrong password, so that nobody learns which names exist
 TOO_OFTEN = "Too many wrong passwords. Please wait a minute, then try again."
 NO_NAME = (
     "The identity provider does not say who you are: {claim} is missing or is no text. Please tell the administrator."
@@ -63,7 +63,7 @@ class RosterMixin(Authenticator):  # type: ignore[misc]
             raise web.HTTPError(503, "The list of users cannot be read. Please tell the administrator.") from error
 
     def is_guest(self, name: str) -> bool:
-        """Whether somebody who is not in the roster may go on using the hub."""
+        """Whether a person who is not in the roster may keep using the hub."""
         return False
 
     def check_blocked_users(self, username: str, authentication: dict[str, Any] | None = None) -> bool:
@@ -76,7 +76,7 @@ class RosterMixin(Authenticator):  # type: ignore[misc]
         return self.roster().admin(authentication["name"])
 
     async def refresh_user(self, user: Any, handler: Any = None) -> bool | dict[str, Any]:
-        """Sessions and tokens end, and admins come and go, with the roster."""
+        """Sessions, tokens and admins follow the roster."""
         roster = self.roster()
         if not roster.lists(user.name) and (user.name in roster.blocked or not self.is_guest(user.name)):
             self.log.warning("%s is not in the roster any more", user.name)
@@ -86,7 +86,7 @@ class RosterMixin(Authenticator):  # type: ignore[misc]
 
 
 class IdentityMixin(RosterMixin):
-    """For providers that say who somebody is: two identities never share a name of the hub."""
+    """For identity providers: two identities never share a name of the hub."""
 
     guests = Bool(False, config=True, help="Whether the provider's own rules let in people who are not in the roster")
     everybody = Bool(False, config=True, help="With guests: whoever the provider knows")
@@ -94,7 +94,7 @@ class IdentityMixin(RosterMixin):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.visitors = Visitors()
-        # By name and address: others' wrong tries don't lock anybody out. A class may come from one address.
+        # By name and address: wrong tries of others lock nobody out. A class may come from one address.
         self.wrong = Brake(10, 60)
         self.wrong_of_address = Brake(200, 60)
 
@@ -120,7 +120,7 @@ class IdentityMixin(RosterMixin):
         return model
 
     async def _identified(self, model: Any) -> dict[str, Any] | None:
-        """Who somebody is, without what the class thinks of admins and groups here."""
+        """The identity, without the class's own rules for admins and groups."""
         if not model:
             return None
         model = dict(model) if isinstance(model, dict) else {"name": model}
@@ -140,11 +140,11 @@ class IdentityMixin(RosterMixin):
         return web.HTTPError(502, UNUSABLE)
 
     def identity(self, model: dict[str, Any]) -> str:
-        """Who somebody is at the provider, of which the name here is made."""
+        """The identity at the provider, from which the name here is made."""
         return str(model["name"])
 
     async def groups_of(self, model: dict[str, Any]) -> list[str]:
-        """In which groups the provider has somebody."""
+        """The groups that the provider has for a person."""
         return []
 
     # JupyterHub awaits what is awaitable.
@@ -221,7 +221,7 @@ class CarrelGitHubAuthenticator(OAuthMixin, GitHubOAuthenticator):  # type: igno
         self.asked: dict[str, float] = {}
 
     async def authenticate(self, handler: Any, data: Any = None, **kwargs: Any) -> Any:
-        """Of what GitHub says, only what asks it again is kept, and only of guests."""
+        """Of GitHub's answer, keep only what is needed to ask again, and only for guests."""
         model = await super().authenticate(handler, data, **kwargs)
         if model:
             listed = self.roster().lists(self.normalize_username(model["name"]))
@@ -254,7 +254,7 @@ class CarrelGitHubAuthenticator(OAuthMixin, GitHubOAuthenticator):  # type: igno
             return remembered
         try:
             member = await self.allow_guest(user.name, {"admin": False, "auth_state": state})
-            if not member:  # GitHub out of order looks like a no, too
+            if not member:  # an outage of GitHub looks like a no, too
                 await self.token_to_user(state["token_response"])
         except (OSError, HTTPClientError) as error:
             if getattr(error, "code", None) != HTTPStatus.UNAUTHORIZED:

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How often somebody may try, and who somebody is."""
+"""How often a client may try, and how clients are told apart."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class Brake:
         self._tries: dict[Hashable, list[float]] = {}
 
     def take(self, key: Hashable) -> bool:
-        """Whether one more try is allowed, which counts from now on. One that is refused does not count."""
+        """Whether one more try is allowed; if so, it is counted. A refused try is not counted."""
         now = self._clock()
         recent = [when for when in self._tries.pop(key, ()) if when > now - self._seconds]
         allowed = len(recent) < self._most
         self._tries[key] = [*recent, now] if allowed else recent
-        while len(self._tries) > MOST_KEYS:  # what was not tried for longest comes first
+        while len(self._tries) > MOST_KEYS:  # the oldest come first
             del self._tries[next(iter(self._tries))]
         return allowed
 
@@ -64,7 +64,7 @@ def client(peer: str, forwarded: str, proxies: Iterable[str], relays: Iterable[s
 
 
 class Visitors:
-    """Who asks, of requests of tornado's."""
+    """The client of a request of tornado."""
 
     def __init__(self, proxy: str = "proxy", clock: Callable[[], float] = time.monotonic) -> None:
         self._proxy, self._clock = proxy, clock
@@ -88,7 +88,7 @@ class Visitors:
 
 
 def _gateways() -> list[str]:
-    """As which the proxy sees what comes in from the host."""
+    """The address that the proxy sees for requests from the host."""
     try:
         with open("/proc/net/route", encoding="ascii") as stream:
             lines = [line.split() for line in stream][1:]

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Says what is wrong with the administrator's own part of a hub: config.json stands in stdin, no secret is needed."""
+"""Report errors in the administrator's own part of a hub: config.json is in stdin, no secret is needed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ STANDS_FOR_A_SECRET = "ab" * 32
 
 
 def secrets(given: Mapping[str, Any]) -> dict[str, str]:
-    """What the check has in place of secrets."""
+    """Placeholders for secrets."""
     names = [
         *SECRETS,
         *(f"services/{service['name']}" for service in given["services"]),

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From the role's two files to JupyterHub's configuration. No I/O."""
+"""Turn the role's two files into JupyterHub's configuration. No I/O."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def _authenticator(config: Mapping[str, Any], secrets: Mapping[str, Any]) -> dic
         return {"enable_signup": given["signup"], "minimum_password_length": 8, "key": key}
     if kind == "dummy":
         return {"password": secrets["dummy_password"]}
-    # allow_all would pass by the roster.
+    # allow_all would bypass the roster.
     own = own_settings(config, secrets)
     traits: dict[str, Any] = {"guests": given["guests"], "everybody": own.pop("allow_all", False)}
     if kind == "ldap":
@@ -232,7 +232,7 @@ def traits(config: Mapping[str, Any], secrets: Mapping[str, Any], state: Path) -
             else {},
             "network_name": config["network"],
             "cmd": config["command"],
-            # Servers remember that long whom the hub let in: five minutes is too long for somebody who was removed.
+            # How long servers remember the hub's yes: five minutes is too long after a removal.
             "args": ["--HubOAuth.cache_max_age=10"],
             "notebook_dir": config["home"],
             "environment": config["environment"],

@@ -22,7 +22,7 @@ from traitlets.utils.importstring import import_item
 from . import custom
 from .config import own_settings, traits
 
-# Set by no inventory, but relied upon; with what to do instead.
+# No inventory sets them, but the collection relies on them; with what to do instead.
 RELIED: dict[str, dict[str, str]] = {
     "JupyterHub": {
         "admin_users": "write admin: true beside the user in users",
@@ -84,7 +84,7 @@ class Whole(NamedTuple):
 
 
 def configure(given: Mapping[str, Any], secrets: Mapping[str, Any], state: Path, config: Config) -> Whole:
-    """Fill CONFIG. What is wrong with the administrator's part is returned; ours raises Unusable."""
+    """Fill CONFIG. Errors in the administrator's part are returned; errors in ours raise Unusable."""
     ours = traits(given, secrets, state)
     if given["authenticator"]["type"] == "custom":
         ours["JupyterHub"]["authenticator_class"] = custom.made(given["authenticator"]["class"])
@@ -139,7 +139,7 @@ def _families(ours: Mapping[str, Any]) -> list[Family]:
 
 
 def _run(name: str, text: str, ours: Mapping[str, Any], families: Iterable[Family], whole: Whole) -> Iterator[Problem]:
-    """One statement after the other, so that a trait is known by the line that sets it."""
+    """Run one statement after the other, so that the line that sets a trait is known."""
     config = whole.config
     try:
         tree = ast.parse(text, name)
@@ -190,7 +190,7 @@ def _pairs(config: Config) -> set[tuple[str, str]]:
 
 
 def _holds(now: Any, ours: Any) -> bool:
-    """Whether what is ours is still there; lists and mappings may have more."""
+    """Whether our values are still there; lists and mappings may have more."""
     if isinstance(ours, Mapping):
         return isinstance(now, Mapping) and all(key in now and _holds(now[key], item) for key, item in ours.items())
     if isinstance(ours, (list, set)):
@@ -199,7 +199,7 @@ def _holds(now: Any, ours: Any) -> bool:
 
 
 def unknown(whole: Whole) -> Iterator[Problem]:
-    """Traits of the administrator's that no class has, or that do not take their value."""
+    """Traits of the administrator that no class has, or whose value is refused."""
     classes = {cls.__name__: cls for cls in _classes(Configurable)}
     for (section, trait), place in whole.lines.items():
         cls = classes.get(section)

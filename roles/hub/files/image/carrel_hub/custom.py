@@ -20,7 +20,7 @@ NAME = "CarrelCustomAuthenticator"
 
 class Guarded(Authenticator):  # type: ignore[misc]
     def get_handlers(self, app: Any) -> list[tuple[str, Any]]:
-        """Pages that bring authenticators of their own would pass by the roster."""
+        """Pages with authenticators of their own would bypass the roster."""
         handlers: list[tuple[str, Any]] = super().get_handlers(app)
         if any(getattr(handler, "authenticator", OURS) is not OURS for _path, handler in handlers):
             raise Unusable("authenticator.class: it asks other authenticators, which do not heed the list of users")

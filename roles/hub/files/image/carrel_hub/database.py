@@ -116,7 +116,7 @@ def load(url: str, stream: TextIO) -> int:
                 connection.execute(table.insert(), found)
                 rows += len(found)
             if engine.dialect.name == "postgresql" and "id" in table.c:
-                # ids were given, so the sequence behind them stands at its beginning
+                # ids were given explicitly, so the sequence behind them is still at its beginning
                 connection.execute(
                     text("SELECT setval(pg_get_serial_sequence(:name, 'id'), :last)"),
                     {"name": name, "last": max((row["id"] for row in found), default=0) + 1},

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Users of an LDAP directory. Its certificate is checked, and a directory that is slow or down holds up nobody else."""
+"""Users of an LDAP directory. Its certificate is checked, and a slow or missing directory delays nobody else."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from traitlets import List, Unicode
 from .authenticators import IdentityMixin
 
 SECONDS = 10
-# Without these, certificates are not looked at.
+# Without these, certificates are not checked.
 TLS = {"validate": ssl.CERT_REQUIRED, "ca_certs_file": "/etc/ssl/certs/ca-certificates.crt"}
 DOWN = "The directory of users cannot be asked at the moment. Please try again in a minute, and tell the administrator."
 
 
 class _Threaded(LDAPAuthenticator):  # type: ignore[misc]
     async def authenticate(self, handler: Any, data: Any) -> Any:
-        """It waits for the directory without giving others a turn."""
+        """The class waits for the directory and blocks the event loop."""
         return await asyncio.to_thread(asyncio.run, super().authenticate(handler, data))
 
     def get_connection(self, userdn: str | None, password: str | None) -> Any:

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where things are in the hub's container, and how they are read and written."""
+"""Paths in the hub's container, and how files are read and written."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ STATE = Path(os.environ.get("CARREL_HUB_STATE", "/srv/jupyterhub"))  # the hub's
 
 
 class Unusable(Exception):
-    """A file cannot be read, or does not hold what it should."""
+    """A file cannot be read, or has the wrong content."""
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -28,7 +28,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_state(name: str) -> dict[str, Any]:
-    """A file of the hub's own; empty as long as there is none."""
+    """A file of the hub's own; empty if it is missing."""
     path = STATE / name
     return read_json(path) if path.exists() else {}
 

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the inventory decides, only the service that keeps it may change; to others it is refused, not undone later."""
+"""Only the roster's service may change what the inventory decides; changes by others are refused."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Codes with which people who are listed without a password make their account. An administrator hands them out."""
+"""Codes by which listed people without a password create their account. Administrators hand them out."""
 
 from __future__ import annotations
 
@@ -25,6 +25,6 @@ def fits(key: bytes, name: str, given: str) -> bool:
 
 
 def renew(name: str) -> None:
-    """The next account of this name needs another code."""
+    """Make the next account of this name need another code."""
     used = read_state(USED)
     write_state(USED, {**used, name: int(used.get(name, 0)) + 1})

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Proves that people can log in with a page of the administrator's own, which stands in stdin."""
+"""Prove that people can log in with the administrator's page, which is in stdin."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ class CarrelNativeAuthenticator(RosterMixin, NativeAuthenticator):  # type: igno
         super().__init__(**kwargs)
         self.passwords = Passwords()
         self.visitors = Visitors()
-        # By name and address: others' wrong tries don't lock anybody out. A class may come from one address.
+        # By name and address: wrong tries of others lock nobody out. A class may come from one address.
         self.wrong = Brake(10, 60)
         self.wrong_of_address = Brake(200, 60)
         self.sign_ups = Brake(100, 3600)
@@ -84,7 +84,7 @@ class CarrelNativeAuthenticator(RosterMixin, NativeAuthenticator):  # type: igno
         return right
 
     async def _is_right(self, name: str, password: str) -> bool:
-        """One bcrypt, whether there is such an account or not."""
+        """Run bcrypt once, whether there is such an account or not."""
         first = self._first_password(name)
         if first is None or await self._is_applied(name, first):
             account = self.get_user(name)
@@ -110,7 +110,7 @@ class CarrelNativeAuthenticator(RosterMixin, NativeAuthenticator):  # type: igno
         return hmac.compare_digest(known, self._fingerprint(name, first)) and self.get_user(name) is not None
 
     async def _is_applied(self, name: str, first: str) -> bool:
-        """Without bcrypt, unless the key is another one than last time."""
+        """Avoid bcrypt, unless the key has changed."""
         applied = read_state(APPLIED).get(name)
         if applied is None or self.get_user(name) is None:
             return False
@@ -154,7 +154,7 @@ class CarrelNativeAuthenticator(RosterMixin, NativeAuthenticator):  # type: igno
         if not self.sign_ups.take(address):
             raise Refused(TOO_MANY)
         if invitation and self._fits(name, invitation):
-            # A lecture behind one address. At once, or those whose passwords are being hashed would count.
+            # For a lecture behind one address. Checked at once, or people whose passwords are being hashed would count.
             self.sign_ups.give_back(address)
         hashed = await self.passwords.hash(password)
         if invitation:
@@ -174,7 +174,7 @@ class CarrelNativeAuthenticator(RosterMixin, NativeAuthenticator):  # type: igno
         return name in self.invited() and invitations.fits(self.key, name, invitation)
 
     def invited(self) -> list[str]:
-        """Who is listed and has neither a password in the inventory nor an account."""
+        """Listed people with neither a password in the inventory nor an account."""
         roster, first = self.roster(), read_json(DIRECTORY / "passwords.json")
         approved = {account.username for account in self.accounts() if account.is_authorized}
         return sorted(name for name in roster.users if roster.lists(name) and name not in approved | first.keys())
@@ -183,7 +183,7 @@ class CarrelNativeAuthenticator(RosterMixin, NativeAuthenticator):  # type: igno
         return self.db.query(UserInfo).order_by(UserInfo.username).all()  # type: ignore[no-any-return]
 
     def approve(self, name: str, approved: bool) -> None:
-        """Raises Refused for who is listed: whoever signed up with that name may be anybody."""
+        """Raises Refused for a listed name: anybody could have signed up with it."""
         account = self.get_user(name)
         if account is None:
             raise Refused(f"There is no account {name} any more.")
@@ -193,7 +193,7 @@ class CarrelNativeAuthenticator(RosterMixin, NativeAuthenticator):  # type: igno
         self.db.commit()
 
     def waiting(self) -> list[str]:
-        """Guests who were never in; whose approval was withdrawn may have files."""
+        """Guests who have never logged in; others may have files."""
         known = {user.name for user in self.db.query(orm.User)} | self.roster().users.keys()
         return [each.username for each in self.accounts() if not each.is_authorized and each.username not in known]
 
@@ -218,13 +218,13 @@ class CarrelNativeAuthenticator(RosterMixin, NativeAuthenticator):  # type: igno
         first = self._first_password(user.name)
         if first is not None and not self._is_known(user.name, first):
             is_new = await self._is_new(user.name, first)
-            # An administrator who starts the server of somebody else goes on.
+            # An administrator who starts another person's server stays logged in.
             if is_new and handler is not None and handler.current_user is user:
                 return False
         return await super().refresh_user(user, handler)
 
     async def _is_new(self, name: str, first: str) -> bool:
-        """Set it if it is. A browser asks for many things at once, of which one is enough for bcrypt."""
+        """Set it if it is new. A browser sends many requests at once; one bcrypt is enough for them."""
         if name in self.looking:
             return True
         self.looking.add(name)
@@ -242,7 +242,7 @@ class CarrelNativeAuthenticator(RosterMixin, NativeAuthenticator):  # type: igno
         return [*inventory_api.HANDLERS, *native_pages.HANDLERS]
 
     def delete_user(self, user: Any) -> None:
-        """Who is listed again gets the inventory's password, or needs a new invitation."""
+        """People who are listed again get the inventory's password, or need a new invitation."""
         applied = read_state(APPLIED)
         if applied.pop(user.name, None):
             write_state(APPLIED, applied)

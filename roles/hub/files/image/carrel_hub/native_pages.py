@@ -45,7 +45,7 @@ class Page(BaseHandler):  # type: ignore[misc]
         self.finish(await self.render_template(self.template, said=said, good=good, **values))
 
     async def answer(self, done: Awaitable[str], **values: Any) -> None:
-        """Show the page with what came of it."""
+        """Show the page with the result."""
         try:
             said, good = await done, True
         except Refused as refused:
@@ -61,7 +61,7 @@ class Page(BaseHandler):  # type: ignore[misc]
         return self.field("new_password")
 
     async def set_password(self, name: str) -> str:
-        """Who changes their own stays logged in, here."""
+        """People who change their own password stay logged in here."""
         own = name == self.current_user.name
         session = self.get_session_cookie() if own else None
         await self.authenticator.set_password(name, self.new_password(), session)
@@ -91,7 +91,7 @@ class SignUpHandler(Page):
 
 
 class AuthorizeHandler(Page):
-    """Who waits for approval, who has it, and the invitations for those who are listed."""
+    """Accounts that wait for approval or have it, and the invitations for listed people."""
 
     template = "authorization-area.html"
 

@@ -16,13 +16,13 @@ import bcrypt
 LONGEST = 72  # bytes that bcrypt reads
 MOST_WAITING = 500  # with two threads the last of them waits for about a minute
 LOWER_PRIORITY = 5  # behind the event loop, but not behind all that users compute
-# Nobody's hash. Whoever is not known takes as long to refuse as a wrong password.
+# A hash of nobody: refusing an unknown name takes as long as a wrong password.
 NOBODY = b"$2b$12$FUgTvyOlPd/Bb9SjUHriy.VFFAN9mRVXMDQqCnBrM6YHoAAogx3IC"
 T = TypeVar("T")
 
 
 class Refused(Exception):
-    """What somebody asked for is not done; the text is for them."""
+    """A request is refused; the text is for the person."""
 
 
 class Busy(Refused):

@@ -25,7 +25,7 @@ class Roster:
         return self.lists(name) and bool(self.users[name]["admin"])
 
     def limits(self, name: str, default: Mapping[str, Any]) -> dict[str, Any]:
-        """Of somebody who is not listed, the hub's; of a limit that the roster does not know yet, none."""
+        """The hub's limits for people who are not listed; None for a limit that the roster does not have yet."""
         limits = self.users.get(name, default)
         return {key: limits.get(key) for key in default}
 

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""In which groups the identity provider had somebody at the last log-in, and which groups here follow from that.
+"""The groups of the identity provider at a person's last log-in, and the hub's groups that follow from them.
 
 Nobody asks the provider in between, and API tokens outlive sessions: what it said counts for a day.
 """
@@ -37,7 +37,7 @@ def memberships(roster: Roster) -> Mapping[str, set[str]]:
 
 
 def recent() -> dict[str, list[str]]:
-    """The provider's groups of those of whom it said so less than a day ago."""
+    """The provider's groups of people whose last log-in is less than a day ago."""
     known: dict[str, Any] = read_state(FILE)
     since = time.time() - REMEMBERED_SECONDS
     return {name: entry["groups"] for name, entry in known.items() if isinstance(entry, dict) and entry["at"] > since}

@@ -27,7 +27,7 @@ SECONDS = 1.0
 # In one call, during which the hub answers nobody else, and between two calls, when it answers those who wait.
 USERS_AT_ONCE, MEMBERS_AT_ONCE, PAGE = 10, 50, 100
 PAUSE = 0.05
-REPEAT = 60.0  # also without a change: somebody who could not be deleted, or an account made by hand
+REPEAT = 60.0  # also without a change: a user who could not be deleted, or an account made by hand
 
 
 def changes(
@@ -128,7 +128,7 @@ def apply_groups(hub: Hub, roster: Roster, users: set[str]) -> None:
 
 
 def signature() -> tuple[object, object]:
-    """Of the roster, and of what log-ins say about groups, without when."""
+    """The state of the roster and of the groups from log-ins, without times."""
     try:
         status = os.stat(DIRECTORY / "roster.json")
         roster = (status.st_ino, status.st_mtime_ns, status.st_size)

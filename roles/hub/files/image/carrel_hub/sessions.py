@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What ends with a password: whoever knew the old one may have logged in and made tokens."""
+"""What ends with a password: anyone who knew the old one may have logged in and made tokens."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""DockerSpawner with an instance's mounts and limits, read anew at every start."""
+"""DockerSpawner with an instance's mounts and limits, read at every start."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _CHOOSING = asyncio.Lock()
 class CarrelSpawner(DockerSpawner):  # type: ignore[misc]
     instance = Unicode(config=True, help="Name of the instance")
 
-    # Who starts a server gets the image, mounts and limits of today.
+    # A new server gets today's image, mounts and limits.
     remove = True
     # All calls to Docker share one thread: a pull would hold up everybody (dockerspawner#293).
     pull_policy = "never"

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a user's container gets, and what the user reads when it cannot be had. No I/O."""
+"""What a user's container gets, and what the user reads when that is not possible. No I/O."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ NO_DEVICE = (
 )
 GPUS = "carrel.gpus"  # a container's label: the graphics cards that it has to itself, with commas between them
 _SIGNS = {
-    # what Docker says to a device that no CDI file has, and to CDI that is not on
+    # Docker's messages for a device that no CDI file has, and for CDI that is off
     "cdi device injection failed": NO_DEVICE,
     'could not select device driver "cdi"': NO_DEVICE,
-    # what Docker says to a missing or forbidden source of a bind mount, when creating and when starting
+    # Docker's messages for a missing or forbidden source of a bind mount, when creating and when starting
     "bind source path does not exist": NO_DIRECTORY,
     "bind mount source path": NO_DIRECTORY,
     "error while creating mount source path": NO_DIRECTORY,
     "error mounting": NO_DIRECTORY,
     "no such image": NO_IMAGE,
     "is already in use by container": STILL_THERE,
-    # one that ends at once is gone when its address is asked for
+    # a container that ends at once is gone when its address is read
     "no such container": ENDED,
 }
 
@@ -98,7 +98,7 @@ def staying(containers: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def no_gpus(wanted: int, free: int) -> str:
-    """What the user reads."""
+    """The text for the user."""
     cards = "a graphics card" if wanted == 1 else f"{wanted} graphics cards"
     return (
         f"Your notebook server needs {cards}, and {free or 'none'} of this hub's {'is' if free == 1 else 'are'} free. "
