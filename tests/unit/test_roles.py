@@ -30,6 +30,22 @@ def test_defaults_agree_with_the_contract(role: str) -> None:
     assert all(option.get("required") for name, option in options.items() if name not in promised)
 
 
+KEYS = {"aliases", "choices", "default", "description", "elements", "no_log", "options", "required", "type"}
+
+
+def odd(options: dict[str, Any], above: str) -> Iterator[str]:
+    for name, option in options.items():
+        yield from (f"{above}.{name}: {key}" for key in option.keys() - KEYS)
+        yield from odd(option.get("options", {}), f"{above}.{name}")
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_options_have_only_keys_that_ansible_knows(role: str) -> None:
+    """In braces, what follows a comma in a description becomes a key."""
+    specs = load(ROOT / "roles" / role / "meta" / "argument_specs.yml")["argument_specs"]
+    assert [text for name, entry in specs.items() for text in odd(entry.get("options", {}), name)] == []
+
+
 @pytest.mark.parametrize(("role", "name"), [("reset", "reset_jobs"), ("backup", "backup_jobs")])
 def test_the_contract_has_every_key_of_the_plan(role: str, name: str) -> None:
     options = load(ROOT / "roles" / role / "meta" / "argument_specs.yml")["argument_specs"]["main"]["options"]
