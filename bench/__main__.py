@@ -11,10 +11,11 @@ import sys
 
 from testbed.run import ROOT, Failure
 
-from . import backup, images, log_ins, site, user_volumes
+from . import backup, images, log_ins, scale, site, user_volumes
 
 PARTS = {
     "site": site.measure,
+    "scale": scale.measure,
     "log_ins": log_ins.measure,
     "volumes": user_volumes.measure,
     "images": images.measure,

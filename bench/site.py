@@ -28,8 +28,8 @@ USERS = 10
 RUNS = 3
 
 
-def inventory(path: Path, instances: list[dict[str, Any]]) -> Path:
-    """Write an inventory of the one host."""
+def inventory(path: Path, instances: list[dict[str, Any]], name: str = HOST) -> Path:
+    """Write an inventory of one host."""
     certificates = [str(found) for found in sorted(images.MACHINE_CERTIFICATES.glob("*.crt"))]
     host = {
         "ansible_connection": "community.docker.docker", "ansible_user": "root",
@@ -37,7 +37,7 @@ def inventory(path: Path, instances: list[dict[str, Any]]) -> Path:
         "jupyter_tls": {"mode": "files", "certificate": "/etc/ssl/site.crt", "private_key": "/etc/ssl/site.key"},
         "hub_base_image": f"{hosts.REGISTRY_NAME}/{images.BASE}", "hub_extra_ca_certificates": certificates,
     }  # fmt: skip
-    path.write_text(json.dumps({"all": {"hosts": {HOST: host}}}))
+    path.write_text(json.dumps({"all": {"hosts": {name: host}}}))
     return path
 
 

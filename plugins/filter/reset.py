@@ -40,7 +40,6 @@ class FilterModule:
             "_reset_install": reset.install,
             "_reset_packages": reset.packages,
             "_reset_zones": reset.zones,
-            "_reset_waits": reset.waits,
             "_reset_unknown": reset.unknown,
             "_reset_report": reset.report,
         }

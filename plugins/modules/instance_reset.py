@@ -33,6 +33,10 @@ options:
     description: With V(false) people are not told. With V(true), what the instance's settings say.
     type: bool
     default: true
+  claimed:
+    description: With V(true) the caller itself has claimed the instance with M(carrel.jupyter.instance_claim).
+    type: bool
+    default: false
 extends_documentation_fragment:
   - carrel.jupyter.attributes
 attributes:
@@ -117,6 +121,7 @@ def main() -> None:
             "people": {"type": "str", "choices": ["wait", "skip", "ignore"]},
             "pull": {"type": "bool", "default": True},
             "notice": {"type": "bool", "default": True},
+            "claimed": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )

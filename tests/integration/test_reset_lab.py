@@ -160,7 +160,7 @@ def test_two_at_once(make: Make) -> None:
     first = site.start()
     until(lambda: site.state()["result"] == "running", "the first reset runs", pause=0.05)
     second = site.reset()
-    assert second.code == 3 and "another reset is running" in second.output
+    assert second.code == 3 and "another reset or a restore is running" in second.output
     assert first.wait(PATIENCE) == 0 and site.state()["result"] == "done"
 
 

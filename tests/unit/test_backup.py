@@ -4,10 +4,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import socket
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -18,7 +20,7 @@ import pytest
 from ansible_collections.carrel.jupyter.plugins.module_utils._report import backups, report
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import backup
 from carrel_backup import __main__ as program
-from carrel_backup import containers, drill, inside, manifest, restore, settings, snapshots, targets
+from carrel_backup import claims, containers, drill, inside, manifest, restore, settings, snapshots, targets
 from carrel_backup.commands import Account, CommandError
 from carrel_backup.journal import Journal
 from carrel_backup.restic import Answer, Restic, ResticError
@@ -391,6 +393,40 @@ def test_who_began_meanwhile_is_not_stopped_unless_that_was_wanted(engine: Engin
     engine.late = ["hub", "hub", "hub"]
     with pytest.raises(containers.InUseError, match="started again"):
         containers.stop(engine, [], True, may_stop=True)
+
+
+def test_a_restore_and_a_reset_are_not_at_work_at_once(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "FILE", f"{tmp_path}/claim-{{}}")
+    monkeypatch.setattr(containers, "RESET_SECONDS", 1)
+    monkeypatch.setattr(restore, "fetch", lambda *_arguments: None)
+    monkeypatch.setattr(restore, "check_room", lambda *_arguments: None)
+
+    def restored() -> str:
+        try:
+            restore.restore_leaves(engine, "abc", STOP, manifest.Manifest([], None, []), [])
+        except containers.InUseError as error:
+            return str(error)
+        return "restored"
+
+    assert restored() == "restored"  # it never was reset
+    (tmp_path / "reset").mkdir()
+    with (tmp_path / "reset" / "lock").open("w") as lock:
+        assert restored() == "restored"
+        with containers.resets_kept_out(engine), pytest.raises(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        engine.said, engine.running = [], ["hub"]
+        assert restored().startswith("a reset of the instance is at work: nothing was restored")
+        assert engine.said == []
+        # A reset that ends meanwhile is waited for.
+        monkeypatch.setattr(containers, "RESET_SECONDS", 60)
+        monkeypatch.setattr(time, "sleep", lambda _seconds: fcntl.flock(lock, fcntl.LOCK_UN))
+        assert restored() == "restored" and engine.said == ["stop hub", "start hub"]
+    (tmp_path / "claim-tao").write_bytes(claims.claim("a playbook", 30))
+    monkeypatch.setattr(containers, "RESET_SECONDS", -1)
+    assert restored().startswith("a playbook is changing the instance's containers: nothing was restored")
 
 
 def test_a_container_that_is_gone_is_no_error(engine: Engine) -> None:

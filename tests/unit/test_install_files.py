@@ -12,10 +12,14 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import claims
+
+from testbed.patience import until
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="files of several owners need root")
 
@@ -183,21 +187,42 @@ def test_archive_refuses_a_folder_of_somebody_else(tmp_path: Path) -> None:
     assert (tmp_path / "tao").exists()
 
 
-def test_a_lock_is_waited_for_from_outside(tmp_path: Path) -> None:
-    folder = Path("/var/lib/carrel/tao-of-the-lock-tests/reset")
-    folder.mkdir(parents=True, exist_ok=True)
-    instances = [{"name": "tao-of-the-lock-tests", "seconds": 2}, {"name": "nothing-at-all", "seconds": 30}]
+def test_an_instance_is_claimed_once_its_reset_has_ended() -> None:
+    name = "tao-of-the-claim-tests"
+    folder, settings = Path(f"/var/lib/carrel/{name}/reset"), Path(f"/etc/carrel/reset/{name}.json")
+    for needed in (folder, settings.parent):
+        needed.mkdir(parents=True, exist_ok=True)
+    settings.write_text(json.dumps({"pull_timeout_seconds": 0, "start_timeout_seconds": -118, "drain_seconds": 0}))
     try:
         with (folder / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            late = run("reset_wait", instances=instances)
-            assert late["at_work"] == ["tao-of-the-lock-tests"] and "has not ended within 2 s" in str(late["warnings"])
-            assert "warnings" not in run("reset_wait", check=True, instances=instances)
+            assert not run("instance_claim", check=True, name=name)["changed"] and claims.claimant(name) is None
+            late = run("instance_claim", name=name)
+            assert late["failed"] and "has not ended within 2 s; nothing was changed" in late["msg"]
+            assert claims.claimant(name) is None
+            # The reset sees the claim while the playbook waits for it.
+            settings.unlink()
+            with ThreadPoolExecutor() as threads:
+                waiting = threads.submit(run, "instance_claim", name=name)
+                until(lambda: claims.claimant(name) == "a playbook", "the instance is claimed")
+                assert not waiting.done()
+                fcntl.flock(lock, fcntl.LOCK_UN)
+                assert waiting.result()["waited_seconds"] >= 0
+        assert claims.claimant(name) == "a playbook"
+        assert "failed" not in run("instance_claim", name=name, state="free") and claims.claimant(name) is None
+        # What the account puts there is not opened.
         (folder / "lock").unlink()
         os.mkfifo(folder / "lock")
-        assert run("reset_wait", instances=instances)["at_work"] == []
+        run("instance_claim", name=name, seconds=0)
+        assert claims.claimant(name) is None
     finally:
         shutil.rmtree(folder.parent)
+        settings.unlink(missing_ok=True)
+        Path(claims.FILE.format(name)).unlink(missing_ok=True)
+
+
+def test_no_claim_leaves_its_folder() -> None:
+    assert "no name of an instance" in run("instance_claim", name="../passwd")["msg"]
 
 
 @pytest.fixture

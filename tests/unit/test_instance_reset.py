@@ -16,9 +16,9 @@ DONE = {"result": "done", "exit_code": 0, "message": "reset", "seconds": 21.4}
 @pytest.mark.parametrize(
     ("options", "wanted"),
     [
-        ({"people": None, "pull": True, "notice": True}, []),
-        ({"people": "skip", "pull": True, "notice": True}, ["--people", "skip"]),
-        ({"people": None, "pull": False, "notice": False}, ["--no-pull", "--no-notice"]),
+        ({"people": None, "pull": True, "notice": True, "claimed": False}, []),
+        ({"people": "skip", "pull": True, "notice": True, "claimed": True}, ["--people", "skip", "--claimed"]),
+        ({"people": None, "pull": False, "notice": False, "claimed": False}, ["--no-pull", "--no-notice"]),
     ],
 )
 def test_options_become_flags(options: dict[str, Any], wanted: list[str]) -> None:

@@ -82,10 +82,9 @@ def test_an_invalid_mailto_is_refused(mailto: str) -> None:
         install(mailto=mailto)
 
 
-def test_how_long_resets_of_what_goes_away_are_waited_for() -> None:
-    assert reset.waits([JOB]) == []
-    held = [{**JOB, "state": "held"}, {**JOB, "state": "absent", "name": "geo"}]
-    assert reset.waits(held) == [{"name": "tao", "seconds": 2050}, {"name": "geo", "seconds": 2050}]
+def test_how_long_a_reset_may_be_at_work() -> None:
+    assert reset.longest({}) == reset.longest(JOB) == 2050
+    assert reset.longest({**JOB, "pull_timeout_seconds": 60, "deadline_seconds": 7200}) == 310
 
 
 def cron(**changes: Any) -> tuple[list[int], str]:
@@ -98,8 +97,8 @@ def cron(**changes: Any) -> tuple[list[int], str]:
 
 def test_the_commands_around_a_reset_are_waited_for() -> None:
     commands = {"before": ["a"], "after": ["b"], "command_seconds": 60}
-    assert reset.waits([{**JOB, "state": "held", **commands}])[0]["seconds"] == 2050 + 120
-    assert reset.waits([{**JOB, "state": "held", **commands, "before": []}])[0]["seconds"] == 2050 + 60
+    assert reset.longest({**JOB, **commands}) == 2050 + 120
+    assert reset.longest({**JOB, **commands, "before": []}) == 2050 + 60
 
 
 def test_the_program_and_its_package() -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from carrel_reset import __main__ as program
-from carrel_reset import deployed, jobs, rotate, settings, state
+from carrel_reset import claims, deployed, jobs, rotate, settings, state
 from carrel_reset.engine import Engine, EngineError
 from carrel_reset.state import BLOCK, State
 from test_reset_run import CONTENT
@@ -161,8 +161,26 @@ def test_the_lock(cli: Cli, capsys: Any) -> None:
     with (cli.state_directory / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert cli.main() == 3
-    assert "another reset is running" in capsys.readouterr().err
+    assert "another reset or a restore is running" in capsys.readouterr().err
     assert not (cli.state_directory / "state.json").exists()
+
+
+@pytest.mark.parametrize(("seconds", "arguments", "ahead"), [(30, [], False), (30, ["--claimed"], True), (0, [], True)])
+def test_a_playbook_keeps_resets_out_until_its_claim_ends(
+    cli: Cli,
+    capsys: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: int,
+    arguments: list[str],
+    ahead: bool,
+) -> None:
+    """What goes ahead fails here, where there is no engine."""
+    monkeypatch.setattr(claims, "FILE", f"{tmp_path}/claim-{{}}")
+    (tmp_path / "claim-tao").write_bytes(claims.claim("a playbook", seconds))
+    assert (cli.main(*arguments) == 3) is not ahead
+    assert ("a playbook is changing the instance's containers" in capsys.readouterr().err) is not ahead
+    assert (cli.state_directory / "state.json").exists() is ahead
 
 
 def test_an_account_that_is_not_there(cli: Cli, capsys: Any) -> None:

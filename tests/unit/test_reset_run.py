@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from carrel_reset import images, lab, run, settings
+from carrel_reset import claims, images, lab, run, settings
 from carrel_reset.engine import Container, Engine, EngineError, Image
 from carrel_reset.journal import Journal
 from carrel_reset.run import CannotTell, Options, ResetError, Run
@@ -112,10 +112,12 @@ class Bench:
         monkeypatch.setattr(time, "monotonic", lambda: self.clock)
 
     def sleep(self, seconds: float) -> None:
+        """The calls name naps one after the other as one sleep."""
         self.slept.append(seconds)
         self.clock += seconds
-        if seconds:
-            self.kind.calls.append(f"sleep {seconds:g}")
+        if self.kind.calls and self.kind.calls[-1].startswith("sleep "):
+            seconds += float(self.kind.calls.pop()[6:])
+        self.kind.calls.append(f"sleep {seconds:g}")
 
     def run(self, **options: Any) -> Run:
         wanted = settings.of(self.content)
@@ -141,6 +143,27 @@ def test_a_reset_at_once(bench: Bench) -> None:
     assert bench.kind.calls == ["recover", "tell", "people", "renew"]
     assert state["images"] == {"lab:1": {"id": "sha256:a", "digest": "sha256:of-sha256:a"}}
     assert [entry["id"] for entry in state["healthy"]] == ["sha256:a"]
+
+
+@pytest.mark.parametrize("waits", ["for its time", "for people"])
+def test_a_reset_that_waits_gives_way_to_a_playbook(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, waits: str
+) -> None:
+    monkeypatch.setattr(claims, "FILE", f"{tmp_path}/claim-{{}}")
+
+    def sleep(seconds: float) -> None:
+        bench.clock += seconds
+        assert seconds <= run.LOOK_EVERY_SECONDS
+        (tmp_path / "claim-tao").write_bytes(claims.claim("a playbook", 30))
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    bench.kind.reasons = [["a kernel is busy"]] * 9
+    code, state = bench.reset(lead_seconds=3600 if waits == "for its time" else 0)
+    assert (code, state["message"]) == (run.PUT_OFF, "a playbook is changing the instance's containers")
+    assert "renew" not in bench.kind.calls and bench.kind.calls[-1] == "untell"
+    # Nor does the one that the playbook starts wait for its own playbook.
+    bench.kind.reasons = []
+    assert bench.reset(claimed=True)[0] == run.DONE
 
 
 def test_people_get_the_notice_before_the_set_time(bench: Bench) -> None:

@@ -20,6 +20,7 @@ SETTINGS = "/etc/carrel/reset/{}.json"
 STATE_DIRECTORY = "/var/lib/carrel/{}/reset"
 OBSOLETE_PROGRAM = "/usr/local/lib/carrel/reset.py"
 SPARE_SECONDS = 120
+_AT_WORK = {"pull_timeout_seconds": 1800, "start_timeout_seconds": 120, "drain_seconds": 10}
 HEAD = "# Managed by carrel.jupyter, role reset\n"
 
 NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
@@ -73,18 +74,10 @@ def zones(jobs: Iterable[Job]) -> list[str]:
     return sorted({job["timezone"] for job in jobs if job["state"] == "present" and job["at"] and job["timezone"]})
 
 
-def waits(jobs: Iterable[Job]) -> list[dict[str, Any]]:
-    """How long module reset_wait waits for resets of what is held or removed next; by then they are past all pulls."""
-    keys = ("pull_timeout_seconds", "start_timeout_seconds", "drain_seconds")
-    return [
-        {"name": job["name"], "seconds": sum(int(job[key]) for key in keys) + _commands(job) + SPARE_SECONDS}
-        for job in jobs
-        if job["state"] != "present"
-    ]
-
-
-def _commands(job: Job) -> int:
-    return sum(int(job["command_seconds"]) for command in (job["before"], job["after"]) if command)
+def longest(settings: Mapping[str, Any]) -> int:
+    """Seconds that a reset may be at work, without what it only waits for; by the defaults if it has no settings."""
+    commands = sum(int(settings["command_seconds"]) for key in ("before", "after") if settings.get(key))
+    return sum(int(settings.get(key, default)) for key, default in _AT_WORK.items()) + commands + SPARE_SECONDS
 
 
 def _share_minutes(job: Job, host: str) -> int:
@@ -152,13 +145,13 @@ _CAUSE = "Remove the cause, which `journalctl -t carrel-reset` shows, and reset 
 ADVICE = {
     1: f"{_CAUSE}.",
     USAGE: "Nothing was touched. Run the playbook carrel.jupyter.site for this host, which installs the program.",
-    LOCKED: "The other reset continues. {state} shows its progress; reset again when it has ended.",
+    LOCKED: "Reset again when that has ended. {state} shows the progress of a reset.",
     5: f"{_CAUSE}, or run the playbook carrel.jupyter.site for this host.",
 }
 SHORT = {
     1: "it runs as before",
     USAGE: "the program or its settings are missing or wrong",
-    LOCKED: "another reset of it is running",
+    LOCKED: "another reset or a playbook is at work in it",
     5: "IT DOES NOT ANSWER",
 }
 UNKNOWN = f"It is not known how far the reset got. {_CAUSE}."
@@ -167,7 +160,8 @@ UNKNOWN = f"It is not known how far the reset got. {_CAUSE}."
 def flags(options: Mapping[str, Any]) -> list[str]:
     """The program's flags for options of module instance_reset."""
     people = ["--people", options["people"]] if options["people"] else []
-    return people + ["--no-pull"] * (not options["pull"]) + ["--no-notice"] * (not options["notice"])
+    switches = {"--no-pull": not options["pull"], "--no-notice": not options["notice"], "--claimed": options["claimed"]}
+    return people + [flag for flag, wanted in switches.items() if wanted]
 
 
 def held(name: str) -> Outcome:

@@ -4,14 +4,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
 import socket
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 
+from . import claims, files
 from .commands import CommandError
 from .run import BackupError, Run
 
 STOP_ROUNDS = 3
 CONNECT_SECONDS = 30
+RESET_SECONDS = 1800
+LOOK_SECONDS = 0.5
 
 
 class InUseError(BackupError):
@@ -69,6 +76,37 @@ def stop(run: Run, leaves: Sequence[str], whole: bool, may_stop: bool) -> list[M
     if users := using(run, leaves, whole):
         raise InUseError(f"{users[0]['Names']} was started again while it was stopped: nothing was restored; try again")
     return own
+
+
+@contextlib.contextmanager
+def resets_kept_out(run: Run) -> Iterator[None]:
+    """Hold the lock of the instance's resets, as they do, while no playbook changes its containers either."""
+    with contextlib.ExitStack() as opened:
+        lock = None
+        with contextlib.suppress(FileNotFoundError):  # it never was reset
+            lock = files.open_to_write(f"{os.path.dirname(run.settings.state_directory)}/reset/lock")
+            opened.callback(os.close, lock)
+        end, said = time.monotonic() + RESET_SECONDS, ""
+        while at_work := others(run, lock):
+            if time.monotonic() > end:
+                raise InUseError(f"{at_work}: nothing was restored; try again when that has ended")
+            if at_work != said:
+                run.step("stop", f"wait: {at_work}")
+                said = at_work
+            time.sleep(LOOK_SECONDS)
+        yield
+
+
+def others(run: Run, lock: int | None) -> str:
+    """Who changes containers of the instance; nobody, once the LOCK is ours."""
+    if claimant := claims.claimant(run.settings.name):
+        return f"{claimant} is changing the instance's containers"
+    try:
+        if lock is not None:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return "a reset of the instance is at work"
+    return ""
 
 
 def start(run: Run) -> None:

@@ -219,17 +219,18 @@ def restore_leaves(run: Run, snapshot: str, wanted: Wanted, manifest: Manifest, 
         if dumped == database.SQLITE:
             run.inside("integrity", f"{tree}/stage/database/{dumped}")
             run.inside("move", f"{tree}/stage/database/{dumped}", f"{tree}/instance/data/hub/{dumped}")
-        try:
-            stopped = containers.stop(run, leaves, whole, wanted.stop)
-            run.step("place", f"put {len(leaves)} directories in place")
-            for leaf in leaves:
-                place(run, f"{tree}/instance/{leaf}", leaf)
-            for name in secrets:
-                restore_secret(run, f"{tree}/instance/{name}", name)
-            if dumped == database.POSTGRESQL:
-                load(run, f"{tree}/stage/database/{dumped}", stopped)
-        finally:
-            containers.start(run)
+        with containers.resets_kept_out(run):
+            try:
+                stopped = containers.stop(run, leaves, whole, wanted.stop)
+                run.step("place", f"put {len(leaves)} directories in place")
+                for leaf in leaves:
+                    place(run, f"{tree}/instance/{leaf}", leaf)
+                for name in secrets:
+                    restore_secret(run, f"{tree}/instance/{name}", name)
+                if dumped == database.POSTGRESQL:
+                    load(run, f"{tree}/stage/database/{dumped}", stopped)
+            finally:
+                containers.start(run)
 
 
 def secrets_of(kind: str, leaves: Sequence[str]) -> list[str]:

@@ -10,7 +10,7 @@ import fcntl
 import os
 import sys
 
-from . import account, files, schedule
+from . import account, claims, files, schedule
 from .deployed import as_deployed
 from .engine import Engine
 from .hub import Hub
@@ -30,8 +30,8 @@ exit codes:
   0  done, or held and left alone
   1  failed; the instance runs as before
   2  wrong usage or settings
-  3  another reset of the instance is running
-  4  put off, because people are at work, or because the command before it wants that
+  3  another reset, a restore or a playbook is at work in the instance
+  4  put off, because people are at work, a playbook is, or the command before it wants that
   5  failed, and the instance does not answer
 """
 
@@ -45,6 +45,7 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--people", choices=["wait", "skip", "ignore"], help="while people are at work (as set)")
     parser.add_argument("--no-pull", dest="pull", action="store_false", help="take the images that are there")
     parser.add_argument("--no-notice", dest="notice", action="store_false", help="tell nobody")
+    parser.add_argument("--claimed", action="store_true", help="for the playbook that is changing the instance")
     return parser.parse_args(argv)
 
 
@@ -85,12 +86,17 @@ def main(argv: list[str]) -> int:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        journal.error("begin", "another reset is running, or a docker command of one that was killed")
+        journal.error("begin", "another reset or a restore is running, or a docker command of one that was killed")
+        return LOCKED
+    if not options.claimed and (claimant := claims.claimant(settings.name)):
+        journal.error("begin", f"{claimant} is changing the instance's containers")
         return LOCKED
     state = state_of(settings)
     state.begin(when.isoformat(timespec="seconds") if when else None)
     engine = Engine(settings.socket, settings.directory, settings.compose_files, lock)
-    chosen = Options(options.people or settings.people, options.pull, options.notice, when, lead)
+    chosen = Options(
+        options.people or settings.people, options.pull, options.notice, when, lead, claimed=options.claimed
+    )
     run = Run(settings, chosen, engine, journal, state)
     kind: Kind = Lab(run) if settings.kind == "lab" else Hub(run)
     return reset(run, kind)

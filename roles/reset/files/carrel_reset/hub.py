@@ -14,7 +14,7 @@ from typing import Any
 from . import files, images, web
 from .api import ApiError
 from .engine import LAST_LINES, Container, EngineError
-from .run import LOOK_EVERY_SECONDS, ResetError, Run, sleep_until
+from .run import LOOK_EVERY_SECONDS, PutOff, ResetError, Run
 from .servers import HubApi, Server, ServerError, Unfinished, busy
 
 AT_ONCE = 4
@@ -233,7 +233,11 @@ class Hub:
             if at_work != said:
                 run.step("stop", f"wait for {', '.join(at_work)}")
                 said = at_work
-            sleep_until(min(time.monotonic() + LOOK_EVERY_SECONDS, run.deadline))
+            try:
+                run.sleep_until(min(time.monotonic() + LOOK_EVERY_SECONDS, run.deadline))
+            except PutOff as reason:
+                run.warn(f"{len(at_work)} servers are left as they are: {', '.join(at_work)}; {reason}")
+                return
 
     def _servers(self, api: HubApi, old: set[str]) -> list[Server]:
         """The servers in the OLD containers, which the hub has, too."""

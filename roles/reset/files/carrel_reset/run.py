@@ -10,7 +10,7 @@ import datetime
 import time
 from typing import Protocol
 
-from . import deployed, images, web
+from . import claims, deployed, images, web
 from .commands import CommandError, execute, shown
 from .engine import Engine, EngineError
 from .jobs import SettingsError
@@ -28,6 +28,10 @@ class ResetError(Exception):
     """The reset failed, and the old state is restored as far as possible; the text is for people."""
 
 
+class PutOff(Exception):
+    """People are at work, a playbook is, or the administrator's command wants no reset now; the text says which."""
+
+
 class CannotTell(Exception):
     """Whether people are at work is unknown; the text says why."""
 
@@ -39,6 +43,7 @@ class Options:
     notice: bool = True
     set_time: datetime.datetime | None = None  # what cron's start is for; None: by hand, at once
     lead_seconds: float = 0  # from the start to the time set
+    claimed: bool = False  # by the playbook that started it
 
 
 @dataclasses.dataclass
@@ -61,6 +66,16 @@ class Run:
         """Something is wrong, but the reset continues."""
         self.state.warn(message)
         self.journal.warning(self.state.content["step"], message)
+
+    def sleep_until(self, moment: float) -> None:
+        """Wait, and give way to a playbook that would change the containers: PutOff."""
+        while True:
+            if not self.options.claimed and (claimant := claims.claimant(self.settings.name)):
+                raise PutOff(f"{claimant} is changing the instance's containers")
+            left = moment - time.monotonic()
+            if left <= 0:
+                return
+            time.sleep(min(left, LOOK_EVERY_SECONDS))
 
     @property
     def time_set(self) -> float:
@@ -150,10 +165,6 @@ def reset(run: Run, kind: Kind) -> int:
     return _end(run, "done", message, DONE)
 
 
-class PutOff(Exception):
-    """People are at work, or the administrator's command wants no reset now."""
-
-
 class Held(Exception):
     """The administrator held the instance while the reset waited."""
 
@@ -195,11 +206,11 @@ def _warn_people(run: Run, kind: Kind) -> None:
     """Show the notice, as long before the set time as the settings say, and wait for that time."""
     settings, options = run.settings, run.options
     if options.notice and settings.notice_seconds > 0:
-        sleep_until(run.time_set - settings.notice_seconds)
+        run.sleep_until(run.time_set - settings.notice_seconds)
         text = notice(run)
         run.step("tell", text)
         kind.tell(text)
-    sleep_until(run.time_set)
+    run.sleep_until(run.time_set)
 
 
 def notice(run: Run) -> str:
@@ -238,7 +249,7 @@ def _wait_for_people(run: Run, kind: Kind) -> None:
         if reasons != said:
             run.step("people", f"waits for: {'; '.join(reasons)}")
             said = reasons
-        sleep_until(min(time.monotonic() + LOOK_EVERY_SECONDS, run.deadline))
+        run.sleep_until(min(time.monotonic() + LOOK_EVERY_SECONDS, run.deadline))
 
 
 def _before(run: Run, kind: Kind) -> None:
@@ -301,7 +312,3 @@ def held(settings: Settings) -> bool:
     except SettingsError as error:
         raise ResetError(str(error)) from error
     return record is not None and record["state"] == "held"
-
-
-def sleep_until(moment: float) -> None:
-    time.sleep(max(moment - time.monotonic(), 0))

@@ -1,0 +1,136 @@
+#!/usr/bin/python
+# Copyright: the carrel.jupyter authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: instance_claim
+short_description: Keep resets out while a playbook changes an instance's containers
+version_added: 0.1.0
+author: the carrel.jupyter authors (@carrel)
+description:
+  - Claims an instance, and waits for the end of a reset that is at work in it. One that only waits for people or for
+    its time gives way within seconds. C(carrel-reset) ends with exit code 3 while there is a claim.
+  - A claim ends by itself after O(seconds), or at a reboot, should the playbook be killed.
+  - It looks at the reset's lock from outside and opens nothing, since the lock belongs to the engine's account.
+options:
+  name:
+    description: Name of the instance.
+    type: str
+    required: true
+  state:
+    description: V(claimed), or V(free) once the containers are as they should be.
+    type: str
+    choices: [claimed, free]
+    default: claimed
+  seconds:
+    description: How long the claim holds at most. Claim the instance again to make it last longer.
+    type: int
+    default: 900
+extends_documentation_fragment:
+  - carrel.jupyter.attributes
+attributes:
+  check_mode:
+    support: full
+    details: It claims nothing and does not wait.
+  diff_mode:
+    support: N/A
+    details: A claim is not part of the instance.
+  idempotent:
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Change containers
+  block:
+    - name: Wait for a reset that is at work, and keep others out
+      carrel.jupyter.instance_claim:
+        name: tao
+
+    - name: Start the server
+      community.docker.docker_compose_v2:
+        project_src: /srv/tao
+        docker_host: unix:///run/user/1001/docker.sock
+  always:
+    - name: Let resets begin again
+      carrel.jupyter.instance_claim:
+        name: tao
+        state: free
+"""
+
+RETURN = r"""
+waited_seconds:
+  description: How long a reset was at work.
+  returned: success
+  type: int
+  sample: 0
+"""
+
+import json
+import time
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import File
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import claims, files
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.locks import locked
+from ansible_collections.carrel.jupyter.plugins.module_utils._site import reset
+
+LOOK_SECONDS = 0.5
+WHO = "a playbook"
+
+
+def longest(name: str) -> int:
+    """How many seconds a reset of the instance may be at work."""
+    text = files.read_text(reset.SETTINGS.format(name))
+    return reset.longest(json.loads(text) if text else {})
+
+
+def wait(name: str, seconds: float) -> int:
+    """Wait for the end of a reset; return the seconds. Raises TimeoutError."""
+    began = time.monotonic()
+    while locked(f"{reset.STATE_DIRECTORY.format(name)}/lock"):
+        if time.monotonic() > began + seconds:
+            raise TimeoutError(
+                f"a reset of {name} is at work and has not ended within {seconds:.0f} s; nothing was changed."
+                f" {reset.STATE_DIRECTORY.format(name)}/state.json says how far it is. Wait for it, or end it"
+                " (pgrep -f carrel-reset finds it), and run the playbook again"
+            )
+        time.sleep(LOOK_SECONDS)
+    return round(time.monotonic() - began)
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "name": {"type": "str", "required": True},
+            "state": {"type": "str", "choices": ["claimed", "free"], "default": "claimed"},
+            "seconds": {"type": "int", "default": 900},
+        },
+        supports_check_mode=True,
+    )
+    name: str = module.params["name"]
+    if not reset.NAME.fullmatch(name):
+        module.fail_json(msg=f"{name!r} is no name of an instance")
+    if module.check_mode:
+        module.exit_json(changed=False, waited_seconds=0)
+    path, seconds, waited = claims.FILE.format(name), module.params["seconds"], 0
+    try:
+        if module.params["state"] == "free":
+            files.remove(path)
+        else:
+            limit = longest(name)
+            # First the claim, then the look: whoever takes the lock after it sees the claim.
+            files.write(path, File(claims.claim(WHO, seconds + limit), 0o644))
+            waited = wait(name, limit)
+            files.write(path, File(claims.claim(WHO, seconds), 0o644))
+    except TimeoutError as error:
+        files.remove(path)
+        module.fail_json(msg=str(error))
+    except (files.UnsafePathError, OSError, ValueError) as error:
+        module.fail_json(msg=f"{name} cannot be claimed: {error}")
+    module.exit_json(changed=False, waited_seconds=waited)
+
+
+if __name__ == "__main__":
+    main()
