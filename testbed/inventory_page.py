@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub_authenticator import TYPES
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub_keys import HUB
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.image_keys import IMAGE
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.key import Key
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.keys import COMMON, LAB
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.limits import LAB_LIMITS, LIMITS
@@ -43,6 +44,7 @@ _SECTIONS: tuple[tuple[str, str, Mapping[str, Key]], ...] = (
         "own counts, else the widest of the user's groups, else that of `limits`.",
         LIMITS,
     ),
+    ("Keys of an image", "Of an entry of `jupyter_images`. [Images](../howto/images.md) shows how they are used.", IMAGE),
 )
 
 

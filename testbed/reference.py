@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Write what follows from the declarations of the inventory's keys, or with --check say what of it is stale.
 
-That is docs/reference/inventory.md, and what the roles lab and hub say about the instances that the plan hands them.
+That is docs/reference/inventory.md, what the roles lab and hub say about the instances that the plan hands them, and
+what the role image says about an image.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 
 import yaml
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub_keys import HUB
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.image_keys import IMAGE
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.key import Key
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.keys import LAB
 
@@ -113,21 +115,29 @@ def _lines(options: Mapping[str, Mapping[str, Any]]) -> str:
     return text
 
 
-def argument_specs(role: str, keys: Mapping[str, Key], derived: Mapping[str, Mapping[str, Any]]) -> tuple[Path, str]:
+def image_options() -> dict[str, dict[str, Any]]:
+    """What the role image says about an image, as people write it."""
+    found = {name: _option(key) for name, key in IMAGE.items()}
+    found["name"]["required"] = True
+    return found
+
+
+def argument_specs(role: str, options: Mapping[str, Mapping[str, Any]]) -> tuple[Path, str]:
     """The role's argument_specs with the part that is written here."""
     path = ROOT / "roles" / role / "meta" / "argument_specs.yml"
     block = re.compile(rf"^( +){re.escape(_BEGIN)}\n.*?^ +{re.escape(_END)}\n", re.DOTALL | re.MULTILINE)
     text = path.read_text(encoding="utf-8")
     found = block.search(text)
     assert found, f"{path} has no place for what is written by make docs"
-    lines = [_BEGIN, *_lines(options(keys, derived)).splitlines(), _END]
+    lines = [_BEGIN, *_lines(options).splitlines(), _END]
     return path, text[: found.start()] + "".join(f"{found[1]}{line}\n" for line in lines) + text[found.end() :]
 
 
 def files() -> dict[Path, str]:
     """All that is written, by path."""
     inventory = ROOT / "docs" / "reference" / "inventory.md", inventory_page.page()
-    return dict([inventory, argument_specs("lab", LAB, _LAB), argument_specs("hub", HUB, _HUB)])
+    labs, hubs = argument_specs("lab", options(LAB, _LAB)), argument_specs("hub", options(HUB, _HUB))
+    return dict([inventory, labs, hubs, argument_specs("image", image_options())])
 
 
 def stale() -> list[Path]:

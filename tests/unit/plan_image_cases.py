@@ -57,6 +57,52 @@ IMAGE_CASES: list[tuple[str, str, str, dict[str, Any]]] = [
         {"images": [{"name": "s", "files": [{"dest": "/motd", "content": "hello", "mode": 0o644}]}]},
     ),
     (
+        "not_text",
+        "jupyter_images[0].files[0].content",
+        "is a whole number",
+        {
+            "images": [{"name": "s", "files": [{"dest": "/motd", "content": 7}]}],
+        },
+    ),
+    (
+        "unknown_key",
+        "jupyter_images[0].kernel",
+        "did you mean 'kernels'?",
+        {"images": [{"name": "s", "kernel": ["r"]}]},
+    ),
+    (
+        "unknown_key",
+        "jupyter_images[0].kernels[0].enviroment",
+        "did you mean 'environment'?",
+        {
+            "images": [{"name": "s", "kernels": [{"name": "python", "enviroment": "maps"}]}],
+        },
+    ),
+    (
+        "wrong_type",
+        "jupyter_images[0].pip",
+        "is text; write a list of packages",
+        {
+            "images": [{"name": "s", "pip": "geopandas==1.1.1"}],
+        },
+    ),
+    (
+        "missing",
+        "jupyter_images[0].files[0].dest",
+        "write a path in the image",
+        {
+            "images": [{"name": "s", "files": [{"content": ""}]}],
+        },
+    ),
+    (
+        "beside_folder",
+        "jupyter_images[0].apt",
+        "write it into the Dockerfile",
+        {
+            "images": [{"name": "s", "folder": "lab", "apt": ["gdal-bin"], "build_args": {"A": "b"}, "base": None}],
+        },
+    ),
+    (
         "environment_name",
         "jupyter_images[0].build_args.A-B",
         "no digit first",

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub_authenticator import TYPES
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub_keys import HUB
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.image_keys import IMAGE
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.key import Key
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.keys import LAB
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.limits import LIMITS
@@ -89,11 +90,15 @@ def test_the_example_inventory_shows_every_key_once() -> None:
     (defaults,) = (each["jupyter_defaults"] for each in variables if "jupyter_defaults" in each)
     written = [path for item in instances for path in shown({**LAB, **HUB}, item, item.get("kind", "lab"))]
     written += shown(LAB, defaults, "lab")
+    written += [
+        path for each in variables for item in each.get("jupyter_images", []) for path in shown(IMAGE, item, "image")
+    ]
     # What holds for all instances: an instance has the other keys of its own backup.
     written += [f"lab.backup.{key}" for each in variables for key in each.get("jupyter_backup", {})]
     # What a hub shares with labs is shown there; of authenticators one, under which users have no passwords.
     hub = {name: key for name, key in HUB.items() if name not in LAB or name == "persist"}
-    wanted = {path for path, _key in (*every(LAB, "lab"), *every(hub, "hub"))} - {"hub.users.password"}
+    every_key = (*every(LAB, "lab"), *every(hub, "hub"), *every(IMAGE, "image"))
+    wanted = {path for path, _key in every_key} - {"hub.users.password"}
     wanted |= {f"hub.authenticator.{key}" for key in ("type", *TYPES["oidc"])}
     # Limits stand in four places; one is enough.
     of_containers = {path for path in wanted if path.rpartition(".")[2] in LIMITS}

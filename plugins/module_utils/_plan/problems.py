@@ -78,6 +78,7 @@ MESSAGES: dict[str, str] = {
     "'-' and '/'",
     "declared_twice": "{value} is also the name of {other}; give each image a name of its own",
     "declared_unknown": "{value} is not one of jupyter_images{hint}; declare it there",
+    "beside_folder": "has no effect beside folder; write it into the Dockerfile, or leave folder out",
     "build_context": "{value} is not a folder on the control node; write the folder that holds the Dockerfile",
     "build_dockerfile": "there is no file {value} on the control node; write its name relative to the context",
     # values

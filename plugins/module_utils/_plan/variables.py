@@ -9,7 +9,7 @@ from typing import Any
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan import parts, schema, values
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.backup import BACKUP_TYPE
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.defaults import DEFAULTS, INSTANCES
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan.images import IMAGES
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.image_keys import IMAGES
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.key import Key, Type
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.rollout import ROLLOUT
