@@ -44,7 +44,7 @@ _SECTIONS: tuple[tuple[str, str, Mapping[str, Key]], ...] = (
         "own counts, else the widest of the user's groups, else that of `limits`.",
         LIMITS,
     ),
-    ("Keys of an image", "Of an entry of `jupyter_images`. [Images](../howto/images.md) shows how they are used.", IMAGE),
+    ("Keys of an image", "Of an entry of `jupyter_images`; [Images](../howto/images.md) shows them in use.", IMAGE),
 )
 
 

@@ -1,18 +1,19 @@
 # Copyright: the carrel.jupyter authors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The filter of playbooks/site.yml that gives instances the images that were built for them."""
+"""Filters of the playbooks site and plan, and of the role image, over the pure functions about declared images."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.carrel.jupyter.plugins.module_utils._images import declared
+from ansible_collections.carrel.jupyter.plugins.module_utils._images import build, declared
 
 DOCUMENTATION = r"""
 name: _images
-short_description: For playbooks/site.yml alone
+short_description: For the playbooks site and plan and the role image alone
 version_added: 0.1.0
 description:
   - These filters are not part of the collection's interface. They may change with any release.
@@ -32,8 +33,26 @@ _value:
 """
 
 
+def folders(images: list[dict[str, Any]], base: str) -> list[dict[str, Any]]:
+    """Return entries of jupyter_images without nulls; relative folders begin where the plan looks for them."""
+    found = []
+    for image in images:
+        given = {key: value for key, value in image.items() if value is not None}
+        if "folder" in given:
+            given["folder"] = os.path.join(base, os.path.expanduser(given["folder"]))
+        found.append(given)
+    return found
+
+
 class FilterModule:
-    """For playbooks/site.yml alone, not part of the collection's interface."""
+    """For the playbooks site and plan and the role image alone, not part of the collection's interface."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
-        return {"_bind_images": declared.bind}
+        return {
+            "_bind_images": declared.bind,
+            "_image_entries": declared.entries,
+            "_image_folder_tag": build.folder_tag,
+            "_image_folders": folders,
+            "_images_differing": declared.differing,
+            "_images_to_compare": declared.to_compare,
+        }

@@ -120,6 +120,9 @@ options:
   docker_config:
     description: Directory of the configuration that C(docker login) wrote.
     type: path
+  cache:
+    description: File on the host in which it keeps what it found out about bases whose settings are extended.
+    type: path
   tries:
     description: How often to try if the network fails.
     type: int
@@ -258,36 +261,31 @@ class Builder:
                 )
         return found
 
-    def settings(self, build: _image_build.Build, wanted: dict[str, Any]) -> _image_build.Build:
-        if not wanted:
-            return build
+    def jupyterlab(self, base: str) -> dict[str, Any]:
+        """The settings that the base has."""
 
         def run(command: list[str], text: str) -> tuple[int, str, str]:
             return self._run(command, data=text)
 
-        engine = Engine(self.module.params["socket"], build.base, None, run)
-        return _image_build.with_settings(build, wanted, engine.examine(None, False, jupyterlab=True).jupyterlab or {})
+        engine = Engine(self.module.params["socket"], base, None, run)
+        keep = not self.module.check_mode
+        return engine.examine(self.module.params["cache"], keep, jupyterlab=True).jupyterlab or {}
 
     def build(self, declared: dict[str, Any], build: _image_build.Build | None) -> dict[str, Any]:
         answer = {"name": declared["name"], "image": None, "image_id": None, "digest": None}
-        files: dict[str, bytes] = {}
-        if build:
-            base = self.base(build.base)
-            if base is None:
-                self.tracker.note(f"image {build.name}", None, f"on {build.base}, which is not there yet")
-                return answer
-            build = self.settings(build, declared["settings"])
-            files = _image_build.context(build, base["Config"].get("User") or "")
-            image = _image_build.tag(build, files, base["Id"])
-        else:
-            image = _image_build.folder_tag(declared)
+        base = self.base(build.base) if build else {}
+        if build and base is None:
+            self.tracker.note(f"image {build.name}", None, f"on {build.base}, which is not there yet")
+            return answer
+        jupyterlab = self.jupyterlab(build.base) if build and declared["settings"] else {}
+        image, files = _image_build.made(declared, build, base or {}, jupyterlab)
         found = self.inspect(image)
         if self.tracker.note(f"image {declared['name']}", found and image, image) and not self.module.check_mode:
             self.make(image, declared, build, files)
             found = self.inspect(image)
         answer.update(image=image, image_id=found["Id"] if found else None)
         if declared["push"]:
-            answer["digest"] = self.push(image, f"{declared['push']}/{image}", found)
+            answer["digest"] = self.push(image, declared["push"], found)
         return answer
 
     def make(
@@ -308,24 +306,16 @@ class Builder:
             kernels = build.kernels if build else []
             raise ProbeError(f"image {declared['name']} could not be built: {_image_log.explain(log, kernels)}")
 
-    def push(self, image: str, target: str, found: dict[str, Any] | None) -> str | None:
-        repository = target.rpartition(":")[0]
-        digest = _digest(found, repository)
+    def push(self, image: str, registry: str, found: dict[str, Any] | None) -> str | None:
+        target = f"{registry}/{image}"
+        digest = _image_build.pushed(found, registry, image)
         if self.tracker.note(f"push of {image}", digest, digest or target) and not self.module.check_mode:
             self.run("tag", image, target)
             status, log = self.run("push", "--quiet", target)
             if status:
                 raise ProbeError(_image_log.explain_transfer("pushing", target, log))
-            digest = _digest(self.inspect(image), repository)
+            digest = _image_build.pushed(self.inspect(image), registry, image)
         return digest
-
-
-def _digest(found: dict[str, Any] | None, repository: str) -> str | None:
-    """The reference by digest, as Docker lists it: of Docker Hub without the registry."""
-    for part in ("docker.io/", "index.docker.io/", "library/"):
-        repository = repository.removeprefix(part)
-    digests = (found or {}).get("RepoDigests") or []
-    return next((digest for digest in digests if digest.startswith(repository + "@")), None)
 
 
 IMAGE = {
@@ -373,6 +363,7 @@ def main() -> None:
             "kernels": {"type": "dict", "default": {}},
             "socket": {"type": "path", "required": True},
             "docker_config": {"type": "path"},
+            "cache": {"type": "path"},
             "tries": {"type": "int", "default": 3},
             "pause_seconds": {"type": "int", "default": 5},
         },

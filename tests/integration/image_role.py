@@ -28,9 +28,19 @@ def play(folder: Path, variables: dict[str, Any], *options: str) -> tuple[list[d
         "image_docker_config": str(folder / "docker"), "image_directory": str(folder / "images"),
         "image_extra_ca_certificates": CERTIFICATES, **variables,
     }}  # fmt: skip
+    # What the playbooks site and plan ask finds the same, without touching anything.
+    names = [build["name"] for build in variables["image_builds"]]
+    asked = {"__image_jobs": [{"engine": "here", "images": names}],
+             "__image_host": {"engines": {"here": {"running": True, "socket": "/var/run/docker.sock"}}}}  # fmt: skip
+    compare = {"name": "Compare", "vars": asked, "ansible.builtin.include_role": {
+        "name": "carrel.jupyter.image", "tasks_from": "compare.yml",
+    }}  # fmt: skip
+    same = "__image_drift.images | map(attribute='image') == image_results.values() | map(attribute='image')"
+    check = {"name": "Check that all is as declared", "ansible.builtin.assert": {"that": same}}
+    tasks = [role, show, compare, check]
     plays = [
-        {"hosts": "builder", **common, "tasks": [role, show]},
-        {"hosts": "other", **common, "tasks": [role, show]},
+        {"hosts": "builder", **common, "tasks": tasks},
+        {"hosts": "other", **common, "tasks": tasks},
     ]
     plays[1] = {**plays[1], "vars": {**common["vars"], "image_pull_from": "builder"}}
     playbook = folder / "play.json"

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ansible_collections.carrel.jupyter.plugins.module_utils._images import declared
 from ansible_collections.carrel.jupyter.plugins.module_utils._images.declared import bind
 from plan_helpers import good, hub, lab
 
@@ -68,6 +69,55 @@ def test_a_failed_image_affects_only_its_own_instances() -> None:
         ("statistics", ["tao"]),
         ("geo", ["class101"]),
     ]
+
+
+def test_what_is_not_as_declared_keeps_the_name_of_its_declaration_in_the_plan() -> None:
+    bound = bind(planned(), [built("tao", "statistics", "statistics:1")], unbuilt=True)
+    assert [item["image"] for item in bound["lab_instances"]] == [
+        "statistics:1",
+        GEO,
+        STATISTICS,
+        "statistics:1",
+        PULLED,
+    ]
+    assert bound["hub_instances"][0]["images"][1]["image"] == GEO
+
+
+JOBS = [{"engine": "tao", "images": ["statistics", "geo"]}, {"engine": "two", "images": ["statistics"]}]
+
+
+def test_what_the_role_adds_to_the_entries_of_all() -> None:
+    common = {
+        "build_args": {"A": "all", "B": "all"}, "certificates": ["one"], "directory": "/images", "lab": "carrel/lab:1",
+        "digests": {"geo": "abc"},
+    }  # fmt: skip
+    builds = [
+        {"name": "statistics", "pip": ["x==1"], "build_args": {"B": "own"}, "extra_ca_certificates": ["two"]},
+        {"name": "geo", "folder": "/control/geo", "base": None},
+        {"name": "based", "base": "debian:trixie-slim"},
+    ]
+    assert declared.entries(builds, common) == [
+        {"name": "statistics", "pip": ["x==1"], "build_args": {"A": "all", "B": "own"}, "base": "carrel/lab:1",
+         "extra_ca_certificates": ["one", "two"]},
+        {"name": "geo", "folder": "/images/abc", "folder_digest": "abc", "build_args": {"A": "all", "B": "all"}},
+        {"name": "based", "base": "debian:trixie-slim", "build_args": {"A": "all", "B": "all"},
+         "extra_ca_certificates": ["one"]},
+    ]  # fmt: skip
+
+
+def test_a_run_goes_through_what_differs_alone() -> None:
+    answers = [
+        {"engine": "tao", "name": "statistics", "image": "statistics:1", "reasons": []},
+        {"engine": "tao", "name": "geo", "image": None, "reasons": ["the engine does not have geo:1"]},
+    ]
+    left = [{"engine": "tao", "name": "geo"}, {"engine": "two", "name": "statistics"}]
+    assert declared.differing(JOBS, answers) == left
+    assert declared.differing(JOBS, []) == [{"engine": "tao", "name": "statistics"}, *left]
+
+
+def test_another_hosts_images_are_compared_by_digest() -> None:
+    jobs = declared.to_compare(JOBS, [{"name": "statistics"}, {"name": "geo"}], {"geo": {"digest": "geo@sha256:1"}})
+    assert jobs[0]["images"] == [{"name": "statistics", "pulled": None}, {"name": "geo", "pulled": "geo@sha256:1"}]
 
 
 def test_where_nothing_was_built_roles_get_text_all_the_same() -> None:

@@ -395,7 +395,7 @@ def test_unenforceable_limits_are_reported_whatever_the_images_are(tmp_path: Pat
     unbuilt = [{"title": "Default", "image": {"declared": "geo"}}]
     hub_instance = instance(images=unbuilt, users=[], limits={"memory": 2**30, "cpus": None, "pids": None})
     found = looked(hub_drift.look, hub_instance, Surroundings(engines={"class101": engine_of_it}, programs={}))
-    assert "without their limits on memory" in found.notes[0] and "not compared" in found.reasons[0]
+    assert "without their limits on memory" in found.notes[0] and "the image geo of jupyter_images" in found.reasons[0]
 
 
 def test_warnings_about_users_directories_are_notes(tmp_path: Path) -> None:

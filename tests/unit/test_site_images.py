@@ -33,6 +33,7 @@ def site(folder: Path, running: bool) -> Path:
     build, report = (task for task in play["tasks"] if task["name"] in STEPS)
     # without what is read from the host
     build["block"] = build["block"][1:]
+    assert build["block"][0]["ansible.builtin.import_role"]["tasks_from"] == "compare.yml"
     build["block"][-1]["ansible.builtin.include_tasks"]["file"] = str(ROOT / "playbooks" / "tasks" / "image.yml")
     left = {
         "ansible.builtin.debug": {

@@ -184,10 +184,10 @@ class Project:
 
 
 def unbuilt(image: Any) -> list[str]:
-    """An image that jupyter_images declares has its name only once a run has built it."""
+    """An image that jupyter_images declares has its tag only once it is as declared."""
     if not isinstance(image, Mapping):
         return []
-    return [f"not compared, because only the playbook site knows the image {image['declared']} of jupyter_images"]
+    return [f"it gets the image {image['declared']} of jupyter_images, which is not as declared yet"]
 
 
 def examined(name: str, user: str | None, cache: str, inspected: Mapping[str, Any]) -> Image | None:

@@ -176,6 +176,30 @@ def tag(build: Build, files: Mapping[str, bytes], base_id: str) -> str:
     return f"{build.name}:{digest.hexdigest()[:12]}"
 
 
+def made(
+    declared: Mapping[str, Any], build: Build | None, base: Mapping[str, Any], jupyterlab: Mapping[str, Any]
+) -> tuple[str, dict[str, bytes]]:
+    """Return an image's tag and the files that it is built from; none of a folder's, whose BUILD is None.
+
+    BASE is what Docker says of the image that it stands on, JUPYTERLAB its settings, if the image is to have others.
+    """
+    if build is None:
+        return folder_tag(declared), {}
+    if declared["settings"]:
+        build = with_settings(build, declared["settings"], jupyterlab)
+    files = context(build, (base.get("Config") or {}).get("User") or "")
+    return tag(build, files, base["Id"]), files
+
+
+def pushed(inspected: Mapping[str, Any] | None, push: str, image: str) -> str | None:
+    """The reference by digest under which a registry has it, as Docker lists it: of Docker Hub without the registry."""
+    repository = f"{push}/{image}".rpartition(":")[0]
+    for default in ("docker.io/", "index.docker.io/", "library/"):
+        repository = repository.removeprefix(default)
+    digests = (inspected or {}).get("RepoDigests") or []
+    return next((digest for digest in digests if digest.startswith(repository + "@")), None)
+
+
 def _content(build_args: Mapping[str, str]) -> list[tuple[str, str]]:
     """Return the build arguments that make a difference: the way to the network makes none."""
     return sorted((key, str(value)) for key, value in build_args.items() if key not in MIRRORS + PROXIES)

@@ -7,21 +7,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.image_keys import FILE, IMAGE
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.key import filled
+
 Entry = Mapping[str, Any]
 
 
-def bind(plan: Mapping[str, Sequence[Entry]], built: Sequence[Entry]) -> dict[str, Any]:
-    """Return the plan's instances and jobs with tags in place of {declared: NAME}.
+def bind(plan: Mapping[str, Sequence[Entry]], built: Sequence[Entry], unbuilt: bool = False) -> dict[str, Any]:
+    """Return the plan's instances and jobs with tags in place of {declared: NAME}, which stays if UNBUILT ones shall.
 
     BUILT: what came of each image in an engine: `engine`, `name`, `image` (its tag; null if check mode does not know
-    it), `error` (null if there is none). Instances that were to get an image that failed are left out, so that nothing
+    it), `error` (if there is one). Instances that were to get an image that failed are left out, so that nothing
     touches what they run on; `failures` has them.
     """
     tags = {(item["engine"], item["name"]): item["image"] for item in built}
     failures = [
         {**item, "instances": [job["name"] for job in plan["reset_jobs"] if _builds(job, item)]}
         for item in built
-        if item["error"]
+        if item.get("error")
     ]
     left = {name for failure in failures for name in failure["instances"]}
 
@@ -30,6 +33,8 @@ def bind(plan: Mapping[str, Sequence[Entry]], built: Sequence[Entry]) -> dict[st
 
     def text(entry: Entry, image: Any) -> Any:
         """The bare name where nothing was built, which is where no container starts."""
+        if unbuilt:
+            return tag(entry, image) or image
         return tag(entry, image) or (image["declared"] if isinstance(image, Mapping) else image)
 
     def there(key: str) -> list[Entry]:
@@ -47,6 +52,58 @@ def bind(plan: Mapping[str, Sequence[Entry]], built: Sequence[Entry]) -> dict[st
         ],
         "failures": failures,
     }
+
+
+def entries(builds: Sequence[Entry], common: Entry) -> list[dict[str, Any]]:
+    """Return the entries of image_builds as image_build takes them.
+
+    COMMON: what the role has for all: `build_args`, `certificates`, `directory` (where folders lie on the host),
+    `digests` of folders by the images' names, and `lab`, the image that an entry without a base stands on.
+    """
+    found = []
+    for build in builds:
+        given = {key: value for key, value in build.items() if value is not None}
+        given["build_args"] = {**common["build_args"], **given.get("build_args", {})}
+        if "folder" in given:
+            digest = common["digests"][given["name"]]
+            given.update(folder=f"{common['directory']}/{digest}", folder_digest=digest)
+        else:
+            own = given.get("extra_ca_certificates", [])
+            given.update(base=given.get("base") or common["lab"], extra_ca_certificates=[*common["certificates"], *own])
+        found.append(given)
+    return found
+
+
+def completed(entry: Entry) -> dict[str, Any]:
+    """An entry as image_build sees it, with every key."""
+    files = [filled(FILE, file) for file in entry.get("files", [])]
+    return {**filled(IMAGE, entry), "folder_digest": entry.get("folder_digest"), "files": files}
+
+
+def to_compare(jobs: Sequence[Entry], images: Sequence[Entry], pulled: Mapping[str, Entry] | None) -> list[Entry]:
+    """Return the plan's image_jobs with the declared IMAGES, for image_drift.
+
+    PULLED: what the host has that builds for this one, by name: `digest`; None if this one builds for itself.
+    """
+    if pulled is None:
+        declared = {image["name"]: completed(image) for image in images}
+    else:
+        declared = {
+            image["name"]: {"name": image["name"], "pulled": (pulled.get(image["name"]) or {}).get("digest")}
+            for image in images
+        }
+    return [{**job, "images": [declared[name] for name in job["images"]]} for job in jobs]
+
+
+def differing(jobs: Sequence[Entry], images: Sequence[Entry]) -> list[dict[str, str]]:
+    """Return the images that a run has to build or pull, of what image_drift answered; all that it did not answer."""
+    done = {(image["engine"], image["name"]) for image in images if not image["reasons"]}
+    return [
+        {"engine": job["engine"], "name": name}
+        for job in jobs
+        for name in job["images"]
+        if (job["engine"], name) not in done
+    ]
 
 
 def _builds(job: Entry, item: Entry) -> bool:

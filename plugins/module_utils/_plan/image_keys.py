@@ -73,9 +73,7 @@ KERNEL: dict[str, Key] = {
         example="maps",
         unset="the kernel's own",
     ),
-    "title": Key(
-        types.text("a title"), "What people choose it by.", example="Python (maps)", unset="the kernel's own"
-    ),
+    "title": Key(types.text("a title"), "What people choose it by.", example="Python (maps)", unset="the kernel's own"),
     **_package_keys("the kernel's environment"),
 }
 _kernel = record_of(KERNEL)

@@ -64,15 +64,23 @@ def strangers(names: Collection[str], containers: Sequence[Mapping[str, Any]]) -
     return sorted(found)
 
 
-def lines(planned: Mapping[str, str], recorded: Collection[str], compared: Sequence[Mapping[str, Any]]) -> list[str]:
+def lines(
+    planned: Mapping[str, str],
+    recorded: Collection[str],
+    compared: Sequence[Mapping[str, Any]],
+    images: Sequence[Mapping[str, Any]] = (),
+) -> list[str]:
     """What a run of the site playbook would meet: an instance each, then what is on the host besides.
 
     PLANNED has the states by the names, RECORDED are the instances that the host has, COMPARED are the answers of
-    instance_drift.
+    instance_drift, IMAGES those of image_drift.
     """
     differing = {name: reasons for answer in compared for name, reasons in (answer.get("differing") or {}).items()}
     same = {name for answer in compared for name in answer.get("as_declared") or []}
-    found = []
+    found = [
+        f"image {image['name']} in the engine {image['engine']}: {'; '.join(image['reasons']) or 'as declared'}"
+        for image in images
+    ]
     for name, state in planned.items():
         if name in same:
             found.append(f"{name}: as declared")
