@@ -363,7 +363,7 @@ def main() -> None:
     os.umask(0o077)
     os.environ["PATH"] += ":/usr/sbin:/sbin"
     try:
-        with tempfile.TemporaryDirectory(prefix="carrel-apache-") as directory:
+        with tempfile.TemporaryDirectory(prefix="carrel-") as directory:
             result = Sites(module, os.path.realpath(directory)).run()
     except ApacheError as error:
         module.fail_json(msg=str(error), refused=[])

@@ -195,7 +195,6 @@ images:
 """
 
 import json
-import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -291,17 +290,19 @@ class Builder:
     def make(
         self, image: str, declared: dict[str, Any], build: _image_build.Build | None, files: dict[str, bytes]
     ) -> None:
-        folder = Path(tempfile.mkdtemp(dir=self.module.tmpdir)) if build else Path(declared["folder"])
-        for path, content in files.items():
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            (folder / path).write_bytes(content)
+        with tempfile.TemporaryDirectory(prefix="carrel-") as made:
+            folder = Path(made if build else declared["folder"])
+            for path, content in files.items():
+                (folder / path).parent.mkdir(parents=True, exist_ok=True)
+                (folder / path).write_bytes(content)
+            self.build_in(folder, image, declared, build)
+
+    def build_in(self, folder: Path, image: str, declared: dict[str, Any], build: _image_build.Build | None) -> None:
         options = [f"--build-arg={key}={value}" for key, value in sorted(declared["build_args"].items())]
         options += ["--no-cache"] if declared["no_cache"] else []
         file = str(folder / ("Dockerfile" if build else declared["dockerfile"]))
         # Without BuildKit, the container of a step that fails would stay.
         status, log = self.run("build", "--force-rm", "--tag", image, "--file", file, *options, str(folder))
-        if build:
-            shutil.rmtree(folder)
         if status:
             kernels = build.kernels if build else []
             raise ProbeError(f"image {declared['name']} could not be built: {_image_log.explain(log, kernels)}")

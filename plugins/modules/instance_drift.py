@@ -130,7 +130,8 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import drift, hub_drift, lab_drift
 from ansible_collections.carrel.jupyter.plugins.module_utils._site.drift import bounded
 
-AT_ONCE = 8
+# Engines, registries and Apache are waited for, and one that does not answer must keep few of the others waiting.
+AT_ONCE = 16
 
 
 def main() -> None:
@@ -156,10 +157,16 @@ def main() -> None:
     except ValueError:
         module.fail_json(msg="labs and hubs must be lists as JSON")
     with ThreadPoolExecutor(AT_ONCE) as threads:
-        found = list(threads.map(lambda each: drift.looked(each[0], each[1], around), instances))
+        looking = [threads.submit(drift.looked, look, instance, around) for look, instance in instances]
+        known = given["known"]
+        asked = {
+            name: threads.submit(drift.strangers, engine, known)
+            for name, engine in (given["engines"].items() if known is not None else ())
+        }
+        found = [each.result() for each in looking]
+        strangers = {name: each.result() for name, each in asked.items()}
     names = [instance["name"] for _unused, instance in instances]
     reasons = {name: bounded(each.all_reasons()) for name, each in zip(names, found)}
-    strangers = {} if given["known"] is None else drift.strangers(given["engines"], given["known"])
     module.exit_json(
         changed=any(reasons.values()),
         differing={name: texts for name, texts in reasons.items() if texts},
@@ -168,7 +175,7 @@ def main() -> None:
         made_anew_in_vain={name: each.in_vain for name, each in zip(names, found) if each.in_vain},
         settled=[drift.MADE_ANEW.format(name) for name, each in zip(names, found) if each.settled],
         notes=[note for each in found for note in each.notes],
-        strangers=strangers,
+        strangers={name: each for name, each in strangers.items() if each},
         diff=[part for each in found for part in each.tracker.diffs],
     )
 

@@ -117,6 +117,7 @@ import os
 import pwd
 import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -174,12 +175,12 @@ class Engine:
         dockerd = self.module.get_bin_path("dockerd")
         if self.config == self.former or not dockerd:
             return
-        with tempfile.NamedTemporaryFile("wb", suffix=".json") as stream:
-            stream.write(self.config.content)
-            stream.flush()
-            status, output, error = self.module.run_command([dockerd, "--validate", "--config-file", stream.name])
+        with tempfile.TemporaryDirectory(prefix="carrel-") as folder:
+            tried = f"{folder}/daemon.json"
+            Path(tried).write_bytes(self.config.content)
+            status, output, error = self.module.run_command([dockerd, "--validate", "--config-file", tried])
         if status != 0:
-            reason = (error or output).strip().replace(stream.name, self.path)
+            reason = (error or output).strip().replace(tried, self.path)
             raise EngineError(f"engine {self.name}: dockerd does not accept its daemon_options: {reason}")
 
     def prepare(self, tracker: Tracker) -> None:

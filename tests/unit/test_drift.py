@@ -4,14 +4,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.module_utils.testing import patch_module_args
 from ansible_collections.carrel.jupyter.plugins.filter import hub as hub_filter
 from ansible_collections.carrel.jupyter.plugins.filter import lab as lab_filter
 from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import File
@@ -27,10 +30,11 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._host.drift import 
 )
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.engine_api import EngineError
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import container, drift, hub, lab
+from ansible_collections.carrel.jupyter.plugins.modules import instance_drift
 from test_hub_project import instance
 from test_hub_project import project as hub_project
 from test_lab import project
-from test_status_strangers import docker, engine
+from test_status_strangers import docker, engine, silent
 
 ID = "sha256:8a64c38e448c"
 IMAGE = {
@@ -416,9 +420,25 @@ def test_warnings_about_users_directories_are_notes(tmp_path: Path) -> None:
     assert "class101: " in found.notes[0] and "Nobody-s is not a user's directory" in found.notes[0]
 
 
+def test_engines_that_do_not_answer_are_waited_for_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """One second for a call; one after the other, twelve would take twelve."""
+    monkeypatch.setattr("ansible_collections.carrel.jupyter.plugins.module_utils._host.drift.CALL_SECONDS", 1)
+    engines = {f"e{number}": {"running": True, "socket": str(tmp_path / str(number))} for number in range(12)}
+    with contextlib.ExitStack() as opened:
+        for about in engines.values():
+            opened.enter_context(engine(Path(about["socket"]), silent))
+        began = time.monotonic()
+        with patch_module_args({"engines": engines, "known": []}), pytest.raises(SystemExit):
+            instance_drift.main()
+    answer = json.loads(capsys.readouterr().out)
+    assert set(answer["strangers"]) == set(engines) and time.monotonic() - began < 8
+
+
 def test_strangers_are_bounded(tmp_path: Path) -> None:
     with engine(tmp_path / "s", docker({}, [listed("x" * 30_000 + str(number)) for number in range(100)])):
-        found = strangers({"tao": {"running": True, "socket": str(tmp_path / "s")}}, [])["tao"]
+        found = strangers({"running": True, "socket": str(tmp_path / "s")}, [])
     assert len(found) == 21 and found[-1] == "and 80 more" and len(found[0]) == 20_000
 
 

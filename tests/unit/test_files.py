@@ -82,6 +82,20 @@ def test_other_kinds_of_files_are_refused_without_waiting(tmp_path: Path) -> Non
         files.write(str(tmp_path / "pipe"), mine(b"x"))
 
 
+def test_a_link_takes_the_place_of_another_in_one_step(tmp_path: Path) -> None:
+    path = tmp_path / "sites" / "one.conf"
+    for target in ("../available/one.conf", "../available/two.conf"):
+        files.link(str(path), target)
+        assert os.readlink(path) == target and os.listdir(path.parent) == ["one.conf"]
+    (path.parent / "folder").mkdir()
+    with pytest.raises(IsADirectoryError):
+        files.link(str(path.parent / "folder"), "x")
+    assert sorted(os.listdir(path.parent)) == ["folder", "one.conf"]
+    (tmp_path / "elsewhere").symlink_to(path.parent)
+    with pytest.raises(files.UnsafePathError, match="symbolic link"):
+        files.link(str(tmp_path / "elsewhere" / "two.conf"), "x")
+
+
 def test_a_write_that_fails_leaves_the_old_file_alone(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("old")

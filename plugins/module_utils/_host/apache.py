@@ -7,7 +7,6 @@ from __future__ import annotations
 import hashlib
 import os
 import subprocess
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,12 +44,7 @@ def write(path: str, node: Node) -> None:
             os.unlink(path)
         files.write(path, node)
         return
-    directory = os.path.dirname(path)
-    os.close(files.open_directory(directory, create=True))
-    with tempfile.TemporaryDirectory(dir=directory, prefix=".carrel-") as beside:
-        temporary = os.path.join(beside, "new")
-        os.symlink(node.target, temporary)
-        os.rename(temporary, path)
+    files.link(path, node.target)
 
 
 def digests(paths: Sequence[str]) -> dict[str, str]:

@@ -224,14 +224,12 @@ def url(
     return [] if seen.status in expected else [f"{target.url} does not answer as it should: {seen}"]
 
 
-def strangers(engines: Mapping[str, Mapping[str, Any]], names: Sequence[str]) -> dict[str, list[str]]:
-    """The containers that belong to none of the instances, by engine; of engines that answer."""
-    found = {}
-    for name, engine in engines.items():
-        if engine.get("running"):
-            try:
-                listed = EngineAPI(engine["socket"], CALL_SECONDS).call("GET", "/containers/json?all=1")
-                found[name] = drift.bounded(drift.strangers(names, listed))
-            except (EngineError, LookupError, TypeError, AttributeError) as error:
-                found[name] = [f"not known: {printable.text(str(error))}"]
-    return {name: each for name, each in found.items() if each}
+def strangers(engine: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+    """The containers of an engine that belong to none of the instances."""
+    if not engine.get("running"):
+        return []
+    try:
+        listed = EngineAPI(engine["socket"], CALL_SECONDS).call("GET", "/containers/json?all=1")
+        return drift.bounded(drift.strangers(names, listed))
+    except (EngineError, LookupError, TypeError, AttributeError) as error:
+        return [f"not known: {printable.text(str(error))}"]

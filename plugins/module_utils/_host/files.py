@@ -146,6 +146,23 @@ def write(path: str, file: File) -> None:
         os.close(directory)
 
 
+def link(path: str, target: str) -> None:
+    """Put a symbolic link in place in one step."""
+    parent, name = os.path.split(path)
+    directory = open_directory(parent, create=True)
+    temporary = f".{name}.{secrets.token_hex(8)}"
+    try:
+        os.symlink(target, temporary, dir_fd=directory)
+        try:
+            os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+        except BaseException:
+            os.unlink(temporary, dir_fd=directory)
+            raise
+        _sweep(name, directory)
+    finally:
+        os.close(directory)
+
+
 def _sweep(name: str, directory: int) -> None:
     """Remove what a killed run left; a younger file may belong to a running one."""
     for other in os.listdir(directory):
