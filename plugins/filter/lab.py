@@ -57,10 +57,11 @@ def named(instances: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the instances with the names of their images, for instance_drift; None where a folder cannot be read."""
     found = []
     for instance in instances:
-        name: str | None = None
+        name: Any = instance["image"]
         # Errors in a folder are reported when its lab is set up, so that other labs are not affected.
         with contextlib.suppress(AnsibleFilterError, OSError):
-            name = image_name(instance)
+            if instance["build"] is not None:
+                name = image_name(instance)
         found.append({**instance, "image": name})
     return found
 

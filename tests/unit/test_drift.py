@@ -372,7 +372,8 @@ def test_a_folder_that_cannot_be_read_stops_no_other_instance() -> None:
     unreadable = "/proc/sys/vm"  # not even root reads all of its files
     build = {"context": unreadable}
     labs = [{"name": "tao", "build": build, "image": None}, {"name": "geo", "build": None, "image": "lab:1"}]
-    assert [each["image"] for each in lab_filter.named(labs)] == [None, "lab:1"]
+    labs.append({"name": "statistics", "build": None, "image": {"declared": "statistics"}})
+    assert [each["image"] for each in lab_filter.named(labs)] == [None, "lab:1", {"declared": "statistics"}]
     assert hub_filter.named([{"name": "class", "extra_packages": []}], unreadable, [])[0]["hub_image"] is None
 
 
