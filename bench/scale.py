@@ -32,7 +32,7 @@ for process in pathlib.Path("/proc").glob("[0-9]*"):
             total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
     except OSError:
         pass
-folder = subprocess.check_output(["du", "-sk", account.pw_dir], text=True)
+folder = subprocess.check_output(["du", "-skx", f"/srv/docker/{sys.argv[1]}"], text=True)
 print(total // 1024, int(folder.split()[0]) // 1024)
 """
 
@@ -64,7 +64,10 @@ def first_run(host: str, path: Path, instances: Sequence[dict[str, Any]]) -> flo
 
 
 def engine(host: str, account: str) -> dict[str, int]:
-    """What an engine costs, without its containers' own processes."""
+    """What an engine costs: memory of what runs as its account, and disk for images and containers.
+
+    What runs in its containers as another user than root has an id of its own and is not counted.
+    """
     memory, disk = map(int, run("docker", "exec", host, "python3", "-c", PROBE, account).split())
     return {"memory_MiB": memory, "disk_MiB": disk}
 
