@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Declared images compared with those of a stand-in for an engine; tests/integration/test_image_role.py has a real one."""
+"""Declared images compared with a stand-in for an engine; tests/integration/test_image_role.py has a real one."""
 
 from __future__ import annotations
 
