@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a directory takes, and the images of an engine; notes say what was not added up."""
+"""The size of a directory and of an engine's images; notes say what was not measured."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def images_bytes(socket: str, seconds: float, notes: list[str]) -> int | None:
 
 
 def subdirectories_bytes(directory: str, seconds: float) -> dict[str, int]:
-    """What each directory in it takes; nothing where that takes too long."""
+    """The size of each directory in it; nothing if that takes too long."""
     command = [*_GENTLY, "du", "--null", "--max-depth=1", "--one-file-system", "--block-size=1", directory]
     try:
         said = run(command, seconds).output

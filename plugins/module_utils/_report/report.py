@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One report of all hosts from what instance_status said on each: rows, a table for the terminal, values for a page."""
+"""One report of all hosts from the results of instance_status: rows, a table for the terminal, values for a page."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def _certificate(site: Mapping[str, Any] | None) -> str:
 
 
 def _images(instance: Mapping[str, Any]) -> Iterator[Image]:
-    """What people work in first: of a hub, what users' servers start from."""
+    """The image that people work in: for a hub, that of users' servers."""
     for entry in instance["images"] or []:
         yield Image(
             printable.line(entry["image"]),
@@ -232,13 +232,13 @@ def extent(found: Sequence[Row]) -> str:
 
 
 def counts(found: Sequence[Row]) -> list[tuple[str, int]]:
-    """How many rows are how, worst first."""
+    """The number of rows for each health, worst first."""
     present = [row.health for row in found]
     return [(health, present.count(health)) for health in ORDER if health in present]
 
 
 def problems(found: Sequence[Row]) -> list[tuple[Row, Problem]]:
-    """All that is wrong, errors first."""
+    """All problems, errors first."""
     pairs = [(row, problem) for row in found for problem in row.problems]
     return sorted(pairs, key=lambda pair: pair[1].level != ERROR)
 
@@ -248,7 +248,7 @@ def _plural(number: int, noun: str) -> str:
 
 
 def failing(hosts: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """What should answer and does not, and what cannot be known."""
+    """Instances that should answer and do not, and hosts whose status is not known."""
     found = []
     for host in sorted(hosts):
         instances = hosts[host].get("instances")

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the module instance_status decides: what files and answers mean, and what is wrong with an instance."""
+"""What the module instance_status decides: the meaning of files and answers, and the problems of an instance."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CERTIFICATE_DAYS = 14
 FULL_PERCENT = 90
 MOST_SIZES = 1000
 NAMED = 5
-OVERDUE = timedelta(hours=49)  # a daily reset that waits for people until its deadline is no news
+OVERDUE = timedelta(hours=49)  # a daily reset may wait for people until its deadline
 STATES = ("present", "held", "absent")
 RESULTS = ("running", "done", "failed", "put off", "held")
 ERROR, WARNING = "error", "warning"
@@ -77,7 +77,7 @@ def locked_inodes(proc_locks: str) -> set[int]:
 
 
 def next_time(at: object, now: datetime, zone: tzinfo) -> str | None:
-    """When the reset set for HH:MM comes; None where cron.daily or nobody decides."""
+    """When the next reset at HH:MM is due; None with cron.daily or without a time."""
     found = re.fullmatch(r"([01]\d|2[0-3]):([0-5]\d)", str(at))
     if not found:
         return None
@@ -89,7 +89,7 @@ def next_time(at: object, now: datetime, zone: tzinfo) -> str | None:
 
 
 def certificate(enddate: str, now: datetime) -> dict[str, Any]:
-    """What `openssl x509 -enddate` says; raises ValueError."""
+    """The date of `openssl x509 -enddate`; raises ValueError."""
     ends = datetime.fromtimestamp(ssl.cert_time_to_seconds(enddate.strip().partition("=")[2]), timezone.utc)
     return {"ends": ends.isoformat(), "days_left": (ends - now).days}
 
@@ -128,18 +128,18 @@ def container(
 
 
 def image(tag: str, found: Mapping[str, Any] | None) -> dict[str, Any]:
-    """An image, of what the engine says about it."""
+    """An image, from the engine's answer."""
     return {"image": tag, "image_id": str(found["Id"]) if found else None, "digest": _digest(found)}
 
 
 def _digest(image: Mapping[str, Any] | None) -> str | None:
-    """The registry's; an image that was built here has none."""
+    """The registry's digest; an image that was built here has none."""
     digests = (image or {}).get("RepoDigests") or [""]
     return str(digests[0]).partition("@")[2] or None
 
 
 def bytes_of(sizes: Mapping[str, Any]) -> int:
-    """What an engine's images take; raises ValueError."""
+    """The size of an engine's images; raises ValueError."""
     found = sizes["LayersSize"]
     if not isinstance(found, int) or not 0 <= found < 2**63:
         raise ValueError("the size of its images is no number of bytes")
@@ -174,7 +174,7 @@ def sizes(roster: str, measured: str | None) -> list[dict[str, Any]]:
 
 
 def percent_used(free: int, total: int, available: int) -> int:
-    """As df says it: of what those who are not root can have."""
+    """The percentage as df shows it: of the space that others than root can use."""
     used = total - free
     return round(100 * used / (used + available)) if used + available else 0
 
@@ -188,7 +188,7 @@ def examine(found: Mapping[str, Any], now: datetime) -> dict[str, Any]:
         else (_ports, _backup, _reset, _disk)
     )
     problems = [{"level": level, "text": text} for check in checks for level, text in check(found, now)]
-    # without a state, it is the record itself that could not be read
+    # without a state, the record itself could not be read
     level = WARNING if found["state"] else ERROR
     problems += [{"level": level, "text": text} for text in found["unreadable"]]
     problems.sort(key=lambda problem: problem["level"] != ERROR)
@@ -242,7 +242,7 @@ def _backup(found: Mapping[str, Any], now: datetime) -> Found:
 
 
 def _cron(found: Mapping[str, Any], now: datetime) -> Found:
-    """Whatever came of it, a reset should have begun each day since cron has the job."""
+    """Whatever its result, a reset should have begun each day since cron has the job."""
     if found["schedule"]:
         begun = parse_time((found["reset"] or {}).get("started"))
         since = parse_time(found["schedule"]["since"])
