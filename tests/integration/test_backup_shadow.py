@@ -69,16 +69,10 @@ def tree(tmp_path: Path) -> str:
 def server(*command: str) -> images.Server:
     image = os.environ["CARREL_TEST_LAB_IMAGE"]
     (found,) = json.loads(program("docker", "image", "inspect", image))
-    return images.read(
-        {
-            "image": image,
-            "id": found["Id"],
-            "digests": [],
-            "command": list(command) or None,
-            "python": "python3",
-            "target": "/home/jovyan/work",
-        }
-    )
+    return images.Server(
+        image=image, id=found["Id"], digests=[], command=list(command) or None, python="python3",
+        target="/home/jovyan/work", root=False,
+    )  # fmt: skip
 
 
 def test_it_answers_lets_in_shows_the_files_runs_a_kernel_and_is_gone(

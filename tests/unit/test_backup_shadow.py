@@ -31,7 +31,7 @@ ID, OTHER = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 DIGEST = "registry.example.org/lab@sha256:" + "c" * 64
 SERVER: dict[str, Any] = {
     "image": "registry.example.org/lab:1.0", "id": ID, "digests": [DIGEST], "command": ["start-notebook.py"],
-    "python": "/opt/server/bin/python", "target": "/home/jovyan/work",
+    "python": "/opt/server/bin/python", "target": "/home/jovyan/work", "root": False,
 }  # fmt: skip
 INFO = {"MemoryLimit": True, "CpuCfsQuota": False, "PidsLimit": True}
 
@@ -53,7 +53,10 @@ class Engine(Run):
         if arguments[:2] == ("image", "inspect"):
             if last not in self.images:
                 raise CommandError(f"Error: No such image: {last}")
-            return json.dumps([{"Id": ID, "RepoDigests": None if last == "built" else [DIGEST]}])
+            own = last == "built"
+            return json.dumps(
+                [{"Id": ID, "RepoDigests": None if own else [DIGEST], "Config": {"User": "root" if own else "1"}}]
+            )
         if command == "pull":
             if last not in self.registry:
                 raise CommandError("docker pull: not found")
@@ -97,11 +100,19 @@ def lab(tmp_path: Path) -> Iterator[Engine]:
 
 
 def test_a_labs_image_is_that_of_its_container(lab: Engine) -> None:
-    config = {"Image": SERVER["image"], "Cmd": SERVER["command"], "Labels": {"carrel.python": SERVER["python"]}}
+    config = {
+        "Image": SERVER["image"],
+        "User": "1000:100",
+        "Cmd": SERVER["command"],
+        "Labels": {"carrel.python": SERVER["python"]},
+    }
     mount = {"Source": f"{lab.settings.directory}/data/notebooks", "Destination": SERVER["target"]}
     lab.container = {"Config": config, "Image": ID, "Mounts": [{"Source": "/x", "Destination": "/y"}, mount]}
     assert images.recorded(lab) == SERVER
     assert images.read(images.recorded(lab)) == images.Server(**SERVER)
+    for user, root in (("", True), ("0:100", True), ("root", True), ("1000", False), ("jovyan", False)):
+        config["User"] = user
+        assert images.recorded(lab)["root"] is root, "the container's user, not the image's"
     lab.container["Mounts"].remove(mount)
     with pytest.raises(ValueError, match="data/notebooks"):
         images.recorded(lab)
@@ -114,6 +125,7 @@ def test_a_hubs_image_is_that_of_the_next_server(tmp_path: Path) -> None:
     (tmp_path / "hub/config.json").write_text(json.dumps({"images": [{"image": "built"}], "home": "/home/jovyan/work"}))
     found = images.recorded(hub)
     assert (found["image"], found["id"], found["digests"]) == ("built", ID, [])
+    assert found["root"] is True
     assert found["command"] == ["jupyter-lab"] and found["target"] == "/home/jovyan/work"
 
 
@@ -131,16 +143,19 @@ def test_a_hubs_image_is_that_of_the_next_server(tmp_path: Path) -> None:
         {"target": "relative"},
         {"target": "/a\0b"},
         {"python": None},
+        {"root": "no"},
     ],
 )
 def test_a_manifests_server_becomes_no_option(more: dict[str, Any]) -> None:
-    text = json.dumps({"leaves": [], "database": None, "samples": [], "server": {**SERVER, **more}})
-    with pytest.raises(BackupError, match="somebody changed it"):
-        manifest.read(text, "lab")
+    text = {"leaves": [], "database": None, "samples": [], "server": {**SERVER, **more}}
+    assert manifest.read(json.dumps(text), "lab").server is None
+    text["server"] = SERVER
+    assert manifest.read(json.dumps(text), "lab").server == images.Server(**SERVER)
 
 
-def test_older_manifests_have_no_server() -> None:
-    assert manifest.read(json.dumps({"leaves": [], "database": None, "samples": []}), "lab").server is None
+@pytest.mark.parametrize("server", [{}, {"server": None}, {"server": []}, {"server": {"image": "x", "new": 1}}])
+def test_manifests_of_other_versions_are_read(server: dict[str, Any]) -> None:
+    assert manifest.read(json.dumps({"leaves": [], "database": None, "samples": [], **server}), "lab").server is None
 
 
 def test_an_image_that_is_gone_is_pulled_by_its_digest_and_goes_after_a_drill(lab: Engine) -> None:
@@ -206,7 +221,11 @@ def test_the_server_reaches_nobody_and_has_the_limits_that_the_engine_can_hold(l
     (row,) = csv.reader([first])
     assert row == ["type=bind", 'source=/srv/tao/tree/instance/data/users/a,"b/home', f"target={SERVER['target']}"]
     assert "readonly" in second
-    assert "--cap-drop=NET_RAW" in shadow.command(lab, server, "/tree", "data/notebooks", (0, 0))
+    as_root = dataclasses.replace(server, root=True)
+    for chosen, uid, further in ((as_root, 1234, True), (as_root, 0, False), (server, 0, False)):
+        found_as_root = shadow.command(lab, chosen, "/tree", "data/notebooks", (uid, 0))
+        assert {"--user=0:0", "--cap-drop=NET_RAW"} <= set(found_as_root) and "--cap-drop=ALL" not in found_as_root
+        assert (f"--env=NB_UID={uid}" in found_as_root) is further
     secret = shadow.settings(server)["ServerApp"]["token"]
     assert secret not in " ".join(found) and secret != shadow.settings(server)["ServerApp"]["token"]
 

@@ -22,7 +22,10 @@ PULL_SECONDS = 3600
 
 @dataclasses.dataclass(frozen=True)
 class Server:
-    """What a server of the instance is made from. TARGET is where people's files are in it."""
+    """What a server of the instance is made from. TARGET is where people's files are in it.
+
+    ROOT: its container starts as root, to become somebody else.
+    """
 
     image: str
     id: str
@@ -30,13 +33,16 @@ class Server:
     command: list[str] | None  # None: the image's own
     python: str
     target: str
+    root: bool
 
 
 def recorded(run: Run) -> dict[str, Any]:
     """Server, as a manifest keeps it. Raises CommandError, OSError, ValueError, KeyError."""
     found = _of_hub(run) if run.settings.kind == "hub" else _of_lab(run)
     (image,) = json.loads(run.docker("image", "inspect", found.pop("from")))
-    return {**found, "id": image["Id"], "digests": image["RepoDigests"] or []}
+    user = found.pop("user") if "user" in found else image["Config"]["User"]
+    root = str(user or "0").partition(":")[0] in ("0", "root")
+    return {**found, "id": image["Id"], "digests": image["RepoDigests"] or [], "root": root}
 
 
 def _of_hub(run: Run) -> dict[str, Any]:
@@ -59,27 +65,32 @@ def _of_lab(run: Run) -> dict[str, Any]:
     return {
         "image": container["Config"]["Image"],
         "from": container["Image"],
+        "user": container["Config"]["User"],
         "command": container["Config"]["Cmd"],
         "python": (container["Config"]["Labels"] or {}).get("carrel.python", PYTHON),
         "target": target,
     }
 
 
-def read(content: Any) -> Server:
-    """What a manifest says, which the account can write: nothing in it becomes an option of docker's."""
+def read(content: Any) -> Server | None:
+    """What a manifest says, which the account can write: nothing in it becomes an option of docker's.
+
+    None for anything else, as of another version: files are restored without it.
+    """
     try:
         found = Server(**{field.name: content[field.name] for field in dataclasses.fields(Server)})
         texts = [found.image, found.id, found.python, found.target, *found.digests, *(found.command or [])]
         if (
             not all(isinstance(text, str) and "\0" not in text for text in texts)
+            or not isinstance(found.root, bool)
             or not isinstance(found.digests, list)
             or not isinstance(found.command, (list, type(None)))
             or not (NAME.fullmatch(found.image) and IDENTITY.fullmatch(found.id) and found.target.startswith("/"))
             or not all(map(DIGEST.fullmatch, found.digests))
         ):
-            raise ValueError
-    except (ValueError, KeyError, TypeError) as error:
-        raise BackupError("the snapshot's manifest names a server that none is: somebody changed it") from error
+            return None
+    except (KeyError, TypeError):
+        return None
     return found
 
 

@@ -22,7 +22,7 @@ class Manifest:
     leaves: list[str]
     database: str | None
     samples: list[dict[str, Any]]
-    server: images.Server | None = None  # older snapshots, and those without a container, have none
+    server: images.Server | None = None  # None: the snapshot does not say
 
 
 def read(text: str, kind: str) -> Manifest:
@@ -40,8 +40,7 @@ def read(text: str, kind: str) -> Manifest:
         isinstance(each, dict) and isinstance(each.get("path"), str) for each in samples
     ):
         raise BackupError("the snapshot's manifest has samples that are none: somebody changed it")
-    server = images.read(content["server"]) if content.get("server") is not None else None
-    return Manifest(leaves, database, samples, server)
+    return Manifest(leaves, database, samples, images.read(content.get("server")))
 
 
 def is_plain(path: str) -> bool:

@@ -97,13 +97,16 @@ def settings(server: Server) -> dict[str, Any]:
 
 
 def command(run: Run, server: Server, tree: str, leaf: str, owner: tuple[int, int]) -> list[str]:
-    """docker's arguments. The server works as the owner of the files, as whoever they belong to would."""
+    """docker's arguments. The server works as the owner of the files, or becomes that in the way of docker-stacks."""
     uid, gid = owner
-    guards = ["--cap-drop=NET_RAW"] if uid == 0 else ["--cap-drop=ALL", "--security-opt=no-new-privileges:true"]
+    environment = {**ENVIRONMENT, **({"NB_UID": uid, "NB_GID": gid} if server.root and uid else {})}
+    user, guards = f"{uid}:{gid}", ["--cap-drop=ALL", "--security-opt=no-new-privileges:true"]
+    if server.root or uid == 0:
+        user, guards = "0:0", ["--cap-drop=NET_RAW"]
     return [
         "run", "--detach", "--pull=never", "--network=none", "--no-healthcheck", f"--label={LABEL}={run.settings.name}",
-        "--log-driver=json-file", "--log-opt=max-size=1m", f"--user={uid}:{gid}", *guards, *limits(run),
-        *(f"--env={name}={value}" for name, value in ENVIRONMENT.items()),
+        "--log-driver=json-file", "--log-opt=max-size=1m", f"--user={user}", *guards, *limits(run),
+        *(f"--env={name}={value}" for name, value in environment.items()),
         mount(f"{tree}/instance/{leaf}", server.target), mount(f"{tree}/shadow", CONFIG, "readonly"),
         server.id, *(server.command or []),
     ]  # fmt: skip
