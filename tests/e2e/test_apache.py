@@ -110,6 +110,12 @@ def test_the_path_without_its_slash_leads_to_the_site(site: Site) -> None:
     assert answer.headers["Location"] == site.url + "?a=%2F"
 
 
+def test_directives_of_ones_own_hold_for_their_instance_alone(tao: Site) -> None:
+    """Which is at /, and atlas below it."""
+    assert get(tao, "/api").headers["X-Own"] == "tao"
+    assert "X-Own" not in get(tao, "/atlas/api").headers
+
+
 def test_sites_with_a_trusted_certificate_send_hsts(site: Site) -> None:
     header = get(site, urlsplit(site.url).path + "api").headers.get("Strict-Transport-Security")
     self_signed = hostvars()[site.host]["jupyter_tls"] == "selfsigned"

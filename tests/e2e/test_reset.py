@@ -45,6 +45,7 @@ def test_a_reset_has_no_downtime_and_keeps_only_the_home(tao: Site) -> None:
     assert tao.container("ls", "/opt").split().count("gone") == 0
     assert home(tao) == kept
     found = state(tao)
+    assert found["commands"] == {"before": "done", "after": "done"}
     assert (found["result"], found["exit_code"], found["warnings"]) == ("done", 0, [])
     image = found["images"][tao.declared["image"]]
     assert image["digest"].startswith("sha256:")

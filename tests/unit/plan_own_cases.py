@@ -19,6 +19,13 @@ def _hub(section: str, **traits: Any) -> dict[str, Any]:
 
 _OF_LAB, _OF_HUB = f"{TAO}.server_settings", f"{CLASS}.server_settings"
 
+_PROXY = f"{TAO}.proxy.directives"
+
+
+def _directives(text: Any) -> dict[str, Any]:
+    return here(proxy={"directives": text})
+
+
 OWN_CASES: list[tuple[str, str, str, dict[str, Any]]] = [
     ("wrong_type", _OF_LAB, "is a list; write a mapping of classes", here(server_settings=["ServerApp"])),
     (
@@ -74,4 +81,9 @@ OWN_CASES: list[tuple[str, str, str, dict[str, Any]]] = [
         "looks like a secret",
         _lab("GitConfig", access_token="SECRET"),
     ),
+    ("wrong_type", _PROXY, "write lines of Apache's configuration", _directives(["Require all granted"])),
+    ("directives_section", _PROXY, "'</Location>' ends what", _directives("</Location>\n<Location />")),
+    ("directives_section", _PROXY, "'</Location>' ends", _directives("<IfModule a>\n</Loca\\\ntion>\n</IfModule>")),
+    ("directives_end", _PROXY, "has no end", _directives("<RequireAny>\nRequire all granted\n")),
+    ("directives_end", _PROXY, "no '\\' last", _directives("Header unset X \\\n")),
 ]

@@ -12,6 +12,7 @@ def own(instance: Lab | Hub) -> list[str]:
     """A text for each key, without a value that may be secret."""
     found = {
         "server_settings": sorted(instance.server_settings),
+        "proxy": ["directives"] if instance.proxy["directives"] else [],
         "reset": [key for key in ("before", "after") if instance.reset[key]],
     }
     if isinstance(instance, Hub):

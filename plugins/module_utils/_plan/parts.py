@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -65,6 +66,28 @@ def read_tls(value: Any, path: str, problems: Problems) -> Tls | Invalid:
     return Tls(tls.mode, INVALID, INVALID)
 
 
+_SECTION = re.compile(r"<(/?)(\w+)[^>]*>?")
+
+
+def _directives(value: Any, path: str, problems: Problems) -> str | Invalid:
+    """Only that no section of ours ends in them, which has other sites behind; Apache tests the rest on the host."""
+    checked: str | Invalid = text("lines of Apache's configuration", multiline=True)(value, path, problems)
+    if isinstance(checked, Invalid):
+        return checked
+    open_sections: list[str] = []
+    for line in re.sub(r"\\\r?\n", "", checked).splitlines():
+        found = _SECTION.match(line.strip())
+        if found and not found[1]:
+            open_sections.append(found[2].lower())
+        elif found and (not open_sections or open_sections.pop() != found[2].lower()):
+            problems.add(path, "directives_section", value=show(line.strip()))
+            return INVALID
+    if open_sections or checked.rstrip("\r\n").endswith("\\"):
+        problems.add(path, "directives_end")
+        return INVALID
+    return checked
+
+
 PROXY: dict[str, Key] = {
     "websocket": Key(
         types.choice("upgrade", "wstunnel"),
@@ -85,6 +108,11 @@ PROXY: dict[str, Key] = {
         "How long a request or a websocket may be silent.",
         example=1200,
         default=600,
+    ),
+    "directives": Key(
+        Type(_directives, "lines of Apache's configuration", "</Location>"),
+        "Directives of Apache of your own, for this instance alone; what is allowed in a <Location> is allowed here.",
+        example='Header always set X-Robots-Tag "noindex"\n',
     ),
 }
 _proxy = mapping_of(PROXY)

@@ -122,6 +122,8 @@ MESSAGES: dict[str, str] = {
     "digit, and not {taken}",
     "login_one": "has {count} of notice, notice_html and template; write exactly one of them",
     "login_template": "{value} can't be read on the control node ({error}); write the path of a text file",
+    "directives_section": "{value} ends what these lines did not begin; write each section of Apache's whole",
+    "directives_end": "a section or a line has no end; write </NAME> at the end of a section, and no '\\' last",
     "server_setting": "can't be set here: {instead}",
     "server_setting_secret": "looks like a secret, and diffs show these settings; leave it out",
     "class_of_traits": "{value} is not the name of a class; write it as its documentation does, for example ServerApp",

@@ -147,6 +147,7 @@ def _vhosts(instances: Sequence[Instance]) -> list[dict[str, Any]]:
                 "websocket": instance.proxy["websocket"],
                 "max_body_bytes": instance.proxy["max_body"],
                 "timeout_seconds": instance.proxy["timeout_seconds"],
+                "directives": instance.proxy["directives"],
             }
         )
     for vhost in vhosts.values():
