@@ -63,10 +63,17 @@ def test_the_plan_refuses_before_the_host_is_touched(untouched: str, play: Play)
         assert re.search(rf"jupyter_instances\[{index}\].*{message}", run.output), message
 
 
-def test_an_image_that_cannot_be_pulled(untouched: str, play: Play) -> None:
-    run = play(untouched, lambda instances: instances[0].update(image="registry.carrel.test:5000/carrel/missing:9.9"))
+def test_an_image_that_cannot_be_pulled_and_settings_that_one_does_not_take(untouched: str, play: Play) -> None:
+    """One run for both: each fails for itself."""
+
+    def change(instances: Instances) -> None:
+        instances[0].update(image="registry.carrel.test:5000/carrel/missing:9.9")
+        instances[1].update(server_settings={"ServerApp": {"max_bodysize": 5}})
+
+    run = play(untouched, change)
     assert run.code != 0
-    assert "carrel/missing:9.9" in run.output and "1 of 2 instances" in run.output
+    assert "carrel/missing:9.9" in run.output and "2 of 2 instances" in run.output
+    assert "ServerApp has no trait max_bodysize; did you mean max_body_size?" in run.output
 
 
 def test_a_certificate_that_cannot_be_read(untouched: str, play: Play) -> None:
