@@ -50,7 +50,7 @@ attributes:
     details: Each run is a reset.
 seealso:
   - module: carrel.jupyter.instance_status
-  - module: carrel.jupyter.reset_wait
+  - module: carrel.jupyter.instance_claim
 """
 
 EXAMPLES = r"""
