@@ -198,7 +198,7 @@ def test_each_site_is_set_up_for_itself(own_sites: str) -> None:
     kept = {"sites": {"carrel-own-tls": sites["carrel-own-tls"]}, **given, "certificates": [pairs[0]]}
     kept["listen"] = ["8098"]
     said = apache_sites(host, **kept)
-    assert '"changed": false' in said and "Apache goes on with what it has loaded" in said
+    assert '"changed": false' in said and "Apache keeps what it has loaded" in said
     kept["sites"]["carrel-own-good"] = virtual_host("other.test", 8099)
     assert "It is switched off, because" in apache_sites(host, **kept)
     assert answers(host)

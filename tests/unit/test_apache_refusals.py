@@ -53,7 +53,7 @@ def test_a_site_whose_earlier_configuration_is_refused_too_is_switched_off() -> 
     assert found.tree() == fragment("sites", "carrel-a", None)
     assert (found.ports(), found.switched_off()) == (set(), set(fragment("sites", "carrel-a", None)))
     assert found.told(applied=True)[0]["problem"].startswith("New. It is switched off, because")
-    assert found.told(applied=False)[0]["problem"].startswith("New. Apache goes on with what it has loaded")
+    assert found.told(applied=False)[0]["problem"].startswith("New. Apache keeps what it has loaded")
 
 
 def test_a_new_site_is_left_out() -> None:

@@ -365,7 +365,7 @@ def test_a_paused_container_is_reported(tmp_path: Path) -> None:
     with engine(tmp_path / "s", docker(there)):
         project = Project("tao", {"socket": str(tmp_path / "s")})
         mine = [listed("tao-lab-1-1", com_docker_compose_service="lab-1")]
-        assert "it is paused; docker unpause lets it go on" in project.compare(Found(), SERVICE, "lab-1", {}, mine)
+        assert "it is paused; docker unpause resumes it" in project.compare(Found(), SERVICE, "lab-1", {}, mine)
 
 
 def test_a_folder_that_cannot_be_read_stops_no_other_instance() -> None:
@@ -480,7 +480,7 @@ def test_recreating_in_vain_is_a_note(tmp_path: Path) -> None:
     written.write_text(json.dumps({"lab-1": first.by_hand["lab-2"]}))
     second = Found(made_anew=made_anew(str(written)))
     assert compare(second) == [unhealthy]
-    assert second.by_hand == {} and "still differs after it was made anew" in second.notes[0]
+    assert second.by_hand == {} and "still differs after it was recreated" in second.notes[0]
     assert second.in_vain == first.by_hand and not second.settled
     there["HostConfig"]["PidMode"] = "host"
     third = Found(made_anew=made_anew(str(written)))

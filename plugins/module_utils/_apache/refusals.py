@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The virtual hosts that cannot be put in place: what stays of them and what is said. All others go on."""
+"""Virtual hosts that cannot be put in place: what stays of them, and the message. All others are set up."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file impor
 
 STAYS = "Its earlier configuration stays."
 SERVED = (
-    "Apache goes on with what it has loaded, but would not start again with it: "
+    "Apache keeps what it has loaded, but would not start again with it: "
     "correct this before Apache or the host restarts."
 )
 OFF = "It is switched off, because its earlier configuration cannot be loaded either."
@@ -32,7 +32,7 @@ class Refusals:
         self._unloadable: list[Pair] = []
 
     def refuse(self, name: str, problem: str) -> bool:
-        """Go on with what is there of a site; if it is refused again, without it. Return whether that was new."""
+        """Use the present version of a site; if that is refused, leave it out. Return whether anything changed."""
         if name not in self.sites or not virtual_hosts(self.sites[name]):
             raise ApacheError(f"{problem} Nothing was changed.")
         if self._left_out(name):
@@ -70,7 +70,7 @@ class Refusals:
         return found
 
     def tree(self) -> Tree:
-        """What takes the place of the refused sites' wanted configuration."""
+        """What replaces the refused sites' wanted configuration."""
         tree: Tree = {}
         for name in self.problems:
             for path in fragment("sites", name, None):
@@ -136,7 +136,7 @@ def site_name(server_name: str, port: int) -> str:
 
 
 def report(refused: Sequence[Mapping[str, str]], vhosts: Iterable[Mapping[str, Any]]) -> str:
-    """Which instances are behind the sites that were refused, and why they were."""
+    """The instances behind the refused sites, with the reason."""
     whose = {}
     for vhost in vhosts:
         names = [location["instance"] for location in vhost["locations"] if location.get("instance")]

@@ -50,7 +50,7 @@ def generate(directory: str, pair: tls.Pair) -> tls.Pair:
 
 
 class Pairs:
-    """What the checks of the pairs find; a pair that cannot be used is refused with its sites."""
+    """The results of checking pairs; a pair that cannot be used is refused with its sites."""
 
     def __init__(self, stage: str, refusals: Refusals, check_mode: bool, warn: Callable[[str], None]) -> None:
         self.stage = stage

@@ -59,6 +59,6 @@ def _put(path: str, staged: str, node: decide.Node, stand_ins: Mapping[str, str]
 
 
 def live_complaint() -> str | None:
-    """What Apache says of the configuration that is there, if it does not like it."""
+    """Apache's complaint about the present configuration, if it has one."""
     result = run(["/usr/sbin/apache2ctl", "-t"])
     return decide.relevant(result.stderr) if result.returncode else None

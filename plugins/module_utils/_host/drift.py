@@ -56,7 +56,7 @@ class Found:
     notes: list[str] = field(default_factory=list)
     # The services whose containers compose takes for good, although they are not as declared, and how they differ.
     by_hand: dict[str, list[str]] = field(default_factory=dict)
-    # The same, of when a run made containers of the instance anew for it; and of those for which that was of no use.
+    # The same, for which a run recreated containers of the instance; and those for which that did not help.
     made_anew: Mapping[str, list[str]] = field(default_factory=dict)
     in_vain: dict[str, list[str]] = field(default_factory=dict)
 
@@ -66,7 +66,7 @@ class Found:
 
     @property
     def settled(self) -> bool:
-        """Whether what was made anew is as declared since, so that nobody need know of it any more."""
+        """Whether recreated containers are as declared now, so that the record is no longer needed."""
         return bool(self.made_anew) and not self.in_vain and not self.all_reasons()
 
 
@@ -88,7 +88,7 @@ def looked(look: Look, instance: Mapping[str, Any], around: Surroundings) -> Fou
 
 
 def made_anew(path: str) -> dict[str, list[str]]:
-    """What the role wrote down when it made containers anew; nothing if it did not, or the file is damaged."""
+    """What the role recorded when it recreated containers; nothing without a record, or if the file is damaged."""
     file = files.read(path)
     return read_cache(file.content if file else None)
 
@@ -169,7 +169,7 @@ class Project:
         if by_hand and by_hand in found.made_anew.values():
             found.in_vain[name] = by_hand
             found.notes.append(
-                f"{self.name}: the container of {name} still differs after it was made anew: {'; '.join(by_hand)}."
+                f"{self.name}: the container of {name} still differs after it was recreated: {'; '.join(by_hand)}."
                 " Please report this to the authors of carrel.jupyter"
             )
             differences = []
@@ -179,7 +179,7 @@ class Project:
         if not there["State"]["Running"]:
             return [f"it is stopped: {verdict.seen}", *differences]
         if there["State"].get("Paused"):
-            return ["it is paused; docker unpause lets it go on", *differences]
+            return ["it is paused; docker unpause resumes it", *differences]
         return [*differences, *([] if verdict.ready else [f"it is not healthy: {verdict.seen}"])]
 
 

@@ -106,7 +106,7 @@ def _images(instance: Mapping[str, Any], project: Project, found: Found) -> list
         if name in names:
             image = examined(name, None, f"{STATE.format(instance['name'])}/image.json", inspected)
             if image is None or (instance["settings"] and image.jupyterlab is None):
-                found.reasons.append(f"the image {name} is new: no run has looked into it")
+                found.reasons.append(f"the image {name} is new: no run has inspected it yet")
                 continue
             results.append(as_result(image))
     if len(results) < len(names):
@@ -146,7 +146,7 @@ def _held(instance: Mapping[str, Any], engine: Mapping[str, Any], found: Found) 
     install(found, {"files": [{"path": path, "content": record("hub", instance, database=database)}]})
     project = Project(instance["name"], engine)
     if project.running() or project.users_running():
-        found.reasons.append("it runs, and is to be held")
+        found.reasons.append("it runs, but should be held")
 
 
 def _absent(instance: Mapping[str, Any], found: Found) -> None:

@@ -16,7 +16,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._host.quotas import
 
 
 class ForeignOwnerError(Exception):
-    """A directory belongs to somebody else."""
+    """A directory belongs to another account."""
 
 
 class IncompleteError(Exception):

@@ -64,7 +64,7 @@ class Instance:
 
     def status(self) -> dict[str, Any]:
         found = {key: self.record.get(key) for key in ("kind", "state", "url", "directory")}
-        own = self.record.get("own")  # records of before have none
+        own = self.record.get("own")  # older records have none
         present, hub = found["state"] == "present", found["kind"] == "hub"
         engine, api, containers = self.engine() if self.record else (None, None, [])
         found.update(

@@ -56,7 +56,7 @@ def _present(instance: Mapping[str, Any], around: Surroundings, found: Found) ->
     state = STATE.format(instance["name"])
     image = examined(name, instance["user"], f"{state}/image.json", inspected)
     if image is None:
-        found.reasons.append(f"the image {name} is new: no run has looked into it")
+        found.reasons.append(f"the image {name} is new: no run has inspected it yet")
         return
     decided = lab.project(instance, engine, {**as_result(image), "image": name})
     login = LoginFiles(f"{instance['directory']}/login", SERVICES, instance["login"], name, image)
@@ -93,7 +93,7 @@ def _held(instance: Mapping[str, Any], around: Surroundings, found: Found) -> No
         if not engine.get("running"):
             found.reasons.append(f"the engine {instance['engine']} does not run")
         elif Project(instance["name"], engine).running():
-            found.reasons.append("it runs, and is to be held")
+            found.reasons.append("it runs, but should be held")
 
 
 def _absent(instance: Mapping[str, Any], around: Surroundings, found: Found) -> None:

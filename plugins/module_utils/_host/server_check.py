@@ -75,7 +75,7 @@ def answer(settings: dict[str, dict[str, Any]]) -> dict[str, Any]:
     known: dict[str, list[str]] = {}
     complaints = []
     for cls in subclasses(importlib.import_module("traitlets.config").Configurable):
-        # What is set for a class counts for those made of it, too.
+        # Settings of a class apply to its subclasses, too.
         names = {name for each in {cls} | subclasses(cls) for name in each.class_trait_names(config=True)}
         known[cls.__name__] = sorted(names.union(known.get(cls.__name__, [])))
         own = cls.class_traits(config=True)

@@ -41,7 +41,7 @@ class Authenticator(NamedTuple):
 
     @property
     def own(self) -> bool:
-        """Whether the administrator says something about the class."""
+        """Whether the administrator sets something of the class."""
         return self.type == "custom" or bool(self.public.get("settings") or self.secret_settings)
 
 

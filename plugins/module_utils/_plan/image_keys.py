@@ -165,7 +165,7 @@ IMAGE: dict[str, Key] = {
         example="Dockerfile.gpu",
         default="Dockerfile",
     ),
-    "no_cache": Key(types.BOOLEAN, "Whether to build each layer anew.", example=True, default=False),
+    "no_cache": Key(types.BOOLEAN, "Whether to build all layers again.", example=True, default=False),
     "push": Key(
         types.text("a registry, for example registry.example.org/jupyter"),
         "Registry, with a path, that it is pushed to once it is built.",

@@ -201,7 +201,7 @@ BUILD: dict[str, Key] = {
         example={"PACKAGES": "geopandas"},
         default={},
     ),
-    "no_cache": Key(types.BOOLEAN, "Whether to build each layer anew.", example=True, default=False),
+    "no_cache": Key(types.BOOLEAN, "Whether to build all layers again.", example=True, default=False),
 }
 _build = record_of(BUILD)
 

@@ -54,7 +54,7 @@ def health(instances: Iterable[Instance], memory: Mapping[str, int]) -> str:
 
 
 def disk(instances: Iterable[Instance], users: Mapping[str, Mapping[str, int]], most: int) -> str:
-    """USERS: bytes by instance and user, of whom MOST are told."""
+    """USERS: bytes by instance and user; MOST users get a metric."""
     samples = [sample for instance in instances for sample in _disk(instance)]
     for name, sizes in users.items():
         largest = sorted(sizes.items(), key=lambda entry: -entry[1])[:most]

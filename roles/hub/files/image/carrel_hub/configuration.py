@@ -206,7 +206,7 @@ def unknown(whole: Whole) -> Iterator[Problem]:
         if cls is None:
             yield Problem(place, f"there is no class {section}{hint(section, classes)}")
             continue
-        # What is set for a class counts for those made of it, too.
+        # Settings of a class apply to its subclasses, too.
         known = {name for each in {cls, *_classes(cls)} for name in each.class_trait_names(config=True)}
         if trait not in known:
             yield Problem(place, f"{section} has no trait {trait}{hint(trait, known)}")
