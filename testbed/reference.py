@@ -56,6 +56,10 @@ _HUB: dict[str, dict[str, Any]] = {
     "dummy_password": {"description": "Password of the authenticator dummy.", "type": "str", "no_log": True},
     "authenticator_secrets": {"description": "Traits that are secrets, by name.", "type": "dict", "no_log": True},
     "provider_groups": {"description": "Names at the identity provider, by the group here.", "type": "dict"},
+    "backups": {
+        "description": "Whether people get the page on which they bring back files from backups of their homes.",
+        "type": "bool",
+    },
     "extra_config": {
         "description": "Files of Python that add to the hub's configuration, each with C(name) and C(text).",
         "type": "list",

@@ -39,5 +39,6 @@ class FilterModule:
         return {
             "_backup_install": backup.install,
             "_backup_packages": backup.packages,
+            "_backup_sockets": backup.sockets,
             "_backup_table": backup.table,
         }

@@ -45,6 +45,12 @@ options:
     description: Whether a restore may put aside what is there.
     type: bool
     default: false
+  beside:
+    description:
+      - Whether a file or folder is restored into a new folder C(restored-DATE) beside what is there, which is not
+        touched.
+    type: bool
+    default: false
   stop:
     description:
       - Whether a restore may stop containers that use what it replaces. The instance's own are started again; people
@@ -133,6 +139,7 @@ def main() -> None:
             "snapshot": {"type": "str", "default": "latest"},
             "path": {"type": "path"},
             "overwrite": {"type": "bool", "default": False},
+            "beside": {"type": "bool", "default": False},
             "stop": {"type": "bool", "default": False},
             "image": {"type": "bool", "default": False},
         },

@@ -10,7 +10,7 @@ import json
 import secrets
 import subprocess
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,10 @@ DONE, FAILED, USAGE, LOCKED, INCOMPLETE = range(5)
 MAKE = """
 import json, os, pwd, sys
 wanted = json.load(sys.stdin)
-name, first = wanted["name"], wanted["first"]
+name, first, own = wanted["name"], wanted["first"], wanted["uid"]
 os.umask(0o022)
 for file in ("passwd", "group"):
-    line = f"{name}:x:{first - 1}:" + (f"{first - 1}::/home/{name}:/bin/sh" if file == "passwd" else "")
+    line = f"{name}:x:{own}:" + (f"{own}::/home/{name}:/bin/sh" if file == "passwd" else "")
     with open(f"/etc/{file}", "a") as stream: print(line, file=stream)
 for file in ("subuid", "subgid"):
     with open(f"/etc/{file}", "a") as stream: print(f"{name}:{first}:65536", file=stream)
@@ -112,18 +112,28 @@ class Machine:
 
     def site(self, name: str, *, database: str | None = None, password: str = "secret", **settings: Any) -> Site:
         self.first += 100_000
-        wanted = {"name": name, "first": self.first, "database": database, "password": password, "settings": settings}
+        return self._site(name, self.first, self.first - 1, database, password, settings)
+
+    def site_of_same_ids(self, name: str) -> Site:
+        """One whose files have the ids that their containers have without a map, as on the outer engine."""
+        return self._site(name, 1, 99_000, None, "secret", {})
+
+    def _site(self, name: str, first: int, uid: int, database: str | None, password: str, settings: Any) -> Site:
+        wanted = {
+            "name": name, "first": first, "uid": uid, "database": database, "password": password, "settings": settings,
+        }  # fmt: skip
         self.run("python3", "-c", MAKE, text=json.dumps(wanted))
-        return Site(self, name, self.first)
+        return Site(self, name, first)
 
 
 @contextlib.contextmanager
-def started(seconds: int = 1800) -> Iterator[Machine]:
+def started(seconds: int = 1800, volumes: Sequence[str] = ("/srv",)) -> Iterator[Machine]:
     """A container that ends by itself after so long, if nobody ends it."""
     image = images.build("backup", parent=images.base())
     name = f"carrel-backup-{secrets.token_hex(4)}"
-    command = ["docker", "run", "--detach", "--rm", "--init", "--name", name, "--volume", "/srv", *hosts.FLAGS, image]
-    subprocess.run([*command, "sleep", str(seconds)], check=True, capture_output=True)
+    command = ["docker", "run", "--detach", "--rm", "--init", "--name", name, *hosts.FLAGS]
+    command += [f"--volume={volume}" for volume in volumes]
+    subprocess.run([*command, image, "sleep", str(seconds)], check=True, capture_output=True)
     try:
         machine = Machine(name)
         machine.install()

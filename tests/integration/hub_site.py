@@ -31,7 +31,7 @@ ESSENTIAL: dict[str, Any] = {
     "culler": {"idle_seconds": 3600, "max_age_seconds": 0, "every_seconds": 300}, "shutdown_on_logout": False,
     "default_url": "/lab", "concurrent_spawns": 20, "active_servers": 0, "spawn_timeout_seconds": 60,
     "http_timeout_seconds": 60, "notice_html": None, "database": {"type": "sqlite"},
-    "extra_config": [], "services": [], "provider_groups": [],
+    "extra_config": [], "services": [], "backups": False, "provider_groups": [],
 }  # fmt: skip
 
 
@@ -101,7 +101,7 @@ class HubSite:
                 home.mkdir(parents=True)
                 os.chown(home, 1000, 100)
 
-    def up(self) -> None:
+    def up(self, *extra: str) -> None:
         self.write()
         run("docker", "network", "create", f"{self.name}_users")
         run(
@@ -110,7 +110,7 @@ class HubSite:
             "--env", f"CONFIGPROXY_AUTH_TOKEN={self.secrets['proxy_token']}",
             "--env", f"CARREL_BASE_URL={self.config['base_url']}", self.hub_image, "proxy",
         )  # fmt: skip
-        self.start_hub()
+        self.start_hub(*extra)
 
     def start_hub(self, *extra: str) -> None:
         run(

@@ -130,8 +130,38 @@ def test_one_file_comes_back_as_of_then(machine: Machine) -> None:
     names = json.loads(site.python("print(json.dumps({name: open(name).read() for name in sorted(os.listdir())}))"))
     assert names.pop("notes.txt") == "first"
     assert list(names.values()) == ["second"]
+    strange = ["a$HOME b", "ends with a space ", "new\nline", "st*r[x]?", "back\\slash"]
+    site.python("for name in names: open(name, 'w').write(name)", names=strange)
+    assert site.backup("--user", "ada")[0] == DONE
+    site.python("for name in names: os.unlink(name)", names=strange)
+    for name in strange:
+        assert site.command("restore", "--user", "ada", "--path", name)[0] == DONE, name
+    found = site.python("print(json.dumps([name for name in names if open(name).read() == name]))", names=strange)
+    assert json.loads(found) == strange
     for path in ("../../grace-40uni-2eexample/home/x", "missing", "/etc/passwd"):
         assert site.command("restore", "--user", "ada", "--path", path, "--overwrite")[0] == FAILED
+
+
+def test_one_file_comes_back_beside_what_is_there(machine: Machine) -> None:
+    site = machine.site("beside")
+    site.python("open('notes.txt', 'w').write('first'); os.chown('notes.txt', uid, gid)")
+    group = f"{site.directory}/data/groups/statistics"
+    machine.run("sh", "-c", f"mkdir {group}/data; echo first > {group}/data/table.csv")
+    assert site.backup()[0] == DONE
+    day = machine.run("date", "+%F").stdout.strip()
+    listing = machine.run("carrel-backup", "folder", "beside", "--group", "statistics", "--path", "data").stdout
+    assert listing.split()[0] == "6" and listing.endswith("  table.csv\n")
+    for whose, path in ((("--user", "ada"), "notes.txt"), ((), "data/groups/statistics/data")):
+        assert site.command("restore", *whose, "--path", path, "--beside")[0] == DONE
+    assert (
+        site.python(f"print(open('restored-{day}/notes.txt').read(), os.stat('restored-{day}').st_uid - uid)")
+        == "first 0"
+    )
+    assert machine.run("cat", f"{group}/restored-{day}/data/table.csv").stdout == "first\n"
+    for path in ("../../grace-40uni-2eexample/home", "missing", "notes.txt/x"):
+        failed = machine.run("carrel-backup", "folder", "beside", "--user", "ada", "--path", path, check=False)
+        assert failed.returncode == FAILED and "no folder" in failed.stderr, failed.stderr
+    assert site.command("restore", "--user", "ada", "--beside")[0] == FAILED
 
 
 def test_onto_another_host_with_another_range(machine: Machine) -> None:

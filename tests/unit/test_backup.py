@@ -26,6 +26,7 @@ from carrel_backup.journal import Journal
 from carrel_backup.restic import Answer, Restic, ResticError
 from carrel_backup.run import BackupError, Run
 from carrel_backup.state import State
+from carrel_backup.wanted import Wanted
 from plan_helpers import lab, plan
 
 RANGE = {"start": 165536, "count": 65536}
@@ -247,7 +248,7 @@ def test_whose_a_directory_is() -> None:
 
 
 def test_a_pattern_means_one_path_alone() -> None:
-    assert restore.literal("a[1]*?\\$x") == "a\\[1]\\*\\?\\\\\\$x"
+    assert restore.literal("a[1]*?\\$x") == "a\\[1]\\*\\?\\\\$x"
 
 
 def test_the_state_remembers_what_was_good_and_what_was_interrupted(tmp_path: Path) -> None:
@@ -376,7 +377,7 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
         yield run
 
 
-STOP = restore.Wanted(overwrite=True, stop=True)
+STOP = Wanted(overwrite=True, stop=True)
 
 
 def test_who_began_meanwhile_is_stopped_too_and_only_the_instances_own_start_again(engine: Engine) -> None:
@@ -496,7 +497,7 @@ def test_a_list_of_snapshots_drives_no_terminal(
     found = snapshots.listed(engine)
     assert found[0]["on"] == "\x1b[2J"
     monkeypatch.setattr(program, "listed", lambda _run: found)
-    assert program.snapshots(engine.settings, engine.account, as_json=False) == 0
+    assert program.look(engine.settings, engine.account, program.arguments(["snapshots", "tao"])) == 0
     said = capsys.readouterr().out
     assert "abcdefgh" in said and "\x1b" not in said
 
@@ -522,7 +523,7 @@ def test_a_list_of_snapshots_leaves_no_password_behind(engine: Engine, monkeypat
     run_directory = Path(engine.settings.run_directory)
     there: list[str] = []
     monkeypatch.setattr(program, "listed", lambda _run: there.extend(os.listdir(run_directory)) or [])
-    assert program.snapshots(engine.settings, engine.account, as_json=True) == 0
+    assert program.look(engine.settings, engine.account, program.arguments(["snapshots", "tao", "--json"])) == 0
     assert there == [f"password.{os.getpid()}"]
     assert list(run_directory.iterdir()) == []
 
@@ -562,7 +563,7 @@ def test_a_whole_restore_and_a_part_ask_for_room_before_they_fetch(engine: Engin
     with pytest.raises(BackupError, match="make room"):
         restore.restore_leaves(engine, "abc", STOP, found, [leaf])
     with pytest.raises(BackupError, match="make room"):
-        restore.restore_path(engine, "abc", restore.Wanted(user="ada", path="x"), found)
+        restore.restore_path(engine, {"id": "abc"}, Wanted(user="ada", path="x"), found)
     assert not os.path.exists(f"{engine.settings.directory}/data/.restoring")
 
 

@@ -153,8 +153,8 @@ def test_an_unknown_scope_is_reported() -> None:
 
 
 def test_no_service_can_be_called_as_one_of_the_role_s() -> None:
-    services = config.traits(given(), SECRETS, STATE)["JupyterHub"]["services"]
-    ours = {config.CULLER, config.METRICS, config.PROXY, config.RESET, config.ROSTER}
+    services = config.traits(given(backups=True), SECRETS, STATE)["JupyterHub"]["services"]
+    ours = {config.BACKUPS, config.CULLER, config.METRICS, config.PROXY, config.RESET, config.ROSTER}
     assert ours == {service["name"] for service in services} - {each["name"] for each in given()["services"]}
     assert ours == set(hub_own._OUR_SERVICES)
 

@@ -22,7 +22,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import
 )
 
 # Of the role; see carrel_hub.config.
-_OUR_SERVICES = ("idle-culler", "metrics", "proxy", "reset", "roster")
+_OUR_SERVICES = ("backups", "idle-culler", "metrics", "proxy", "reset", "roster")
 EVERYBODY = "everybody"
 
 

@@ -23,6 +23,7 @@ def hub_data(hub: Hub) -> dict[str, Any]:
         "groups": hub.teams,
         "extra_config": hub.extra_files,
         "authenticator_secrets": dict(hub.authenticator.secret_settings or {}),
+        "backups": hub.wanted and hub.backup is not None,
         "provider_groups": {name: group.provider_groups for name, group in hub.groups.items() if group.provider_groups},
     }
 

@@ -19,6 +19,12 @@ SETTINGS = "/etc/carrel/backup/{}.json"
 SECRETS = "/etc/carrel/backup/{}.secrets.json"
 SCHEDULE = "/etc/cron.d/carrel-backup-{}"
 STATE_DIRECTORY = "/var/lib/carrel/{}/backup"
+# Of a hub: its container has it, and asks there for what its people want back.
+PAGE_DIRECTORY = "/var/lib/carrel/{}/page"
+PAGE_SOCKET = "carrel-backup-page-{}.socket"
+PAGE_SERVICE = "carrel-backup-page-{}@.service"
+UNITS = "/etc/systemd/system/"
+MOST_REQUESTS = 12  # at once; the hub's page sends eight at most
 RUN_DIRECTORY = "/run/carrel/backup/{}"
 HEAD = "# Managed by carrel.jupyter, role backup\n"
 DRILL_LATER_HOURS = 8  # by then the night's backups have ended
@@ -61,7 +67,13 @@ def install(
             found["secret_contents"][SECRETS.format(name)] = _secrets(job)
             if job["backup"]["at"]:
                 wanted.append({"path": SCHEDULE.format(name), "content": _schedule(job, host, mailto)})
-        possible = {path.format(name) for path in (SETTINGS, SECRETS, SCHEDULE)}
+        if has_page(job):
+            wanted += [
+                {"path": UNITS + PAGE_SOCKET.format(name), "content": _socket(name, engine["gid"])},
+                {"path": UNITS + PAGE_SERVICE.format(name), "content": _service(name)},
+            ]
+        units = (UNITS + PAGE_SOCKET, UNITS + PAGE_SERVICE) if job["kind"] == "hub" else ()
+        possible = {path.format(name) for path in (SETTINGS, SECRETS, SCHEDULE, *units)}
         found["files"] += wanted
         found["absent"] += sorted(possible - {file["path"] for file in wanted})
     return found
@@ -70,6 +82,24 @@ def install(
 def is_kept(job: Job) -> bool:
     """Whether the instance has backups. A held one has them, too."""
     return job["state"] != "absent" and job["backup"] is not None
+
+
+def has_page(job: Job) -> bool:
+    """Whether its people bring files back by themselves."""
+    return is_kept(job) and job["kind"] == "hub"
+
+
+def sockets(jobs: Iterable[Job], listed: str) -> dict[str, list[str]]:
+    """Return which sockets have to be opened and closed; LISTED is what systemctl list-units prints of them."""
+    rows = [line.split() for line in listed.splitlines()]
+    loaded = {row[0] for row in rows if row}
+    listening = {row[0] for row in rows if len(row) > 2 and row[2] == "active"}
+    units = {PAGE_SOCKET.format(job["name"]): has_page(job) for job in jobs}
+    return {
+        "open": [unit for unit, wanted in units.items() if wanted and unit not in listening],
+        "close": [unit for unit, wanted in units.items() if not wanted and unit in loaded],
+        "all": [unit for unit, wanted in units.items() if wanted],
+    }
 
 
 def packages(jobs: Iterable[Job]) -> list[str]:
@@ -98,6 +128,26 @@ def _settings(job: Job, engine: Mapping[str, Any], host: str) -> str:
 def _secrets(job: Job) -> str:
     secrets = {"password": job["backup"]["password"], "environment": job["backup"]["environment"]}
     return json.dumps(secrets, indent=2, sort_keys=True) + "\n"
+
+
+def _socket(name: str, group: int) -> str:
+    """Only the hub's container, and its engine's account, come to the folder that the socket is in."""
+    return (
+        f"{HEAD}[Unit]\nDescription=Where the hub {name} asks for backups of people's homes\n\n"
+        f"[Socket]\nListenStream={PAGE_DIRECTORY.format(name)}/socket\nSocketGroup={group}\nSocketMode=0660\n"
+        f"DirectoryMode=0750\nRemoveOnStop=yes\nAccept=yes\nMaxConnections={MOST_REQUESTS}\n"
+        # who asks without end waits, and the socket stays open
+        "TriggerLimitIntervalSec=0\nPollLimitIntervalSec=2s\nPollLimitBurst=20\n\n"
+        "[Install]\nWantedBy=sockets.target\n"
+    )
+
+
+def _service(name: str) -> str:
+    return (
+        f"{HEAD}[Unit]\nDescription=Answer to the hub {name} about a backup\nCollectMode=inactive-or-failed\n\n"
+        f"[Service]\nExecStart={PROGRAM} answer {name}\nStandardInput=socket\nStandardOutput=socket\n"
+        "StandardError=journal\nRuntimeMaxSec=3h\n"
+    )
 
 
 def _share_minutes(job: Job, host: str) -> int:
@@ -150,7 +200,7 @@ def arguments(options: Mapping[str, Any]) -> list[str]:
     for key in ("user", "group", "snapshot", "path"):
         if options.get(key) is not None:
             found += [f"--{key}={options[key]}"]
-    return found + [f"--{key}" for key in ("overwrite", "stop", "image") if options.get(key)]
+    return found + [f"--{key}" for key in ("overwrite", "stop", "image", "beside") if options.get(key)]
 
 
 def outcome(name: str, command: str, code: int, said: str, state: Mapping[str, Any]) -> Outcome:

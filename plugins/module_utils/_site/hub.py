@@ -15,7 +15,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._shared.login_page 
     notice_from_html,
     notice_from_text,
 )
-from ansible_collections.carrel.jupyter.plugins.module_utils._site import container
+from ansible_collections.carrel.jupyter.plugins.module_utils._site import backup, container
 from ansible_collections.carrel.jupyter.plugins.module_utils._site.compose import (
     bind,
     container_owner,
@@ -24,10 +24,11 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._site.compose impor
     healthcheck,
     record,
 )
-from ansible_collections.carrel.jupyter.plugins.module_utils._site.hub_images import merged_settings
+from ansible_collections.carrel.jupyter.plugins.module_utils._site.hub_images import overrides
 
 HUB_DIRECTORY = "/etc/carrel/hub"
 STATE_DIRECTORY = "/srv/jupyterhub"
+BACKUPS = "/run/carrel-backups"  # where the hub asks for people's backups
 DATABASE_DIRECTORY = "/var/lib/postgresql/data"
 DATABASE_PASSWORD = "/run/database-password"  # noqa: S105 - a path
 DATABASE_USER = "jupyterhub"
@@ -44,7 +45,7 @@ _AS_DECLARED = (
     "name", "url", "base_url", "images", "command", "home", "limits", "authenticator", "devices",
     "gpu_devices",
     "normalize_usernames", "culler", "shutdown_on_logout", "default_url", "concurrent_spawns", "active_servers",
-    "spawn_timeout_seconds", "http_timeout_seconds", "extra_config", "services",
+    "spawn_timeout_seconds", "http_timeout_seconds", "extra_config", "services", "backups",
 )  # fmt: skip
 
 
@@ -103,12 +104,13 @@ def _kept(instance: Mapping[str, Any]) -> dict[str, str]:
 def _optional_files(instance: Mapping[str, Any], images: Sequence[Mapping[str, Any]]) -> dict[str, str | None]:
     """Return files that root writes, by path; None for one that must not be there."""
     directory = f"{instance['directory']}/hub"
+    settings = overrides(instance, images)
     page = "native-login.html" if instance["authenticator"]["type"] == "native" else "login.html"
     pages = {name: instance["login"]["template"] if name == page else None for name in LOGIN_PAGES}
     server = instance["server_settings"]
     return {
         f"{directory}/{SERVER_SETTINGS[0]}": json_text(server) if server else None,
-        f"{directory}/overrides.json": json_text(merged_settings(instance, images)) if instance["settings"] else None,
+        f"{directory}/overrides.json": None if settings is None else json_text(settings),
         **{f"{directory}/templates/{name}": text for name, text in pages.items()},
     }
 
@@ -134,6 +136,11 @@ def _directories(instance: Mapping[str, Any], engine: Mapping[str, Any]) -> list
         {"path": f"{root}/hub/templates", "mode": "0755"},
         {"path": f"{root}/data/hub", "mode": "0700", **account},
     ]
+    if instance["backups"]:
+        directories += [
+            {"path": f"/var/lib/carrel/{instance['name']}", "mode": "0755"},
+            {"path": backup.PAGE_DIRECTORY.format(instance["name"]), "group": engine["gid"], "mode": "0750"},
+        ]
     if instance["database"]["type"] == "postgresql":
         directories.append({"path": f"{root}/data/database", "mode": "0711", **account})
     return directories
@@ -144,7 +151,7 @@ def config(
 ) -> dict[str, Any]:
     """Return config.json, which the package carrel_hub in the hub's image reads."""
     named = instance["backend"] == "volumes"
-    overrides = {
+    settings = {
         "source": f"{instance['directory']}/hub/overrides.json",
         "target": f"{(images[0]['jupyterlab'] or {}).get('settings')}/overrides.json",
         "read_only": True,
@@ -162,7 +169,7 @@ def config(
         "network": f"{instance['name']}_users",
         "volumes": [{"name": name, "target": path} for name, path in _kept(instance).items()] if named else [],
         "environment": _environment(instance),
-        "mounts": [*server, *([overrides] if instance["settings"] else [])],
+        "mounts": [*server, *([] if overrides(instance, images) is None else [settings])],
         "provider_groups": sorted({name for names in instance["provider_groups"].values() for name in names}),
         "controllers": sorted(engine["controllers"]),
         # What every user's container has, in the words of docker-py; limits are added to it.
@@ -241,6 +248,7 @@ def _hub(instance: Mapping[str, Any], engine: Mapping[str, Any], image: str) -> 
             bind(f"{root}/hub", HUB_DIRECTORY, True),
             bind(f"{root}/data/hub", STATE_DIRECTORY, False),
             bind(engine["socket"], "/var/run/docker.sock", False),
+            *([bind(backup.PAGE_DIRECTORY.format(instance["name"]), BACKUPS, True)] if instance["backups"] else []),
         ],
         "healthcheck": healthcheck(
             ["CMD", "python3", "-m", "carrel_hub.healthcheck"], instance["start_timeout_seconds"]

@@ -11,6 +11,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.nearest impor
 
 # The major version of JupyterHub in roles/hub/files/image/requirements.txt.
 JUPYTERHUB = 6
+MENUS = "@jupyterlab/mainmenu-extension:plugin"
 
 
 def problems(instance: Mapping[str, Any], images: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -70,6 +71,34 @@ def settings_problems(
 def _hint(word: str, known: Sequence[str]) -> str:
     near = nearest(word, known)
     return f": did you mean {near!r}?" if near else ""
+
+
+def overrides(instance: Mapping[str, Any], images: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Return overrides.json for the users' containers; None where the images' own is as it should be.
+
+    With backups, JupyterLab's menu File gets a link to the page on which people bring files back.
+    """
+    settings = dict(instance["settings"])
+    if instance["backups"] and _take_a_menu(images) and "menus" not in settings.get(MENUS, {}):
+        link = {
+            "text": "Backups of Your Home",
+            "url": f"{instance['base_url']}services/backups/",
+            "newBrowserTab": True,
+        }
+        item = {"command": "help:open", "args": link, "rank": 98}
+        settings[MENUS] = {**settings.get(MENUS, {}), "menus": [{"id": "jp-mainmenu-file", "items": [item]}]}
+    return merged_settings({"settings": settings}, images) if settings else None
+
+
+def _take_a_menu(images: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether one file of settings fits all images, and their JupyterLab has the menu."""
+    first = images[0]["jupyterlab"]
+    return first is not None and all(
+        image["jupyterlab"] is not None
+        and MENUS in image["jupyterlab"]["plugins"]
+        and all(image["jupyterlab"][key] == first[key] for key in ("settings", "overrides"))
+        for image in images
+    )
 
 
 def merged_settings(instance: Mapping[str, Any], images: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -9,8 +9,10 @@ import fcntl
 import json
 import os
 import sys
+from collections.abc import Mapping
+from typing import Any
 
-from . import commands, containers, drill, printable, restore, shadow
+from . import answer, commands, containers, drill, printable, restore, shadow, trees
 from .backup import backup
 from .commands import CommandError
 from .jobs import SettingsError
@@ -18,8 +20,9 @@ from .journal import Journal
 from .restic import Restic, ResticError
 from .run import DONE, FAILED, LOCKED, USAGE, BackupError, Run
 from .settings import Settings, load
-from .snapshots import listed
+from .snapshots import listed, pick
 from .state import State
+from .wanted import Wanted, path_of, tags
 
 DESCRIPTION = "Back an instance up, restore from its backups, and prove that this works."
 EPILOG = """\
@@ -39,7 +42,7 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         "carrel-backup", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("command", choices=["run", "snapshots", "restore", "drill"])
+    parser.add_argument("command", choices=["run", "snapshots", "restore", "drill", "folder", "answer"])
     parser.add_argument("name", metavar="NAME", help="the instance")
     whose = parser.add_mutually_exclusive_group()
     whose.add_argument("--user", help="of this user of a hub alone")
@@ -49,6 +52,7 @@ def arguments(argv: list[str]) -> argparse.Namespace:
         "--path", help="restore this file or folder: of a user from home on, else as data/notebooks/FILE"
     )
     parser.add_argument("--overwrite", action="store_true", help="put what is there aside")
+    parser.add_argument("--beside", action="store_true", help="put it into a new folder restored-DATE: touches nothing")
     parser.add_argument("--stop", action="store_true", help="stop containers that use what is restored")
     parser.add_argument("--image", action="store_true", help="restore: a whole instance with its image of then")
     parser.add_argument("--anew", action="store_true", help="run: begin beside the past that the repository has")
@@ -69,12 +73,14 @@ def main(argv: list[str]) -> int:
         settings = load(options.name)
         account = commands.account_of(settings)
         os.makedirs(settings.state_directory, 0o711, exist_ok=True)
+        if options.command == "answer":  # while others run, too
+            return answer.main(settings, account)
         lock = os.open(f"{settings.state_directory}/lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except (SettingsError, OSError) as error:
         print(f"carrel-backup: {error}", file=sys.stderr)
         return USAGE
-    if options.command == "snapshots":
-        return snapshots(settings, account, options.json)
+    if options.command in ("snapshots", "folder"):
+        return look(settings, account, options)
     what = {"run": "backup"}.get(options.command, options.command)
     journal = Journal(settings.name, what, "carrel-backup")
     try:
@@ -102,8 +108,14 @@ def act(run: Run, what: str, options: argparse.Namespace) -> int:
         if what == "backup":
             code = backup(run, options.user, options.group, options.anew)
         elif what == "restore":
-            wanted = restore.Wanted(
-                options.user, options.group, options.path, options.overwrite, options.stop, options.image
+            wanted = Wanted(
+                options.user,
+                options.group,
+                options.path,
+                options.overwrite,
+                options.stop,
+                options.image,
+                options.beside,
             )
             code = restore.restore(run, options.snapshot, wanted)
         else:
@@ -120,27 +132,46 @@ def act(run: Run, what: str, options: argparse.Namespace) -> int:
     return code
 
 
-def snapshots(settings: Settings, account: commands.Account, as_json: bool) -> int:
-    """List them. It needs no lock, and waits for nobody."""
+def look(settings: Settings, account: commands.Account, options: argparse.Namespace) -> int:
+    """List snapshots, or what is in a folder of one. It needs no lock, and waits for nobody."""
     run = Run(
         settings, account, Restic(settings, account), Journal(settings.name, "list"), State("", settings.name), -1
     )
     try:
         run.prepare()
-        found = listed(run)
-    except (BackupError, ResticError, OSError) as error:
+        if options.command == "folder":
+            lines = folder(run, options)
+        elif options.json:
+            lines = [json.dumps(listed(run))]
+        else:
+            lines = [snapshot_line(each) for each in listed(run)]
+    except (BackupError, ResticError, OSError, trees.MissingError) as error:
         print(f"carrel-backup: {error}", file=sys.stderr)
         return FAILED
     finally:
         run.tidy()
-    if as_json:
-        print(json.dumps(found))
-    else:
-        for each in found:
-            sizes = f"{each['files']:>9} files {each['bytes']:>15} bytes {each['added_bytes']:>13} new"
-            line = f"{each['id'][:8]}  {each['time'][:19]}  {each['of']:20} {each['on'] or '?':12} {sizes}"
-            print(printable.text(line))  # the account can write tags
+    for line in lines:
+        print(printable.text(line))  # the account can write tags, and people names
     return DONE
+
+
+def folder(run: Run, options: argparse.Namespace) -> list[str]:
+    """What is in a folder of a snapshot; without --path, what the user, the group or the instance has."""
+    wanted = Wanted(options.user, options.group, options.path or "")
+    found = pick(listed(run), options.snapshot, tags(wanted), run.settings.host)
+    path = path_of(wanted)
+    entries = trees.folder(run.restic, found["id"], ["instance", *path.split("/")] if path else ["instance"])
+    if options.json:
+        return [json.dumps(entries)]
+    return [
+        f"{each['size']:>15}  {each['modified']}  {printable.line(each['name'])}{'/' * (each['type'] == 'dir')}"
+        for each in entries
+    ]
+
+
+def snapshot_line(each: Mapping[str, Any]) -> str:
+    sizes = f"{each['files']:>9} files {each['bytes']:>15} bytes {each['added_bytes']:>13} new"
+    return f"{each['id'][:8]}  {each['time'][:19]}  {each['of']:20} {each['on'] or '?':12} {sizes}"
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ People may change their files at any moment, so a path is opened component by co
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import errno
 import hashlib
 import json
 import os
@@ -26,6 +28,8 @@ LONGEST_SAMPLE = 2**20
 LONGEST_NOTEBOOK = 64 * 2**20
 BUSY_SECONDS = 60
 MOST_PROBLEMS = 200
+MOST_FOLDERS = 100
+AT_FDCWD, RENAME_NOREPLACE = -100, 1
 MISSING, REFUSED = "/missing", "/refused"  # no name of a file
 
 
@@ -187,6 +191,41 @@ def put(staged: str, leaf: str, path: str, overwrite: bool) -> str:
         os.close(descriptor)
 
 
+def bring(tree: str, restored: str, leaf: str, label: str, whole: bool) -> str:
+    """Put what was RESTORED in TREE into a folder of its own in somebody's directory; return the folder's name.
+
+    The WHOLE directory becomes that folder itself. Nothing that is there is touched, nor any link in it followed.
+    """
+    staged = os.path.join(tree, restored)
+    if not os.path.lexists(staged):
+        return MISSING
+    home = os.open(leaf, DIRECTORY)
+    try:
+        if not whole:
+            owner = os.fstat(home)
+            folder = os.path.join(tree, "folder")
+            os.mkdir(folder)
+            os.rename(staged, os.path.join(folder, os.path.basename(restored)))
+            os.chown(folder, owner.st_uid, owner.st_gid)
+            os.chmod(folder, stat.S_IMODE(owner.st_mode) & 0o777)
+            staged = folder
+        for number in range(1, MOST_FOLDERS + 1):
+            free = label if number == 1 else f"{label}-{number}"
+            with contextlib.suppress(FileExistsError):
+                rename_beside(staged, home, free)
+                return free
+    finally:
+        os.close(home)
+    raise FileExistsError(errno.EEXIST, f"{label} is there {MOST_FOLDERS} times")
+
+
+def rename_beside(path: str, folder: int, name: str) -> None:
+    """renameat2(2): unlike rename, it does not even take the place of an empty folder."""
+    library = ctypes.CDLL(None, use_errno=True)
+    if library.renameat2(AT_FDCWD, os.fsencode(path), folder, os.fsencode(name), RENAME_NOREPLACE):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), name)
+
+
 def enter(above: int, name: str) -> int:
     """Open a folder, made like the one that it is in if it is missing; ABOVE is closed."""
     try:
@@ -243,6 +282,9 @@ def main(command: str, *arguments: str) -> int:
         elif command == "put":
             staged, leaf, path = arguments
             answer = put(staged, leaf, path, json.load(sys.stdin))
+        elif command == "bring":
+            tree, restored, leaf, label = arguments
+            answer = bring(tree, restored, leaf, label, json.load(sys.stdin))
         elif command == "move":
             os.rename(*arguments)
         elif command == "write":

@@ -12,7 +12,12 @@ from . import images
 from .database import POSTGRESQL, SQLITE
 from .run import BackupError
 
-ROOTS = {".archive", ".kept", ".restoring"}  # root's alone, in data: nothing of a snapshot takes their place
+ROOTS = {
+    ".archive",
+    ".kept",
+    ".restoring",
+    ".bringing",
+}  # root's alone, in data: nothing of a snapshot takes their place
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,24 +6,24 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import dataclasses
 import errno
 import json
 import os
 import stat
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from . import containers, database, files, images, projects, targets
 from . import manifest as manifests
-from .backup import GIB, MANIFEST, WHOLE, gib, is_database, tag
+from .backup import GIB, MANIFEST, gib, is_database
 from .commands import CommandError
-from .escape import escape
 from .inside import MISSING, REFUSED
 from .manifest import Manifest
 from .restic import ResticError
 from .run import DONE, INCOMPLETE, BackupError, Run
-from .snapshots import listed, pick
+from .snapshots import label, listed, pick
+from .wanted import Wanted, path_of, tags
 
 RENAME_EXCHANGE = 2
 BESIDE = "data/.restoring"
@@ -34,25 +34,16 @@ RESERVE = 20, 10 * GIB  # left free: a twentieth of the file system, but no more
 SECRETS = {"lab": ("server/cookie_secret", "token"), "hub": ("hub/secrets.json",)}
 
 
-@dataclasses.dataclass(frozen=True)
-class Wanted:
-    user: str | None = None
-    group: str | None = None
-    path: str | None = None
-    overwrite: bool = False
-    stop: bool = False
-    image: bool = False
-
-
 def restore(run: Run, snapshot: str, wanted: Wanted) -> int:
     whole = wanted.user is None and wanted.group is None
-    tags = [WHOLE] if whole else [WHOLE, tag(wanted.user, wanted.group)]
-    found = pick(listed(run), snapshot, tags, run.settings.host)
+    found = pick(listed(run), snapshot, tags(wanted), run.settings.host)
     manifest = manifest_of(run, found["id"])
     server = images.of_then(run, manifest.server) if wanted.image else None
     put_old_aside(run)
     if wanted.path is not None:
-        restore_path(run, found["id"], wanted, manifest)
+        restore_path(run, found, wanted, manifest)
+    elif wanted.beside:
+        raise BackupError("a file or folder comes back beside: name it (--path)")
     else:
         chosen = targets.chosen(manifest.leaves, wanted.user, wanted.group)
         dumped = manifest.database
@@ -85,8 +76,9 @@ def make_beside(run: Run, mark: str = "") -> str:
 
 
 def remove_beside(run: Run, beside: str) -> None:
-    run.inside("empty", f"{beside}/tree")
-    os.rmdir(f"{beside}/tree")
+    if os.path.isdir(f"{beside}/tree"):  # not of one that was killed when it began
+        run.inside("empty", f"{beside}/tree")
+        os.rmdir(f"{beside}/tree")
     os.rmdir(beside)
 
 
@@ -157,14 +149,19 @@ def fetched(run: Run, snapshot: str, paths: Sequence[str], *options: str, throwa
 def fetch(run: Run, snapshot: str, paths: Sequence[str], tree: str, *options: str) -> None:
     run.step("restore", f"restore {len(paths)} paths of the snapshot {snapshot[:8]}")
     patterns = f"{run.settings.run_directory}/paths.{os.getpid()}"
-    run.write(patterns, "".join(f"/{literal(path)}\n" for path in paths))
+    include = [f"--include=/{literal(path)}" for path in paths]
+    if len(paths) > 1:
+        # directories of ours: restic would expand $, and cut off spaces at the end of a line
+        run.write(patterns, "".join(f"/{literal(path)}\n" for path in paths))
+        include = [f"--include-file={patterns}"]
     try:
         answer = run.restic.call(
-            "restore", snapshot, f"--target={tree}", f"--include-file={patterns}", "--no-lock", "--sparse", *options,
+            "restore", snapshot, f"--target={tree}", *include, "--no-lock", "--sparse", *options,
             tell=run.progress, allowed=range(256),
         )  # fmt: skip
     finally:
-        os.unlink(patterns)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(patterns)
     if answer.errors:
         named = [f"{path.rpartition('/tree/')[2] or path}: {what}" for path, what in answer.errors[:5]]
         raise BackupError(f"{len(answer.errors)} could not be restored: {'; '.join(named)}")
@@ -176,28 +173,30 @@ def fetch(run: Run, snapshot: str, paths: Sequence[str], tree: str, *options: st
 
 def literal(path: str) -> str:
     """A pattern that means this path alone."""
-    return "".join(f"\\{char}" if char in "\\*?[$" else char for char in path)
+    return "".join(f"\\{char}" if char in "\\*?[" else char for char in path)
 
 
-def restore_path(run: Run, snapshot: str, wanted: Wanted, manifest: Manifest) -> None:
-    """A file or folder in somebody's directory."""
-    path = os.path.normpath((wanted.path or "").lstrip("/"))
-    if wanted.user is not None:
-        path = f"data/users/{escape(wanted.user)}/home/{path}"
-    elif wanted.group is not None:
-        path = f"data/groups/{wanted.group}/{path}"
+def restore_path(run: Run, found: Mapping[str, Any], wanted: Wanted, manifest: Manifest) -> None:
+    """A file or folder in somebody's directory, in its place or in a folder of its own."""
+    snapshot = found["id"]
+    path = path_of(wanted)
     leaf = next((leaf for leaf in manifest.leaves if path.startswith(f"{leaf}/") and leaf.startswith("data/")), None)
-    if leaf is None or ".." in path.split("/"):
+    if leaf is None:
         raise BackupError(f"{path} is no file or folder in a directory of the snapshot")
     check_room(run, snapshot, [f"instance/{path}"])
+    place = f"{run.settings.directory}/{leaf}"
     with fetched(run, snapshot, [f"instance/{path}"]) as tree:
-        below = path.removeprefix(f"{leaf}/")
-        join_project(f"{tree}/instance/{path}", f"{run.settings.directory}/{leaf}")
-        kept = run.inside(
-            "put", f"{tree}/instance/{path}", f"{run.settings.directory}/{leaf}", below, given=wanted.overwrite
-        )
+        join_project(tree, place)
+        if wanted.beside:
+            kept = run.inside("bring", tree, f"instance/{path}", place, label(found["time"]), given=False)
+        else:
+            below = path.removeprefix(f"{leaf}/")
+            kept = run.inside("put", f"{tree}/instance/{path}", place, below, given=wanted.overwrite)
     if kept == MISSING:
         raise BackupError(f"the snapshot {snapshot[:8]} does not have {path}")
+    if wanted.beside:
+        run.step("place", f"it is in {leaf}/{kept}")
+        return
     if kept == REFUSED:
         raise BackupError(f"{path} is there, and overwrite would put it aside")
     if kept:

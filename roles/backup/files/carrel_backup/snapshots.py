@@ -14,20 +14,22 @@ from .run import BackupError, Run
 
 def listed(run: Run) -> list[dict[str, Any]]:
     """The snapshots of the instance as people read them, oldest first."""
-    return [
-        {
-            "id": each["id"],
-            "time": each["time"],
-            "of": next((tag for tag in each.get("tags") or [] if tag != TAG and not tag.startswith("on:")), "?"),
-            "on": host_of(each.get("tags") or []),
-            "files": (each.get("summary") or {}).get("total_files_processed", 0),
-            "bytes": (each.get("summary") or {}).get("total_bytes_processed", 0),
-            "added_bytes": (each.get("summary") or {}).get("data_added_packed", 0),
-            "files_new": (each.get("summary") or {}).get("files_new", 0),
-            "files_changed": (each.get("summary") or {}).get("files_changed", 0),
-        }
-        for each in run.restic.snapshots()
-    ]
+    return [described(each) for each in run.restic.snapshots()]
+
+
+def described(snapshot: Mapping[str, Any]) -> dict[str, Any]:
+    tags, summary = snapshot.get("tags") or [], snapshot.get("summary") or {}
+    return {
+        "id": snapshot["id"],
+        "time": snapshot["time"],
+        "of": next((tag for tag in tags if tag != TAG and not tag.startswith("on:")), "?"),
+        "on": host_of(tags),
+        "files": summary.get("total_files_processed", 0),
+        "bytes": summary.get("total_bytes_processed", 0),
+        "added_bytes": summary.get("data_added_packed", 0),
+        "files_new": summary.get("files_new", 0),
+        "files_changed": summary.get("files_changed", 0),
+    }
 
 
 def ours(snapshots: Sequence[Mapping[str, Any]], host: str) -> list[Mapping[str, Any]]:
@@ -48,6 +50,11 @@ def pick(snapshots: Sequence[Mapping[str, Any]], wanted: str, tags: Sequence[str
     if not fitting:
         raise BackupError(f"there is no snapshot {wanted} of {' or '.join(tags)}; carrel-backup snapshots lists them")
     return (fitting if by_id else ours(fitting, host))[-1]
+
+
+def label(time: str) -> str:
+    """The name of the folder in which people find what was brought back: the day of the backup, by the host's clock."""
+    return f"restored-{parsed(time).astimezone():%Y-%m-%d}"
 
 
 def parsed(text: str) -> datetime.datetime:

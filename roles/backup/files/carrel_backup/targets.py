@@ -16,7 +16,7 @@ from .escape import unescape
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Removed people's directories, what a restore put aside or was about to put in place, and copies from the control node.
-LEFT_OUT = (".archive", ".kept", ".restoring", "build")
+LEFT_OUT = (".archive", ".kept", ".restoring", ".bringing", "build")
 # Of these there is a dump; their files would be of several moments.
 DATABASES = ("data/database", "data/hub/jupyterhub.sqlite*")
 

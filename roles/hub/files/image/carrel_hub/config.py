@@ -40,6 +40,8 @@ ROSTER = "roster"
 METRICS = "metrics"
 RESET = "reset"
 PROXY = "proxy"
+BACKUPS = "backups"
+BACKUPS_URL = "http://hub:8082"  # as the proxy reaches it
 # https://github.com/jupyterhub/jupyterhub-idle-culler#permissions
 CULLER_SCOPES = ["list:users", "read:users:activity", "read:servers", "delete:servers"]
 # No access to servers: what runs in one could keep a token that it is sent.
@@ -82,13 +84,20 @@ def _services(config: Mapping[str, Any], secrets: Mapping[str, Any]) -> tuple[li
             f"--cull-every={culler['every_seconds']}", f"--max-age={culler['max_age_seconds']}",
         ]  # fmt: skip
         services.append({"name": CULLER, "command": command})
+    if config["backups"]:
+        # It logs people in by itself, gets no more than their names, and has no power of its own.
+        command = [sys.executable, "-m", "carrel_hub.backups"]
+        services.append(
+            {"name": BACKUPS, "url": BACKUPS_URL, "command": command, "oauth_no_confirm": True, "display": False}
+        )
     for service in config["services"]:
         entry = {key: service[key] for key in ("name", "url", "command", "environment") if service[key]}
         services.append({**entry, "api_token": secrets[f"services/{service['name']}"]})
         if service["scopes"]:
             scopes[service["name"]] = service["scopes"]
     roles = [{"name": name, "scopes": needed, "services": [name]} for name, needed in scopes.items()]
-    return services, [*roles, *_access(config["services"])]
+    ours = [{"name": BACKUPS, "access": "everybody"}] if config["backups"] else []
+    return services, [*roles, *_access([*ours, *config["services"]])]
 
 
 def _access(services: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -206,6 +215,7 @@ def traits(config: Mapping[str, Any], secrets: Mapping[str, Any], state: Path) -
             "notice_html": config["notice_html"],
             "carrel_native": kind == "native",
             "carrel_disk": disk.notice,
+            "carrel_backups": config["backups"],
         },
     }
     if urlsplit(config["url"]).scheme == "https":

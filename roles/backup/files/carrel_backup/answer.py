@@ -1,0 +1,229 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One answer to the page on which a hub's users bring back files of their own: carrel-backup answer NAME.
+
+The hub asks through a socket that only it can open. It says who the user is, as it does for everything else; what it
+gets is names, and files put into that user's home. It never sees the password of the repository.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+import os
+import select
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from . import asked, files, targets, trees
+from .asked import Asked, RefusedError
+from .backup import gib
+from .commands import Account, CommandError
+from .escape import escape
+from .journal import Journal
+from .restic import Restic, ResticError
+from .restore import join_project, literal, remove_beside, room
+from .run import DONE, FAILED, BackupError, Run
+from .settings import Settings
+from .snapshots import described, label
+from .state import State
+
+ASK_SECONDS = 10
+LOOK_SECONDS = 120  # to list snapshots, or what is in a folder
+BRING_SECONDS = 2 * 60 * 60
+BRINGING = "data/.bringing"
+UNREADABLE = "The backups cannot be read at the moment. Your administrator finds the reason in the journal of the host."
+ABSENT = "It is not in this backup."
+BUSY = "Something is being brought back for you already. Wait until that has ended."
+FULL = "It does not fit into your home: bring back a part of it, or make room first."
+NO_HOME = "Your home is not there yet. Start your server once, and try again."
+
+Tell = Callable[[Mapping[str, Any]], None]
+
+
+class Unwritten(State):
+    """Of what has no entry in state.json: a backup may write there at the same time."""
+
+    def __init__(self) -> None:
+        super().__init__("", "")
+        self.content["answer"] = {"step": "", "warnings": []}
+        self._command = "answer"
+
+    def write(self) -> None:
+        pass
+
+
+def main(settings: Settings, account: Account) -> int:
+    """Read what is asked from standard input, and print lines of JSON; the last one has `done` or `refused`."""
+
+    def tell(content: Mapping[str, Any]) -> None:
+        with contextlib.suppress(OSError):  # who went away still gets the files
+            print(json.dumps(content), flush=True)
+
+    journal = Journal(settings.name, "request", "carrel-backup")
+    code, said = answer(settings, account, journal, request(), tell)
+    tell(said)
+    return code
+
+
+def request() -> str:
+    """The first line of standard input. Who does not ask in time gets no answer."""
+    text = bytearray()
+    end = time.monotonic() + ASK_SECONDS
+    while b"\n" not in text and len(text) <= asked.LONGEST and select.select([0], [], [], end - time.monotonic())[0]:
+        part = os.read(0, asked.LONGEST)
+        if not part:
+            break
+        text += part
+    return bytes(text[: asked.LONGEST]).partition(b"\n")[0].decode("utf-8", "replace")
+
+
+def answer(settings: Settings, account: Account, journal: Journal, text: str, tell: Tell) -> tuple[int, dict[str, Any]]:
+    """The exit code, and the last line."""
+    try:
+        if settings.kind != "hub":
+            raise RefusedError("Only the people of a hub have homes of their own.")
+        wanted = asked.read(text)
+        with lock(settings, wanted) as held:
+            return DONE, {"done": act(settings, account, journal, wanted, held, tell)}
+    except RefusedError as refused:
+        return DONE, {"refused": str(refused)}
+    except trees.MissingError:
+        return DONE, {"refused": ABSENT}
+    except (BackupError, CommandError, ResticError, OSError, ValueError, KeyError) as error:
+        journal.error("answer", f"{type(error).__name__}: {error}")
+        return FAILED, {"refused": UNREADABLE}
+
+
+def act(settings: Settings, account: Account, journal: Journal, wanted: Asked, held: int | None, tell: Tell) -> Any:
+    seconds = BRING_SECONDS if wanted.what == "bring" else LOOK_SECONDS
+    settings = dataclasses.replace(settings, deadline_seconds=min(seconds, settings.deadline_seconds))
+    run = Run(settings, account, Restic(settings, account, held), journal, Unwritten(), -1 if held is None else held)
+    try:
+        run.prepare()
+        run.check_server()
+        found = [{**described(each), "paths": each.get("paths") or []} for each in run.restic.snapshots()]
+        mine = asked.of_user(found, wanted, settings.host)
+        if wanted.what == "snapshots":
+            return {"snapshots": [{"id": each["id"], "time": asked.when(each["time"])} for each in mine]}
+        snapshot = next((each for each in mine if each["id"] == wanted.snapshot), None)
+        if snapshot is None:
+            raise RefusedError(asked.NO_SNAPSHOT)
+        if wanted.what == "folder":
+            return look(run, wanted, snapshot)
+        return bring(run, wanted, snapshot, tell)
+    finally:
+        run.tidy()
+
+
+def look(run: Run, wanted: Asked, snapshot: Mapping[str, Any]) -> dict[str, Any]:
+    entries = trees.folder(run.restic, snapshot["id"], wanted.inside)
+    first = wanted.page * asked.PAGE
+    return {
+        "time": asked.when(snapshot["time"]), "total": len(entries), "pages": -(-len(entries) // asked.PAGE),
+        "entries": entries[first : first + asked.PAGE],
+    }  # fmt: skip
+
+
+@contextlib.contextmanager
+def lock(settings: Settings, wanted: Asked) -> Iterator[int | None]:
+    """Let a user bring back one thing at a time, and not too often. To look needs no lock."""
+    if wanted.what != "bring":
+        yield None
+        return
+    folder = f"{settings.state_directory}/bringing"
+    os.makedirs(folder, 0o700, exist_ok=True)
+    descriptor = opened_lock(folder, escape(wanted.user))
+    if descriptor is None:
+        raise RefusedError(BUSY)
+    try:
+        times = json.loads(os.pread(descriptor, files.LONGEST, 0) or b"[]")
+        text = json.dumps([*asked.recent(times, time.time()), time.time()]).encode()
+        os.ftruncate(descriptor, os.pwrite(descriptor, text, 0))
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def opened_lock(folder: str, name: str) -> int | None:
+    """The user's lock, held until the last program that has it ends; None if somebody holds it."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(f"{folder}/{name}", flags, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def bring(run: Run, wanted: Asked, snapshot: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
+    """Restore beside, and put it into a new folder of the home in one step."""
+    home = f"{run.settings.directory}/{wanted.leaf}"
+    try:
+        os.close(targets.opened(home))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise RefusedError(NO_HOME) from error
+    *above, name = wanted.inside
+    if all(each["name"] != name for each in trees.folder(run.restic, snapshot["id"], above)):
+        raise RefusedError(ABSENT)
+    check_room(run, snapshot["id"], "/".join(wanted.inside))
+    what = "/".join(wanted.parts) or "the whole home"
+    run.journal.info("bring", f"{wanted.user} brings back {what} of the snapshot {snapshot['id'][:8]}")
+    with beside(run, escape(wanted.user), home) as tree:
+        restored = run.restic.call(
+            "restore", f"{snapshot['id']}:/{'/'.join(above)}", f"--target={tree}/restored",
+            f"--include=/{literal(name)}", "--no-lock", "--sparse",
+            allowed=range(256),
+            tell=lambda status: tell({"percent": round(100 * float(status.get("percent_done") or 0))}),
+        )  # fmt: skip
+        if any("quota" in what for _unused, what in restored.errors):
+            raise RefusedError(FULL)
+        if restored.errors:
+            raise BackupError(f"{len(restored.errors)} could not be restored: {restored.errors[0]}")
+        if restored.code:
+            raise BackupError(f"restic restore ended with exit code {restored.code}: {'; '.join(restored.said)}")
+        name_of_folder = label(snapshot["time"])
+        folder = run.inside("bring", tree, f"restored/{name}", home, name_of_folder, given=not wanted.parts)
+    run.journal.info("bring", f"{wanted.user} has it in {folder}")
+    return {"folder": folder}
+
+
+def check_room(run: Run, snapshot: str, path: str) -> None:
+    needed, free = run.restic.size(snapshot, [path]), room(run)
+    if needed > free:
+        raise RefusedError(
+            f"There is too little room: it has {gib(needed)}, and {gib(max(free, 0))} may be filled. Bring back a part"
+            " of it, or ask your administrator."
+        )
+
+
+@contextlib.contextmanager
+def beside(run: Run, name: str, home: str) -> Iterator[str]:
+    """A folder on the same file system, in the quota of the home. It goes in the end, as what killed runs have left."""
+    folder = f"{run.settings.directory}/{BRINGING}"
+    os.makedirs(folder, 0o711, exist_ok=True)
+    for other in os.listdir(folder):
+        held = None if other == name else opened_lock(f"{run.settings.state_directory}/bringing", other)
+        if held is None and other != name:
+            continue
+        try:
+            remove_beside(run, f"{folder}/{other}")
+        except (CommandError, OSError) as error:
+            if other == name:
+                raise
+            run.journal.warning("bring", f"what is left in {folder}/{other} cannot be removed: {error}")
+        finally:
+            if held is not None:
+                os.close(held)
+    own = f"{folder}/{name}"
+    os.mkdir(own, 0o711)
+    try:
+        run.own(f"{own}/tree")
+        join_project(f"{own}/tree", home)
+        yield f"{own}/tree"
+    finally:
+        remove_beside(run, own)

@@ -1,0 +1,98 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the page of a hub asks for, checked: nothing in it leads out of the user's home. No I/O."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .backup import WHOLE, tag
+from .escape import escape, username_problem
+from .snapshots import ours, parsed
+
+LONGEST = 64 * 2**10  # bytes of a request
+LONGEST_NAME = 255
+PAGE = 200  # entries of a folder in one answer
+MOST_AN_HOUR = 20
+HOUR = 3600
+WHATS = ("snapshots", "folder", "bring")
+SNAPSHOT = re.compile(r"[0-9a-f]{64}")
+NO_SNAPSHOT = "There is no such backup of your home."
+
+
+class RefusedError(Exception):
+    """It is not done; the text is for the user."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    what: str
+    user: str
+    snapshot: str
+    parts: tuple[str, ...]  # of the path below the home; none is the home itself
+    page: int
+
+    @property
+    def leaf(self) -> str:
+        """The home's directory, below that of the instance."""
+        return f"data/users/{escape(self.user)}/home"
+
+    @property
+    def inside(self) -> list[str]:
+        """Where it is in a snapshot."""
+        return ["instance", *self.leaf.split("/"), *self.parts]
+
+
+def read(text: str) -> Asked:
+    """What is asked. Raises RefusedError."""
+    try:
+        content = json.loads(text)
+        what, user, snapshot = content["what"], content["user"], content.get("snapshot", "")
+        parts, page = content.get("parts", []), content.get("page", 0)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise RefusedError("The request is damaged.") from error
+    if what not in WHATS or not isinstance(user, str) or len(user) > LONGEST_NAME or username_problem(user):
+        raise RefusedError("The request is damaged.")
+    if type(page) is not int or not 0 <= page < 10**6:
+        raise RefusedError("There is no such page.")
+    if what != "snapshots" and not (isinstance(snapshot, str) and SNAPSHOT.fullmatch(snapshot)):
+        raise RefusedError(NO_SNAPSHOT)
+    if not isinstance(parts, list) or not all(isinstance(part, str) and is_name(part) for part in parts):
+        raise RefusedError("There is no such file or folder.")
+    return Asked(what, user, snapshot, tuple(parts), page)
+
+
+def is_name(part: str) -> bool:
+    """Whether it is the name of one file, and leads nowhere else."""
+    try:
+        length = len(part.encode("utf-8", "surrogateescape"))
+    except UnicodeEncodeError:
+        return False
+    return 0 < length <= LONGEST_NAME and part not in (".", "..") and not {"/", "\0"} & set(part)
+
+
+def of_user(snapshots: Sequence[Mapping[str, Any]], asked: Asked, host: str) -> list[Mapping[str, Any]]:
+    """The snapshots that have the user's home, newest first."""
+    tags = (WHOLE, tag(asked.user, None))
+    home = f"/instance/{asked.leaf}"
+    fitting = [each for each in snapshots if each["of"] in tags and any(path.endswith(home) for path in each["paths"])]
+    return list(reversed(ours(fitting, host)))
+
+
+def recent(times: Sequence[object], now: float) -> list[float]:
+    """When the user brought something back within the last hour. Raises RefusedError if that was too often."""
+    found = [time for time in times if isinstance(time, (int, float)) and now - HOUR < time <= now]
+    if len(found) >= MOST_AN_HOUR:
+        minutes = int((min(found) + HOUR - now) // 60) + 1
+        raise RefusedError(f"You have asked for files {len(found)} times within an hour. Wait {minutes} minutes.")
+    return found
+
+
+def when(time: str) -> str:
+    """A time as restic writes it, in UTC, to the second."""
+    return parsed(time).astimezone(datetime.timezone.utc).isoformat(timespec="seconds")

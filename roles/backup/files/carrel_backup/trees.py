@@ -1,0 +1,70 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The folders of a snapshot, one at a time, with names as they are: bytes, which need not be text."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from .restic import Restic, ResticError
+
+# What strconv.Quote of Go writes, with which restic stores names.
+ESCAPE = re.compile(r"\\(?:x([0-9a-f]{2})|u([0-9a-f]{4})|U([0-9a-f]{8})|(.))", re.DOTALL)
+SHORT = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
+KINDS = ("dir", "file", "symlink")
+MISSING = re.compile(r"path .*: (?:not found|not a directory)", re.DOTALL)
+
+
+class MissingError(Exception):
+    """The snapshot has no such folder."""
+
+
+def unquoted(stored: str) -> str:
+    """A name as os.fsdecode would give it.
+
+    >>> unquoted(r"a\\n\\xff\\u00a0") == "a\\n\\udcff\\xa0"
+    True
+    """
+    parts = []
+    end = 0
+    for found in ESCAPE.finditer(stored):
+        byte, short, long, other = found.groups()
+        parts.append(os.fsencode(stored[end : found.start()]))
+        if byte:
+            parts.append(bytes([int(byte, 16)]))
+        elif short or long:
+            parts.append(chr(int(short or long, 16)).encode("utf-8", "surrogatepass"))
+        else:
+            parts.append(SHORT.get(other, other).encode())
+        end = found.end()
+    parts.append(os.fsencode(stored[end:]))
+    return os.fsdecode(b"".join(parts))
+
+
+def entries(text: str) -> Iterator[dict[str, Any]]:
+    """What is in a folder, of what restic prints as its tree; folders first, in the order of their names."""
+    for node in sorted(json.loads(text)["nodes"] or [], key=_order):
+        yield {
+            "name": unquoted(node["name"]),
+            "type": node["type"] if node["type"] in KINDS else "other",
+            "size": int(node.get("size") or 0),
+            "modified": str(node["mtime"])[:19],
+        }
+
+
+def _order(node: Mapping[str, Any]) -> tuple[bool, str, str]:
+    return node["type"] != "dir", node["name"].casefold(), node["name"]
+
+
+def folder(restic: Restic, snapshot: str, parts: Sequence[str]) -> list[dict[str, Any]]:
+    """What is in this folder of the snapshot. No part leads up, and links are not followed: they are no folders."""
+    try:
+        return list(entries(restic.read("cat", "tree", f"{snapshot}:/{'/'.join(parts)}")))
+    except ResticError as error:
+        if MISSING.search(str(error)):
+            raise MissingError(f"the snapshot {snapshot[:8]} has no folder {'/'.join(parts[1:])}") from error
+        raise

@@ -1,0 +1,41 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is to be restored, and where it is in a snapshot."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+
+from .backup import WHOLE, tag
+from .escape import escape
+from .run import BackupError
+
+
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+    user: str | None = None
+    group: str | None = None
+    path: str | None = None
+    overwrite: bool = False
+    stop: bool = False
+    image: bool = False
+    beside: bool = False
+
+
+def tags(wanted: Wanted) -> list[str]:
+    """Of the snapshots that may have it."""
+    whole = wanted.user is None and wanted.group is None
+    return [WHOLE] if whole else [WHOLE, tag(wanted.user, wanted.group)]
+
+
+def path_of(wanted: Wanted) -> str:
+    """Where the file or folder is in the instance."""
+    path = os.path.normpath(f"/{wanted.path or ''}").strip("/")
+    if wanted.user is not None:
+        path = f"data/users/{escape(wanted.user)}/home/{path}"
+    elif wanted.group is not None:
+        path = f"data/groups/{wanted.group}/{path}"
+    if ".." in path.split("/"):
+        raise BackupError(f"{path} leads elsewhere")
+    return path.rstrip("/")
