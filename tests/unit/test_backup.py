@@ -42,8 +42,8 @@ def jobs(common: dict[str, Any] | None = None, **keys: Any) -> list[dict[str, An
     return found
 
 
-def install(found: list[dict[str, Any]], mailto: str = "root") -> dict[str, Any]:
-    return backup.install(found, ENGINES, "geo1", mailto, "program", {"run.py": "text"})
+def install(found: list[dict[str, Any]], mailto: str = "root", instances: Sequence[str] = ()) -> dict[str, Any]:
+    return backup.install(found, ENGINES, instances, "geo1", mailto, "program", {"run.py": "text"})
 
 
 def test_an_instance_adds_to_what_holds_for_all() -> None:
@@ -91,6 +91,17 @@ def test_what_has_no_backup_any_more_loses_its_files_and_its_job() -> None:
     assert backup.packages(jobs()) == ["restic", "uidmap", "cron"] and backup.packages(jobs(common={})) == []
     with pytest.raises(ValueError, match="backup_mailto"):
         install(jobs(), mailto="a\nb")
+
+
+def test_what_is_about_to_be_removed_keeps_its_settings_for_a_last_backup() -> None:
+    schedule, *settings_files = sorted(
+        install(jobs(backup={"enabled": False}))["absent"], key=lambda path: "cron" not in path
+    )
+    there = install(jobs(state="absent"), instances=["tao"])
+    assert there["absent"] == [schedule] and not there["secret_contents"] and not there["without_engine"]
+    assert sorted(install(jobs(state="absent"))["absent"]) == sorted([schedule, *settings_files])
+    refused = install(jobs(state="absent", backup={"enabled": False}), instances=["tao"])
+    assert sorted(refused["absent"]) == sorted([schedule, *settings_files])
 
 
 @pytest.mark.parametrize(

@@ -211,7 +211,12 @@ def _backup(instance: Lab | Hub, host: Host | None, base_dir: str) -> dict[str, 
         "kind": instance.kind,
         "token_file": _token_file(instance, site["directory"]) if isinstance(instance, Lab) else None,
         "backup": instance.backup if instance.wanted else None,
+        "last_backup": not instance.wanted and not _refuses_backups(instance),
     }
+
+
+def _refuses_backups(instance: Instance) -> bool:
+    return bool(instance.backup) and instance.backup.get("enabled") is False
 
 
 def _token_file(lab: Lab, directory: str) -> str:

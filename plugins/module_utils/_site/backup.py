@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,12 +38,19 @@ _SETTINGS = (
 
 
 def install(
-    jobs: Sequence[Job], engines: Mapping[str, Any], host: str, mailto: str, program: str, package: Mapping[str, str]
+    jobs: Sequence[Job],
+    engines: Mapping[str, Any],
+    instances: Container[str],
+    host: str,
+    mailto: str,
+    program: str,
+    package: Mapping[str, str],
 ) -> dict[str, Any]:
     """Return what install_files makes, writes and removes for the jobs of a host.
 
     PROGRAM is the text of the command, PACKAGE the text of each file of its package. `without_engine` names the
-    instances that are left out, because the account of their engine does not exist yet. Raises ValueError.
+    instances that are left out, because the account of their engine does not exist yet. An absent one that is still
+    among the INSTANCES of the host keeps its settings for a last backup. Raises ValueError.
     """
     check_mailto("backup_mailto", mailto)
     found: dict[str, Any] = {
@@ -73,7 +80,8 @@ def install(
                 {"path": UNITS + PAGE_SERVICE.format(name), "content": _service(name)},
             ]
         units = (UNITS + PAGE_SOCKET, UNITS + PAGE_SERVICE) if job["kind"] == "hub" else ()
-        possible = {path.format(name) for path in (SETTINGS, SECRETS, SCHEDULE, *units)}
+        kept = (SETTINGS, SECRETS) if job["state"] == "absent" and job["last_backup"] and name in instances else ()
+        possible = {path.format(name) for path in (SETTINGS, SECRETS, SCHEDULE, *units) if path not in kept}
         found["files"] += wanted
         found["absent"] += sorted(possible - {file["path"] for file in wanted})
     return found
