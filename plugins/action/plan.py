@@ -41,6 +41,7 @@ PLAYBOOKS = (
     "jupyter_restore_overwrite", "jupyter_restore_path", "jupyter_restore_snapshot", "jupyter_restore_stop",
     "jupyter_restore_user", "jupyter_backup_drill", "jupyter_backup_group", "jupyter_backup_user",
     "jupyter_status_disk", "jupyter_status_html", "jupyter_status_strict", "jupyter_z2jh_directory",
+    "jupyter_move_address", "jupyter_move_instance", "jupyter_move_to",
 )  # fmt: skip
 # Lists of instances that groups of hosts add: the name of each begins so.
 GROUPS = "jupyter_instances_"
@@ -115,7 +116,14 @@ class ActionModule(ActionBase):
         }
         further = [] if self._task.args.get("instances") is not None else filter(_is_group, variables)
         groups = {name: renderer.render(variables[name], name) for name in sorted(further)}
-        inputs = Inputs(current=self._task.args.get("current"), only=self._task.args.get("only"), groups=groups, **raw)
+        inputs = Inputs(
+            current=self._task.args.get("current"),
+            only=self._task.args.get("only"),
+            groups=groups,
+            moving=variables.get("__jupyter_moving"),
+            entry=variables.get("jupyter_move_instance"),
+            **raw,
+        )
         plan = make_plan(inputs, ControlFiles(variables.get("inventory_dir")), problems)
         for line in misspelt(variables):
             Display().warning(line)

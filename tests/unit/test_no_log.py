@@ -67,11 +67,12 @@ def cases(folder: Path, secret: str) -> dict[str, list[dict[str, Any]]]:
             }
             for state in ("present", "held", "neither")
         ],
+        "instance_move": [{"step": "undo", "password": secret}],
         "server_config": [{**config, "password": secret}, {**config, "token": secret}],
     }
 
 
-MODULES = ["hub_access", "hub_secrets", "install_files", "instance_drift", "server_config"]
+MODULES = ["hub_access", "hub_secrets", "install_files", "instance_drift", "instance_move", "server_config"]
 
 
 @pytest.mark.parametrize("kind", SECRETS)

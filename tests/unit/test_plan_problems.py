@@ -18,6 +18,7 @@ from plan_backup_cases import BACKUP_CASES
 from plan_helpers import CLASS, GEO, HOST, TAO, Control, at_hub, here, host, lab, plan, two
 from plan_hub_cases import HUB_CASES
 from plan_image_cases import IMAGE_CASES
+from plan_move_cases import MOVE_CASES
 from plan_own_cases import OWN_CASES
 from plan_reset_cases import RESET_CASES
 
@@ -415,7 +416,7 @@ CASES: list[tuple[str, str, str, dict[str, Any]]] = [
     ("cpus_host", f"{TAO}.cpus", "write at most 4", {**here(cpus=8), "current": HOST}),
 ]
 
-ALL_CASES = [*CASES, *HUB_CASES, *IMAGE_CASES, *RESET_CASES, *BACKUP_CASES, *OWN_CASES]
+ALL_CASES = [*CASES, *HUB_CASES, *IMAGE_CASES, *RESET_CASES, *BACKUP_CASES, *OWN_CASES, *MOVE_CASES]
 
 
 def test_every_message_has_a_case() -> None:

@@ -108,7 +108,9 @@ def _read(
         below.pop("tls", None)
         below.pop("hsts_seconds", None)
     below["kind"] = kind
-    return make(path, {key: own[key] if key in own else below.get(key) for key in keys})
+    instance = make(path, {key: own[key] if key in own else below.get(key) for key in keys})
+    instance.entry = value
+    return instance
 
 
 def _likely_kind(value: Mapping[str, Any]) -> str:

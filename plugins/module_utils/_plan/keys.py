@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan import parts, types, values
@@ -45,6 +46,13 @@ COMMON: dict[str, Key] = {
         "Whether it runs, is stopped (it keeps its data, and its address says so), or is archived and then removed.",
         example="held",
         default="present",
+    ),
+    "moved_to": Key(
+        types.ADDRESS,
+        "Address of the host that the playbook move has moved it to; it is held here, and requests are forwarded.",
+        example="192.0.2.7",
+        unset="it was not moved",
+        single=True,
     ),
     "image": Key(
         parts.IMAGE_TYPE,
@@ -233,6 +241,9 @@ class Instance:
     """Its keys are attributes. One is INVALID when a problem with it is reported already."""
 
     KEYS: ClassVar[Mapping[str, Key]] = COMMON
+
+    # As it is written.
+    entry: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(self, path: str, values: Mapping[str, Any]) -> None:
         self.path = path

@@ -24,6 +24,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.instances imp
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.key import Key
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.keys import Lab
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.lab import check_lab
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.moving import check_moved, foresee
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.result import make_result
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.rollout import ROLLOUT
@@ -53,6 +54,10 @@ class Inputs:
     current: Any = None
     # names of the instances that alone are set up; None: all
     only: Any = None
+    # what the playbook move plans with before the inventory says it
+    moving: Any = None
+    # name of the instance whose declaration is returned as it is written
+    entry: Any = None
     # jupyter_instances_* by the whole name
     groups: Mapping[str, Any] = field(default_factory=dict)
 
@@ -70,10 +75,13 @@ def make_plan(inputs: Inputs, control: ControlNode, problems: Problems) -> dict[
     images = read_images(inputs.images, control, problems)
     defaults = read_defaults(inputs.defaults, problems)
     host = read_host(inputs.current, problems)
-    instances = read_instances(inputs.instances, inputs.groups, defaults, host.kinds if host else {}, problems)
+    raw = foresee(inputs.instances, inputs.moving)
+    instances = read_instances(raw, inputs.groups, defaults, host.kinds if host else {}, problems)
     for instance in instances:
         if not instance.wanted:
             continue
+        if instance.moved_to is not None and not (inputs.moving and inputs.moving["name"] == instance.name):
+            instance.state = "held"
         check_instance(instance, tls, control, problems)
         check_declared(instance, images, problems)
         merge_backup(instance, backup, problems)
@@ -87,16 +95,19 @@ def make_plan(inputs: Inputs, control: ControlNode, problems: Problems) -> dict[
         if allow_downgrade is False:
             check_version(host, problems)
         check_host(instances, host, base_dir, problems)
+        check_moved(instances, host.records, inputs.moving, problems)
         give_ports(instances, host, low, high, problems)
         if only is not None:
             check_left_out(instances, only, host, problems)
     problems.sort()
+    entries = {instance.name: instance.entry for instance in instances if instance.name == inputs.entry}
     return (
         None
         if problems.items
         else {
             **make_result(instances, host, base_dir, only),
             "rollout": rollout,
+            **({"entries": entries} if inputs.entry else {}),
         }
     )
 

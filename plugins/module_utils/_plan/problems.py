@@ -207,6 +207,11 @@ MESSAGES: dict[str, str] = {
     "there; install {found}, or write jupyter_allow_downgrade: true",
     "directory_moved": "{name} lives in {old}, and a new one in {new} would be empty; set jupyter_base_dir back, or "
     "move the directory and change it in /var/lib/carrel/{name}/instance.json",
+    "moved_away": "is missing: the instance was moved to {to}, and people's work is there; write moved_to: {to}, or "
+    "state: absent once its address leads there",
+    "moved_not": "the host does not know of a move; run the playbook move, which says what to write here afterwards",
+    "moved_here": "{name} was moved here from {source} and is not declared; copy what {source} says of it, without "
+    "moved_to",
     "left_out_differs": "is {new}, and on the host still {old}, while jupyter_instances_only leaves {name} out; choose "
     "{name}, too, or take the change back for now",
     "cpus_host": "{value} is more than the host's processors, and Docker refuses that; write at most {cpus}",

@@ -144,6 +144,8 @@ def _vhosts(instances: Sequence[Instance]) -> list[dict[str, Any]]:
                 "second": _second(instance) if isinstance(instance, Lab) else None,
                 "instance": instance.name,
                 "state": instance.state,
+                "hold": f"/run/carrel/move/{instance.name}",
+                "moved": _moved(instance),
                 "websocket": instance.proxy["websocket"],
                 "max_body_bytes": instance.proxy["max_body"],
                 "timeout_seconds": instance.proxy["timeout_seconds"],
@@ -153,6 +155,14 @@ def _vhosts(instances: Sequence[Instance]) -> list[dict[str, Any]]:
     for vhost in vhosts.values():
         vhost["locations"].sort(key=lambda location: (-len(location["path"]), location["path"]))
     return [vhosts[key] for key in sorted(vhosts)]
+
+
+def _moved(instance: Instance) -> dict[str, Any] | None:
+    if instance.moved_to is None or instance.state != "held":
+        return None
+    url = instance.url
+    certificates = f"/etc/carrel/move/{instance.name}.pem" if url.scheme == "https" else None
+    return {"backend": f"{url.scheme}://{instance.moved_to}:{url.port}", "certificates": certificates}
 
 
 def _backend(port: int | None) -> str | None:
@@ -210,7 +220,7 @@ def _backup(instance: Lab | Hub, host: Host | None, base_dir: str) -> dict[str, 
         **{key: site[key] for key in ("name", "state", "engine", "directory")},
         "kind": instance.kind,
         "token_file": _token_file(instance, site["directory"]) if isinstance(instance, Lab) else None,
-        "backup": instance.backup if instance.wanted else None,
+        "backup": instance.backup if instance.wanted and instance.moved_to is None else None,
         "last_backup": not instance.wanted and not _refuses_backups(instance),
     }
 

@@ -9,11 +9,12 @@ from typing import Any
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan import schema, values
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.key import Type
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.names import read_name
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan.url import read_url
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.url import read_address, read_url
 
 DAY = 24 * 60 * 60
 
 NAME = Type(read_name, "a name: 1 to 31 of a-z, 0-9 and '-'", "Geo Lab")
+ADDRESS = Type(read_address, "a host name or an IPv4 address", "lab example")
 URL = Type(read_url, "an address", "lab.example.org")
 BOOLEAN = Type(schema.boolean, "true or false", "yes", "bool")
 SECRET = Type(values.secret, "text", 12345678)

@@ -13,6 +13,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import
     INVALID,
     Invalid,
     has_control,
+    text,
     wrong_type,
 )
 
@@ -61,10 +62,10 @@ def _punycode(host: str) -> str | None:
         name = idna.encode(host, uts46=True).decode("ascii")
     except UnicodeError:
         return None
-    return name if _read_host(name, "", Problems()) else None
+    return name if read_host_name(name, "", Problems()) else None
 
 
-def _read_host(host: str, path: str, problems: Problems) -> str | None:
+def read_host_name(host: str, path: str, problems: Problems) -> str | None:
     if host.startswith("["):
         problems.add(path, "url_ipv6")
         return None
@@ -135,7 +136,16 @@ def read_url(value: Any, path: str, problems: Problems) -> Url | Invalid:
     split = re.fullmatch(r"(\[[^\]]*\]|[^:]*)(?::(.*))?", authority)
     if not split:
         problems.add(path, "url_host", value=show(authority))
-    host = _read_host(split[1], path, problems) if split else None
+    host = read_host_name(split[1], path, problems) if split else None
     port = _read_port(split[2] or "", scheme_text, path, problems) if split else None
     clean_path = _read_path(url_path, path, problems)
     return Url(scheme_text, *(INVALID if part is None else part for part in (host, port, clean_path)))
+
+
+def read_address(value: Any, path: str, problems: Problems) -> str | Invalid:
+    """A name or an IPv4 address of a host."""
+    checked: str | Invalid = text("a host name or an IPv4 address")(value, path, problems)
+    if isinstance(checked, Invalid):
+        return checked
+    host = read_host_name(checked, path, problems)
+    return INVALID if host is None else host

@@ -100,4 +100,6 @@ def _quoted(value: str) -> str:
 def record(kind: str, instance: Mapping[str, Any], **further: Any) -> str:
     """Return /var/lib/carrel/NAME/instance.json: what the next run must know of an instance."""
     kept = {key: instance[key] for key in ("name", "engine", "directory", "port", "state", "url", "own")}
+    if instance.get("moved_to"):  # the copy that a move has left behind
+        kept["moved_to"] = instance["moved_to"]
     return json.dumps({"kind": kind, "collection": VERSION, **kept, **further}, indent=2, sort_keys=True) + "\n"

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from . import answer, commands, containers, drill, printable, restore, shadow, trees
+from . import answer, commands, containers, drill, moving, printable, restore, shadow, trees
 from .backup import backup
 from .commands import CommandError
 from .jobs import SettingsError
@@ -65,6 +65,8 @@ def arguments(argv: list[str]) -> argparse.Namespace:
 
 def main(argv: list[str]) -> int:
     """Do what is asked; return the exit code."""
+    if argv[:1] == ["move"] and len(argv) == 2:  # for the module instance_move alone
+        return moving.main(argv[1])
     options = arguments(argv)
     try:
         if os.geteuid() != 0:

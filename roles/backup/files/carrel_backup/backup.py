@@ -29,14 +29,16 @@ GIB = 2**30
 RETRY = "--retry-lock=2m"
 
 
-def backup(run: Run, user: str | None = None, group: str | None = None, anew: bool = False) -> int:
+def backup(run: Run, user: str | None = None, group: str | None = None, anew: bool = False, brief: bool = False) -> int:
+    """BRIEF: without what only a drill and another past need, for a repository that a move alone has."""
     record = run.record()
     whole = user is None and group is None
     leaves = run.leaves()
     chosen = targets.chosen(leaves, user, group)
     if not chosen:
         raise BackupError(f"{run.settings.name} has no directories of {user or group}")
-    check_past(run, anew)
+    if not brief:
+        check_past(run, anew)
     empty_stage(run)
     dumped = None
     if whole:
@@ -44,7 +46,7 @@ def backup(run: Run, user: str | None = None, group: str | None = None, anew: bo
         dumped = database.dump(run, record)
         name_missing(run, leaves)
     run.step("manifest", "list what there is, and take samples")
-    write_manifest(run, record, chosen, dumped)
+    write_manifest(run, record, chosen, dumped, brief)
     paths = [f"instance/{leaf}" for leaf in chosen if not (dumped and is_database(leaf))] + staged(run)
     run.step("snapshot", f"back up {len(chosen)} directories and files")
     answer = snapshot(run, paths, [TAG, host_tag(run.settings.host), WHOLE if whole else tag(user, group)], dumped)
@@ -114,6 +116,10 @@ def gib(number: object) -> str:
     return f"{number / GIB:.2f} GiB" if isinstance(number, (int, float)) else "?"
 
 
+def is_data(leaf: str) -> bool:
+    return leaf.startswith("data/") and not is_database(leaf)
+
+
 def is_database(leaf: str) -> bool:
     return any(fnmatch.fnmatchcase(leaf, pattern) for pattern in targets.DATABASES)
 
@@ -129,7 +135,7 @@ def staged(run: Run) -> list[str]:
     return [f"stage/{name}" for name in sorted(os.listdir(run.stage))]
 
 
-def write_manifest(run: Run, record: Mapping[str, Any], leaves: Sequence[str], dumped: str | None) -> None:
+def write_manifest(run: Run, record: Mapping[str, Any], leaves: Sequence[str], dumped: str | None, brief: bool) -> None:
     """What a restore and a drill need to know, and what somebody else would ask."""
     state = os.path.dirname(run.settings.state_directory)
     for path in (f"{state}/instance.json", f"{state}/image.json", run.settings.token_file):
@@ -148,9 +154,9 @@ def write_manifest(run: Run, record: Mapping[str, Any], leaves: Sequence[str], d
         "leaves": list(leaves),
         "users": {user: os.path.dirname(leaf) for leaf in leaves if (user := targets.user_of(leaf)) is not None},
         "database": dumped,
-        "images": images(run),
-        "server": server(run),
-        "samples": samples(run, [leaf for leaf in leaves if leaf.startswith("data/") and not is_database(leaf)]),
+        "images": [] if brief else images(run),
+        "server": None if brief else server(run),
+        "samples": [] if brief else samples(run, [leaf for leaf in leaves if is_data(leaf)]),
     }
     run.write(f"{run.stage}/manifest.json", json.dumps(manifest))
 

@@ -49,6 +49,7 @@ class Account:
     home: str
     groups: frozenset[int]
     maps: tuple[str, ...]
+    kindly: bool = True  # whether everything else of the host goes before
 
     def itself(self) -> list[str]:
         """Become the account for good. The program ends with ours, also by kill -9."""
@@ -59,7 +60,7 @@ class Account:
         """Become uid 0 of the account's map. A new map takes the death signal away, so it is set again in it."""
         ids = [f"--reuid={self.uid}", f"--regid={self.gid}", "--init-groups"]
         become = ["unshare", *self.maps, "--setuid=0", "--setgid=0", "--"]
-        return ["setpriv", *ids, "--", *become, "setpriv", "--pdeathsig=KILL", "--", *KINDLY]
+        return ["setpriv", *ids, "--", *become, "setpriv", "--pdeathsig=KILL", "--", *(KINDLY if self.kindly else ())]
 
 
 def account_of(settings: Settings) -> Account:

@@ -342,27 +342,35 @@ def restore_secret(run: Run, staged: str, name: str) -> None:
     """Cookie secrets, so that people stay logged in, and a lab's token."""
     path = f"{run.settings.directory}/{name}"
     try:
-        descriptor = targets.opened(staged, os.O_RDONLY)
-        with open(descriptor, encoding="utf-8") as file:
-            status = os.fstat(descriptor)
-            text = file.read(LONGEST_SECRET)
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "it is no regular file")
+        text, status = read_secret(staged)
         owner, mode = (status.st_uid, status.st_gid), stat.S_IMODE(status.st_mode) & 0o600
         if name == "hub/secrets.json":  # the database's password is the one that the server here has
             text, owner, mode = merged(files.read(path), text), (run.account.uid, run.account.gid), 0o600
-        fresh = f"{path}.restored"
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(fresh)
-        with open(
-            os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w", encoding="utf-8"
-        ) as file:
-            file.write(text)
-            os.fchown(file.fileno(), *owner)
-            os.fchmod(file.fileno(), mode)
-        os.rename(fresh, path)
+        write_secret(path, text, owner, mode)
     except (OSError, ValueError, KeyError, TypeError) as error:
         run.warn(f"{name} was not restored, so people have to log in again: {error}")
+
+
+def read_secret(staged: str) -> tuple[str, os.stat_result]:
+    with open(targets.opened(staged, os.O_RDONLY), encoding="utf-8") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file")
+        return file.read(LONGEST_SECRET), status
+
+
+def write_secret(path: str, text: str, owner: tuple[int, int], mode: int) -> None:
+    """Replace a file in a directory of root's."""
+    fresh = f"{path}.restored"
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(fresh)
+    with open(
+        os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w", encoding="utf-8"
+    ) as file:
+        file.write(text)
+        os.fchown(file.fileno(), *owner)
+        os.fchmod(file.fileno(), mode)
+    os.rename(fresh, path)
 
 
 def merged(now: str, then: str) -> str:

@@ -1,0 +1,101 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The steps of a move, for the module instance_move: carrel-backup move STEP, with settings as JSON in standard input.
+
+What moves goes through a repository of restic's on either host, which the engines' accounts read and write in their own
+maps of ids. The old host adds a snapshot, the repository's new files are carried over as a tar, and the new host brings
+a tree beside the instance up to it. So the last time only what changed goes over, and directories are placed by rename.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from . import commands, files, restore, settings
+from .commands import CommandError
+from .jobs import SettingsError
+from .journal import Journal
+from .receiving import pause, receive, settle
+from .restic import Restic, ResticError
+from .run import DONE, FAILED, LOCKED, BackupError, Run
+from .sending import commit, probe, relay, send, undo
+from .state import State
+from .transfer import Move, as_account, let_go, write
+
+HURRY = ("commit", "undo")  # while requests wait
+
+
+def begin(move: Move) -> dict[str, Any]:
+    """Note down which move it is. What an interrupted one of the same hosts has carried over stays."""
+    run = move.run
+    path = f"{run.settings.state_directory}/move.json"
+    wanted = {"from": move.given["from"], "to": move.given["to"], "password": run.settings.password}
+    before = json.loads(files.read(path)) if os.path.exists(path) else wanted
+    if (before["from"], before["to"]) != (wanted["from"], wanted["to"]):
+        raise BackupError(
+            f"a move of it from {before['from']} to {before['to']} has not ended: run that one again, or give it up by"
+            f" removing {run.settings.state_directory}"
+        )
+    if move.given["here"] == wanted["from"]:  # it makes the password
+        wanted = before
+    elif before != wanted:
+        run.inside("empty", run.settings.repository)
+    write(path, json.dumps(wanted), 0o600)
+    names = as_account(run, "find", ".", "-type", "f", "-printf", "%P\\0").split("\0")
+    return {"have": sorted(filter(None, names)), "password": wanted["password"]}
+
+
+def finish(move: Move) -> dict[str, Any]:
+    """Remove what the move needed; what was in place before is kept in data/.kept."""
+    if os.path.isdir(move.tree):
+        restore.remove_beside(move.run, os.path.dirname(move.tree))
+    shutil.rmtree(move.run.settings.state_directory)
+    return {}
+
+
+STEPS: dict[str, Callable[[Move], dict[str, Any]]] = {
+    step.__name__: step
+    for step in (begin, probe, relay, send, receive, pause, commit, settle, undo, let_go, finish)
+}  # fmt: skip
+
+
+def main(step: str) -> int:
+    """Do a step; its answer is JSON in standard output."""
+    os.umask(0o022)
+    run = None
+    try:
+        given = json.load(sys.stdin)
+        wrong = settings.problems(given["settings"])
+        if wrong:
+            raise SettingsError("; ".join(wrong))
+        run = start(settings.of(given["settings"]), step in HURRY or given.get("hold", given.get("place", False)))
+        run.state.begin("restore" if step == "receive" else "backup", step)
+        run.prepare()
+        answer = STEPS[step](Move(run, given))
+    except BlockingIOError:
+        print("another step of the move is running", file=sys.stderr)
+        return LOCKED
+    except (BackupError, CommandError, ResticError, SettingsError, OSError, ValueError, KeyError) as error:
+        print(error if not isinstance(error, KeyError) else f"what is missing is {error}", file=sys.stderr)
+        return FAILED
+    finally:
+        if run is not None:
+            run.tidy()
+    json.dump(answer, sys.stdout)
+    return DONE
+
+
+def start(found: settings.Settings, hurry: bool) -> Run:
+    account = dataclasses.replace(commands.account_of(found), kindly=not hurry)
+    os.makedirs(found.state_directory, 0o711, exist_ok=True)
+    lock = os.open(f"{found.state_directory}/lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    state = State(f"{found.state_directory}/state.json", found.name)
+    return Run(found, account, Restic(found, account, lock), Journal(found.name, "move", "carrel-backup"), state, lock)

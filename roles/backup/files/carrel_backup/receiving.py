@@ -1,0 +1,99 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The steps of a move on the new host."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Sequence
+from typing import Any
+
+from . import backup, containers, database, files, restore
+from .run import BackupError
+from .snapshots import listed
+from .state import State
+from .transfer import DATABASE, Move, as_account, let_go, stop, write
+
+
+def receive(move: Move) -> dict[str, Any]:
+    """Take new files of the repository over, and bring the tree beside the instance up to the last snapshot."""
+    run = move.run
+    with open(move.given["pack"], "rb") as file:
+        as_account(run, "tar", "--extract", "--no-same-owner", "--no-same-permissions", stdin=file.fileno())
+    if move.given["more"]:
+        return {}
+    os.makedirs(os.path.dirname(move.tree), 0o711, exist_ok=True)
+    run.own(move.tree)
+    snapshot = listed(run)[-1]["id"]
+    manifest = restore.manifest_of(run, snapshot)
+    dumped = manifest.database
+    leaves = data_leaves(manifest.leaves, dumped)
+    secrets = restore.secrets_of(run.settings.kind, manifest.leaves)
+    paths = [*(f"instance/{leaf}" for leaf in [*leaves, *secrets]), *([f"stage/database/{dumped}"] if dumped else [])]
+    if not os.path.exists(f"{move.tree}/instance"):
+        restore.check_room(run, snapshot, paths)
+    restore.fetch(run, snapshot, [*paths, "stage/files"], move.tree, "--delete", "--overwrite=if-changed")
+    write(f"{run.settings.state_directory}/received.json", json.dumps({"leaves": leaves, "database": dumped}))
+    for name in secrets:
+        put_secret(f"{move.tree}/instance/{name}", f"{move.directory}/{name}")
+    token = run.settings.token_file or ""
+    staged = f"{move.tree}/stage/files/{os.path.basename(token)}"
+    if token and os.path.lexists(staged):
+        put_secret(staged, token)
+    if move.given["place"]:
+        place(move)
+    return {}
+
+
+def put_secret(staged: str, path: str) -> None:
+    """Before the instance is set up, so that it is made with the secrets that sign people's cookies."""
+    text, status = restore.read_secret(staged)
+    os.close(restore.make_parents(os.path.dirname(path)))
+    restore.write_secret(path, text, (status.st_uid, status.st_gid), stat.S_IMODE(status.st_mode) & 0o600)
+
+
+def data_leaves(leaves: Sequence[str], dumped: str | None) -> list[str]:
+    return [leaf for leaf in leaves if leaf.startswith("data/") and not (dumped and backup.is_database(leaf))]
+
+
+def pause(move: Move) -> dict[str, Any]:
+    """Stop the new host's containers, which have shown that they can run."""
+    stop(move)
+    return {}
+
+
+def place(move: Move) -> None:
+    """Put what came over in place, and start."""
+    run = move.run
+    stop(move)
+    received = json.loads(files.read(f"{run.settings.state_directory}/received.json"))
+    dumped = received["database"]
+    staged = f"{move.tree}/stage/database/{dumped}"
+    if dumped == database.SQLITE:
+        run.inside("integrity", staged)
+        run.inside("move", staged, f"{move.tree}/instance/data/hub/{dumped}")
+    run.step("place", f"put {len(received['leaves'])} directories in place")
+    for leaf in received["leaves"]:
+        restore.place(run, f"{move.tree}/instance/{leaf}", leaf)
+    if dumped == database.POSTGRESQL:
+        project = f"label=com.docker.compose.project={run.settings.name}"
+        restore.load(run, staged, run.containers(project, f"label={DATABASE}", running=False))
+    containers.start(run)
+    if run.state.owed:
+        raise BackupError(
+            f"{', '.join(run.state.owed.values())} did not start: {'; '.join(run.state.entry['warnings'])}"
+        )
+    let_go(move)
+
+
+def settle(move: Move) -> dict[str, Any]:
+    """The instance is this host's now, and so are its backups."""
+    content = {**move.run.record(), "moved_from": move.given["from"]}
+    content.pop("moved_to", None)
+    write(move.record, json.dumps(content, indent=2, sort_keys=True) + "\n")
+    backups = f"{os.path.dirname(move.run.settings.state_directory)}/backup"
+    os.makedirs(backups, 0o711, exist_ok=True)
+    State(f"{backups}/state.json", move.run.settings.name).begin_past(again=True)
+    return {}

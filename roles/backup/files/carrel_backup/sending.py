@@ -1,0 +1,167 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The steps of a move on the old host."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from . import backup, claims, commands, containers, gate
+from .commands import CommandError
+from .run import DONE, FAILED, BackupError, Run
+from .transfer import DATABASE, Move, as_account, let_go, stop, write
+
+PACK_BYTES = 256 * 2**20  # of one tar; a file of restic's has 16 MiB
+GATE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "gate.py")
+WAIT_SECONDS = 600  # that requests wait at most
+GATE_SECONDS = 15  # until it listens
+BEGUN_SECONDS = 1  # for requests that the old server has begun to answer
+APACHE = "www-data"
+
+
+def send(move: Move) -> dict[str, Any]:
+    """Take a snapshot, unless it is for more of the last one, and pack what has not been carried over."""
+    run, found = move.run, {}
+    if move.given["hold"]:
+        hold(move)
+    if move.given["snapshot"]:
+        code = backup.backup(run, brief=True)
+        found = {"files": run.state.entry["good"]["files"], "bytes": run.state.entry["good"]["bytes"]}
+        if code != DONE and move.given["hold"]:
+            raise BackupError(f"not everything could be read: {'; '.join(run.state.entry['warnings'][:5])}")
+    names = as_account(run, "find", ".", "-type", "f", "-not", "-path", "./locks/*", "-printf", "%s %P\\0")
+    chosen, more = choose(names, move.given["have"], PACK_BYTES)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(move.pack)
+    owner = int(os.environ.get("SUDO_UID", "0"))  # who logs in to fetch it
+    with open(os.open(move.pack, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        as_account(run, "tar", "--create", "--no-recursion", "--null", "--files-from=-", given=chosen, stdout=file)
+        os.fchown(file.fileno(), owner, -1)
+        size = file.tell()
+    return {
+        **found, "more": more, "have": sorted({*move.given["have"], *chosen}), "pack": move.pack, "pack_bytes": size,
+        "owner": owner, "warnings": run.state.entry["warnings"],
+    }  # fmt: skip
+
+
+def choose(printed: str, have: Sequence[str], most: int) -> tuple[list[str], bool]:
+    """The names of new files that go next, and whether that leaves any. A snapshot goes after what it needs."""
+    sizes = {name: int(size) for size, _unused, name in (item.partition(" ") for item in printed.split("\0") if item)}
+    new = sorted(sizes.keys() - set(have), key=lambda name: (name.startswith(("index/", "snapshots/")), name))
+    chosen: list[str] = []
+    total = 0
+    for name in new:
+        if chosen and total + sizes[name] > most:
+            return chosen, True
+        chosen.append(name)
+        total += sizes[name]
+    return chosen, False
+
+
+def hold(move: Move) -> None:
+    """Let requests wait, and stop who writes, but a database's server."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(f"{move.folder}/go")
+    state = os.path.dirname(move.run.settings.state_directory)
+    who = claims.claimant(move.run.settings.name)
+    if who is not None:
+        raise BackupError(f"{who} is changing its containers; try again later")
+    open_gate(move, f"{state}/reset/lock", f"{state}/backup/lock")
+    move.run.step("hold", "requests wait")
+    time.sleep(BEGUN_SECONDS)
+    stop(move, spared=DATABASE)
+
+
+def relay(move: Move) -> dict[str, Any]:
+    """On a host that gets back what it once had: forward requests by the gate until the instance is in place."""
+    write(f"{move.folder}/go", json.dumps(move.given["target"]))
+    open_gate(move)
+    return {}
+
+
+def open_gate(move: Move, *locks: str) -> None:
+    name = move.run.settings.name
+    begin = ["systemd-run", "--quiet", "--collect", f"--unit=carrel-move-{name}"]
+    gate_of = [sys.executable, "-I", GATE, move.folder, APACHE, str(WAIT_SECONDS), *locks]
+    commands.run(["systemctl", "stop", f"carrel-move-{name}"], 60, "systemctl")  # of an earlier try
+    code, _unused, errors = commands.run([*begin, *gate_of], 60, "systemd-run")
+    end = time.monotonic() + GATE_SECONDS
+    while code == 0 and not containers.listens(f"{move.folder}/socket"):
+        if time.monotonic() > end or not is_active(name):
+            code = FAILED
+            errors = f"a reset or a backup of {name} is running; try again later (journalctl -u carrel-move-{name})"
+        time.sleep(0.05)
+    if code:
+        raise BackupError(errors.strip())
+    write(f"{move.folder}/hold", "")
+
+
+def is_active(name: str) -> bool:
+    return commands.run(["systemctl", "is-active", "--quiet", f"carrel-move-{name}"], 60, "systemctl")[0] == 0
+
+
+def commit(move: Move) -> dict[str, Any]:
+    """Once the new host answers, it has the instance, whatever happens afterwards."""
+    probe(move)
+    stop(move)
+    content = {**move.run.record(), "state": "held", "moved_to": move.given["target"]["address"]}
+    write(move.record, json.dumps(content, indent=2, sort_keys=True) + "\n")
+    write(f"{move.folder}/go", json.dumps(move.given["target"]))
+    return {}
+
+
+def undo(move: Move) -> dict[str, Any]:
+    """Start what a move stopped, and let the requests that wait go to it. Nothing to do is fine, too."""
+    if "moved_to" in move.run.record():
+        return {"moved": True}
+    owed = list(move.run.state.owed)
+    containers.start(move.run)
+    end = time.monotonic() + WAIT_SECONDS
+    while any(health(move.run, identity) == "starting" for identity in owed) and time.monotonic() < end:
+        time.sleep(0.5)
+    if os.path.exists(f"{move.folder}/hold"):
+        write(f"{move.folder}/go", json.dumps({**move.given["here"], "address": "127.0.0.1", "certificates": None}))
+    let_go(move)
+    return {"moved": False}
+
+
+def health(run: Run, identity: str) -> str:
+    try:
+        return run.docker("inspect", "--format={{if .State.Health}}{{.State.Health.Status}}{{end}}", identity).strip()
+    except CommandError:
+        return ""
+
+
+def probe(move: Move) -> dict[str, Any]:
+    """Wait until a request of this host gets one of the expected answers from the new one."""
+    given = move.given
+    end = time.monotonic() + given["seconds"]
+    while True:
+        try:
+            said = asyncio.run(asyncio.wait_for(ask(given["target"], given["path"]), gate.CONNECT_SECONDS))
+        except (OSError, asyncio.TimeoutError) as error:
+            said = f"no answer ({error or 'timeout'})"
+        if said in given["expect"]:
+            return {}
+        if time.monotonic() > end:
+            address = f"{given['target']['address']}:{given['target']['port']}"
+            raise BackupError(f"asked for {given['path']}, {address} says {said}, not {' or '.join(given['expect'])}")
+        time.sleep(0.1)
+
+
+async def ask(target: Mapping[str, Any], path: str) -> str:
+    """The status of the answer to a request."""
+    reader, writer = await gate.connect(target)
+    try:
+        host = target["server_name"] + (f":{target['port']}" if target["port"] not in (80, 443) else "")
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode("ascii"))
+        return (await reader.readline()).decode("ascii", "replace")[9:12]
+    finally:
+        writer.close()

@@ -1,0 +1,101 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the steps of a move have in common."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from typing import IO, Any
+
+from . import commands, containers, restore
+from .commands import CommandError
+from .run import Run
+
+TREE = f"{restore.BESIDE}/move"
+DATABASE = "com.docker.compose.service=database"
+
+Given = Mapping[str, Any]
+
+
+@dataclasses.dataclass
+class Move:
+    """One step on one host."""
+
+    run: Run
+    given: Given
+
+    @property
+    def directory(self) -> str:
+        return self.run.settings.directory
+
+    @property
+    def tree(self) -> str:
+        return f"{self.directory}/{TREE}/tree"
+
+    @property
+    def folder(self) -> str:
+        """Of the gate; Apache passes it, and root alone writes there."""
+        return self.run.settings.run_directory
+
+    @property
+    def pack(self) -> str:
+        return f"{self.run.settings.state_directory}/pack.tar"
+
+    @property
+    def record(self) -> str:
+        return f"{os.path.dirname(self.run.settings.state_directory)}/instance.json"
+
+
+def as_account(
+    run: Run, *command: str, given: Sequence[str] = (), stdin: int | None = None, stdout: IO[bytes] | None = None
+) -> str:
+    """Run a program in the repository as its account, which may have put anything there."""
+    with os.fdopen(os.memfd_create("given"), "w+b", buffering=0) as names:
+        names.write(b"".join(os.fsencode(name) + b"\0" for name in given))
+        names.seek(0)
+        code, output, errors = commands.run(
+            [*run.account.itself(), "env", f"--chdir={run.settings.repository}", *command],
+            run.settings.deadline_seconds, command[0], stdin=names.fileno() if stdin is None else stdin, stdout=stdout,
+        )  # fmt: skip
+    if code:
+        raise CommandError(f"{command[0]}: {errors.strip()[-2000:]}", code)
+    return output
+
+
+def write(path: str, text: str, mode: int = 0o644) -> None:
+    """Replace a file of root's in a directory of root's, in one step."""
+    with open(f"{path}.new", "w", encoding="utf-8") as file:
+        os.fchmod(file.fileno(), mode)
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.rename(f"{path}.new", path)
+
+
+def stop(move: Move, spared: str = "") -> None:
+    """Stop all containers of the instance at once; state.json knows those that the instance starts itself."""
+    run, name = move.run, move.run.settings.name
+    if not containers.listens(run.settings.socket):
+        return
+    found = {
+        container["ID"]: container
+        for label in (f"com.docker.compose.project={name}", f"carrel.instance={name}")
+        for container in run.containers(f"label={label}")
+        if not spared or spared not in container["Labels"].split(",")
+    }
+    for container in found.values():
+        if "com.docker.compose.project=" in container["Labels"]:
+            run.state.owe(container["ID"], container["Names"])
+    if found:
+        run.step("stop", f"stop {len(found)} containers")
+        run.docker("stop", *found)
+
+
+def let_go(move: Move) -> dict[str, Any]:
+    """Apache asks the server again, or the new host; what waits still goes where it was told to."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(f"{move.folder}/hold")
+    return {}

@@ -1,0 +1,106 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What goes over in a move, between two accounts with other ranges of ids, without engines."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import Any
+
+from backup_site import Machine, Site
+from test_backup import LISTING, STRANGE, machine  # noqa: F401 - the fixture
+
+SECRETS = """
+os.makedirs(f"{directory}/hub", 0o711, exist_ok=True)
+owner = os.stat(f"{directory}/data/hub").st_uid
+with open(f"{directory}/hub/secrets.json", "w") as stream: stream.write('{"cookie_secret": "abc"}')
+os.chown(f"{directory}/hub/secrets.json", owner, owner); os.chmod(f"{directory}/hub/secrets.json", 0o600)
+import sqlite3
+with sqlite3.connect(f"{directory}/data/hub/jupyterhub.sqlite") as database:
+    database.execute("create table if not exists users (name)"); database.execute("insert into users values ('ada')")
+os.chown(f"{directory}/data/hub/jupyterhub.sqlite", owner, owner)
+"""
+
+
+class Side:
+    """One of the two hosts: here they are two directories and accounts of one container."""
+
+    def __init__(self, site: Site, label: str) -> None:
+        self.site, self.label = site, label
+        state, ids = f"/var/lib/carrel/{site.name}/move", {"start": site.first, "count": 65536}
+        self.settings: dict[str, Any] = {
+            "version": 1, "name": "moving", "kind": "hub", "host": label, "account": site.name,
+            "directory": site.directory, "socket": "/run/none.sock", "state_directory": state,
+            "run_directory": f"/run/carrel/move/{site.name}", "repository": f"{state}/repository", "subuid": ids,
+            "subgid": ids, "token_file": None, "exclude": [], "keep": {}, "append_only": False,
+            "deadline_seconds": 300, "password": "made", "environment": {},
+        }  # fmt: skip
+
+    def step(self, step: str, **given: Any) -> dict[str, Any]:
+        done = self.site.machine.run("carrel-backup", "move", step, text=self.given(given), check=False)
+        assert done.returncode == 0, done.stderr
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+    def given(self, given: dict[str, Any]) -> str:
+        return json.dumps({"settings": self.settings, "from": "old", "to": "new", "here": self.label, **given})
+
+
+def carry(old: Side, new: Side, have: list[str], place: bool = False) -> list[str]:
+    sent = old.step("send", hold=False, snapshot=True, have=have)
+    new.step("receive", pack=sent["pack"], more=sent["more"], place=place)
+    found: list[str] = sent["have"]
+    return found
+
+
+def test_an_instance_arrives_as_it_was(machine: Machine) -> None:  # noqa: F811 - the fixture
+    """Owners, modes, links, sparse files, names, secrets and the database; also what changed between two copies."""
+    old = Side(machine.site("leaving", database="sqlite"), "old")
+    new = Side(machine.site("arriving", database="sqlite"), "new")
+    old.site.python(STRANGE + SECRETS)
+    new.site.python("open('before', 'w').close()")
+    old.settings["password"] = new.settings["password"] = old.step("begin")["password"]
+    have = carry(old, new, new.step("begin")["have"])
+    assert new.site.python("print(os.listdir())") == "['before']", "nothing is in place yet"
+    old.site.python("os.unlink('a.ipynb'); open('later', 'w').close(); os.chown('later', uid, gid)")
+    # A step that is killed is done again.
+    command = ["docker", "exec", "--interactive", machine.name, "timeout", "--signal=KILL", "0.3", "carrel-backup"]
+    given = old.given({"hold": False, "snapshot": True, "have": have})
+    subprocess.run([*command, "move", "send"], input=given, text=True, check=False, capture_output=True)
+    carry(old, new, have, place=True)
+
+    before, after = (json.loads(side.site.python(LISTING)) for side in (old, new))
+    moved = {
+        name: [in_container(old, facts[0]), in_container(old, facts[1]), *facts[2:]] for name, facts in before.items()
+    }
+    came = {
+        name: [in_container(new, facts[0]), in_container(new, facts[1]), *facts[2:]] for name, facts in after.items()
+    }
+    assert moved.pop(b"socket".hex()) and came == moved
+    assert b"a.ipynb".hex() not in came and came[b"later".hex()][0] == 1000
+    assert new.site.python("print(os.stat('sparse').st_blocks * 512 < 10_000_000, os.stat('one').st_nlink)") == "True 2"
+    look = """
+import sqlite3
+print(sqlite3.connect(f"{directory}/data/hub/jupyterhub.sqlite").execute("select name from users").fetchall())
+print(open(f"{directory}/hub/secrets.json").read(), os.stat(f"{directory}/hub/secrets.json").st_uid)
+"""
+    assert new.site.python(look) == f'[(\'ada\',)]\n{{"cookie_secret": "abc"}} {new.site.first - 1}'
+    kept = machine.run("find", f"{new.site.directory}/data/.kept", "-name", "before").stdout.split()
+    assert len(kept) == 1, "what was there is kept"
+    for side in (old, new):
+        side.step("finish")
+        state = side.settings["state_directory"]
+        assert machine.run("test", "!", "-e", state, check=False).returncode == 0
+    assert machine.run("ls", f"{new.site.directory}/data/.restoring").stdout == ""
+
+
+def in_container(side: Side, number: int) -> int:
+    return number - side.site.first + 1
+
+
+def test_another_move_of_it_is_refused(machine: Machine) -> None:  # noqa: F811 - the fixture
+    old = Side(machine.site("twice"), "old")
+    old.step("begin")
+    done = machine.run("carrel-backup", "move", "begin", text=old.given({"to": "third"}), check=False)
+    assert done.returncode == 1 and "from old to new has not ended" in done.stderr
