@@ -111,7 +111,7 @@ def main() -> None:
     )
     name: str = module.params["name"]
     if not reset.NAME.fullmatch(name):
-        module.fail_json(msg=f"{name!r} is no name of an instance")
+        module.fail_json(msg=f"{name!r} is not a name for an instance")
     if module.check_mode:
         module.exit_json(changed=False, waited_seconds=0)
     path, seconds, waited = claims.FILE.format(name), module.params["seconds"], 0

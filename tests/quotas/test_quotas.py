@@ -168,7 +168,7 @@ def test_a_project_of_somebody_else_is_left_alone(folder: Path) -> None:
     projects.put(directory, 77)
     os.close(directory)
     (folder.parent / "eve").mkdir()
-    with pytest.raises(ForeignProjectError, match="project 77 of somebody else"):
+    with pytest.raises(ForeignProjectError, match="project 77 of another owner"):
         ensure(folder.parent / "eve", MB)
     assert found(folder.parent / "eve").project == 77
 

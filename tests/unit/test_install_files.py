@@ -222,7 +222,7 @@ def test_an_instance_is_claimed_once_its_reset_has_ended() -> None:
 
 
 def test_no_claim_leaves_its_folder() -> None:
-    assert "no name of an instance" in run("instance_claim", name="../passwd")["msg"]
+    assert "not a name for an instance" in run("instance_claim", name="../passwd")["msg"]
 
 
 @pytest.fixture

@@ -58,7 +58,7 @@ def test_what_is_done(found: list[Found], wanted: int | None, step: Step) -> Non
 @pytest.mark.parametrize("found", [Found(True, 5), Found(True, FIRST - 1), Found(True, FIRST + (1 << 24)), INHERITED])
 def test_a_project_of_somebody_else_is_left_alone(found: Found) -> None:
     with pytest.raises(
-        ForeignProjectError, match=rf"^/srv/x is in the project {found.project} of somebody else.*chattr"
+        ForeignProjectError, match=rf"^/srv/x is in the project {found.project} of another owner.*chattr"
     ):
         decide("/srv/x", [PLAIN, found], MB)
 

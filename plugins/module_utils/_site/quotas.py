@@ -65,7 +65,7 @@ def decide(path: str, found: Sequence[Found], wanted: int | None) -> Step:
     for each in found:
         if each.project and not each.ours:
             raise ForeignProjectError(
-                f"{path} is in the project {each.project} of somebody else, so it gets no limit: take the directory "
+                f"{path} is in the project {each.project} of another owner, so it gets no limit: take the directory "
                 "out of that project (chattr -p 0), or leave out the limit on disk"
             )
     if lead.own_limit and all(each.project == lead.project and each.hands_on for each in found):
