@@ -57,7 +57,8 @@ class LabSite:
             cookie_secret_file=f"{root}/server/cookie_secret",
             owner=project["server_owner"], group=project["server_group"],
         )  # fmt: skip
-        texts = {f"server/{path.name}": path.read_text() for path in (ROOT / "roles/lab/files").glob("*.py")}
+        programs = [*(ROOT / "roles/lab/files").glob("*.py"), ROOT / "plugins/module_utils/_shared/log_tokens.py"]
+        texts = {f"server/{path.name}": path.read_text() for path in programs}
         overrides = "labconfig/default_setting_overrides.json"
         texts[f"server/{overrides}"] = (ROOT / "roles/lab/files" / overrides).read_text()
         texts[".env"] = _compose.dotenv(project["environment"])

@@ -124,8 +124,8 @@ class LabSite:
             os.chown(path, 1000, 100)
             path.chmod(0o400)
         (server / "quick.py").write_text(QUICK)
-        for name in ("healthcheck.py", "activity.py", "started.py", "notice.py"):
-            (server / name).write_bytes((LAB_FILES / name).read_bytes())
+        for path in (*LAB_FILES.glob("*.py"), ROOT / "plugins" / "module_utils" / "_shared" / "log_tokens.py"):
+            (server / path.name).write_bytes(path.read_bytes())
         if self.quick:
             (server / "activity.py").write_text("""print('{"kernels": [], "terminals": []}')""")
         check = ["CMD", PYTHON, "/etc/carrel/healthcheck.py", "/tao/"]

@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -17,12 +19,32 @@ from testbed.run import ROOT
 
 __all__ = ["python"]  # a fixture
 SCRIPTS = ROOT / "roles" / "lab" / "files"
-# By the names of each generation: what takes password and token away, and what sets a token.
-NOBODY_ASKED = {
-    "1": ("--ServerApp.token=''", "--ServerApp.password=''"),
+LOG_TOKENS = ROOT / "plugins" / "module_utils" / "_shared" / "log_tokens.py"
+KNOWN = "everybody knows"
+KNOWN_HASH = "sha1:0123456789ab:" + hashlib.sha1(f"{KNOWN}0123456789ab".encode()).hexdigest()
+# What images do in their command, in variables, or in a file: take password and token away, or set ones that they know.
+# 2.x passes over an empty option of the names that 1.x has.
+OPEN = {
+    "1": ("--ServerApp.token=", "--ServerApp.password="),
     "2": ("--IdentityProvider.token=", "--PasswordIdentityProvider.hashed_password="),
 }
-OWN_TOKEN = {"1": "--ServerApp.token=everybody-knows", "2": "--IdentityProvider.token=everybody-knows"}
+OWN_TOKEN = ("--ServerApp.token=everybody-knows",)
+OWN_PASSWORD = (f"--ServerApp.password={KNOWN_HASH}",)
+OWN_BOTH = (
+    "--IdentityProvider.token=everybody-knows", f"--PasswordIdentityProvider.hashed_password={KNOWN_HASH}",
+)  # fmt: skip
+# In the server's working directory, whose configuration goes before all directories of JUPYTER_CONFIG_PATH.
+FILE = f"""
+for name in ("ServerApp", "IdentityProvider", "PasswordIdentityProvider"):
+    c[name].token = "everybody-knows"
+c.ServerApp.password = c.PasswordIdentityProvider.hashed_password = {KNOWN_HASH!r}
+c.ServerApp.allow_password_change = c.PasswordIdentityProvider.allow_password_change = True
+"""
+# The server's own classes, as if the role's were not there, and what takes password and token away from them.
+ITS_OWN = {
+    "1": ("--ServerApp.login_handler_class=jupyter_server.auth.login.LoginHandler",),
+    "2": ("--ServerApp.identity_provider_class=jupyter_server.auth.identity.PasswordIdentityProvider",),
+}
 ANYBODY = """
 from jupyter_server.auth.identity import PasswordIdentityProvider, User
 class Anybody(PasswordIdentityProvider):
@@ -36,7 +58,7 @@ def configure(folder: Path, credentials: dict[str, str]) -> Path:
     settings = {"ServerApp": {"base_url": "/tao/", "root_dir": str(folder)}}
     ids = {"owner": os.getuid(), "group": os.getgid()}
     assert run("server_config", {"path": str(path), "settings": settings, **ids, **credentials}).get("changed")
-    for script in SCRIPTS.glob("*.py"):
+    for script in (*SCRIPTS.glob("*.py"), LOG_TOKENS):
         (path.parent / script.name).write_bytes(script.read_bytes())
     return path
 
@@ -76,7 +98,7 @@ def check_found(python: Path, folder: Path, credentials: dict[str, str], *option
 
 @pytest.mark.parametrize("credentials", [{"password": "right"}, {"token": "the-declared-one"}])
 def test_an_open_server_is_found(python: Path, tmp_path: Path, credentials: dict[str, str]) -> None:
-    check_found(python, tmp_path, credentials, *NOBODY_ASKED[generation(python)])
+    check_found(python, tmp_path, credentials, *ITS_OWN[generation(python)], *OPEN[generation(python)])
 
 
 def test_a_server_whose_own_class_lets_in_anybody_is_found(python: Path, tmp_path: Path) -> None:
@@ -86,9 +108,40 @@ def test_a_server_whose_own_class_lets_in_anybody_is_found(python: Path, tmp_pat
     check_found(python, tmp_path, {"password": "right"}, "--ServerApp.identity_provider_class=anybody.Anybody")
 
 
-@pytest.mark.parametrize("credentials", [{"password": "right"}, {"token": "the-declared-one"}])
-def test_a_token_of_the_images_own_is_found(python: Path, tmp_path: Path, credentials: dict[str, str]) -> None:
-    config = str(configure(tmp_path, credentials))
-    with serve(python, config, tmp_path, options=(OWN_TOKEN[generation(python)],)) as site:
+@pytest.mark.parametrize(("command", "says"), [(OWN_TOKEN, "another token than"), (OWN_PASSWORD, "does not take the")])
+def test_a_secret_of_the_images_own_is_found(python: Path, tmp_path: Path, command: tuple[str, ...], says: str) -> None:
+    """Of a server with a class of its own."""
+    config = str(configure(tmp_path, {"password": "right"}))
+    with serve(python, config, tmp_path, options=(*ITS_OWN[generation(python)], *command)) as site:
         found = ask(python, site, tmp_path, "started.py", str(tmp_path))
-    assert found.returncode == 1 and "another token than the declared one" in found.stderr, found
+    assert found.returncode == 1 and says in found.stderr, found
+
+
+@pytest.mark.parametrize(
+    ("command", "credentials"),
+    [
+        (OPEN, {"password": "right"}),
+        (OWN_TOKEN + OWN_PASSWORD, {"token": "the-declared-one"}),
+        (OWN_BOTH, {"password": "right"}),
+        ((), {"token": "the-declared-one"}),
+    ],
+    ids=["open", "own", "own-2", "file"],
+)
+def test_what_is_declared_opens_a_server_and_nothing_else_does(
+    python: Path, tmp_path: Path, command: Sequence[str] | dict[str, Sequence[str]], credentials: dict[str, str]
+) -> None:
+    if isinstance(command, dict):
+        command = command[generation(python)]
+    if command == OWN_BOTH and generation(python) == "1":
+        pytest.skip("1.x does not know these names")
+    if not command:
+        (tmp_path / "jupyter_server_config.py").write_text(FILE)
+    with serve(python, str(configure(tmp_path, credentials)), tmp_path, options=tuple(command)) as site:
+        (declared,) = credentials.values()
+        assert site.login(declared) == 200
+        assert site.token(declared) == (200 if "token" in credentials else 403)
+        for wrong in (KNOWN, KNOWN_HASH, "everybody-knows", "from-the-image", ""):
+            assert (site.login(wrong), site.token(wrong)) == (401, 403)
+        for script in ("healthcheck.py",), ("started.py", str(tmp_path)):
+            found = ask(python, site, tmp_path, *script)
+            assert found.returncode == 0, found

@@ -14,7 +14,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from datetime import datetime, timezone
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from ansible_runner import PLAYBOOK
 from module_runner import run
 
 from testbed import images
+from testbed.web_server import WebServer
 
 ROOT = Path(__file__).resolve().parents[2]
 OPTIONS = {"names": None, "connect_to": "127.0.0.1", "timeout_seconds": 10, "disk_timeout_seconds": 60}
@@ -55,7 +56,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     )  # fmt: skip
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "certificate", folder / "key")
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+    server = WebServer(Answer)
     server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()

@@ -22,6 +22,7 @@ from reset_site import NOTEBOOKS, PREFIX, LabSite
 
 from testbed.patience import PATIENCE, until
 from testbed.run import run, succeeds
+from testbed.web_server import WebServer
 
 Make = Callable[..., LabSite]
 
@@ -233,7 +234,7 @@ def front(make: Make) -> Iterator[Callable[[bool], LabSite]]:
 
     def of(goes_over: bool) -> LabSite:
         handler = type("Handler", (Front,), {"goes_over": goes_over})
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        server = WebServer(handler)
         threading.Thread(target=server.serve_forever).start()
         servers.append(server)
         handler.site = make(rotate_token=True, url=f"http://lab.example:{server.server_port}/tao/")

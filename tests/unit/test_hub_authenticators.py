@@ -24,6 +24,8 @@ from jupyterhub import orm
 from ldap3.core.exceptions import LDAPException
 from tornado import web
 
+from testbed.web_server import WebServer
+
 
 def user(**more: Any) -> dict[str, Any]:
     return {"identity": "x", "admin": False, "memory": None, "swap": None, "cpus": None, "pids": None, **more}
@@ -83,7 +85,7 @@ class GitHub:
             def log_message(self, *arguments: Any) -> None:
                 pass
 
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = WebServer(Handler)
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
         self.url = f"http://127.0.0.1:{self.server.server_port}"
 
@@ -252,7 +254,7 @@ def test_an_identity_providers_empty_answer_is_explained(
             pass
 
     write_roster(desk, {}, [])
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Provider) as server:
+    with WebServer(Provider) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}"
         gate = authenticators.CarrelOidcAuthenticator(
@@ -291,7 +293,7 @@ def microsoft(tmp_path: Path) -> Iterator[tuple[str, rsa.RSAPrivateKey]]:
     public = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(private.public_key()))
     keys.write_text(json.dumps({"keys": [{**public, "kid": "1", "use": "sig"}]}))
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+    with WebServer(handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}", private
         server.shutdown()

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,6 +20,8 @@ import pytest
 from jupyterhub.services import auth
 from jupyterhub.services.auth import HubAuth
 from tornado.web import HTTPError
+
+from testbed.web_server import WebServer
 
 FILE = Path(__file__).resolve().parents[2] / "roles" / "hub" / "files" / "server" / "jupyter_config.py"
 ADA = {"kind": "user", "name": "ada", "scopes": []}
@@ -58,7 +60,7 @@ class FakeHub:
             def log_message(self, *arguments: Any) -> None:
                 pass
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = WebServer(Handler)
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
         self.url = f"http://127.0.0.1:{self.server.server_port}/hub/api"
 

@@ -23,6 +23,7 @@ from carrel_reset.run import ResetError
 from test_reset_run import Bench, bench
 
 from testbed.patience import PATIENCE
+from testbed.web_server import WebServer
 
 __all__ = ["bench"]  # a fixture
 FILES = Path(__file__).parents[2] / "roles" / "lab" / "files"
@@ -50,7 +51,7 @@ def serve() -> Iterator[Serve]:
             def log_message(self, format: str, *args: object) -> None:
                 pass
 
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        server = WebServer(Handler)
         threading.Thread(target=server.serve_forever).start()
         servers.append(server)
         return server.server_port
@@ -94,16 +95,19 @@ def test_a_server_that_is_not_there(serve: Serve) -> None:
 @pytest.mark.parametrize(
     ("server", "problem"),
     [
-        ({"root_dir": "/work", "token": "declared"}, ""),
+        ({"root_dir": "/work", "token": "declared", "pid": 7}, ""),
         ({}, ""),
+        ({"root_dir": "/work", "token": "declared", "pid": 8}, "the server does not take the declared"),
         ({"root_dir": "/tmp", "token": "declared"}, "the server shows /tmp, but what is kept is /work"),
         ({"root_dir": "/work", "token": ""}, "the server takes another token than the declared one"),
         ({"root_dir": "/work", "token": "everybody-knows"}, "the server takes another token than the declared one"),
     ],
 )
 def test_a_server_that_has_started(server: dict[str, str], problem: str) -> None:
-    program = "import json, sys, started; print(started.complaint(json.loads(sys.argv[1]), '/work', 'declared') or '')"
-    command = [sys.executable, "-c", program, json.dumps(server)]
+    program = (
+        "import json, sys, started as s; print(s.complaint(*map(json.loads, sys.argv[1:]), '/work', 'declared') or '')"
+    )
+    command = [sys.executable, "-c", program, json.dumps(server), json.dumps({"pid": 7} if server else {})]
     done = subprocess.run(command, text=True, capture_output=True, check=True, env={"PYTHONPATH": str(FILES)})
     assert done.stdout.startswith(problem) and bool(problem) == bool(done.stdout.strip())
 

@@ -20,6 +20,7 @@ from carrel_reset.api import Api, ApiError
 from carrel_reset.servers import HubApi, Server, ServerError, Unfinished, busy
 
 from testbed.patience import SOON
+from testbed.web_server import WebServer
 
 Answer = Callable[[http.server.BaseHTTPRequestHandler], None]
 
@@ -57,7 +58,7 @@ class Site:
             def log_message(self, *arguments: object) -> None:
                 pass
 
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = WebServer(Handler)
         self.port = self.server.server_address[1]
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 

@@ -24,11 +24,11 @@ class OpenError(Exception):
     """The server lets anybody in; the text says at which page."""
 
 
-def get(path, port=PORT, timeout=8):
+def get(path, port=PORT, timeout=8, token=None):
     """Return the status and the text of an answer, without following redirects."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
     try:
-        connection.request("GET", path)
+        connection.request("GET", path, headers={"Authorization": f"token {token}"} if token else {})
         answer = connection.getresponse()
         return answer.status, answer.read(1 << 20).decode("utf-8", "replace")
     except http.client.HTTPException as error:

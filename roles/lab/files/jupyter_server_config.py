@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).parent))
+import carrel_access
 import log_tokens
 
 sys.path.pop()
 log_tokens.install()
+carrel_access.install(get_config())  # noqa: F821 - a name that the server gives to its configuration files

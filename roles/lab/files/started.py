@@ -14,9 +14,8 @@ import json
 import os
 import sys
 
+import carrel_access
 import healthcheck
-
-CONFIG = os.path.join(os.path.dirname(os.path.abspath(__file__)), "jupyter_server_config.json")
 
 
 def told(runtime_directory):
@@ -28,7 +27,16 @@ def told(runtime_directory):
         return json.load(file)
 
 
-def complaint(server, notebooks, token):
+def noted(runtime_directory):
+    """Return what carrel_access.py wrote about the server that it was last loaded into; nothing if it never was."""
+    try:
+        with open(os.path.join(runtime_directory, carrel_access.NOTE), encoding="utf-8") as file:
+            return json.load(file)
+    except (OSError, ValueError):
+        return {}
+
+
+def complaint(server, note, notebooks, token):
     """Return what is wrong with the server; None if nothing is."""
     shown = server.get("root_dir")
     if shown is not None and os.path.realpath(shown) != os.path.realpath(notebooks):
@@ -41,6 +49,12 @@ def complaint(server, notebooks, token):
             "the server takes another token than the declared one: whoever knows the image could log in. The image's"
             " command sets it; write a command that does not"
         )
+    if server.get("pid") != note.get("pid"):
+        return (
+            "the server does not take the declared password or token alone: whoever knows the image could log in. The"
+            " image's command sets identity_provider_class, login_handler_class or JUPYTER_CONFIG_PATH; write a command"
+            " that does not"
+        )
     return None
 
 
@@ -48,10 +62,12 @@ def main(base_url, notebooks, port=healthcheck.PORT):
     from jupyter_core.paths import jupyter_runtime_dir
 
     healthcheck.check_refuses(base_url, port)
-    with open(CONFIG, encoding="utf-8") as file:
-        token = json.load(file)["ServerApp"]["token"]
-    if problem := complaint(told(jupyter_runtime_dir()), notebooks, token):
+    _password, token = carrel_access.declared()
+    directory = jupyter_runtime_dir()
+    if problem := complaint(told(directory), noted(directory), notebooks, token):
         sys.exit(problem)
+    if token and (status := healthcheck.get(f"{base_url}api/status", port, token=token)[0]) != 200:
+        sys.exit(f"the server answers with status {status} to the declared token")
 
 
 if __name__ == "__main__":
