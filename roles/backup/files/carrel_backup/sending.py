@@ -28,12 +28,11 @@ APACHE = "www-data"
 
 def send(move: Move) -> dict[str, Any]:
     """Take a snapshot, unless it is for more of the last one, and pack what has not been carried over."""
-    run, found = move.run, {}
-    if move.given["hold"]:
+    run = move.run
+    if move.given["hold"] and move.given["snapshot"]:  # with the first part
         hold(move)
     if move.given["snapshot"]:
         code = backup.backup(run, brief=True)
-        found = {"files": run.state.entry["good"]["files"], "bytes": run.state.entry["good"]["bytes"]}
         if code != DONE and move.given["hold"]:
             raise BackupError(f"not everything could be read: {'; '.join(run.state.entry['warnings'][:5])}")
     names = as_account(run, "find", ".", "-type", "f", "-not", "-path", "./locks/*", "-printf", "%s %P\\0")
@@ -44,11 +43,7 @@ def send(move: Move) -> dict[str, Any]:
     with open(os.open(move.pack, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         as_account(run, "tar", "--create", "--no-recursion", "--null", "--files-from=-", given=chosen, stdout=file)
         os.fchown(file.fileno(), owner, -1)
-        size = file.tell()
-    return {
-        **found, "more": more, "have": sorted({*move.given["have"], *chosen}), "pack": move.pack, "pack_bytes": size,
-        "owner": owner, "warnings": run.state.entry["warnings"],
-    }  # fmt: skip
+    return {"more": more, "have": sorted({*move.given["have"], *chosen}), "pack": move.pack, "owner": owner}
 
 
 def choose(printed: str, have: Sequence[str], most: int) -> tuple[list[str], bool]:
