@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,7 +24,9 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._host import user_s
 from ansible_collections.carrel.jupyter.plugins.module_utils._report import report, status
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared import disk
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.disk import Use
+from carrel_hub import config as hub_config
 from carrel_hub import disk as hub_disk
+from test_hub_image import CONFIG, SECRETS
 
 ROOT = Path(__file__).parents[2]
 ROOMS = ROOT / "plugins" / "module_utils"
@@ -167,6 +170,9 @@ def test_the_hub_tells_its_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert said and "10.0 GiB of 10.0 GiB on disk, as of 2030-01-09 03:37 UTC" in said
     assert "921.6 MiB of 1.0 GiB" in str(hub_disk.notice("guest"))  # who is not listed has the hub's limits
     assert hub_disk.notice("eve") is None and hub_disk.notice("nobody") is None
+    # as JupyterHub does with what is callable in template_vars
+    for_pages = hub_config.traits(CONFIG, SECRETS, tmp_path)["JupyterHub"]["template_vars"]["carrel_disk"]
+    assert for_pages(SimpleNamespace(name="ada")) == said and for_pages(None) is None
     (tmp_path / "disk.json").write_text("{")
     assert hub_disk.notice("ada") is None
 

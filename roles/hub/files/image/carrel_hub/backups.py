@@ -24,6 +24,7 @@ from jupyterhub._data import DATA_FILES_PATH
 from jupyterhub.services.auth import HubOAuth, HubOAuthCallbackHandler, HubOAuthenticated
 from tornado import httpserver, web
 
+from . import disk
 from .asking import Backups, Refused
 from .files import DIRECTORY, read_json
 
@@ -124,7 +125,7 @@ class Page(HubOAuthenticated, web.RequestHandler):  # type: ignore[misc]
                 login_url=f"{hub}login", logout_url=f"{hub}logout", services=[], version_hash="",
                 static_url=lambda path, include_version=True: f"{hub}static/{path}",
                 here=self.settings["here"], xsrf=self.xsrf_token.decode(), xsrf_token="", refused=refused,
-                work=self.backups.works.get(self.user), carrel_backups=True,
+                work=self.backups.works.get(self.user), carrel_backups=True, carrel_disk=disk.notice(self.user),
                 carrel_native=self.settings["native"], **values,
             )
         )  # fmt: skip

@@ -214,7 +214,7 @@ def traits(config: Mapping[str, Any], secrets: Mapping[str, Any], state: Path) -
         "template_vars": {
             "notice_html": config["notice_html"],
             "carrel_native": kind == "native",
-            "carrel_disk": disk.notice,
+            "carrel_disk": disk.notice_of,
             "carrel_backups": config["backups"],
         },
     }

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared import disk
 
@@ -12,6 +13,11 @@ from .files import DIRECTORY, Unusable, read_json
 from .people import read_roster
 
 log = logging.getLogger(__name__)
+
+
+def notice_of(user: Any) -> str | None:
+    """For the hub's templates: it calls what it finds in template_vars with the user, who is None before a log-in."""
+    return notice(user.name) if user else None
 
 
 def notice(name: str) -> str | None:
