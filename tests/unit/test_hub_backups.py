@@ -286,6 +286,7 @@ def test_the_service_is_there_with_backups_and_has_no_power() -> None:
 def test_the_hub_alone_has_the_folder_of_the_socket() -> None:
     decided = hub_project(backups=True)
     folder = {"path": "/var/lib/carrel/class101/page", "group": 1002, "mode": "0750"}
+    assert folder in installed()["directories"], "before systemd makes it, as root's alone"
     assert folder in decided["directories"] and folder not in hub_project()["directories"]
     mounts = {name: service.get("volumes", []) for name, service in decided["compose"]["services"].items()}
     (mount,) = (each for each in mounts["hub"] if each["source"] == folder["path"])
@@ -311,9 +312,9 @@ def installed(kind: str = "hub", state: str = "present") -> dict[str, Any]:
     how = {**common, "keep": {}, "append_only": False, "drill": False, "deadline_seconds": 60}
     job = {
         "name": "class101", "kind": kind, "state": state, "engine": "class101", "directory": "/srv/class101",
-        "token_file": None, "backup": how,
+        "token_file": None, "backup": how, "last_backup": False,
     }  # fmt: skip
-    return backup.install([job], engines, "geo1", "", "", {})
+    return backup.install([job], engines, [], "geo1", "", "", {})
 
 
 def test_a_lab_has_no_page_and_a_hub_without_backups_loses_it() -> None:

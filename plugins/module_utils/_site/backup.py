@@ -54,6 +54,7 @@ def install(
     """
     check_mailto("backup_mailto", mailto)
     found: dict[str, Any] = {
+        "directories": [],
         "files": program_files(PROGRAM, program, PACKAGE, package),
         "secret_contents": {},
         "absent": [],
@@ -75,6 +76,7 @@ def install(
             if job["backup"]["at"]:
                 wanted.append({"path": SCHEDULE.format(name), "content": _schedule(job, host, mailto)})
         if has_page(job):
+            found["directories"] += page_directories(name, engine["gid"])
             wanted += [
                 {"path": UNITS + PAGE_SOCKET.format(name), "content": _socket(name, engine["gid"])},
                 {"path": UNITS + PAGE_SERVICE.format(name), "content": _service(name)},
@@ -95,6 +97,14 @@ def is_kept(job: Job) -> bool:
 def has_page(job: Job) -> bool:
     """Whether its people bring files back by themselves."""
     return is_kept(job) and job["kind"] == "hub"
+
+
+def page_directories(name: str, group: int) -> list[dict[str, Any]]:
+    """Return what is made before the socket and the hub's container, or systemd would make it as root's alone."""
+    return [
+        {"path": f"/var/lib/carrel/{name}", "mode": "0755"},
+        {"path": PAGE_DIRECTORY.format(name), "group": group, "mode": "0750"},
+    ]
 
 
 def sockets(jobs: Iterable[Job], listed: str) -> dict[str, list[str]]:

@@ -137,10 +137,7 @@ def _directories(instance: Mapping[str, Any], engine: Mapping[str, Any]) -> list
         {"path": f"{root}/data/hub", "mode": "0700", **account},
     ]
     if instance["backups"]:
-        directories += [
-            {"path": f"/var/lib/carrel/{instance['name']}", "mode": "0755"},
-            {"path": backup.PAGE_DIRECTORY.format(instance["name"]), "group": engine["gid"], "mode": "0750"},
-        ]
+        directories += backup.page_directories(instance["name"], engine["gid"])
     if instance["database"]["type"] == "postgresql":
         directories.append({"path": f"{root}/data/database", "mode": "0711", **account})
     return directories
