@@ -31,8 +31,6 @@ def site(folder: Path, running: bool) -> Path:
     (folder / "maps" / "Dockerfile").write_text("FROM scratch\n")
     play = yaml.safe_load((ROOT / "playbooks" / "site.yml").read_text())[1]
     build, report = (task for task in play["tasks"] if task["name"] in STEPS)
-    # without what is read from the host
-    build["block"] = build["block"][1:]
     assert build["block"][0]["ansible.builtin.import_role"]["tasks_from"] == "compare.yml"
     build["block"][-1]["ansible.builtin.include_tasks"]["file"] = str(ROOT / "playbooks" / "tasks" / "image.yml")
     left = {
