@@ -65,9 +65,20 @@ waited_seconds:
   returned: success
   type: int
   sample: 0
+second:
+  description: Whether the active one of a lab's two servers is the second.
+  returned: success
+  type: bool
+  sample: false
+can_reset:
+  description: Whether C(carrel-reset) is on the host.
+  returned: success
+  type: bool
+  sample: true
 """
 
 import json
+import os
 import time
 
 from ansible.module_utils.basic import AnsibleModule
@@ -112,11 +123,11 @@ def main() -> None:
     name: str = module.params["name"]
     if not reset.NAME.fullmatch(name):
         module.fail_json(msg=f"{name!r} is not a name for an instance")
-    if module.check_mode:
-        module.exit_json(changed=False, waited_seconds=0)
     path, seconds, waited = claims.FILE.format(name), module.params["seconds"], 0
     try:
-        if module.params["state"] == "free":
+        if module.check_mode:
+            pass
+        elif module.params["state"] == "free":
             files.remove(path)
         else:
             limit = longest(name)
@@ -129,7 +140,8 @@ def main() -> None:
         module.fail_json(msg=str(error))
     except (files.UnsafePathError, OSError, ValueError) as error:
         module.fail_json(msg=f"{name} cannot be claimed: {error}")
-    module.exit_json(changed=False, waited_seconds=waited)
+    second = os.path.lexists(f"{reset.STATE_DIRECTORY.format(name)}/second")
+    module.exit_json(changed=False, waited_seconds=waited, second=second, can_reset=os.path.exists(reset.PROGRAM))
 
 
 if __name__ == "__main__":

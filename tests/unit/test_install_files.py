@@ -209,6 +209,9 @@ def test_an_instance_is_claimed_once_its_reset_has_ended() -> None:
                 fcntl.flock(lock, fcntl.LOCK_UN)
                 assert waiting.result()["waited_seconds"] >= 0
         assert claims.claimant(name) == "a playbook"
+        assert not run("instance_claim", check=True, name=name)["second"]
+        (folder / "second").touch()
+        assert run("instance_claim", check=True, name=name)["second"]
         assert "failed" not in run("instance_claim", name=name, state="free") and claims.claimant(name) is None
         # What the account puts there is not opened.
         (folder / "lock").unlink()
