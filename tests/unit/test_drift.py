@@ -19,7 +19,7 @@ from ansible_collections.carrel.jupyter.plugins.filter import hub as hub_filter
 from ansible_collections.carrel.jupyter.plugins.filter import lab as lab_filter
 from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import File
 from ansible_collections.carrel.jupyter.plugins.module_utils._engine import docker_login
-from ansible_collections.carrel.jupyter.plugins.module_utils._host import hub_drift, lab_drift
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import claims, hub_drift, lab_drift
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.drift import (
     Found,
     Project,
@@ -385,6 +385,19 @@ def test_remains_of_an_absent_instance_are_reported(look: Callable[..., Any], tm
     assert looked(look, {**gone, "directory": str(tmp_path)}, around).all_reasons() == [f"{tmp_path} is still there"]
     (tmp_path / "link").symlink_to("nowhere")
     assert len(looked(look, {**gone, "directory": str(tmp_path / "link")}, around).all_reasons()) == 1
+
+
+def test_a_run_that_was_killed_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or its claim would keep resets out until it ends by itself, although a run came after it."""
+    monkeypatch.setattr(claims, "FILE", f"{tmp_path}/claim-{{}}")
+    gone = {"name": "tao", "engine": "tao", "state": "absent", "token_file": None, "directory": str(tmp_path / "gone")}
+    around = Surroundings(engines={}, programs={})
+    (tmp_path / "claim-tao").write_bytes(claims.claim("a playbook", 30))
+    assert looked(lab_drift.look, gone, around).all_reasons() == [
+        "a playbook is changing it, or did not come to its end"
+    ]
+    (tmp_path / "claim-tao").write_bytes(claims.claim("a playbook", -1))
+    assert looked(lab_drift.look, gone, around).all_reasons() == []
 
 
 @pytest.mark.parametrize("look", [lab_drift.look, hub_drift.look])

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._changes.tracker import Tracker
 from ansible_collections.carrel.jupyter.plugins.module_utils._engine import docker_login
-from ansible_collections.carrel.jupyter.plugins.module_utils._host import docker_logins, files, instance_ports
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import claims, docker_logins, files, instance_ports
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.engine_api import EngineAPI, EngineError
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.image_probe import (
     Engine,
@@ -77,6 +77,9 @@ def looked(look: Look, instance: Mapping[str, Any], around: Surroundings) -> Fou
     """What was found; any fault of one instance is a difference of that one alone."""
     found = Found()
     try:
+        # A run that ended half-way keeps resets out until its claim ends; the next one frees the instance.
+        if claims.claimant(instance["name"]):
+            found.reasons.append("a playbook is changing it, or did not come to its end")
         found.made_anew = made_anew(MADE_ANEW.format(instance["name"]))
         look(instance, around, found)
     except TOLD as error:
