@@ -46,6 +46,7 @@ def test_a_lab_runs_the_image_that_the_inventory_declares(play: Play, statistics
         assert lab.run("import humanize; print(humanize.intcomma(1000000))").strip() == "1,000,000"
     again = play(statistics.host, lambda instances: instances.append(LAB), **declared)
     assert (again.code, again.changed) == (0, 0)
+    assert "tasks/image.yml" not in again.output, "no image is gone through that is as declared"
 
 
 def test_a_failed_build_changes_neither_its_lab_nor_the_others(play: Play, geo: Site, statistics: Site) -> None:
