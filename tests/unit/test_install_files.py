@@ -188,7 +188,7 @@ def test_archive_refuses_a_folder_of_somebody_else(tmp_path: Path) -> None:
 
 
 def test_an_instance_is_claimed_once_its_reset_has_ended() -> None:
-    name = "tao-of-the-claim-tests"
+    name = f"claim-tests-{os.getpid()}"
     folder, settings = Path(f"/var/lib/carrel/{name}/reset"), Path(f"/etc/carrel/reset/{name}.json")
     for needed in (folder, settings.parent):
         needed.mkdir(parents=True, exist_ok=True)
