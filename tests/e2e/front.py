@@ -38,8 +38,8 @@ class Echo(http.server.BaseHTTPRequestHandler):
         else:
             self.send_response(int(query.get("status", ["200"])[0]))
             self.send_header("Content-Length", str(len(body)))
-        for value in query.get("clear", []):
-            self.send_header("Clear-Site-Data", value)
+        for header in query.get("header", []):
+            self.send_header(*header.split(": ", 1))
         for cookie in query.get("cookie", []):
             self.send_header("Set-Cookie", cookie)
         self.end_headers()
