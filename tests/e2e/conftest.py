@@ -229,7 +229,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @dataclass
 class Playbook:
-    """What a run of ansible-playbook said."""
+    """The output of a run of ansible-playbook."""
 
     code: int
     output: str

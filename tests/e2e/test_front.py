@@ -98,7 +98,7 @@ def test_the_cookies_of_many_tabs_pass(site_front: Front) -> None:
 
 
 def test_wrong_logins_of_an_address_are_slowed_down(site_front: Front) -> None:
-    """Work goes on, and so do log-ins once the time is over."""
+    """Work continues, and log-ins work again once the time is over."""
     wrong = {"method": "POST", "path": "/lower/login?status=401"}
     encoded = {"method": "POST", "path": "/%6cower/%6cogin?status=401"}
     right = {"method": "POST", "path": "/login?status=302"}

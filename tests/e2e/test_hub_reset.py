@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Resets of a hub behind Apache: who is at work goes on, the others get a new server, the home stays."""
+"""Resets of a hub behind Apache: busy servers keep running, idle ones are renewed, homes stay."""
 
 from __future__ import annotations
 

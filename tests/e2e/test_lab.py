@@ -78,7 +78,7 @@ def test_files_belong_to_the_mapped_id_on_the_host(site: Site) -> None:
 
 
 def _mapped(site: Site, number: int, kind: str) -> int:
-    """The host's id by /etc/subuid or /etc/subgid, read anew and by other code than the collection's."""
+    """The host's id by /etc/subuid or /etc/subgid, computed by other code than the collection's."""
     account = str(site.declared.get("engine", site.name))
     if number == 0:
         return int(run_on(site.host, "id", "-u" if kind == "uid" else "-g", account))

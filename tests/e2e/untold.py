@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether a run told a secret: in what it printed, or to a log of the host."""
+"""Whether a run leaked a secret: in its output, or to a log of the host."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ class Place:
         return Page(session)
 
     def ask(self, **asked: Any) -> dict[str, Any]:
-        """What the host answers, whoever asks."""
+        """The host's answer to anybody."""
         answer = self.machine.run("carrel-backup", "answer", NAME, text=json.dumps(asked) + "\n", check=False)
         last: dict[str, Any] = json.loads(answer.stdout.splitlines()[-1])
         return last

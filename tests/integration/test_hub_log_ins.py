@@ -60,7 +60,7 @@ def test_a_changed_password_stays_until_the_inventory_has_a_new_one(site: HubSit
 
 
 def test_a_new_password_ends_sessions_and_tokens_but_not_the_server(site: HubSite) -> None:
-    """Those of whoever had the old one; the server's own token and the browser of who changes it go on."""
+    """Sessions of the old password end; the server's own token and the browser that changed it stay."""
 
     def asks(token: str) -> int:
         headers = {"Authorization": f"token {token}"}

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""image_build against a real engine and a real registry, and what is said when something cannot be built."""
+"""image_build against a real engine and a real registry, and its messages when a build fails."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The module as Ansible runs it, in directories of the test's own, with a program that does only as it is told."""
+"""The module as Ansible runs it, in directories of the test, with a program that the test controls."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def killed_at(site: LabSite, at: int) -> bool:
 
 
 def wait_for_the_lock(site: LabSite) -> None:
-    """The command that goes on alone holds it."""
+    """The command that keeps running holds it alone."""
     with (site.state_directory / "lock").open() as lock:
 
         def free() -> bool:

@@ -70,7 +70,7 @@ def identity(site: LabSite) -> str:
 
 
 def test_a_real_lab(make: Make, tmp_path: Path) -> None:
-    """Renewed, with its home and without the rest; people at work are found, and told; commands run around it."""
+    """Renewed, with its home and without the rest; people at work get the notice; commands run around the reset."""
     said = tmp_path / "said"
     text = f'docker exec "$CARREL_CONTAINER" true && echo "$CARREL_RESET $CARREL_CONTAINER" >> {said}'
     commands = {"before": ["sh", "-c", text], "after": ["sh", "-c", text]}

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""server_settings in real servers: what they do there, and what is said of those that a server does not take."""
+"""server_settings in real servers: their effect, and the messages for settings that a server refuses."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which virtual hosts go on with their earlier configuration, or without one, and how this is told."""
+"""Which virtual hosts keep their earlier configuration, or have none, and how this is reported."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How a container differs from its declaration. What Docker says of one is as Docker 26 said it of a lab."""
+"""How a container differs from its declaration. The samples are Docker 26's answers about a lab."""
 
 from __future__ import annotations
 

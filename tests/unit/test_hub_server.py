@@ -41,7 +41,7 @@ def config(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
 
 
 class FakeHub:
-    """Answers as a hub does to who a token belongs to, as told."""
+    """Answers, as a hub does, who a token belongs to."""
 
     def __init__(self) -> None:
         self.status, self.delay, self.asked = 200, 0.0, 0

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="files of several owne
 
 
 def run(module: str = "install_files", check: bool = False, **arguments: Any) -> dict[str, Any]:
-    """Run a module the way Ansible does and return what it said."""
+    """Run a module the way Ansible does and return its result."""
     name = f"ansible_collections.carrel.jupyter.plugins.modules.{module}"
     arguments.update(_ansible_check_mode=check, _ansible_diff=True)
     code = (

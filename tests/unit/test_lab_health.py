@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a lab's health check asks of a server, run as Docker runs it, and what becomes of its answer."""
+"""What a lab's health check requires of a server, run as Docker runs it, and how its answer is used."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Limits on disk: what is decided, and how it is told where they can't hold. tests/quotas has real ones."""
+"""Limits on disk: decisions, and warnings where they cannot be enforced. tests/quotas has real ones."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def answer(content: object, status: int = 200) -> Answer:
 
 
 class Site:
-    """A server on this machine that says what it was told to say, and keeps what it was asked."""
+    """A server on this machine that gives prepared answers and keeps the requests."""
 
     def __init__(self) -> None:
         self.answers: dict[str, list[Answer]] = {}  # the last one is repeated

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Batches of hosts, and chosen instances: what is decided, and what site.yml makes of it."""
+"""Batches of hosts, and chosen instances: decisions, and how site.yml applies them."""
 
 from __future__ import annotations
 

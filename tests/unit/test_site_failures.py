@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How site.yml goes on after a failure and reports it. Instead of its roles, which need a host, a line or a failure."""
+"""How site.yml reports failures. Roles, which need a host, are replaced by a line or a failure."""
 
 from __future__ import annotations
 

@@ -300,7 +300,7 @@ def test_an_instance_without_containers(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("kept", "own"), [({}, []), ({"own": ["a\x1b[2Jb"]}, ["ab"]), ({"own": 5}, [])])
 def test_what_is_the_administrators_own(tmp_path: Path, kept: dict[str, Any], own: list[str]) -> None:
-    """Records of before have none."""
+    """Older records have none."""
     record(tmp_path, **kept)
     assert one(tmp_path)["own"] == own
 

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What users keep on disk: measured by the host's program, told in the status and on the hub's pages."""
+"""The disk usage of users: measured by the host's program, shown in the status and on the hub's pages."""
 
 from __future__ import annotations
 

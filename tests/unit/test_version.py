@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a newer version of the collection has set up is not overwritten without being told."""
+"""What a newer version of the collection has set up is not overwritten unless that is allowed."""
 
 from __future__ import annotations
 
