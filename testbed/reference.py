@@ -73,6 +73,11 @@ _HUB: dict[str, dict[str, Any]] = {
         "elements": "dict",
         "no_log": True,
     },
+    "held_users": {
+        "description": "Users who may not log in, and whose folders stay where they are.",
+        "type": "list",
+        "elements": "str",
+    },
     "groups": {
         "description": "Groups, each with C(name), C(members), C(admins) and C(mounts), which are unset for a folder "
         "of the group's own.",

@@ -59,16 +59,17 @@ options:
         required: true
       state:
         description:
-          - V(present) makes what is missing.
-          - V(archived) moves all of the user's directories to C(PATH/.archive/NAME-TIME), on the same file system. To
-            bring them back, move them back.
+          - V(present) makes what is missing. Who has no directories, and has some in the archive, gets the last of
+            those back.
+          - V(held) leaves the user's directories as they are.
+          - V(archived) moves all of the user's directories to C(PATH/.archive/NAME-TIME), on the same file system.
           - Volumes are moved to volumes C(NAME.archived-TIME) with the label C(carrel.archived). To bring them back,
             copy from one volume to the other in a container that has both.
           - V(absent) deletes them with all that is in them, and needs O(purge). An archive is never deleted.
           - Stop the user's server first. One that runs keeps what it has mounted, wherever that is moved. A volume
             that a container has is reported and left as it is.
         type: str
-        choices: [present, archived, absent]
+        choices: [present, held, archived, absent]
         default: present
       disk:
         description:
@@ -97,6 +98,10 @@ options:
     type: str
     choices: [keep, archive]
     default: keep
+  delete_after_days:
+    description:
+      - Delete, for good, what has been in the archive for so many days, by the time in its name. Left out, nothing is.
+    type: int
   purge:
     description: Allow O(users[].state=absent), and complete a deletion that was interrupted.
     type: bool
@@ -184,7 +189,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._people import user
 
 def main() -> None:
     name: dict[str, Any] = {"name": {"type": "str", "required": True}}
-    states = ["present", "archived", "absent"]
+    states = ["present", "held", "archived", "absent"]
     module = AnsibleModule(
         argument_spec={
             "backend": {"type": "str", "choices": ["directories", "volumes"], "default": "directories"},
@@ -203,6 +208,7 @@ def main() -> None:
             },
             **ARGUMENTS,
             "prune": {"type": "str", "choices": ["keep", "archive"], "default": "keep"},
+            "delete_after_days": {"type": "int"},
             "purge": {"type": "bool", "default": False},
         },
         required_if=[("backend", "directories", ["path"]), ("backend", "volumes", ["socket", "prefix"])],

@@ -400,3 +400,53 @@ def test_a_disk_that_fills(small_disk: Path) -> None:
     subprocess.run(["mount", "-o", "remount,nr_inodes=1000", small_disk], check=True)
     assert not run(base, *names).get("failed")
     assert complete(base, names) and run(base, *names)["changed"] is False
+
+
+# Who comes back, and what is deleted for good
+
+
+def archived(base: Path, user: str, stamp: str, text: str) -> Path:
+    folder = base / ".archive" / f"{user}-{stamp}"
+    for leaf in ("home", "settings"):
+        (folder / leaf).mkdir(parents=True)
+        os.chown(folder / leaf, UID, GID)
+    os.chown(folder, 0, GID)
+    folder.chmod(0o751)
+    (folder / "home" / "file").write_text(text)
+    return folder
+
+
+def test_who_is_listed_again_finds_the_files(base: Path) -> None:
+    run(base, "ada", "bob")
+    for stamp, text in (("20260101T000000Z", "older"), ("20260102T000000Z", "last")):
+        archived(base, "eve", stamp, text)
+    archived(base, "eve-2", "20270102T000000Z", "of another")
+    answers = four_runs(base, "ada", "bob", "eve")
+    assert (base / "eve/home/file").read_text() == "last" and facts(base / "eve/home")[0] == UID
+    assert sorted(os.listdir(base / ".archive")) == ["eve-2-20270102T000000Z", "eve-20260101T000000Z"]
+    assert "eve\n" in answers[0]["diff"][0]["after"]
+    # Whoever has files here keeps them.
+    archived(base, "ada", "20270101T000000Z", "archived")
+    assert not run(base, "ada", "bob", "eve")["changed"]
+
+
+def test_who_is_held_is_left_alone(base: Path) -> None:
+    run(base, "ada", "bob")
+    answer = run(base, "ada", {"name": "bob", "state": "held"}, {"name": "new", "state": "held"}, prune="archive")
+    assert not answer["changed"] and answer["not_listed"] == [] and sorted(os.listdir(base)) == ["ada", "bob"]
+
+
+def test_what_was_archived_long_ago_is_deleted_only_if_that_is_asked(base: Path) -> None:
+    run(base, "ada")
+    days = {days: time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(time.time() - days * 86400)) for days in (9, 11)}
+    for number, stamp in days.items():
+        archived(base, "bob", stamp, str(number))
+    archived(base, "joe", f"{days[11]}-1", "the second of one second")
+    for odd in ("README", f"{days[11]}", "bob-20269901T000000Z"):
+        (base / ".archive" / odd).mkdir()
+    assert not run(base, "ada")["changed"] and not run(base, "ada", delete_after_days=12)["changed"]
+    answers = four_runs(base, "ada", delete_after_days=10)
+    assert sorted(answers[0]["deleted"]) == sorted(answers[1]["deleted"]) == ["bob", "joe"]
+    kept = [f"bob-{days[9]}", "README", days[11], "bob-20269901T000000Z"]
+    assert sorted(os.listdir(base / ".archive")) == sorted(kept)
+    assert sorted(os.listdir(base)) == [".archive", "ada"]

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import runpy
 import shutil
@@ -17,6 +18,7 @@ from tornado.httpclient import AsyncHTTPClient
 from tornado.httpserver import HTTPServer
 from tornado.testing import bind_unused_port
 from tornado.web import Application, HTTPError, RequestHandler
+from traitlets.config import Config
 
 ROOT = Path(__file__).parents[2]
 SECRET = "0123456789abcdef"
@@ -68,11 +70,14 @@ def test_tornado_logs_no_token(installed: None, caplog: pytest.LogCaptureFixture
 
 @pytest.mark.usefixtures("plain")
 def test_the_configuration_of_a_lab_installs_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    shutil.copy(ROOT / "roles/lab/files/jupyter_server_config.py", tmp_path)
+    for name in ("jupyter_server_config.py", "full_home.py"):
+        shutil.copy(ROOT / "roles/lab/files" / name, tmp_path)
     shutil.copy(ROOT / "plugins/module_utils/_shared/log_tokens.py", tmp_path / "log_tokens.py")
     (tmp_path / "carrel_access.py").write_text("def install(config): pass")  # it needs a server
+    settings = {"ServerApp": {"root_dir": str(tmp_path)}}
+    (tmp_path / "jupyter_server_config.json").write_text(json.dumps(settings))
     for _unused in range(2):  # as jupyter_server and JupyterLab do
-        runpy.run_path(str(tmp_path / "jupyter_server_config.py"), {"get_config": dict})
+        runpy.run_path(str(tmp_path / "jupyter_server_config.py"), {"get_config": Config})
     asyncio.run(ask(f"/refuses?token={SECRET}"))
     assert "GET /refuses?token=[secret] (127.0.0.1)" in caplog.text and SECRET not in caplog.text
 

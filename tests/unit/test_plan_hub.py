@@ -141,7 +141,7 @@ def test_mounts_are_as_group_mounts_takes_them() -> None:
     mounts = [{"source": "datasets/tiles", "target": "/opt/tiles", "members": "ro"}]
     result = planned(groups={"geo": {"members": ["ada"], "mounts": mounts}}, targets=["/opt"])
     assert result["groups"][0]["mounts"] == [
-        {"source": "datasets/tiles", "target": "/opt/tiles", "members": "ro", "admins": "rw"}
+        {"source": "datasets/tiles", "target": "/opt/tiles", "members": "ro", "admins": "rw", "disk": None}
     ]
 
 
@@ -388,3 +388,12 @@ def test_no_two_users_share_a_name(names: list[str], normalize: bool) -> None:
     if result:
         found = [user["name"] for user in result["hub_instances"][0]["users"]]
         assert len(found) == len(set(found)) == len(names)
+
+
+def test_held_users_keep_their_folders_and_are_out() -> None:
+    users = ["ada", {"name": "bob", "state": "held", "password": "long enough"}, {"name": "prof", "admin": True}]
+    result = planned(users=users, groups={"geo": {"members": ["ada", "bob"], "admins": ["bob"]}}, blocked_users=["eve"])
+    assert [user["name"] for user in result["users"]] == ["ada", "prof"]
+    assert result["held_users"] == ["bob"] and result["blocked_users"] == ["bob", "eve"]
+    assert result["groups"][0]["members"] == ["ada"] and result["groups"][0]["admins"] == []
+    assert "state" not in result["users"][0]

@@ -23,6 +23,7 @@ from urllib.parse import quote
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import directories, files
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.engine_api import EngineAPI, EngineError
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.user_backend import Backend
+from ansible_collections.carrel.jupyter.plugins.module_utils._people.user_volumes import archived_at
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.escape import unescape
 
 INSTANCE, USER, ARCHIVED = "carrel.instance", "carrel.user", "carrel.archived"
@@ -145,6 +146,22 @@ class NamedVolumes(Backend):
                 self._remove(volume)
             self.before.append(volume["Name"])
         self.deleted.append(user)
+
+    def expire(self, before: float) -> None:
+        volumes: list[dict[str, Any]] = self.engine.call("GET", "/volumes")["Volumes"] or []
+        for volume in sorted(volumes, key=lambda volume: str(volume["Name"])):
+            stamp = (volume["Labels"] or {}).get(ARCHIVED)
+            if stamp is None or not self._ours(volume):
+                continue
+            try:
+                old = archived_at(str(stamp)) < before
+            except ValueError:
+                continue
+            if old:
+                self.before.append(volume["Name"])
+                self.deleted.append(str((volume["Labels"] or {}).get(USER)))
+                if not self.check_mode:
+                    self._remove(volume)
 
     def _remove(self, volume: Mapping[str, Any]) -> None:
         try:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -58,6 +59,10 @@ class Backend(abc.ABC):
     @abc.abstractmethod
     def delete(self, directory: str, user: str) -> None: ...
 
+    @abc.abstractmethod
+    def expire(self, before: float) -> None:
+        """Delete what was archived before this time."""
+
     @contextlib.contextmanager
     def reporting(self) -> Iterator[None]:
         """Continue with the next user after a problem that affects only this one."""
@@ -80,7 +85,11 @@ class Backend(abc.ABC):
                 if directory in there:
                     with self.reporting():
                         act(directory, user)
-        self._prune(set(by_directory(users, "present", "archived", "absent")))
+        self._prune(set(by_directory(users, "present", "held", "archived", "absent")))
+        days = self.parameters.get("delete_after_days")
+        if days is not None:
+            with self.reporting():
+                self.expire(time.time() - days * 86400)
         for directory, user in by_directory(users, "present").items():
             with self.reporting():
                 self.make(directory, user)

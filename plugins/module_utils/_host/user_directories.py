@@ -14,6 +14,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._host import direct
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.directories import Wanted
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.quotas import Quotas
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.user_backend import Backend
+from ansible_collections.carrel.jupyter.plugins.module_utils._people.user_volumes import archives, newest
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.escape import unescape
 
 ARCHIVE = ".archive"
@@ -62,6 +63,8 @@ class UserDirectories(Backend):
         return [name for name in os.listdir(self.base) if not name.startswith(".")]
 
     def make(self, directory: str, user: str) -> None:
+        if self._bring_back(directory) and self.check_mode:
+            return
         descriptor = self._ensure(self.base, directory, directory, self.passage)
         try:
             with self.reporting():
@@ -82,6 +85,48 @@ class UserDirectories(Backend):
             path = f"{self.path}/{directory}"
             before, after = self.quotas.ensure([(at, path)], limit, missing=descriptor is None)
             self.note(f"{directory} disk", before, after)
+
+    def _archived(self) -> list[str]:
+        if self.base is None or ARCHIVE not in os.listdir(self.base):
+            return []
+        archive = directories.open_child(self.base, ARCHIVE, f"{self.path}/{ARCHIVE}")
+        try:
+            return os.listdir(archive)
+        finally:
+            os.close(archive)
+
+    def _bring_back(self, directory: str) -> bool:
+        """Who is listed again finds what was archived last."""
+        if self.base is None or directory in os.listdir(self.base):
+            return False
+        name = newest(self._archived(), directory)
+        if name is None:
+            return False
+        self.before.append(f"{ARCHIVE}/{name}")
+        self.after.append(directory)
+        if not self.check_mode:
+            archive = directories.root_only(self.base, ARCHIVE, f"{self.path}/{ARCHIVE}")
+            try:
+                os.rename(name, directory, src_dir_fd=archive, dst_dir_fd=self.base)
+            finally:
+                os.close(archive)
+        return True
+
+    def expire(self, before: float) -> None:
+        old = [(name, of) for name, (of, moment) in archives(self._archived()).items() if moment < before]
+        for name, of in sorted(old):
+            self.before.append(f"{ARCHIVE}/{name}")
+            self.deleted.append(unescape(of) or of)
+            if not self.check_mode:
+                archive = directories.root_only(self.base, ARCHIVE, f"{self.path}/{ARCHIVE}")
+                trash = directories.root_only(self.base, TRASH, f"{self.path}/{TRASH}")
+                try:
+                    os.rename(name, name, src_dir_fd=archive, dst_dir_fd=trash)
+                finally:
+                    os.close(archive)
+                    os.close(trash)
+        if old and not self.check_mode:
+            self._empty_trash()
 
     def _close_by(self, directory: str) -> int:
         """A descriptor of a user's directory that this module may move."""

@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable, Mapping
+from datetime import datetime, timezone
 from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.escape import escape, username_problem
@@ -13,6 +15,9 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._shared.escape impo
 # A volume is a directory, whose name has at most 255 bytes; an archived one's has the time at its end.
 ROOM = 255 - len(".archived-20261122T230102Z")
 PREFIX = re.compile(r"[a-z][a-z0-9-]{0,30}")
+STAMP = "%Y%m%dT%H%M%SZ"
+# No escaped name has a capital letter.
+ARCHIVE = re.compile(r"(.+)-(\d{8}T\d{6}Z)(?:-\d+)?")
 LEAF = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
 
@@ -71,6 +76,28 @@ def _volume_problems(parameters: Mapping[str, Any]) -> list[str]:
         for length in [longest + len(escape(user["name"]))]
         if length > ROOM and not username_problem(user["name"])
     ]
+
+
+def archived_at(stamp: str) -> float:
+    """The seconds of a time in an archive's name."""
+    return datetime.strptime(stamp, STAMP).replace(tzinfo=timezone.utc).timestamp()
+
+
+def archives(names: Iterable[str]) -> dict[str, tuple[str, float]]:
+    """Directories of users and when they were archived, by the archives' names; others are nobody's."""
+    found = {}
+    for name in names:
+        match = ARCHIVE.fullmatch(name)
+        if match:
+            with contextlib.suppress(ValueError):
+                found[name] = match[1], archived_at(match[2])
+    return found
+
+
+def newest(names: Iterable[str], directory: str) -> str | None:
+    """The last archive of a user's directory."""
+    own = {name: moment for name, (of, moment) in archives(names).items() if of == directory}
+    return max(own, key=lambda name: (own[name], len(name), name), default=None)
 
 
 def by_directory(users: Iterable[Mapping[str, Any]], *states: str) -> dict[str, str]:

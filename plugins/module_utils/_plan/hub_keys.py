@@ -60,6 +60,12 @@ HUB: dict[str, Key] = {
         example="archive",
         default="keep",
     ),
+    "delete_after_days": Key(
+        types.whole(1, 36500),
+        "With prune: archive, after how many days in the archive a user's folders are deleted for good.",
+        example=365,
+        unset="never",
+    ),
     "allow_no_users": Key(types.BOOLEAN, "Allows an empty list of users.", example=True, default=False),
     "authenticator": Key(
         AUTHENTICATOR_TYPE,
@@ -189,6 +195,7 @@ class Hub(Instance):
     def __init__(self, path: str, values: Mapping[str, Any]) -> None:
         super().__init__(path, values)
         self.people: list[dict[str, Any]] = []
+        self.held_users: list[str] = []
         self.teams: list[dict[str, Any]] = []
         self.extra_files: list[dict[str, str]] = []
 

@@ -55,12 +55,16 @@ class People:
         self._limits = hub.limits if given(hub.limits) else dict.fromkeys(LIMITS)
         self._check_swap()
         self._check_gpus()
-        hub.people = [self._person(name, user) for name, user in sorted(self._users.items()) if name not in self._bad]
+        held = {name for name, user in self._users.items() if user.state == "held"} - self._bad
+        out = held | self._bad
+        hub.people = [self._person(name, user) for name, user in sorted(self._users.items()) if name not in out]
+        hub.held_users = sorted(held)
+        hub.blocked_users = sorted({*hub.blocked_users, *held})
         hub.teams = [
             {
                 "name": name,
-                "members": sorted(members[name]["members"] - self._bad),
-                "admins": sorted(members[name]["admins"] - self._bad),
+                "members": sorted(members[name]["members"] - out),
+                "admins": sorted(members[name]["admins"] - out),
                 "mounts": group.mounts,
             }
             for name, group in sorted(self._groups.items())
@@ -254,7 +258,7 @@ class People:
             if not any(user.admin is True and user.password is not None for user in self._users.values()):
                 hub.warnings.append("people can sign up, but no admin could approve them: give an admin a password")
             return
-        outside = [name for name, user in sorted(self._users.items()) if user.password is None]
+        outside = [user["name"] for user in hub.people if user["password"] is None]
         if outside:
             hub.warnings.append(f"{_some(outside)} can't log in: there is neither a password nor signup: true")
 

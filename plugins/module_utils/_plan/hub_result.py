@@ -20,6 +20,7 @@ def hub_data(hub: Hub) -> dict[str, Any]:
         "client_secret": hub.authenticator.client_secret,
         "dummy_password": hub.authenticator.dummy_password,
         "users": hub.people,
+        "held_users": hub.held_users,
         "groups": hub.teams,
         "extra_config": hub.extra_files,
         "authenticator_secrets": dict(hub.authenticator.secret_settings or {}),

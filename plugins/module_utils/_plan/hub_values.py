@@ -42,6 +42,7 @@ class User:
     admin: Any = False
     groups: Any = dataclasses.field(default_factory=list)
     password: Any = None
+    state: Any = "present"
     limits: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -70,6 +71,12 @@ USER: dict[str, Key] = {
         "First password, with the authenticator native; of 8 characters at least and 72 bytes at most.",
         example="{{ vault_prof_password }}",
         secret=True,
+    ),
+    "state": Key(
+        types.choice("present", "held"),
+        "Whether the user may log in; held: not at the moment, and the folders stay where they are.",
+        example="held",
+        default="present",
     ),
     **LIMITS,
 }

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 VERSION = 1
+# Jupyter does not start where it can't write what it notes about servers and kernels; this is memory, and has room.
+ENVIRONMENT = {"JUPYTER_RUNTIME_DIR": "/dev/shm/jupyter"}  # noqa: S108
 UNITS = ("KiB", "MiB", "GiB", "TiB")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00")
 

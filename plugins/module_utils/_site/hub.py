@@ -65,7 +65,10 @@ def project(
         "uid": uid,
         "gid": gid,
         "directories": _directories(instance, engine),
-        "users": [{"name": user["name"], "disk": user.get("disk")} for user in instance["users"]],
+        "users": [
+            *({"name": user["name"], "state": "present", "disk": user.get("disk")} for user in instance["users"]),
+            *({"name": name, "state": "held", "disk": None} for name in instance.get("held_users", [])),
+        ],
         "user_directories": [{"name": name} for name in _kept(instance)],
         **people(instance),
         "config": config_text,
@@ -357,9 +360,10 @@ def volume_options(
         "path": None if named else f"{instance['directory']}/data/users",
         "socket": engine["socket"] if named else None,
         "prefix": instance["name"] if named else None,
-        "users": [{**user, "state": "present"} for user in decided["users"]],
+        "users": decided["users"],
         "directories": [{**leaf, "mode": "0700"} for leaf in decided["user_directories"]],
         "prune": instance["prune"],
+        "delete_after_days": instance.get("delete_after_days"),
         "purge": False,
     }
 

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._engine.ids import mapped_id
-from ansible_collections.carrel.jupyter.plugins.module_utils._shared import limits
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared import disk, limits
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import container, server_settings
 from ansible_collections.carrel.jupyter.plugins.module_utils._site.compose import (
     bind,
@@ -105,7 +105,7 @@ def settings(instance: Mapping[str, Any], image: Mapping[str, Any]) -> dict[str,
 
 def environment(instance: Mapping[str, Any]) -> dict[str, str]:
     """Return the container's environment: what images of the Carto-Lab kind read, and the administrator's own."""
-    variables = {"JUPYTER_AUTOSHUTDOWN_TIMEOUT": str(instance["idle_shutdown_seconds"])}
+    variables = {**disk.ENVIRONMENT, "JUPYTER_AUTOSHUTDOWN_TIMEOUT": str(instance["idle_shutdown_seconds"])}
     if instance["collaboration"] is not None:
         variables["COLLABORATIVE"] = str(instance["collaboration"]).lower()
     return {**variables, **instance["environment"], "JUPYTER_CONFIG_PATH": CONFIG_DIRECTORY}

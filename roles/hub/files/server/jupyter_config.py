@@ -9,6 +9,7 @@ While the hub does not answer, what it said last counts, for as long as a restar
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -17,6 +18,7 @@ from typing import Any
 REMEMBERED_SECONDS = 180.0
 PATIENCE_SECONDS = 1.0  # a name that is gone with its container takes seconds to be looked up in vain
 MOST = 10_000
+ROOM = 256 << 20  # bytes, or a twentieth of a small disk
 Ask = Callable[..., Awaitable[Any]]
 
 
@@ -79,4 +81,21 @@ def install() -> None:
         auth._check_hub_authorization = auth.carrel_memory.wrap(ask)
 
 
+def delete_for_good_if_full(config: Any, folder: str) -> None:
+    """The trash counts into a limit on disk, JupyterLab can't empty it, and without room nothing can be moved there.
+
+    A limit on disk is the size of the disk here.
+    """
+    try:
+        found = os.statvfs(folder)
+    except OSError:
+        return
+    if found.f_bavail * found.f_frsize < min(found.f_blocks * found.f_frsize // 20, ROOM):
+        config.FileContentsManager.delete_to_trash = False
+        config.FileContentsManager.always_delete_dir = True
+
+
 install()
+if "get_config" in globals():  # Jupyter's own, in its configuration files
+    folder = os.environ.get("JUPYTERHUB_ROOT_DIR") or os.path.expanduser("~")
+    delete_for_good_if_full(globals()["get_config"](), folder)

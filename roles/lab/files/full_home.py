@@ -1,0 +1,23 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where the disk is full, deleting is for good.
+
+The trash counts into a limit on disk, JupyterLab can't empty it, and without room nothing can be moved there.
+"""
+
+from __future__ import annotations
+
+import os
+
+ROOM = 256 << 20  # bytes, or a twentieth of a small disk
+
+
+def configure(config, folder):
+    """CONFIG is Jupyter's. A limit on disk is the size of the disk here."""
+    try:
+        found = os.statvfs(folder)
+    except OSError:
+        return
+    if found.f_bavail * found.f_frsize < min(found.f_blocks * found.f_frsize // 20, ROOM):
+        config.FileContentsManager.delete_to_trash = False
+        config.FileContentsManager.always_delete_dir = True
