@@ -10,10 +10,10 @@ short_description: Keep resets out while a playbook changes an instance's contai
 version_added: 0.1.0
 author: the carrel.jupyter authors (@carrel)
 description:
-  - Claims an instance, and waits for the end of a reset that is at work in it. One that only waits for people or for
-    its time gives way within seconds. C(carrel-reset) ends with exit code 3 while there is a claim.
-  - A claim ends by itself after O(seconds), or at a reboot, should the playbook be killed.
-  - It looks at the reset's lock from outside and opens nothing, since the lock belongs to the engine's account.
+  - Claims an instance, and waits until a running reset of it has ended. A reset that only waits for people or for its
+    time ends within seconds. C(carrel-reset) ends with exit code 3 while there is a claim.
+  - If the playbook is killed, the claim ends by itself after O(seconds), or at a reboot.
+  - Inspects the reset's lock from outside and opens nothing, because the lock belongs to the engine's account.
 options:
   name:
     description: Name of the instance.
@@ -25,7 +25,7 @@ options:
     choices: [claimed, free]
     default: claimed
   seconds:
-    description: How long the claim holds at most. Claim the instance again to make it last longer.
+    description: Seconds after which the claim ends at the latest. Claim the instance again to extend it.
     type: int
     default: 900
 extends_documentation_fragment:
@@ -39,12 +39,14 @@ attributes:
     details: A claim is not part of the instance.
   idempotent:
     support: full
+seealso:
+  - module: carrel.jupyter.instance_reset
 """
 
 EXAMPLES = r"""
 - name: Change containers
   block:
-    - name: Wait for a reset that is at work, and keep others out
+    - name: Wait for a running reset, and keep others out
       carrel.jupyter.instance_claim:
         name: tao
 
@@ -53,7 +55,7 @@ EXAMPLES = r"""
         project_src: /srv/tao
         docker_host: unix:///run/user/1001/docker.sock
   always:
-    - name: Let resets begin again
+    - name: Allow resets again
       carrel.jupyter.instance_claim:
         name: tao
         state: free
@@ -61,7 +63,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 waited_seconds:
-  description: How long a reset was at work.
+  description: How many seconds a reset was running.
   returned: success
   type: int
   sample: 0

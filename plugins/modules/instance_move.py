@@ -6,28 +6,28 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: instance_move
-short_description: One step of the move of an instance to another host
+short_description: Do one step of a move of an instance to another host
 version_added: 0.1.0
 author: the carrel.jupyter authors (@carrel)
 description:
-  - For the playbook C(carrel.jupyter.move), which knows the order of the steps. Each may be done again.
-  - The program C(carrel-backup) does them, which the role C(carrel.jupyter.backup) installs.
+  - For the playbook C(carrel.jupyter.move), which knows the order of the steps. Each step can be repeated.
+  - Runs the program C(carrel-backup), which the role C(carrel.jupyter.backup) installs.
 options:
   step:
     description:
-      - What to do. V(measure) adds up what O(directory) takes and what is free on the host, and touches nothing.
+      - What to do. V(measure) returns the size of O(directory) and the free space on the host, and touches nothing.
     type: str
     required: true
     choices: [measure, begin, probe, relay, send, receive, pause, commit, settle, undo, let_go, finish]
   settings:
-    description: What the program knows of the instance on this host.
+    description: The program's settings for the instance on this host.
     type: dict
     default: {}
   password:
-    description: Of the repository that carries the files over; V(begin) makes one.
+    description: Password of the repository that transfers the files; V(begin) generates one.
     type: str
   given:
-    description: What else the step needs.
+    description: Further input of the step.
     type: dict
     default: {}
   directory:
@@ -44,10 +44,12 @@ attributes:
   idempotent:
     support: none
     details: Each step is done again.
+seealso:
+  - module: carrel.jupyter.instance_backup
 """
 
 EXAMPLES = r"""
-- name: Add up what would be moved
+- name: Measure what would be moved
   carrel.jupyter.instance_move:
     step: measure
     directory: /srv/tao
@@ -55,7 +57,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 answer:
-  description: What the step says.
+  description: The result of the step.
   type: dict
   returned: success
   sample: {bytes: 73400320, free_bytes: 21474836480}

@@ -48,7 +48,12 @@ OWN_CASES: list[tuple[str, str, str, dict[str, Any]]] = [
     ("file_twice", f"{CLASS}.extra_config[1]", "'a.py' is listed twice", at_hub(extra_config=["a.py", "a.py"])),
     ("package", f"{CLASS}.extra_packages[0]", "write name==version", at_hub(extra_packages=["numpy>=2"])),
     ("package", f"{CLASS}.extra_packages[0]", "is not a package", at_hub(extra_packages=["a==1 --index-url=x"])),
-    ("service_name", f"{CLASS}.services[0].name", "none of idle-culler", at_hub(services=[{"name": "roster"}])),
+    (
+        "service_name",
+        f"{CLASS}.services[0].name",
+        "none of backups, idle-culler",
+        at_hub(services=[{"name": "roster"}]),
+    ),
     ("service_twice", f"{CLASS}.services[1].name", "'a' is also", at_hub(services=[{"name": "a"}, {"name": "a"}])),
     ("service_url", f"{CLASS}.services[0].url", "a host", at_hub(services=[{"name": "a", "url": "http://u:p@h"}])),
     (

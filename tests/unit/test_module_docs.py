@@ -43,6 +43,12 @@ def documentation(name: str) -> dict[str, Any]:
     return found
 
 
+def flat(tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """With the tasks in blocks."""
+    inner = [task for outer in tasks for part in ("block", "rescue", "always") for task in outer.get(part, [])]
+    return [*tasks, *(flat(inner) if inner else [])]
+
+
 def problems(given: Any, options: dict[str, Any], path: str) -> list[str]:
     """What is wrong with the arguments of an example; text with braces may become anything."""
     if isinstance(given, str) and "{{" in given:
@@ -65,7 +71,7 @@ def problems(given: Any, options: dict[str, Any], path: str) -> list[str]:
 @pytest.mark.parametrize("module", MODULES)
 def test_examples_have_options_that_the_module_takes(module: str) -> None:
     tasks = constants(MODULES[module])["EXAMPLES"]
-    ours = [(name, given) for task in tasks for name, given in task.items() if name.startswith("carrel.jupyter.")]
+    ours = [(name, given) for task in flat(tasks) for name, given in task.items() if name.startswith("carrel.jupyter.")]
     assert f"carrel.jupyter.{module}" in [name for name, _given in ours]
     for name, given in ours:
         assert problems(given or {}, documentation(name.rsplit(".", 1)[1]).get("options") or {}, "") == []
