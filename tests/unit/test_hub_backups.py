@@ -332,6 +332,11 @@ def test_jupyterlab_has_a_link_where_one_file_fits_all_images() -> None:
     assert file["items"][0]["args"]["url"] == "/hub/services/backups/"
     assert menus([IMAGE]) is None, "an image without the menu"
     assert menus([{**IMAGE, "jupyterlab": None}]) is None
+    without = {"settings": None, "overrides": {}, "plugins": {}}  # as an image without JupyterLab answers
+    assert (
+        menus([{**IMAGE, "jupyterlab": without}]) is None
+        and menus([MENU_IMAGE, {**IMAGE, "jupyterlab": without}]) is None
+    )
     other = {**MENU_IMAGE, "jupyterlab": {**MENU_IMAGE["jupyterlab"], "settings": "/elsewhere"}}
     assert menus([MENU_IMAGE, MENU_IMAGE]) and menus([MENU_IMAGE, other]) is None
     own = {hub_images.MENUS: {"menus": []}}

@@ -118,6 +118,12 @@ def test_jupyterlab_reports_its_settings(tmp_path: Path) -> None:
         Engine("/run/x.sock", "lab:1", None, run).jupyterlab(Server("2", "/t", "/bin/python", ""))
 
 
+def test_an_image_without_jupyterlab_has_no_settings() -> None:
+    code = f"import sys; sys.modules['jupyterlab'] = None\n{image_probe.JUPYTERLAB}"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert json.loads(said.partition(image_probe.MARK)[2]) == {"settings": None, "overrides": {}, "plugins": {}}
+
+
 def test_an_image_without_a_server(tmp_path: Path) -> None:
     assert probe(tmp_path, "/usr/bin:/bin")["servers"] == []
 

@@ -105,7 +105,7 @@ def _images(instance: Mapping[str, Any], project: Project, found: Found) -> list
             found.reasons.append(moved)
         if name in names:
             image = examined(name, None, f"{STATE.format(instance['name'])}/image.json", inspected)
-            if image is None or (instance["settings"] and image.jupyterlab is None):
+            if image is None or ((instance["settings"] or instance["backups"]) and image.jupyterlab is None):
                 found.reasons.append(f"the image {name} is new: no run has inspected it yet")
                 continue
             results.append(as_result(image))

@@ -110,12 +110,18 @@ print("{MARK}" + json.dumps(answer))
 # schema lets others pass, too (jupyterlab_server/settings_utils.py, jupyterlab/federated_labextensions.py).
 JUPYTERLAB = f"""
 import json, os
+answer = dict(settings=None, overrides={{}}, plugins={{}})
+try:
+    import jupyterlab
+except ImportError:
+    print("{MARK}" + json.dumps(answer))
+    raise SystemExit
 try:
     import json5
     from jupyter_core.paths import jupyter_path
     from jupyterlab.commands import get_app_dir
     app = get_app_dir()
-    answer = dict(settings=os.path.join(app, "settings"), overrides={{}}, plugins={{}})
+    answer["settings"] = os.path.join(app, "settings")
     roots = [os.path.join(app, "schemas")]
     for path in jupyter_path("labextensions"):
         for folder, names, files in os.walk(path):
