@@ -38,10 +38,10 @@ PREFIX = "jupyter_"
 PLAYBOOKS = (
     "jupyter_hosts", "jupyter_instances_only", "jupyter_purge", "jupyter_reset_pause_seconds", "jupyter_reset_people",
     "jupyter_reset_serial", "jupyter_restore", "jupyter_restore_group", "jupyter_restore_image",
-    "jupyter_restore_overwrite", "jupyter_restore_path", "jupyter_restore_snapshot", "jupyter_restore_stop",
-    "jupyter_restore_user", "jupyter_backup_drill", "jupyter_backup_group", "jupyter_backup_user",
-    "jupyter_status_disk", "jupyter_status_html", "jupyter_status_strict", "jupyter_z2jh_directory",
-    "jupyter_move_address", "jupyter_move_instance", "jupyter_move_to",
+    "jupyter_restore_beside", "jupyter_restore_overwrite", "jupyter_restore_path", "jupyter_restore_snapshot",
+    "jupyter_restore_stop", "jupyter_restore_user", "jupyter_backup_drill", "jupyter_backup_group",
+    "jupyter_backup_user", "jupyter_status_disk", "jupyter_status_html", "jupyter_status_strict",
+    "jupyter_z2jh_directory", "jupyter_move_address", "jupyter_move_instance", "jupyter_move_to",
 )  # fmt: skip
 # Lists of instances that groups of hosts add: the name of each begins so.
 GROUPS = "jupyter_instances_"
