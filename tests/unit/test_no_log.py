@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible.module_utils.common.parameters import PASS_VARS
+from ansible_collections.carrel.jupyter.plugins.module_utils._images import declared
 
 from testbed.secrets import MARK, SECRETS
 
@@ -67,12 +68,29 @@ def cases(folder: Path, secret: str) -> dict[str, list[dict[str, Any]]]:
             }
             for state in ("present", "held", "neither")
         ],
+        "image_drift": [
+            {
+                "jobs": json.dumps([{"engine": "tao", "images": [{**image, **more}]}]),
+                "engines": {"tao": {"running": True, "socket": "/nowhere"}},
+                "cache": f"{folder}/examined.json",
+            }
+            for image in [declared.completed({"name": "s", "base": "debian", "build_args": {"TOKEN": secret}})]
+            for more in ({}, {"build_args": {"TOKEN": [secret]}}, {"files": secret})
+        ],
         "instance_move": [{"step": "undo", "password": secret}],
         "server_config": [{**config, "password": secret}, {**config, "token": secret}],
     }
 
 
-MODULES = ["hub_access", "hub_secrets", "install_files", "instance_drift", "instance_move", "server_config"]
+MODULES = [
+    "hub_access",
+    "hub_secrets",
+    "image_drift",
+    "install_files",
+    "instance_drift",
+    "instance_move",
+    "server_config",
+]
 
 
 @pytest.mark.parametrize("kind", SECRETS)
