@@ -16,12 +16,13 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import compose, move
 from carrel_backup import containers, gate, sending, settings
 from plan_helpers import HOST, good, host, lab
+
+from testbed.patience import until
 
 RANGE = {"start": 165536, "count": 65536}
 ENGINES = {"tao": {"uid": 1001, "gid": 1001, "socket": "/run/user/1001/docker.sock", "subuid": RANGE, "subgid": RANGE}}
@@ -124,13 +125,9 @@ class Gate:
         self.folder = folder
         command = [sys.executable, "-I", gate.__file__, str(folder), "nobody", "20", *map(str, locks)]
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE)
-        self.until(lambda: containers.listens(str(folder / "socket")) or self.process.poll() is not None)
-
-    def until(self, done: Any) -> None:
-        end = time.monotonic() + 20
-        while not done():
-            assert time.monotonic() < end
-            time.sleep(0.01)
+        until(
+            lambda: containers.listens(str(folder / "socket")) or self.process.poll() is not None, "it listens or ends"
+        )
 
     def hold(self) -> None:
         (self.folder / "hold").touch()
@@ -206,7 +203,7 @@ def test_too_many_are_sent_away_at_once(folder: Path) -> None:
     one = Gate(folder)
     one.hold()
     connections = [one.ask(b"x") for _unused in range(gate.MOST_WAITING + 3)]
-    one.until(lambda: sum(is_over(connection) for connection in connections) >= 3)
+    until(lambda: sum(is_over(connection) for connection in connections) >= 3, "three are sent away")
     time.sleep(0.2)
     waiting = [connection for connection in connections if not is_over(connection)]
     one.go(Backend("new"))
@@ -228,7 +225,8 @@ def test_who_resets_or_backs_up_goes_before(folder: Path) -> None:
     assert not is_free(lock)
     other.go(Backend("new"))
     assert answer(other.ask(b"x")) == b"new x"
-    other.until(lambda: is_free(lock))  # the site playbook waits for resets of an instance that it holds
+    # The site playbook waits for resets of an instance that it holds.
+    until(lambda: is_free(lock), "the lock is free")
     (folder / "hold").unlink()
     assert other.process.wait(20) == 0
 
