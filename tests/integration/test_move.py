@@ -6,10 +6,12 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Iterator
 from typing import Any
 
-from backup_site import Machine, Site
-from test_backup import LISTING, STRANGE, machine  # noqa: F401 - the fixture
+import pytest
+from backup_site import Machine, Site, started
+from test_backup import LISTING, STRANGE
 
 SECRETS = """
 os.makedirs(f"{directory}/hub", 0o711, exist_ok=True)
@@ -21,6 +23,12 @@ with sqlite3.connect(f"{directory}/data/hub/jupyterhub.sqlite") as database:
     database.execute("create table if not exists users (name)"); database.execute("insert into users values ('ada')")
 os.chown(f"{directory}/data/hub/jupyterhub.sqlite", owner, owner)
 """
+
+
+@pytest.fixture(scope="module")
+def machine() -> Iterator[Machine]:
+    with started() as machine:
+        yield machine
 
 
 class Side:
@@ -54,7 +62,7 @@ def carry(old: Side, new: Side, have: list[str], place: bool = False) -> list[st
     return found
 
 
-def test_an_instance_arrives_as_it_was(machine: Machine) -> None:  # noqa: F811 - the fixture
+def test_an_instance_arrives_as_it_was(machine: Machine) -> None:
     """Owners, modes, links, sparse files, names, secrets and the database; also what changed between two copies."""
     old = Side(machine.site("leaving", database="sqlite"), "old")
     new = Side(machine.site("arriving", database="sqlite"), "new")
@@ -99,7 +107,7 @@ def in_container(side: Side, number: int) -> int:
     return number - side.site.first + 1
 
 
-def test_another_move_of_it_is_refused(machine: Machine) -> None:  # noqa: F811 - the fixture
+def test_another_move_of_it_is_refused(machine: Machine) -> None:
     old = Side(machine.site("twice"), "old")
     old.step("begin")
     done = machine.run("carrel-backup", "move", "begin", text=old.given({"to": "third"}), check=False)

@@ -58,7 +58,7 @@ def test_a_site_whose_earlier_configuration_is_refused_too_is_switched_off() -> 
 
 def test_a_new_site_is_left_out() -> None:
     found = Refusals(both(), live(carrel_a=A_BEFORE))
-    assert [found.refuse("carrel-b", "New.") for _ in range(2)] == [True, False]
+    assert [found.refuse("carrel-b", "New.") for _unused in range(2)] == [True, False]
     assert found.tree() == fragment("sites", "carrel-b", None)
     assert (found.ports(), found.switched_off()) == (set(), set())
     assert found.told(applied=True) == [{"site": "carrel-b", "problem": "New. It is not served yet."}]

@@ -8,6 +8,7 @@ import json
 import socket
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import unquote
 
@@ -53,7 +54,7 @@ def look(folder: Path, say: Say, images: list[dict[str, Any]], running: bool = T
         return image_drift.look(job, about, {}, str(folder / "examined.json"))
 
 
-def tags(images: list[dict[str, Any]], jupyterlab: Mapping[str, Any] = {}) -> list[str]:
+def tags(images: list[dict[str, Any]], jupyterlab: Mapping[str, Any] = MappingProxyType({})) -> list[str]:
     """What image_build names them."""
     entries = [declared.completed(entry) for entry in declared.entries(images, COMMON)]
     builds, problems = build.read_all(entries, {})

@@ -88,7 +88,8 @@ def answer(settings: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 def tell(mark: str, found: dict[str, Any]) -> None:
     """Answer and end: extensions may have started threads that never end."""
-    print(mark + json.dumps(found), file=sys.__stdout__, flush=True)
+    with open(1, "w", encoding="utf-8", closefd=False) as output:
+        output.write(f"{mark}{json.dumps(found)}\n")
     os._exit(0)
 
 

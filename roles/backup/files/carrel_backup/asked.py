@@ -58,7 +58,7 @@ def read(text: str) -> Asked:
         raise RefusedError("The request is damaged.") from error
     if what not in WHATS or not isinstance(user, str) or len(user) > LONGEST_NAME or username_problem(user):
         raise RefusedError("The request is damaged.")
-    if type(page) is not int or not 0 <= page < 10**6:
+    if isinstance(page, bool) or not isinstance(page, int) or not 0 <= page < 10**6:
         raise RefusedError("There is no such page.")
     if what != "snapshots" and not (isinstance(snapshot, str) and SNAPSHOT.fullmatch(snapshot)):
         raise RefusedError(NO_SNAPSHOT)
