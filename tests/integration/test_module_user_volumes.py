@@ -444,9 +444,29 @@ def test_what_was_archived_long_ago_is_deleted_only_if_that_is_asked(base: Path)
     archived(base, "joe", f"{days[11]}-1", "the second of one second")
     for odd in ("README", f"{days[11]}", "bob-20269901T000000Z"):
         (base / ".archive" / odd).mkdir()
-    assert not run(base, "ada")["changed"] and not run(base, "ada", delete_after_days=12)["changed"]
-    answers = four_runs(base, "ada", delete_after_days=10)
+    assert not run(base, "ada")["changed"] and not run(base, "ada", delete_after_days=10)["changed"]
+    assert not run(base, "ada", prune="archive", delete_after_days=12)["changed"]
+    answers = four_runs(base, "ada", prune="archive", delete_after_days=10)
     assert sorted(answers[0]["deleted"]) == sorted(answers[1]["deleted"]) == ["bob", "joe"]
     kept = [f"bob-{days[9]}", "README", days[11], "bob-20269901T000000Z"]
     assert sorted(os.listdir(base / ".archive")) == sorted(kept)
     assert sorted(os.listdir(base)) == [".archive", "ada"]
+
+
+def test_nothing_of_somebody_who_is_listed_is_deleted(base: Path) -> None:
+    """Neither what comes back in the same run, nor what is held; check mode says the same."""
+    stamp = "20200101T000000Z"
+    for user in ("ada", "bob", "eve"):
+        archived(base, user, stamp, user)
+    answers = four_runs(base, "ada", {"name": "bob", "state": "held"}, prune="archive", delete_after_days=10)
+    assert answers[0]["deleted"] == answers[1]["deleted"] == ["eve"]
+    assert (base / "ada/home/file").read_text() == "ada" and os.listdir(base / ".archive") == [f"bob-{stamp}"]
+
+
+def test_a_deletion_that_was_killed_is_completed(base: Path) -> None:
+    run(base, "ada")
+    (base / ".trash" / "bob-20200101T000000Z").mkdir(parents=True)
+    assert run(base, "ada", prune="archive", delete_after_days=10)["changed"]
+    assert (
+        sorted(os.listdir(base)) == ["ada"] and not run(base, "ada", prune="archive", delete_after_days=10)["changed"]
+    )

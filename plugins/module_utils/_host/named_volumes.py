@@ -147,21 +147,24 @@ class NamedVolumes(Backend):
             self.before.append(volume["Name"])
         self.deleted.append(user)
 
-    def expire(self, before: float) -> None:
+    def expire(self, before: float, keep: Mapping[str, str]) -> None:
         volumes: list[dict[str, Any]] = self.engine.call("GET", "/volumes")["Volumes"] or []
         for volume in sorted(volumes, key=lambda volume: str(volume["Name"])):
-            stamp = (volume["Labels"] or {}).get(ARCHIVED)
-            if stamp is None or not self._ours(volume):
+            labels = volume["Labels"] or {}
+            stamp, user = labels.get(ARCHIVED), str(labels.get(USER))
+            if stamp is None or not self._ours(volume) or user in keep.values():
                 continue
             try:
                 old = archived_at(str(stamp)) < before
             except ValueError:
                 continue
-            if old:
-                self.before.append(volume["Name"])
-                self.deleted.append(str((volume["Labels"] or {}).get(USER)))
+            if not old:
+                continue
+            with self.reporting():
                 if not self.check_mode:
                     self._remove(volume)
+                self.before.append(volume["Name"])
+                self.deleted.append(user)
 
     def _remove(self, volume: Mapping[str, Any]) -> None:
         try:
@@ -169,4 +172,4 @@ class NamedVolumes(Backend):
         except EngineError as error:
             if error.status != 409:
                 raise
-            raise InUseError(f"{error}: stop the user's server first") from error
+            raise InUseError(f"{error}: stop the user's server, or remove the container that uses it, first") from error

@@ -65,6 +65,11 @@ class Quotas:
         if not self.check_mode:
             try:
                 self._apply(directories, found[0], step, wanted)
+            except BlockingIOError as error:
+                raise decided.ForeignProjectError(
+                    f"{path} gets no limit yet: a program holds a lease on {error.filename!r} in it. Stop the server "
+                    "and run this again"
+                ) from error
             except OSError as error:
                 error.filename = error.filename or path
                 raise

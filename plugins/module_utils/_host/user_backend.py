@@ -60,8 +60,8 @@ class Backend(abc.ABC):
     def delete(self, directory: str, user: str) -> None: ...
 
     @abc.abstractmethod
-    def expire(self, before: float) -> None:
-        """Delete what was archived before this time."""
+    def expire(self, before: float, keep: Mapping[str, str]) -> None:
+        """Delete what was archived before this time, but nothing of users who are listed: KEEP, by directory."""
 
     @contextlib.contextmanager
     def reporting(self) -> Iterator[None]:
@@ -86,13 +86,13 @@ class Backend(abc.ABC):
                     with self.reporting():
                         act(directory, user)
         self._prune(set(by_directory(users, "present", "held", "archived", "absent")))
-        days = self.parameters.get("delete_after_days")
-        if days is not None:
-            with self.reporting():
-                self.expire(time.time() - days * 86400)
         for directory, user in by_directory(users, "present").items():
             with self.reporting():
                 self.make(directory, user)
+        days = self.parameters.get("delete_after_days")
+        if days is not None and self.parameters["prune"] == "archive":
+            with self.reporting():
+                self.expire(time.time() - days * 86400, by_directory(users, "present", "held"))
 
     def _prune(self, listed: set[str]) -> None:
         for directory in sorted(set(self.there()) - listed):

@@ -112,8 +112,13 @@ class UserDirectories(Backend):
                 os.close(archive)
         return True
 
-    def expire(self, before: float) -> None:
-        old = [(name, of) for name, (of, moment) in archives(self._archived()).items() if moment < before]
+    def expire(self, before: float, keep: Mapping[str, str]) -> None:
+        found = archives(self._archived()).items()
+        old = [(name, of) for name, (of, moment) in found if moment < before and of not in keep]
+        # What a run left that was killed meanwhile.
+        left = self.base is not None and TRASH in os.listdir(self.base)
+        if left:
+            self.before.append(TRASH)
         for name, of in sorted(old):
             self.before.append(f"{ARCHIVE}/{name}")
             self.deleted.append(unescape(of) or of)
@@ -125,7 +130,7 @@ class UserDirectories(Backend):
                 finally:
                     os.close(archive)
                     os.close(trash)
-        if old and not self.check_mode:
+        if (old or left) and not self.check_mode:
             self._empty_trash()
 
     def _close_by(self, directory: str) -> int:

@@ -95,7 +95,10 @@ def _by_quota(base: int, users: str, names: dict[str, str]) -> dict[str, Use]:
     """Only a project with a limit is complete."""
     found = {}
     for name, folder in names.items():
-        descriptor = directories.open_child(base, folder, f"{users}/{folder}")
+        try:
+            descriptor = directories.open_child(base, folder, f"{users}/{folder}")
+        except (files.UnsafePathError, FileNotFoundError):
+            continue  # no folder of a user's, or archived meanwhile
         try:
             quota = quotas.examine(descriptor)
         finally:

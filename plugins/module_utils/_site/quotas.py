@@ -19,7 +19,7 @@ BLOCK = 1024  # bytes, in which the kernel takes limits (quotactl(2))
 
 
 class ForeignProjectError(Exception):
-    """A directory is in a project that is not ours; the text says what to do."""
+    """A directory cannot have its limit, because of its project or its files; the text says what to do."""
 
 
 class Step(enum.Enum):
