@@ -34,7 +34,9 @@ options:
     type: bool
     default: true
   claimed:
-    description: With V(true) the caller itself has claimed the instance with M(carrel.jupyter.instance_claim).
+    description:
+      - With V(true) the caller itself has claimed the instance with M(carrel.jupyter.instance_claim), to change it. The
+        administrator's commands before and after a reset do not run then.
     type: bool
     default: false
 extends_documentation_fragment:

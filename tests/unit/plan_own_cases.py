@@ -71,6 +71,18 @@ OWN_CASES: list[tuple[str, str, str, dict[str, Any]]] = [
     ),
     (
         "server_setting",
+        f"{_OF_LAB}.ServerApp.tornado_settings",
+        "take password and token out",
+        _lab("ServerApp", tornado_settings={"headers": {}, "token": "", "password": ""}),
+    ),
+    (
+        "server_setting",
+        f"{_OF_HUB}.ServerApp.tornado_settings",
+        "take identity_provider out",
+        _hub("ServerApp", tornado_settings={"identity_provider": None}),
+    ),
+    (
+        "server_setting",
         f"{_OF_HUB}.ServerApp.shutdown_no_activity_timeout",
         "write culler",
         _hub("ServerApp", shutdown_no_activity_timeout=1),
@@ -85,5 +97,7 @@ OWN_CASES: list[tuple[str, str, str, dict[str, Any]]] = [
     ("directives_section", _PROXY, "'</Location>' ends what", _directives("</Location>\n<Location />")),
     ("directives_section", _PROXY, "'</Location>' ends", _directives("<IfModule a>\n</Loca\\\ntion>\n</IfModule>")),
     ("directives_end", _PROXY, "has no end", _directives("<RequireAny>\nRequire all granted\n")),
+    ("directives_section", _PROXY, "</LocationMatch>", _directives('"</LocationMatch>"\n"<LocationMatch" />')),
     ("directives_end", _PROXY, "no '\\' last", _directives("Header unset X \\\n")),
+    ("directives_end", _PROXY, "no '\\' last", _directives("Header unset X \\ \n")),
 ]

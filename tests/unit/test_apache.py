@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._apache.sites impor
     Link,
     Listen,
 )
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import apache as host
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.apache import write
 from hypothesis import given
 from hypothesis import strategies as st
@@ -212,3 +214,17 @@ def test_a_file_takes_a_links_place_and_leaves_alone_where_it_led(tmp_path: Path
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
     write(str(path), None)
     assert os.listdir(path.parent) == []
+
+
+def test_what_strangers_ask_for_is_no_complaint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = tmp_path / "error.log"
+    log.write_text(
+        "before\n"
+        "[ssl:warn] [pid 1] AH01909: a.test:443:0\n"
+        "[core:error] [pid 1] [client 192.0.2.1:5] AH00127: Cannot map GET /b.test:443 HTTP/1.1\n"
+        "[ssl:emerg] [pid 1] AH02572: c.test:443\n"
+    )
+    monkeypatch.setattr(host, "ERROR_LOG", str(log))
+    monkeypatch.setattr(host, "run", lambda command: subprocess.CompletedProcess(command, 0, "", ""))
+    said = host.complaint(len("before\n"))
+    assert "c.test" in said and "a.test" not in said and "b.test" not in said

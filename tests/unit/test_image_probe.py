@@ -201,6 +201,12 @@ def test_the_command_pulls_nothing_and_has_no_network() -> None:
     assert command[-3:-1] == ["lab:1", "-c"]
 
 
+@pytest.mark.parametrize("output", ["", "carrel-probe {", "carrel-probe " + "[" * 100_000])
+def test_what_an_image_says_of_settings_is_not_understood(output: str) -> None:
+    with pytest.raises(ProbeError, match="lab:1 says of server_settings is not understood"):
+        engine(0, output, "").settings_problems(Server("2", "/t", "/bin/python", ""), {})
+
+
 @pytest.mark.parametrize("output", ["", "carrel-probe {}\ncarrel-probe {}"])
 def test_no_rendered_page(output: str) -> None:
     with pytest.raises(ProbeError, match="rendered no page"):

@@ -102,6 +102,12 @@ def test_the_commands_of_the_last_reset_are_forgotten(bench: Bench) -> None:
     assert bench.reset()[1]["commands"] == {}
 
 
+def test_a_playbook_changes_an_instance_without_them(bench: Bench) -> None:
+    bench.content.update(before=["sh", "-c", "exit 75"], after=["false"])
+    code, state = bench.reset(claimed=True)
+    assert (code, state["warnings"], state["commands"]) == (run.DONE, [], {})
+
+
 @pytest.mark.parametrize("wrong", ["true", ["true", 1]])
 def test_what_is_no_command_is_refused(wrong: Any) -> None:
     assert len(settings.problems({**CONTENT, "before": wrong})) == 1

@@ -5,9 +5,14 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import server_check
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.server_settings import forbidden
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import hub, server_settings
 from plan_helpers import good
@@ -100,3 +105,31 @@ CLASSES = {"ServerApp": ["max_body_size", "port"], "LabApp": ["news_url"]}
 )
 def test_what_is_said_about_an_answer(settings: dict[str, Any], answer: dict[str, Any], says: list[str]) -> None:
     assert server_settings.problems(settings, {"classes": CLASSES, "refused": [], "said": None, **answer}) == says
+
+
+def test_the_answer_is_a_line_of_its_own() -> None:
+    code = f"{Path(server_check.__file__).read_text().partition('def main()')[0]}\n"
+    code += "os.write(1, b'half a line')\ntell('mark ', {'a': 1})"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said.splitlines() == ["half a line", 'mark {"a": 1}']
+
+
+def test_classes_that_a_server_imports_late_are_known(tmp_path: Path) -> None:
+    for name, text in (
+        ("traitlets/config.py", "class Configurable:\n class_trait_names = class_traits = lambda **_: {'a': 1}\n"),
+        (
+            "nbconvert/exporters.py",
+            "from traitlets.config import Configurable\nclass WebPDFExporter(Configurable): ...",
+        ),
+        ("nbconvert/preprocessors.py", "raise OSError"),
+    ):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    code = f"{Path(server_check.__file__).read_text().partition('def main()')[0]}\n"
+    code += "set_up = lambda settings: None\ntell('', answer({}))"
+    said = subprocess.run(
+        [sys.executable, "-S", "-c", code],
+        capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    ).stdout  # fmt: skip
+    assert json.loads(said)["classes"] == {"WebPDFExporter": ["a"]}

@@ -182,7 +182,8 @@ def complaint(offset: int) -> str:
     try:
         with open(ERROR_LOG, encoding="utf-8", errors="replace") as stream:
             stream.seek(offset)
-            lines = [line for line in stream if ":notice]" not in line and ":warn]" not in line]
+            # What is said of a client is not of the configuration, and its URL can name any site.
+            lines = [line for line in stream if not any(mark in line for mark in (":notice]", ":warn]", "[client "))]
     except OSError:
         lines = []
     if not lines:  # systemd saw something that we do not, such as a file in /tmp: Apache has a /tmp of its own

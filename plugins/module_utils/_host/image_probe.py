@@ -294,12 +294,10 @@ class Engine:
     def settings_problems(self, server: Server, settings: dict[str, Any]) -> list[str]:
         """What is wrong with traits of jupyter_server in this image."""
         source = inspect.getsource(server_check)
-        answer = marked(
-            self._container(server.python, ["-c", source], json.dumps({"mark": MARK, "settings": settings}))
-        )
+        output = self._container(server.python, ["-c", source], json.dumps({"mark": MARK, "settings": settings}))
         try:
-            return [printable.line(text) for text in server_settings.problems(settings, answer[0])]
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            return [printable.line(text) for text in server_settings.problems(settings, marked(output)[0])]
+        except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise ProbeError(f"what image {self._image} says of server_settings is not understood: {error}") from error
 
     def render(self, server: Server, text: str) -> list[str]:

@@ -20,6 +20,8 @@ import threading
 from typing import Any
 
 SECONDS = 200  # the container is to end before whoever waits for its answer gives up
+# What a server imports only when it needs it: those of users, and those that export notebooks.
+LATE = ("jupyterhub.singleuser.extension", "nbconvert.exporters", "nbconvert.preprocessors", "nbconvert.writers")
 
 
 class Heard(logging.Handler):
@@ -70,8 +72,9 @@ def refused(trait: Any, value: Any) -> str | None:
 
 def answer(settings: dict[str, dict[str, Any]]) -> dict[str, Any]:
     said = set_up(settings)
-    with contextlib.suppress(Exception):  # of users' servers; not every image has it
-        importlib.import_module("jupyterhub.singleuser.extension")
+    for module in LATE:
+        with contextlib.suppress(Exception):  # not every image has it
+            importlib.import_module(module)
     known: dict[str, list[str]] = {}
     complaints = []
     for cls in subclasses(importlib.import_module("traitlets.config").Configurable):
@@ -87,9 +90,12 @@ def answer(settings: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def tell(mark: str, found: dict[str, Any]) -> None:
-    """Answer and end: extensions may have started threads that never end."""
+    """Answer and end: extensions may have started threads that never end.
+
+    The mark begins a line of its own, whatever programs that they started have written before.
+    """
     with open(1, "w", encoding="utf-8", closefd=False) as output:
-        output.write(f"{mark}{json.dumps(found)}\n")
+        output.write(f"\n{mark}{json.dumps(found)}\n")
     os._exit(0)
 
 

@@ -66,7 +66,8 @@ def read_tls(value: Any, path: str, problems: Problems) -> Tls | Invalid:
     return Tls(tls.mode, INVALID, INVALID)
 
 
-_SECTION = re.compile(r"<(/?)(\w+)[^>]*>?")
+# Apache takes quotes from around the first word of a line, too.
+_SECTION = re.compile(r"[\"']?<(/?)(\w+)[^>]*>?")
 
 
 def _directives(value: Any, path: str, problems: Problems) -> str | Invalid:
@@ -82,7 +83,7 @@ def _directives(value: Any, path: str, problems: Problems) -> str | Invalid:
         elif found and (not open_sections or open_sections.pop() != found[2].lower()):
             problems.add(path, "directives_section", value=show(line.strip()))
             return INVALID
-    if open_sections or checked.rstrip("\r\n").endswith("\\"):
+    if open_sections or checked.rstrip().endswith("\\"):
         problems.add(path, "directives_end")
         return INVALID
     return checked

@@ -42,6 +42,11 @@ _PROVIDER = dict.fromkeys(
     ("allow_password_change", "cookie_name", "login_handler_class", "logout_handler_class", "password_required"),
     _GUARDED,
 )
+# They replace what the server makes of the traits.
+_TORNADO = {
+    **dict.fromkeys(("cookie_name", "cookie_secret"), _LOG_INS),
+    **dict.fromkeys(("authorizer", "identity_provider", "password", "token"), _GUARDED),
+}
 _LAB_LOGIN = {
     "hashed_password": "write password beside the instance's other keys",
     "password": "write password beside the instance's other keys",
@@ -102,9 +107,11 @@ def forbidden(settings: Mapping[str, Any], lab: bool) -> Iterator[tuple[str, str
             continue
         for trait, value in traits.items():
             instead = _instead(section, trait, lab)
-            cookie = isinstance(value, Mapping) and trait == "tornado_settings" and "cookie_name" in value
-            if instead or cookie:
-                yield f"{section}.{trait}", instead or f"{_LOG_INS}: take cookie_name out"
+            if not instead and trait == "tornado_settings" and isinstance(value, Mapping):
+                found = [key for key in _TORNADO if key in value]
+                instead = f"{_TORNADO[found[0]]}: take {' and '.join(found)} out" if found else None
+            if instead:
+                yield f"{section}.{trait}", instead
 
 
 def _instead(section: str, trait: str, lab: bool) -> str | None:

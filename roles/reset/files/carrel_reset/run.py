@@ -253,9 +253,9 @@ def _wait_for_people(run: Run, kind: Kind) -> None:
 
 
 def _before(run: Run, kind: Kind) -> None:
-    """The administrator's command may keep the instance from being reset."""
+    """The administrator's command may keep the instance from being reset, but no playbook from changing it."""
     command = run.settings.before
-    if not command:
+    if not command or run.options.claimed:
         return
     run.step("before", f"run {shown(command)}")
     try:
@@ -271,7 +271,7 @@ def _before(run: Run, kind: Kind) -> None:
 def _after(run: Run, kind: Kind, result: str) -> None:
     """However the reset ended: the command may have to undo what the one before it did."""
     command = run.settings.after
-    if not command:
+    if not command or run.options.claimed:
         return
     run.step("after", f"run {shown(command)}")
     try:
