@@ -49,5 +49,7 @@ class FilterModule:
             "_move_hosts": move.hosts_of,
             "_move_problem": move.problem,
             "_move_room": move.room,
+            "_move_elsewhere": move.elsewhere,
+            "_move_certificates": move.certificates,
             "_move_advice": move.advice,
         }

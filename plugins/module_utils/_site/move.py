@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._report.report impo
 STATE_DIRECTORY = "/var/lib/carrel/{}/move"
 RUN_DIRECTORY = "/run/carrel/move/{}"
 DEADLINE_SECONDS = 24 * 60 * 60
+CERTIFICATE = re.compile(r"^-----BEGIN CERTIFICATE-----$.+?^-----END CERTIFICATE-----$", re.MULTILINE | re.DOTALL)
 DONE, FAILED, USAGE, LOCKED = range(4)  # exit codes of the program
 
 
@@ -63,6 +65,18 @@ def room(needed: int, source_free: int, target_free: int, source: str, target: s
         if factor * needed > free:
             return f"{host} has {size(free)} free, and up to {size(factor * needed)} are needed: make room first"
     return ""
+
+
+def elsewhere(name: str, gone: str, address: str) -> str:
+    """Why it can't move to this address: where it has GONE before, if that is another one. Empty if it can."""
+    if not gone or gone == address:
+        return ""
+    return f"{name} was moved to {gone} already: write that into the inventory, then move it from there"
+
+
+def certificates(text: str) -> str:
+    """The certificates of a file in PEM, which may have the private key, too."""
+    return "".join(f"{found}\n" for found in CERTIFICATE.findall(text.replace("\r\n", "\n")))
 
 
 def advice(name: str, source: str, target: str, address: str) -> list[str]:

@@ -14,7 +14,7 @@ from . import backup, containers, database, files, restore
 from .run import BackupError
 from .snapshots import listed
 from .state import State
-from .transfer import DATABASE, Move, as_account, let_go, stop, write
+from .transfer import DATABASE, Move, as_account, let_go, stop, write, write_record
 
 
 def receive(move: Move) -> dict[str, Any]:
@@ -43,7 +43,8 @@ def receive(move: Move) -> dict[str, Any]:
     if token and os.path.lexists(staged):
         put_secret(staged, token)
     if move.given["place"]:
-        place(move)
+        with containers.resets_kept_out(run):
+            place(move)
     return {}
 
 
@@ -59,8 +60,9 @@ def data_leaves(leaves: Sequence[str], dumped: str | None) -> list[str]:
 
 
 def pause(move: Move) -> dict[str, Any]:
-    """Stop the new host's containers, which have shown that they can run."""
+    """Stop the new host's containers, which can run. No reset starts them until the move ends."""
     stop(move)
+    write_record(move, {**move.run.record(), "state": "held"})
     return {}
 
 
@@ -90,9 +92,9 @@ def place(move: Move) -> None:
 
 def settle(move: Move) -> dict[str, Any]:
     """The instance is this host's now, and so are its backups."""
-    content = {**move.run.record(), "moved_from": move.given["from"]}
+    content = {**move.run.record(), "state": "present", "moved_from": move.given["from"]}
     content.pop("moved_to", None)
-    write(move.record, json.dumps(content, indent=2, sort_keys=True) + "\n")
+    write_record(move, content)
     backups = f"{os.path.dirname(move.run.settings.state_directory)}/backup"
     os.makedirs(backups, 0o711, exist_ok=True)
     State(f"{backups}/state.json", move.run.settings.name).begin_past(again=True)

@@ -16,7 +16,7 @@ from typing import Any
 from . import backup, claims, commands, containers, gate
 from .commands import CommandError
 from .run import DONE, FAILED, BackupError, Run
-from .transfer import DATABASE, Move, as_account, let_go, stop, write
+from .transfer import DATABASE, Move, as_account, let_go, stop, write, write_record
 
 PACK_BYTES = 256 * 2**20  # of one tar; a file of restic's has 16 MiB
 GATE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "gate.py")
@@ -107,7 +107,7 @@ def commit(move: Move) -> dict[str, Any]:
     probe(move)
     stop(move)
     content = {**move.run.record(), "state": "held", "moved_to": move.given["target"]["address"]}
-    write(move.record, json.dumps(content, indent=2, sort_keys=True) + "\n")
+    write_record(move, content)
     write(f"{move.folder}/go", json.dumps(move.given["target"]))
     return {}
 

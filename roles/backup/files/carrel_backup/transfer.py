@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import os
 from collections.abc import Mapping, Sequence
 from typing import IO, Any
@@ -73,6 +74,11 @@ def write(path: str, text: str, mode: int = 0o644) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.rename(f"{path}.new", path)
+
+
+def write_record(move: Move, content: Mapping[str, Any]) -> None:
+    """What the instance is deployed as, in the form in which the site playbook writes it."""
+    write(move.record, json.dumps(content, indent=2, sort_keys=True) + "\n")
 
 
 def stop(move: Move, spared: str = "") -> None:
