@@ -130,11 +130,25 @@ def test_who_looks_waits_for_others(tmp_path: Path) -> None:
         line(writer, done={"snapshots": []})
 
     async def use(found: Backups) -> None:
-        assert await asyncio.gather(*(found.snapshots("ada") for _unused in range(20))) == [[]] * 20
+        assert await asyncio.gather(*(found.snapshots(f"user{number}") for number in range(20))) == [[]] * 20
 
     asyncio.run(answering(tmp_path, say, use))
     assert most == asking.AT_ONCE
     assert backup.MOST_REQUESTS >= 2 * asking.AT_ONCE, "the host takes all that the page sends"
+
+
+def test_one_user_does_not_take_all_looks(tmp_path: Path) -> None:
+    async def say(asked: dict[str, Any], writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.02)
+        line(writer, done={"snapshots": []})
+
+    async def use(found: Backups) -> None:
+        looks = [found.snapshots("ada") for _unused in range(asking.MOST_LOOKS + 1)]
+        *shown, refused = await asyncio.gather(*looks, return_exceptions=True)
+        assert shown == [[]] * asking.MOST_LOOKS and str(refused) == asking.PATIENCE
+        assert await found.snapshots("ada") == []
+
+    asyncio.run(answering(tmp_path, say, use))
 
 
 def test_names_go_through_an_address_byte_by_byte() -> None:
@@ -191,6 +205,7 @@ def test_the_page_reloads_as_long_as_something_is_under_way() -> None:
     text = page(snapshots=[], work=work)
     assert 'http-equiv="refresh"' in text and "7 %" in text and "<b>" not in text
     assert "disabled" in page(**folder("a"), work=work)
+    assert 'http-equiv="refresh"' not in page(**folder("a"), work=work), "a folder would be asked for each time"
     work.ended, work.folder = True, "restored-1"
     text = page(snapshots=[], work=work)
     assert 'http-equiv="refresh"' not in text and "<strong>restored-1</strong>" in text
@@ -199,7 +214,7 @@ def test_the_page_reloads_as_long_as_something_is_under_way() -> None:
 
 
 async def fetched(monkeypatch: pytest.MonkeyPatch, model: dict[str, Any] | None, path: str, **more: Any) -> Any:
-    """An answer of the whole service, with a stand-in for what the hub says about a token."""
+    """An answer of the whole service, with WORKS, and with a stand-in for what the hub says about a token."""
     for name, value in {
         "SERVICE_PREFIX": "/services/backups/", "API_TOKEN": "x", "API_URL": "http://127.0.0.1:9/hub/api",
         "CLIENT_ID": "service-backups", "BASE_URL": "/",
@@ -217,7 +232,10 @@ async def fetched(monkeypatch: pytest.MonkeyPatch, model: dict[str, Any] | None,
     async def say(asked: dict[str, Any], writer: asyncio.StreamWriter) -> None:
         line(writer, done={"snapshots": [{"id": SNAPSHOT, "time": "2030-01-31T02:30:00+00:00"}], "for": asked["user"]})
 
+    works = more.pop("works", {})
+
     async def use(found: Backups) -> Any:
+        found.works.update(works)
         app = backups.application("/services/backups/", {"base_url": "/", "authenticator": {"type": "native"}}, found)
         (listening,) = bind_sockets(0, "127.0.0.1")
         server = HTTPServer(app)
@@ -259,6 +277,15 @@ def test_strangers_are_sent_to_the_hub_and_cannot_post(monkeypatch: pytest.Monke
     assert answer.code == 302 and answer.headers["Location"].startswith("/hub/api/oauth2/authorize?")
     answer = asyncio.run(fetched(monkeypatch, None, f"bring?snapshot={SNAPSHOT}", headers={}, method="POST", body=""))
     assert answer.code == 403
+
+
+def test_a_page_that_reloads_asks_the_host_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = {"kind": "user", "name": "ada", "scopes": ["access:services"]}
+    work = asking.Work("it", percent=7)
+    text = asyncio.run(fetched(monkeypatch, model, "", works={"ada": work})).body.decode()
+    assert "7 %" in text and SNAPSHOT not in text
+    work.ended, work.folder = True, "restored-1"
+    assert SNAPSHOT in asyncio.run(fetched(monkeypatch, model, "", works={"ada": work})).body.decode()
 
 
 def test_the_page_says_when_there_is_nothing() -> None:
@@ -315,6 +342,11 @@ def installed(kind: str = "hub", state: str = "present") -> dict[str, Any]:
         "token_file": None, "backup": how, "last_backup": False,
     }  # fmt: skip
     return backup.install([job], engines, [], "geo1", "", "", {})
+
+
+def test_an_answer_has_limits() -> None:
+    (service,) = [file["content"] for file in installed()["files"] if file["path"].endswith("@.service")]
+    assert "\nMemoryMax=2G\n" in service and "\nTasksMax=512\n" in service
 
 
 def test_a_lab_has_no_page_and_a_hub_without_backups_loses_it() -> None:

@@ -165,6 +165,9 @@ def _service(name: str) -> str:
         f"{HEAD}[Unit]\nDescription=Answer to the hub {name} about a backup\nCollectMode=inactive-or-failed\n\n"
         f"[Service]\nExecStart={PROGRAM} answer {name}\nStandardInput=socket\nStandardOutput=socket\n"
         "StandardError=journal\nRuntimeMaxSec=3h\n"
+        # The account can write the repository: what is in it takes no memory from the rest of the host. restic keeps
+        # the index of a large repository in memory, and has threads for each processor.
+        "MemoryMax=2G\nTasksMax=512\n"
     )
 
 

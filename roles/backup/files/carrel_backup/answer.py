@@ -23,6 +23,7 @@ from .asked import Asked, RefusedError
 from .backup import gib
 from .commands import Account, CommandError
 from .escape import escape
+from .inside import MISSING
 from .journal import Journal
 from .restic import Restic, ResticError
 from .restore import join_project, literal, remove_beside, room
@@ -73,7 +74,9 @@ def request() -> str:
     """The first line of standard input. Who does not ask in time gets no answer."""
     text = bytearray()
     end = time.monotonic() + ASK_SECONDS
-    while b"\n" not in text and len(text) <= asked.LONGEST and select.select([0], [], [], end - time.monotonic())[0]:
+    while b"\n" not in text and len(text) <= asked.LONGEST:
+        if not select.select([0], [], [], max(end - time.monotonic(), 0))[0]:
+            break
         part = os.read(0, asked.LONGEST)
         if not part:
             break
@@ -134,18 +137,34 @@ def lock(settings: Settings, wanted: Asked) -> Iterator[int | None]:
     if wanted.what != "bring":
         yield None
         return
+    check_home(settings, wanted)  # first, or any name that is asked for would leave a file
     folder = f"{settings.state_directory}/bringing"
     os.makedirs(folder, 0o700, exist_ok=True)
     descriptor = opened_lock(folder, escape(wanted.user))
     if descriptor is None:
         raise RefusedError(BUSY)
     try:
-        times = json.loads(os.pread(descriptor, files.LONGEST, 0) or b"[]")
-        text = json.dumps([*asked.recent(times, time.time()), time.time()]).encode()
+        text = json.dumps([*asked.recent(noted(descriptor), time.time()), time.time()]).encode()
         os.ftruncate(descriptor, os.pwrite(descriptor, text, 0))
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def check_home(settings: Settings, wanted: Asked) -> None:
+    try:
+        os.close(targets.opened(f"{settings.directory}/{wanted.leaf}"))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise RefusedError(NO_HOME) from error
+
+
+def noted(descriptor: int) -> list[object]:
+    """When the user asked before; never, where a crash has damaged the file: it shuts nobody out."""
+    try:
+        found = json.loads(os.pread(descriptor, files.LONGEST, 0) or b"[]")
+    except ValueError:
+        return []
+    return found if isinstance(found, list) else []
 
 
 def opened_lock(folder: str, name: str) -> int | None:
@@ -163,24 +182,20 @@ def opened_lock(folder: str, name: str) -> int | None:
 def bring(run: Run, wanted: Asked, snapshot: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     """Restore beside, and put it into a new folder of the home in one step."""
     home = f"{run.settings.directory}/{wanted.leaf}"
-    try:
-        os.close(targets.opened(home))
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise RefusedError(NO_HOME) from error
     *above, name = wanted.inside
     if all(each["name"] != name for each in trees.folder(run.restic, snapshot["id"], above)):
         raise RefusedError(ABSENT)
-    check_room(run, snapshot["id"], "/".join(wanted.inside))
     what = "/".join(wanted.parts) or "the whole home"
     run.journal.info("bring", f"{wanted.user} brings back {what} of the snapshot {snapshot['id'][:8]}")
     with beside(run, escape(wanted.user), home) as tree:
+        check_room(run, snapshot["id"], "/".join(wanted.inside))  # what killed runs left is gone by now
         restored = run.restic.call(
             "restore", f"{snapshot['id']}:/{'/'.join(above)}", f"--target={tree}/restored",
             f"--include=/{literal(name)}", "--no-lock", "--sparse",
             allowed=range(256),
             tell=lambda status: tell({"percent": round(100 * float(status.get("percent_done") or 0))}),
         )  # fmt: skip
-        if any("quota" in what for _unused, what in restored.errors):
+        if any(is_full(what) for _unused, what in restored.errors):
             raise RefusedError(FULL)
         if restored.errors:
             raise BackupError(f"{len(restored.errors)} could not be restored: {restored.errors[0]}")
@@ -188,8 +203,15 @@ def bring(run: Run, wanted: Asked, snapshot: Mapping[str, Any], tell: Tell) -> d
             raise BackupError(f"restic restore ended with exit code {restored.code}: {'; '.join(restored.said)}")
         name_of_folder = label(snapshot["time"])
         folder = run.inside("bring", tree, f"restored/{name}", home, name_of_folder, given=not wanted.parts)
+        if folder == MISSING:
+            raise RefusedError(ABSENT)
     run.journal.info("bring", f"{wanted.user} has it in {folder}")
     return {"folder": folder}
+
+
+def is_full(problem: str) -> bool:
+    """Whether a home's quota is used up; XFS says it as of a full disk."""
+    return any(text in problem.lower() for text in ("quota", "no space left on device"))
 
 
 def check_room(run: Run, snapshot: str, path: str) -> None:

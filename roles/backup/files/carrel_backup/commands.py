@@ -96,6 +96,7 @@ def run(
     environment: Mapping[str, str] | None = None,
     line: Line | None = None,
     lock: int | None = None,
+    longest: int = LONGEST,
 ) -> tuple[int, str, str]:
     """The exit code and what was printed; with LINE, each line goes there instead. Raises CommandError.
 
@@ -108,8 +109,8 @@ def run(
         text = printed[error]
         text += part
         if line is None:
-            if len(text) > LONGEST:
-                raise programs.EndlessError(f"printed more than {LONGEST} bytes")
+            if len(text) > longest:
+                raise programs.EndlessError(f"printed more than {longest} bytes")
             return
         *whole, rest = text.split(b"\n")
         if len(rest) > LONGEST_LINE:

@@ -131,13 +131,14 @@ class Restic:
         last = said[:3] or [f"{path}: {what}" for path, what in errors[:3]]
         return f"restic {command} ended with exit code {code}: {'; '.join(last) or 'it said nothing'}"
 
-    def read(self, *arguments: str) -> str:
+    def read(self, *arguments: str, longest: int = commands.LONGEST) -> str:
         """What a command that only reads prints; it takes no lock, so that it works while others hold one."""
         command = [*self.account.mapped(), "restic", "--json", "--no-lock", *arguments]
         try:
             code, output, errors = commands.run(
-                command, self.settings.deadline_seconds, f"restic {arguments[0]}", environment=self._environment
-            )
+                command, self.settings.deadline_seconds, f"restic {arguments[0]}", environment=self._environment,
+                longest=longest,
+            )  # fmt: skip
         except CommandError as error:
             raise ResticError(str(error), 1) from error
         if code:

@@ -73,7 +73,8 @@ class Run:
         for name in os.listdir(settings.run_directory):
             _unused, _unused, pid = name.partition("password.")
             if pid.isdecimal() and not os.path.exists(f"/proc/{pid}"):  # of a run that was killed
-                os.unlink(f"{settings.run_directory}/{name}")
+                with contextlib.suppress(FileNotFoundError):  # another run found it, too
+                    os.unlink(f"{settings.run_directory}/{name}")
         self.tidy()
         self.write(self.restic.password_file, settings.password)
         if settings.local and not os.path.lexists(settings.repository):

@@ -4,19 +4,25 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from .asked import RefusedError
 from .restic import Restic, ResticError
+from .snapshots import parsed
 
 # What strconv.Quote of Go writes, with which restic stores names.
 ESCAPE = re.compile(r"\\(?:x([0-9a-f]{2})|u([0-9a-f]{4})|U([0-9a-f]{8})|(.))", re.DOTALL)
 SHORT = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 KINDS = ("dir", "file", "symlink")
 MISSING = re.compile(r"path .*: (?:not found|not a directory)", re.DOTALL)
+
+LONGEST = 16 * 2**20  # bytes of a folder's list: some 40,000 files
+TOO_MANY = "This folder has too many files to be shown. Bring back the whole folder."
 
 
 class MissingError(Exception):
@@ -52,8 +58,16 @@ def entries(text: str) -> Iterator[dict[str, Any]]:
             "name": unquoted(node["name"]),
             "type": node["type"] if node["type"] in KINDS else "other",
             "size": int(node.get("size") or 0),
-            "modified": str(node["mtime"])[:19],
+            "modified": moment(str(node["mtime"])),
         }
+
+
+def moment(text: str) -> str:
+    """A time of a file's in UTC, to the second; as it is written where no calendar has it."""
+    try:
+        return parsed(text).astimezone(datetime.timezone.utc).isoformat()[:19]
+    except (ValueError, OverflowError):
+        return text[:19]
 
 
 def _order(node: Mapping[str, Any]) -> tuple[bool, str, str]:
@@ -63,8 +77,10 @@ def _order(node: Mapping[str, Any]) -> tuple[bool, str, str]:
 def folder(restic: Restic, snapshot: str, parts: Sequence[str]) -> list[dict[str, Any]]:
     """What is in this folder of the snapshot. No part leads up, and links are not followed: they are no folders."""
     try:
-        return list(entries(restic.read("cat", "tree", f"{snapshot}:/{'/'.join(parts)}")))
+        return list(entries(restic.read("cat", "tree", f"{snapshot}:/{'/'.join(parts)}", longest=LONGEST)))
     except ResticError as error:
+        if f"printed more than {LONGEST} bytes" in str(error):
+            raise RefusedError(TOO_MANY) from error
         if MISSING.search(str(error)):
             raise MissingError(f"the snapshot {snapshot[:8]} has no folder {'/'.join(parts[1:])}") from error
         raise

@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,12 +20,15 @@ from typing import Any
 
 SOCKET = Path(os.environ.get("CARREL_BACKUPS", "/run/carrel-backups")) / "socket"
 AT_ONCE = 4  # the others wait
+MOST_LOOKS = 2  # of one user, or somebody who reloads without end would take all
 LONGEST = 4 * 2**20  # bytes of one line
 LOOK_SECONDS = 150.0
 BRING_SECONDS = 3 * 60 * 60.0
 AWAY = "The backups cannot be reached. Try again in a few minutes; if it stays so, tell your administrator."
 ENDED = "It ended without an answer. Look whether the folder is there; if not, tell your administrator."
 BUSY = "Something is being brought back for you already. Wait until that has ended."
+
+PATIENCE = "Wait until the page that you asked for is there."
 
 
 class Refused(Exception):
@@ -47,6 +51,7 @@ class Backups:
     socket: Path = SOCKET
     works: dict[str, Work] = field(default_factory=dict)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _looks: Counter[str] = field(default_factory=Counter)
     _looking: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
     _bringing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
 
@@ -83,8 +88,15 @@ class Backups:
             work.ended = True
 
     async def _look(self, asked: dict[str, Any]) -> dict[str, Any]:
-        async with self._looking:
-            return await self._ask(asked, LOOK_SECONDS, lambda percent: None)
+        user = asked["user"]
+        if self._looks[user] >= MOST_LOOKS:
+            raise Refused(PATIENCE)
+        self._looks[user] += 1
+        try:
+            async with self._looking:
+                return await self._ask(asked, LOOK_SECONDS, lambda percent: None)
+        finally:
+            self._looks[user] -= 1
 
     async def _ask(self, asked: dict[str, Any], seconds: float, tell: Callable[[int], None]) -> dict[str, Any]:
         writer = None

@@ -139,6 +139,10 @@ class Page(HubOAuthenticated, web.RequestHandler):  # type: ignore[misc]
 class SnapshotsHandler(Page):
     @web.authenticated
     async def get(self) -> None:
+        work = self.backups.works.get(self.user)
+        if work and not work.ended:  # the page reloads every few seconds, which shall not ask the host each time
+            self.show(snapshots=None)
+            return
         try:
             snapshots = await self.backups.snapshots(self.user)
         except Refused as refused:
