@@ -57,7 +57,7 @@ class Side:
 
 def carry(old: Side, new: Side, have: list[str], place: bool = False) -> list[str]:
     sent = old.step("send", hold=False, snapshot=True, have=have)
-    new.step("receive", pack=sent["pack"], more=sent["more"], place=place)
+    new.step("receive", pack=sent["pack"], more=sent["more"], snapshot=sent["snapshot"], place=place)
     found: list[str] = sent["have"]
     return found
 

@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import compose, move
 from carrel_backup import containers, gate, sending, settings
+from carrel_backup.run import BackupError
 from plan_helpers import HOST, good, host, lab
 
 from testbed.patience import until
@@ -92,15 +93,24 @@ def test_the_settings_are_those_that_the_program_reads() -> None:
 
 
 def test_a_snapshot_goes_after_what_it_needs() -> None:
-    printed = "30 snapshots/s\x0010 data/1/a\x0010 data/2/b\x0010 data/3/c\x005 index/i\x001 config\x00"
-    parts, have = [], ["data/1/a"]
+    printed = "9 snapshots/s\x0010 data/1/a\x0010 data/2/b\x0010 data/3/c\x005 index/i\x001 config\x00"
+    parts, have = [], ["10 data/1/a"]
     more = True
     while more:
         chosen, more = sending.choose(printed, have, 12)
         have += chosen
         parts.append(chosen)
-    assert parts == [["config", "data/2/b"], ["data/3/c"], ["index/i"], ["snapshots/s"]]
+    assert parts == [["1 config", "10 data/2/b"], ["10 data/3/c"], ["5 index/i"], ["9 snapshots/s"]]
     assert sending.choose(printed, have, 12) == ([], False)
+
+
+def test_what_came_over_in_part_goes_again() -> None:
+    assert sending.choose("10 data/1/a b\x00", ["4 data/1/a b"], 12) == (["10 data/1/a b"], False)
+
+
+def test_a_file_that_restic_would_not_write_is_refused() -> None:
+    with pytest.raises(BackupError, match=r"data/1/a is no file of restic's"):
+        sending.choose("13 data/1/a\x00", [], 12)
 
 
 class Backend(threading.Thread):

@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jinja2
@@ -17,11 +19,11 @@ import yaml
 from ansible.plugins.filter.core import FilterModule
 from ansible.plugins.test.core import TestModule as CoreTests
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import move
-from carrel_backup import receiving, settings
+from carrel_backup import backup, containers, receiving, restore, sending, settings, transfer
 from carrel_backup.commands import Account, CommandError
 from carrel_backup.journal import Journal
 from carrel_backup.restic import Restic
-from carrel_backup.run import Run
+from carrel_backup.run import DONE, BackupError, Run
 from carrel_backup.state import State
 from carrel_backup.transfer import Move
 from plan_helpers import good, host, lab
@@ -64,7 +66,7 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
     found = settings.of(
         {**move.settings(job, ENGINES, "geo1"), "password": "x", "directory": str(tmp_path / "srv"),
          "socket": str(tmp_path / "docker"), "state_directory": str(tmp_path / "move"),
-         "run_directory": str(tmp_path / "run")}
+         "repository": str(tmp_path / "repository"), "run_directory": str(tmp_path / "run")}
     )  # fmt: skip
     for name in ("move", "run"):
         (tmp_path / name).mkdir()
@@ -85,6 +87,95 @@ def test_no_reset_starts_what_was_stopped_on_the_new_host(engine: Engine) -> Non
     assert engine.record()["state"] == "held" and engine.running == []
     receiving.settle(one)
     assert engine.record() == {"engine": "tao", "port": 8801, "state": "present", "moved_from": "lab1"}
+
+
+def test_who_is_started_meanwhile_is_stopped_too(engine: Engine) -> None:
+    engine.running, engine.late = ["tao", "gone"], ["ada"]
+    engine.broken = "gone"
+    transfer.stop(Move(engine, {}))
+    assert engine.running == [] and set(engine.state.owed) == {"tao", "gone", "ada"}
+    engine.running, engine.late = ["tao"], ["tao", "tao", "tao"]
+    with pytest.raises(BackupError, match="tao was started again"):
+        transfer.stop(Move(engine, {}))
+
+
+def test_what_does_not_start_again_is_named(engine: Engine) -> None:
+    transfer.stop(Move(engine, {}))
+    assert sending.undo(Move(engine, {})) == {"moved": False, "down": ["tao"]}
+    assert sending.undo(Move(engine, {})) == {"moved": False, "down": ["tao"]}, "it is tried again"
+
+
+def test_nothing_is_given_away_once_requests_wait_no_more(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sending, "probe", lambda _move: None)
+    one = Move(engine, {"target": TARGET})
+    with pytest.raises(BackupError, match="requests do not wait any more"):
+        sending.commit(one)
+    assert engine.running == ["tao"] and "moved_to" not in engine.record()
+    Path(one.folder, "hold").touch()
+    sending.commit(one)
+    assert engine.running == [] and engine.record()["moved_to"] == TARGET["address"]
+
+
+def test_whoever_came_before_the_locks_goes_before(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    claimed: list[str] = []
+    monkeypatch.setattr(sending, "open_gate", lambda *_given: claimed.append("a playbook"))
+    monkeypatch.setattr("carrel_backup.claims.claimant", lambda _name: claimed[0] if claimed else None)
+    with pytest.raises(BackupError, match="a playbook is changing"):
+        sending.hold(Move(engine, {}))
+    assert engine.running == ["tao"]
+
+
+@pytest.fixture
+def repository(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """That of the move, in which a backup adds a file and a snapshot."""
+
+    def took(run: Run, brief: bool) -> int:
+        run.state.finish("done", "", DONE, snapshot="b" * 64)
+        return DONE
+
+    monkeypatch.setattr(backup, "backup", took)
+    monkeypatch.setattr(Account, "itself", lambda _self: [])
+    found = Path(engine.settings.repository)
+    (found / "data").mkdir(parents=True)
+    (found / "data" / "one").write_bytes(b"x" * 5000)
+    return found
+
+
+def test_the_snapshot_that_was_taken_is_the_one_that_is_placed(engine: Engine, repository: Path) -> None:
+    given = {"hold": False, "snapshot": True, "have": ["12 data/one"]}
+    sent = sending.send(Move(engine, given))
+    assert sent["snapshot"] == "b" * 64 and not sent["more"] and "5000 data/one" in sent["have"]
+    more = sending.send(Move(engine, {**given, "snapshot": False, "of": "c" * 64, "have": sent["have"]}))
+    assert more["snapshot"] == "c" * 64
+    assert os.path.getsize(sent["pack"]) > 0
+
+
+def test_tar_does_not_write_without_end(engine: Engine, repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sending, "TAR", ("prlimit", "--fsize=2000", *sending.TAR[2:]))
+    assert f"--fsize={2 * sending.PACK_BYTES}" in transfer.TAR
+    with pytest.raises(CommandError):
+        sending.send(Move(engine, {"hold": False, "snapshot": True, "have": []}))
+
+
+def test_there_must_be_room_for_what_is_not_here_yet(
+    engine: Engine, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[tuple[str, list[str]]] = []
+    listing = SimpleNamespace(leaves=["data/home/ada", "data/home/ben"], database=None)
+    monkeypatch.setattr(restore, "manifest_of", lambda *_given: listing)
+    monkeypatch.setattr(restore, "check_room", lambda _run, snapshot, paths: measured.append((snapshot, paths)))
+    monkeypatch.setattr(restore, "fetch", lambda *_given: None)
+    sent = sending.send(Move(engine, {"hold": False, "snapshot": True, "have": []}))
+    one = Move(engine, {**sent, "place": False})
+    Path(one.tree, "instance/data/home/ada").mkdir(parents=True)
+    receiving.receive(one)
+    assert measured == [("b" * 64, ["instance/data/home/ben"])]
+    # Nor does a reset of the new host start anything while directories are exchanged.
+    order: list[str] = []
+    monkeypatch.setattr(containers, "resets_kept_out", lambda _run: contextlib.nullcontext(order.append("locked")))
+    monkeypatch.setattr(receiving, "place", lambda _move: order.append("placed"))
+    receiving.receive(Move(engine, {**sent, "place": True}))
+    assert order == ["locked", "placed"]
 
 
 def test_what_went_to_a_third_host_is_not_moved_anew() -> None:

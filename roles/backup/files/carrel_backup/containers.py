@@ -121,10 +121,10 @@ def start(run: Run) -> None:
         run.state.paid(identity)
 
 
-def unless_gone(run: Run, command: str, identity: str) -> None:
+def unless_gone(run: Run, command: str, *identities: str) -> None:
     """A container that was removed meanwhile needs neither."""
     try:
-        run.docker(command, identity)
+        run.docker(command, *identities)
     except CommandError as error:
         if "No such container" not in str(error):
             raise

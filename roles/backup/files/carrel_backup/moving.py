@@ -48,8 +48,9 @@ def begin(move: Move) -> dict[str, Any]:
     elif before != wanted:
         run.inside("empty", run.settings.repository)
     write(path, json.dumps(wanted), 0o600)
-    names = as_account(run, "find", ".", "-type", "f", "-printf", "%P\\0").split("\0")
-    return {"have": sorted(filter(None, names)), "password": wanted["password"]}
+    # With sizes: of a file that came over in part, the whole is sent again.
+    found = as_account(run, "find", ".", "-type", "f", "-printf", "%s %P\\0").split("\0")
+    return {"have": sorted(filter(None, found)), "password": wanted["password"]}
 
 
 def finish(move: Move) -> dict[str, Any]:

@@ -12,28 +12,29 @@ from typing import Any
 
 from . import backup, containers, database, files, restore
 from .run import BackupError
-from .snapshots import listed
 from .state import State
-from .transfer import DATABASE, Move, as_account, let_go, stop, write, write_record
+from .transfer import DATABASE, TAR, Move, as_account, let_go, stop, write, write_record
 
 
 def receive(move: Move) -> dict[str, Any]:
-    """Take new files of the repository over, and bring the tree beside the instance up to the last snapshot."""
+    """Take new files of the repository over, and bring the tree beside the instance up to a snapshot."""
     run = move.run
     with open(move.given["pack"], "rb") as file:
-        as_account(run, "tar", "--extract", "--no-same-owner", "--no-same-permissions", stdin=file.fileno())
+        as_account(run, *TAR, "--extract", "--no-same-owner", "--no-same-permissions", stdin=file.fileno())
     if move.given["more"]:
         return {}
     os.makedirs(os.path.dirname(move.tree), 0o711, exist_ok=True)
     run.own(move.tree)
-    snapshot = listed(run)[-1]["id"]
+    snapshot = move.given["snapshot"]
     manifest = restore.manifest_of(run, snapshot)
     dumped = manifest.database
     leaves = data_leaves(manifest.leaves, dumped)
     secrets = restore.secrets_of(run.settings.kind, manifest.leaves)
     paths = [*(f"instance/{leaf}" for leaf in [*leaves, *secrets]), *([f"stage/database/{dumped}"] if dumped else [])]
-    if not os.path.exists(f"{move.tree}/instance"):
-        restore.check_room(run, snapshot, paths)
+    # A try that failed has put in place what was here, so that it comes anew.
+    missing = [path for path in paths if not os.path.lexists(f"{move.tree}/{path}")]
+    if missing:
+        restore.check_room(run, snapshot, missing)
     restore.fetch(run, snapshot, [*paths, "stage/files"], move.tree, "--delete", "--overwrite=if-changed")
     write(f"{run.settings.state_directory}/received.json", json.dumps({"leaves": leaves, "database": dumped}))
     for name in secrets:

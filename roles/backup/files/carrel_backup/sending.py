@@ -16,9 +16,8 @@ from typing import Any
 from . import backup, claims, commands, containers, gate
 from .commands import CommandError
 from .run import DONE, FAILED, BackupError, Run
-from .transfer import DATABASE, Move, as_account, let_go, stop, write, write_record
+from .transfer import DATABASE, PACK_BYTES, TAR, Move, as_account, let_go, stop, write, write_record
 
-PACK_BYTES = 256 * 2**20  # of one tar; a file of restic's has 16 MiB
 GATE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "gate.py")
 WAIT_SECONDS = 600  # that requests wait at most
 GATE_SECONDS = 15  # until it listens
@@ -35,29 +34,40 @@ def send(move: Move) -> dict[str, Any]:
         code = backup.backup(run, brief=True)
         if code != DONE and move.given["hold"]:
             raise BackupError(f"not everything could be read: {'; '.join(run.state.entry['warnings'][:5])}")
-    names = as_account(run, "find", ".", "-type", "f", "-not", "-path", "./locks/*", "-printf", "%s %P\\0")
-    chosen, more = choose(names, move.given["have"], PACK_BYTES)
+        snapshot = run.state.entry["good"]["snapshot"]
+    else:
+        snapshot = move.given["of"]
+    printed = as_account(run, "find", ".", "-type", "f", "-not", "-path", "./locks/*", "-printf", "%s %P\\0")
+    chosen, more = choose(printed, move.given["have"], PACK_BYTES)
     with contextlib.suppress(FileNotFoundError):
         os.unlink(move.pack)
     owner = int(os.environ.get("SUDO_UID", "0"))  # who logs in to fetch it
     with open(os.open(move.pack, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        as_account(run, "tar", "--create", "--no-recursion", "--null", "--files-from=-", given=chosen, stdout=file)
+        names = [name_of(item) for item in chosen]
+        as_account(run, *TAR, "--create", "--no-recursion", "--null", "--files-from=-", given=names, stdout=file)
         os.fchown(file.fileno(), owner, -1)
-    return {"more": more, "have": sorted({*move.given["have"], *chosen}), "pack": move.pack, "owner": owner}
+    have = sorted({*move.given["have"], *chosen})
+    return {"more": more, "have": have, "snapshot": snapshot, "pack": move.pack, "owner": owner}
 
 
 def choose(printed: str, have: Sequence[str], most: int) -> tuple[list[str], bool]:
-    """The names of new files that go next, and whether that leaves any. A snapshot goes after what it needs."""
-    sizes = {name: int(size) for size, _unused, name in (item.partition(" ") for item in printed.split("\0") if item)}
-    new = sorted(sizes.keys() - set(have), key=lambda name: (name.startswith(("index/", "snapshots/")), name))
+    """Sizes and names of new files that go next, and whether that leaves any. A snapshot goes after what it needs."""
+    new = {item for item in printed.split("\0") if item} - set(have)
     chosen: list[str] = []
     total = 0
-    for name in new:
-        if chosen and total + sizes[name] > most:
+    for item in sorted(new, key=lambda item: (name_of(item).startswith(("index/", "snapshots/")), name_of(item))):
+        size = int(item.partition(" ")[0])
+        if size > most:
+            raise BackupError(f"{name_of(item)} is no file of restic's: it has {size} bytes")
+        if total + size > most:
             return chosen, True
-        chosen.append(name)
-        total += sizes[name]
+        chosen.append(item)
+        total += size
     return chosen, False
+
+
+def name_of(item: str) -> str:
+    return item.partition(" ")[2]
 
 
 def hold(move: Move) -> None:
@@ -65,10 +75,10 @@ def hold(move: Move) -> None:
     with contextlib.suppress(FileNotFoundError):
         os.unlink(f"{move.folder}/go")
     state = os.path.dirname(move.run.settings.state_directory)
-    who = claims.claimant(move.run.settings.name)
+    open_gate(move, f"{state}/reset/lock", f"{state}/backup/lock")
+    who = claims.claimant(move.run.settings.name)  # nobody begins any more, once the locks are held
     if who is not None:
         raise BackupError(f"{who} is changing its containers; try again later")
-    open_gate(move, f"{state}/reset/lock", f"{state}/backup/lock")
     move.run.step("hold", "requests wait")
     time.sleep(BEGUN_SECONDS)
     stop(move, spared=DATABASE)
@@ -105,6 +115,8 @@ def is_active(name: str) -> bool:
 def commit(move: Move) -> dict[str, Any]:
     """Once the new host answers, it has the instance, whatever happens afterwards."""
     probe(move)
+    if not os.path.exists(f"{move.folder}/hold"):
+        raise BackupError("requests do not wait any more, so people may have written meanwhile; try again")
     stop(move)
     content = {**move.run.record(), "state": "held", "moved_to": move.given["target"]["address"]}
     write_record(move, content)
@@ -115,7 +127,7 @@ def commit(move: Move) -> dict[str, Any]:
 def undo(move: Move) -> dict[str, Any]:
     """Start what a move stopped, and let the requests that wait go to it. Nothing to do is fine, too."""
     if "moved_to" in move.run.record():
-        return {"moved": True}
+        return {"moved": True, "down": []}
     owed = list(move.run.state.owed)
     containers.start(move.run)
     end = time.monotonic() + WAIT_SECONDS
@@ -124,7 +136,7 @@ def undo(move: Move) -> dict[str, Any]:
     if os.path.exists(f"{move.folder}/hold"):
         write(f"{move.folder}/go", json.dumps({**move.given["here"], "address": "127.0.0.1", "certificates": None}))
     let_go(move)
-    return {"moved": False}
+    return {"moved": False, "down": list(move.run.state.owed.values())}
 
 
 def health(run: Run, identity: str) -> str:

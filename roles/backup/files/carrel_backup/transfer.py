@@ -13,9 +13,12 @@ from typing import IO, Any
 
 from . import commands, containers, restore
 from .commands import CommandError
-from .run import Run
+from .run import BackupError, Run
 
 TREE = f"{restore.BESIDE}/move"
+PACK_BYTES = 256 * 2**20  # of one part; a file of restic's has 16 MiB
+# An account can make files without end, whose blocks need not exist. A part has tar's headers, too.
+TAR = ("prlimit", f"--fsize={2 * PACK_BYTES}", "tar")
 DATABASE = "com.docker.compose.service=database"
 
 Given = Mapping[str, Any]
@@ -82,22 +85,33 @@ def write_record(move: Move, content: Mapping[str, Any]) -> None:
 
 
 def stop(move: Move, spared: str = "") -> None:
-    """Stop all containers of the instance at once; state.json knows those that the instance starts itself."""
-    run, name = move.run, move.run.settings.name
+    """Stop all containers of the instance, until none runs; state.json knows those that the instance starts itself."""
+    run = move.run
+    for _unused in range(containers.STOP_ROUNDS):
+        found = running(run, spared)
+        if not found:
+            return
+        for container in found.values():
+            if "com.docker.compose.project=" in container["Labels"]:
+                run.state.owe(container["ID"], container["Names"])
+        run.step("stop", f"stop {len(found)} containers")
+        containers.unless_gone(run, "stop", *found)  # all at once, since requests may wait
+    if again := running(run, spared):
+        names = ", ".join(container["Names"] for container in again.values())
+        raise BackupError(f"{names} was started again while it was stopped; try again")
+
+
+def running(run: Run, spared: str) -> dict[str, dict[str, str]]:
+    """The instance's containers, by their ids, but those with a label."""
     if not containers.listens(run.settings.socket):
-        return
-    found = {
+        return {}
+    name = run.settings.name
+    return {
         container["ID"]: container
         for label in (f"com.docker.compose.project={name}", f"carrel.instance={name}")
         for container in run.containers(f"label={label}")
         if not spared or spared not in container["Labels"].split(",")
     }
-    for container in found.values():
-        if "com.docker.compose.project=" in container["Labels"]:
-            run.state.owe(container["ID"], container["Names"])
-    if found:
-        run.step("stop", f"stop {len(found)} containers")
-        run.docker("stop", *found)
 
 
 def let_go(move: Move) -> dict[str, Any]:
