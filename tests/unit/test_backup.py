@@ -17,6 +17,7 @@ from typing import Any
 
 import carrel_backup.backup
 import pytest
+import yaml
 from ansible_collections.carrel.jupyter.plugins.module_utils._report import backups, report
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import backup
 from carrel_backup import __main__ as program
@@ -28,6 +29,7 @@ from carrel_backup.run import BackupError, Run
 from carrel_backup.state import State
 from carrel_backup.wanted import Wanted
 from plan_helpers import lab, plan
+from test_install_files import run as run_module
 
 RANGE = {"start": 165536, "count": 65536}
 ENGINES = {"tao": {"uid": 1001, "gid": 1001, "socket": "/run/user/1001/docker.sock", "subuid": RANGE, "subgid": RANGE}}
@@ -441,6 +443,42 @@ def test_a_restore_and_a_reset_are_not_at_work_at_once(
     assert restored().startswith("a playbook is changing the instance's containers: nothing was restored")
 
 
+def is_free(path: Path) -> bool:
+    with path.open("r+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
+
+
+def test_a_first_reset_is_kept_out_too(engine: Engine, tmp_path: Path) -> None:
+    lock = tmp_path / "reset" / "lock"
+    lock.parent.mkdir()
+    with containers.resets_kept_out(engine):
+        assert lock.stat().st_uid == engine.account.uid
+        assert not is_free(lock)
+    assert is_free(lock)
+
+
+def test_a_claim_after_the_lock_is_seen_and_gets_the_instance(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "lock"
+    path.touch()
+    held = []
+
+    def claimant(_name: str) -> str:
+        held.append(not is_free(path))
+        return "a playbook"
+
+    monkeypatch.setattr(claims, "claimant", claimant)
+    with path.open("r+") as lock:
+        assert containers.others(engine, lock.fileno()) == "a playbook is changing the instance's containers"
+        assert held == [True], "who claims later finds the lock taken"
+        assert is_free(path)
+
+
 def test_a_container_that_is_gone_is_no_error(engine: Engine) -> None:
     engine.state.owe("hub", "hub")
     engine.broken = "start hub"
@@ -600,6 +638,39 @@ def test_the_size_of_what_a_snapshot_has(engine: Engine) -> None:
     assert asked.size("abc", ["instance/data"]) == 2**40 + 3
     with pytest.raises(ResticError, match="no such snapshot"):
         asked.size("abc", ["missing"])
+
+
+MANY = """
+import json
+for number in range(300_000):
+    path = f"/instance/data/users/ada/home/{number:0200}"
+    print(json.dumps({"message_type": "node", "type": "file", "path": path, "uid": 1, "inode": 1, "name": path}))
+print(json.dumps({"message_type": "node", "type": "dir", "path": "/instance/data/users/ada/homes"}))
+"""
+
+
+class Large(Account):
+    def mapped(self) -> list[str]:
+        return [sys.executable, "-c", MANY]
+
+
+def test_a_drill_compares_however_many_files_there_are(engine: Engine) -> None:
+    engine.restic = Restic(engine.settings, Large("root", os.getuid(), os.getgid(), "/", frozenset(), ()))
+    found = drill.contents(engine, "abc", ["instance/data/users/ada/home"])
+    assert len(found) == 300_000 and set(found[0]) == {"type", "path", "uid"}
+
+
+def test_a_restore_of_what_has_no_backups_fails() -> None:
+    name = "tao-of-the-unit-tests"
+    for check in (False, True):
+        refused = run_module("instance_backup", check, name=name, command="restore")
+        assert refused["failed"] and refused["msg"] == f"{name} has no backups: nothing was restored"
+        assert run_module("instance_backup", check, name=name)["skipped"]
+
+
+def test_a_host_that_cannot_be_reached_ends_a_restore() -> None:
+    (play,) = yaml.safe_load((Path(__file__).parents[2] / "playbooks" / "restore.yml").read_text())
+    assert play["any_errors_fatal"] is True
 
 
 def test_a_file_without_permissions_is_compared(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
-from . import claims, files
+from . import claims, commands, files
 from .commands import CommandError
 from .run import BackupError, Run
 
@@ -19,6 +19,7 @@ STOP_ROUNDS = 3
 CONNECT_SECONDS = 30
 RESET_SECONDS = 1800
 LOOK_SECONDS = 0.5
+TOUCH_SECONDS = 60
 
 
 class InUseError(BackupError):
@@ -82,9 +83,8 @@ def stop(run: Run, leaves: Sequence[str], whole: bool, may_stop: bool) -> list[M
 def resets_kept_out(run: Run) -> Iterator[None]:
     """Hold the lock of the instance's resets, as they do, while no playbook changes its containers either."""
     with contextlib.ExitStack() as opened:
-        lock = None
-        with contextlib.suppress(FileNotFoundError):  # it never was reset
-            lock = files.open_to_write(f"{os.path.dirname(run.settings.state_directory)}/reset/lock")
+        lock = opened_lock(run)
+        if lock is not None:
             opened.callback(os.close, lock)
         end, said = time.monotonic() + RESET_SECONDS, ""
         while at_work := others(run, lock):
@@ -97,15 +97,35 @@ def resets_kept_out(run: Run) -> Iterator[None]:
         yield
 
 
+def opened_lock(run: Run) -> int | None:
+    """The lock of the resets; it belongs to the account, which makes it at the first reset. None if there are none."""
+    folder = f"{os.path.dirname(run.settings.state_directory)}/reset"
+    path = f"{folder}/lock"
+    if os.path.isdir(folder) and not os.path.lexists(path):  # or a first reset would not be kept out
+        code, _unused, said = commands.run([*run.account.itself(), "touch", path], TOUCH_SECONDS, "touch")
+        if code:
+            raise BackupError(f"the lock of the resets cannot be made: {said.strip()}")
+    try:
+        return files.open_to_write(path)
+    except FileNotFoundError:
+        return None
+
+
 def others(run: Run, lock: int | None) -> str:
-    """Who changes containers of the instance; nobody, once the LOCK is ours."""
-    if claimant := claims.claimant(run.settings.name):
-        return f"{claimant} is changing the instance's containers"
+    """Who changes containers of the instance; nobody, once the LOCK is ours.
+
+    First the lock, then the look for a claim: a playbook claims first, then looks for the lock, so that one sees the
+    other. A claim has precedence, as in a reset.
+    """
     try:
         if lock is not None:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return "a reset of the instance is at work"
+    if claimant := claims.claimant(run.settings.name):
+        if lock is not None:
+            fcntl.flock(lock, fcntl.LOCK_UN)
+        return f"{claimant} is changing the instance's containers"
     return ""
 
 

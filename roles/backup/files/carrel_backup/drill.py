@@ -8,9 +8,8 @@ names with the snapshot's list, and files with hashes that we took before the ba
 
 from __future__ import annotations
 
-import json
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import database, restore, shadow, targets
@@ -113,15 +112,17 @@ def choose(
 
 def contents(run: Run, snapshot: str, paths: Sequence[str]) -> list[dict[str, Any]]:
     """What the snapshot has below these paths."""
-    lines = run.restic.read("ls", "--recursive", snapshot, *(f"/{path}" for path in paths)).splitlines()
-    nodes = [node for line in lines if (node := json.loads(line)).get("message_type") == "node"]
     keys = ("path", "type", "uid", "gid", "mode", "size")
     wanted = tuple(f"/{path}" for path in paths)
-    return [
-        {key: node[key] for key in keys if key in node}
-        for node in nodes
-        if node["path"] in wanted or node["path"].startswith(tuple(f"{path}/" for path in wanted))
-    ]
+    below = tuple(f"{path}/" for path in wanted)
+    nodes: list[dict[str, Any]] = []
+
+    def take(node: Mapping[str, Any]) -> None:
+        if node["path"] in wanted or node["path"].startswith(below):
+            nodes.append({key: node[key] for key in keys if key in node})
+
+    run.restic.walk(snapshot, paths, take)
+    return nodes
 
 
 def check_database(run: Run, folder: str, dumped: str) -> None:

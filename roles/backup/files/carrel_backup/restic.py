@@ -149,15 +149,25 @@ class Restic:
     def size(self, snapshot: str, paths: Sequence[str]) -> int:
         """Bytes of the files that a snapshot has there; sparse and linked ones count in full."""
         total = 0
+
+        def add(node: Mapping[str, Any]) -> None:
+            nonlocal total
+            if node.get("type") == "file":
+                total += int(node.get("size") or 0)
+
+        self.walk(snapshot, paths, add)
+        return total
+
+    def walk(self, snapshot: str, paths: Sequence[str], take: Message) -> None:
+        """TAKE gets each file and directory that a snapshot has there, one after the other: there may be millions."""
         said = []
 
         def line(text: str, error: bool) -> None:
-            nonlocal total
             message = _object(text)
             if error:
                 said.append(str(message.get("message", text)).strip())
-            elif message.get("message_type") == "node" and message.get("type") == "file":
-                total += int(message.get("size") or 0)
+            elif message.get("message_type") == "node":
+                take(message)
 
         command = [*self.account.mapped(), "restic", "--json", "--no-lock", "ls", "--recursive", snapshot]
         try:
@@ -169,7 +179,6 @@ class Restic:
             raise ResticError(str(error), 1) from error
         if code:
             raise ResticError(self._explain("ls", code, said, []), code)
-        return total
 
     def snapshots(self) -> list[dict[str, Any]]:
         """Those of this instance, oldest first."""
