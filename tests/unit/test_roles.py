@@ -84,6 +84,11 @@ def test_files_stay_small(role: str) -> None:
         assert len(path.read_text().splitlines()) <= 80, path
 
 
+def test_lists_of_tasks_of_playbooks_stay_small() -> None:
+    for path in (ROOT / "playbooks" / "tasks").rglob("*.yml"):
+        assert len(path.read_text().splitlines()) <= 80, path
+
+
 def test_every_file_has_its_licence() -> None:
     suffixes = {".py", ".yml", ".yaml", ".toml"}
     folders = ("plugins", "roles", "playbooks", "testbed", "tests", "bench", "molecule", "inventories")
