@@ -12,7 +12,7 @@ author: the carrel.jupyter authors (@carrel)
 description:
   - Claims an instance, and waits until a running reset of it has ended. A reset that only waits for people or for its
     time ends within seconds. C(carrel-reset) ends with exit code 3 while there is a claim.
-  - If the playbook is killed, the claim ends by itself after O(seconds), or at a reboot.
+  - If the playbook is killed, the claim ends by itself, see O(seconds), or at a reboot.
   - Inspects the reset's lock from outside and opens nothing, because the lock belongs to the engine's account.
 options:
   name:
@@ -25,7 +25,10 @@ options:
     choices: [claimed, free]
     default: claimed
   seconds:
-    description: Seconds after which the claim ends at the latest. Claim the instance again to extend it.
+    description:
+      - Seconds after which the claim ends at the latest. Claim the instance again to extend it.
+      - While the module waits for a reset, the claim lasts as much longer as the longest reset of the instance takes;
+        that is how long a playbook that is killed meanwhile keeps resets out.
     type: int
     default: 900
 extends_documentation_fragment:

@@ -217,6 +217,7 @@ def test_the_server_reaches_nobody_and_has_the_limits_that_the_engine_can_hold(l
     assert "--pids-limit=512" in found and "--cpus=1" not in found
     assert not [option for option in found if option.startswith(("-p", "--publish", "--volume", "-v"))]
     assert found[-2:] == [ID, "start-notebook.py"]
+    assert "--env=PYTHONNOUSERSITE=1" in found, "packages that somebody installed cannot break it"
     first, second = [option.removeprefix("--mount=") for option in found if option.startswith("--mount=")]
     (row,) = csv.reader([first])
     assert row == ["type=bind", 'source=/srv/tao/tree/instance/data/users/a,"b/home', f"target={SERVER['target']}"]
@@ -279,7 +280,16 @@ def no_answer(*_arguments: str, **_more: Any) -> str:
 
 
 @pytest.mark.parametrize(
-    "said", ["", "[]", "{}", "x", '{"version": 1, "kernel": 2, "shown": "x", "read": 1}', "[" * 9999]
+    "said",
+    [
+        "",
+        "[]",
+        "{}",
+        "x",
+        '{"version": 1, "kernel": 2, "shown": "x", "read": 1}',
+        "[" * 9999,
+        '{"version": 1, "kernel": 2, "shown": 1e999, "read": 1}',
+    ],
 )
 def test_what_a_container_prints_is_believed_only_in_form(said: str) -> None:
     with pytest.raises(BackupError, match="no answer"):
@@ -337,3 +347,18 @@ def test_what_a_server_does_not_list(tmp_path: Path) -> None:
     open(os.path.join(os.fsencode(tmp_path), b"not-utf-8-\xff"), "w").close()
     names = sorted(name for name in os.listdir(tmp_path) if probe.is_listed(str(tmp_path), name))
     assert names == ["a.ipynb", "folder"]
+
+
+def test_what_the_server_may_not_enter_or_read_is_not_demanded(tmp_path: Path) -> None:
+    """The probe may be root where the server is the owner of the files."""
+    for name, mode, uid in (("open", 0o700, 1000), ("shut", 0o600, 1000), ("others", 0o755, 0)):
+        (tmp_path / name).mkdir(mode)
+        os.chown(tmp_path / name, uid, 100)
+    for name, mode, uid in (("mine", 0o600, 1000), ("secret", 0, 1000), ("theirs", 0o644, 0)):
+        (tmp_path / name).touch(mode)
+        os.chown(tmp_path / name, uid, 100)
+    os.chown(tmp_path, 1000, 100)
+    names = sorted(os.listdir(tmp_path))
+    listed = [name for name in names if probe.is_listed(str(tmp_path), name)]
+    assert listed == ["mine", "open", "secret", "theirs"], "files are listed whether they can be read or not"
+    assert [name for name in names if probe.is_readable(str(tmp_path), name)] == ["mine"]

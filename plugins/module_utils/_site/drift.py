@@ -13,6 +13,8 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._report import prin
 PROJECT = "com.docker.compose.project"
 SERVICE = "com.docker.compose.service"
 MOST = 20
+# Of an instance's containers, of its users', and of one in which a backup is tried.
+OF_INSTANCE = (PROJECT, "carrel.instance", "carrel.drill")
 ONE_OFF = "com.docker.compose.oneoff"
 
 
@@ -59,7 +61,7 @@ def strangers(names: Collection[str], containers: Sequence[Mapping[str, Any]]) -
     found = []
     for container in containers:
         labels = container.get("Labels") or {}
-        if labels.get(PROJECT) not in names and labels.get("carrel.instance") not in names:
+        if all(labels.get(label) not in names for label in OF_INSTANCE):
             found.append(_name(container))
     return sorted(found)
 

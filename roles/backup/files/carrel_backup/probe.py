@@ -96,7 +96,7 @@ def show(server: Server, folder: str) -> tuple[int, int]:
     missing = sorted(set(names) - listed)
     if missing:
         raise Failure(f"it does not show {', '.join(map(ascii, missing[:5]))}")
-    read = [name for name in sorted(names) if is_readable(os.path.join(folder, name))][:MOST_READ]
+    read = [name for name in sorted(names) if is_readable(folder, name)][:MOST_READ]
     for name in read:
         answer = server.json("GET", f"/api/contents/{urllib.parse.quote(name)}?type=file&format=base64")
         with open(os.path.join(folder, name), "rb") as file:
@@ -108,13 +108,21 @@ def show(server: Server, folder: str) -> tuple[int, int]:
 def is_listed(folder: str, name: str) -> bool:
     if name.startswith(".") or name.endswith(UNLISTED) or not name.isprintable():
         return False
-    mode = os.lstat(os.path.join(folder, name)).st_mode
-    return stat.S_ISREG(mode) or stat.S_ISDIR(mode)
+    status = os.lstat(os.path.join(folder, name))
+    return stat.S_ISREG(status.st_mode) or (stat.S_ISDIR(status.st_mode) and is_own(folder, status, 0o500))
 
 
-def is_readable(path: str) -> bool:
+def is_readable(folder: str, name: str) -> bool:
+    path = os.path.join(folder, name)
     status = os.lstat(path)
-    return stat.S_ISREG(status.st_mode) and status.st_size <= LONGEST_READ and os.access(path, os.R_OK)
+    own = stat.S_ISREG(status.st_mode) and is_own(folder, status, 0o400)
+    return own and status.st_size <= LONGEST_READ and os.access(path, os.R_OK)
+
+
+def is_own(folder: str, status: os.stat_result, bits: int) -> bool:
+    """Whether the owner of the files may do so. We may be root, and the server that owner: a folder that it may not
+    enter is not in its list."""
+    return status.st_uid == os.stat(folder).st_uid and status.st_mode & bits == bits
 
 
 def run_kernel(server: Server) -> str:

@@ -39,6 +39,7 @@ ENVIRONMENT = {
     "JUPYTER_DATA_DIR": f"{OWN}/data",
     "JUPYTER_RUNTIME_DIR": f"{OWN}/runtime",
     "IPYTHONDIR": f"{OWN}/ipython",
+    "PYTHONNOUSERSITE": "1",  # nor packages that they installed
 }
 
 
@@ -139,7 +140,7 @@ def found(said: str) -> dict[str, Any]:
         content: Mapping[str, Any] = json.loads(said)
         return {"version": str(content["version"])[:40], "kernel": str(content["kernel"])[:80],
                 "shown": int(content["shown"]), "read": int(content["read"])}  # fmt: skip
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise BackupError("what tried it gave no answer") from error
 
 
