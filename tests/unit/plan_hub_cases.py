@@ -149,6 +149,12 @@ HUB_CASES: list[tuple[str, str, str, dict[str, Any]]] = [
         at_hub(environment={"JUPYTERHUB_HOST": "1"}),
     ),
     ("volumes_view", f"{CLASS}.users_view", "write none", at_hub(backend="volumes", users_view="ro")),
+    (
+        "volumes_prune",
+        f"{CLASS}.prune",
+        "authenticator.signup lets in; write keep",
+        at_hub(backend="volumes", users_view="none", prune="archive", authenticator={"type": "native", "signup": True}),
+    ),
     ("default_url", f"{CLASS}.default_url", "'lab' is not a path", at_hub(default_url="lab")),
     ("default_url", f"{CLASS}.default_url", "is not a path", at_hub(default_url="//evil.example")),
     ("wrong_type", f"{CLASS}.default_url", "for example /lab", at_hub(default_url=1)),

@@ -89,6 +89,28 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_what_a_killed_run_has_marked_only_in_part_has_no_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lab that has a limit gets another folder, and the run is killed while it goes through that one."""
+    limits: list[int] = []
+
+    def call(descriptor: int, command: int, identity: int, buffer: Any) -> None:
+        assert (descriptor, identity) == (3, OURS.project)
+        limits.append(quotas._QUOTA.unpack(buffer.raw)[0] * 1024)
+
+    def killed(directory: int, project: int) -> bool:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(quotas, "_quotactl", call)
+    monkeypatch.setattr(quotas, "examine", {3: OURS, 4: PLAIN}.__getitem__)
+    monkeypatch.setattr(quotas.projects, "put_all", killed)
+    with pytest.raises(KeyboardInterrupt):
+        quotas.Quotas(False).ensure([(3, "/a"), (4, "/b")], MB)
+    assert limits == [0]
+    monkeypatch.setattr(quotas.projects, "put_all", lambda directory, project: True)
+    assert quotas.Quotas(False).ensure([(3, "/a"), (4, "/b")], MB) == (text(0), text(MB))
+    assert limits == [0, 0, MB]
+
+
 def users(path: Path, check: bool, limit: int | None) -> UserDirectories:
     parameters: dict[str, Any] = {
         "path": f"{path}/users", "users": [{"name": "ada", "state": "present", "disk": limit}],

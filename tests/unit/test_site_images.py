@@ -20,7 +20,7 @@ IMAGES = [
 STEPS = ("Build the declared images", "Report all that failed")
 
 
-def site(folder: Path, running: bool) -> Path:
+def site(folder: Path, running: bool, **more: Any) -> Path:
     """The steps of site.yml about images, with a plan and an engine's socket that nothing listens on."""
     instances = [
         lab(image={"declared": "statistics"}),
@@ -31,7 +31,7 @@ def site(folder: Path, running: bool) -> Path:
     (folder / "maps" / "Dockerfile").write_text("FROM scratch\n")
     play = yaml.safe_load((ROOT / "playbooks" / "site.yml").read_text())[1]
     build, report = (task for task in play["tasks"] if task["name"] in STEPS)
-    assert build["block"][0]["ansible.builtin.import_role"]["tasks_from"] == "compare.yml"
+    assert build["block"][0]["block"][0]["ansible.builtin.import_role"]["tasks_from"] == "compare.yml"
     build["block"][-1]["ansible.builtin.include_tasks"]["file"] = str(ROOT / "playbooks" / "tasks" / "image.yml")
     left = {
         "ansible.builtin.debug": {
@@ -43,6 +43,7 @@ def site(folder: Path, running: bool) -> Path:
         "__jupyter_host": {"engines": {"tao": {"running": running, "socket": str(folder / "docker.sock")}}},
         "jupyter_images": IMAGES,
         "image_directory": str(folder / "images"),
+        **more,
     }
     playbook = folder / "images.yml"
     tasks = [build, {"name": "Go on", "tags": ["always"], **left}, report]
@@ -65,6 +66,15 @@ def test_instances_without_a_failed_image_are_set_up_and_the_run_fails(
     assert f"the engine at {tmp_path}/docker.sock does not answer" in printed
     # beside the inventory, wherever the playbook is
     assert list((tmp_path / "images").glob("*/Dockerfile"))
+
+
+@pytest.mark.parametrize("wrong", [{"image_kernels": "python"}, {"image_pull_from": "nowhere"}])
+def test_images_that_cannot_even_be_compared_fail_alone(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    done = run(tmp_path, {"h1": HERE}, site(tmp_path, running=True, **wrong))
+    printed = " ".join(done.stdout.split())
+    assert done.returncode == 2 and "GO ON one" in printed, done.stdout + done.stderr
+    assert "tao: unchanged, because there is no image statistics" in printed
+    assert "geo: unchanged, because there is no image mapnik" in printed
 
 
 def test_check_mode_does_not_fail_before_the_engine_runs(tmp_path: Path) -> None:

@@ -93,6 +93,26 @@ def test_the_night_goes_on_with_those_measured_longest_ago(host: Path, monkeypat
     assert found["ada@uni.example"] == former["ada@uni.example"] and found["bob"].bytes == found["new"].bytes == 5
 
 
+def test_who_cannot_be_measured_in_time_keeps_nobody_else_from_it(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("huge", "large"):
+        (host / "srv/class101/data/users" / name).mkdir()
+    asked = []
+
+    def slow(directory: str, seconds: float, notes: Sequence[str]) -> int | None:
+        asked.append(os.path.basename(directory))
+        return None if asked[-1] in ("huge", "large") else 5
+
+    monkeypatch.setattr(user_sizes, "directory_bytes", slow)
+    for order in (["ada-40uni-2eexample", "bob", "huge", "large"], ["ada-40uni-2eexample", "bob", "huge", "large"]):
+        asked.clear()
+        assert user_sizes.main(["all"], str(host)) == user_sizes.main(["quotas"], str(host)) == 0
+        assert asked == order
+        assert json.loads((host / "srv/class101/hub/disk.json").read_text())["late"] == ["huge", "large"]
+    monkeypatch.undo()
+    assert user_sizes.main(["all"], str(host)) == 0
+    assert "late" not in json.loads((host / "srv/class101/hub/disk.json").read_text()) and len(measured(host)) == 4
+
+
 def test_one_run_at_a_time_and_a_hub_that_fails_stops_no_other(host: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with (host / "run/carrel-disk.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -84,9 +84,11 @@ class Quotas:
         lead = directories[0][0]
         project = found.project if found.ours else _free(lead)
         if step is Step.MARK:
+            # A limit that stays while something new is marked would tell the run after a kill that all is.
+            if found.own_limit:
+                _set_limit(lead, project, 0)
             self._deep += [path for each, path in directories if not projects.put_all(each, project)]
-        quota = _QUOTA.pack(limit // decided.BLOCK, 0, 0, 0, 0, 0, 0, 0, _LIMITS_ALONE)
-        _quotactl(lead, _SET_QUOTA, project, ctypes.create_string_buffer(quota, len(quota)))
+        _set_limit(lead, project, limit)
 
 
 def examine(directory: int) -> Found:
@@ -105,6 +107,11 @@ def _quotactl(descriptor: int, command: int, identity: int, buffer: Any) -> None
     if _library.syscall(_QUOTACTL_FD, descriptor, command << 8 | _PROJECT_QUOTA, identity, buffer):
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
+
+
+def _set_limit(descriptor: int, project: int, limit: int) -> None:
+    quota = _QUOTA.pack(limit // decided.BLOCK, 0, 0, 0, 0, 0, 0, 0, _LIMITS_ALONE)
+    _quotactl(descriptor, _SET_QUOTA, project, ctypes.create_string_buffer(quota, len(quota)))
 
 
 def _limits_hold(descriptor: int) -> bool:

@@ -3,7 +3,8 @@
 """The host's own measuring of what hubs' users keep: carrel-disk writes hub/disk.json, from cron.
 
 Where there is a quota, the kernel knows at once. Other folders are added up at night, one user after the other, with
-low priority, until a deadline; the next night goes on with those that were measured longest ago.
+low priority, until a deadline; the next night goes on with those that were measured longest ago. Who was not done
+within half an hour comes last.
 """
 
 from __future__ import annotations
@@ -67,28 +68,37 @@ def _measure(directory: str, add_up: bool) -> None:
         return  # users' files are in volumes
     try:
         names = {unescape(name) or name: name for name in os.listdir(base) if not name.startswith(".")}
-        former = _former(path)
+        former, late_before = _former(path)
         before = {name: use for name, use in former.items() if name in names}
         now = _by_quota(base, users, names)
+        late = [name for name in late_before if name in names and name not in now]
     finally:
         os.close(base)
     if add_up:
+        # Who was tried in vain comes last, or a few of them would keep all others from being measured.
         rest = sorted(
-            names.keys() - now.keys(), key=lambda name: (before[name].measured if name in before else "", name)
+            names.keys() - now.keys() - set(late),
+            key=lambda name: (before[name].measured if name in before else "", name),
         )
-        now = {**dict(_added_up(users, {name: names[name] for name in rest})), **now}
+        for name, use in _added_up(users, {name: names[name] for name in [*rest, *late]}):
+            late = [other for other in late if other != name]
+            if use is None:
+                late.append(name)
+            else:
+                now[name] = use
     found = dict(sorted({**before, **now}.items()))
-    if found != former or not os.path.lexists(path):
-        text = json.dumps(disk.content(found), indent=1) + "\n"
+    if (found, late) != (former, late_before) or not os.path.lexists(path):
+        text = json.dumps(disk.content(found, late), indent=1) + "\n"
         files.write(path, File(text.encode("utf-8"), 0o640, 0, os.stat(f"{directory}/hub").st_gid))
 
 
-def _former(path: str) -> dict[str, Use]:
-    """Nothing if the file is damaged: all are measured anew."""
+def _former(path: str) -> tuple[dict[str, Use], list[str]]:
+    """Who was measured, and who in vain; nothing if the file is damaged: all are measured anew."""
     with contextlib.suppress(ValueError):
         text = files.read_text(path)
-        return disk.uses(parse_instance(text)) if text else {}
-    return {}
+        content = parse_instance(text) if text else disk.content({})
+        return disk.uses(content), disk.late(content)
+    return {}, []
 
 
 def _by_quota(base: int, users: str, names: dict[str, str]) -> dict[str, Use]:
@@ -108,15 +118,16 @@ def _by_quota(base: int, users: str, names: dict[str, str]) -> dict[str, Use]:
     return found
 
 
-def _added_up(users: str, names: dict[str, str]) -> Iterator[tuple[str, Use]]:
+def _added_up(users: str, names: dict[str, str]) -> Iterator[tuple[str, Use | None]]:
+    """None if somebody's folders took longer than each has; whom the night's end cuts off is not told."""
     end = time.monotonic() + HOURS_A_HUB * 3600
     for name, folder in names.items():
         seconds = min(end - time.monotonic(), SECONDS_A_USER)
         if seconds <= 0:
             return
         count = directory_bytes(f"{users}/{folder}", seconds, [])
-        if count is not None:
-            yield name, Use(count, _now())
+        if count is not None or seconds == SECONDS_A_USER:
+            yield name, None if count is None else Use(count, _now())
 
 
 def _now() -> str:

@@ -80,6 +80,9 @@ def _check_persist(hub: Hub, problems: Problems) -> None:
 def _check_backend(hub: Hub, problems: Problems) -> None:
     if hub.backend == "volumes" and given(hub.users_view) and hub.users_view != "none":
         problems.add(f"{hub.path}.users_view", "volumes_view")
+    # Their volumes would be archived while they work, and deleted in the end. Others have no folders that are kept.
+    if hub.backend == "volumes" and hub.prune == "archive" and given(hub.authenticator) and hub.authenticator.guests:
+        problems.add(f"{hub.path}.prune", "volumes_prune", key=hub.authenticator.guests)
 
 
 def _warn_of_disk(hub: Hub) -> None:

@@ -34,10 +34,15 @@ class Authenticator(NamedTuple):
         return str(self.public["type"])
 
     @property
+    def guests(self) -> str | None:
+        """The key that lets in people who are not listed."""
+        keys = ("signup", "allowed_organizations", "guests")
+        return next((key for key in keys if given(self.public.get(key)) and self.public[key]), None)
+
+    @property
     def open(self) -> bool:
-        """Whether people who are not listed may get in."""
-        opened = any(self.public.get(key) for key in ("signup", "allowed_organizations", "guests"))
-        return opened or self.type == "dummy"
+        """Whether anybody may get in under a name that need not be listed."""
+        return self.guests is not None or self.type == "dummy"
 
     @property
     def own(self) -> bool:

@@ -134,6 +134,8 @@ MESSAGES: dict[str, str] = {
     "persist_in_home": "{value} lies in the home {home}, which is kept anyway; leave it out",
     "persist_over_home": "{value} holds the home {home}; write a folder beside it",
     "volumes_view": "with backend: volumes there is no folder of all users to look into; write none",
+    "volumes_prune": "with backend: volumes this would archive the volumes of people who are not listed, too, whom "
+    "authenticator.{key} lets in; write keep",
     "default_url": "{value} is not a path; write one that begins with '/', for example /lab",
     "database_image": "sqlite needs no server; leave the image out, or write type: postgresql",
     "settings_plugin": "{value} is not the name of JupyterLab's settings; write package:plugin, for example "

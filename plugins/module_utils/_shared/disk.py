@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,11 +40,15 @@ def uses(content: Mapping[str, Any]) -> dict[str, Use]:
     return found
 
 
-def content(found: Mapping[str, Use]) -> dict[str, Any]:
-    return {
-        "version": VERSION,
-        "users": {name: {"bytes": use.bytes, "measured": use.measured} for name, use in found.items()},
-    }
+def late(content: Mapping[str, Any]) -> list[str]:
+    """Whose folders could not be added up in the time that each gets, those tried longest ago first."""
+    names = content.get("late")
+    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+
+
+def content(found: Mapping[str, Use], late: Sequence[str] = ()) -> dict[str, Any]:
+    users = {name: {"bytes": use.bytes, "measured": use.measured} for name, use in found.items()}
+    return {"version": VERSION, "users": users, **({"late": list(late)} if late else {})}
 
 
 def warning(limits: Mapping[str, Any]) -> int | None:
