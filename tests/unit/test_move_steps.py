@@ -212,3 +212,15 @@ def test_the_old_host_lets_in_whom_it_let_in_before_and_takes_certificates_of_au
     assert "Require ip" not in virtual_host(held)
     lines = [line.strip() for line in virtual_host(after).splitlines()]
     assert {"SSLProxyVerifyDepth 10", "SSLProxyCACertificatePath /etc/ssl/certs"} <= set(lines)
+
+
+@pytest.mark.parametrize("name", ["copy", "undo"])
+def test_the_move_is_undone_if_the_new_host_cannot_be_reached_any_more(name: str) -> None:
+    """With any_errors_fatal, Ansible ends a play even where unreachable hosts are ignored, and skips the message."""
+    tasks = yaml.safe_load((ROOT / f"playbooks/tasks/move/{name}.yml").read_text())
+    there = [task for task in tasks if "delegate_to" in task]
+    assert len(there) == 2
+    for task in there:
+        assert task["ignore_unreachable"] and task["any_errors_fatal"] is False
+        after = tasks[tasks.index(task) + 1]
+        assert name == "undo" or after["when"] == f"{task['register']} is unreachable"
