@@ -559,6 +559,21 @@ def test_a_new_host_begins_beside_an_old_past_only_if_told(engine: Engine) -> No
     carrel_backup.backup.check_past(engine, anew=True)
     assert State(engine.state.path, "tao").begun
     carrel_backup.backup.check_past(engine, anew=False)
+    assert State(engine.state.path, "tao").past == []
+
+
+def test_a_whole_restore_makes_the_other_hosts_past_its_own(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = snapshots.described({**taken(AFTER, "geo2"), "id": "abc"})
+    monkeypatch.setattr(restore, "pick", lambda *_arguments: chosen)
+    monkeypatch.setattr(restore, "listed", lambda _run: [chosen])
+    monkeypatch.setattr(restore, "restore_leaves", lambda *_arguments: None)
+    leaf = "data/users/ada/home"
+    monkeypatch.setattr(restore, "manifest_of", lambda *_arguments: manifest.Manifest([leaf], None, []))
+    restore.restore(engine, "latest", Wanted(user="ada"))
+    assert State(engine.state.path, "tao").past == []
+    for _unused in range(2):
+        restore.restore(engine, "latest", Wanted())
+        assert State(engine.state.path, "tao").past == ["geo2"]
 
 
 def test_a_host_forgets_its_own_snapshots_alone(engine: Engine) -> None:

@@ -81,8 +81,10 @@ def test_only_snapshots_that_have_the_home_are_listed_newest_first() -> None:
         snapshot("06", "whole", "bada"),
         snapshot("07", "whole", "ada", on="another"),
     ]
-    assert [each["id"] for each in asked.of_user(found, read(), "geo1")] == ["04", "02"]
-    assert [each["id"] for each in asked.of_user(found[-1:], read(), "geo1")] == ["07"], "after a move, the other's"
+    assert [each["id"] for each in asked.of_user(found, read(), ["geo1"])] == ["04", "02"]
+    assert [each["id"] for each in asked.of_user(found[-1:], read(), ["geo1"])] == ["07"], "after a move, the other's"
+    both = [each["id"] for each in asked.of_user(found, read(), ["geo1", "another"])]
+    assert both == ["07", "04", "02"], "the past on another host stays"
     assert asked.when(found[0]["time"]) == "2030-01-01T02:30:00+00:00"
 
 

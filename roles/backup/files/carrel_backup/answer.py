@@ -109,7 +109,8 @@ def act(settings: Settings, account: Account, journal: Journal, wanted: Asked, h
         run.prepare()
         run.check_server()
         found = [{**described(each), "paths": each.get("paths") or []} for each in run.restic.snapshots()]
-        mine = asked.of_user(found, wanted, settings.host)
+        past = State(f"{settings.state_directory}/state.json", settings.name).past
+        mine = asked.of_user(found, wanted, [settings.host, *past])
         if wanted.what == "snapshots":
             return {"snapshots": [{"id": each["id"], "time": asked.when(each["time"])} for each in mine]}
         snapshot = next((each for each in mine if each["id"] == wanted.snapshot), None)

@@ -13,7 +13,7 @@ from typing import Any
 
 from .backup import WHOLE, tag
 from .escape import escape, username_problem
-from .snapshots import ours, parsed
+from .snapshots import parsed
 
 LONGEST = 64 * 2**10  # bytes of a request
 LONGEST_NAME = 255
@@ -76,12 +76,13 @@ def is_name(part: str) -> bool:
     return 0 < length <= LONGEST_NAME and part not in (".", "..") and not {"/", "\0"} & set(part)
 
 
-def of_user(snapshots: Sequence[Mapping[str, Any]], asked: Asked, host: str) -> list[Mapping[str, Any]]:
-    """The snapshots that have the user's home, newest first."""
+def of_user(snapshots: Sequence[Mapping[str, Any]], asked: Asked, hosts: Sequence[str]) -> list[Mapping[str, Any]]:
+    """The snapshots that have the user's home, newest first: those of these HOSTS; all where they have none yet."""
     tags = (WHOLE, tag(asked.user, None))
     home = f"/instance/{asked.leaf}"
     fitting = [each for each in snapshots if each["of"] in tags and any(path.endswith(home) for path in each["paths"])]
-    return list(reversed(ours(fitting, host)))
+    # never both: another host may have another instance of the name in the same repository
+    return list(reversed([each for each in fitting if each["on"] in hosts] or fitting))
 
 
 def recent(times: Sequence[object], now: float) -> list[float]:

@@ -98,5 +98,5 @@ def settle(move: Move) -> dict[str, Any]:
     write_record(move, content)
     backups = f"{os.path.dirname(move.run.settings.state_directory)}/backup"
     os.makedirs(backups, 0o711, exist_ok=True)
-    State(f"{backups}/state.json", move.run.settings.name).begin_past(again=True)
+    State(f"{backups}/state.json", move.run.settings.name).begin_past(again=True, after=move.given["from"])
     return {}

@@ -52,7 +52,7 @@ def restore(run: Run, snapshot: str, wanted: Wanted) -> int:
             raise BackupError(f"the snapshot {found['id'][:8]} has nothing of {wanted.user or wanted.group}")
         restore_leaves(run, found["id"], wanted, manifest, leaves)
         if whole:
-            run.state.begin_past(again=True)
+            run.state.begin_past(again=True, after=found["on"])
     if server is not None:
         images.use(run, server)
     complete = not run.state.entry["warnings"]

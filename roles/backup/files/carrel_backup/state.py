@@ -36,6 +36,7 @@ class State:
             "history": [],
             "start": {},
             "begun": None,
+            "past": [],
         }
         self.interrupted: str | None = None  # what a run before this one did when it was killed
         self._began = self._written = 0.0
@@ -73,9 +74,18 @@ class State:
         found: str | None = self.content["begun"]
         return found
 
-    def begin_past(self, again: bool) -> None:
+    @property
+    def past(self) -> list[str]:
+        """Other hosts whose backups are this instance's, too: it was restored from them, or moved here."""
+        found: list[str] = self.content["past"]
+        return found
+
+    def begin_past(self, again: bool, after: str | None = None) -> None:
+        """AFTER: the host whose backups it goes on from."""
         if again or self.begun is None:
             self.content["begun"] = now()
+            if after is not None and after not in self.past:
+                self.past.append(after)
             self.write()
 
     def last(self, command: str) -> dict[str, Any]:
