@@ -40,6 +40,7 @@ class Engine(Run):
     """A stand-in for an engine. IMAGES are those it has, REGISTRY what a pull brings, CONTAINER what inspect says."""
 
     images: set[str]
+    names: list[str]
     registry: dict[str, str]
     container: dict[str, Any]
     left: list[str]
@@ -53,6 +54,8 @@ class Engine(Run):
         if arguments[:2] == ("image", "inspect"):
             if last not in self.images:
                 raise CommandError(f"Error: No such image: {last}")
+            if "--format={{json .RepoTags}}" in arguments:
+                return json.dumps(self.names)
             own = last == "built"
             return json.dumps(
                 [{"Id": ID, "RepoDigests": None if own else [DIGEST], "Config": {"User": "root" if own else "1"}}]
@@ -63,6 +66,8 @@ class Engine(Run):
             self.images.add(self.registry[last])
         if command == "rm":
             self.left.remove(last)
+        if arguments[:2] == ("image", "rm"):
+            self.images.remove(last)
         if command == "ps":
             label = arguments[-1].rpartition("label=")[2]
             found = self.left if label == "carrel.drill=tao" else ["abc"] if "compose" in label else []
@@ -86,6 +91,8 @@ def engine_of(kind: str, folder: Path) -> Engine:
     run = Engine(
         settings, account, Restic(settings, account), Journal("tao"), State(str(folder / "state.json"), "tao"), -1
     )
+    os.makedirs(settings.state_directory, exist_ok=True)
+    run.names = []
     run.images, run.registry, run.container, run.left, run.said = {ID}, {}, {}, [], []
     run.state.begin("drill", "all")
     return run
@@ -163,6 +170,19 @@ def test_an_image_that_is_gone_is_pulled_by_its_digest_and_goes_after_a_drill(la
     assert images.fetch(lab, images.Server(**SERVER)) is True
     assert ("pull", "--quiet", DIGEST) in lab.said
     assert images.fetch(lab, images.Server(**SERVER)) is False
+
+
+def test_an_image_that_a_killed_drill_pulled_goes_unless_somebody_named_it(lab: Engine) -> None:
+    for names, left in (([], set()), (["lab:1.0"], {ID})):
+        lab.images, lab.registry, lab.names = set(), {DIGEST: ID}, names
+        images.fetch_for_a_look(lab, images.Server(**SERVER))
+        assert lab.images == {ID}
+        shadow.clear(lab)
+        assert lab.images == left and not os.path.exists(images.note(lab))
+    lab.images, lab.names = {ID}, []
+    images.fetch_for_a_look(lab, images.Server(**SERVER))
+    shadow.clear(lab)
+    assert lab.images == {ID}, "it was there before"
 
 
 @pytest.mark.parametrize(

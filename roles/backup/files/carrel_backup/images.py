@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
 from typing import Any
 
@@ -145,9 +146,30 @@ def is_there(run: Run, identity: str) -> bool:
     return True
 
 
-def remove(run: Run, server: Server) -> None:
-    """Remove an image that was pulled for a look."""
+def note(run: Run) -> str:
+    """The file with the id of an image that is there for a look alone: it goes even if the drill is killed."""
+    return f"{run.settings.state_directory}/pulled"
+
+
+def fetch_for_a_look(run: Run, server: Server) -> None:
+    """As fetch, for an image that remove_pulled removes again if it was not there."""
+    if not is_there(run, server.id):
+        with open(note(run), "w", encoding="ascii") as file:
+            file.write(server.id)
+    fetch(run, server)
+
+
+def remove_pulled(run: Run) -> None:
+    """Remove an image that was pulled for a look, unless somebody has given it a name or uses it meanwhile."""
     try:
-        run.docker("image", "rm", server.id)
-    except CommandError as error:
-        run.step("image", f"{server.image} of then stays: {error}")
+        identity = files.read(note(run))
+    except FileNotFoundError:
+        return
+    try:
+        if IDENTITY.fullmatch(identity) and is_there(run, identity):
+            names = json.loads(run.docker("image", "inspect", "--format={{json .RepoTags}}", identity))
+            if not names:
+                run.docker("image", "rm", identity)
+    except (CommandError, ValueError) as error:
+        run.step("image", f"the image {identity[7:19]} of then stays: {error}")
+    os.unlink(note(run))

@@ -49,6 +49,7 @@ def clear(run: Run) -> None:
         if containers.listens(run.settings.socket):
             for container in run.containers(f"label={LABEL}={run.settings.name}", running=False):
                 remove(run, container["ID"])
+            images.remove_pulled(run)
         folder = f"{run.settings.directory}/{restore.BESIDE}"
         for name in os.listdir(folder) if os.path.isdir(folder) else []:
             if name.endswith(MARK):
@@ -66,8 +67,9 @@ def look(run: Run, server: Server, tree: str, leaf: str, owner: tuple[int, int])
         run.step("shadow", "the engine does not run, so nothing is started")
         return None
     try:
-        pulled = images.fetch(run, server)
+        images.fetch_for_a_look(run, server)
     except BackupError as error:
+        images.remove_pulled(run)
         run.warn(f"nothing was started: {error}")
         return None
     run.step("shadow", f"start {server.image} ({server.id[7:19]}) on {leaf}")
@@ -81,8 +83,7 @@ def look(run: Run, server: Server, tree: str, leaf: str, owner: tuple[int, int])
         finally:
             remove(run, identity)
     finally:
-        if pulled:
-            images.remove(run, server)
+        images.remove_pulled(run)
 
 
 def settings(server: Server) -> dict[str, Any]:
