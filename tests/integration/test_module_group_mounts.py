@@ -154,7 +154,7 @@ def test_a_foreign_folder_does_not_delay_removals(hub: Path, folder: str) -> Non
     more = [*GROUPS, {"name": "new", "members": ["bob"]}]
     answer = run(hub, groups=more, users=[{"name": "bob"}, {"name": "prof"}])
     assert answer["failed"] and f"{folder} belongs to 100999:100099 but must belong to root" in answer["msg"]
-    assert answer["msg"].count("must be root's") == 1
+    assert answer["msg"].count("must belong to root") == 1
     assert f"nobody gets {hub}/data/" in answer["msg"]
     assert "ada" not in (hub / "mounts" / "mounts.json").read_text()
     assert mounted(hub, "bob") & ALL == ({"shared", "colab"} if folder == "data/groups" else set())

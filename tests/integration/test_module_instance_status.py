@@ -177,7 +177,7 @@ def test_a_hub_and_its_people(host: Host) -> None:
     host.start("ada", *server)
     docker("kill", host.start("grace", *server))
     status = host.status(**hub)
-    assert status["users"] == {"known": 2, "servers": 1} and len(status["containers"]) == 1
+    assert status["users"] == {"known": 2, "servers": 1, "sizes": []} and len(status["containers"]) == 1
     assert status["images"][0]["image_id"] == status["containers"][0]["image_id"]
     docker("kill", f"{host.name}-hub")
     assert "none of its containers runs" in host.problems(**hub)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.disk import ENVIRONMENT
 from sqlalchemy import URL
 
 from . import disk
@@ -245,7 +246,7 @@ def traits(config: Mapping[str, Any], secrets: Mapping[str, Any], state: Path) -
             # How long servers remember the hub's yes: five minutes is too long after a removal.
             "args": ["--HubOAuth.cache_max_age=10"],
             "notebook_dir": config["home"],
-            "environment": config["environment"],
+            "environment": {**ENVIRONMENT, **config["environment"]},
             "default_url": config["default_url"],
             "start_timeout": config["spawn_timeout_seconds"],
             "http_timeout": config["http_timeout_seconds"],
