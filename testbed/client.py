@@ -91,6 +91,10 @@ class Lab:
         """Start a kernel and connect to it."""
         identifier = self.request("POST", "api/kernels", json={"name": name}).json()["id"]
         self._started.append(f"api/kernels/{identifier}")
+        return self.connect(identifier)
+
+    def connect(self, identifier: str) -> Kernel:
+        """Connect to a running kernel, again after a minute of silence: servers close what answers no ping."""
         return Kernel(self.websocket(f"api/kernels/{identifier}/channels"), identifier, self.timeout)
 
     def run(self, code: str) -> str:

@@ -143,7 +143,7 @@ def test_an_engine_that_is_stopped_is_started(tao: Site) -> None:
     run_on(HOST, "systemctl", "--user", "--machine=tao@", "stop", "rootless-docker")
     code, output = reset(tao, "--people", "ignore", "--no-pull")
     assert code == DONE, output
-    assert any("engine tao did not run" in warning for warning in state(tao)["warnings"])
+    assert any("engine tao was stopped" in warning for warning in state(tao)["warnings"])
     whole(tao)
 
 
