@@ -26,7 +26,7 @@ from .escape import escape
 from .inside import MISSING
 from .journal import Journal
 from .restic import Restic, ResticError
-from .restore import join_project, literal, remove_beside, room
+from .restore import join_project, literal, refuse_partial, remove_beside, room
 from .run import DONE, FAILED, BackupError, Run
 from .settings import Settings
 from .snapshots import described, label
@@ -198,10 +198,7 @@ def bring(run: Run, wanted: Asked, snapshot: Mapping[str, Any], tell: Tell) -> d
         )  # fmt: skip
         if any(is_full(what) for _unused, what in restored.errors):
             raise RefusedError(FULL)
-        if restored.errors:
-            raise BackupError(f"{len(restored.errors)} could not be restored: {restored.errors[0]}")
-        if restored.code:
-            raise BackupError(f"restic restore ended with exit code {restored.code}: {'; '.join(restored.said)}")
+        refuse_partial(restored)
         name_of_folder = label(snapshot["time"])
         folder = run.inside("bring", tree, f"restored/{name}", home, name_of_folder, given=not wanted.parts)
         if folder == MISSING:

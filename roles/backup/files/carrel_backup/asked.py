@@ -13,7 +13,7 @@ from typing import Any
 
 from .backup import WHOLE, tag
 from .escape import escape, username_problem
-from .snapshots import parsed
+from .snapshots import ours, parsed
 
 LONGEST = 64 * 2**10  # bytes of a request
 LONGEST_NAME = 255
@@ -82,7 +82,7 @@ def of_user(snapshots: Sequence[Mapping[str, Any]], asked: Asked, hosts: Sequenc
     home = f"/instance/{asked.leaf}"
     fitting = [each for each in snapshots if each["of"] in tags and any(path.endswith(home) for path in each["paths"])]
     # never both: another host may have another instance of the name in the same repository
-    return list(reversed([each for each in fitting if each["on"] in hosts] or fitting))
+    return ours(fitting, *hosts)[::-1]
 
 
 def recent(times: Sequence[object], now: float) -> list[float]:

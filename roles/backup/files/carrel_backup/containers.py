@@ -9,7 +9,7 @@ import fcntl
 import os
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from . import claims, commands, files
 from .commands import CommandError
@@ -57,25 +57,39 @@ def refuse(users: Sequence[Mapping[str, str]], may_stop: bool) -> None:
 
 
 def stop(run: Run, leaves: Sequence[str], whole: bool, may_stop: bool) -> list[Mapping[str, str]]:
-    """Stop who uses the directories by now; return the instance's own, which are started again.
+    """Stop who uses the directories by now: to fetch took long, and people start servers meanwhile."""
 
-    A user's server is started by its user. To fetch took long, and people start servers meanwhile, so it is asked
-    until there are none. state.json knows what to start before it is stopped, so that the next run can do it.
+    def found() -> list[dict[str, str]]:
+        users = using(run, leaves, whole)
+        refuse(users, may_stop)
+        return users
+
+    return stop_all(run, found, "nothing was restored; try again")
+
+
+def stop_all(
+    run: Run, found: Callable[[], Sequence[Mapping[str, str]]], advice: str, at_once: bool = False
+) -> list[Mapping[str, str]]:
+    """Stop what is FOUND until nothing is; return the instance's own containers, which are started again.
+
+    A user's server is started by its user. state.json knows what to start before it is stopped, so that the next run
+    can do it. AT_ONCE: not one after the other.
     """
     own: list[Mapping[str, str]] = []
     for _unused in range(STOP_ROUNDS):
-        users = using(run, leaves, whole)
+        users = found()
         if not users:
             return own
-        refuse(users, may_stop)
         run.step("stop", f"stop {', '.join(container['Names'] for container in users)}")
-        for container in users:
-            if "com.docker.compose.project=" in container["Labels"]:
-                own.append(container)
-                run.state.owe(container["ID"], container["Names"])
-            unless_gone(run, "stop", container["ID"])
-    if users := using(run, leaves, whole):
-        raise InUseError(f"{users[0]['Names']} was started again while it was stopped: nothing was restored; try again")
+        for group in [users] if at_once else [[container] for container in users]:
+            for container in group:
+                if "com.docker.compose.project=" in container["Labels"]:
+                    own.append(container)
+                    run.state.owe(container["ID"], container["Names"])
+            unless_gone(run, "stop", *(container["ID"] for container in group))
+    if users := found():
+        names = ", ".join(container["Names"] for container in users)
+        raise InUseError(f"{names} was started again while it was stopped: {advice}")
     return own
 
 

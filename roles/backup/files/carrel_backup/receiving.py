@@ -7,10 +7,9 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Sequence
 from typing import Any
 
-from . import backup, containers, database, files, restore
+from . import containers, database, files, restore
 from .run import BackupError
 from .state import State
 from .transfer import DATABASE, TAR, Move, as_account, let_go, stop, write, write_record
@@ -28,9 +27,9 @@ def receive(move: Move) -> dict[str, Any]:
     snapshot = move.given["snapshot"]
     manifest = restore.manifest_of(run, snapshot)
     dumped = manifest.database
-    leaves = data_leaves(manifest.leaves, dumped)
+    leaves = restore.data_leaves(manifest.leaves, dumped)
     secrets = restore.secrets_of(run.settings.kind, manifest.leaves)
-    paths = [*(f"instance/{leaf}" for leaf in [*leaves, *secrets]), *([f"stage/database/{dumped}"] if dumped else [])]
+    paths = restore.paths_of([*leaves, *secrets], dumped)
     # A try that failed has put in place what was here, so that it comes anew.
     missing = [path for path in paths if not os.path.lexists(f"{move.tree}/{path}")]
     if missing:
@@ -56,10 +55,6 @@ def put_secret(staged: str, path: str) -> None:
     restore.write_secret(path, text, (status.st_uid, status.st_gid), stat.S_IMODE(status.st_mode) & 0o600)
 
 
-def data_leaves(leaves: Sequence[str], dumped: str | None) -> list[str]:
-    return [leaf for leaf in leaves if leaf.startswith("data/") and not (dumped and backup.is_database(leaf))]
-
-
 def pause(move: Move) -> dict[str, Any]:
     """Stop the new host's containers, which can run. No reset starts them until the move ends."""
     stop(move)
@@ -73,16 +68,15 @@ def place(move: Move) -> None:
     stop(move)
     received = json.loads(files.read(f"{run.settings.state_directory}/received.json"))
     dumped = received["database"]
-    staged = f"{move.tree}/stage/database/{dumped}"
-    if dumped == database.SQLITE:
-        run.inside("integrity", staged)
-        run.inside("move", staged, f"{move.tree}/instance/data/hub/{dumped}")
+    restore.take_sqlite(run, move.tree, dumped)
     run.step("place", f"put {len(received['leaves'])} directories in place")
     for leaf in received["leaves"]:
         restore.place(run, f"{move.tree}/instance/{leaf}", leaf)
     if dumped == database.POSTGRESQL:
         project = f"label=com.docker.compose.project={run.settings.name}"
-        restore.load(run, staged, run.containers(project, f"label={DATABASE}", running=False))
+        restore.load(
+            run, f"{move.tree}/stage/database/{dumped}", run.containers(project, f"label={DATABASE}", running=False)
+        )
     containers.start(run)
     if run.state.owed:
         raise BackupError(

@@ -20,7 +20,7 @@ from .backup import GIB, MANIFEST, gib, is_database
 from .commands import CommandError
 from .inside import MISSING, REFUSED
 from .manifest import Manifest
-from .restic import ResticError
+from .restic import Answer, ResticError
 from .run import DONE, INCOMPLETE, BackupError, Run
 from .snapshots import label, listed, pick
 from .wanted import Wanted, path_of, tags
@@ -46,8 +46,7 @@ def restore(run: Run, snapshot: str, wanted: Wanted) -> int:
         raise BackupError("a file or folder comes back beside: name it (--path)")
     else:
         chosen = targets.chosen(manifest.leaves, wanted.user, wanted.group)
-        dumped = manifest.database
-        leaves = [leaf for leaf in chosen if leaf.startswith("data/") and not (dumped and is_database(leaf))]
+        leaves = data_leaves(chosen, manifest.database)
         if not leaves:
             raise BackupError(f"the snapshot {found['id'][:8]} has nothing of {wanted.user or wanted.group}")
         restore_leaves(run, found["id"], wanted, manifest, leaves)
@@ -162,6 +161,11 @@ def fetch(run: Run, snapshot: str, paths: Sequence[str], tree: str, *options: st
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(patterns)
+    refuse_partial(answer)
+
+
+def refuse_partial(answer: Answer) -> None:
+    """Raises BackupError if restic did not restore everything."""
     if answer.errors:
         named = [f"{path.rpartition('/tree/')[2] or path}: {what}" for path, what in answer.errors[:5]]
         raise BackupError(f"{len(answer.errors)} could not be restored: {'; '.join(named)}")
@@ -212,12 +216,10 @@ def restore_leaves(run: Run, snapshot: str, wanted: Wanted, manifest: Manifest, 
     containers.refuse(containers.using(run, leaves, whole), wanted.stop)
     dumped = manifest.database if whole else None
     secrets = secrets_of(run.settings.kind, manifest.leaves) if whole else []
-    paths = [*(f"instance/{leaf}" for leaf in [*leaves, *secrets]), *([f"stage/database/{dumped}"] if dumped else [])]
+    paths = paths_of([*leaves, *secrets], dumped)
     check_room(run, snapshot, paths)
     with fetched(run, snapshot, paths) as tree:
-        if dumped == database.SQLITE:
-            run.inside("integrity", f"{tree}/stage/database/{dumped}")
-            run.inside("move", f"{tree}/stage/database/{dumped}", f"{tree}/instance/data/hub/{dumped}")
+        take_sqlite(run, tree, dumped)
         with containers.resets_kept_out(run):
             try:
                 stopped = containers.stop(run, leaves, whole, wanted.stop)
@@ -230,6 +232,23 @@ def restore_leaves(run: Run, snapshot: str, wanted: Wanted, manifest: Manifest, 
                     load(run, f"{tree}/stage/database/{dumped}", stopped)
             finally:
                 containers.start(run)
+
+
+def data_leaves(leaves: Sequence[str], dumped: str | None) -> list[str]:
+    """Those with data; a database of which there is a dump is loaded from that."""
+    return [leaf for leaf in leaves if leaf.startswith("data/") and not (dumped and is_database(leaf))]
+
+
+def paths_of(names: Sequence[str], dumped: str | None) -> list[str]:
+    """Where files of the instance and the database's dump are in a snapshot."""
+    return [*(f"instance/{name}" for name in names), *([f"stage/database/{dumped}"] if dumped else [])]
+
+
+def take_sqlite(run: Run, tree: str, dumped: str | None) -> None:
+    """Put a good copy of the database where the hub has it, in a tree that is not in place yet."""
+    if dumped == database.SQLITE:
+        run.inside("integrity", f"{tree}/stage/database/{dumped}")
+        run.inside("move", f"{tree}/stage/database/{dumped}", f"{tree}/instance/data/hub/{dumped}")
 
 
 def secrets_of(kind: str, leaves: Sequence[str]) -> list[str]:

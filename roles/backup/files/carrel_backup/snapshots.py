@@ -32,9 +32,9 @@ def described(snapshot: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def ours(snapshots: Sequence[Mapping[str, Any]], host: str) -> list[Mapping[str, Any]]:
-    """This host's; all where it has none yet, after a move."""
-    return [each for each in snapshots if each["on"] == host] or list(snapshots)
+def ours(snapshots: Sequence[Mapping[str, Any]], *hosts: str) -> list[Mapping[str, Any]]:
+    """Those of these hosts; all where they have none yet, after a move."""
+    return [each for each in snapshots if each["on"] in hosts] or list(snapshots)
 
 
 def pick(snapshots: Sequence[Mapping[str, Any]], wanted: str, tags: Sequence[str], host: str) -> Mapping[str, Any]:

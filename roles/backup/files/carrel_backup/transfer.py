@@ -13,7 +13,7 @@ from typing import IO, Any
 
 from . import commands, containers, restore
 from .commands import CommandError
-from .run import BackupError, Run
+from .run import Run
 
 TREE = f"{restore.BESIDE}/move"
 PACK_BYTES = 256 * 2**20  # of one part; a file of restic's has 16 MiB
@@ -85,33 +85,13 @@ def write_record(move: Move, content: Mapping[str, Any]) -> None:
 
 
 def stop(move: Move, spared: str = "") -> None:
-    """Stop all containers of the instance, until none runs; state.json knows those that the instance starts itself."""
-    run = move.run
-    for _unused in range(containers.STOP_ROUNDS):
-        found = running(run, spared)
-        if not found:
-            return
-        for container in found.values():
-            if "com.docker.compose.project=" in container["Labels"]:
-                run.state.owe(container["ID"], container["Names"])
-        run.step("stop", f"stop {len(found)} containers")
-        containers.unless_gone(run, "stop", *found)  # all at once, since requests may wait
-    if again := running(run, spared):
-        names = ", ".join(container["Names"] for container in again.values())
-        raise BackupError(f"{names} was started again while it was stopped; try again")
+    """Stop all containers of the instance but those with a label; all at once, since requests may wait."""
 
+    def found() -> list[dict[str, str]]:
+        users = containers.using(move.run, [], whole=True)
+        return [each for each in users if not spared or spared not in each["Labels"].split(",")]
 
-def running(run: Run, spared: str) -> dict[str, dict[str, str]]:
-    """The instance's containers, by their ids, but those with a label."""
-    if not containers.listens(run.settings.socket):
-        return {}
-    name = run.settings.name
-    return {
-        container["ID"]: container
-        for label in (f"com.docker.compose.project={name}", f"carrel.instance={name}")
-        for container in run.containers(f"label={label}")
-        if not spared or spared not in container["Labels"].split(",")
-    }
+    containers.stop_all(move.run, found, "try again", at_once=True)
 
 
 def let_go(move: Move) -> dict[str, Any]:
