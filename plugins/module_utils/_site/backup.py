@@ -126,16 +126,23 @@ def packages(jobs: Iterable[Job]) -> list[str]:
     return ["restic", "uidmap"] * bool(kept) + ["cron"] * any(job["backup"]["at"] for job in kept)
 
 
-def _settings(job: Job, engine: Mapping[str, Any], host: str) -> str:
-    values = {**job, **job["backup"]}
-    settings = {
-        **{key: values[key] for key in _SETTINGS},
+def on_host(job: Job, engine: Mapping[str, Any], host: str) -> dict[str, Any]:
+    """Return what the program must know of the host, and as whom it works there."""
+    return {
         "version": 1,
         "host": host,
         "account": job["engine"],
         "socket": engine["socket"],
         "subuid": engine["subuid"],
         "subgid": engine["subgid"],
+    }
+
+
+def _settings(job: Job, engine: Mapping[str, Any], host: str) -> str:
+    values = {**job, **job["backup"]}
+    settings = {
+        **{key: values[key] for key in _SETTINGS},
+        **on_host(job, engine, host),
         "repository": f"{job['backup']['repository'].rstrip('/')}/{job['name']}",
         "state_directory": STATE_DIRECTORY.format(job["name"]),
         "run_directory": RUN_DIRECTORY.format(job["name"]),

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._report.report import size
+from ansible_collections.carrel.jupyter.plugins.module_utils._site.backup import on_host
 
 STATE_DIRECTORY = "/var/lib/carrel/{}/move"
 RUN_DIRECTORY = "/run/carrel/move/{}"
@@ -25,12 +26,7 @@ def settings(job: Mapping[str, Any], engines: Mapping[str, Any], host: str) -> d
     state = STATE_DIRECTORY.format(name)
     return {
         **{key: job[key] for key in ("name", "kind", "directory", "token_file")},
-        "version": 1,
-        "host": host,
-        "account": job["engine"],
-        "socket": engine["socket"],
-        "subuid": engine["subuid"],
-        "subgid": engine["subgid"],
+        **on_host(job, engine, host),
         "repository": f"{state}/repository",
         "state_directory": state,
         "run_directory": RUN_DIRECTORY.format(name),

@@ -12,12 +12,12 @@ from collections.abc import Sequence
 
 from . import printable, programs
 from .account import PATH
+from .engine import KILL_SECONDS, limited
 from .settings import Settings
 
 PUT_OFF = 75  # EX_TEMPFAIL of sysexits.h
 LAST_LINES = 5
 LONGEST = 1000
-KILL_SECONDS = 15  # what timeout(1) gets to end a command before it is killed itself
 
 
 class CommandError(Exception):
@@ -47,11 +47,9 @@ def environment(settings: Settings, container: str | None, reset: str) -> dict[s
 def execute(command: Sequence[str], settings: Settings, container: str | None, reset: str) -> None:
     """Run a command. It does not inherit the reset's lock: what it leaves behind must not keep the next reset away."""
     seconds = settings.command_seconds
-    # timeout(1) ends the command also after a kill of this program
-    limited = ["timeout", "--kill-after=5", str(seconds), *command]
     try:
         process = subprocess.Popen(
-            limited, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            limited(command, seconds), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             env=environment(settings, container, reset), cwd="/", start_new_session=True,
         )  # fmt: skip
         code, output, _unused = programs.collect(process, seconds + KILL_SECONDS)

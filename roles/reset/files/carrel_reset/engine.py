@@ -147,14 +147,13 @@ class Engine:
         errors_too: bool = False,
         environment: dict[str, str] | None = None,
     ) -> str:
-        # timeout(1) ends what docker started, too, and after a kill of this program as well
-        limited = ["timeout", "--kill-after=5", str(max(timeout, 1)), *command]
         began = time.monotonic()
         try:
             with programs.standard_input(text) as standard_input:
                 program = subprocess.Popen(
-                    limited, stdin=standard_input, stdout=subprocess.PIPE, env=environment, start_new_session=True,
+                    limited(command, timeout), stdin=standard_input, stdout=subprocess.PIPE, env=environment,
                     stderr=subprocess.STDOUT if errors_too else subprocess.PIPE, pass_fds=self._inherited,
+                    start_new_session=True,
                 )  # fmt: skip
             code, output, errors = programs.collect(program, timeout + KILL_SECONDS)
         except OSError as error:
@@ -167,6 +166,11 @@ class Engine:
         if time.monotonic() - began >= timeout:
             raise EngineError(f"{shown} did not end within {timeout} s\n{tail}".strip())
         raise EngineError(f"{shown} failed with exit code {code}:\n{tail}")
+
+
+def limited(command: Sequence[str], seconds: int) -> list[str]:
+    """timeout(1) ends what the command started, too, and after a kill of this program as well."""
+    return ["timeout", "--kill-after=5", str(max(seconds, 1)), *command]
 
 
 def familiar(reference: str) -> str:

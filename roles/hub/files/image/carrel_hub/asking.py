@@ -27,7 +27,6 @@ BRING_SECONDS = 3 * 60 * 60.0
 AWAY = "The backups cannot be reached. Try again in a few minutes; if it stays so, tell your administrator."
 ENDED = "It ended without an answer. Look whether the folder is there; if not, tell your administrator."
 BUSY = "Something is being brought back for you already. Wait until that has ended."
-
 PATIENCE = "Wait until the page that you asked for is there."
 
 

@@ -19,6 +19,7 @@ from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.disk import size as size_of
 from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PrefixLoader
 from jupyterhub._data import DATA_FILES_PATH
 from jupyterhub.services.auth import HubOAuth, HubOAuthCallbackHandler, HubOAuthenticated
@@ -33,7 +34,6 @@ CACHE_SECONDS = 10  # as users' servers remember whom the hub let in
 LONGEST_PATH = 4096
 NO_PATH = "There is no such file or folder."
 NO_SIZE = {"dir": "", "symlink": "link", "other": "special file"}
-UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 
 
 def shown(name: str) -> str:
@@ -48,12 +48,7 @@ def size(number: int) -> str:
     >>> size(0), size(1536), size(5 * 2**40)
     ('0 bytes', '1.5 KiB', '5.0 TiB')
     """
-    value = float(number)
-    for unit in UNITS:
-        if value < 1024 or unit == UNITS[-1]:
-            break
-        value /= 1024
-    return f"{value:.0f} {unit}" if unit == UNITS[0] else f"{value:.1f} {unit}"
+    return f"{number} bytes" if number < 1024 else size_of(number)
 
 
 def query(**values: Any) -> str:
@@ -90,7 +85,7 @@ def rows(snapshot: str, parts: list[str], entries: Iterable[Mapping[str, Any]]) 
         }
 
 
-class Page(HubOAuthenticated, web.RequestHandler):  # type: ignore[misc]
+class Page(HubOAuthenticated, web.RequestHandler):  # type: ignore[misc]  # JupyterHub has no types for mypy
     async def prepare(self) -> None:
         # once, here: what asks for current_user later would wait for the hub with everybody else's requests
         await self.hub_auth.get_user(self, sync=False)

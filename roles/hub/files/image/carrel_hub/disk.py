@@ -27,8 +27,10 @@ def notice(name: str) -> str | None:
         return None
     try:
         use = disk.uses(read_json(path)).get(name)
+        if use is None:
+            return None
         limits = read_roster().limits(name, read_json(DIRECTORY / "config.json")["limits"])
     except (Unusable, ValueError, LookupError) as error:
         log.warning("nobody is told of full folders: %s", error)
         return None
-    return disk.notice(use, limits) if use else None
+    return disk.notice(use, limits)
