@@ -130,7 +130,7 @@ def place() -> Iterator[Place]:
             yield found
     finally:
         hub.down()
-        shutil.rmtree(top, ignore_errors=True)
+        shutil.rmtree(top, ignore_errors=True)  # the report of a failure counts more than what it left
 
 
 def test_a_file_and_a_folder_come_back_beside(place: Place) -> None:
@@ -210,7 +210,7 @@ def test_what_people_put_in_the_way_is_neither_followed_nor_overwritten(place: P
     ada = place.session("ada")
     day = place.ask(what="snapshots", user="ada")["done"]["snapshots"][0]["time"][:10]
     taken = place.home("ada") / f"restored-{day}"
-    shutil.rmtree(taken, ignore_errors=True)
+    shutil.rmtree(taken, ignore_errors=True)  # not there unless a test before brought it back
     taken.symlink_to("../../grace/home")
     before = sorted(place.home("grace").rglob("*"))
     ada.bring(ada.snapshot(), "notes.txt")

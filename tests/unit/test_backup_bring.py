@@ -73,7 +73,7 @@ def test_what_a_killed_run_left_takes_no_room(hub: Engine, tmp_path: Path, monke
 
 @pytest.mark.parametrize("said", ["write x: disk quota exceeded", "open x: no space left on device"])
 def test_a_full_home_is_told_whatever_the_file_system_calls_it(hub: Engine, said: str) -> None:
-    hub.restic.errors = [("x", said)]  # type: ignore[attr-defined]
+    hub.restic.errors = [("x", said)]  # type: ignore[attr-defined]  # a stand-in, which is no Restic
     assert bring(hub) == answer.FULL
 
 

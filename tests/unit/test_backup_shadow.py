@@ -285,7 +285,7 @@ def test_what_a_killed_drill_left_goes_and_nothing_else(lab: Engine, tmp_path: P
 
 
 def test_an_engine_that_does_not_run_or_does_not_answer_fails_no_backup(lab: Engine) -> None:
-    lab.docker = no_answer  # type: ignore[method-assign,assignment]
+    lab.docker = no_answer  # type: ignore[method-assign,assignment]  # a stand-in for this test
     shadow.clear(lab)
     assert "no answer" in lab.state.entry["warnings"][0]
     os.unlink(lab.settings.socket)
