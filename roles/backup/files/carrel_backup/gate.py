@@ -80,7 +80,10 @@ class Gate:
         self.open += 1
         try:
             if self.waiting >= MOST_WAITING:
-                return  # Apache answers that the server is not there, with a page that tries again
+                # Apache answers that the server is not there, with a page that tries again; but not if it could not
+                # even send its request.
+                await asyncio.wait_for(reader.read(2**16), CONNECT_SECONDS)
+                return
             self.waiting += 1
             try:
                 while (target := self.target()) is None and not self.over and not reader.at_eof():
