@@ -157,8 +157,8 @@ def test_a_reset_ends_with_roots_program(program: Path, number: int) -> None:
     file = program.parent / "open" / "pid"
     file.parent.mkdir()
     file.parent.chmod(0o777)
-    # A shell's jobs in the background, and so the tests in one, begin with SIGINT ignored.
-    root = subprocess.Popen(["env", "--default-signal=INT", sys.executable, program, "hang", str(file)])
+    # A shell's jobs in the background begin with SIGINT ignored, those of nohup with SIGHUP; so do tests in them.
+    root = subprocess.Popen(["env", "--default-signal=INT,HUP", sys.executable, program, "hang", str(file)])
     until(lambda: file.exists() and file.read_text(), "the reset runs", pause=0.05)
     root.send_signal(number)
     assert root.wait(PATIENCE) in (128 + number, -number)
