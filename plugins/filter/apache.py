@@ -13,7 +13,6 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._apache import refu
 DOCUMENTATION = r"""
 name: _apache
 short_description: For the role apache alone
-version_added: 0.1.0
 description:
   - These filters are not part of the collection's interface. They may change with any release.
 author:

@@ -13,7 +13,6 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._site import backup
 DOCUMENTATION = r"""
 name: _backup
 short_description: For the role backup alone
-version_added: 0.1.0
 description:
   - These filters are not part of the collection's interface. They may change with any release.
 author:

@@ -14,7 +14,6 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._images import buil
 DOCUMENTATION = r"""
 name: _images
 short_description: For the playbooks site and plan and the role image alone
-version_added: 0.1.0
 description:
   - These filters are not part of the collection's interface. They may change with any release.
 author:

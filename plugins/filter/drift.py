@@ -13,7 +13,6 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._site import drift
 DOCUMENTATION = r"""
 name: _drift
 short_description: For the playbook plan alone
-version_added: 0.1.0
 description:
   - This filter is not part of the collection's interface. It may change with any release.
 author:

@@ -13,7 +13,6 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._report import fail
 DOCUMENTATION = r"""
 name: _failures
 short_description: For the collection's own roles and playbooks
-version_added: 0.1.0
 description:
   - These filters are not part of the collection's interface. They may change with any release.
 author:

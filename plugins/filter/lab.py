@@ -18,7 +18,6 @@ from ansible_collections.carrel.jupyter.plugins.plugin_utils._folder import dige
 DOCUMENTATION = r"""
 name: _lab
 short_description: For the role lab alone
-version_added: 0.1.0
 description:
   - These filters are not part of the collection's interface. They may change with any release.
 author:

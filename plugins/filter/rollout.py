@@ -14,7 +14,6 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan import rollou
 DOCUMENTATION = r"""
 name: _rollout
 short_description: For playbooks/site.yml alone
-version_added: 0.1.0
 description:
   - These filters are not part of the collection's interface. They may change with any release.
 author:

@@ -17,7 +17,6 @@ Hosts = Mapping[str, Mapping[str, Any]]
 DOCUMENTATION = r"""
 name: _status
 short_description: For playbooks/status.yml alone
-version_added: 0.1.0
 description:
   - These filters are not part of the collection's interface. They may change with any release.
 author:

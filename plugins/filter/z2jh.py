@@ -16,7 +16,6 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._kubernetes.notes i
 DOCUMENTATION = r"""
 name: _z2jh
 short_description: For playbooks/export_z2jh.yml alone
-version_added: 0.1.0
 description:
   - These filters are not part of the collection's interface. They may change with any release.
 author:
