@@ -54,6 +54,7 @@ lint: venv
 	ruff format --check .
 	mypy
 	yamllint --strict .
+	antsibull-changelog lint
 	python -m testbed.reference --check
 	$(call timed,ansible-lint) ansible-lint --offline
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 
 # As in galaxy.yml, which is not part of an installed collection.
-VERSION = "0.1.0"
+VERSION = "0.2.0"
 
 
 def order(version: str) -> tuple[int, ...]:
