@@ -1,8 +1,8 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Programs that may print without end, never end, or leave something behind that keeps their output open.
+"""Programs that may print without end, never end, or leave a child behind that keeps their output open.
 
-The program of the resets has this file, too, as a link: nothing but the standard library.
+The program for resets links to this file, so it uses only the standard library.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import IO
 
 LONGEST = 16 * 2**20  # bytes of output
 PART = 2**16
-# Once a program has ended, what it wrote is read, but nobody who still holds its output is waited for.
+# Once a program has ended, its output is read to the end, but we do not wait for children that hold it open.
 LOOK_SECONDS = 0.2
 REST_SECONDS = 5
 
@@ -67,7 +67,7 @@ def follow(process: subprocess.Popen[bytes], seconds: float, take: Callable[[IO[
 
 
 def collect(process: subprocess.Popen[bytes], seconds: float) -> tuple[int, str, str]:
-    """Exit code, output and errors of such a program, which is killed if it prints more than LONGEST."""
+    """Return exit code, output and errors of such a program, which is killed if it prints more than LONGEST."""
     output, errors = bytearray(), bytearray()
 
     def take(stream: IO[bytes], part: bytes) -> None:
@@ -80,7 +80,7 @@ def collect(process: subprocess.Popen[bytes], seconds: float) -> tuple[int, str,
 
 
 def standard_input(text: str) -> IO[bytes]:
-    """Whole from the beginning, so that a program that does not read it keeps nobody waiting."""
+    """A file with the whole input, so that a program that does not read it blocks nobody."""
     stream = os.fdopen(os.memfd_create("input"), "w+b", buffering=0)
     stream.write(text.encode())
     stream.seek(0)

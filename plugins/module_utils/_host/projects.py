@@ -1,9 +1,9 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Projects of files, for which a file system holds quotas: ioctl_xfs_fsgetxattr(2). Standard library alone.
+"""Projects of files, for which a file system enforces quotas: ioctl_xfs_fsgetxattr(2). Standard library only.
 
-The program that restores backups is linked to this file: what it puts in place must be in the project of the place,
-or the kernel refuses to move it there.
+The program for backups links to this file: restored files must be in the project of the directory that they go to, or
+the kernel refuses to move them there.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ DEEPEST = 300  # levels; each takes a descriptor
 
 
 def of(descriptor: int) -> tuple[int, bool]:
-    """The project, and whether a directory hands it on to what is made in it; 0 where there are none."""
+    """The project, and whether new files in a directory inherit it; 0 if there are no projects."""
     try:
         flags, _size, _count, project, _more, _pad = _read(descriptor)
     except OSError as error:
@@ -34,7 +34,7 @@ def of(descriptor: int) -> tuple[int, bool]:
 
 
 def follow(descriptor: int, above: int) -> None:
-    """Put a file, or a directory and what is in it, into the project that ABOVE hands on; then it may move there."""
+    """Put a file or a directory, with its content, into the project that files in ABOVE inherit, to move it there."""
     project, hands_on = of(above)
     wanted = project if hands_on else 0
     if of(descriptor)[0] != wanted:
@@ -42,10 +42,10 @@ def follow(descriptor: int, above: int) -> None:
 
 
 def put_all(directory: int, project: int) -> bool:
-    """Put a directory and what is in it into the project, parents first, as they hand it on to what is new.
+    """Put a directory and its content into the project, parents first, because new files inherit it from them.
 
-    What can't be opened, such as links and sockets, stays outside: it takes no room that is worth a limit. So does what
-    is DEEPEST levels down; False if there is such.
+    What can't be opened, such as links and sockets, stays outside: its size does not matter. So do files that are
+    DEEPEST levels down; returns False if there are any.
     """
     status, complete = os.fstat(directory), True
     put(directory, project)
@@ -74,7 +74,7 @@ def put_all(directory: int, project: int) -> bool:
 
 
 def put(descriptor: int, project: int) -> None:
-    """Directories hand on every project but 0."""
+    """Let directories pass on every project except 0."""
     flags, size, count, before, more, pad = _read(descriptor)
     wanted = flags & ~_HANDS_ON
     if project and stat.S_ISDIR(os.fstat(descriptor).st_mode):
@@ -91,10 +91,10 @@ def _read(descriptor: int) -> tuple[int, int, int, int, int, bytes]:
 
 
 def _open(above: int, name: str, device: int) -> int | None:
-    """A file or directory of the same file system; None for anything else, or if it is gone.
+    """Open a file or directory of the same file system; None for anything else, or if it is gone.
 
-    It is looked at first, since opening some kinds has effects. Its owner may put something else in its place
-    meanwhile, but no device: those can't be made in a user namespace.
+    Its kind is checked first, since opening some kinds has effects. Its owner may replace it meanwhile, but not with a
+    device: devices can't be made in a user namespace.
     """
     try:
         mode = os.stat(name, dir_fd=above, follow_symlinks=False).st_mode

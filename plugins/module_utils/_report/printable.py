@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-COLOUR = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")  # and whatever else is of this form, as ECMA-48 has it
+COLOUR = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")  # and any other sequence of this form, as ECMA-48 defines it
 LONGEST = 20_000  # characters of one text
 
 
@@ -22,7 +22,7 @@ def text(value: str) -> str:
 
 
 def clean(value: Any) -> Any:
-    """Lists and dicts with all their texts cleaned and no longer than a page."""
+    """Lists and dicts with all their texts cleaned, and cut at the length of a page."""
     if isinstance(value, str):
         return text(value[:LONGEST])
     if isinstance(value, dict):

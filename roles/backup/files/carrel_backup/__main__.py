@@ -64,8 +64,8 @@ def arguments(argv: list[str]) -> argparse.Namespace:
 
 
 def main(argv: list[str]) -> int:
-    """Do what is asked; return the exit code."""
-    if argv[:1] == ["move"] and len(argv) == 2:  # for the module instance_move alone
+    """Run the command; return the exit code."""
+    if argv[:1] == ["move"] and len(argv) == 2:  # only for the module instance_move
         return moving.main(argv[1])
     options = arguments(argv)
     try:
@@ -75,7 +75,7 @@ def main(argv: list[str]) -> int:
         settings = load(options.name)
         account = commands.account_of(settings)
         os.makedirs(settings.state_directory, 0o711, exist_ok=True)
-        if options.command == "answer":  # while others run, too
+        if options.command == "answer":  # also while other commands run
             return answer.main(settings, account)
         lock = os.open(f"{settings.state_directory}/lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except (SettingsError, OSError) as error:
@@ -135,7 +135,7 @@ def act(run: Run, what: str, options: argparse.Namespace) -> int:
 
 
 def look(settings: Settings, account: commands.Account, options: argparse.Namespace) -> int:
-    """List snapshots, or what is in a folder of one. It needs no lock, and waits for nobody."""
+    """List snapshots, or a folder of one. This needs no lock, and waits for nobody."""
     run = Run(
         settings, account, Restic(settings, account), Journal(settings.name, "list"), State("", settings.name), -1
     )
@@ -153,12 +153,12 @@ def look(settings: Settings, account: commands.Account, options: argparse.Namesp
     finally:
         run.tidy()
     for line in lines:
-        print(printable.text(line))  # the account can write tags, and people names
+        print(printable.text(line))  # the account can write tags, and people file names
     return DONE
 
 
 def folder(run: Run, options: argparse.Namespace) -> list[str]:
-    """What is in a folder of a snapshot; without --path, what the user, the group or the instance has."""
+    """List a folder of a snapshot; without --path, all directories of the user, the group or the instance."""
     wanted = Wanted(options.user, options.group, options.path or "")
     found = pick(listed(run), options.snapshot, tags(wanted), run.settings.host)
     path = path_of(wanted)

@@ -1,9 +1,9 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One answer to the page on which a hub's users bring back files of their own: carrel-backup answer NAME.
+"""One answer to the page on which a hub's users restore their own files: carrel-backup answer NAME.
 
-The hub asks through a socket that only it can open. It says who the user is, as it does for everything else; what it
-gets is names, and files put into that user's home. It never sees the password of the repository.
+The hub asks through a socket that only the hub can open. It says who the user is, as it does for everything else. It
+gets names, and the files are put into that user's home. It never sees the password of the repository.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from .snapshots import described, label
 from .state import State
 
 ASK_SECONDS = 10
-LOOK_SECONDS = 120  # to list snapshots, or what is in a folder
+LOOK_SECONDS = 120  # for a list of snapshots, or of a folder
 BRING_SECONDS = 2 * 60 * 60
 BRINGING = "data/.bringing"
 UNREADABLE = "The backups cannot be read at the moment. Your administrator finds the reason in the journal of the host."
@@ -46,7 +46,7 @@ Tell = Callable[[Mapping[str, Any]], None]
 
 
 class Unwritten(State):
-    """Of what has no entry in state.json: a backup may write there at the same time."""
+    """The state of a run that has no entry in state.json: a backup may write there at the same time."""
 
     def __init__(self) -> None:
         super().__init__("", "")
@@ -58,10 +58,10 @@ class Unwritten(State):
 
 
 def main(settings: Settings, account: Account) -> int:
-    """Read what is asked from standard input, and print lines of JSON; the last one has `done` or `refused`."""
+    """Read the request from standard input, and print lines of JSON; the last one has `done` or `refused`."""
 
     def tell(content: Mapping[str, Any]) -> None:
-        with contextlib.suppress(OSError):  # who went away still gets the files
+        with contextlib.suppress(OSError):  # a user who closed the page still gets the files
             print(json.dumps(content), flush=True)
 
     journal = Journal(settings.name, "request", "carrel-backup")
@@ -71,7 +71,7 @@ def main(settings: Settings, account: Account) -> int:
 
 
 def request() -> str:
-    """The first line of standard input. Who does not ask in time gets no answer."""
+    """The first line of standard input. A request that comes too late gets no answer."""
     text = bytearray()
     end = time.monotonic() + ASK_SECONDS
     while b"\n" not in text and len(text) <= asked.LONGEST:
@@ -85,7 +85,7 @@ def request() -> str:
 
 
 def answer(settings: Settings, account: Account, journal: Journal, text: str, tell: Tell) -> tuple[int, dict[str, Any]]:
-    """The exit code, and the last line."""
+    """Return the exit code, and the last line."""
     try:
         if settings.kind != "hub":
             raise RefusedError("Only the people of a hub have homes of their own.")
@@ -134,11 +134,11 @@ def look(run: Run, wanted: Asked, snapshot: Mapping[str, Any]) -> dict[str, Any]
 
 @contextlib.contextmanager
 def lock(settings: Settings, wanted: Asked) -> Iterator[int | None]:
-    """Let a user bring back one thing at a time, and not too often. To look needs no lock."""
+    """Let a user do one restore at a time, and not too often. Lists need no lock."""
     if wanted.what != "bring":
         yield None
         return
-    check_home(settings, wanted)  # first, or any name that is asked for would leave a file
+    check_home(settings, wanted)  # first, or every unknown name would leave a file
     folder = f"{settings.state_directory}/bringing"
     os.makedirs(folder, 0o700, exist_ok=True)
     descriptor = opened_lock(folder, escape(wanted.user))
@@ -160,7 +160,7 @@ def check_home(settings: Settings, wanted: Asked) -> None:
 
 
 def noted(descriptor: int) -> list[object]:
-    """When the user asked before; never, where a crash has damaged the file: it shuts nobody out."""
+    """When the user asked before. A file that a crash has damaged counts as never, so that it locks nobody out."""
     try:
         found = json.loads(os.pread(descriptor, files.LONGEST, 0) or b"[]")
     except ValueError:
@@ -169,7 +169,7 @@ def noted(descriptor: int) -> list[object]:
 
 
 def opened_lock(folder: str, name: str) -> int | None:
-    """The user's lock, held until the last program that has it ends; None if somebody holds it."""
+    """The user's lock, held until the last program with its descriptor ends; None if somebody holds it."""
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(f"{folder}/{name}", flags, 0o600)
     try:
@@ -181,7 +181,7 @@ def opened_lock(folder: str, name: str) -> int | None:
 
 
 def bring(run: Run, wanted: Asked, snapshot: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
-    """Restore beside, and put it into a new folder of the home in one step."""
+    """Restore into a separate tree, and move it into a new folder of the home in one step."""
     home = f"{run.settings.directory}/{wanted.leaf}"
     *above, name = wanted.inside
     if all(each["name"] != name for each in trees.folder(run.restic, snapshot["id"], above)):
@@ -208,7 +208,7 @@ def bring(run: Run, wanted: Asked, snapshot: Mapping[str, Any], tell: Tell) -> d
 
 
 def is_full(problem: str) -> bool:
-    """Whether a home's quota is used up; XFS says it as of a full disk."""
+    """Whether a home's quota is used up; XFS reports this as a full disk."""
     return any(text in problem.lower() for text in ("quota", "no space left on device"))
 
 
@@ -223,7 +223,7 @@ def check_room(run: Run, snapshot: str, path: str) -> None:
 
 @contextlib.contextmanager
 def beside(run: Run, name: str, home: str) -> Iterator[str]:
-    """A folder on the same file system, in the quota of the home. It goes in the end, as what killed runs have left."""
+    """A folder on the same file system, in the quota of the home. Removed at the end, also after killed runs."""
     folder = f"{run.settings.directory}/{BRINGING}"
     os.makedirs(folder, 0o711, exist_ok=True)
     for other in os.listdir(folder):

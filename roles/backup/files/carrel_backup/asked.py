@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the page of a hub asks for, checked: nothing in it leads out of the user's home. No I/O."""
+"""Checks requests of a hub's page: nothing in them may lead out of the user's home. No I/O."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NO_SNAPSHOT = "There is no such backup of your home."
 
 
 class RefusedError(Exception):
-    """It is not done; the text is for the user."""
+    """The request is refused; the text is for the user."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,22 +34,22 @@ class Asked:
     what: str
     user: str
     snapshot: str
-    parts: tuple[str, ...]  # of the path below the home; none is the home itself
+    parts: tuple[str, ...]  # of the path below the home; empty: the home itself
     page: int
 
     @property
     def leaf(self) -> str:
-        """The home's directory, below that of the instance."""
+        """The home's path, relative to the instance's directory."""
         return f"data/users/{escape(self.user)}/home"
 
     @property
     def inside(self) -> list[str]:
-        """Where it is in a snapshot."""
+        """Its path in a snapshot."""
         return ["instance", *self.leaf.split("/"), *self.parts]
 
 
 def read(text: str) -> Asked:
-    """What is asked. Raises RefusedError."""
+    """Read a request. Raises RefusedError."""
     try:
         content = json.loads(text)
         what, user, snapshot = content["what"], content["user"], content.get("snapshot", "")
@@ -68,7 +68,7 @@ def read(text: str) -> Asked:
 
 
 def is_name(part: str) -> bool:
-    """Whether it is the name of one file, and leads nowhere else."""
+    """Whether it is the name of a single file, and leads nowhere else."""
     try:
         length = len(part.encode("utf-8", "surrogateescape"))
     except UnicodeEncodeError:
@@ -77,16 +77,16 @@ def is_name(part: str) -> bool:
 
 
 def of_user(snapshots: Sequence[Mapping[str, Any]], asked: Asked, hosts: Sequence[str]) -> list[Mapping[str, Any]]:
-    """The snapshots that have the user's home, newest first: those of these HOSTS; all where they have none yet."""
+    """The snapshots with the user's home, newest first: those of these HOSTS, or all if they have none yet."""
     tags = (WHOLE, tag(asked.user, None))
     home = f"/instance/{asked.leaf}"
     fitting = [each for each in snapshots if each["of"] in tags and any(path.endswith(home) for path in each["paths"])]
-    # never both: another host may have another instance of the name in the same repository
+    # never both: another host may have a different instance of the same name in the repository
     return ours(fitting, *hosts)[::-1]
 
 
 def recent(times: Sequence[object], now: float) -> list[float]:
-    """When the user brought something back within the last hour. Raises RefusedError if that was too often."""
+    """The times of the user's restores within the last hour. Raises RefusedError if there are too many."""
     found = [time for time in times if isinstance(time, (int, float)) and now - HOUR < time <= now]
     if len(found) >= MOST_AN_HOUR:
         minutes = int((min(found) + HOUR - now) // 60) + 1

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A backup: the database's dump, the manifest, one snapshot, and then what is too old is forgotten."""
+"""A backup: dump the database, write the manifest, take one snapshot, and then forget old ones."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ RETRY = "--retry-lock=2m"
 
 
 def backup(run: Run, user: str | None = None, group: str | None = None, anew: bool = False, brief: bool = False) -> int:
-    """BRIEF: without what only a drill and another past need, for a repository that a move alone has."""
+    """BRIEF: leave out what only drills and other hosts' backups need; for the repository of a move."""
     record = run.record()
     whole = user is None and group is None
     leaves = run.leaves()
@@ -68,7 +68,7 @@ def backup(run: Run, user: str | None = None, group: str | None = None, anew: bo
 
 
 def check_past(run: Run, anew: bool) -> None:
-    """Refuse to go on where another past is in the repository, and remember that this host has begun its own."""
+    """Refuse to go on if the repository has the backups of another host; note when this host began its own."""
     if not anew:
         try:
             snapshots = run.restic.snapshots()
@@ -87,10 +87,10 @@ def check_past(run: Run, anew: bool) -> None:
 
 
 def another_past(snapshots: Sequence[Mapping[str, Any]], host: str, begun: str | None) -> str | None:
-    """Why a host that has BEGUN then must not go on after the newest of the snapshots of the whole; None if it may.
+    """Why a host whose backups have BEGUN then must not add to these snapshots; None if it may.
 
-    A host that was lost comes back empty: its first backup would be the `latest` that a restore takes. And what two
-    hosts with an instance of one name write into one repository is of neither.
+    A host that was lost and set up again is empty: its first backup would be the `latest` that a restore uses. And if
+    two hosts with instances of the same name share a repository, their backups get mixed up.
     """
     whole = [each for each in snapshots if WHOLE in (each.get("tags") or [])]
     if not whole:
@@ -108,7 +108,7 @@ def another_past(snapshots: Sequence[Mapping[str, Any]], host: str, begun: str |
 
 
 def tag(user: str | None, group: str | None) -> str:
-    """Of a snapshot of a part; a comma would end it."""
+    """The tag of a snapshot of a part; a comma would end it."""
     return f"user:{escape(user)}" if user is not None else f"group:{escape(group or '')}"
 
 
@@ -136,7 +136,7 @@ def staged(run: Run) -> list[str]:
 
 
 def write_manifest(run: Run, record: Mapping[str, Any], leaves: Sequence[str], dumped: str | None, brief: bool) -> None:
-    """What a restore and a drill need to know, and what somebody else would ask."""
+    """Record what restores and drills need to know, and what people may ask later."""
     state = os.path.dirname(run.settings.state_directory)
     for path in (f"{state}/instance.json", f"{state}/image.json", run.settings.token_file):
         if path and not path.startswith(f"{run.settings.directory}/") and os.path.lexists(path):
@@ -185,7 +185,7 @@ def images(run: Run) -> list[dict[str, Any]]:
 
 
 def server(run: Run) -> dict[str, Any] | None:
-    """What people's servers are made from, for a drill that starts one."""
+    """Record what people's servers are made from, for a drill that starts one."""
     try:
         return of_images.recorded(run)
     except (CommandError, OSError, ValueError, KeyError, TypeError, IndexError) as error:
@@ -194,7 +194,7 @@ def server(run: Run) -> dict[str, Any] | None:
 
 
 def name_missing(run: Run, leaves: Sequence[str]) -> None:
-    """Name what the last backup had and this one has not: restic says nothing of it."""
+    """Name what the last backup had and this one has not: restic does not report it."""
     try:
         before = json.loads(files.read(f"{run.settings.state_directory}/leaves.json"))
     except (OSError, ValueError):
@@ -231,8 +231,8 @@ def snapshot(run: Run, paths: Sequence[str], tags: Sequence[str], dumped: str | 
         *(f"--tag={tag}" for tag in tags), *(f"--exclude={pattern}" for pattern in excluded),
     ]  # fmt: skip
 
-    # After a prune that was killed nothing else gets a lock. Only those of dead processes go.
-    with contextlib.suppress(ResticError):  # what is wrong with the repository, the backup says better
+    # After a killed prune nothing else gets a lock. This removes only locks of dead processes.
+    with contextlib.suppress(ResticError):  # the backup itself reports problems of the repository better
         run.restic.call("unlock")
 
     def attempt() -> Answer:

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """How programs are run for an instance: as its engine's account, and in the account's own map of ids.
 
-In the map the account is uid 0, as in its containers, and has power over the files of its containers' ids, and over
-nothing else of the host.
+In the map the account is uid 0, as in its containers. It has all rights on the files of its containers' ids, and no
+other rights on the host.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Line = Callable[[str, bool], None]  # a line, and whether it came from standard 
 
 
 class CommandError(Exception):
-    """A program failed; the text says which, and its last words."""
+    """A program failed; the text names it and has its last output."""
 
     def __init__(self, text: str, code: int = 1) -> None:
         super().__init__(text)
@@ -49,15 +49,15 @@ class Account:
     home: str
     groups: frozenset[int]
     maps: tuple[str, ...]
-    kindly: bool = True  # whether everything else of the host goes before
+    kindly: bool = True  # whether everything else on the host has priority
 
     def itself(self) -> list[str]:
-        """Become the account for good. The program ends with ours, also by kill -9."""
+        """Become the account for good. If our process ends, also by kill -9, the program ends, too."""
         ids = [f"--reuid={self.uid}", f"--regid={self.gid}", "--init-groups"]
         return ["setpriv", *ids, "--pdeathsig=KILL", "--"]
 
     def mapped(self) -> list[str]:
-        """Become uid 0 of the account's map. A new map takes the death signal away, so it is set again in it."""
+        """Become uid 0 of the account's map. Entering a map clears the death signal, so it is set again afterwards."""
         ids = [f"--reuid={self.uid}", f"--regid={self.gid}", "--init-groups"]
         become = ["unshare", *self.maps, "--setuid=0", "--setgid=0", "--"]
         return ["setpriv", *ids, "--", *become, "setpriv", "--pdeathsig=KILL", "--", *(KINDLY if self.kindly else ())]
@@ -79,7 +79,7 @@ def account_of(settings: Settings) -> Account:
 
 
 def seen(settings: Settings, command: Sequence[str]) -> list[str]:
-    """Run a command where the instance and the stage are read-only and no link is followed in them."""
+    """Run a command that sees the instance and the stage read-only, and follows no link in them."""
     shown = [f"{settings.directory}=instance", f"{settings.state_directory}/stage=stage"]
     view = f"{settings.run_directory}/view"
     enter = [sys.executable, "-I", ENTER, view, *shown, "--"]
@@ -98,9 +98,9 @@ def run(
     lock: int | None = None,
     longest: int = LONGEST,
 ) -> tuple[int, str, str]:
-    """The exit code and what was printed; with LINE, each line goes there instead. Raises CommandError.
+    """Return the exit code and the output; with LINE, each line goes there instead. Raises CommandError.
 
-    LOCK stays open in the program, so that the lock is held until the last one has ended.
+    LOCK stays open in the program, so that the lock is held until the last program has ended.
     """
     printed = {False: bytearray(), True: bytearray()}
 

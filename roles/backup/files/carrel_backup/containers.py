@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who uses what would be restored: found, stopped, and started again."""
+"""Containers that use what a restore replaces: find, stop and start them again."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ TOUCH_SECONDS = 60
 
 
 class InUseError(BackupError):
-    """Somebody uses what would be restored, and nothing is in place yet."""
+    """Somebody uses the files, and nothing has been replaced yet."""
 
 
 def using(run: Run, leaves: Sequence[str], whole: bool) -> list[dict[str, str]]:
-    """The running containers that have one of the directories, or belong to the instance."""
+    """The running containers that mount one of the directories, or belong to the instance."""
     name, directory = run.settings.name, run.settings.directory
     filters = [[f"volume={directory}/{leaf}"] for leaf in leaves]
     if whole:
@@ -40,7 +40,7 @@ def using(run: Run, leaves: Sequence[str], whole: bool) -> list[dict[str, str]]:
 
 
 def listens(path: str) -> bool:
-    """Whether there is an engine at the socket; one that does not answer is another matter, and an error."""
+    """Whether an engine listens on the socket; if it listens and does not answer, that is an error elsewhere."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(CONNECT_SECONDS)
         try:
@@ -57,7 +57,7 @@ def refuse(users: Sequence[Mapping[str, str]], may_stop: bool) -> None:
 
 
 def stop(run: Run, leaves: Sequence[str], whole: bool, may_stop: bool) -> list[Mapping[str, str]]:
-    """Stop who uses the directories by now: to fetch took long, and people start servers meanwhile."""
+    """Stop containers that use the directories now: fetching takes long, and people start servers meanwhile."""
 
     def found() -> list[dict[str, str]]:
         users = using(run, leaves, whole)
@@ -70,10 +70,10 @@ def stop(run: Run, leaves: Sequence[str], whole: bool, may_stop: bool) -> list[M
 def stop_all(
     run: Run, found: Callable[[], Sequence[Mapping[str, str]]], advice: str, at_once: bool = False
 ) -> list[Mapping[str, str]]:
-    """Stop what is FOUND until nothing is; return the instance's own containers, which are started again.
+    """Stop the containers that are FOUND until there are none; return those of the instance itself.
 
-    A user's server is started by its user. state.json knows what to start before it is stopped, so that the next run
-    can do it. AT_ONCE: not one after the other.
+    The restore starts these again; users start their servers themselves. state.json records them before they are
+    stopped, so that the next run can start them. AT_ONCE: stop all at the same time.
     """
     own: list[Mapping[str, str]] = []
     for _unused in range(STOP_ROUNDS):
@@ -112,10 +112,10 @@ def resets_kept_out(run: Run) -> Iterator[None]:
 
 
 def opened_lock(run: Run) -> int | None:
-    """The lock of the resets; it belongs to the account, which makes it at the first reset. None if there are none."""
+    """The lock of resets. It belongs to the account, which makes it at the first reset. None if there are no resets."""
     folder = f"{os.path.dirname(run.settings.state_directory)}/reset"
     path = f"{folder}/lock"
-    if os.path.isdir(folder) and not os.path.lexists(path):  # or a first reset would not be kept out
+    if os.path.isdir(folder) and not os.path.lexists(path):  # or the very first reset would not be kept out
         code, _unused, said = commands.run([*run.account.itself(), "touch", path], TOUCH_SECONDS, "touch")
         if code:
             raise BackupError(f"the lock of the resets cannot be made: {said.strip()}")
@@ -126,10 +126,10 @@ def opened_lock(run: Run) -> int | None:
 
 
 def others(run: Run, lock: int | None) -> str:
-    """Who changes containers of the instance; nobody, once the LOCK is ours.
+    """Who is changing containers of the instance; nobody, once we have the LOCK.
 
-    First the lock, then the look for a claim: a playbook claims first, then looks for the lock, so that one sees the
-    other. A claim has precedence, as in a reset.
+    Take the lock first, then look for a claim. A playbook claims first, and then looks for the lock, so one of them
+    sees the other. A claim has precedence, as in a reset.
     """
     try:
         if lock is not None:
@@ -144,7 +144,7 @@ def others(run: Run, lock: int | None) -> str:
 
 
 def start(run: Run) -> None:
-    """Start what this restore stopped, or one before it that was killed; what fails is tried again by the next run."""
+    """Start what this restore, or a killed one before it, has stopped; the next run tries again if this fails."""
     for identity, name in list(run.state.owed.items()):
         run.step("start", f"start {name}")
         try:
@@ -156,7 +156,7 @@ def start(run: Run) -> None:
 
 
 def unless_gone(run: Run, command: str, *identities: str) -> None:
-    """A container that was removed meanwhile needs neither."""
+    """Ignore a container that was removed meanwhile."""
     try:
         run.docker(command, *identities)
     except CommandError as error:

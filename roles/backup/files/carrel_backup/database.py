@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The hub's database: a dump before its files are read, and what becomes of one."""
+"""The hub's database: dump it before its files are read, and try the dump in a drill."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ POSTGRESQL = "jupyterhub.pgdump"
 def dump(run: Run, record: dict[str, Any]) -> str | None:
     """Dump the database into stage/database; return the file's name, None if there is nothing to dump.
 
-    Without a dump, the database's own files are kept as they are, which is said.
+    Without a dump, the database's own files are backed up as they are, with a warning.
     """
     folder = f"{run.stage}/database"
     os.mkdir(folder, 0o711)
@@ -33,7 +33,7 @@ def dump(run: Run, record: dict[str, Any]) -> str | None:
             run.inside("sqlite", f"{run.settings.directory}/data/hub/{SQLITE}", f"{folder}/{SQLITE}")
             return SQLITE
         if kind == "postgresql":
-            # The folder becomes the account's afterwards: in one of the account's, root does not write.
+            # The account gets the folder only afterwards: root does not write in a folder of the account's.
             container = run.database_container()
             if container is not None:
                 target = f"{folder}/{POSTGRESQL}"
@@ -48,7 +48,7 @@ def dump(run: Run, record: dict[str, Any]) -> str | None:
 
 
 def drill_postgresql(run: Run, dumped: str) -> None:
-    """Load a dump into a database of its own, and drop that."""
+    """Load a dump into a temporary database, and drop it."""
     container = run.database_container()
     if container is None:
         run.warn("the database's server is stopped: its dump was not loaded")
@@ -73,7 +73,7 @@ def load(run: Run, container: str, dumped: str, name: str, *options: str) -> Non
 
 
 def wait(run: Run, container: str) -> None:
-    """Until the server answers by its address, which the temporary one of a first start does not have."""
+    """Wait until the server answers over TCP; the temporary server of a first start does not listen there."""
     end = time.monotonic() + START_SECONDS
     while True:
         try:

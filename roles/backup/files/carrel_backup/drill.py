@@ -65,7 +65,7 @@ def drill(run: Run, snapshot: str | None, user: str | None = None, group: str | 
 def show(
     run: Run, manifest: Manifest, tree: str, leaves: Sequence[str], nodes: Sequence[dict[str, Any]]
 ) -> dict[str, Any] | None:
-    """What a server on the restored files is; None if none was started."""
+    """What a server on the restored files did; None if none was started."""
     place = shadow.first_of(leaves, nodes)
     if manifest.server is None or place is None:
         run.step("shadow", "the snapshot does not say what it ran from, so nothing is started")
@@ -83,7 +83,7 @@ def said(seen: dict[str, Any] | None) -> str:
 
 
 def candidates(manifest: Manifest, user: str | None = None, group: str | None = None) -> list[tuple[str, list[str]]]:
-    """Each user's directories, and each other directory with data, in a random order; or those of one alone."""
+    """Each user's directories, and each other directory with data, in random order; or only a user's or a group's."""
     leaves = [leaf for leaf in manifest.leaves if leaf.startswith("data/") and not is_database(leaf)]
     leaves = targets.chosen(leaves, user, group)
     people = sorted({user for leaf in leaves if (user := targets.user_of(leaf)) is not None})
@@ -97,7 +97,7 @@ def candidates(manifest: Manifest, user: str | None = None, group: str | None = 
 def choose(
     run: Run, snapshot: str, found: Sequence[tuple[str, list[str]]], extra: Sequence[str]
 ) -> tuple[str, list[str]]:
-    """The first that does not fill the disk on which people work."""
+    """The first one that leaves enough space on the disk on which people work."""
     free = restore.room(run)
     for who, leaves in found[:MOST_TRIED]:
         needed = run.restic.size(snapshot, [*(f"instance/{leaf}" for leaf in leaves), *extra])
@@ -111,7 +111,7 @@ def choose(
 
 
 def contents(run: Run, snapshot: str, paths: Sequence[str]) -> list[dict[str, Any]]:
-    """What the snapshot has below these paths."""
+    """The snapshot's files below these paths."""
     keys = ("path", "type", "uid", "gid", "mode", "size")
     wanted = tuple(f"/{path}" for path in paths)
     below = tuple(f"{path}/" for path in wanted)

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Make a view of directories in a mount namespace, and run a command in it: enter.py VIEW PATH=NAME … -- COMMAND
 
-Whoever can write in the directories could put a link in the place of a directory at the moment when the archiver reads
-it, and have it archive what is somebody else's. In the view no link is followed, and nothing can be written.
+People who can write in the directories could replace a directory with a link at the moment when the archiver reads it,
+and so make it archive somebody else's files. In the view no link is followed, and nothing can be written.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 
-# Recursive: a file system that is mounted below would not be there, or without these.
+# Recursive: otherwise a file system that is mounted below would be missing, or lack these flags.
 OPTIONS = ",".join(["rbind", *(f"{name}=recursive" for name in ("ro", "nosuid", "nodev", "nosymfollow"))])
 
 

@@ -1,9 +1,9 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where Apache sends the requests of an instance while it moves: gate.py FOLDER USER SECONDS LOCK …
+"""The gate, to which Apache sends the requests of an instance that moves: gate.py FOLDER USER SECONDS LOCK …
 
-They wait until FOLDER/go says where to, and are passed on as they came. Until then no reset or backup gets the locks.
-The gate ends once FOLDER/hold is gone and the last of them is answered, or after so many seconds without a word.
+Requests wait until FOLDER/go names their target, and are then passed on unchanged. Until then no reset or backup gets
+the locks. The gate ends once FOLDER/hold is gone and the last request is answered, or after SECONDS without a target.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ BACKLOG = 512
 LOOK_SECONDS = 0.05
 BEGIN_SECONDS = 30  # until requests are held
 CONNECT_SECONDS = 10
-LONGEST_ANSWER = 3600  # of a request that was passed on; a websocket may last longer, and is opened anew by the page
+LONGEST_ANSWER = 3600  # for a request that was passed on; a websocket may need longer, and the page opens it again
 
 
 class Gate:
@@ -39,7 +39,7 @@ class Gate:
         self._begin = time.monotonic() + BEGIN_SECONDS
 
     def target(self) -> dict[str, Any] | None:
-        """Where the requests go, once that is known."""
+        """The target of the requests, once it is known."""
         try:
             with open(f"{self.folder}/go", encoding="utf-8") as file:
                 found: dict[str, Any] = json.load(file)
@@ -49,7 +49,7 @@ class Gate:
 
     @property
     def over(self) -> bool:
-        """Whether nobody waits for a word any more."""
+        """Whether no request waits for the target any more."""
         held = os.path.exists(f"{self.folder}/hold")
         self._begun = self._begun or held
         if not self._begun:
@@ -57,7 +57,7 @@ class Gate:
         return not held or (time.monotonic() > self._end and self.target() is None)
 
     async def run(self, listening: socket.socket) -> None:
-        # The folder is root's, which we are no more.
+        # The folder belongs to root, and we are not root any more.
         kept: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
         server = await asyncio.start_unix_server(self.take, sock=listening, backlog=BACKLOG, **kept)
         while not self.over:
@@ -65,7 +65,7 @@ class Gate:
                 self.unlock()
             await asyncio.sleep(LOOK_SECONDS)
         self.unlock()
-        # Apache may have looked for the file before it went.
+        # Apache may have checked for the file just before it was removed.
         await asyncio.sleep(20 * LOOK_SECONDS)
         server.close()
         end = time.monotonic() + LONGEST_ANSWER
@@ -136,7 +136,7 @@ async def copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> No
 
 
 def locked(paths: Sequence[str]) -> list[int]:
-    """Hold these locks until we end. Raises BlockingIOError, with the path."""
+    """Hold these locks until this process ends. Raises BlockingIOError, with the path."""
     found = []
     for path in paths:
         try:
@@ -152,7 +152,7 @@ def locked(paths: Sequence[str]) -> list[int]:
 
 
 def opened(path: str) -> int:
-    """The file of a lock, made for whoever has the folder."""
+    """The file of a lock; if it is missing, it is made with the owner of its folder."""
     flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     with contextlib.suppress(FileNotFoundError):
         return os.open(path, flags)
@@ -167,7 +167,7 @@ def opened(path: str) -> int:
 
 
 def listen(path: str, user: str) -> socket.socket:
-    """A socket for this user alone, who is also the one that we become."""
+    """A socket for this user only; we become this user, too."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
     listening = socket.socket(socket.AF_UNIX)

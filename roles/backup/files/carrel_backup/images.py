@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The image that people's servers run from: what a manifest keeps of it, and how it is had again."""
+"""The image of people's servers: how a manifest records it, and how it is pulled again."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ PULL_SECONDS = 3600
 
 @dataclasses.dataclass(frozen=True)
 class Server:
-    """What a server of the instance is made from. TARGET is where people's files are in it.
+    """What a server of the instance is made from. TARGET is the path of people's files in it.
 
-    ROOT: its container starts as root, to become somebody else.
+    ROOT: its container starts as root, and becomes another user.
     """
 
     image: str
@@ -38,7 +38,7 @@ class Server:
 
 
 def recorded(run: Run) -> dict[str, Any]:
-    """Server, as a manifest keeps it. Raises CommandError, OSError, ValueError, KeyError."""
+    """Server, as a manifest records it. Raises CommandError, OSError, ValueError, KeyError."""
     found = _of_hub(run) if run.settings.kind == "hub" else _of_lab(run)
     (image,) = json.loads(run.docker("image", "inspect", found.pop("from")))
     user = found.pop("user") if "user" in found else image["Config"]["User"]
@@ -49,7 +49,7 @@ def recorded(run: Run) -> dict[str, Any]:
 def _of_hub(run: Run) -> dict[str, Any]:
     config = json.loads(files.read(f"{run.settings.directory}/hub/config.json"))
     name = config["images"][0]["image"]
-    # The image's own command may want a hub.
+    # The image's own command may need a hub.
     return {"image": name, "from": name, "command": ["jupyter-lab"], "python": PYTHON, "target": config["home"]}
 
 
@@ -74,9 +74,9 @@ def _of_lab(run: Run) -> dict[str, Any]:
 
 
 def read(content: Any) -> Server | None:
-    """What a manifest says, which the account can write: nothing in it becomes an option of docker's.
+    """Read it from a manifest, which the account can write: nothing in it may become an option of docker.
 
-    None for anything else, as of another version: files are restored without it.
+    None for anything else, such as another version's: files are restored without it.
     """
     try:
         found = Server(**{field.name: content[field.name] for field in dataclasses.fields(Server)})
@@ -96,7 +96,7 @@ def read(content: Any) -> Server | None:
 
 
 def of_then(run: Run, server: Server | None) -> Server:
-    """Let the engine have the image of then, before a restore touches anything. Raises BackupError."""
+    """Pull the snapshot's image, before a restore touches anything. Raises BackupError."""
     if server is None:
         raise BackupError("the snapshot does not say which image it ran from: restore without --image")
     now = recorded(run)["image"]
@@ -111,14 +111,14 @@ def of_then(run: Run, server: Server | None) -> Server:
 
 
 def use(run: Run, server: Server) -> None:
-    """Give the name to the image of then; the site playbook then makes containers anew, which are from another one."""
+    """Tag the snapshot's image; the site playbook then recreates containers that run another image."""
     if "@" not in server.image:
         run.step("image", f"{server.image} is {server.id[7:19]} again")
         run.docker("tag", server.id, server.image)
 
 
 def fetch(run: Run, server: Server) -> bool:
-    """Let the engine have the image of then; return whether it was pulled. Raises BackupError."""
+    """Pull the snapshot's image if the engine lacks it; return whether it was pulled. Raises BackupError."""
     if is_there(run, server.id):
         return False
     problems = []
@@ -147,12 +147,12 @@ def is_there(run: Run, identity: str) -> bool:
 
 
 def note(run: Run) -> str:
-    """The file with the id of an image that is there for a look alone: it goes even if the drill is killed."""
+    """The file with the id of an image that only a drill needs: the image is removed even if the drill is killed."""
     return f"{run.settings.state_directory}/pulled"
 
 
 def fetch_for_a_look(run: Run, server: Server) -> None:
-    """As fetch, for an image that remove_pulled removes again if it was not there."""
+    """Like fetch, for a drill: remove_pulled removes the image again if this pulled it."""
     if not is_there(run, server.id):
         with open(note(run), "w", encoding="ascii") as file:
             file.write(server.id)
@@ -160,7 +160,7 @@ def fetch_for_a_look(run: Run, server: Server) -> None:
 
 
 def remove_pulled(run: Run) -> None:
-    """Remove an image that was pulled for a look, unless somebody has given it a name or uses it meanwhile."""
+    """Remove an image that a drill pulled, unless somebody has tagged it or uses it meanwhile."""
     try:
         identity = files.read(note(run))
     except FileNotFoundError:

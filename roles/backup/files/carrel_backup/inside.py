@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is done in the account's map of ids, as uid 0 there: inside.py COMMAND ARGUMENT …; standard input is JSON.
+"""Runs in the account's map of ids, as uid 0 there: inside.py COMMAND ARGUMENT …; standard input is JSON.
 
 People may change their files at any moment, so a path is opened component by component and no link is followed.
 """
@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from typing import Any
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-LOOKED_AT = 500  # files of a directory among which samples are taken
+LOOKED_AT = 500  # files of a directory from which samples are taken
 SAMPLES = 3
 LONGEST_SAMPLE = 2**20
 LONGEST_NOTEBOOK = 64 * 2**20
@@ -30,11 +30,11 @@ BUSY_SECONDS = 60
 MOST_PROBLEMS = 200
 MOST_FOLDERS = 100
 AT_FDCWD, RENAME_NOREPLACE = -100, 1
-MISSING, REFUSED = "/missing", "/refused"  # no name of a file
+MISSING, REFUSED = "/missing", "/refused"  # not the name of a file
 
 
 def sqlite(source: str, target: str) -> None:
-    """A copy of a database that others use meanwhile, of one moment (sqlite.org/backup.html)."""
+    """Copy a database that others use meanwhile, in a consistent state (sqlite.org/backup.html)."""
     with (
         contextlib.closing(sqlite3.connect(f"file:{source}?mode=rw", uri=True, timeout=BUSY_SECONDS)) as used,
         contextlib.closing(sqlite3.connect(target)) as copy,
@@ -55,7 +55,7 @@ def check(database: sqlite3.Connection) -> None:
 
 
 def samples(leaves: list[str]) -> list[dict[str, Any]]:
-    """A few files of each directory, with hashes of our own, for a drill to compare. Paths begin where we are."""
+    """A few files of each directory, with our own hashes, for drills. Paths are relative to the working directory."""
     return [sample for leaf in leaves for sample in _samples(leaf)]
 
 
@@ -84,14 +84,14 @@ def facts(path: str) -> dict[str, Any]:
 
 
 def compare(tree: str, expected: dict[str, Any]) -> dict[str, Any]:
-    """What differs between a restored tree, what the snapshot lists, and the samples of the manifest."""
+    """The differences between a restored tree, the snapshot's list, and the manifest's samples."""
     problems: list[str] = []
     present = {}
     for below in expected["below"]:
         root = os.path.join(tree, below)
         if os.path.lexists(root):
             present[below] = os.lstat(root)
-            # as restic's JSON has names that are not UTF-8
+            # as restic's JSON writes names that are not UTF-8
             present |= {as_listed(os.path.join(below, path)): status for path, status in walk(root)}
     listed = {node["path"].lstrip("/"): node for node in expected["nodes"]}
     for path, node in listed.items():
@@ -129,8 +129,8 @@ def different(node: dict[str, Any], status: os.stat_result) -> Iterator[str]:
     owner = (node.get("uid", 0), node.get("gid", 0))
     if owner != (status.st_uid, status.st_gid):
         yield f"it belongs to {status.st_uid}:{status.st_gid}, not to {owner[0]}:{owner[1]}"
-    # the bits of setuid, setgid and sticky are Go's in restic's JSON; permissions are everybody's
-    mode = node.get("mode", 0) & 0o777  # restic leaves zeros out
+    # restic's JSON has setuid, setgid and sticky as Go's bits; the permissions are the usual ones
+    mode = node.get("mode", 0) & 0o777  # restic leaves out zeros
     if node["type"] != "symlink" and mode != status.st_mode & 0o777:
         yield f"its mode is {status.st_mode & 0o777:04o}, not {mode:04o}"
     if node["type"] == "file" and node.get("size", 0) != status.st_size:
@@ -150,7 +150,7 @@ def walk(tree: str) -> Iterator[tuple[str, os.stat_result]]:
 
 
 def parse_notebooks(tree: str, present: dict[str, os.stat_result]) -> tuple[int, list[str]]:
-    """How many notebooks there are, and which are no JSON with cells."""
+    """How many notebooks there are, and which of them are not JSON with cells."""
     number, broken = 0, []
     for path, status in present.items():
         if not path.endswith(".ipynb") or not stat.S_ISREG(status.st_mode) or status.st_size > LONGEST_NOTEBOOK:
@@ -166,7 +166,7 @@ def parse_notebooks(tree: str, present: dict[str, os.stat_result]) -> tuple[int,
 
 
 def put(staged: str, leaf: str, path: str, overwrite: bool) -> str:
-    """Put a staged file or folder in place in somebody's directory; return how what was there is called now."""
+    """Put a staged file or folder in place in somebody's directory; return the new name of the old one."""
     if not os.path.lexists(staged):
         return MISSING
     *folders, name = path.split("/")
@@ -192,9 +192,9 @@ def put(staged: str, leaf: str, path: str, overwrite: bool) -> str:
 
 
 def bring(tree: str, restored: str, leaf: str, label: str, whole: bool) -> str:
-    """Put what was RESTORED in TREE into a folder of its own in somebody's directory; return the folder's name.
+    """Put what was RESTORED in TREE into a new folder in somebody's directory; return the folder's name.
 
-    The WHOLE directory becomes that folder itself. Nothing that is there is touched, nor any link in it followed.
+    A WHOLE directory becomes that folder itself. Existing files are not touched, and links are not followed.
     """
     staged = os.path.join(tree, restored)
     if not os.path.lexists(staged):
@@ -220,14 +220,14 @@ def bring(tree: str, restored: str, leaf: str, label: str, whole: bool) -> str:
 
 
 def rename_beside(path: str, folder: int, name: str) -> None:
-    """renameat2(2): unlike rename, it does not even take the place of an empty folder."""
+    """renameat2(2): unlike rename(2), it replaces nothing, not even an empty folder."""
     library = ctypes.CDLL(None, use_errno=True)
     if library.renameat2(AT_FDCWD, os.fsencode(path), folder, os.fsencode(name), RENAME_NOREPLACE):
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), name)
 
 
 def enter(above: int, name: str) -> int:
-    """Open a folder, made like the one that it is in if it is missing; ABOVE is closed."""
+    """Open a folder and close ABOVE; a missing folder is made with the owner of the one above."""
     try:
         if not exists(name, above):
             like = os.fstat(above)
@@ -239,7 +239,7 @@ def enter(above: int, name: str) -> int:
 
 
 def write(folder: str, contents: dict[str, str]) -> None:
-    """Make a folder with files that every id of the map may read."""
+    """Make a folder with files that all ids of the map may read."""
     os.mkdir(folder)
     for name, text in contents.items():
         path = os.path.join(folder, name)
@@ -250,7 +250,7 @@ def write(folder: str, contents: dict[str, str]) -> None:
 
 
 def empty(folder: str) -> None:
-    """Remove what is in a folder, which lies in one of root's."""
+    """Empty a folder, which is in a directory of root's."""
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The manifest of a snapshot, which the engine's account can write: nothing in it leads out of the instance."""
+"""The manifest of a snapshot. The engine's account can write it, so nothing in it may lead out of the instance."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ ROOTS = {
     ".kept",
     ".restoring",
     ".bringing",
-}  # root's alone, in data: nothing of a snapshot takes their place
+}  # folders in data that only root enters: nothing of a snapshot replaces them
 
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-    """What a restore and a drill believe of it."""
+    """The parts that restores and drills use."""
 
     leaves: list[str]
     database: str | None
@@ -31,7 +31,7 @@ class Manifest:
 
 
 def read(text: str, kind: str) -> Manifest:
-    """Root joins these to paths, so they are plain; only a hub has a database. Raises BackupError."""
+    """Root joins these to paths, so they must be plain; only a hub has a database. Raises BackupError."""
     try:
         content = json.loads(text)
         leaves, database, samples = content["leaves"], content["database"], content["samples"]
@@ -49,5 +49,5 @@ def read(text: str, kind: str) -> Manifest:
 
 
 def is_plain(path: str) -> bool:
-    """Relative, without empty parts, . and .. in it, and no directory that is root's."""
+    """Whether it is relative, without empty parts, . and .., and not in one of root's directories."""
     return "\0" not in path and not ({"", ".", ".."} | ROOTS) & set(path.split("/"))

@@ -1,10 +1,10 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The steps of a move, for the module instance_move: carrel-backup move STEP, with settings as JSON in standard input.
+"""The steps of a move, for the module instance_move: carrel-backup move STEP, with settings as JSON on standard input.
 
-What moves goes through a repository of restic's on either host, which the engines' accounts read and write in their own
-maps of ids. The old host adds a snapshot, the repository's new files are carried over as a tar, and the new host brings
-a tree beside the instance up to it. So the last time only what changed goes over, and directories are placed by rename.
+Files move through a restic repository on each host, which the engines' accounts read and write in their own maps of
+ids. The old host adds a snapshot, the repository's new files are copied as a tar, and the new host updates a tree
+beside the instance to it. So the last round copies only changes, and directories are put in place by renaming them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ HURRY = ("commit", "undo")  # while requests wait
 
 
 def begin(move: Move) -> dict[str, Any]:
-    """Note down which move it is. What an interrupted one of the same hosts has carried over stays."""
+    """Record which move it is. Files that an interrupted move between the same hosts has copied stay."""
     run = move.run
     path = f"{run.settings.state_directory}/move.json"
     wanted = {"from": move.given["from"], "to": move.given["to"], "password": run.settings.password}
@@ -48,13 +48,13 @@ def begin(move: Move) -> dict[str, Any]:
     elif before != wanted:
         run.inside("empty", run.settings.repository)
     write(path, json.dumps(wanted), 0o600)
-    # With sizes: of a file that came over in part, the whole is sent again.
+    # With sizes: a file that arrived only in part is sent again.
     found = as_account(run, "find", ".", "-type", "f", "-printf", "%s %P\\0").split("\0")
     return {"have": sorted(filter(None, found)), "password": wanted["password"]}
 
 
 def finish(move: Move) -> dict[str, Any]:
-    """Remove what the move needed; what was in place before is kept in data/.kept."""
+    """Remove the move's own files; what was in place before stays in data/.kept."""
     if os.path.isdir(move.tree):
         restore.remove_beside(move.run, os.path.dirname(move.tree))
     shutil.rmtree(move.run.settings.state_directory)
@@ -68,7 +68,7 @@ STEPS: dict[str, Callable[[Move], dict[str, Any]]] = {
 
 
 def main(step: str) -> int:
-    """Do a step; its answer is JSON in standard output."""
+    """Do a step; its answer is JSON on standard output."""
     os.umask(0o022)
     run = None
     try:

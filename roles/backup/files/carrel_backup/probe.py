@@ -1,8 +1,8 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs in a drill's container: probe.py CONFIG FILES. Log in, list and read the files, run a kernel; print what it is.
+"""Runs in a drill's container: probe.py CONFIG FILES. Logs in, lists and reads files, runs a kernel, prints results.
 
-It comes through standard input, to whatever Python the image has: nothing but the standard library, from 3.8 on.
+The image's own Python reads it from standard input: it uses only the standard library, of 3.8 or later.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ TEXT, CLOSE, PING, PONG = 1, 8, 9, 10
 
 
 class Failure(Exception):
-    """What does not work, for people."""
+    """Something does not work; the text is for people."""
 
 
 class Server:
@@ -77,7 +77,7 @@ def wait(server: Server) -> str:
 
 
 def log_in(server: Server, token: str) -> None:
-    """As people do, with the form."""
+    """Log in with the form, as people do."""
     status, _unused = server.ask("GET", "/api/contents")
     if status < 400 and status not in (301, 302):
         raise Failure("it shows files to who is not logged in")
@@ -90,7 +90,7 @@ def log_in(server: Server, token: str) -> None:
 
 
 def show(server: Server, folder: str) -> tuple[int, int]:
-    """Compare what the server shows with what is there; return how many names, and how many files were read."""
+    """Compare the server's lists with the files; return how many names were compared and how many files were read."""
     names = [name for name in os.listdir(folder) if is_listed(folder, name)]
     listed = {each["name"] for each in server.json("GET", "/api/contents")["content"]}
     missing = sorted(set(names) - listed)
@@ -120,13 +120,13 @@ def is_readable(folder: str, name: str) -> bool:
 
 
 def is_own(folder: str, status: os.stat_result, bits: int) -> bool:
-    """Whether the owner of the files may do so. We may be root, and the server that owner: a folder that it may not
-    enter is not in its list."""
+    """Whether the owner of the files may enter it. We may be root, while the server is that owner: it does not list
+    folders that it may not enter."""
     return status.st_uid == os.stat(folder).st_uid and status.st_mode & bits == bits
 
 
 def run_kernel(server: Server) -> str:
-    """Start the usual kernel and have it compute; return its name."""
+    """Start the default kernel and let it compute; return its name."""
     specs = server.json("GET", "/api/kernelspecs")
     identifier = server.json("POST", "/api/kernels", {"name": specs["default"]})["id"]
     request = uuid.uuid4().hex
@@ -150,7 +150,7 @@ def run_kernel(server: Server) -> str:
 
 
 def upgrade(connection: socket.socket, server: Server, path: str) -> BinaryIO:
-    """Turn a connection into a websocket (RFC 6455); return the stream of what comes."""
+    """Turn a connection into a websocket (RFC 6455); return the stream to read from."""
     lines = [
         f"GET {path} HTTP/1.1", f"Host: 127.0.0.1:{server.port}", "Upgrade: websocket", "Connection: Upgrade",
         f"Sec-WebSocket-Key: {base64.b64encode(os.urandom(16)).decode()}", "Sec-WebSocket-Version: 13",
@@ -167,7 +167,7 @@ def upgrade(connection: socket.socket, server: Server, path: str) -> BinaryIO:
 
 
 def send(connection: socket.socket, kind: int, data: bytes) -> None:
-    """One frame, masked, as a client's must be."""
+    """Send one frame, masked, as a client's must be."""
     mask = os.urandom(4)
     size = len(data)
     length = bytes([0x80 | size]) if size < 126 else struct.pack("!BH", 0xFE, size)
@@ -176,7 +176,7 @@ def send(connection: socket.socket, kind: int, data: bytes) -> None:
 
 
 def receive(connection: socket.socket, stream: BinaryIO) -> tuple[int, bytes]:
-    """The kind and the data of the next message; a ping may come between its parts."""
+    """Return the kind and the data of the next message; a ping may come between its parts."""
     whole, first = b"", 0
     while True:
         head, size = exactly(stream, 2)

@@ -16,7 +16,7 @@ from .transfer import DATABASE, TAR, Move, as_account, let_go, stop, write, writ
 
 
 def receive(move: Move) -> dict[str, Any]:
-    """Take new files of the repository over, and bring the tree beside the instance up to a snapshot."""
+    """Receive new files of the repository, and update the tree beside the instance to a snapshot."""
     run = move.run
     with open(move.given["pack"], "rb") as file:
         as_account(run, *TAR, "--extract", "--no-same-owner", "--no-same-permissions", stdin=file.fileno())
@@ -30,7 +30,7 @@ def receive(move: Move) -> dict[str, Any]:
     leaves = restore.data_leaves(manifest.leaves, dumped)
     secrets = restore.secrets_of(run.settings.kind, manifest.leaves)
     paths = restore.paths_of([*leaves, *secrets], dumped)
-    # A try that failed has put in place what was here, so that it comes anew.
+    # A failed try has moved this directory's content into place, so it is restored again.
     missing = [path for path in paths if not os.path.lexists(f"{move.tree}/{path}")]
     if missing:
         restore.check_room(run, snapshot, missing)
@@ -49,21 +49,21 @@ def receive(move: Move) -> dict[str, Any]:
 
 
 def put_secret(staged: str, path: str) -> None:
-    """Before the instance is set up, so that it is made with the secrets that sign people's cookies."""
+    """Write the secrets that sign people's cookies, before the instance is set up, so that it uses them."""
     text, status = restore.read_secret(staged)
     os.close(restore.make_parents(os.path.dirname(path)))
     restore.write_secret(path, text, (status.st_uid, status.st_gid), stat.S_IMODE(status.st_mode) & 0o600)
 
 
 def pause(move: Move) -> dict[str, Any]:
-    """Stop the new host's containers, which can run. No reset starts them until the move ends."""
+    """Stop the new host's containers, now that they have run. No reset starts them until the move ends."""
     stop(move)
     write_record(move, {**move.run.record(), "state": "held"})
     return {}
 
 
 def place(move: Move) -> None:
-    """Put what came over in place, and start."""
+    """Put the received files in place, and start the instance."""
     run = move.run
     stop(move)
     received = json.loads(files.read(f"{run.settings.state_directory}/received.json"))
@@ -86,7 +86,7 @@ def place(move: Move) -> None:
 
 
 def settle(move: Move) -> dict[str, Any]:
-    """The instance is this host's now, and so are its backups."""
+    """Record that the instance, with its backups, belongs to this host now."""
     content = {**move.run.record(), "state": "present", "moved_from": move.given["from"]}
     content.pop("moved_to", None)
     write_record(move, content)

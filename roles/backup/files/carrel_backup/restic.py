@@ -16,7 +16,7 @@ from .commands import Account, CommandError
 from .escape import escape, unescape
 from .settings import Settings
 
-# restic's own exit codes, from 0.17 on; every other one is a failure.
+# restic's exit codes, since 0.17; all others are failures.
 INCOMPLETE, NO_REPOSITORY, LOCKED, WRONG_PASSWORD, INTERRUPTED = 3, 10, 11, 12, 130
 ADVICE = {
     NO_REPOSITORY: "there is no repository at {repository}",
@@ -31,7 +31,7 @@ Message = Callable[[Mapping[str, Any]], None]
 
 
 def host_tag(host: str) -> str:
-    """Of a host's snapshots; --host is the instance's name, so that they are found wherever it moves."""
+    """The tag of a host's snapshots; --host is the instance's name, so that they are found wherever it moves."""
     return f"on:{escape(host)}"
 
 
@@ -56,12 +56,12 @@ class Answer:
 
 
 def item(raw: str) -> str:
-    """A path as people know it: without where the view is."""
+    """A path as people know it: without the view's folder."""
     return raw.partition("/view/")[2] or raw.lstrip("/")
 
 
 class Restic:
-    """Runs restic in the account's map. The password is in a file that only the account can read while it is needed."""
+    """Runs restic in the account's map. While it runs, the password is in a file that only the account can read."""
 
     def __init__(self, settings: Settings, account: Account, lock: int | None = None) -> None:
         self.settings = settings
@@ -85,7 +85,7 @@ class Restic:
         tell: Message | None = None,
         allowed: Sequence[int] = (0,),
     ) -> Answer:
-        """Run a command; with PATHS, in the view, and they are what it reads. TELL gets progress."""
+        """Run a command; with PATHS, it runs in the view and reads these. TELL gets progress."""
         answer = Answer(0, {}, [], [])
 
         def line(text: str, error: bool) -> None:
@@ -132,7 +132,7 @@ class Restic:
         return f"restic {command} ended with exit code {code}: {'; '.join(last) or 'it said nothing'}"
 
     def read(self, *arguments: str, longest: int = commands.LONGEST) -> str:
-        """What a command that only reads prints; it takes no lock, so that it works while others hold one."""
+        """Return the output of a command that only reads; it takes no lock, so it works while others hold one."""
         command = [*self.account.mapped(), "restic", "--json", "--no-lock", *arguments]
         try:
             code, output, errors = commands.run(
@@ -147,7 +147,7 @@ class Restic:
         return output
 
     def size(self, snapshot: str, paths: Sequence[str]) -> int:
-        """Bytes of the files that a snapshot has there; sparse and linked ones count in full."""
+        """The size of the snapshot's files at these paths; sparse and linked ones count in full."""
         total = 0
 
         def add(node: Mapping[str, Any]) -> None:
@@ -159,7 +159,7 @@ class Restic:
         return total
 
     def walk(self, snapshot: str, paths: Sequence[str], take: Message) -> None:
-        """TAKE gets each file and directory that a snapshot has there, one after the other: there may be millions."""
+        """Give TAKE each file and directory of the snapshot at these paths, one by one: there may be millions."""
         said = []
 
         def line(text: str, error: bool) -> None:
@@ -181,7 +181,7 @@ class Restic:
             raise ResticError(self._explain("ls", code, said, []), code)
 
     def snapshots(self) -> list[dict[str, Any]]:
-        """Those of this instance, oldest first."""
+        """The snapshots of this instance, oldest first."""
         found = json.loads(self.read("snapshots", f"--tag={TAG}", f"--host={self.settings.name}"))
         return sorted(found, key=lambda snapshot: str(snapshot["time"]))
 

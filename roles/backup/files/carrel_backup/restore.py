@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A restore: into a directory beside, then put in place in one step. What was there is kept aside, never deleted."""
+"""A restore: into a separate directory, then put in place in one step. The old files are moved aside, never deleted."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ RENAME_EXCHANGE = 2
 BESIDE = "data/.restoring"
 KEPT = "data/.kept"
 LONGEST_SECRET = 64 * 2**10
-RESERVE = 20, 10 * GIB  # left free: a twentieth of the file system, but no more than so much
-# What only this instance has, made once on its host; the rest of its secrets comes from the inventory or is made anew.
+RESERVE = 20, 10 * GIB  # space that stays free: a twentieth of the file system, but no more than this
+# Secrets that exist only here, generated once on the host; the others come from the inventory or are generated again.
 SECRETS = {"lab": ("server/cookie_secret", "token"), "hub": ("hub/secrets.json",)}
 
 
@@ -75,14 +75,14 @@ def make_beside(run: Run, mark: str = "") -> str:
 
 
 def remove_beside(run: Run, beside: str) -> None:
-    if os.path.isdir(f"{beside}/tree"):  # not of one that was killed when it began
+    if os.path.isdir(f"{beside}/tree"):  # not of one that was killed at its start
         run.inside("empty", f"{beside}/tree")
         os.rmdir(f"{beside}/tree")
     os.rmdir(beside)
 
 
 def kept_folder(run: Run) -> str:
-    """Nobody but root comes to what is in it; makedirs would give this mode to the last folder alone."""
+    """Only root can enter it; makedirs would give this mode only to the last folder."""
     folder = f"{run.settings.directory}/{KEPT}"
     with contextlib.suppress(FileExistsError):
         os.mkdir(folder, 0o700)
@@ -94,7 +94,7 @@ def stamp() -> str:
 
 
 def put_old_aside(run: Run) -> None:
-    """What a killed restore left may be what was in place before: it is kept, too."""
+    """The rest of a killed restore may be the old files: keep it, too."""
     folder = f"{run.settings.directory}/{BESIDE}"
     for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
         kept = kept_folder(run)
@@ -105,7 +105,7 @@ def put_old_aside(run: Run) -> None:
 
 
 def room(run: Run) -> int:
-    """Bytes that may be filled where the instance is: people work on the same file system."""
+    """How many bytes a restore may use on the instance's file system, on which people work."""
     found = os.statvfs(run.settings.directory)
     share, most = RESERVE
     return found.f_frsize * found.f_bavail - min(found.f_frsize * found.f_blocks // share, most)
@@ -122,10 +122,10 @@ def check_room(run: Run, snapshot: str, paths: Sequence[str]) -> None:
 
 @contextlib.contextmanager
 def fetched(run: Run, snapshot: str, paths: Sequence[str], *options: str, throwaway: str = "") -> Iterator[str]:
-    """Restore these paths of a snapshot into a tree beside, which goes if that fails.
+    """Restore these paths of a snapshot into a separate tree, which is removed if that fails.
 
-    Once something of it is in place, it has what was there before, and stays if the rest fails, unless it is a
-    THROWAWAY one, by whose mark the next run knows it.
+    Once a part of it is in place, it holds the old files, and stays if the rest fails. A THROWAWAY tree has a mark by
+    which the next run finds it.
     """
     beside = make_beside(run, throwaway)
     try:
@@ -150,7 +150,7 @@ def fetch(run: Run, snapshot: str, paths: Sequence[str], tree: str, *options: st
     patterns = f"{run.settings.run_directory}/paths.{os.getpid()}"
     include = [f"--include=/{literal(path)}" for path in paths]
     if len(paths) > 1:
-        # directories of ours: restic would expand $, and cut off spaces at the end of a line
+        # directories with our own names: restic would expand $, and cut off spaces at the end of a line
         run.write(patterns, "".join(f"/{literal(path)}\n" for path in paths))
         include = [f"--include-file={patterns}"]
     try:
@@ -165,7 +165,7 @@ def fetch(run: Run, snapshot: str, paths: Sequence[str], tree: str, *options: st
 
 
 def refuse_partial(answer: Answer) -> None:
-    """Raises BackupError if restic did not restore everything."""
+    """Raise BackupError if restic did not restore everything."""
     if answer.errors:
         named = [f"{path.rpartition('/tree/')[2] or path}: {what}" for path, what in answer.errors[:5]]
         raise BackupError(f"{len(answer.errors)} could not be restored: {'; '.join(named)}")
@@ -176,12 +176,12 @@ def refuse_partial(answer: Answer) -> None:
 
 
 def literal(path: str) -> str:
-    """A pattern that means this path alone."""
+    """A pattern that matches only this path."""
     return "".join(f"\\{char}" if char in "\\*?[" else char for char in path)
 
 
 def restore_path(run: Run, found: Mapping[str, Any], wanted: Wanted, manifest: Manifest) -> None:
-    """A file or folder in somebody's directory, in its place or in a folder of its own."""
+    """Restore a file or folder of somebody's directory, in its place or in a new folder."""
     snapshot = found["id"]
     path = path_of(wanted)
     leaf = next((leaf for leaf in manifest.leaves if path.startswith(f"{leaf}/") and leaf.startswith("data/")), None)
@@ -235,29 +235,29 @@ def restore_leaves(run: Run, snapshot: str, wanted: Wanted, manifest: Manifest, 
 
 
 def data_leaves(leaves: Sequence[str], dumped: str | None) -> list[str]:
-    """Those with data; a database of which there is a dump is loaded from that."""
+    """The directories with data; a database with a dump is loaded from the dump."""
     return [leaf for leaf in leaves if leaf.startswith("data/") and not (dumped and is_database(leaf))]
 
 
 def paths_of(names: Sequence[str], dumped: str | None) -> list[str]:
-    """Where files of the instance and the database's dump are in a snapshot."""
+    """The paths of the instance's files and of the database's dump in a snapshot."""
     return [*(f"instance/{name}" for name in names), *([f"stage/database/{dumped}"] if dumped else [])]
 
 
 def take_sqlite(run: Run, tree: str, dumped: str | None) -> None:
-    """Put a good copy of the database where the hub has it, in a tree that is not in place yet."""
+    """Put a consistent copy of the database at the hub's path, in a tree that is not in place yet."""
     if dumped == database.SQLITE:
         run.inside("integrity", f"{tree}/stage/database/{dumped}")
         run.inside("move", f"{tree}/stage/database/{dumped}", f"{tree}/instance/data/hub/{dumped}")
 
 
 def secrets_of(kind: str, leaves: Sequence[str]) -> list[str]:
-    """Those that the snapshot has, in a directory that the account can read or by themselves."""
+    """The secrets of the snapshot, alone or in a directory that the account can read."""
     return [name for name in SECRETS[kind] if name.partition("/")[0] in leaves or name in leaves]
 
 
 def is_occupied(path: str) -> bool:
-    """Whether there is something that a restore would replace."""
+    """Whether a restore would replace something."""
     try:
         descriptor = targets.opened(path)
     except FileNotFoundError:
@@ -271,7 +271,7 @@ def is_occupied(path: str) -> bool:
 
 
 def load(run: Run, dumped: str, stopped: Sequence[Mapping[str, str]]) -> None:
-    """Load PostgreSQL's dump while the hub is stopped, in place of what is in the database."""
+    """Load PostgreSQL's dump while the hub is stopped; it replaces the database's content."""
     server = next((each for each in stopped if "com.docker.compose.service=database" in each["Labels"]), None)
     if server is None:
         run.warn("the database's server did not run, so that its dump was not loaded")
@@ -283,7 +283,7 @@ def load(run: Run, dumped: str, stopped: Sequence[Mapping[str, str]]) -> None:
 
 
 def place(run: Run, staged: str, leaf: str) -> None:
-    """Put a restored directory in the place of the one that is there, in one step, and that one aside."""
+    """Replace a directory with the restored one in one step, and move the old one aside."""
     directory = run.settings.directory
     parent, name = os.path.split(leaf)
     source_parent, source_name = os.path.split(staged)
@@ -312,11 +312,11 @@ def place(run: Run, staged: str, leaf: str) -> None:
 
 
 def join_project(path: str, above: str) -> None:
-    """Take a file or directory over into the quota of the directory that it is to be in, and out of the one before."""
+    """Move a file or directory into the quota of its new directory, and out of its old quota."""
     try:
         descriptor = targets.opened(path, os.O_RDONLY)
     except OSError as error:
-        # A link or the like, which no quota counts, or something that the snapshot does not have.
+        # It is a link or the like, which no quota counts, or the snapshot does not have it.
         if error.errno in (errno.ELOOP, errno.ENXIO, errno.ENOENT):
             return
         raise
@@ -331,7 +331,7 @@ def join_project(path: str, above: str) -> None:
 
 
 def make_parents(path: str) -> int:
-    """A descriptor of a directory of root's; one that is missing is made like the one that it is in."""
+    """A descriptor of a directory of root's; a missing one is made with the owner and mode of the one above."""
     try:
         return targets.opened(path)
     except FileNotFoundError:
@@ -349,7 +349,7 @@ def make_parents(path: str) -> int:
 
 
 def exchange(source: int, source_name: str, target: int, target_name: str) -> None:
-    """renameat2(2): both names are there at every moment, also if we are killed."""
+    """renameat2(2): both names exist at every moment, also if we are killed."""
     library = ctypes.CDLL(None, use_errno=True)
     if library.renameat2(source, os.fsencode(source_name), target, os.fsencode(target_name), RENAME_EXCHANGE):
         number = ctypes.get_errno()
@@ -358,12 +358,12 @@ def exchange(source: int, source_name: str, target: int, target_name: str) -> No
 
 
 def restore_secret(run: Run, staged: str, name: str) -> None:
-    """Cookie secrets, so that people stay logged in, and a lab's token."""
+    """Restore cookie secrets, so that people stay logged in, and a lab's token."""
     path = f"{run.settings.directory}/{name}"
     try:
         text, status = read_secret(staged)
         owner, mode = (status.st_uid, status.st_gid), stat.S_IMODE(status.st_mode) & 0o600
-        if name == "hub/secrets.json":  # the database's password is the one that the server here has
+        if name == "hub/secrets.json":  # the database's password must be that of the server on this host
             text, owner, mode = merged(files.read(path), text), (run.account.uid, run.account.gid), 0o600
         write_secret(path, text, owner, mode)
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -30,7 +30,7 @@ OLDEST = (0, 17)
 
 
 class BackupError(Exception):
-    """What was wanted failed; the text is for people."""
+    """The command failed; the text is for people."""
 
 
 @dataclasses.dataclass
@@ -47,7 +47,7 @@ class Run:
         return f"{self.settings.state_directory}/stage"
 
     def step(self, step: str, message: str) -> None:
-        """Say and write down what is done next."""
+        """Print and record the next step."""
         self.state.step(step, message)
         self.journal.info(step, message)
 
@@ -57,7 +57,7 @@ class Run:
         self.journal.warning(self.state.entry["step"], message)
 
     def progress(self, content: Mapping[str, Any]) -> None:
-        """How far a long step is: in the state every few seconds, and on a terminal."""
+        """Report the progress of a long step: every few seconds in the state, and on a terminal."""
         keys = ("percent_done", "files_done", "total_files", "bytes_done", "total_bytes", "seconds_remaining")
         self.state.progress({key: content[key] for key in keys if key in content})
         if sys.stderr.isatty():
@@ -65,7 +65,7 @@ class Run:
             print(f"\r{self.state.entry['step']:8}{percent:3.0f} %", end="\r", file=sys.stderr, flush=True)
 
     def prepare(self) -> None:
-        """Make what the account needs; all of it lies in directories of root's."""
+        """Make the account's directories, which are all in directories of root's."""
         settings = self.settings
         for directory in (settings.run_directory, settings.state_directory):
             os.makedirs(directory, 0o711, exist_ok=True)
@@ -96,7 +96,7 @@ class Run:
             raise BackupError(f"the repository's server {parts.hostname}:{port} cannot be reached: {error}") from error
 
     def check_restic(self) -> None:
-        """Refuse a restic whose exit codes do not tell what went wrong."""
+        """Refuse a restic whose exit codes do not tell the kinds of errors apart."""
         said = json.loads(self.restic.read("version"))["version"]
         if tuple(map(int, re.findall(r"\d+", said)[:2])) < OLDEST:
             raise BackupError(f"restic {said} is too old; it must be {'.'.join(map(str, OLDEST))} or later (Debian 13)")
@@ -123,7 +123,7 @@ class Run:
             file.write(text)
 
     def record(self) -> dict[str, Any]:
-        """instance.json, which says what the instance is deployed as."""
+        """instance.json, the record of the deployed instance."""
         path = f"{os.path.dirname(self.settings.state_directory)}/instance.json"
         try:
             found: dict[str, Any] = json.loads(files.read(path))
@@ -138,7 +138,7 @@ class Run:
             raise BackupError(f"the instance's directory: {error}") from error
 
     def inside(self, *arguments: str, given: Any = None, seen: bool = False, seconds: float | None = None) -> Any:
-        """What inside.py answers. Raises CommandError, with the exit code."""
+        """Run inside.py and return its answer. Raises CommandError, with the exit code."""
         command = [*self.account.mapped(), sys.executable, "-I", INSIDE, *arguments]
         if seen:
             command = commands.seen(self.settings, command)
@@ -164,7 +164,7 @@ class Run:
         seconds: float | None = None,
         errors_too: bool = False,
     ) -> str:
-        """Run docker as the account; with TARGET, the output goes to that file of its own. Raises CommandError."""
+        """Run docker as the account; with TARGET, the output goes to that file of the account. Raises CommandError."""
         command = [*self.account.itself(), "docker", "--host", f"unix://{self.settings.socket}", *arguments]
         with contextlib.ExitStack() as opened:
             file = None

@@ -19,16 +19,16 @@ from .run import DONE, FAILED, BackupError, Run
 from .transfer import DATABASE, PACK_BYTES, TAR, Move, as_account, let_go, stop, write, write_record
 
 GATE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "gate.py")
-WAIT_SECONDS = 600  # that requests wait at most
-GATE_SECONDS = 15  # until it listens
-BEGUN_SECONDS = 1  # for requests that the old server has begun to answer
+WAIT_SECONDS = 600  # requests wait no longer
+GATE_SECONDS = 15  # until the gate listens
+BEGUN_SECONDS = 1  # for requests that the old server is answering
 APACHE = "www-data"
 
 
 def send(move: Move) -> dict[str, Any]:
-    """Take a snapshot, unless it is for more of the last one, and pack what has not been carried over."""
+    """Take a snapshot, except for another part of the last one, and pack the files that were not sent yet."""
     run = move.run
-    if move.given["hold"] and move.given["snapshot"]:  # with the first part
+    if move.given["hold"] and move.given["snapshot"]:  # only with the first part
         hold(move)
     if move.given["snapshot"]:
         code = backup.backup(run, brief=True)
@@ -41,7 +41,7 @@ def send(move: Move) -> dict[str, Any]:
     chosen, more = choose(printed, move.given["have"], PACK_BYTES)
     with contextlib.suppress(FileNotFoundError):
         os.unlink(move.pack)
-    owner = int(os.environ.get("SUDO_UID", "0"))  # who logs in to fetch it
+    owner = int(os.environ.get("SUDO_UID", "0"))  # the user who logs in to fetch it
     with open(os.open(move.pack, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         names = [name_of(item) for item in chosen]
         as_account(run, *TAR, "--create", "--no-recursion", "--null", "--files-from=-", given=names, stdout=file)
@@ -51,7 +51,7 @@ def send(move: Move) -> dict[str, Any]:
 
 
 def choose(printed: str, have: Sequence[str], most: int) -> tuple[list[str], bool]:
-    """Sizes and names of new files that go next, and whether that leaves any. A snapshot goes after what it needs."""
+    """Sizes and names of the next new files, and whether more remain. A snapshot goes after the files that it needs."""
     new = {item for item in printed.split("\0") if item} - set(have)
     chosen: list[str] = []
     total = 0
@@ -71,12 +71,12 @@ def name_of(item: str) -> str:
 
 
 def hold(move: Move) -> None:
-    """Let requests wait, and stop who writes, but a database's server."""
+    """Let requests wait, and stop all containers that write, except the database's server."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(f"{move.folder}/go")
     state = os.path.dirname(move.run.settings.state_directory)
     open_gate(move, f"{state}/reset/lock", f"{state}/backup/lock")
-    who = claims.claimant(move.run.settings.name)  # nobody begins any more, once the locks are held
+    who = claims.claimant(move.run.settings.name)  # no reset or backup begins once the locks are held
     if who is not None:
         raise BackupError(f"{who} is changing its containers; try again later")
     move.run.step("hold", "requests wait")
@@ -85,7 +85,7 @@ def hold(move: Move) -> None:
 
 
 def relay(move: Move) -> dict[str, Any]:
-    """On a host that gets back what it once had: forward requests by the gate until the instance is in place."""
+    """On a host to which the instance returns: the gate forwards requests until the instance is in place."""
     write(f"{move.folder}/go", json.dumps(move.given["target"]))
     open_gate(move)
     return {}
@@ -113,7 +113,7 @@ def is_active(name: str) -> bool:
 
 
 def commit(move: Move) -> dict[str, Any]:
-    """Once the new host answers, it has the instance, whatever happens afterwards."""
+    """Record that the new host has the instance, once it answers, whatever happens afterwards."""
     probe(move)
     if not os.path.exists(f"{move.folder}/hold"):
         raise BackupError("requests do not wait any more, so people may have written meanwhile; try again")
@@ -125,7 +125,7 @@ def commit(move: Move) -> dict[str, Any]:
 
 
 def undo(move: Move) -> dict[str, Any]:
-    """Start what a move stopped, and let the requests that wait go to it. Nothing to do is fine, too."""
+    """Start what a move stopped, and send the waiting requests there. It does nothing if there is nothing to undo."""
     if "moved_to" in move.run.record():
         return {"moved": True, "down": []}
     owed = list(move.run.state.owed)
@@ -147,7 +147,7 @@ def health(run: Run, identity: str) -> str:
 
 
 def probe(move: Move) -> dict[str, Any]:
-    """Wait until a request of this host gets one of the expected answers from the new one."""
+    """Wait until a request of this host gets one of the expected answers from the new host."""
     given = move.given
     end = time.monotonic() + given["seconds"]
     while True:

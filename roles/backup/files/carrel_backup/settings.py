@@ -21,7 +21,7 @@ class Settings:
     version: int
     name: str
     kind: str
-    host: str  # as the inventory calls it
+    host: str  # its name in the inventory
     account: str
     directory: str
     socket: str
@@ -68,12 +68,12 @@ def _read(path: str) -> dict[str, Any]:
 
 
 def of(content: dict[str, Any]) -> Settings:
-    """Settings from what problems() has nothing against; keys that this version does not know are left out."""
+    """Settings from data in which problems() finds nothing; keys that this version does not know are left out."""
     return Settings(**{field.name: content[field.name] for field in dataclasses.fields(Settings)})
 
 
 def problems(content: dict[str, Any]) -> list[str]:
-    """Everything that is wrong with the settings. A secret is in none of it."""
+    """All problems of the settings. No message has a secret."""
     found = []
     for field in dataclasses.fields(Settings):
         if field.name not in content:

@@ -1,9 +1,9 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The shadow: a server on what a drill restored, from the image of then, for as long as it takes to try it.
+"""The shadow: a temporary server on a drill's files, from the image of the snapshot, to try them.
 
-Its only network is its own loopback, so that nobody reaches it and it reaches nobody; no port of the host is used. What
-people have set for themselves, such as their kernels, is left out: if they broke it, the backup is good all the same.
+Its only network is its own loopback, so that nobody can reach it and it can reach nobody; it uses no port of the host.
+People's own settings, such as their kernels, are left out: if they are broken, the backup can still be good.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from .images import Server
 from .run import BackupError, Run
 
 LABEL = "carrel.drill"
-MARK = "-drill"  # of a directory that a drill restores into
+MARK = "-drill"  # the end of the name of a drill's directory
 CONFIG = "/etc/carrel"
 PORT = 8888
 PROBE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "probe.py")
 PROBE_SECONDS = 300
-# By what `docker info` calls the controller: an engine without it refuses a limit, or warns.
+# By the controller's name in `docker info`: an engine without it refuses the limit, or warns.
 LIMITS = {"MemoryLimit": "--memory=1g", "CpuCfsQuota": "--cpus=1", "PidsLimit": "--pids-limit=512"}
 LAST_LINES = 5
-HUBS = "data/hub"  # the hub's own, which no server of a person's has
+HUBS = "data/hub"  # the hub's own containers, which are not a user's server
 OWN = "/tmp/carrel-drill"  # noqa: S108 - in a container that nobody else is in
 ENVIRONMENT = {
     "JUPYTER_CONFIG_PATH": CONFIG,
@@ -39,12 +39,12 @@ ENVIRONMENT = {
     "JUPYTER_DATA_DIR": f"{OWN}/data",
     "JUPYTER_RUNTIME_DIR": f"{OWN}/runtime",
     "IPYTHONDIR": f"{OWN}/ipython",
-    "PYTHONNOUSERSITE": "1",  # nor packages that they installed
+    "PYTHONNOUSERSITE": "1",  # nor packages that people installed
 }
 
 
 def clear(run: Run) -> None:
-    """Remove what a drill left that was killed."""
+    """Remove what a killed drill left."""
     try:
         if containers.listens(run.settings.socket):
             for container in run.containers(f"label={LABEL}={run.settings.name}", running=False):
@@ -59,9 +59,9 @@ def clear(run: Run) -> None:
 
 
 def look(run: Run, server: Server, tree: str, leaf: str, owner: tuple[int, int]) -> dict[str, Any] | None:
-    """Start the server on a restored directory and use it; return what it is. None if the engine does not run.
+    """Start the server on a restored directory and use it; return what it did. None if the engine does not run.
 
-    Raises BackupError and CommandError; one for the image, which is a matter of its own, only as a warning.
+    Raises BackupError and CommandError. If only the image cannot be pulled, it warns.
     """
     if not containers.listens(run.settings.socket):
         run.step("shadow", "the engine does not run, so nothing is started")
@@ -87,7 +87,7 @@ def look(run: Run, server: Server, tree: str, leaf: str, owner: tuple[int, int])
 
 
 def settings(server: Server) -> dict[str, Any]:
-    """The server's configuration, with a secret for this time alone; in the words of jupyter_server 1.x and 2.x."""
+    """The server's configuration, with a secret for this run only; with the names of jupyter_server 1.x and 2.x."""
     token = secrets.token_hex(32)
     return {
         "ServerApp": {
@@ -99,7 +99,7 @@ def settings(server: Server) -> dict[str, Any]:
 
 
 def command(run: Run, server: Server, tree: str, leaf: str, owner: tuple[int, int]) -> list[str]:
-    """docker's arguments. The server works as the owner of the files, or becomes that in the way of docker-stacks."""
+    """docker's arguments. The server runs as the owner of the files, or becomes that user as in docker-stacks."""
     uid, gid = owner
     environment = {**ENVIRONMENT, **({"NB_UID": uid, "NB_GID": gid} if server.root and uid else {})}
     user, guards = f"{uid}:{gid}", ["--cap-drop=ALL", "--security-opt=no-new-privileges:true"]
@@ -120,7 +120,7 @@ def limits(run: Run) -> list[str]:
 
 
 def mount(source: str, target: str, *more: str) -> str:
-    """An option that takes any path: its value is a line of CSV."""
+    """An option for any path: its value is a line of CSV."""
     text = io.StringIO()
     csv.writer(text, lineterminator="").writerow(["type=bind", f"source={source}", f"target={target}", *more])
     return f"--mount={text.getvalue()}"
@@ -136,7 +136,7 @@ def use(run: Run, server: Server, identity: str) -> str:
 
 
 def found(said: str) -> dict[str, Any]:
-    """What the probe printed, in a container that may be anybody's."""
+    """The probe's results. Anybody may have taken over the container, so they are checked."""
     try:
         content: Mapping[str, Any] = json.loads(said)
         return {"version": str(content["version"])[:40], "kernel": str(content["kernel"])[:80],
@@ -157,7 +157,7 @@ def remove(run: Run, identity: str) -> None:
 
 
 def first_of(leaves: Sequence[str], nodes: Sequence[Mapping[str, Any]]) -> tuple[str, tuple[int, int]] | None:
-    """The directory that a server is shown, and its owner: somebody's home before what else they have."""
+    """The directory for the server, and its owner: a home if there is one, or another directory."""
     by_path = {node["path"]: node for node in nodes if node.get("type") == "dir"}
     for leaf in sorted(leaves, key=lambda leaf: not leaf.endswith("/home")):
         node = by_path.get(f"/instance/{leaf}")

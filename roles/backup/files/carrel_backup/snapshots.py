@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The snapshots of an instance, and which of them is meant."""
+"""The snapshots of an instance, and how one of them is chosen."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .run import BackupError, Run
 
 
 def listed(run: Run) -> list[dict[str, Any]]:
-    """The snapshots of the instance as people read them, oldest first."""
+    """The snapshots of the instance in a form for people, oldest first."""
     return [described(each) for each in run.restic.snapshots()]
 
 
@@ -33,14 +33,14 @@ def described(snapshot: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def ours(snapshots: Sequence[Mapping[str, Any]], *hosts: str) -> list[Mapping[str, Any]]:
-    """Those of these hosts; all where they have none yet, after a move."""
+    """The snapshots of these hosts; all if they have none yet, after a move."""
     return [each for each in snapshots if each["on"] in hosts] or list(snapshots)
 
 
 def pick(snapshots: Sequence[Mapping[str, Any]], wanted: str, tags: Sequence[str], host: str) -> Mapping[str, Any]:
-    """The snapshot that is meant: by the beginning of its id, or the newest up to a time, of those with such a tag.
+    """Choose a snapshot with one of these tags: by the beginning of its id, or the newest one up to a time.
 
-    Without an id, another host's counts only where none of this one fits.
+    Without an id, another host's snapshot is chosen only if none of this host fits.
     """
     fitting = [each for each in snapshots if each["of"] in tags]
     by_id: list[Mapping[str, Any]] = []
@@ -53,17 +53,17 @@ def pick(snapshots: Sequence[Mapping[str, Any]], wanted: str, tags: Sequence[str
 
 
 def label(time: str) -> str:
-    """The name of the folder in which people find what was brought back: the day of the backup, by the host's clock."""
+    """The name of the folder with people's restored files: the day of the backup, by the host's clock."""
     return f"restored-{parsed(time).astimezone():%Y-%m-%d}"
 
 
 def parsed(text: str) -> datetime.datetime:
-    """A time as restic writes it: nanoseconds and Z are more than Python before 3.11 reads."""
+    """Parse restic's times: Python before 3.11 reads neither nanoseconds nor Z."""
     return datetime.datetime.fromisoformat(text)
 
 
 def end_of(text: str) -> datetime.datetime | None:
-    """The last moment that is meant by a day, a minute or a second, in the host's time zone unless it names one."""
+    """The last moment of a day, a minute or a second, in the host's time zone unless it names one."""
     try:
         found = datetime.datetime.fromisoformat(text).astimezone()
     except ValueError:

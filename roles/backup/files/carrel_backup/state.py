@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""state.json: what the last backup, restore and drill did. Root's alone, so that nothing in it is a stranger's."""
+"""state.json: the results of the last backup, restore and drill. Only root writes it, so it can be trusted."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def now() -> str:
 
 
 class State:
-    """The file has an entry for each command, of its last run; `history` has all, newest first; `start` is `owed`."""
+    """The file has an entry for the last run of each command; `history` has all, newest first; `start` is `owed`."""
 
     def __init__(self, path: str, name: str) -> None:
         self.path = path
@@ -38,7 +38,7 @@ class State:
             "begun": None,
             "past": [],
         }
-        self.interrupted: str | None = None  # what a run before this one did when it was killed
+        self.interrupted: str | None = None  # the step at which an earlier run was killed
         self._began = self._written = 0.0
         self._command = ""
         try:
@@ -50,7 +50,7 @@ class State:
 
     @property
     def entry(self) -> dict[str, Any]:
-        """Of the command that runs."""
+        """The entry of the running command."""
         found: dict[str, Any] = self.content[self._command]
         return found
 
@@ -70,18 +70,18 @@ class State:
 
     @property
     def begun(self) -> str | None:
-        """Since when the backups are this host's: from its first one, a restore of the whole, or --anew on."""
+        """When this host's own backups began: with its first one, a restore of the whole instance, or --anew."""
         found: str | None = self.content["begun"]
         return found
 
     @property
     def past(self) -> list[str]:
-        """Other hosts whose backups are this instance's, too: it was restored from them, or moved here."""
+        """Other hosts with backups of this instance: it was restored from their backups, or moved from there."""
         found: list[str] = self.content["past"]
         return found
 
     def begin_past(self, again: bool, after: str | None = None) -> None:
-        """AFTER: the host whose backups it goes on from."""
+        """AFTER: the host whose backups this host continues."""
         if again or self.begun is None:
             self.content["begun"] = now()
             if after is not None and after not in self.past:
@@ -111,7 +111,7 @@ class State:
         self.write()
 
     def progress(self, content: dict[str, Any]) -> None:
-        """How far a long step is; written every few seconds."""
+        """Record the progress of a long step, every few seconds."""
         self.entry["progress"] = content
         if time.monotonic() - self._written > EVERY_SECONDS:
             self.write()
@@ -122,7 +122,7 @@ class State:
             self.write()
 
     def finish(self, result: str, message: str, exit_code: int, **found: Any) -> None:
-        """FOUND: what is worth knowing of a run; of one that is good, `good` keeps it until the next."""
+        """FOUND: facts about the run; `good` keeps those of the last good run."""
         entry = self.entry
         seconds = round(time.monotonic() - self._began, 1)
         entry.update(result=result, message=printable.text(message), exit_code=exit_code, ended=now(), seconds=seconds)

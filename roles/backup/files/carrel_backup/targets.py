@@ -1,8 +1,8 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which paths of an instance are kept, and whose they are.
+"""Which paths of an instance are backed up, and who owns them.
 
-Directories down to the first one that the account can read are root's, so nobody else can put a link in their place.
+All directories above the first one that the account can read belong to root, so nobody can replace them with links.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from .escape import unescape
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-# Removed people's directories, what a restore put aside or was about to put in place, and copies from the control node.
+# Archived homes, files of restores (old ones, and new ones not yet in place), and copies from the control node.
 LEFT_OUT = (".archive", ".kept", ".restoring", ".bringing", "build")
-# Of these there is a dump; their files would be of several moments.
+# Databases have a dump; copies of their files would not be consistent.
 DATABASES = ("data/database", "data/hub/jupyterhub.sqlite*")
 
 
@@ -47,7 +47,7 @@ def _leaves(above: int, path: str, account: int, groups: frozenset[int]) -> Iter
 
 
 def _descend(status: os.stat_result, account: int, groups: frozenset[int]) -> bool:
-    """Whether it is a directory of root's that the account may pass and not list."""
+    """Whether it is a directory of root's that the account may pass but not list."""
     if status.st_uid != 0 or account == 0:
         return False
     bits = status.st_mode >> (3 if status.st_gid in groups else 0)
@@ -55,7 +55,7 @@ def _descend(status: os.stat_result, account: int, groups: frozenset[int]) -> bo
 
 
 def user_of(leaf: str) -> str | None:
-    """The user whose directory it is."""
+    """The user who owns the directory."""
     parts = leaf.split("/")
     return unescape(parts[2]) if parts[:2] == ["data", "users"] and len(parts) > 3 else None
 
@@ -66,7 +66,7 @@ def group_of(leaf: str) -> str | None:
 
 
 def chosen(found: list[str], user: str | None, group: str | None) -> list[str]:
-    """Those of one user or one group; all without either."""
+    """The paths of one user or one group; all paths without either."""
     if user is not None:
         return [leaf for leaf in found if user_of(leaf) == user]
     if group is not None:
@@ -75,7 +75,7 @@ def chosen(found: list[str], user: str | None, group: str | None) -> list[str]:
 
 
 def opened(path: str, flags: int = DIRECTORY) -> int:
-    """A descriptor of an absolute path of which no part is a link, and none leads up."""
+    """A descriptor of an absolute path, no part of which is a link or leads up."""
     if ".." in path.split("/"):
         raise OSError(errno.EINVAL, "the path has .. in it", path)
     parent, name = os.path.split(path)

@@ -16,8 +16,8 @@ from .commands import CommandError
 from .run import Run
 
 TREE = f"{restore.BESIDE}/move"
-PACK_BYTES = 256 * 2**20  # of one part; a file of restic's has 16 MiB
-# An account can make files without end, whose blocks need not exist. A part has tar's headers, too.
+PACK_BYTES = 256 * 2**20  # of one part; restic's files have 16 MiB
+# An account can make endless sparse files. A part also has tar's headers.
 TAR = ("prlimit", f"--fsize={2 * PACK_BYTES}", "tar")
 DATABASE = "com.docker.compose.service=database"
 
@@ -41,7 +41,7 @@ class Move:
 
     @property
     def folder(self) -> str:
-        """Of the gate; Apache passes it, and root alone writes there."""
+        """The gate's folder, in which only root writes; Apache may pass it."""
         return self.run.settings.run_directory
 
     @property
@@ -56,7 +56,7 @@ class Move:
 def as_account(
     run: Run, *command: str, given: Sequence[str] = (), stdin: int | None = None, stdout: IO[bytes] | None = None
 ) -> str:
-    """Run a program in the repository as its account, which may have put anything there."""
+    """Run a program in the repository as the account, which may have put anything there."""
     with os.fdopen(os.memfd_create("given"), "w+b", buffering=0) as names:
         names.write(b"".join(os.fsencode(name) + b"\0" for name in given))
         names.seek(0)
@@ -80,12 +80,12 @@ def write(path: str, text: str, mode: int = 0o644) -> None:
 
 
 def write_record(move: Move, content: Mapping[str, Any]) -> None:
-    """What the instance is deployed as, in the form in which the site playbook writes it."""
+    """Write the record of the deployed instance, as the site playbook does."""
     write(move.record, json.dumps(content, indent=2, sort_keys=True) + "\n")
 
 
 def stop(move: Move, spared: str = "") -> None:
-    """Stop all containers of the instance but those with a label; all at once, since requests may wait."""
+    """Stop all containers of the instance, except those with a label; all at once, since requests may wait."""
 
     def found() -> list[dict[str, str]]:
         users = containers.using(move.run, [], whole=True)
@@ -95,7 +95,7 @@ def stop(move: Move, spared: str = "") -> None:
 
 
 def let_go(move: Move) -> dict[str, Any]:
-    """Apache asks the server again, or the new host; what waits still goes where it was told to."""
+    """Let Apache send new requests directly again, here or to the new host; waiting ones still go to their target."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(f"{move.folder}/hold")
     return {}

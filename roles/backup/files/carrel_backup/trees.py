@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The folders of a snapshot, one at a time, with names as they are: bytes, which need not be text."""
+"""The folders of a snapshot, one at a time. Names stay as they are: bytes, which need not be text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .asked import RefusedError
 from .restic import Restic, ResticError
 from .snapshots import parsed
 
-# What strconv.Quote of Go writes, with which restic stores names.
+# The escapes of Go's strconv.Quote, which restic uses to store names.
 ESCAPE = re.compile(r"\\(?:x([0-9a-f]{2})|u([0-9a-f]{4})|U([0-9a-f]{8})|(.))", re.DOTALL)
 SHORT = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 KINDS = ("dir", "file", "symlink")
@@ -30,7 +30,7 @@ class MissingError(Exception):
 
 
 def unquoted(stored: str) -> str:
-    """A name as os.fsdecode would give it.
+    """A name as os.fsdecode would return it.
 
     >>> unquoted(r"a\\n\\xff\\u00a0") == "a\\n\\udcff\\xa0"
     True
@@ -52,7 +52,7 @@ def unquoted(stored: str) -> str:
 
 
 def entries(text: str) -> Iterator[dict[str, Any]]:
-    """What is in a folder, of what restic prints as its tree; folders first, in the order of their names."""
+    """The entries in the tree that restic prints; folders first, sorted by name."""
     for node in sorted(json.loads(text)["nodes"] or [], key=_order):
         yield {
             "name": unquoted(node["name"]),
@@ -63,7 +63,7 @@ def entries(text: str) -> Iterator[dict[str, Any]]:
 
 
 def moment(text: str) -> str:
-    """A time of a file's in UTC, to the second; as it is written where no calendar has it."""
+    """A file's time in UTC, to the second; unchanged if it is not a valid date."""
     try:
         return parsed(text).astimezone(datetime.timezone.utc).isoformat()[:19]
     except (ValueError, OverflowError):
@@ -75,7 +75,7 @@ def _order(node: Mapping[str, Any]) -> tuple[bool, str, str]:
 
 
 def folder(restic: Restic, snapshot: str, parts: Sequence[str]) -> list[dict[str, Any]]:
-    """What is in this folder of the snapshot. No part leads up, and links are not followed: they are no folders."""
+    """The entries of this folder of the snapshot. No part leads up; links are not followed: they are not folders."""
     try:
         return list(entries(restic.read("cat", "tree", f"{snapshot}:/{'/'.join(parts)}", longest=LONGEST)))
     except ResticError as error:

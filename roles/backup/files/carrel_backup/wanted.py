@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is to be restored, and where it is in a snapshot."""
+"""What a restore wants, and its paths in a snapshot."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class Wanted:
 
 
 def tags(wanted: Wanted) -> list[str]:
-    """Of the snapshots that may have it."""
+    """The tags of snapshots that may have it."""
     whole = wanted.user is None and wanted.group is None
     return [WHOLE] if whole else [WHOLE, tag(wanted.user, wanted.group)]
 
 
 def path_of(wanted: Wanted) -> str:
-    """Where the file or folder is in the instance."""
+    """The path of the file or folder in the instance."""
     path = os.path.normpath(f"/{wanted.path or ''}").strip("/")
     if wanted.user is not None:
         path = f"data/users/{escape(wanted.user)}/home/{path}"

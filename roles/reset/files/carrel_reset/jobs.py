@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the settings of resets and of backups have in common: a file for each instance, which only root writes."""
+"""What the settings of resets and backups have in common: a file for each instance, which only root writes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class SettingsError(Exception):
 def load(
     what: str, folder: str, name: str, read: Callable[[str], Any], problems: Callable[[Any], list[str]]
 ) -> dict[str, Any]:
-    """Read and check the settings of an instance in FOLDER. WHAT they are for stands in the errors."""
+    """Read and check the settings of an instance in FOLDER. Errors say WHAT they are for."""
     if not NAME.fullmatch(name):
         raise SettingsError(f"{name!r} is not a name for an instance: letters a-z, digits and hyphens")
     path = os.path.join(folder, f"{name}.json")

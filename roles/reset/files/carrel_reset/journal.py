@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a reset or a backup says: a line of JSON for each step in the journal, plain text for people."""
+"""The output of a reset or a backup: a line of JSON for each step in the journal, plain text for people."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from . import printable
 
 # A line of the syslog protocol has to fit in one datagram.
 LONGEST = 4000
-SHOWN = "CARREL_RESET_STEPS"  # set where root's terminal gets what is printed through a pipe
+SHOWN = "CARREL_RESET_STEPS"  # set if the output reaches root's terminal through a pipe
 
 
 class Journal:
@@ -40,7 +40,7 @@ class Journal:
         self._print(f"{self.what} of {self.name}, {step}: {message}", sys.stderr)
 
     def _print(self, text: str, stream: TextIO) -> None:
-        with contextlib.suppress(OSError):  # a terminal that is gone ends nothing
+        with contextlib.suppress(OSError):  # go on if the terminal is gone
             print(printable.text(text), file=stream, flush=True)
 
     def _write(self, priority: int, step: str, message: str, **fields: str) -> None:
