@@ -1,7 +1,7 @@
 #!/opt/server/bin/python -I
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Healthy is a server that answers /api at the address that it wrote into its runtime directory."""
+"""A server is healthy if it answers /api at the address that it wrote into its runtime directory."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from pathlib import Path
 
 
 def newest(homes: list[Path], runtime: str | None) -> Path | None:
-    """Return the record that the server which started last keeps of itself."""
+    """Return the file that the server which started last wrote about itself."""
     folders = [Path(runtime)] if runtime else [home / ".local/share/jupyter/runtime" for home in homes]
     records = [path for folder in folders for path in folder.glob("jpserver-*.json")]
     return max(records, key=lambda path: path.stat().st_mtime, default=None)
 
 
 def address(hostname: str) -> str:
-    """Return where to ask a server that listens at HOSTNAME, in the form of a URL."""
+    """Return the host part of a URL at which to ask a server that listens at HOSTNAME."""
     try:
         ip = ipaddress.ip_address(hostname)
     except ValueError:  # localhost, or nothing

@@ -1,11 +1,11 @@
 #!/opt/server/bin/python -I
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Start a container to the conventions of Jupyter's docker-stacks.
+"""Start a container by the conventions of Jupyter's docker-stacks.
 
 https://jupyter-docker-stacks.readthedocs.io/en/latest/using/common.html. This one program is start.sh,
-start-notebook.py and start-singleuser.py, by the name that it is called by. docs/howto/images.md lists the
-differences.
+start-notebook.py and start-singleuser.py, depending on the name that it is called by. docs/reference/lab-image.md lists
+the differences.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ STARTED = "_START_SH_EXECUTED"  # docker-stacks' name for it
 
 
 class StartError(Exception):
-    """What is wrong with the container's environment, and what to give instead."""
+    """The container's environment is wrong; the text says what to set instead."""
 
 
 @dataclass(frozen=True)
 class Account:
-    """Whom the container works as."""
+    """The account as which the container works."""
 
     name: str
     uid: int
@@ -84,7 +84,7 @@ def account(environ: Mapping[str, str]) -> Account:
 
 
 def umask(environ: Mapping[str, str]) -> int | None:
-    """Return what NB_UMASK says."""
+    """Return the umask from NB_UMASK."""
     value = environ.get("NB_UMASK")
     if value is None:
         return None
@@ -96,7 +96,7 @@ def umask(environ: Mapping[str, str]) -> int | None:
 def command(
     arguments: Sequence[str], environ: Mapping[str, str], root: bool, exists: Callable[[Path], bool]
 ) -> list[str]:
-    """Return what to run for a container's command; jupyter's programs are always the server's own."""
+    """Return the program for a container's command; Jupyter's programs are always the server's own."""
     if not arguments:
         return ["bash"]
     name, rest = arguments[0], list(arguments[1:])
@@ -109,7 +109,7 @@ def command(
                 options.insert(0, "--ip=0.0.0.0")
         else:
             name = "jupyter-" + environ.get("DOCKER_STACKS_JUPYTER_CMD", "lab")
-            # jupyter_server itself reads JUPYTER_PORT, and nothing else of the kind
+            # jupyter_server itself reads JUPYTER_PORT, but none of the others
             if ip := environ.get("JUPYTER_IP"):
                 options.insert(0, f"--ServerApp.ip={ip}")
         if not exists(SERVER / name):
@@ -123,12 +123,12 @@ def command(
 
 
 def sudoers(name: str, path: str) -> str:
-    """Return the rules that GRANT_SUDO means: everything without a password, with the container's own PATH."""
+    """Return the rules for GRANT_SUDO: every command without a password, with the container's own PATH."""
     return f'Defaults secure_path="{path}"\n{name} ALL=(ALL) NOPASSWD:ALL\n'
 
 
 def run_hooks(folder: Path, environ: dict[str, str]) -> dict[str, str]:
-    """Source *.sh and run what is executable, in order of name; return the environment that the sourced ones leave."""
+    """Source *.sh and run executables, sorted by name; return the environment that the sourced ones leave."""
     for hook in sorted(folder.iterdir()) if folder.is_dir() else []:
         if hook.suffix == ".sh":
             script = 'source "$1"; status=$?; env -0 >&"$2"; exit $status'
@@ -173,11 +173,11 @@ def further_groups(name: str) -> list[str]:
 
 
 def replace(wanted: Account, others: Sequence[str], named_group: bool) -> None:
-    """Make the account in place of others, in the groups of its former self: its name's, or the image's account."""
+    """Make the account and replace others; it gets the groups of the one with its name, or of the image's account."""
     groups = further_groups(wanted.name if wanted.name in others else IMAGE_HOME.name)
     for other in others:
         subprocess.run(["userdel", "--force", other], check=True, capture_output=True)
-    # userdel may take the account's own group along
+    # userdel may remove the account's own group, too
     make_group(wanted, named_group)
     left = {group.gr_name for group in grp.getgrall()}
     subprocess.run(
@@ -191,12 +191,12 @@ def replace(wanted: Account, others: Sequence[str], named_group: bool) -> None:
 
 
 def make_account(wanted: Account, named_group: bool) -> None:
-    """Let the account exist with these ids, alone with its uid, and /home/NAME lead to a home."""
+    """Make sure that the account exists with these ids, no other has its uid, and /home/NAME leads to a home."""
     if wanted.uid:
         make_group(wanted, named_group)
-        # sudo and id take the first name that an uid has
+        # sudo and id use the first name of a uid
         found = [each for each in pwd.getpwall() if each.pw_name == wanted.name or each.pw_uid == wanted.uid]
-        # One that fits stays as the image made it.
+        # An account that fits stays as the image made it.
         if [each[:1] + each[2:4] for each in found] != [(wanted.name, wanted.uid, wanted.gid)]:
             replace(wanted, [each.pw_name for each in found], named_group)
     else:
@@ -206,14 +206,14 @@ def make_account(wanted: Account, named_group: bool) -> None:
 
 
 def entered(passwd: str, name: str, uid: int, gid: int, home: Path) -> str:
-    """Return PASSWD with this account in place of others of its name."""
+    """Return PASSWD with this account instead of others with its name."""
     others = [line for line in passwd.splitlines() if line.partition(":")[0] != name]
     account = f"{name}:x:{uid}:{gid}:{name}:{home}:/bin/bash"
     return "\n".join([account, *others] if uid == 0 else [*others, account]) + "\n"
 
 
 def name_myself(environ: Mapping[str, str]) -> None:
-    """Give the uid that the container was started with a name: group 0 may write /etc/passwd, as in docker-stacks."""
+    """Name the uid with which the container was started: group 0 may write /etc/passwd, as in docker-stacks."""
     uid, gid = os.getuid(), os.getgid()
     try:
         pwd.getpwuid(uid)
@@ -234,7 +234,7 @@ def name_myself(environ: Mapping[str, str]) -> None:
 
 
 def change_owners(wanted: Account, environ: Mapping[str, str]) -> None:
-    """CHOWN_HOME and CHOWN_EXTRA; a symbolic link's target is never touched."""
+    """Do what CHOWN_HOME and CHOWN_EXTRA ask for; the target of a symbolic link is never touched."""
     jobs = []
     if asked(environ, "CHOWN_HOME"):
         jobs.append((environ.get("CHOWN_HOME_OPTS", ""), str(wanted.home.resolve())))
@@ -246,7 +246,7 @@ def change_owners(wanted: Account, environ: Mapping[str, str]) -> None:
 
 
 def become(wanted: Account, environ: dict[str, str]) -> dict[str, str]:
-    """Go on as the account; return its environment."""
+    """Become the account; return its environment."""
     if wanted.uid:
         os.setgroups(sorted({*os.getgrouplist(wanted.name, wanted.gid), USERS}))
         os.setgid(wanted.gid)
@@ -271,7 +271,7 @@ def certificate(home: Path) -> str:
 
 
 def start(arguments: list[str], environ: dict[str, str]) -> NoReturn:
-    """Be start.sh: hooks, the account, and the command in its name."""
+    """What start.sh does: run hooks, make the account, and run the command as this account."""
     if STARTED in environ:
         log("start.sh has run already: it is the image's entry point, so leave it out of the command")
         execute(arguments, environ)
@@ -290,7 +290,7 @@ def start(arguments: list[str], environ: dict[str, str]) -> NoReturn:
         for key in "GRANT_SUDO", "CHOWN_HOME", "CHOWN_EXTRA":
             if environ.get(key, "no") != "no":
                 log(f"{key} is without effect: it needs a container that starts as root (user: root)")
-        # The image itself sets the usual ids.
+        # The image itself sets the default ids.
         for key, current, usual in ("NB_UID", os.getuid(), "1000"), ("NB_GID", os.getgid(), "100"):
             if environ.get(key, usual) not in (usual, str(current)):
                 log(f"{key}={environ[key]}, but this is {current}: the container needs to start as root (user: root)")

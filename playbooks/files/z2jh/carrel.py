@@ -1,7 +1,7 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""In the hub of the Zero to JupyterHub chart, whose jupyterhub_config.py runs it: each user's own limits and what
-they share with others, from carrel.json beside that file, which playbooks/export_z2jh.yml wrote.
+"""Runs in the hub of the Zero to JupyterHub chart, started by its jupyterhub_config.py: applies users' own limits and
+shared folders from carrel.json beside that file, which playbooks/export_z2jh.yml wrote.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ CARREL_OWN = "carrel-"
 
 
 def carrel_prepare(spawner: Any) -> None:
-    """Runs before each start; what an earlier start added is replaced."""
+    """Runs before each start; replaces what an earlier start added."""
     user = CARREL["users"].get(spawner.user.name, {})
     mounts = {name: mount for name, mount in spawner.volume_mounts.items() if not name.startswith(CARREL_OWN)}
     for number, mount in enumerate(CARREL["mounts"][user.get("mounts", 0)]):
@@ -29,6 +29,6 @@ def carrel_prepare(spawner: Any) -> None:
         spawner.cpu_limit = user["cpus"]
 
 
-# That file's own; its get_config is the chart's.
+# The chart's jupyterhub_config.py defines c, and a get_config of its own.
 # pylint: disable-next=undefined-variable
 c.KubeSpawner.pre_spawn_hook = carrel_prepare  # type: ignore[name-defined]  # noqa: F821

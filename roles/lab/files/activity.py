@@ -1,9 +1,9 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs in a lab's container: print its kernels and terminals as JSON. Usage: activity.py BASE_URL.
+"""Runs in a lab's container: prints its kernels and terminals as JSON. Usage: activity.py BASE_URL.
 
-The server wants a log-in, and one with a password alone has no token. So this signs a cookie with the server's own
-secret, which the container's user may read, as the server does after a log-in (jupyter_server 1.24 to 2.x).
+The server requires a log-in, and a server with only a password has no token. So this signs a cookie as the server does
+after a log-in, with the server's own secret, which the container's user may read (jupyter_server 1.24 to 2.x).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def log_in(host):
     app = ServerApp()
     app.load_config_file()
     cookie_name, user = app.config.ServerApp.get("tornado_settings", {}).get("cookie_name"), NAME
-    if hasattr(app, "identity_provider_class"):  # 2.x; cookie_secret asks it, too
+    if hasattr(app, "identity_provider_class"):  # 2.x; cookie_secret needs it, too
         provider = app.identity_provider = app.identity_provider_class(parent=app, log=app.log)
         from jupyter_server.auth.identity import User
 
@@ -37,7 +37,7 @@ def log_in(host):
     token = app.config.IdentityProvider.get("token") or app.config.ServerApp.get("token")
     if token:
         headers["Authorization"] = "token " + token
-    # one that is not there is made by asking for it
+    # asking for it creates a missing one
     if app.config.ServerApp.get("cookie_secret") or os.path.exists(app.cookie_secret_file):
         name = cookie_name or re.sub("[^A-Za-z0-9]", "-", "username-" + host)
         headers["Cookie"] = name + "=" + create_signed_value(app.cookie_secret, name, user).decode()
@@ -45,7 +45,7 @@ def log_in(host):
 
 
 def ask(url, headers):
-    """Return what the API answers; nothing where it has no such part, as without terminals."""
+    """Return the API's answer; nothing if the server lacks this part, such as terminals."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(urllib.request.Request(url, headers=headers), timeout=20) as answer:  # noqa: S310 - http

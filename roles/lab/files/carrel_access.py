@@ -1,9 +1,9 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs in the server: people log in with what is declared, whatever else sets a password or a token.
+"""Runs in the server: people log in with the declared password or token, whatever else sets one.
 
-An image's command line goes before every configuration, and so may a configuration in its working directory. So a class
-of the server's own kind takes both from the file beside this one, after all else has been read.
+An image's command line overrides every configuration, and a configuration in its working directory may do so, too. So a
+subclass of the server's own class reads both from the file beside this one, after everything else has been read.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ NOTE = "carrel-access.json"
 
 
 def declared():
-    """Return the password's hash and the token; of the two one may be empty."""
+    """Return the password's hash and the token; one of them may be empty."""
     with open(os.path.join(DIRECTORY, "jupyter_server_config.json"), encoding="utf-8") as file:
         server = json.load(file)["ServerApp"]
     return server["password"], server["token"]
 
 
 def note(runtime_directory):
-    """Leave a note that this server takes what is declared, for started.py."""
+    """Leave a note for started.py that this server uses the declared password and token."""
     with contextlib.suppress(OSError):
         os.makedirs(runtime_directory, mode=0o700, exist_ok=True)
         path = os.path.join(runtime_directory, NOTE)

@@ -1,8 +1,8 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where the disk is full, deleting is for good.
+"""On a full disk, JupyterLab deletes for good.
 
-The trash counts into a limit on disk, JupyterLab can't empty it, and without room nothing can be moved there.
+The trash counts towards a disk limit, JupyterLab can't empty it, and without free space nothing can be moved there.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ ROOM = 256 << 20  # bytes, or a twentieth of a small disk
 
 
 def configure(config, folder):
-    """CONFIG is Jupyter's. A limit on disk is the size of the disk here."""
+    """CONFIG is Jupyter's. In a container, the size of the disk is the disk limit."""
     try:
         found = os.statvfs(folder)
     except OSError:

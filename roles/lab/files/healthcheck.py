@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Health check of a lab's container: does the server answer, and only to people who have logged in?
 
-Usage: healthcheck.py BASE_URL [PORT]. It exits with 3 if anybody is let in. An image's command line may take the
-password and the token away, and goes before every configuration
+Usage: healthcheck.py BASE_URL [PORT]. It exits with 3 if anybody is let in. An image's command line may remove the
+password and the token, and overrides every configuration
 (https://traitlets.readthedocs.io/en/stable/config.html).
 """
 
@@ -16,12 +16,12 @@ import sys
 PORT = 8888
 OPEN = 3
 PRIVATE = ("api/contents", "api/sessions", "api/kernels", "api/terminals")
-# The last one of what a server has no such part of, as without terminals.
+# The last one: the server lacks this part, such as terminals.
 REFUSED = (301, 302, 303, 307, 401, 403, 404)
 
 
 class OpenError(Exception):
-    """The server lets anybody in; the text says at which page."""
+    """The server lets anybody in; the text names the page."""
 
 
 def get(path, port=PORT, timeout=8, token=None):
@@ -38,7 +38,7 @@ def get(path, port=PORT, timeout=8, token=None):
 
 
 def version(base_url, port=PORT):
-    """Return the version that jupyter_server tells at /api, which needs no log-in."""
+    """Return jupyter_server's version from /api, which needs no log-in."""
     status, text = get(base_url + "api", port)
     if status != 200:
         raise ValueError(f"{base_url}api answers with status {status}")
@@ -46,7 +46,7 @@ def version(base_url, port=PORT):
 
 
 def shows_login_page(base_url, port=PORT):
-    """Only those who are not logged in see the form, and unlike a refusal it leaves no line in the server's log."""
+    """Only people who are not logged in see the form, and unlike a refusal it leaves no line in the server's log."""
     status, text = get(base_url + "login", port)
     return status == 200 and "password" in text
 
@@ -54,7 +54,7 @@ def shows_login_page(base_url, port=PORT):
 def check_refuses(base_url, port=PORT):
     """Raise OpenError unless every request without a log-in is refused."""
     for page in PRIVATE:
-        # Else a server that ends when it is idle would never be.
+        # Otherwise a server that ends when it is idle would never be idle.
         status, _unused = get(f"{base_url}{page}?no_track_activity=1", port)
         if status < 300:
             raise OpenError(f"{base_url}{page}")
@@ -63,7 +63,7 @@ def check_refuses(base_url, port=PORT):
 
 
 def run(check):
-    """End the program as CHECK says."""
+    """Run CHECK and exit with its result."""
     try:
         check()
     except OpenError as error:

@@ -15,7 +15,7 @@ import log_tokens
 
 sys.path.pop()
 log_tokens.install()
-config = globals()["get_config"]()  # the server gives it to its configuration files
+config = globals()["get_config"]()  # the server defines it for its configuration files
 carrel_access.install(config)
 settings = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
 full_home.configure(config, settings["ServerApp"]["root_dir"])

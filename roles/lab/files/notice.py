@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs in a container: tell its people that it is reset soon, by a file among theirs and a line in each terminal.
+"""Runs in a container: announces a reset to its people, with a file among theirs and a line in each terminal.
 
 Usage: notice.py add DIRECTORY, with the text on standard input; notice.py remove DIRECTORY.
 """
@@ -17,7 +17,7 @@ MARK = "This file is from carrel-reset and goes away by itself.\n"
 
 
 def add(directory, text):
-    """Never overwrite a file of other people."""
+    """Write the file, but never overwrite somebody else's."""
     remove(directory)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     try:
@@ -32,7 +32,7 @@ def remove(directory):
     path = os.path.join(directory, NAME)
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:  # none, or a link, which is not ours
+    except OSError:  # no file, or a link, which is not ours
         return
     with open(descriptor, "rb") as stream:
         if stat.S_ISREG(os.fstat(descriptor).st_mode) and stream.read(len(MARK)) == MARK.encode():

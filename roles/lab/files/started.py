@@ -1,10 +1,10 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs in a lab's container that has just started: fail unless the server is the one that was declared.
+"""Runs in a lab's container that has just started: fails unless the server runs as declared.
 
-Usage: started.py BASE_URL NOTEBOOKS [PORT]. An image's start command may have a root_dir and a token of its own, and
-the command line goes before every configuration. A server that left no file about itself where its image's environment
-says passes.
+Usage: started.py BASE_URL NOTEBOOKS [PORT]. An image's start command may set another root_dir and token, and the
+command line overrides every configuration. A server passes if it left no file about itself in the directory that its
+image's environment names.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import healthcheck
 
 
 def told(runtime_directory):
-    """Return what the server that started last wrote about itself; nothing if none did."""
+    """Return what the server that started last wrote about itself; nothing if there is no such file."""
     files = glob.glob(os.path.join(glob.escape(runtime_directory), "jpserver-*.json"))
     if not files:
         return {}
@@ -28,7 +28,7 @@ def told(runtime_directory):
 
 
 def noted(runtime_directory):
-    """Return what carrel_access.py wrote about the server that it was last loaded into; nothing if it never was."""
+    """Return what carrel_access.py wrote about the last server that loaded it; nothing if none did."""
     try:
         with open(os.path.join(runtime_directory, carrel_access.NOTE), encoding="utf-8") as file:
             return json.load(file)

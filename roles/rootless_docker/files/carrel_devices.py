@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Start the containers with devices that their engine did not start again.
 
-Docker starts containers again before it knows devices by CDI names, so that those that have some stay down after a
-reboot (seen with 26.1.5). The engine's unit runs this as the engine's account, once the engine is ready.
+After a reboot, Docker starts containers before it knows devices by their CDI names, so containers with devices stay
+down (seen with 26.1.5). The engine's unit runs this as the engine's account, once the engine is ready.
 """
 
 from __future__ import annotations

@@ -3,9 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Reserve the ports of instances for their accounts: no other account may bind them, even while they are free.
 
-Usage: ports.py [--check]. It reads /etc/carrel/ports.json, {"ports": {PORT: UID}}, and has the kernel ask a small
+Usage: ports.py [--check]. It reads /etc/carrel/ports.json, {"ports": {PORT: UID}}, and makes the kernel ask a small
 BPF program at every bind(2) (bpf(2), BPF_CGROUP_INET4_BIND and INET6_BIND). Attached to the root of the control groups,
-it holds for every process, whoever started it, until the next boot, when carrel-ports.service attaches it again.
+it applies to every process of every account until the next boot, when carrel-ports.service attaches it again.
 systemd's SocketBindDeny= does the same for a slice, but is gone after each `systemctl daemon-reload` (seen with
 systemd 257), and knows neither accounts nor network namespaces.
 
@@ -25,7 +25,7 @@ import sys
 from collections.abc import Iterator, Mapping
 
 RULES = "/etc/carrel/ports.json"
-NAME = b"carrel_"  # how the kernel's list of programs calls ours; a digest of the program follows
+NAME = b"carrel_"  # our name in the kernel's list of programs; a digest of the program follows
 
 # linux/bpf.h
 PROG_LOAD, PROG_ATTACH, PROG_DETACH, PROG_GET_FD_BY_ID, OBJ_GET_INFO_BY_FD, PROG_QUERY = 5, 8, 9, 13, 15, 16
@@ -39,7 +39,7 @@ SYSCALL = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "ppc64le": 361, "s390x
 
 
 def program(ports: Mapping[int, int], netns_cookie: int) -> bytes:
-    """The instructions: 1, allow, but for a stream socket of this network namespace that wants another one's port."""
+    """The instructions: 1, allow, except for a stream socket in this network namespace at another account's port."""
     # Registers: r0 is the result, r1 to r5 are lost in calls, r6 keeps the context, r7 the port, r8 the uid.
     code = [
         _instruction(0xBF, 6, 1),  # r6 = context
@@ -111,7 +111,7 @@ def _attached(cgroup: int, hook: int) -> Iterator[tuple[int, bytes]]:
     for number in numbers[:count]:
         descriptor = _bpf(PROG_GET_FD_BY_ID, struct.pack("=III", number, 0, 0))[0]
         try:
-            information = ctypes.create_string_buffer(80)  # struct bpf_prog_info as far as its name
+            information = ctypes.create_string_buffer(80)  # struct bpf_prog_info up to its name
             _bpf(OBJ_GET_INFO_BY_FD, struct.pack("=IIQ", descriptor, len(information), ctypes.addressof(information)))
             name = information.raw[64:80].rstrip(b"\0")
             if name.startswith(NAME):
@@ -151,7 +151,7 @@ def apply(ports: Mapping[int, int], check: bool) -> bool:
 
 
 def _replace(cgroup: int, hook: int, name: bytes, code: bytes) -> None:
-    """Attach the new program first, so that no port is free in between. Without a name, there is none."""
+    """Attach the new program first, so that no port is free in between. Without a name, there is no new program."""
     if name and name not in [found for _unused, found in _attached(cgroup, hook)]:
         descriptor = _load(code, hook, name)
         try:

@@ -50,7 +50,7 @@ def arguments(argv: list[str]) -> argparse.Namespace:
 
 
 def set_time(settings: Settings, last: str | None) -> tuple[datetime.datetime, float] | None:
-    """What a start by cron is for, and how many seconds are left until then; None: it is for none."""
+    """The set time for a start by cron, and the seconds until then; None: no reset is due."""
     now = datetime.datetime.now().astimezone()
     try:
         due = settings.at and schedule.due(now, settings.at, settings.timezone, settings.lead_seconds, last)
@@ -73,7 +73,7 @@ def main(argv: list[str]) -> int:
         os.chdir("/")
         os.umask(0o022)
         if options.scheduled:
-            # before the lock: a start that is for nothing says nothing
+            # before the lock: a start without a due reset prints nothing
             due = set_time(settings, state_of(settings).last_scheduled)
             if due is None:
                 return DONE

@@ -1,9 +1,9 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How root starts the program as the account of an engine, which is a stranger to root.
+"""How root starts the program as the account of an engine, which root does not trust.
 
-The docker command runs what the account put beside it. So the program gets a session without root's terminal, into
-which it could type, and nothing that root has open. What it prints comes through pipes and is cleaned.
+The docker command runs plugins that the account installed. So the program gets a session without root's terminal, into
+which it could type, and none of root's open files. Its output comes through pipes and is cleaned.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from .journal import SHOWN
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-LONGEST = 2**20  # bytes that are passed on
-SIGNAL = 128  # what a shell adds to the number
+LONGEST = 2**20  # bytes of output that are passed on
+SIGNAL = 128  # what a shell adds to the signal's number
 # By then the reset of the next day is due.
 SECONDS = 24 * 60 * 60
 
@@ -68,7 +68,7 @@ def run(name: str, argv: list[str]) -> int:
         part = part[: LONGEST - passed]
         passed += len(part)
         ours = sys.stdout if stream is child.stdout else sys.stderr
-        with contextlib.suppress(OSError):  # nobody reads it any more
+        with contextlib.suppress(OSError):  # nobody reads the output any more
             print(printable.text(decoders[stream].decode(part)), end="", file=ours, flush=True)
 
     try:
@@ -79,14 +79,14 @@ def run(name: str, argv: list[str]) -> int:
 
 
 def command(name: str, arguments: list[str]) -> list[str]:
-    """Become the account for good. The program ends with root's, as if it were one, also by kill -9."""
+    """Become the account for good. If root's program ends, also by kill -9, this one ends, too."""
     entry = pwd.getpwnam(name)
     ids = [f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", "--init-groups"]
     return ["setpriv", *ids, "--pdeathsig=KILL", "--", *arguments]
 
 
 def environment(name: str) -> dict[str, str]:
-    """One that root's has no part in."""
+    """An environment with nothing from root's."""
     shown = {SHOWN: "1"} if sys.stdout.isatty() else {}
     home = pwd.getpwnam(name).pw_dir
     return {"PATH": PATH, "LANG": "C.UTF-8", "HOME": home, "USER": name, "LOGNAME": name, **shown}

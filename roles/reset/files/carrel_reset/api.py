@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Requests to a server on this machine that answers in JSON, which somebody else may control."""
+"""Requests to a server on this machine that answers in JSON. Somebody else may control it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from . import web
 
 
 class ApiError(Exception):
-    """No answer, or not the wanted one; `status` is the HTTP status, if there was one."""
+    """There was no answer, or an unexpected one; `status` is the HTTP status, if any."""
 
     def __init__(self, text: str, status: int | None = None) -> None:
         super().__init__(text)
@@ -19,7 +19,7 @@ class ApiError(Exception):
 
 
 class Api:
-    """An API below a URL; a token is sent with each request, and never elsewhere, since no redirect is followed."""
+    """An API below a URL. Each request sends the token, but never to another place: redirects are not followed."""
 
     def __init__(self, url: str, token: str, seconds: float = 30) -> None:
         self.url = url
@@ -27,12 +27,12 @@ class Api:
         self._headers = {"Authorization": f"token {token}"} if token else {}
 
     def call(self, method: str, path: str, accept: str = "application/json") -> Any:
-        """Return what the answer's JSON says, None for an empty one. Raises ApiError."""
+        """Return the answer's JSON, None for an empty answer. Raises ApiError."""
         body = self._ask(method, path, accept)
         return self._json(path, body) if body else None
 
     def last_event(self, path: str) -> Any:
-        """Return the JSON of a stream's last event."""
+        """Return the JSON of the last event of a stream."""
         lines = self._ask("GET", path, "text/event-stream").splitlines()
         events = [line[5:] for line in lines if line.startswith(b"data:")]
         return self._json(path, events[-1] if events else b"")
@@ -47,7 +47,7 @@ class Api:
         url = self.url + path
         try:
             status, content = web.ask(url, self.seconds, method, {**self._headers, "Accept": accept})
-        except (OSError, ValueError) as error:  # ValueError: a token or URL that no header can have
+        except (OSError, ValueError) as error:  # ValueError: a token or URL that cannot be sent in a header
             raise ApiError(f"{url} does not answer: {error}") from error
         if not 200 <= status < 300:
             raise ApiError(f"{url} answers {status}{_told(content)}", status)
@@ -55,7 +55,7 @@ class Api:
 
 
 def _told(content: bytes) -> str:
-    """What JupyterHub and jupyter_server say besides the status."""
+    """The message that JupyterHub and jupyter_server send with the status."""
     try:
         message = json.loads(content)["message"]
     except (ValueError, RecursionError, KeyError, TypeError):

@@ -21,7 +21,7 @@ LONGEST = 1000
 
 
 class CommandError(Exception):
-    """A command failed; the text says how. PUT_OFF: it wants no reset now."""
+    """A command failed; the text says how. PUT_OFF: it asked to put off the reset."""
 
     def __init__(self, text: str, put_off: bool = False) -> None:
         super().__init__(text)
@@ -34,7 +34,7 @@ def shown(command: Sequence[str]) -> str:
 
 
 def environment(settings: Settings, container: str | None, reset: str) -> dict[str, str]:
-    """What a command gets. RESET: before, done or failed."""
+    """The environment of a command. RESET: before, done or failed."""
     account = pwd.getpwuid(os.geteuid())
     return {
         "PATH": PATH, "LANG": "C.UTF-8", "HOME": account.pw_dir, "USER": account.pw_name, "LOGNAME": account.pw_name,
@@ -45,7 +45,7 @@ def environment(settings: Settings, container: str | None, reset: str) -> dict[s
 
 
 def execute(command: Sequence[str], settings: Settings, container: str | None, reset: str) -> None:
-    """Run a command. It does not inherit the reset's lock: what it leaves behind must not keep the next reset away."""
+    """Run a command. It does not inherit the reset's lock: its leftover processes must not block the next reset."""
     seconds = settings.command_seconds
     try:
         process = subprocess.Popen(

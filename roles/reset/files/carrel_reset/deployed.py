@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How an instance is deployed. After a failed run the settings of its reset may be newer than that."""
+"""How an instance is deployed. After a failed run the settings of its reset may be newer."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def record(settings: Settings) -> dict[str, Any] | None:
 
 
 def as_deployed(settings: Settings) -> Settings:
-    """The settings with the ports and the URL that the running instance has."""
+    """The settings with the ports and the URL of the running instance."""
     found = record(settings) or {}
     ports = [found.get("port"), found.get("second_port")] if settings.kind == "lab" else [found.get("port")]
     changes: dict[str, Any] = {}

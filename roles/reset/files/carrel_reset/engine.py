@@ -19,7 +19,7 @@ LOOKS = 3
 SERVICE = "rootless-docker.service"
 OPEN = 3  # the exit code of the lab's healthcheck.py
 STARTS_WITHIN_SECONDS = 60
-KILL_SECONDS = 15  # what timeout(1) gets to end a command before it is killed itself
+KILL_SECONDS = 15  # how long timeout(1) has to end a command before it is killed itself
 LONGEST_TAIL = 4000
 
 
@@ -36,10 +36,10 @@ class Container:
     running: bool
     health: str | None  # starting, healthy, unhealthy; None: the container has no health check
     image_id: str
-    image: str  # as compose.yaml names it
+    image: str  # its name in compose.yaml
     labels: dict[str, str]
     networks: dict[str, str]  # NAME: address
-    open: bool = False  # the health check says that the server lets in anybody
+    open: bool = False  # the health check found that the server lets in anybody
 
     @property
     def healthy(self) -> bool:
@@ -49,14 +49,14 @@ class Container:
 @dataclasses.dataclass(frozen=True)
 class Image:
     id: str
-    digest: str | None  # of the registry; None: it was built here
+    digest: str | None  # the registry's; None: it was built here
 
 
 class Engine:
     """Runs docker, never through a shell.
 
     `lock` is the descriptor of the reset's lock. The commands inherit it: after a kill of the reset, the lock is held
-    until the last command that it left behind has ended (each has its timeout), so that the next reset meets none.
+    until the last command that it left behind has ended (each has its timeout), so the next reset finds none running.
     """
 
     def __init__(self, socket: str, directory: str, compose_files: Sequence[str], lock: int | None = None) -> None:
@@ -67,7 +67,7 @@ class Engine:
         self._inherited = () if lock is None else (lock,)
 
     def docker(self, *arguments: str, timeout: int = 60, text: str = "", errors_too: bool = False) -> str:
-        """Standard output of `docker ARGUMENTS`; with `errors_too`, standard error among it. `text` is its input."""
+        """Return the output of `docker ARGUMENTS`; with `errors_too`, also standard error. `text` is its input."""
         return self._run([*self._host, *arguments], f"docker {' '.join(arguments)}", timeout, text, errors_too)
 
     def compose(self, *arguments: str, timeout: int = 120) -> str:
@@ -84,7 +84,7 @@ class Engine:
             ids = self.docker("ps", "--all", "--no-trunc", "--quiet", *filters).split()
             try:
                 return self._inspect(ids)
-            except EngineError as error:  # one went away in between
+            except EngineError as error:  # one of them ended in between
                 if "no such container" not in str(error).lower():
                     raise
         raise EngineError(f"containers come and go too fast to look at: {ids}")
@@ -169,12 +169,12 @@ class Engine:
 
 
 def limited(command: Sequence[str], seconds: int) -> list[str]:
-    """timeout(1) ends what the command started, too, and after a kill of this program as well."""
+    """timeout(1) also ends the command's children, even if this program is killed."""
     return ["timeout", "--kill-after=5", str(max(seconds, 1)), *command]
 
 
 def familiar(reference: str) -> str:
-    """An image's repository as Docker lists it: without tag and digest, and of Docker Hub without the registry."""
+    """An image's repository as Docker lists it: without tag and digest, and for Docker Hub without the registry."""
     repository = reference.partition("@")[0]
     if ":" in repository.rpartition("/")[2]:
         repository = repository.rpartition(":")[0]
@@ -184,6 +184,6 @@ def familiar(reference: str) -> str:
 
 
 def _last_check(state: dict[str, Any]) -> int | None:
-    """The exit code of the last health check, also of one before the container was stopped."""
+    """The exit code of the last health check, also if the container has been stopped since."""
     log = (state.get("Health") or {}).get("Log")
     return log[-1]["ExitCode"] if log else None

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Files that an account or a container may have written: never a pipe, never through a link, never without end."""
+"""Files that an account or a container may have written: only regular files, not through links, up to a size."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LONGEST = 8 * 2**20  # bytes
 
 def read(path: str, longest: int = LONGEST) -> str:
     """The text of a regular file; an OSError for anything else."""
-    # O_NONBLOCK: the opening of a pipe would wait for its writer
+    # O_NONBLOCK: otherwise opening a pipe would wait for its writer
     descriptor = _regular(path, os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC))
     with open(descriptor, "rb") as stream:
         content = stream.read(longest + 1)
@@ -23,7 +23,7 @@ def read(path: str, longest: int = LONGEST) -> str:
 
 
 def open_to_write(path: str, flags: int = 0) -> int:
-    """The descriptor of a regular file, which keeps its content."""
+    """Open a regular file and keep its content."""
     return _regular(path, os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | flags, 0o644))
 
 

@@ -18,13 +18,13 @@ from .run import LOOK_EVERY_SECONDS, PutOff, ResetError, Run
 from .servers import HubApi, Server, ServerError, Unfinished, busy
 
 AT_ONCE = 4
-SPARE_SECONDS = 60  # beyond what the hub gives a server, and compose a container
+SPARE_SECONDS = 60  # in addition to the hub's time for a server, and compose's for a container
 TELL_SECONDS = 20
 VERSION_SECONDS = 120
 SINGLEUSER = "jupyterhub-singleuser"
 NOTICE = os.path.join(os.path.dirname(__file__), "notice.py")
-# The PATH of an image need not lead to a Python, but its jupyterhub-singleuser begins with the path of one. Users may
-# have put their own there, whose output is not read.
+# An image may have no Python on its PATH, but its jupyterhub-singleuser begins with the path of one. Users may have
+# replaced that Python, so its output is not read.
 PYTHON = """\
 python=$(command -v python3) || python=$(sed -n '1s/^#!//p' "$(command -v jupyterhub-singleuser)")
 exec $python -c "$@" >/dev/null 2>&1
@@ -43,7 +43,7 @@ class Hub:
         try:
             deployed = [entry["image"] for entry in self._of("config.json", "images")]
         except (ResetError, KeyError, TypeError):
-            return self.run.settings.images  # `renew` says what is wrong with the file
+            return self.run.settings.images  # `renew` reports problems of the file
         return [tag for tag in self.run.settings.images if tag in deployed]
 
     def recover(self) -> None:
@@ -90,7 +90,7 @@ class Hub:
         return web.version(web.local(port, base_url, "hub/api/")) is not None
 
     def running(self) -> dict[str, str]:
-        """Of users' servers; where none runs, what the next will get, unless that is new and so not known to serve."""
+        """Images of users' servers; if none runs, the image of the next one, unless it is new and not known to work."""
         containers = self._containers()
         found: dict[str, str] = {}
         for tag in sorted({*self.images(), *(container.image for container in containers)}):
@@ -135,7 +135,7 @@ class Hub:
 
     def _start_hub(self) -> None:
         self._up("--no-deps", "--force-recreate", "hub")
-        # compose 2.26 takes a hub that ends and is restarted over and over for one that is up
+        # compose 2.26 reports a hub that ends and is restarted again and again as running
         end = time.monotonic() + self.run.settings.start_timeout_seconds
         while not self.answers():
             if time.monotonic() > end:
@@ -163,7 +163,7 @@ class Hub:
             raise ResetError(f"{path}: {type(error).__name__}: {error}; run the site playbook again") from error
 
     def _check_new_images(self) -> None:
-        """At night nobody may have a server that a new image could be tried with: let it at least say its version."""
+        """At night there may be no server on which to try a new image: let the image at least print its version."""
         program = self._of("config.json", "command")[0]
         for tag in self.images():
             new, good = self._id(tag), images.known_good(self.run, tag, None)
@@ -190,7 +190,7 @@ class Hub:
         self._unfinished.remove(user)
 
     def _each(self, users: Iterable[str], act: Callable[[str], None]) -> None:
-        """Act on a few users at once. What fails is a warning."""
+        """Act on a few users at once. Failures are warnings."""
 
         def attempt(user: str) -> str | None:
             try:
@@ -203,13 +203,13 @@ class Hub:
             return None
 
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            # State and journal are no business of the threads.
+            # The threads must not use state and journal.
             for problem in pool.map(attempt, users):
                 if problem:
                     self.run.warn(problem)
 
     def _renew_servers(self, old: set[str]) -> None:
-        """Renew those whose containers are OLD: idle ones now, the others once they are idle, or at the deadline."""
+        """Renew servers with OLD containers: idle ones now, the others once they are idle, or at the deadline."""
         run = self.run
         api = self._api()
         said: list[str] = []
@@ -240,7 +240,7 @@ class Hub:
                 return
 
     def _servers(self, api: HubApi, old: set[str]) -> list[Server]:
-        """The servers in the OLD containers, which the hub has, too."""
+        """The servers in the OLD containers that the hub knows, too."""
         active = api.active()
         found = []
         for container in self._containers():
@@ -250,12 +250,12 @@ class Hub:
             try:
                 token = self._token(container)
             except EngineError:
-                continue  # it has just ended
+                continue  # the server has just ended
             found.append(Server(user, container.id, container.image, container.image_id, active[user]["url"], token))
         return sorted(found, key=lambda server: server.user)
 
     def _notice(self, action: str, text: str = "") -> list[str]:
-        """Run notice.py in each user's container; return the users with whom that failed."""
+        """Run notice.py in each user's container; return the users for whom that failed."""
         with open(NOTICE, encoding="utf-8") as stream:
             program = stream.read()
 
@@ -286,7 +286,7 @@ class Hub:
         return [server.user for server, answer in zip(servers, answers) if answer]
 
     def _renew(self, api: HubApi, servers: list[Server]) -> None:
-        """The first with a new image alone: if it does not serve, the others keep what they have."""
+        """Renew the first server with a new image alone: if it does not start, the others keep their image."""
         rest = {server.user: server for server in servers}
         for tag in sorted({server.image for server in servers}):
             new = self._id(tag)

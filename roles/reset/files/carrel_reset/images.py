@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Images: pulled by their tags, brought back when they do not serve, removed when nobody has used them for long."""
+"""Images: pull them by their tags, go back to old ones if they fail, and remove them after a long time without use."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .run import Run
 
 RETRY_AFTER_SECONDS = (5, 20)
-# What another try does not mend; all else may be the network.
+# Errors that another try does not fix; all others may be the network's.
 _FINAL = re.compile(
     r"manifest (for .* )?(unknown|not found)|not found: |denied|unauthorized|no space left|disk quota|invalid reference"
     r"|no matching manifest|did not end within",
@@ -28,7 +28,7 @@ _FINAL = re.compile(
 
 
 def pull(run: Run, deployed: list[str]) -> None:
-    """Pull each image that is deployed by its tag. If that fails, the reset goes on with what is there."""
+    """Pull each deployed image by its tag. If that fails, the reset uses the image that is there."""
     end = time.monotonic() + run.settings.pull_timeout_seconds
     for tag in run.settings.images:
         if tag not in deployed:
@@ -61,7 +61,7 @@ def _pull(run: Run, tag: str, end: float) -> None:
 
 
 def restore(run: Run, ids: dict[str, str]) -> None:
-    """Let the tags lead to these images ({tag: id}) again."""
+    """Let the tags mean these images ({tag: id}) again."""
     for tag, image_id in ids.items():
         now = run.engine.image(tag)
         if now is None or now.id != image_id:
@@ -69,13 +69,13 @@ def restore(run: Run, ids: dict[str, str]) -> None:
 
 
 def known_good(run: Run, tag: str, but: str | None) -> list[str]:
-    """The ids of images of this tag that were healthy and are there still, newest first, without `but`."""
+    """The ids of existing images of this tag that were healthy, newest first, without `but`."""
     ids = [entry["id"] for entry in run.state.content["healthy"] if entry["image"] == tag and entry["id"] != but]
     return [image_id for image_id in ids if run.engine.image(image_id)]
 
 
 def prune(run: Run) -> None:
-    """Remove images that the instance had, that it has not had for prune_days, and that nothing else refers to."""
+    """Remove images that the instance has not used for prune_days, and that nothing else refers to."""
     if not run.settings.prune_days:
         return
     run.step("prune", f"remove images that nobody has used for {run.settings.prune_days} days")
@@ -91,7 +91,7 @@ def prune(run: Run) -> None:
 
 
 def _remove(run: Run, image_id: str, own: set[str]) -> bool:
-    """Whether the image is gone. One that somebody gave another name stays."""
+    """Whether the image is gone. An image with another tag from somebody else stays."""
     if run.engine.image(image_id) is None:
         return True
     (raw,) = json.loads(run.engine.docker("image", "inspect", image_id))
@@ -104,7 +104,7 @@ def _remove(run: Run, image_id: str, own: set[str]) -> bool:
 
 
 def expired(healthy: list[dict[str, Any]], days: int, now: datetime.datetime) -> list[str]:
-    """The ids that no entry has used for so many days."""
+    """The ids that no entry has used for this many days."""
     last: dict[str, datetime.datetime] = {}
     for entry in healthy:
         until = datetime.datetime.fromisoformat(entry["until"])
@@ -113,7 +113,7 @@ def expired(healthy: list[dict[str, Any]], days: int, now: datetime.datetime) ->
 
 
 def _needed(run: Run) -> set[str]:
-    """The ids to which the tags of this account's instances lead."""
+    """The ids of the images that the tags of this account's instances mean."""
     tags = set(run.state.content["images"])
     for name in settings_files.names():
         try:

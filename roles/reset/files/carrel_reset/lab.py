@@ -25,8 +25,8 @@ APACHE_GOES_OVER_WITHIN_SECONDS = 10
 STOP_SECONDS = 60
 LOG_LINES = 20
 LETS_IN_ANYBODY = "lets in anybody who does not log in"
-# What runs in a shell is not known, but its output counts as activity, as what is typed does
-# (jupyter_server_terminals, TerminalManager.pre_pty_read_hook). One that was silent for longer is taken for forgotten.
+# The programs in a shell are not known, but their output counts as activity, as typing does
+# (jupyter_server_terminals, TerminalManager.pre_pty_read_hook). One that was silent for longer counts as forgotten.
 TERMINAL_COUNTS_FOR = datetime.timedelta(hours=1)
 LOGIN_NOTICE = 'id="login-notice"'
 
@@ -42,7 +42,7 @@ class Lab:
         self.rotation = Rotation(run) if run.settings.rotate_token else None
 
     def server(self) -> int:
-        return 2 if os.path.isfile(self.second) else 1  # as RewriteCond's -f
+        return 2 if os.path.isfile(self.second) else 1  # like RewriteCond's -f
 
     def container(self) -> str | None:
         found = self._container(self.server())
@@ -118,7 +118,7 @@ class Lab:
         before = self._container(old)
         tags = {before.image: before.image_id} if before else {}
         page = ""
-        with contextlib.suppress(*FAILURES):  # the old one may be what is broken
+        with contextlib.suppress(*FAILURES):  # perhaps the old one is broken
             page = self._login_page(old)
         public = web.version(self.settings.url + "api") is not None
         try:
@@ -209,11 +209,11 @@ class Lab:
             try:
                 self._carrel(container, "started.py", self.settings.base_url, self.settings.notebooks)
             except EngineError:
-                self._remove(which)  # it must not run, even if nothing else does
+                self._remove(which)  # it must not run, even if no other server does
                 raise
 
     def _wait_until_healthy(self, which: int) -> None:
-        """Compose would wait, too, but leave a server that lets in anybody running meanwhile."""
+        """Compose could wait, too, but would let a server that lets in anybody run meanwhile."""
         seconds = self.settings.start_timeout_seconds
         end = time.monotonic() + seconds
         while True:
@@ -228,7 +228,7 @@ class Lab:
             time.sleep(0.5)
 
     def _login_page(self, which: int) -> str:
-        """The page for logging in; empty if the server has none. ResetError if nobody could log in with it."""
+        """The log-in page; empty if the server has none. ResetError if nobody could log in with it."""
         status, text = web.get(self._url(which, "login"), 10)
         if status >= 500 or (status == 200 and not is_login_page(text)):
             what = f"status {status}" if status != 200 else "no form with a password field"
@@ -252,7 +252,7 @@ class Lab:
         return True
 
     def _serves(self, which: int) -> bool:
-        """Docker's health check counts, too: a server that is busy for a moment is not one that is down."""
+        """Docker's health check counts, too: a server that is busy for a moment is not down."""
         container = self._container(which)
         if container is None or not container.running:
             return False
@@ -332,7 +332,7 @@ def at_work(activity: dict[str, Any], now: datetime.datetime) -> list[str]:
 
 
 def _moment(value: object) -> datetime.datetime | None:
-    """A time of ISO 8601, in UTC where it names no zone; None where the server does not know, or says nonsense."""
+    """A time in ISO 8601, in UTC if it names no zone; None if the server does not know it, or it is invalid."""
     try:
         moment = datetime.datetime.fromisoformat(str(value).replace("Z", "+00:00"))
     except ValueError:

@@ -1,9 +1,9 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs in a container, as its root: exchange the token and the cookie secret in the server's configuration.
+"""Runs in a container, as its root: exchanges the token and the cookie secret in the server's configuration.
 
-Usage: rotate.py DIRECTORY. On standard input an object with the new `token` and `cookie_secret`; what is left out or
-null stays. On standard output the same of before. The files are overwritten in place: they keep their owner and mode.
+Usage: rotate.py DIRECTORY. Standard input is an object with the new `token` and `cookie_secret`; missing or null ones
+stay. Standard output is one with the old values. The files are overwritten in place: they keep their owner and mode.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 
 
 def overwrite(path: str, text: str) -> None:
-    """Without a moment in which the file is empty."""
+    """Overwrite the file so that it is never empty."""
     data = text.encode()
     with open(path, "r+b", buffering=0) as stream:
         stream.write(data)

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A new token with each reset, for labs in which people work together.
 
-The server's configuration belongs to the container's user, so it is written by a short-lived container. A server
-that runs keeps the token with which it started.
+The server's configuration belongs to the container's user, so a short-lived container writes it. A running server
+keeps the token with which it started.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Rotation:
         self._token = ""
 
     def recover(self, image: AnyImage, status_url: str) -> None:
-        """Configuration and token_file disagree after a kill: what the server at `status_url` takes is right."""
+        """After a kill, configuration and token_file may differ: what the server at `status_url` accepts is right."""
         self._image = image
         known, configured = self._read(), str(self._configure({})["token"])
         if configured == known:
@@ -44,7 +44,7 @@ class Rotation:
             self._configure({"token": known})
 
     def begin(self, image: AnyImage) -> None:
-        """The next server gets a new token. It invalidates log-ins, too, so that only who knows the token is in."""
+        """Give the next server a new token. This also ends all log-ins, so only people who know the token get in."""
         self._image = image
         os.close(files.open_to_write(self.path))  # before anything changes
         self._token = secrets.token_hex(24)
@@ -52,13 +52,13 @@ class Rotation:
         self._before["token"] = self._read()
 
     def publish(self) -> None:
-        """The new server is the one that is asked."""
+        """Apache asks the new server now: publish its token."""
         self._published = True
         self._write(self._token)
         self.run.step("switch", f"the new token is in {self.path}")
 
     def back(self) -> None:
-        """The old server stays. Once is enough."""
+        """The old server stays: put its token back. Calling this again does nothing."""
         if self._before is None:
             return
         if self._published:
@@ -67,7 +67,7 @@ class Rotation:
         self._before = None
 
     def _configure(self, values: dict[str, str | None]) -> dict[str, str | None]:
-        """Write these values, and return those from before."""
+        """Write these values, and return the old ones."""
         assert self._image is not None  # noqa: S101 - for the type checker
         image, python = self._image()
         server = os.path.join(self.run.settings.directory, "server")
@@ -88,7 +88,7 @@ class Rotation:
         return files.read(self.path).strip()
 
     def _write(self, token: str) -> None:
-        """In place: its directory belongs to root."""
+        """Write in place: its directory belongs to root."""
         data = f"{token}\n".encode()
         descriptor = files.open_to_write(self.path)
         try:

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How a reset works, whatever the kind of the instance."""
+"""The steps of a reset that labs and hubs have in common."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class ResetError(Exception):
 
 
 class PutOff(Exception):
-    """People are at work, a playbook is, or the administrator's command wants no reset now; the text says which."""
+    """People are at work, a playbook is running, or the administrator's command asked for it; the text says which."""
 
 
 class CannotTell(Exception):
@@ -41,8 +41,8 @@ class Options:
     people: str = "wait"
     pull: bool = True
     notice: bool = True
-    set_time: datetime.datetime | None = None  # what cron's start is for; None: by hand, at once
-    lead_seconds: float = 0  # from the start to the time set
+    set_time: datetime.datetime | None = None  # the set time of cron's start; None: by hand, at once
+    lead_seconds: float = 0  # from the start to the set time
     claimed: bool = False  # by the playbook that started it
 
 
@@ -58,7 +58,7 @@ class Run:
     began: float = dataclasses.field(default_factory=time.monotonic)
 
     def step(self, step: str, message: str) -> None:
-        """Print and record what is done next. Steps may repeat, with another message."""
+        """Print and record the next step. Steps may repeat, with another message."""
         self.state.step(step, message)
         self.journal.info(step, message)
 
@@ -68,7 +68,7 @@ class Run:
         self.journal.warning(self.state.content["step"], message)
 
     def sleep_until(self, moment: float) -> None:
-        """Wait, and give way to a playbook that would change the containers: PutOff."""
+        """Wait. Raise PutOff if a playbook wants to change the containers."""
         while True:
             if not self.options.claimed and (claimant := claims.claimant(self.settings.name)):
                 raise PutOff(f"{claimant} is changing the instance's containers")
@@ -79,52 +79,52 @@ class Run:
 
     @property
     def time_set(self) -> float:
-        """When the reset is to happen, by time.monotonic, which a change of the clock leaves alone."""
+        """When the reset is due, by time.monotonic, which changes of the clock do not affect."""
         return self.began + self.options.lead_seconds
 
     @property
     def deadline(self) -> float:
-        """Until when people who are at work are waited for (with people: wait), by time.monotonic."""
+        """How long the reset waits for people who are at work (with people: wait), by time.monotonic."""
         return self.time_set + (self.settings.deadline_seconds if self.options.people == "wait" else 0)
 
 
 class Kind(Protocol):
     """What labs and hubs do differently.
 
-    Every method may raise EngineError (a docker command failed) and OSError; where more is allowed, it is said. The
-    program may be killed anywhere, even between two system calls: `recover` of the next reset finds the rest.
+    Every method may raise EngineError (a docker command failed) and OSError; docstrings name other exceptions. The
+    program may be killed at any point, even between two system calls: `recover` of the next reset cleans up.
     """
 
     def recover(self) -> None:
-        """First of all: take away what an interrupted reset left, and see to it that the instance answers.
+        """First of all: clean up after an interrupted reset, and make sure that the instance answers.
 
-        The engine runs already. What it has to do that is worth knowing, it tells by Run.warn. An instance that it
-        cannot bring back is no reason to raise: `renew` comes later.
+        The engine runs already. Report important actions with Run.warn. Do not raise if the instance does not come
+        back: `renew` comes later.
         """
 
     def tell(self, text: str) -> None:
-        """Show the notice to people. If that fails for someone, it is a warning at most; nothing is raised."""
+        """Show the notice to people. Failures are warnings at most; nothing is raised."""
 
     def untell(self) -> None:
-        """Take the notice away. It is called after every failure, when put off, and may be called without a notice."""
+        """Remove the notice. Called after every failure and when the reset is put off, also if there is no notice."""
 
     def people(self) -> list[str]:
-        """Why the reset should wait, a line for each reason (a kernel that is busy, …); [] if it may go ahead.
+        """Why the reset should wait, a line for each reason (a busy kernel, …); [] if it may go ahead.
 
-        It is called every LOOK_EVERY_SECONDS until it returns [] or the deadline has passed, before `renew`. A hub
-        returns [], as it goes round busy users itself. Raises CannotTell.
+        This is called every LOOK_EVERY_SECONDS, before `renew`, until it returns [] or the deadline has passed. A hub
+        returns [], because it handles busy users itself. Raises CannotTell.
         """
 
     def renew(self) -> None:
         """From the step `start` to the step `stop`, each announced by Run.step; afterwards no notice is left.
 
-        It raises ResetError, EngineError or OSError if the new container does not serve. By then it has put things
-        back: the old one serves as before (or a new one from the image that ran before, images.restore) and the tags
-        lead to where they led. A hub waits until Run.deadline for its busy users, with Options.people as it says.
+        Raises ResetError, EngineError or OSError if the new container does not work. By then the old state is restored:
+        the old container runs as before (or a new one from the old image, images.restore), and the tags mean the old
+        images. A hub waits until Run.deadline for its busy users, as Options.people says.
         """
 
     def images(self) -> list[str]:
-        """Those of the settings' images that the instance is deployed with: after a failed run they may be ahead."""
+        """Those images of the settings that are deployed: after a failed run the settings may be newer."""
 
     def answers(self) -> bool:
         """Whether the instance answers, by its port on 127.0.0.1. Nothing is raised."""
@@ -140,7 +140,7 @@ class Kind(Protocol):
 
 
 def reset(run: Run, kind: Kind) -> int:
-    """Reset the instance, write down how it went, and return the exit code."""
+    """Reset the instance, record the result, and return the exit code."""
     try:
         if held(run.settings):
             return _end(run, "held", HELD, DONE)
@@ -152,7 +152,7 @@ def reset(run: Run, kind: Kind) -> int:
         _quietly_untell(kind)
         return _end(run, "held", HELD, DONE)
     except Exception as error:
-        # whatever it was, the state must record it, and the exit code must be right
+        # whatever happened, the state must record it, and the exit code must be right
         known = isinstance(error, (ResetError, EngineError, OSError))
         text = str(error) if known else f"{type(error).__name__}: {error} (a bug in carrel-reset: please report it)"
         _quietly_untell(kind)
@@ -174,7 +174,7 @@ def _steps(run: Run, kind: Kind) -> str:
     run.step("recover", "clean up after an interrupted reset")
     if run.state.interrupted:
         run.warn(f"the last reset was interrupted at the step {run.state.interrupted}")
-    # Before anything is asked or started: another program might answer, or block a server's port.
+    # Before any request or start: another program might answer, or block a server's port.
     for port in settings.ports:
         web.prove(port)
     if not run.engine.answers():
@@ -253,7 +253,7 @@ def _wait_for_people(run: Run, kind: Kind) -> None:
 
 
 def _before(run: Run, kind: Kind) -> None:
-    """The administrator's command may keep the instance from being reset, but no playbook from changing it."""
+    """The administrator's command may prevent the reset, but must not keep a playbook from changing the instance."""
     command = run.settings.before
     if not command or run.options.claimed:
         return
@@ -269,7 +269,7 @@ def _before(run: Run, kind: Kind) -> None:
 
 
 def _after(run: Run, kind: Kind, result: str) -> None:
-    """However the reset ended: the command may have to undo what the one before it did."""
+    """Run the command however the reset ended: it may have to undo what the command before it did."""
     command = run.settings.after
     if not command or run.options.claimed:
         return

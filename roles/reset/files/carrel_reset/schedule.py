@@ -7,19 +7,19 @@ from __future__ import annotations
 from datetime import date, datetime, time, timedelta, timezone
 from zoneinfo import ZoneInfo
 
-TICK = timedelta(minutes=15)  # cron starts the program so often where the time is set in a zone of its own
-# cron makes up for clocks that jump, as in spring and autumn, by less than that: cron(8)
+TICK = timedelta(minutes=15)  # how often cron starts the program if the settings have a time zone
+# cron makes up for clocks that jump by less than this, as in spring and autumn: cron(8)
 JUMP = timedelta(hours=3)
 
 
 def due(now: datetime, at: str, zone_name: str | None, lead_seconds: int, last: str | None) -> datetime | None:
-    """Return the time set that a start at NOW is for; None if it is for none, or if LAST was for the same.
+    """Return the set time for which a start at NOW is due; None if there is none, or if LAST is the same one.
 
     AT is HH:MM, or "daily" for a reset as soon as the lead is over. With ZONE_NAME cron starts the program each quarter
-    of an hour, and one start of each day is due; without, cron alone decides, by the host's time. LAST is state.json's
-    scheduled_for. An unknown zone raises ZoneInfoNotFoundError.
+    of an hour, and one start of each day is due; without it, cron alone decides, by the host's time. LAST is
+    scheduled_for of state.json. An unknown zone raises ZoneInfoNotFoundError.
 
-    A day has one set time: of an hour that autumn repeats the first, and where spring skips it as much later.
+    A day has one set time: the first one if autumn repeats the hour, and later by the skipped time if spring skips it.
     """
     reached = now.astimezone(timezone.utc) + timedelta(seconds=lead_seconds)
     zone = ZoneInfo(zone_name) if zone_name else None
@@ -35,8 +35,8 @@ def due(now: datetime, at: str, zone_name: str | None, lead_seconds: int, last: 
 
 
 def _instant(day: date, at: time, zone: ZoneInfo | None) -> datetime:
-    # In UTC, because times of one zone are compared and subtracted as their wall clock shows them; by the timestamp,
-    # because astimezone() takes a host's time that spring skips for an earlier one.
+    # In UTC, because Python compares and subtracts times of one zone by their wall clock; through the timestamp,
+    # because astimezone() turns a time that spring skips on the host into an earlier one.
     return datetime.fromtimestamp(datetime.combine(day, at, zone).timestamp(), timezone.utc)
 
 

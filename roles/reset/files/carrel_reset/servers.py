@@ -24,7 +24,7 @@ from .web import LOCAL
 PAGE = 200
 POLL_SECONDS = 0.5
 STOP_SECONDS = 120
-CROWDED_SECONDS = 5  # until the next try where too many servers are starting
+CROWDED_SECONDS = 5  # until the next try, if too many servers are starting
 ASK_SECONDS = 15
 
 
@@ -34,21 +34,21 @@ class ServerError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Server:
-    """A user's server that runs."""
+    """A running server of a user."""
 
     user: str
     container: str  # id
-    image: str  # as the hub's config.json names it
+    image: str  # its tag in the hub's config.json
     image_id: str
     path: str  # of its URL
-    token: str  # its own, which it may see
+    token: str  # the server's own token, which it may see
 
 
 class HubApi:
     """The hub's API with the token of the service reset."""
 
     def __init__(self, port: int, base_url: str, token: str, start_seconds: int) -> None:
-        """START_SECONDS is what the hub itself gives a server."""
+        """START_SECONDS is how long the hub itself waits for a server."""
         self._api = Api(f"http://{LOCAL}:{port}{base_url}hub/api", token, 60)
         self._start_seconds = start_seconds
 
@@ -79,7 +79,7 @@ class HubApi:
             time.sleep(POLL_SECONDS)
 
     def start(self, user: str) -> None:
-        """Start a server, as it was chosen last, unless it runs, and wait until it is ready. Raises as stop."""
+        """Start a server with the user's last choices, unless it runs, and wait until it is ready. Raises as stop."""
         end = time.monotonic() + self._start_seconds
         asked = False
         while True:
@@ -99,7 +99,7 @@ class HubApi:
                         return
                     if error.status == 429:
                         time.sleep(CROWDED_SECONDS)
-                    elif error.status != 400:  # somebody else has just asked for it, or stops it
+                    elif error.status != 400:  # somebody else has just started it, or is stopping it
                         raise ServerError(f"the server of {user} does not start: {error}") from error
             time.sleep(POLL_SECONDS)
 
@@ -125,9 +125,9 @@ def _path(user: str) -> str:
 
 
 def busy(server: Server, port: int) -> bool:
-    """Whether somebody is at work there. What cannot be read counts as work.
+    """Whether somebody is at work there. If this cannot be read, it counts as work.
 
-    The server may be anything that its user made of it, so it is sent nothing but the token that it was started with.
+    The user may have replaced the server, so it is sent nothing but its own token.
     """
     api = Api(f"http://{LOCAL}:{port}{server.path}", server.token, ASK_SECONDS)
     try:
@@ -137,7 +137,7 @@ def busy(server: Server, port: int) -> bool:
         except ApiError as error:
             if error.status != 404:
                 raise
-            terminals = []  # the image has none
+            terminals = []  # the image has no terminals
         activity = {"kernels": kernels, "terminals": terminals}
         return bool(at_work(activity, datetime.datetime.now(datetime.timezone.utc)))
     except (ApiError, AttributeError, KeyError, TypeError, ValueError):
@@ -145,9 +145,9 @@ def busy(server: Server, port: int) -> bool:
 
 
 class Unfinished:
-    """Whose server is stopped to be started again, in a file, so that what a killed reset began can be completed.
+    """A file with the users whose servers must start again, so that the next reset can complete a killed one.
 
-    Several threads use it. A file that cannot be written, as on a full disk, keeps no server from being renewed.
+    Several threads use it. If the file cannot be written, as on a full disk, servers are renewed all the same.
     """
 
     def __init__(self, path: str) -> None:

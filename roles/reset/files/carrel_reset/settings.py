@@ -68,7 +68,7 @@ def load(name: str) -> Settings:
 
 
 def of(content: dict[str, Any]) -> Settings:
-    """Settings from what problems() has nothing against; keys that this version does not know are left out."""
+    """Settings from data in which problems() finds nothing; keys that this version does not know are left out."""
     return Settings(**{field.name: content[field.name] for field in dataclasses.fields(Settings)})
 
 

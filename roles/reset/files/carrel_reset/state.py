@@ -17,7 +17,7 @@ from . import files, printable
 VERSION = 1
 HISTORY = 30
 BLOCK = 4096
-LEAST_BLOCKS = 4  # so that a long Docker message fits in a file of before
+LEAST_BLOCKS = 4  # so that a long Docker message fits in an existing file
 MESSAGE_ON_FULL_DISK = 500
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -32,7 +32,7 @@ def now() -> str:
 class State:
     """The file's content, written at every change.
 
-    A state that cannot be written does not keep an instance from being reset: `trouble` says why, once.
+    If the state cannot be written, the instance is reset all the same: `trouble` says why, once.
     """
 
     def __init__(self, path: str, name: str, kind: str) -> None:
@@ -84,7 +84,7 @@ class State:
         self.write()
 
     def ran(self, when: str, how: str) -> None:
-        """How the administrator's command before or after the reset ended."""
+        """Record how the administrator's command before or after the reset ended."""
         self.content["commands"][when] = printable.text(how)
         self.write()
 
@@ -95,7 +95,7 @@ class State:
         self.write()
 
     def runs(self, server: int | None, images: Images) -> None:
-        """These images are healthy now; the newest come first in `healthy`."""
+        """Record that these images are healthy now; the newest come first in `healthy`."""
         self.content.update(server=server, images=images)
         for tag, image in images.items():
             same = [entry for entry in self.content["healthy"] if (entry["image"], entry["id"]) == (tag, image["id"])]
@@ -144,7 +144,7 @@ class State:
         sync_directory(os.path.dirname(self.path))
 
     def _overwrite(self) -> None:
-        """The blocks that the file has are enough for it: it is padded, and the oldest entries give way."""
+        """Overwrite the file within its blocks: the text is padded, or its oldest entries are left out."""
         descriptor = files.open_to_write(self.path)
         try:
             size = os.fstat(descriptor).st_size
@@ -164,7 +164,7 @@ class State:
 
 
 def _check(healthy: dict[str, Any]) -> None:
-    """Raise ValueError, KeyError or TypeError for an entry that is damaged."""
+    """Raise ValueError, KeyError or TypeError for a damaged entry."""
     datetime.datetime.fromisoformat(healthy["until"])
     if not isinstance(healthy["image"], str) or not isinstance(healthy["id"], str):
         raise TypeError(f"an image is called {healthy['image']!r}, its id {healthy['id']!r}")

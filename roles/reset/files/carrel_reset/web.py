@@ -19,9 +19,9 @@ LONGEST = 4 * 2**20  # bytes of an answer
 
 
 def ask(url: str, seconds: float, method: str = "GET", headers: dict[str, str] | None = None) -> tuple[int, bytes]:
-    """Status and content of what this host answers, whatever the URL's name leads to.
+    """Ask this host, whatever the URL's name resolves to; return the status and the content.
 
-    Redirects are not followed. No answer, one that is too long, and one that takes too long are an OSError.
+    Redirects are not followed. If there is no answer, or it is too long or too slow, this raises OSError.
     """
     parts = urllib.parse.urlsplit(url)
     secure = parts.scheme == "https"
@@ -51,7 +51,7 @@ def _connect(name: str, port: int, secure: bool, end: float) -> socket.socket:
     if not secure:
         return plain
     try:
-        # The certificate is not what is asked about: it may be one for trials, or expired.
+        # The certificate does not matter here: it may be self-signed, or expired.
         context = ssl.create_default_context()
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
@@ -62,22 +62,22 @@ def _connect(name: str, port: int, secure: bool, end: float) -> socket.socket:
 
 
 def prove(port: int) -> None:
-    """An OSError if somebody else has the instance's port: nothing may be sent there, least of all a token.
+    """Raise OSError if somebody else has the instance's port: nothing may be sent there, least of all a token.
 
-    This program runs as the engine's account, and so does the engine, which listens.
+    This program runs as the engine's account, and so does the engine, which must be the one that listens.
     """
     if problem := listeners.taken(port, os.getuid(), listeners.read_tables()):
         raise OSError(problem)
 
 
 def get(url: str, timeout: float = 5, headers: dict[str, str] | None = None) -> tuple[int, str]:
-    """The status and the text of what this host answers."""
+    """The status and the text of this host's answer."""
     status, content = ask(url, timeout, headers=headers)
     return status, content.decode("utf-8", "replace")
 
 
 def version(url: str, timeout: float = 5) -> str | None:
-    """The version that jupyter_server or JupyterHub tells at `url`, its API's root; None if it does not."""
+    """The version of jupyter_server or JupyterHub, from `url`, its API's root; None if there is none."""
     try:
         status, text = get(url, timeout)
         return str(json.loads(text)["version"]) if status == 200 else None
