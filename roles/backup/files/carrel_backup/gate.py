@@ -136,7 +136,7 @@ async def copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> No
 
 
 def locked(paths: Sequence[str]) -> list[int]:
-    """Hold these locks until this process ends. Raises BlockingIOError, with the path."""
+    """Take these locks, and hold them while the descriptors are open. Raises BlockingIOError, with the path."""
     found = []
     for path in paths:
         try:
