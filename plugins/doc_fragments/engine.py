@@ -17,14 +17,14 @@ options:
     required: true
   user:
     description:
-      - The C(user) that the image is run as, as in a compose file (name, C(UID) or C(UID:GID)).
-      - Left out, the image's own.
+      - The C(user) as which the image runs, as in a compose file (name, C(UID) or C(UID:GID)).
+      - By default the image's own user.
     type: str
   cache:
     description:
-      - A file in which the image's answer is kept, by the image's id, so that a container is started only for a new
-        image. The modules of this collection can share one file.
-      - Left out, each run starts a container.
+      - A file that keeps the image's answer, by the image's id, so that a container is started only for a new image.
+        The modules of this collection can share one file.
+      - Without it, each run starts a container.
     type: path
 requirements:
   - the docker command on the host

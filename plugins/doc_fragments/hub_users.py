@@ -11,10 +11,10 @@ options:
     description:
       - The account of the rootless engine that runs the containers. O(uid) and O(gid) are then ids in the containers,
         and are mapped through C(/etc/subuid) and C(/etc/subgid).
-      - Left out, they are ids of the host.
+      - Without it, they are ids of the host.
     type: str
-  uid: {description: Id of the user that owns what users get., type: int, default: 1000}
-  gid: {description: Id of the group that owns what users get., type: int, default: 100}
+  uid: {description: Id of the user that owns users' directories., type: int, default: 1000}
+  gid: {description: Id of the group that owns users' directories., type: int, default: 100}
   allow_empty:
     description: Accept an empty list of users, which is usually a mistake.
     type: bool
@@ -29,6 +29,6 @@ attributes:
 author:
   - the carrel.jupyter authors (@carrel)
 notes:
-  - Everything is done through descriptors and no link is followed.
-  - A run that is killed, or stopped by a full disk, is completed by the next one.
+  - Everything is done through file descriptors, and no link is followed.
+  - If a run is killed, or stopped by a full disk, the next one completes it.
 """

@@ -11,18 +11,18 @@ short_description: Manage Apache's virtual hosts on Debian and Ubuntu, tested be
 version_added: 0.1.0
 description:
   - Installs virtual hosts, enables Apache's modules, adds C(Listen) directives and reloads or starts Apache.
-  - The new configuration is tested as a whole in a staging directory before a file is changed. Should Apache not come
-    up with it, everything is put back and Apache runs with what it had.
-  - A virtual host that Apache refuses, or whose certificate or port it cannot have, keeps its earlier configuration.
-    One whose earlier configuration cannot be loaded either is switched off. All others are put in place; then the
-    module fails and names those that are not.
-  - A site without a virtual host holds for the whole host. If it is refused, nothing is changed.
+  - The new configuration is tested as a whole in a staging directory before a file is changed. If Apache does not
+    start with it, the old files are put back and Apache runs as before.
+  - A virtual host that Apache refuses, or whose certificate or port is not available, keeps its earlier
+    configuration. If that cannot be loaded either, it is switched off. All others are put in place; then the module
+    fails and names those that are not.
+  - A site without a virtual host applies to the whole host. If it is refused, nothing is changed.
   - Certificates are checked first (readable, in date, the key belongs to the certificate), because Apache's own
     configuration test does not, and Apache exits at a reload with a bad pair.
-  - A port that another program holds is found, for the same reason.
-  - A configuration that is newer than Apache's last reload, say because an earlier run was interrupted, is loaded, and
-    so are certificates and keys with another content than at the last reload, whatever their time is.
-  - Apache is restarted only where it must give up an address that a new C(Listen) overlaps.
+  - Ports that another program uses are found, for the same reason.
+  - A configuration that is newer than Apache's last reload, for example because an earlier run was interrupted, is
+    loaded. So are certificates and keys whose content changed since the last reload, whatever their time is.
+  - Apache is restarted only if it must give up an address that a new C(Listen) overlaps.
 author:
   - the carrel.jupyter authors (@carrel)
 extends_documentation_fragment:
@@ -30,7 +30,7 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    details: The staged configuration is tested in check mode too. A host without Apache is reported as changed.
+    details: The staged configuration is tested in check mode, too. A host without Apache is reported as changed.
   diff_mode:
     support: full
     details: Private keys are not shown.
@@ -44,7 +44,7 @@ options:
   prune:
     description:
       - Whether to remove files C(carrel-*.conf) that O(sites) does not name, and C(Listen) directives of this module
-        that O(listen) does not name. What others made is never touched.
+        that O(listen) does not name. Files of others are never touched.
     type: bool
     default: false
   modules:
@@ -54,8 +54,8 @@ options:
     default: []
   listen:
     description:
-      - What to listen on, as V(PORT) or V(ADDRESS:PORT). A directive that exists already is not repeated.
-      - An V(ADDRESS:PORT) takes the place of C(Listen PORT) in C(/etc/apache2/ports.conf).
+      - Where to listen, as V(PORT) or V(ADDRESS:PORT). A directive that exists already is not repeated.
+      - V(ADDRESS:PORT) replaces C(Listen PORT) in C(/etc/apache2/ports.conf).
     type: list
     elements: str
     default: []
@@ -78,7 +78,7 @@ options:
         type: path
         required: true
       self_signed:
-        description: Whether to generate the pair, and again when it is for another name or ends within 30 days.
+        description: Whether to generate the pair, and to renew it if it is for another name or ends within 30 days.
         type: bool
         default: false
 seealso:
@@ -126,7 +126,7 @@ refused:
       description: Its name.
       type: str
     problem:
-      description: Why, what to do, and what is there instead.
+      description: Why, what to do, and which configuration is used instead.
       type: str
 """
 

@@ -6,14 +6,15 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: docker_login_copy
-short_description: Copy an account's registry log-ins to where root may read them
+short_description: Copy an account's registry log-ins to a place where root can safely read them
 version_added: 0.1.0
 author: the carrel.jupyter authors (@carrel)
 description:
   - Reads what C(docker login) wrote in an account's home, and writes the log-ins to a folder in C(/run) that
-    belongs to root, for modules that pull images as root. If they read the account's own file, the account could make
-    them wait for a pipe in its place, or run programs that it names.
-  - Log-ins that a credential helper keeps are left out, with a warning. A reset, which runs as the account, has them.
+    belongs to root, for modules that pull images as root. If they read the account's own file, the account could
+    replace it with a pipe on which they wait, or make them run programs.
+  - Log-ins that a credential helper keeps are left out, with a warning. Resets can use them, because they run as the
+    account.
   - The copy is gone after a boot. Each run writes it, which does not count as a change.
 options:
   name:
@@ -29,7 +30,7 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    details: Nothing is written; what is pulled in check mode is pulled without a log-in.
+    details: Nothing is written; pulls in check mode have no log-in.
   diff_mode:
     support: none
   idempotent:

@@ -12,17 +12,17 @@ author:
   - the carrel.jupyter authors (@carrel)
 description:
   - Lets only the account of an engine bind the engine's ports on this host. Nobody else can take a port while the
-    engine is down or starts, and answer in the instance's place.
+    engine is down or starts, and answer instead of the instance.
   - The kernel asks a BPF program at every bind of a stream socket in the host's network namespace; containers are not
-    affected. A unit of systemd attaches it again at each boot, before programs of other accounts than root start.
-  - Tests the rules by trying to bind each port as another account. It warns if that was possible, and if another
-    account listens on a port already.
+    affected. A systemd unit attaches it again at each boot, before programs of accounts other than root start.
+  - Tests the rules by trying to bind each port as another account. Warns if that was possible, and if another account
+    listens on a port already.
 extends_documentation_fragment:
   - carrel.jupyter.attributes
 attributes:
   check_mode:
     support: full
-    details: Accounts that are still missing are left out then.
+    details: In check mode, missing accounts are left out.
   diff_mode:
     support: full
   idempotent:
@@ -56,7 +56,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 open_ports:
-  description: The ports that other accounts can still bind; null in check mode before the rules are there.
+  description: The ports that other accounts can still bind; null in check mode if there are no rules yet.
   returned: success
   type: list
   elements: int

@@ -9,40 +9,40 @@ module: group_mounts
 short_description: Create the groups' directories of a JupyterHub and write who gets which mounts
 version_added: 0.1.0
 description:
-  - Makes the directories that groups share, and writes the mounts file. The hub's spawn hook reads it at every spawn,
-    so that a change of membership needs no restart of the hub. C(docs/reference/hub-mounts.md) describes the file.
-  - The directories are setgid and writable for the group, and have a default ACL, so that what one writes there can be
-    written by all, under any umask. On a file system without ACLs a warning says that the umask counts.
-  - Directories of groups that are gone are kept. They are just not mounted any more.
-  - The file is written first, with the directories that are there, so that whoever left a group is out whatever fails
-    after that; and once more when the others are made.
-  - A directory with a foreign owner is reported and left as it is. Where a link is in a directory's place, or a folder
-    above it is not root's, nobody gets the directory until that is put right. Then the module fails.
+  - Creates the directories that groups share, and writes the mounts file. The hub's spawn hook reads it at every
+    spawn, so a change of membership needs no restart of the hub. C(docs/reference/hub-mounts.md) describes the file.
+  - The directories are setgid and writable for the group, and have a default ACL, so that all members can change each
+    other's files, whatever their umask. On a file system without ACLs a warning says that the umask counts.
+  - Directories of removed groups are kept. They are no longer mounted.
+  - The file is written first, with the directories that exist, so that people who left a group lose access even if a
+    later step fails. It is written again after the other directories were created.
+  - A directory with a foreign owner is reported and left as it is. If there is a link instead of a directory, or a
+    folder above it does not belong to root, nobody gets the directory until this is fixed, and the module fails.
 extends_documentation_fragment:
   - carrel.jupyter.attributes
   - carrel.jupyter.hub_users
 options:
   path:
     description:
-      - Absolute path of the instance's data. All sources lie in it.
-      - The users' directories are expected in C(PATH/users), as M(carrel.jupyter.user_volumes) makes them.
+      - Absolute path of the instance's data. All sources are in it.
+      - The users' directories are expected in C(PATH/users), where M(carrel.jupyter.user_volumes) creates them.
     type: str
     required: true
   file:
     description:
-      - Absolute path of the mounts file. It is replaced as a whole, so mount its directory into the hub, not the file.
+      - Absolute path of the mounts file. The whole file is replaced, so mount its directory into the hub, not the file.
       - It must be outside of O(path).
     type: str
     required: true
   file_group:
-    description: Numeric id, on the host, of the group that may read the file. Left out, everybody may.
+    description: Numeric id, on the host, of the group that may read the file. By default everybody may.
     type: int
   home:
     description: The directory in the container where relative targets begin.
     type: str
     default: /home/jovyan/work
   targets:
-    description: Directories in the container, besides O(home), that may hold targets.
+    description: Directories in the container, besides O(home), in which targets may be.
     type: list
     elements: str
     default: []
@@ -57,13 +57,13 @@ options:
         type: str
         required: true
       groups:
-        description: Groups that the user is a member of, besides those that name the user.
+        description: Groups of the user, in addition to those that name the user.
         type: list
         elements: str
         default: []
       admin: {description: Whether the user is an admin of the hub., type: bool, default: false}
   user_directories:
-    description: Which of a user's own directories is mounted where. The target V(.) is O(home).
+    description: Where each of a user's own directories is mounted. The target V(.) is O(home).
     type: list
     elements: dict
     default: [{name: home, target: .}, {name: settings, target: /home/jovyan/.jupyter/lab}]
@@ -81,24 +81,24 @@ options:
       admins: {description: Names of users., type: list, elements: str, default: []}
       mounts:
         description:
-          - What the group's people get. A user in several groups with one source gets the wider mode.
-          - Left out, the directory C(PATH/groups/NAME) at C(groups/NAME), writable for all of them.
+          - The mounts of the group's people. A user in several groups with one source gets the wider mode.
+          - By default the directory C(PATH/groups/NAME) at C(groups/NAME), writable for the whole group.
         type: list
         elements: dict
         suboptions:
           source:
-            description: A directory below O(path), relative or absolute. It is made if it is missing.
+            description: A directory below O(path), relative or absolute. It is created if it is missing.
             type: str
             required: true
           target:
-            description: Path in the container, relative to O(home) or absolute. Left out, as the source.
+            description: Path in the container, relative to O(home) or absolute. By default the same as the source.
             type: str
           members: {description: Mode for members., type: str, choices: [none, ro, rw], default: rw}
           admins: {description: Mode for admins of the group., type: str, choices: [none, ro, rw], default: rw}
           disk:
             description:
               - Bytes that the directory may take, by a project quota of the file system; of several groups with one
-                source, the largest counts. Where there are no project quotas, a warning says so.
+                source, the largest counts. If there are no project quotas, a warning says so.
             type: int
   shared:
     description: Mount C(PATH/shared) at C(shared), read-only for users and writable for admins of the hub.
@@ -109,7 +109,7 @@ options:
     type: bool
     default: true
   users_view:
-    description: How admins of the hub see the directories of all users, at C(users).
+    description: The mode in which admins of the hub get the directories of all users, at C(users).
     type: str
     choices: [none, ro, rw]
     default: ro
@@ -141,7 +141,7 @@ EXAMPLES = r"""
 RETURN = r"""
 effective_mounts:
   description:
-    - What each user gets, as text, sorted by target. A line has the target, the mode, the source and the reason.
+    - The mounts of each user, as text, sorted by target. A line has the target, the mode, the source and the reason.
     - Programs should read the mounts file instead; C(docs/reference/hub-mounts.md) describes it.
   returned: success
   type: dict
@@ -150,7 +150,7 @@ effective_mounts:
       /home/jovyan/work rw /srv/class101/data/users/ada/home (the user's own)
       /home/jovyan/work/groups/statistics rw /srv/class101/data/groups/statistics (member of statistics)
 directories:
-  description: The directories that are mounted, without those of users.
+  description: The mounted directories, without those of users.
   returned: always
   type: list
   elements: str
@@ -161,7 +161,7 @@ owner:
   type: dict
   sample: {uid: 100999, gid: 100099}
 problems:
-  description: What is wrong with the input, or was left as it is, and why. If there is any, the module fails.
+  description: Problems of the input, and what was left as it is, with the reason. If there are any, the module fails.
   returned: always
   type: list
   elements: str

@@ -11,11 +11,12 @@ version_added: 0.1.0
 author: the carrel.jupyter authors (@carrel)
 description:
   - Replaces C(hub/roster.json), C(hub/passwords.json) and C(hub/mounts.json) of each hub. A running hub reads the
-    roster every second, so that whoever was taken off the list is out within seconds, whatever fails after this.
-  - A directory that the mounts name and the host lacks is left out of C(hub/mounts.json) until
-    M(carrel.jupyter.group_mounts) has made it.
+    roster every second, so people who were removed from the list lose access within seconds, even if a later step
+    fails.
+  - Directories that do not exist on the host are left out of C(hub/mounts.json) until
+    M(carrel.jupyter.group_mounts) has created them.
   - A hub without its directory C(hub) is skipped, because nobody uses it yet.
-  - If one hub cannot be written, the others are. The module does not fail then, so that
+  - If the files of one hub cannot be written, those of the others are. The module does not fail then, so that
     a run can go on; see RV(failures).
 options:
   hubs:
@@ -34,7 +35,7 @@ options:
         type: str
         required: true
   passwords:
-    description: First passwords of users, by the name of the hub and theirs.
+    description: First passwords of users, by the hub's name and the user's name.
     type: dict
     default: {}
 extends_documentation_fragment:
@@ -44,7 +45,7 @@ attributes:
     support: full
   diff_mode:
     support: full
-    details: The diff says that passwords change, and shows none.
+    details: The diff says that passwords change, without showing them.
   idempotent:
     support: full
 seealso:
@@ -68,7 +69,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 failures:
-  description: What could not be written; C(name) is the hub's.
+  description: The hubs that could not be written; C(name) is the hub's.
   type: list
   elements: dict
   returned: always

@@ -11,11 +11,11 @@ version_added: 0.1.0
 author: the carrel.jupyter authors (@carrel)
 description:
   - Writes C(hub/secrets.json), C(hub/passwords.json), C(proxy.env), C(metrics-token), C(service-NAME-token) for each of
-    O(services) and, if the hub has or had a PostgreSQL, C(database-password) below O(directory), each readable for the
-    engine's account alone.
-  - The cookie's secret and the tokens are generated when they are missing, and kept from then on. Remove
-    C(hub/secrets.json) and run again to get new ones, which logs everybody out; but keep a C(database_password) in it,
-    because the database's files know the old one.
+    O(services) and, if the hub has or had a PostgreSQL, C(database-password) below O(directory). Only the engine's
+    account can read them.
+  - The cookie secret and the tokens are generated if they are missing, and kept from then on. To get new ones, remove
+    C(hub/secrets.json) and run again, which logs everybody out. But keep a C(database_password) in it, because the
+    database has the old one.
   - A damaged file is an error, because new secrets would lock people or the hub out.
 options:
   directory:
@@ -25,18 +25,18 @@ options:
   owner: {description: Numeric id of the engine's account., type: int, required: true}
   group: {description: Numeric id of the account's group., type: int, required: true}
   database:
-    description: Whether the hub has a PostgreSQL, which needs a password.
+    description: Whether the hub uses PostgreSQL, which needs a password.
     type: bool
     default: false
-  client_secret: {description: The secret that the hub has at its identity provider., type: str}
+  client_secret: {description: The hub's secret at its identity provider., type: str}
   dummy_password: {description: The one password of the dummy authenticator., type: str}
   services:
-    description: Names of the administrator's services, each of which gets a token of its own.
+    description: Names of the administrator's services. Each gets its own token.
     type: list
     elements: str
     default: []
   authenticator_secrets:
-    description: Traits of the authenticator's class that are secret, by their names.
+    description: Secret traits of the authenticator's class, by their names.
     type: dict
     default: {}
   passwords:
@@ -50,7 +50,7 @@ attributes:
     support: full
   diff_mode:
     support: full
-    details: The diff says which secrets change, and shows none.
+    details: The diff says which secrets change, without showing them.
   idempotent:
     support: full
 seealso:
@@ -71,7 +71,7 @@ RETURN = r"""
 checksum:
   description:
     - The SHA-256 of C(hub/secrets.json), for a label that makes compose recreate the hub's container when it changes.
-    - In check mode before the secrets were generated, it is not yet the one of a real run.
+    - In check mode, if the secrets were not generated yet, it differs from that of a real run.
   type: str
   returned: success
 """

@@ -11,7 +11,7 @@ version_added: 0.1.0
 author: the carrel.jupyter authors (@carrel)
 description:
   - Finds the containers by their label C(carrel.instance). The hub's own containers do not have it.
-  - What users have in their own directories is not touched. Stop the hub first, or it starts servers meanwhile.
+  - Users' own directories are not touched. Stop the hub first, or it starts servers meanwhile.
 options:
   name:
     description: Name of the instance.
@@ -22,7 +22,7 @@ options:
     type: path
     required: true
   state:
-    description: V(stopped) stops those that run; V(absent) removes all.
+    description: V(stopped) stops running containers; V(absent) removes all.
     type: str
     choices: [stopped, absent]
     required: true

@@ -6,12 +6,12 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: image_build
-short_description: Build declared images, each once for the same content
+short_description: Build declared images, once for the same content
 version_added: 0.1.0
 author: the carrel.jupyter authors (@carrel)
 description:
-  - Makes a Dockerfile of packages, kernels, settings and files, and builds it in an engine.
-  - The tag is a digest of everything that goes in, with the id of the base; an image whose tag is in the engine is not
+  - Writes a Dockerfile from packages, kernels, settings and files, and builds it in an engine.
+  - The tag is a digest of the whole content and the base's id. If the engine has an image with this tag, it is not
     built again, and the same declaration has the same tag on every host.
   - All declarations are checked before the first is built. Pulls, builds and pushes are tried again, with growing
     pauses, only if the network failed.
@@ -30,7 +30,7 @@ options:
         description: The base image; it is pulled if it is missing. Required without O(images[].folder).
         type: str
       folder:
-        description: A folder on the host with a Dockerfile of your own; only O(images[].build_args) is used with it.
+        description: A folder on the host with your own Dockerfile; only O(images[].build_args) is used with it.
         type: path
       folder_digest:
         description: A digest of the folder's content.
@@ -50,8 +50,8 @@ options:
         default: []
       conda:
         description:
-          - Packages of conda, with versions, for the conda environment that has the kernel python3.
-          - The base brings C(mamba), C(conda) or C(micromamba), and its channels; the build argument
+          - Conda packages, with versions, for the conda environment that has the kernel python3.
+          - The base must have C(mamba), C(conda) or C(micromamba). Its channels are used, unless the build argument
             C(CONDA_CHANNELS) names others.
         type: list
         elements: str
@@ -62,7 +62,7 @@ options:
         elements: str
         default: []
       npm:
-        description: Packages of npm, with versions.
+        description: npm packages, with versions.
         type: list
         elements: str
         default: []
@@ -77,7 +77,7 @@ options:
         type: dict
         default: {}
       files:
-        description: Further text files.
+        description: More text files.
         type: list
         elements: dict
         default: []
@@ -96,7 +96,7 @@ options:
             default: "0644"
       build_args:
         description:
-          - Build arguments, text in quotes; proxies and mirrors are such, too.
+          - Build arguments, text in quotes, also for proxies and mirrors.
           - They stay readable in the image's history.
         type: dict
         default: {}
@@ -105,7 +105,7 @@ options:
         type: dict
         default: {}
       extra_ca_certificates:
-        description: The text of CA certificates (PEM) that are trusted while building and in the image.
+        description: The text of CA certificates (PEM) that are trusted during the build and in the image.
         type: list
         elements: str
         default: []
@@ -121,7 +121,7 @@ options:
     description: Directory of the configuration that C(docker login) wrote.
     type: path
   cache:
-    description: File on the host in which it keeps what it found out about bases whose settings are extended.
+    description: File on the host that caches facts about bases whose settings are extended.
     type: path
   tries:
     description: How often to try if the network fails.
@@ -136,7 +136,7 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: partial
-    details: The tag of an image whose base is not in the engine is not known; RV(images[].image) is null then.
+    details: If an image's base is not in the engine, its tag is not known, and RV(images[].image) is null.
   diff_mode:
     support: full
   idempotent:
@@ -189,7 +189,7 @@ images:
       description: The image's id; null if it would be built.
       type: str
     digest:
-      description: The reference with the registry's digest, for the other hosts; null if it is not pushed.
+      description: The reference with the registry's digest, for other hosts; null if it is not pushed.
       type: str
       sample: registry.example.org/jupyter/statistics@sha256:0f5a…
 """

@@ -6,19 +6,19 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: image_drift
-short_description: Compare the images in a host's engines with what is declared
+short_description: Compare the images in a host's engines with the declared ones
 version_added: 0.1.0
 author: the carrel.jupyter authors (@carrel)
 description:
-  - Compares the declared images of all engines of a host at once, and touches nothing.
-  - The tag of an image follows from its declaration and its base. It is computed as M(carrel.jupyter.image_build)
-    does, and the engine is asked for it.
+  - Compares the declared images of all engines of a host at once, and changes nothing.
+  - Computes the tag of each image from its declaration and its base, as M(carrel.jupyter.image_build) does, and asks
+    the engine for it.
 options:
   jobs:
     description:
-      - Which images each engine is to have, as JSON. A list of mappings with C(engine) and C(images), entries as
-        M(carrel.jupyter.image_build) takes them with every key, or C(name) and C(pulled) for one that is pulled.
-      - One text, because what is built may have secrets in it, and Ansible logs a list with secrets in it.
+      - The images that each engine must have, as JSON. A list of mappings with C(engine) and C(images), entries for
+        M(carrel.jupyter.image_build) with every key, or C(name) and C(pulled) for one that is pulled.
+      - It is one text, because declarations may contain secrets, and Ansible logs the secrets in a list.
     type: str
     required: true
   engines:
@@ -26,11 +26,11 @@ options:
     type: dict
     required: true
   kernels:
-    description: Declarations of kernels by name, as M(carrel.jupyter.image_build) takes them.
+    description: Declarations of kernels by name, as for M(carrel.jupyter.image_build).
     type: dict
     default: {}
   cache:
-    description: The file in which M(carrel.jupyter.image_build) keeps what it found out about bases.
+    description: The file in which M(carrel.jupyter.image_build) caches facts about bases.
     type: path
     required: true
 extends_documentation_fragment:
@@ -82,11 +82,11 @@ images:
       type: str
       sample: statistics
     image:
-      description: The name to run it by; null if it is not as declared.
+      description: The name with which to run it; null if it is not as declared.
       type: str
       sample: statistics:0f5a3c9d1e2b
     reasons:
-      description: What a run would do something about.
+      description: The differences that a run would fix.
       type: list
       elements: str
       sample: []

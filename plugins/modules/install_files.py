@@ -9,9 +9,10 @@ module: install_files
 short_description: Write many small files and directories in one call, never through a link
 version_added: 0.1.0
 description:
-  - Makes directories and writes files as root, each file atomically, every path opened component by component without
-    following symbolic links, so that nothing a user puts in the way can redirect root.
-  - A directory that exists with another owner is reported and left as it is, because its content belongs to somebody.
+  - Creates directories and writes files as root. Each file is replaced atomically. Every path is opened component by
+    component without following symbolic links, so users cannot redirect root to other files.
+  - A directory that exists with another owner is reported and left as it is, because its content belongs to somebody
+    else.
 extends_documentation_fragment:
   - carrel.jupyter.attributes
 attributes:
@@ -23,7 +24,7 @@ attributes:
     support: full
 options:
   directories:
-    description: Directories to make, parents first.
+    description: Directories to create, parents first.
     type: list
     elements: dict
     default: []
@@ -34,19 +35,19 @@ options:
       mode:
         description:
           - Octal mode.
-          - It is enforced for directories of root. Others get it at creation; then their owner may change it.
+          - It is enforced for directories of root. Others get it at creation; after that their owner may change it.
         type: str
         default: "0755"
   limits:
     description:
-      - How much directories may take on disk, by project quotas of their file system. What is there counts, too.
-      - Where the file system has no project quotas, a warning says so.
+      - Disk limits of directories, by project quotas of their file system. Existing files count, too.
+      - If the file system has no project quotas, a warning says so.
     type: list
     elements: dict
     default: []
     suboptions:
-      paths: {description: Directories that have the limit together., type: list, elements: str, required: true}
-      bytes: {description: The limit; 0 lifts one of this module., type: int, required: true}
+      paths: {description: Directories that share the limit., type: list, elements: str, required: true}
+      bytes: {description: The limit; 0 removes a limit of this module., type: int, required: true}
   files:
     description: Files to write.
     type: list
@@ -54,18 +55,18 @@ options:
     default: []
     suboptions:
       path:
-        description: Absolute path. Missing directories above it are made as root with mode 0755.
+        description: Absolute path. Missing directories above it are created as root with mode 0755.
         type: str
         required: true
-      content: {description: "The whole content. Left out, it is in O(secret_contents).", type: str}
+      content: {description: "The whole content. Without it, the content is in O(secret_contents).", type: str}
       owner: {description: Numeric id of the owner., type: int, default: 0}
       group: {description: Numeric id of the group., type: int, default: 0}
       mode: {description: Octal mode., type: str, default: "0644"}
   secret_contents:
     description:
-      - The whole content of files without O(files[].content), by their path. It stays out of the diff and of every log.
-      - An option of its own, because Ansible logs a list as a text with escapes, in which it finds no secret that has a
-        quote or a line end.
+      - The whole content of files without O(files[].content), by their path. It is in no diff and no log.
+      - This is a separate option, because Ansible logs a list as escaped text, in which it does not find secrets with
+        quotes or line ends.
     type: dict
     default: {}
   absent:
@@ -94,7 +95,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 paths:
-  description: What was changed, or would be in check mode.
+  description: The paths that were changed, or would be in check mode.
   returned: always
   type: list
   elements: str

@@ -6,31 +6,31 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: install_folder
-short_description: Put a folder of the control node on a host in one piece
+short_description: Copy a folder from the control node to a host in one step
 version_added: 0.1.0
 author: the carrel.jupyter authors (@carrel)
 description:
-  - Sends the folder as one archive, however many files it has, and puts it in place complete or not at all.
-  - A folder that is there already is left as it is, so let O(dest) name its content, as
-    P(carrel.jupyter.folder_digest#lookup) does.
-  - Everything in it belongs to root, who alone can enter it. Files keep their modes; what Python keeps in
-    C(__pycache__) is left out. A link out of the folder becomes the file that it leads to.
+  - Sends the folder as one archive, however many files it has, and puts it in place completely or not at all.
+  - A folder that exists is left as it is, so O(dest) should contain a digest of the content, from
+    P(carrel.jupyter.folder_digest#lookup).
+  - Everything in it belongs to root, and only root can enter it. Files keep their modes; C(__pycache__) is left out. A
+    link out of the folder becomes a copy of the file that it leads to.
 options:
   src:
     description:
-      - The folder on the control node; a relative one is looked for in the role's C(files) and beside the playbook.
+      - The folder on the control node; a relative path is searched in the role's C(files) and beside the playbook.
     type: path
     required: true
   dest:
-    description: Absolute path on the host. Missing directories above it are made as root with mode 0755.
+    description: Absolute path on the host. Missing directories above it are created as root with mode 0755.
     type: path
     required: true
   files:
-    description: The contents of further text files, by their paths in the folder.
+    description: The contents of more text files, by their paths in the folder.
     type: dict
     default: {}
   archive:
-    description: Where the archive is on the host. The action plugin of the same name gives it; playbooks never do.
+    description: Path of the archive on the host. The action plugin of the same name sets it; playbooks must not.
     type: path
 extends_documentation_fragment:
   - carrel.jupyter.attributes
@@ -56,7 +56,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 dest:
-  description: Where the folder is.
+  description: The folder's path.
   returned: success
   type: str
   sample: /srv/geo/build/6f1ed002ab55

@@ -9,13 +9,13 @@ module: instance_archive
 short_description: Archive the directory of a removed instance, with all of its data
 version_added: 0.1.0
 description:
-  - Renames the instance's directory to C(BASE/.archive/NAME-TIME) on the same file system, which takes no time and no
-    space and keeps every owner and mode. Nothing is deleted.
-  - Frees the instance's name and ports by removing its record under C(/var/lib/carrel), and what is told there of its
-    image and its resets.
-  - The engine and its account stay, because the archive has files of theirs; M(carrel.jupyter.instance_purge) deletes
-    all of it for good.
-  - To bring an instance back, move its directory back to its place and declare it again.
+  - Renames the instance's directory to C(BASE/.archive/NAME-TIME) on the same file system. This takes no time and no
+    space, and keeps all owners and modes. Nothing is deleted.
+  - Frees the instance's name and ports by removing its record under C(/var/lib/carrel), with the records of its image
+    and its resets.
+  - The engine and its account stay, because files in the archive belong to the account;
+    M(carrel.jupyter.instance_purge) deletes all of these for good.
+  - To bring an instance back, move its directory back and declare it again.
 extends_documentation_fragment:
   - carrel.jupyter.attributes
 attributes:
@@ -49,7 +49,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 archive:
-  description: Where the directory is now; empty when there was nothing to archive.
+  description: The new path of the directory; empty if there was nothing to archive.
   returned: always
   type: str
   sample: /srv/.archive/class101-20261122T230102Z

@@ -10,8 +10,8 @@ short_description: Back up an instance now, restore from its backups, or test a 
 version_added: 0.1.0
 author: the carrel.jupyter authors (@carrel)
 description:
-  - Runs C(carrel-backup), which must be on the host (role carrel.jupyter.backup). It takes as long as that does.
-  - What a restore replaces is kept aside, never deleted. Without O(overwrite) nothing is replaced.
+  - Runs C(carrel-backup), which must be on the host (role carrel.jupyter.backup), and waits until it ends.
+  - A restore never deletes the files that it replaces; it moves them aside. Without O(overwrite) nothing is replaced.
 options:
   name:
     description: Name of the instance.
@@ -22,15 +22,15 @@ options:
       - V(backup) makes a snapshot.
       - V(restore) puts a user, a group, a file or the whole instance in place as they were.
       - V(drill) restores a random part of a random recent snapshot, or of O(user) or O(group), into a throwaway
-        directory, compares, and starts a server on it that nobody else reaches.
+        directory, compares it, and starts a server on it that nobody else can reach.
     type: str
     choices: [backup, restore, drill]
     default: backup
   user:
-    description: This user of a hub alone.
+    description: Only this user of a hub.
     type: str
   group:
-    description: This group's directory of a hub alone.
+    description: Only this group's directories of a hub.
     type: str
   snapshot:
     description: The snapshot, as an id, a time (C(2030-01-31), C(2030-01-31T12:00)), or V(latest).
@@ -38,29 +38,29 @@ options:
     default: latest
   path:
     description:
-      - Restore this file or folder alone; with O(user) or O(group) as it is in their directory, else as
+      - Restore only this file or folder; with O(user) or O(group) relative to their directory, otherwise as
         C(data/notebooks/FILE).
     type: path
   overwrite:
-    description: Whether a restore may put aside what is there.
+    description: Whether a restore may move existing files aside.
     type: bool
     default: false
   beside:
     description:
-      - Whether a file or folder is restored into a new folder C(restored-DATE) beside what is there, which is not
+      - Whether a file or folder is restored into a new folder C(restored-DATE) beside the existing files, which are not
         touched.
     type: bool
     default: false
   stop:
     description:
-      - Whether a restore may stop containers that use what it replaces. The instance's own are started again; people
+      - Whether a restore may stop containers that use the files. It starts the instance's own containers again; people
         start their servers themselves.
     type: bool
     default: false
   image:
     description:
-      - Whether the restore of a whole instance brings back the image that it ran from then, by the registry's digest.
-        It gets its name again, and the site playbook makes the containers anew from it.
+      - Whether the restore of a whole instance also restores the image of that time, by the registry's digest. The
+        image gets its tag back, and the site playbook recreates the containers from it.
     type: bool
     default: false
 extends_documentation_fragment:
@@ -68,7 +68,7 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: partial
-    details: Returns what would be tried, not how it would end.
+    details: Returns what would be tried, not the result.
   diff_mode:
     support: none
   idempotent:

@@ -13,7 +13,7 @@ description:
   - Claims an instance, and waits until a running reset of it has ended. A reset that only waits for people or for its
     time ends within seconds. C(carrel-reset) ends with exit code 3 while there is a claim.
   - If the playbook is killed, the claim ends by itself, see O(seconds), or at a reboot.
-  - Inspects the reset's lock from outside and opens nothing, because the lock belongs to the engine's account.
+  - Checks the reset's lock without opening it, because the lock belongs to the engine's account.
 options:
   name:
     description: Name of the instance.
@@ -27,8 +27,8 @@ options:
   seconds:
     description:
       - Seconds after which the claim ends at the latest. Claim the instance again to extend it.
-      - While the module waits for a reset, the claim lasts as much longer as the longest reset of the instance takes;
-        that is how long a playbook that is killed meanwhile keeps resets out.
+      - While the module waits for a reset, the claim lasts longer, by the time of the instance's longest reset. If the
+        playbook is killed meanwhile, it keeps resets out for this time.
     type: int
     default: 900
 extends_documentation_fragment:
@@ -66,12 +66,12 @@ EXAMPLES = r"""
 
 RETURN = r"""
 waited_seconds:
-  description: How many seconds a reset was running.
+  description: How many seconds the module waited for a reset.
   returned: success
   type: int
   sample: 0
 second:
-  description: Whether the active one of a lab's two servers is the second.
+  description: Whether the second of a lab's two servers is the active one.
   returned: success
   type: bool
   sample: false

@@ -6,20 +6,20 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: instance_drift
-short_description: Compare what runs on a host with what is declared
+short_description: Compare the instances on a host with the declared ones
 version_added: 0.1.0
 author: the carrel.jupyter authors (@carrel)
 description:
-  - Compares all instances of a host at once and touches nothing. Of each instance the files are read, and their owners
-    and modes; the engine is asked for the containers and images; Apache is asked for the public URL.
-  - A container is compared with its declaration key by key, so that one that was changed or made by hand is found.
-  - What cannot be compared counts as a difference that says why; the module does not fail for it.
+  - Compares all instances of a host at once and changes nothing. For each instance it reads the files with their owners
+    and modes, asks the engine for containers and images, and asks Apache for the public URL.
+  - Compares each container with its declaration key by key, so it finds containers that were changed or made by hand.
+  - If something cannot be compared, this counts as a difference that says why; the module does not fail.
 options:
   labs:
     description:
       - The labs, entries of C(lab_instances) of P(carrel.jupyter.plan#module)'s result with the name of their image,
         as JSON.
-      - One text, because there are secrets among the rest, and Ansible logs a list with secrets in it.
+      - It is one text, because it contains secrets, and Ansible logs the secrets in a list.
     type: str
     default: ""
   hubs:
@@ -35,10 +35,10 @@ options:
     type: dict
     default: {}
   connect_to:
-    description: Address on which Apache is asked for the public URLs. Without it they are not asked for.
+    description: Address of Apache for requests to the public URLs. Without it the URLs are not checked.
     type: str
   known:
-    description: The names of all instances. With it, containers in O(engines) that belong to none are found.
+    description: The names of all instances. With it, containers in O(engines) that belong to none of them are found.
     type: list
     elements: str
 extends_documentation_fragment:
@@ -79,21 +79,21 @@ changed:
   returned: always
   type: bool
 differing:
-  description: Why each instance that differs does, by its name.
+  description: The reasons why instances differ, by their names.
   returned: always
   type: dict
   sample: {tao: ["/srv/tao/compose.yaml has other content", "it is stopped: it exited with status 137"]}
 changed_by_hand:
   description:
     - How containers differ from the declaration that they were made from, by the names of instance and service.
-    - Compose sees no reason to recreate these.
-    - What differs just as it did when C(/var/lib/carrel/NAME/made_anew.json) was written is a note instead, because to
-      make it anew was of no use.
+    - Compose does not recreate these by itself.
+    - Differences that are the same as when C(/var/lib/carrel/NAME/made_anew.json) was written are notes instead,
+      because recreating the container did not help.
   returned: always
   type: dict
   sample: {atlas: {lab-1: ["privileged true, which is not declared"]}}
 made_anew_in_vain:
-  description: In the same form, what still differs after the containers were recreated. There is a note on each.
+  description: In the same form, the differences that remain after the containers were recreated. Each has a note.
   returned: always
   type: dict
   sample: {}
@@ -110,7 +110,7 @@ as_declared:
   elements: str
   sample: [atlas]
 notes:
-  description: Warnings that are no differences, such as limits that the engine cannot enforce.
+  description: Warnings that are not differences, such as limits that the engine cannot enforce.
   returned: always
   type: list
   elements: str

@@ -10,20 +10,21 @@ module: instance_info
 short_description: Read which instances and engines a host has
 version_added: 0.1.0
 description:
-  - Reads what P(carrel.jupyter.plan#module) must know about a host, so that what exists keeps its port and its account.
-  - Needs nothing but Python on the host, and no privilege.
+  - Reads what P(carrel.jupyter.plan#module) must know about a host, so that existing instances keep their ports and
+    accounts.
+  - Needs only Python on the host, and no special rights.
 author:
   - the carrel.jupyter authors (@carrel)
 options:
   names:
     description:
-      - Names of accounts and groups to look up, beside those that the host lists. A name service such as SSSD's finds
-        names that are looked up, but lists none.
+      - Names of accounts and groups to look up, in addition to those that the host lists. A name service such as SSSD
+        finds names, but does not list them.
     type: list
     elements: str
     default: []
   time_zones:
-    description: Names of time zones that are looked for.
+    description: Names of time zones to look for.
     type: list
     elements: str
     default: []
@@ -72,10 +73,11 @@ instances:
 engines:
   description:
     - Each engine with a folder in C(/etc/rootless-docker), by name.
-    - C(engines.NAME.uid) and what follows from it is null while the account does not exist, a range while it has none.
+    - C(engines.NAME.uid) and the keys that depend on it are null if the account does not exist; a range is null if the
+      account has none.
     - C(engines.NAME.running) says whether its socket is there.
     - C(engines.NAME.controllers) are the cgroup controllers that the account's containers have; a limit without its
-      controller does not hold.
+      controller is not enforced.
   type: dict
   returned: success
   sample:
@@ -95,18 +97,18 @@ packages:
   returned: success
   sample: [apache2, cron]
 accounts:
-  description: The uid of every account that the host lists, and of those of O(names) that exist.
+  description: The uids of all accounts that the host lists, and of existing ones in O(names).
   type: dict
   returned: success
   sample: {root: 0, tao: 1001}
 groups:
-  description: The names of the groups that the host lists, and those of O(names) that exist.
+  description: The names of all groups that the host lists, and of existing ones in O(names).
   type: list
   elements: str
   returned: success
   sample: [root, tao]
 unknown_time_zones:
-  description: Those of O(time_zones) that the host does not have.
+  description: The time zones of O(time_zones) that the host does not have.
   type: list
   elements: str
   returned: success
@@ -118,7 +120,7 @@ listening_ports:
   returned: success
   sample: [22, 443, 8801]
 ephemeral_ports:
-  description: First and last of the ports that the kernel gives to programs that ask for any; null if unknown.
+  description: First and last of the ports that the kernel gives to programs that ask for any free one; null if unknown.
   type: list
   elements: int
   returned: success

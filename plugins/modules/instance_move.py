@@ -10,12 +10,12 @@ short_description: Do one step of a move of an instance to another host
 version_added: 0.1.0
 author: the carrel.jupyter authors (@carrel)
 description:
-  - For the playbook C(carrel.jupyter.move), which knows the order of the steps. Each step can be repeated.
+  - For the playbook C(carrel.jupyter.move), which runs the steps in order. Each step can be repeated.
   - Runs the program C(carrel-backup), which the role C(carrel.jupyter.backup) installs.
 options:
   step:
     description:
-      - What to do. V(measure) returns the size of O(directory) and the free space on the host, and touches nothing.
+      - The step. V(measure) returns the size of O(directory) and the free space on the host, and changes nothing.
     type: str
     required: true
     choices: [measure, begin, probe, relay, send, receive, pause, commit, settle, undo, let_go, finish]
@@ -27,7 +27,7 @@ options:
     description: Password of the repository that transfers the files; V(begin) generates one.
     type: str
   given:
-    description: Further input of the step.
+    description: More input of the step.
     type: dict
     default: {}
   directory:
@@ -38,12 +38,12 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: partial
-    details: Nothing but V(measure) is done.
+    details: Only V(measure) is done.
   diff_mode:
     support: none
   idempotent:
     support: none
-    details: Each step is done again.
+    details: A repeated step is done again.
 seealso:
   - module: carrel.jupyter.instance_backup
 """

@@ -10,14 +10,14 @@ short_description: Delete for good what C(state=absent) keeps of an instance
 version_added: 0.1.0
 author: the carrel.jupyter authors (@carrel)
 description:
-  - Deletes the archives of the instance, and the engine of its name with its images, volumes and configuration.
-  - The account with its home and its subordinate ids is deleted if the role rootless_docker made it, which the
-    account's comment in C(/etc/passwd) says. Any other is kept, with a warning that says how to delete it by hand.
-  - Nothing is deleted while the instance, or another that uses its engine, is on the host, nor while an archive of
-    another instance has files of the account, because its ids would be given to somebody else.
+  - Deletes the archives of the instance, and the engine with its name, including images, volumes and configuration.
+  - Deletes the account with its home and its subordinate ids if the role rootless_docker made it, which the
+    account's comment in C(/etc/passwd) says. Any other account is kept, with a warning that says how to delete it.
+  - Deletes nothing while the instance, or another one that uses its engine, is on the host, nor while an archive of
+    another instance has files of the account, because another account would get its ids.
   - An account without a folder in C(/etc/rootless-docker) has no engine and is never touched.
-  - Only links above a home or a data root are followed, since C(/home) may be one. Nothing is deleted while
-    something is mounted on or in what would be.
+  - Follows only links above a home or a data root, since C(/home) may be one. Deletes nothing while a file system is
+    mounted on or in one of the directories.
 extends_documentation_fragment:
   - carrel.jupyter.attributes
 attributes:
@@ -33,7 +33,7 @@ options:
     type: str
     required: true
   base_dir:
-    description: Where instances are kept, with their archives in C(.archive).
+    description: Directory of the instances, with their archives in C(.archive).
     type: path
     default: /srv
 seealso:

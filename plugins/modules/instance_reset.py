@@ -13,7 +13,7 @@ description:
   - Runs C(carrel-reset), which recreates the instance's containers from their image without downtime. It must be on
     the host (role carrel.jupyter.reset).
   - A held instance is skipped. A reset that is put off, because people are at work, is not a failure.
-  - It takes as long as the reset does, with O(people=wait) up to the instance's deadline.
+  - It waits until the reset ends, with O(people=wait) up to the instance's deadline.
 options:
   name:
     description: Name of the instance.
@@ -22,21 +22,21 @@ options:
   people:
     description:
       - What to do while kernels are busy or terminals in use. V(wait) until the deadline, V(skip) this reset, or
-        V(ignore) them. Without it, what the instance's settings say.
+        V(ignore) them. By default the instance's settings decide.
     type: str
     choices: [wait, skip, ignore]
   pull:
-    description: With V(false) no image is pulled. With V(true), what the instance's settings say.
+    description: With V(false), no image is pulled. With V(true), the instance's settings decide.
     type: bool
     default: true
   notice:
-    description: With V(false) people are not told. With V(true), what the instance's settings say.
+    description: With V(false), people get no notice. With V(true), the instance's settings decide.
     type: bool
     default: true
   claimed:
     description:
-      - With V(true) the caller itself has claimed the instance with M(carrel.jupyter.instance_claim), to change it. The
-        administrator's commands before and after a reset do not run then.
+      - V(true) if the caller itself has claimed the instance with M(carrel.jupyter.instance_claim), to change it. Then
+        the administrator's commands before and after a reset do not run.
     type: bool
     default: false
 extends_documentation_fragment:
@@ -79,7 +79,7 @@ exit_code:
   returned: always
   sample: 0
 put_off:
-  description: Whether the reset was put off, because people are at work.
+  description: Whether the reset was put off, for example because people are at work.
   type: bool
   returned: always
 state:

@@ -40,7 +40,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 snapshots:
-  description: Oldest first. C(of) is V(whole), or the user or group of which it is alone; C(on) is the host.
+  description: Oldest first. C(of) is V(whole), or the user or group that it is limited to; C(on) is the host.
   type: list
   elements: dict
   returned: success

@@ -10,17 +10,17 @@ module: instance_status
 short_description: Read the status of the instances of a host
 version_added: 0.1.0
 description:
-  - For each instance, whether its public URL answers, which containers and images run, how the last reset went, how
-    many people are there, how much disk it takes, and what is wrong.
-  - What cannot be read is a problem in the result; the module does not fail.
-  - Changes nothing. It must be root, to read the instances' files and ask their engines.
+  - For each instance, returns whether its public URL answers, which containers and images run, the result of the last
+    reset, the number of users, the disk usage, and all problems.
+  - If something cannot be read, this is a problem in the result; the module does not fail.
+  - Changes nothing. It must run as root, to read the instances' files and ask their engines.
 author:
   - the carrel.jupyter authors (@carrel)
 options:
   names:
     description:
-      - The instances to look at.
-      - Left out, all that are recorded in C(/var/lib/carrel).
+      - The instances to check.
+      - By default all that are recorded in C(/var/lib/carrel).
     type: list
     elements: str
   connect_to:
@@ -36,7 +36,7 @@ options:
     type: bool
     default: true
   disk_timeout_seconds:
-    description: Seconds that this may take for one instance. What does not end in time is null, with a note.
+    description: Seconds that this may take for one instance. A size that takes longer is null, with a note.
     type: int
     default: 30
 extends_documentation_fragment:
@@ -71,7 +71,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 instances:
-  description: Sorted by name; what is not known is null.
+  description: Sorted by name; unknown values are null.
   returned: success
   type: list
   elements: dict
@@ -80,19 +80,19 @@ instances:
     kind: {type: str, description: V(lab) or V(hub)., returned: always}
     state: {type: str, description: As declared., returned: always}
     url: {type: str, description: The public URL., returned: always}
-    directory: {type: str, description: Where the instance is., returned: always}
+    directory: {type: str, description: The instance's directory., returned: always}
     own:
-      description: What of it is the administrator's own, such as C(server_settings), in words.
+      description: The administrator's own additions, such as C(server_settings), as text.
       type: list
       elements: str
       returned: always
       sample: [server_settings ServerApp]
     health:
-      description: V(ok), V(warning) or V(error), as the worst problem; without one, a state that is not V(present).
+      description: V(ok), V(warning) or V(error), as the worst problem; without problems, a state other than V(present).
       type: str
       returned: always
     problems:
-      description: What is wrong, worst first, as C(level) (V(error) or V(warning)) and C(text).
+      description: The problems, worst first, each with C(level) (V(error) or V(warning)) and C(text).
       type: list
       elements: dict
       returned: always
@@ -106,14 +106,14 @@ instances:
       sample: {answers: false, status: 502, milliseconds: 31, error: "status 502. Apache answers, …", certificate: null}
     engine: {type: dict, description: "C(name), C(running), C(error), C(replaced).", returned: always}
     ports:
-      description: C(taken), who listens on one in place of the engine, and C(open), which any account could take.
+      description: C(taken), other accounts that listen on one, and C(open), the ports that any account could take.
       type: dict
       returned: always
       sample: {taken: [], open: []}
     containers:
       description:
-        - Of the instance itself, without users' servers.
-        - C(as_tagged) says whether the image is the one that its tag means in the engine now; null if the tag is gone.
+        - The instance's own containers, without users' servers.
+        - C(as_tagged) says whether its tag means the same image in the engine now; null if the tag is gone.
       type: list
       elements: dict
       returned: always
@@ -128,16 +128,16 @@ instances:
           digest: sha256:d044015f3797
           as_tagged: true
     images:
-      description: Of hubs, those that users' servers start from; C(image_id) is null if the engine has none.
+      description: For hubs, the images of users' servers; C(image_id) is null if the engine does not have it.
       type: list
       elements: dict
       returned: always
       sample: [{image: "registry.example.org/lab:1.0", image_id: "sha256:164a96f1e58d", digest: "sha256:d044015f3797"}]
     reset:
       description:
-        - The last one, C(result) (V(running), V(done), V(failed), V(put off), V(held) or V(interrupted)), C(step),
-          C(message), C(started), C(ended), C(warnings), and C(put_off), how many times in a row.
-        - C(commands), how the administrator's own commands before and after it ended.
+        - The last reset, with C(result) (V(running), V(done), V(failed), V(put off), V(held) or V(interrupted)),
+          C(step), C(message), C(started), C(ended), C(warnings), and C(put_off), how many times in a row.
+        - C(commands), the results of the administrator's own commands before and after it.
       type: dict
       returned: always
       sample:
@@ -150,18 +150,18 @@ instances:
         commands: ["before: done"]
         put_off: 0
     schedule:
-      description: C(at), C(timezone), C(next), the next time, C(since), when cron got the job; null without one.
+      description: C(at), C(timezone), C(next), the next time, C(since), when cron got the job; null without a job.
       type: dict
       returned: always
       sample: {at: "01:25", timezone: null, next: "2030-01-02T01:25:00+01:00", since: "2029-12-01T10:00:00+00:00"}
     backup:
-      description: C(result) and so on of the last one and of C(drill); C(good), when the last good one ended.
+      description: C(result) and so on of the last backup and of C(drill); C(good), when the last good one ended.
       type: dict
       returned: always
     users:
       description:
-        - Of hubs, C(known) in the roster and C(servers) that run.
-        - C(sizes), what users keep on disk, as carrel-disk measured it on the host; the most first, no more than 1000.
+        - For hubs, C(known), users in the roster, and C(servers), running servers.
+        - C(sizes), users' disk usage, as carrel-disk measured it on the host; the largest first, at most 1000.
           C(much) says whether it is above the warning.
       type: dict
       returned: always
@@ -177,9 +177,9 @@ instances:
             measured: 2030-01-10 03:17 UTC
     disk:
       description:
-        - Bytes of the instance's directory and of its engine's images; of the directory's file system, the bytes that
-          are free and how full it is; C(notes) on what is left out.
-        - C(limit), of a lab with a limit that holds, the C(bytes) that its folders take and may take at C(most).
+        - The size of the instance's directory and of its engine's images in bytes; the free bytes and the used share
+          of the directory's file system; C(notes) about values that are left out.
+        - C(limit), for a lab with an enforced limit, has the C(bytes) that its folders take, and may take at C(most).
       type: dict
       returned: always
       sample: {directory_bytes: 1200, images_bytes: 569346289, free_bytes: 16777216000, used_percent: 41, notes: []}

@@ -10,8 +10,8 @@ short_description: Wait until a lab's container is healthy
 version_added: 0.1.0
 author: the carrel.jupyter authors (@carrel)
 description:
-  - Waits for the health check of a service of a compose project.
-  - Fails at once if the container has ended, or if its check finds that anybody gets in without a log-in.
+  - Waits until the health check of a compose project's service succeeds.
+  - Fails at once if the container has ended, or if its check finds that people get in without a log-in.
 options:
   project:
     description: Name of the compose project.
@@ -30,7 +30,7 @@ options:
     type: int
     default: 120
   fresh:
-    description: Whether to wait for a check that begins after the module, because the server's files have changed.
+    description: Whether to wait for a check that begins after the module's start, because the server's files changed.
     type: bool
     default: false
 extends_documentation_fragment:
@@ -58,7 +58,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 health:
-  description: What the last check said.
+  description: The result of the last check.
   returned: success
   type: str
   sample: jupyter_server 2.21.1

@@ -10,9 +10,9 @@ short_description: Inspect a JupyterLab image
 version_added: 0.1.0
 author: the carrel.jupyter authors (@carrel)
 description:
-  - Returns which ids the containers of an image run as, and which jupyter_server installations it has, in conda
-    environments, virtual environments or the system's Python of any version.
-  - Runs one container of the image, without a network, that is removed at once, unless O(cache) knows the image.
+  - Returns the ids as which containers of an image run, and its jupyter_server installations, in conda environments,
+    virtual environments or the system's Python of any version.
+  - Runs one container of the image, without a network, and removes it at once, unless O(cache) has the image.
   - If the engine does not have the image, RV(exists=false) is returned. An image without jupyter_server is an error.
 options:
   jupyterlab:
@@ -21,9 +21,9 @@ options:
     default: false
   server_settings:
     description:
-      - Traits of jupyter_server and JupyterLab, by class, that the image's server is tried with.
-      - A class or a trait that it does not have, and a value that it does not take, is an error. It takes a second
-        container, in which the server is set up and not started.
+      - Traits of jupyter_server and JupyterLab, by class, to try with the image's server.
+      - Unknown classes and traits, and values that the server does not accept, are errors. This takes a second
+        container, in which the server is set up but not started.
     type: dict
     default: {}
 extends_documentation_fragment:
@@ -65,27 +65,27 @@ image_id:
   returned: when the image is in the engine
   sample: sha256:0f5a…
 repo_digests:
-  description: The digests under which registries know the image; empty for one that was built here.
+  description: The image's digests in registries; empty if it was built here.
   type: list
   elements: str
   returned: when the image is in the engine
 uid:
-  description: The numeric user id that a container starts as, seen from inside.
+  description: The numeric user id as which a container starts, seen from inside.
   type: int
   returned: when the image is in the engine
   sample: 1000
 gid:
-  description: The numeric group id that a container starts as, seen from inside.
+  description: The numeric group id as which a container starts, seen from inside.
   type: int
   returned: when the image is in the engine
   sample: 100
 python:
-  description: The interpreter that serves; the one on the image's PATH if it has jupyter_server, else the first found.
+  description: The server's interpreter, that on the image's PATH if it has jupyter_server, otherwise the first found.
   type: str
   returned: when the image is in the engine
   sample: /opt/conda/bin/python3.12
 servers:
-  description: The jupyter_server installations, that of RV(python) first.
+  description: The jupyter_server installations, beginning with that of RV(python).
   type: list
   elements: dict
   returned: when the image is in the engine
@@ -100,14 +100,14 @@ servers:
       description: The interpreter of its environment.
       type: str
     jupyterhub:
-      description: The version of the package jupyterhub beside it; null without.
+      description: The version of the package jupyterhub in the same environment; null without it.
       type: str
 singleuser:
   description: Whether C(jupyterhub-singleuser) is on the image's PATH.
   type: bool
   returned: when the image is in the engine
 jupyterlab:
-  description: JupyterLab's settings; null unless asked for with O(jupyterlab).
+  description: JupyterLab's settings; null without O(jupyterlab).
   type: dict
   returned: when the image is in the engine
   contains:
@@ -115,10 +115,10 @@ jupyterlab:
       description: The directory in which it reads C(overrides.json).
       type: str
     overrides:
-      description: What the image has in that file.
+      description: The image's content of that file.
       type: dict
     plugins:
-      description: The names of each plugin's settings; null where the plugin takes any.
+      description: The names of each plugin's settings; null if the plugin accepts any.
       type: dict
 exposed:
   description: The ports that the image exposes.

@@ -10,18 +10,18 @@ short_description: Put a notice on the login page of a JupyterLab image
 version_added: 0.1.0
 author: the carrel.jupyter authors (@carrel)
 description:
-  - Takes the login page of jupyter_server from wherever the image has it, adds a notice below the form, and writes a
-    compose file that mounts the result over the image's page, read-only.
-  - An image with several jupyter_server installations gets a page for each, made from its own.
-  - The new page is rendered by the image's own jinja2 before it is installed. Unless it has a form with a password
-    field, the XSRF field and C(next), the module fails and the pages that were there stay.
-  - The pages lie in a directory named after their content and the compose file is replaced last, in one step, so that a
+  - Finds the login page of jupyter_server in the image, adds a notice below the form, and writes a compose file that
+    mounts the result over the image's page, read-only.
+  - An image with several jupyter_server installations gets a page for each, made from the installation's own page.
+  - The image's own jinja2 renders the new page before it is installed. Unless it has a form with a password field, the
+    XSRF field and C(next), the module fails and the old pages stay.
+  - The pages are in a directory named after their content, and the compose file is replaced last, in one step, so a
     crash leaves the old state or the new one.
-  - Run again after the image was upgraded, it starts from the new image's page.
+  - If it runs again after an upgrade of the image, it starts from the new image's page.
   - Without O(notice), O(notice_html) and O(template) nothing is mounted.
 options:
   path:
-    description: The directory of the pages. It is made if it is missing; no part of it may be a symbolic link.
+    description: The directory of the pages. It is created if it is missing; no part of it may be a symbolic link.
     type: path
     required: true
   services:
@@ -31,8 +31,8 @@ options:
     default: [lab-1, lab-2]
   notice:
     description:
-      - Plain text, shown below the form as it stands. A blank line begins a paragraph.
-      - Nothing in it is interpreted, neither HTML nor Jinja.
+      - Plain text, shown unchanged below the form. A blank line begins a paragraph.
+      - Neither HTML nor Jinja in it is interpreted.
     type: str
   notice_html:
     description: Trusted HTML, shown below the form. Jinja in it is not interpreted.
@@ -52,10 +52,10 @@ attributes:
   idempotent:
     support: full
 notes:
-  - The mounts have an effect when the compose project uses the file too, as in
+  - The mounts take effect if the compose project uses the file, too, as in
     C(docker compose -f compose.yaml -f login/compose.yaml up -d).
-  - Ansible itself interprets braces in a task's options. Take a page with Jinja from a file, by the file lookup.
-  - An image that sets C(ServerApp.extra_template_paths) to a directory with its own login page keeps showing that.
+  - Ansible itself interprets braces in a task's options. Read a page with Jinja from a file, with the file lookup.
+  - An image that sets C(ServerApp.extra_template_paths) to a directory with its own login page still shows that page.
 seealso:
   - module: carrel.jupyter.lab_image_info
 """
@@ -93,7 +93,7 @@ compose_file:
   returned: success
   sample: /srv/tao/login/compose.yaml
 files:
-  description: The pages on the host; empty when nothing is mounted.
+  description: The pages on the host; empty if nothing is mounted.
   type: list
   elements: str
   returned: success

@@ -12,19 +12,19 @@ author:
   - the carrel.jupyter authors (@carrel)
 description:
   - Configures any number of rootless Docker engines, each run by the systemd manager of the account of the same
-    name, and starts, restarts or stops them. Ends when every started engine answers on its socket.
+    name, and starts, restarts or stops them. Waits until every started engine answers on its socket.
   - Writes one user unit for all engines, the delegation of cgroup controllers, the accounts' C(DOCKER_HOST), and each
     engine's C(/etc/rootless-docker/NAME/daemon.json) and data root. Nothing is written in an account's home.
-  - An engine is restarted only when the unit or its own C(daemon.json) is younger than its process.
-  - All C(daemon.json) are validated by C(dockerd) before anything is changed. An engine that does not start with a
-    new one gets its former one back.
+  - An engine is restarted only if the unit or its own C(daemon.json) is newer than its process.
+  - C(dockerd) validates every C(daemon.json) before anything is changed. If an engine does not start with a new one,
+    it gets its old one back.
   - Stopping an engine deletes nothing.
 extends_documentation_fragment:
   - carrel.jupyter.attributes
 attributes:
   check_mode:
     support: full
-    details: Accounts and Docker may still be missing then.
+    details: In check mode, accounts and Docker may be missing.
   diff_mode:
     support: full
   idempotent:
@@ -37,7 +37,7 @@ options:
     required: true
     suboptions:
       name:
-        description: The engine's name and that of its account.
+        description: The name of the engine and of its account.
         type: str
         required: true
       state:
@@ -49,18 +49,18 @@ options:
         description: Where it keeps images, containers and volumes; by default a directory below O(data_root).
         type: path
       daemon_options:
-        description: Options for its C(daemon.json), over those in O(daemon_options).
+        description: Options for its C(daemon.json); they override O(daemon_options).
         type: dict
         default: {}
       disk:
         description:
-          - Bytes that its data root may take, by a project quota of the file system; 0 lifts a limit of this module.
-          - An engine whose data root has content from before gets none, with a warning. What it notes about deleted
+          - Bytes that its data root may take, by a project quota of the file system; 0 removes a limit of this module.
+          - If the data root has content already, the engine gets no limit, with a warning. Its marks for deleted
             files can't be put into a project, and containers could not change those files any more.
         type: int
         default: 0
   data_root:
-    description: The directory that has the data roots of engines without one of their own.
+    description: The directory for the data roots of engines that do not set their own.
     type: path
     default: /srv/docker
   daemon_options:
@@ -98,8 +98,8 @@ EXAMPLES = r"""
 RETURN = r"""
 engines:
   description:
-    - The engines that run, or in check mode those that run already.
-    - C(replaced) has the programs that a package upgrade replaced, while the old ones run until the engine is
+    - The running engines; in check mode those that run already.
+    - C(replaced) lists programs that a package upgrade replaced, while the engine runs the old ones until it is
       restarted; there is a warning, too.
   returned: success
   type: dict

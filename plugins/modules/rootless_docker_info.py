@@ -11,8 +11,8 @@ version_added: 0.1.0
 author:
   - the carrel.jupyter authors (@carrel)
 description:
-  - Reads what rootless Docker needs from the operating system and returns all problems at once, each with what to do.
-  - Warns if limits on memory, CPU and processes will not hold.
+  - Checks what rootless Docker needs from the operating system and returns all problems at once, each with its fix.
+  - Warns if limits on memory, CPU and processes will not be enforced.
 extends_documentation_fragment:
   - carrel.jupyter.attributes
 attributes:
@@ -20,7 +20,7 @@ attributes:
     support: full
   diff_mode:
     support: N/A
-    details: It changes nothing.
+    details: Changes nothing.
   idempotent:
     support: full
 options:
@@ -30,12 +30,12 @@ options:
     elements: str
     default: []
   package_source:
-    description: Where Docker comes from, the distribution or upstream's repository.
+    description: The source of Docker's packages, the distribution or upstream's repository.
     type: str
     choices: [distro, docker_ce]
     default: distro
   packages:
-    description: The packages to look for. Empty for those that the package source and the distribution have.
+    description: The packages to look for. If empty, the usual ones of the package source and the distribution.
     type: list
     elements: str
     default: []
@@ -57,13 +57,13 @@ EXAMPLES = r"""
 
 RETURN = r"""
 problems:
-  description: What stands in the way, and what to do about it.
+  description: The problems, each with its fix.
   returned: success
   type: list
   elements: str
   sample: []
 accounts:
-  description: Those of the accounts that exist, with their uid.
+  description: The existing accounts with their uids.
   returned: success
   type: dict
   sample: {ada: 1000}
@@ -83,12 +83,12 @@ distribution:
   type: str
   sample: debian
 installed:
-  description: Which daemons are on the host.
+  description: The daemons on the host.
   returned: success
   type: dict
   sample: {dockerd: true, containerd: true}
 launcher:
-  description: Where the packages put C(dockerd-rootless.sh).
+  description: The packages' path of C(dockerd-rootless.sh).
   returned: success
   type: str
   sample: /usr/share/docker.io/contrib/dockerd-rootless.sh

@@ -10,23 +10,23 @@ short_description: Write jupyter_server_config.json with a password or a token
 version_added: 0.1.0
 author: the carrel.jupyter authors (@carrel)
 description:
-  - Writes a configuration that jupyter_server 1.24 to 2.x read alike, for the container's user and nobody else.
+  - Writes a configuration for jupyter_server 1.24 to 2.x, which only the container's user can read.
   - A password is stored as the argon2 hash that jupyter_server's own C(passwd) makes. A hash that fits is kept.
-  - Without O(password) and O(token) a token is generated once and kept in O(token_file).
-  - RV(checksum) does not depend on the generated token, so that a reset may rotate it, in O(path) and O(token_file)
-    alike. A token that this module generates, because O(token_file) was removed, does change it.
-  - With O(password) and without O(token), nobody can log in by a token.
-  - Changing the password in the browser is turned off, as the file is not the server's to write.
+  - Without O(password) and O(token), a token is generated once and kept in O(token_file).
+  - RV(checksum) does not depend on the generated token, so a reset may rotate it, in O(path) and in O(token_file). But
+    if this module generates a new token because O(token_file) was removed, the checksum changes.
+  - With O(password) and without O(token), nobody can log in with a token.
+  - People cannot change the password in the browser, because the server must not write the file.
 options:
   path:
     description:
-      - The file. Missing directories above it are made; neither it nor any part of its path may be a symbolic link.
-      - Its directory goes into the container's E(JUPYTER_CONFIG_PATH).
+      - The file. Missing directories above it are created; neither it nor any part of its path may be a symbolic link.
+      - Its directory must be in the container's E(JUPYTER_CONFIG_PATH).
     type: path
     required: true
   settings:
     description:
-      - Further traits, by class. They are shown in the diff, so no secrets here.
+      - More traits, by class. The diff shows them, so do not put secrets here.
     type: dict
     default: {}
   password:
@@ -37,18 +37,19 @@ options:
     type: str
   token_file:
     description:
-      - Where a generated token is kept, with a line end. Required without O(password) and O(token).
-      - With one of them, a file from before is removed, since its token is no longer good.
+      - The file for a generated token, with a line end. Required without O(password) and O(token).
+      - With one of them, an existing file is removed, since its token is no longer valid.
     type: path
   cookie_secret_file:
     description:
-      - The secret that log-ins are signed with, for the trait C(ServerApp.cookie_secret_file). Generated once, so that
-        people stay logged in when the container is recreated.
-      - Another password or token brings a new one, which logs everybody out.
+      - The secret that signs log-ins, for the trait C(ServerApp.cookie_secret_file). Generated once, so that people
+        stay logged in when the container is recreated.
+      - If the password or token changes, a new one is generated, which logs everybody out.
     type: path
   owner:
     description:
-      - The numeric user id, on the host, that owns O(path) and O(cookie_secret_file); that of the container's user.
+      - The numeric user id, on the host, that owns O(path) and O(cookie_secret_file); that of the container's
+        user.
     type: int
     required: true
   group:
@@ -68,7 +69,7 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    details: A new password's hash, and with it RV(checksum), differ from the real run's, since hashes are salted.
+    details: The hash of a new password, and so RV(checksum), differ from the real run's, since hashes are salted.
   diff_mode:
     support: full
     details: Secrets are masked.
@@ -114,7 +115,7 @@ path:
 checksum:
   description:
     - A SHA-256 for a label that makes compose recreate the container when it changes.
-    - It is that of the file, unless the token is a generated one.
+    - It is the checksum of the file, unless the token is a generated one.
   type: str
   returned: success
 token_generated:

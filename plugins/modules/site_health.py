@@ -10,8 +10,8 @@ module: site_health
 short_description: Wait until a site answers through the web server of its host
 version_added: 0.1.0
 description:
-  - Connects to the web server of the host where it runs, with the name of the public URL in SNI and Host, like
-    C(curl --resolve), so that neither DNS nor a firewall outside matters.
+  - Connects to the host's own web server, with the name of the public URL in SNI and Host, like C(curl --resolve), so
+    DNS and firewalls outside do not matter.
   - Redirects are not followed.
 author:
   - the carrel.jupyter authors (@carrel)
@@ -32,7 +32,7 @@ options:
     type: str
     required: true
   path:
-    description: What to ask for below the URL.
+    description: The path to request below the URL.
     type: str
     default: api
   connect_to:
@@ -50,16 +50,16 @@ options:
     default: [200]
   ports:
     description:
-      - Ports of 127.0.0.1 behind the web server on which nobody but O(account) may listen. It fails at once where
-        somebody else does, and says who.
+      - Ports of 127.0.0.1 behind the web server on which only O(account) may listen. If somebody else does, the module
+        fails at once and says who.
     type: list
     elements: int
     default: []
   account:
-    description: The account whose ports they are.
+    description: The account that owns O(ports).
     type: str
   validate_certs:
-    description: Whether the certificate must be valid. By default it need not be, as the host may not know its CA.
+    description: Whether the certificate must be valid. By default it need not be, because the host may not know its CA.
     type: bool
     default: false
 seealso:
@@ -80,7 +80,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 healthy:
-  description: Whether an expected status came; false only in check mode.
+  description: Whether the site answered with an expected status; false only in check mode.
   returned: success
   type: bool
 status:

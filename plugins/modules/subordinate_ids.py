@@ -11,13 +11,13 @@ version_added: 0.1.0
 author:
   - the carrel.jupyter authors (@carrel)
 description:
-  - Ensures that each account has exactly one range in C(/etc/subuid) and one in C(/etc/subgid) that overlaps
-    nobody's and holds no id of an account or group of the host. Rootless containers live on such ranges.
-  - A new range keeps clear of ids that a name service such as SSSD's finds and does not list. They are looked for at
-    some places of the range only; to be sure, set C(SUB_UID_MIN) and the like in C(/etc/login.defs).
-  - A good range is kept as it is. An account without one gets the lowest free one, through C(usermod).
-  - A range that is too small or overlaps another, or several ranges, are an error with advice. They are never
-    repaired, because files belong to these ids already.
+  - Ensures that each account has exactly one range in C(/etc/subuid) and one in C(/etc/subgid). The ranges overlap no
+    other one and contain no id of an account or group of the host. Rootless containers need such ranges.
+  - A new range avoids ids that a name service such as SSSD finds but does not list. Only samples of the range are
+    looked up; to be sure, set C(SUB_UID_MIN) and the like in C(/etc/login.defs).
+  - A good range is kept as it is. An account without a range gets the lowest free one, through C(usermod).
+  - A range that is too small or overlaps another, and several ranges of one account, are errors with advice. They are
+    never repaired, because files belong to these ids already.
 extends_documentation_fragment:
   - carrel.jupyter.attributes
 attributes:
@@ -30,17 +30,17 @@ attributes:
 options:
   accounts:
     description:
-      - The accounts' names. All that belong together go in one call.
+      - The accounts' names. Name all of them in one call.
       - In check mode an account may be missing.
     type: list
     elements: str
     required: true
   count:
-    description: How many ids a new range has, and an existing one must have at least.
+    description: The number of ids of a new range, and the least number of an existing one.
     type: int
     default: 65536
 notes:
-  - Accounts whose ranges come from elsewhere than the two files (C(subid) in C(/etc/nsswitch.conf)) are not supported.
+  - Accounts whose ranges do not come from the two files (C(subid) in C(/etc/nsswitch.conf)) are not supported.
 seealso:
   - module: carrel.jupyter.rootless_docker_engines
 """
@@ -58,7 +58,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 ranges:
-  description: The range of each account, in check mode also one that it would get.
+  description: The range of each account; in check mode also the range that it would get.
   returned: success
   type: dict
   sample:

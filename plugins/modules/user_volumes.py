@@ -9,18 +9,18 @@ module: user_volumes
 short_description: Create, archive and delete the directories or volumes of all users of a JupyterHub
 version_added: 0.1.0
 description:
-  - Gives each user one directory for each thing that is kept, such as the home and the settings. With
-    O(backend=directories) they are C(PATH/ada/home) and C(PATH/ada/settings) on the host, to be bind mounted into the
-    user's container; with O(backend=volumes), the named volumes C(PREFIX_ada_home) and C(PREFIX_ada_settings).
-  - In these names a user is called what DockerSpawner puts for C({username}), so C(ada@uni.example) is
+  - Creates the directories that each user keeps, such as the home and the settings. With O(backend=directories) they
+    are C(PATH/ada/home) and C(PATH/ada/settings) on the host, to be bind mounted into the user's container; with
+    O(backend=volumes) they are the named volumes C(PREFIX_ada_home) and C(PREFIX_ada_settings).
+  - These names contain the user's name as DockerSpawner escapes it for C({username}), so C(ada@uni.example) becomes
     C(ada-40uni-2eexample).
-  - Only the innermost directories belong to users. O(path) and the users' directories in it are root's, readable for
-    O(gid) and open to pass for others, so that no user can put anything where root works. Nothing is ever done to a
-    file below the innermost directories, except that O(users[].state=absent) deletes them.
-  - What has a foreign owner is reported and left as it is, and so is a link in a directory's place. All other users
-    get theirs; then the module fails.
-  - A volume's root is given to its user as long as it is empty. Mount it with C(no_copy), or Docker copies what the
-    image has in that place, and its owner, into a volume that is still empty.
+  - Only the innermost directories belong to users. O(path) and the users' directories in it belong to root; O(gid) can
+    read them, and others can only pass, so no user can put anything where root works. Files below the innermost
+    directories are never touched, except that O(users[].state=absent) deletes them.
+  - Directories with a foreign owner, and links instead of directories, are reported and left as they are. All other
+    users get their directories; then the module fails.
+  - An empty volume's root is given to its user. Mount the volume with C(no_copy), or Docker copies the image's files in
+    that place, and their owner, into an empty volume.
 extends_documentation_fragment:
   - carrel.jupyter.attributes
   - carrel.jupyter.hub_users
@@ -32,8 +32,8 @@ options:
     default: directories
   path:
     description:
-      - Absolute path of the directory that holds the users' directories. It is made if it is missing.
-      - It must be root's, and used for nothing else. C(/srv) and the like are refused.
+      - Absolute path of the directory of the users' directories. It is created if it is missing.
+      - It must belong to root, and be used for nothing else. C(/srv) and the like are refused.
       - Required with O(backend=directories).
     type: str
   socket:
@@ -43,8 +43,8 @@ options:
     type: path
   prefix:
     description:
-      - What the volumes' names begin with, the name of the hub. Labels say it, too, as C(carrel.instance), and whose
-        a volume is, as C(carrel.user).
+      - The name of the hub, with which the volumes' names begin. It is also their label C(carrel.instance); the label
+        C(carrel.user) is the user's name.
       - Required with O(backend=volumes).
     type: str
   users:
@@ -59,26 +59,26 @@ options:
         required: true
       state:
         description:
-          - V(present) makes what is missing. Who has no directories, and has some in the archive, gets the last of
-            those back.
+          - V(present) creates missing directories. A user who has no directories, but has some in the archive, gets the
+            last of these back.
           - V(held) leaves the user's directories as they are.
           - V(archived) moves all of the user's directories to C(PATH/.archive/NAME-TIME), on the same file system.
           - Volumes are moved to volumes C(NAME.archived-TIME) with the label C(carrel.archived). To bring them back,
             copy from one volume to the other in a container that has both.
-          - V(absent) deletes them with all that is in them, and needs O(purge). An archive is never deleted.
-          - Stop the user's server first. One that runs keeps what it has mounted, wherever that is moved. A volume
-            that a container has is reported and left as it is.
+          - V(absent) deletes them with all their content, and needs O(purge). An archive is never deleted.
+          - Stop the user's server first. A running server keeps its mounts, wherever they are moved. A volume that a
+            container uses is reported and left as it is.
         type: str
         choices: [present, held, archived, absent]
         default: present
       disk:
         description:
-          - Bytes that all directories of the user may take together, by a project quota of the file system. The user's
-            files that are there already count. Without it a limit that this module has set is lifted.
-          - Where the file system has no project quotas, a warning says so. Volumes have none.
+          - Bytes that all directories of the user may take together, by a project quota of the file system. Existing
+            files count. Without it, a limit that this module has set is removed.
+          - If the file system has no project quotas, a warning says so. Volumes have none.
         type: int
   directories:
-    description: What each user gets.
+    description: The directories of each user.
     type: list
     elements: dict
     default: [{name: home}, {name: settings}]
@@ -92,15 +92,16 @@ options:
     description:
       - What to do about users who have directories but are not in O(users).
       - V(archive) treats them as O(users[].state=archived).
-      - Only directories that belong to root, have a user's name, and hold nothing or one of O(directories), are taken
-        for a user's. Others are warned about.
-      - Volumes with other labels than this module's are never touched.
+      - Only directories that belong to root, have a user's name, and are empty or contain one of O(directories), count
+        as users' directories. The module warns about others.
+      - Volumes without this module's labels are never touched.
     type: str
     choices: [keep, archive]
     default: keep
   delete_after_days:
     description:
-      - Delete, for good, what has been in the archive for so many days, by the time in its name. Left out, nothing is.
+      - Delete, for good, directories that have been in the archive for this many days, by the time in their names. By
+        default nothing is deleted.
     type: int
   purge:
     description: Allow O(users[].state=absent), and complete a deletion that was interrupted.
@@ -140,12 +141,12 @@ EXAMPLES = r"""
 
 RETURN = r"""
 directories:
-  description: The directory of each user who is present; with volumes, what their names begin with.
+  description: The directory of each present user; with volumes, the beginning of their names.
   returned: always
   type: dict
   sample: {ada@uni.example: /srv/class101/data/users/ada-40uni-2eexample}
 archived:
-  description: Where the directories, or in which volumes the files, are of users archived by this run or in check mode.
+  description: The archives, directories or volumes, of users who were archived by this run, or would be in check mode.
   returned: always
   type: dict
   sample: {bob: /srv/class101/data/users/.archive/bob-20261122T230102Z}
@@ -167,7 +168,7 @@ owner:
   type: dict
   sample: {uid: 100999, gid: 100099}
 problems:
-  description: What was left as it is, and why. If there is any, the module fails.
+  description: What was left as it is, and why. If there are any problems, the module fails.
   returned: always
   type: list
   elements: str
