@@ -22,29 +22,33 @@ _HEAD = """\
 
 <!-- Written by make docs from plugins/module_utils/_plan. -->
 
-Every key, and what the plan says about a value that it refuses. It says all that is wrong at once, each time with the
+All keys, each with the plan's message for a value that it refuses. The plan reports all mistakes at once, each with the
 path of the key, before any host is touched; `ansible-playbook -i INVENTORY carrel.jupyter.plan` does nothing else.
 `inventories/example` shows all keys in use, and [hub-inventory.md](hub-inventory.md) explains hubs.
 
-A key that is missing or null has its default; a null of an instance also takes away what `jupyter_defaults` says. A key
-that is unknown is an error that names the nearest known one.
+A key that is missing or null has its default. A null in an instance also removes the value of `jupyter_defaults`. An
+unknown key is an error that suggests the nearest known one.
 """
 _SECTIONS: tuple[tuple[str, str, Mapping[str, Key]], ...] = (
-    ("Variables", "Of a host or a group of hosts.", VARIABLES),
+    ("Variables", "Set them for a host or a group of hosts.", VARIABLES),
     (
         "Keys of every instance",
-        "Of a lab and of a hub, whose users' containers are meant by keys about containers.",
+        "For labs and hubs. In a hub, keys about containers apply to users' containers.",
         COMMON,
     ),
     ("Keys of labs", "With `kind: lab`, the default.", {}),
     ("Keys of hubs", "With `kind: hub`.", {}),
     (
         "Limits",
-        "Keys of a lab. For a hub they stand in `limits` for all users, in a group, or in a user. Of each, the user's "
-        "own counts, else the widest of the user's groups, else that of `limits`.",
+        "Keys of a lab. In a hub, write them in `limits` for all users, in a group, or in a user. The user's own value "
+        "wins, then the largest of the user's groups, then that of `limits`.",
         LIMITS,
     ),
-    ("Keys of an image", "Of an entry of `jupyter_images`; [Images](../howto/images.md) shows them in use.", IMAGE),
+    (
+        "Keys of an image",
+        "Keys of an entry of `jupyter_images`; [Images](../howto/images.md) shows them in use.",
+        IMAGE,
+    ),
 )
 
 

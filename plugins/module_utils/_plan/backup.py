@@ -46,13 +46,13 @@ BACKUP: dict[str, Key] = {
     "enabled": Key(types.BOOLEAN, "Whether there are backups.", example=False, default=True),
     "repository": Key(
         Type(_repository, "a path on the host, or an address with rest:, s3: or sftp:", "backup.example.org"),
-        "Where the repositories are; each instance's own is in /NAME below.",
+        "Place of the repositories; /NAME is added for each instance.",
         example="rest:https://backup.example.org:8000/geo1",
         needed="where the repositories are, for example rest:https://backup.example.org:8000/geo1",
     ),
     "password": Key(
         types.SECRET,
-        "Password of the repositories. Without it no backup can be read: keep it elsewhere, too.",
+        "Password of the repositories. Without it nobody can read the backups: keep a copy in another place.",
         example="{{ vault_backup_password }}",
         needed="the password of the repositories, from a vault",
         secret=True,
@@ -83,7 +83,7 @@ BACKUP: dict[str, Key] = {
     ),
     "exclude": Key(
         types.listing(types.text("a pattern"), "a list of patterns, for example ['*.tmp']", "a list of patterns"),
-        "Files to leave out, as restic's patterns.",
+        "Files to leave out, as patterns of restic.",
         example=[".cache", "*.tmp"],
         default=[],
     ),
@@ -96,7 +96,7 @@ BACKUP: dict[str, Key] = {
     ),
     "append_only": Key(
         types.BOOLEAN,
-        "Whether the repository lets nothing be removed, as rest-server --append-only; old snapshots stay.",
+        "Whether the repository forbids removal, like rest-server --append-only; then old snapshots stay.",
         example=True,
         default=False,
     ),

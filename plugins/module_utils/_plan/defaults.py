@@ -36,7 +36,7 @@ INSTANCES = Key(
 )
 DEFAULTS = Key(
     Type(_read_any, "a mapping of keys of instances", {"memry": "8G"}, "dict"),
-    "Defaults for the keys of all instances. Keys that an instance's kind does not have are ignored for it.",
+    "Defaults for the keys of all instances. Instances ignore keys that their kind does not have.",
     example={"memory": "8G", "reset": {"at": "01:25"}},
 )
 

@@ -95,7 +95,7 @@ def _claim(value: Any, path: str, problems: Problems) -> str | Invalid:
 _CLIENT: dict[str, Key] = {
     "client_id": Key(
         types.text("the client's id, in quotes"),
-        "Id that the provider gave to the hub.",
+        "The hub's client id at the provider.",
         example="class101",
         needed="the id that the provider gave to the hub",
     ),
@@ -124,7 +124,7 @@ _USERNAME_CLAIM = Key(
 )
 _INSECURE = Key(
     types.BOOLEAN,
-    "Allows what is for trials only: dummy, or addresses without TLS.",
+    "Allows settings that are only for trials: dummy, or addresses without TLS.",
     example=True,
     default=False,
 )
@@ -144,7 +144,7 @@ _CLASS: dict[str, Key] = {
     ),
     "secret_settings": Key(
         hub_own.SECRET_TRAITS_TYPE,
-        "Traits that are secrets.",
+        "Secret traits of the authenticator's class.",
         example={"lookup_dn_search_password": "{{ vault_ldap_password }}"},
         default={},
         secret=True,
@@ -156,7 +156,7 @@ _PROVIDER = {**_CLIENT, **_CLASS}
 TYPES: dict[str, dict[str, Key]] = {
     "native": {
         "signup": Key(
-            types.BOOLEAN, "Whether people may sign up, whom an admin then approves.", example=True, default=False
+            types.BOOLEAN, "Whether people may sign up; an admin then approves them.", example=True, default=False
         )
     },
     "github": {
@@ -212,7 +212,7 @@ TYPES: dict[str, dict[str, Key]] = {
     "ldap": {
         "server_address": Key(
             types.text("the directory's host name"),
-            "Host name of the directory, which its certificate must have.",
+            "Host name of the LDAP server; its certificate must have this name.",
             example="ldap.uni.example",
             needed="the directory's host name",
         ),
@@ -221,7 +221,7 @@ TYPES: dict[str, dict[str, Key]] = {
     "custom": {
         "class": Key(
             hub_own.CLASS_TYPE,
-            "Any class of authenticators that the hub's image has; extra_packages adds to it.",
+            "Authenticator class in the hub's image; extra_packages adds packages to the image.",
             example="ltiauthenticator.lti13.auth.LTI13Authenticator",
             needed="the class's full name, with its module",
         ),
@@ -231,7 +231,7 @@ TYPES: dict[str, dict[str, Key]] = {
         "insecure": _INSECURE,
         "dummy_password": Key(
             types.SECRET,
-            "The one password that lets everybody in.",
+            "The one password with which everybody can log in.",
             example="{{ vault_trial_password }}",
             needed="the one password that lets everybody in",
             secret=True,
@@ -242,7 +242,7 @@ TYPES: dict[str, dict[str, Key]] = {
 _PRIVATE = {"insecure"} | {key for keys in TYPES.values() for key, declared in keys.items() if declared.secret}
 _TYPE = Key(
     types.choice(*TYPES),
-    "How people prove who they are.",
+    "Type of the authenticator.",
     example="oidc",
     needed="one of " + ", ".join(TYPES),
 )

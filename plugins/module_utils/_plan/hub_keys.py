@@ -24,13 +24,13 @@ HUB: dict[str, Key] = {
     "command": COMMON["command"]._replace(default=["jupyterhub-singleuser"]),
     "images": Key(
         hub_values.IMAGES_TYPE,
-        "Images that users choose from, the first is the default.",
+        "Images from which users choose; the first is the default.",
         example=[{"title": "Default", "image": "quay.io/jupyter/base-notebook:2025-03-14"}],
         instead="write image",
     ),
     "home": Key(
         types.CONTAINER_PATH,
-        "Folder of users' containers with what each of them keeps, where notebooks begin.",
+        "Folder in users' containers that each user keeps, and in which notebooks open.",
         example="/home/jovyan",
         default="/home/jovyan/work",
         instead="write notebooks",
@@ -50,13 +50,13 @@ HUB: dict[str, Key] = {
     ),
     "backend": Key(
         types.choice("directories", "volumes"),
-        "Where users' folders are: in /srv/NAME/data/users, or in Docker's named volumes.",
+        "Place of users' folders: /srv/NAME/data/users, or Docker's named volumes.",
         example="volumes",
         default="directories",
     ),
     "prune": Key(
         types.choice("keep", "archive"),
-        "What happens to the folders of users who left the list.",
+        "What happens to the folders of users who are no longer listed.",
         example="archive",
         default="keep",
     ),
@@ -76,13 +76,13 @@ HUB: dict[str, Key] = {
     ),
     "normalize_usernames": Key(
         types.BOOLEAN,
-        "Whether ada@uni.example becomes ada--uni-example; write names as the provider has them in any case.",
+        "Whether ada@uni.example becomes ada--uni-example; always write names as the provider has them.",
         example=True,
         default=False,
     ),
     "users": Key(
         hub_values.USERS_TYPE,
-        "Who may log in; nobody else may, except through what the authenticator opens.",
+        "Users who may log in; nobody else may, unless the authenticator's keys allow it.",
         example=["ada", {"name": "prof", "admin": True}],
         default=[],
         instead="write password or token, which all users of a lab share, or kind: hub",
@@ -95,11 +95,11 @@ HUB: dict[str, Key] = {
         handed=False,
     ),
     "blocked_users": Key(
-        _NAMES, "Who is kept out even if the authenticator would let them in.", example=["mallory"], default=[]
+        _NAMES, "Users who may not log in, even if the authenticator would admit them.", example=["mallory"], default=[]
     ),
     "groups": Key(
         hub_values.GROUPS_TYPE,
-        "Courses and teams by name; a user is in a group if either of them says so.",
+        "Courses and teams by name; a user is in a group if the group or the user says so.",
         example={"statistics": {"members": ["ada"], "admins": ["prof"]}},
         default={},
     ),
@@ -118,7 +118,7 @@ HUB: dict[str, Key] = {
     ),
     "limits": Key(
         hub_values.LIMITS_TYPE,
-        "Limits of each user's container, unless the user or a group has others.",
+        "Limits of each user's container, unless the user or a group sets others.",
         example={"memory": "2G"},
         default=filled(LIMITS, {}),
         unset="see its keys",
@@ -126,7 +126,7 @@ HUB: dict[str, Key] = {
     ),
     "gpu_devices": Key(
         types.DEVICES,
-        "Graphics cards by their CDI names. Each server has as many of them to itself as gpus in its limits says.",
+        "Graphics cards by their CDI names. Each server gets as many of them for itself as gpus in its limits says.",
         example=["nvidia.com/gpu=0", "nvidia.com/gpu=1"],
         default=[],
         instead="write devices",
@@ -143,7 +143,7 @@ HUB: dict[str, Key] = {
         types.BOOLEAN, "Whether a user's server stops when the user logs out.", example=True, default=False
     ),
     "default_url": Key(
-        Type(hub_values.default_url, "a path", "lab"), "Where a user's server opens.", example="/tree", default="/lab"
+        Type(hub_values.default_url, "a path", "lab"), "First page of a user's server.", example="/tree", default="/lab"
     ),
     "concurrent_spawns": Key(types.whole(1, 1000), "How many servers may start at once.", example=50, default=20),
     "active_servers": Key(types.whole(0, 100000), "How many servers may run; 0: no limit.", example=30, default=0),
@@ -162,25 +162,25 @@ HUB: dict[str, Key] = {
     ),
     "settings": Key(
         Type(hub_values.settings, "a mapping of plugins to mappings", [], "dict"),
-        "Default settings of JupyterLab, as in its overrides.json; users can change them for themselves.",
+        "Default settings of JupyterLab, as in its overrides.json; each user can change them.",
         example={"@jupyterlab/apputils-extension:themes": {"theme": "JupyterLab Dark"}},
         default={},
     ),
     "extra_config": Key(
         hub_values.FILES_TYPE,
-        "File of Python that adds to jupyterhub_config.py, or a list of files; relative paths as in users_csv.",
+        "Python file that adds to jupyterhub_config.py, or a list of files; relative paths as in users_csv.",
         example="hub/announcements.py",
         default=[],
     ),
     "extra_packages": Key(
         hub_own.PACKAGES_TYPE,
-        "Python packages that the hub's image gets besides its own.",
+        "More Python packages for the hub's image.",
         example=["jupyterhub-ltiauthenticator==1.6.3"],
         default=[],
     ),
     "services": Key(
         hub_own.SERVICES_TYPE,
-        "Services of the hub, each with a token that is made on the host.",
+        "Services of the hub, each with a token that is generated on the host.",
         example=[{"name": "announcements", "url": "http://announcements.example.org:9000", "access": "everybody"}],
         default=[],
     ),

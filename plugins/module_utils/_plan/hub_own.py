@@ -104,12 +104,12 @@ SERVICE: dict[str, Key] = {
     ),
     "url": Key(
         Type(_service_url, "an address", "stats:9000"),
-        "Where the hub's proxy reaches its pages.",
+        "Address at which the hub's proxy reaches its pages.",
         example="http://stats.example.org:9000",
     ),
     "command": Key(
         types.WORDS,
-        "What the hub itself starts, in its own container.",
+        "Command that the hub starts in its own container.",
         example=["python3", "-m", "announcements"],
     ),
     "environment": Key(
@@ -120,7 +120,7 @@ SERVICE: dict[str, Key] = {
     ),
     "scopes": Key(
         types.listing(types.text("a scope"), "a list of scopes, for example [list:users]", "a list of scopes"),
-        "What it may do with its token at the hub's API.",
+        "Scopes of its token at the hub's API.",
         example=["list:users"],
         default=[],
     ),

@@ -55,26 +55,26 @@ _user_name = text("a name in quotes")
 USER: dict[str, Key] = {
     "name": Key(
         types.text("a name in quotes"),
-        "Name, as the authenticator has it.",
+        "Name of the user at the authenticator.",
         example="ada",
         needed="the user's name, as the authenticator has it",
     ),
     "groups": Key(
         types.listing(types.text("a group's name"), "a list of groups", "a list of groups"),
-        "Groups that the user is in.",
+        "Groups of the user.",
         example=["statistics"],
         default=[],
     ),
     "admin": Key(types.BOOLEAN, "Whether the user is an admin of the hub.", example=True, default=False),
     "password": Key(
         types.SECRET,
-        "First password, with the authenticator native; of 8 characters at least and 72 bytes at most.",
+        "First password, with the authenticator native; at least 8 characters and at most 72 bytes.",
         example="{{ vault_prof_password }}",
         secret=True,
     ),
     "state": Key(
         types.choice("present", "held"),
-        "Whether the user may log in; held: not at the moment, and the folders stay where they are.",
+        "Whether the user may log in; held: not for now, and the folders stay where they are.",
         example="held",
         default="present",
     ),
@@ -161,8 +161,13 @@ def read_mount(value: Any, path: str, problems: Problems) -> dict[str, Any] | In
 
 _NAMES = types.listing(types.text("a name in quotes"), "a list of names", "a list of names")
 GROUP: dict[str, Key] = {
-    "members": Key(_NAMES, "Users in it.", example=["ada"], default=[]),
-    "admins": Key(_NAMES, "Users in it who may write where members only read.", example=["prof"], default=[]),
+    "members": Key(_NAMES, "Members of the group.", example=["ada"], default=[]),
+    "admins": Key(
+        _NAMES,
+        "Admins of the group, who may have more rights in its folders than members.",
+        example=["prof"],
+        default=[],
+    ),
     "mounts": Key(
         types.listing(
             Type(read_mount, "a mapping", "groups/statistics", "dict", keys=MOUNT),
@@ -175,7 +180,7 @@ GROUP: dict[str, Key] = {
     ),
     "provider_groups": Key(
         types.listing(types.text("a group's name at the provider"), "a list of names", "a list of names"),
-        "Groups of the identity provider whose members are in it, too, from their next log-in on.",
+        "Groups of the identity provider; their members join this group at their next log-in.",
         example=["cn=statistics,ou=groups,dc=uni,dc=example"],
         default=[],
     ),
@@ -204,7 +209,7 @@ def groups(value: Any, path: str, problems: Problems) -> dict[str, Group] | Inva
 CULLER: dict[str, Key] = {
     "idle_seconds": Key(
         types.whole(0, 366 * DAY),
-        "How long a server may idle until it is stopped; 0: it is never stopped.",
+        "How long a server may be idle before it is stopped; 0: it is never stopped.",
         example=7200,
         default=3600,
     ),
@@ -227,13 +232,13 @@ def culler(value: Any, path: str, problems: Problems) -> dict[str, int] | Invali
 IMAGE_CHOICE: dict[str, Key] = {
     "title": Key(
         types.text("a title for the list of images"),
-        "What users read.",
+        "Title that users see.",
         example="With SciPy",
         needed="a title for the list of images",
     ),
     "image": Key(
         parts.IMAGE_TYPE,
-        "What their containers run.",
+        "Image of their containers.",
         example="quay.io/jupyter/scipy-notebook:2025-03-14",
         needed="an image reference",
     ),
@@ -266,7 +271,10 @@ def default_url(value: Any, path: str, problems: Problems) -> str | Invalid:
 
 DATABASE: dict[str, Key] = {
     "type": Key(
-        types.choice("sqlite", "postgresql"), "Which one.", example="postgresql", needed="sqlite or postgresql"
+        types.choice("sqlite", "postgresql"),
+        "Type of the database.",
+        example="postgresql",
+        needed="sqlite or postgresql",
     ),
     "image": Key(types.IMAGE, "Image of PostgreSQL.", example="docker.io/library/postgres:17", unset=POSTGRES),
 }

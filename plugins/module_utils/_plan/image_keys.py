@@ -61,7 +61,7 @@ def _package_keys(environment: str) -> dict[str, Key]:
             example=["geopandas==1.1.1"],
             default=[],
         ),
-        "npm": Key(_packages("cowsay@1.6.0"), "Packages of npm, with versions.", example=["cowsay@1.6.0"], default=[]),
+        "npm": Key(_packages("cowsay@1.6.0"), "npm packages, with versions.", example=["cowsay@1.6.0"], default=[]),
     }
 
 
@@ -69,11 +69,11 @@ KERNEL: dict[str, Key] = {
     "name": Key(types.text("the name of a kernel, for example r"), "Its name.", example="r", needed="a name"),
     "environment": Key(
         types.text("the name of an environment"),
-        "Name of a Python environment of its own.",
+        "Name of a separate Python environment.",
         example="maps",
         unset="the kernel's own",
     ),
-    "title": Key(types.text("a title"), "What people choose it by.", example="Python (maps)", unset="the kernel's own"),
+    "title": Key(types.text("a title"), "Title that people see.", example="Python (maps)", unset="the kernel's own"),
     **_package_keys("the kernel's environment"),
 }
 _kernel = record_of(KERNEL)
@@ -111,45 +111,45 @@ IMAGE: dict[str, Key] = {
     ),
     "base": Key(
         types.IMAGE,
-        "Image that it stands on.",
+        "Base image.",
         example="debian:trixie-slim",
         unset="the collection's own lab image",
     ),
     "kernels": Key(
         types.listing(KERNEL_TYPE, "a list of kernels, for example [r, bash]", "a list of names or mappings", "r"),
-        "Kernels that people get beside those of the base.",
+        "Kernels in addition to those of the base.",
         example=["r", {"name": "python", "environment": "maps", "pip": ["folium==0.20.0"]}],
         default=[],
     ),
     **_package_keys("the kernel python3"),
     "conda": Key(
         _packages("gdal=3.10.3"),
-        "Packages of conda for the kernel python3, where the base has mamba, conda or micromamba.",
+        "conda packages for the kernel python3, if the base has mamba, conda or micromamba.",
         example=["gdal=3.10.3"],
         default=[],
     ),
     "settings": Key(
         Type(hub_values.settings, "names of plugins and mappings", [], "dict"),
-        "What JupyterLab starts with, merged into the base's overrides.json.",
+        "Default settings of JupyterLab, merged into the base's overrides.json.",
         example={"@jupyterlab/apputils-extension:themes": {"theme": "JupyterLab Dark"}},
         default={},
     ),
     "files": Key(
         types.listing(FILE_TYPE, "a list of files, for example [{dest: /etc/motd, content: Hello}]", "a list", {}),
-        "Text files that are put into the image.",
+        "Text files to put into the image.",
         example=[{"dest": "/etc/motd", "content": "Welcome to the course."}],
         default=[],
     ),
     "build_args": Key(
         _BUILD_ARGS,
-        "Build arguments, beside the role's image_build_args; they are no place for secrets.",
+        "Build arguments, in addition to the role's image_build_args; do not put secrets here.",
         example={"CONDA_CHANNELS": "https://mirror.example.org/conda-forge"},
         default={},
     ),
     "labels": Key(_LABELS, "Labels of the image.", example={"org.opencontainers.image.vendor": "GIS lab"}, default={}),
     "extra_ca_certificates": Key(
         _CERTIFICATES,
-        "Text of certificates (PEM) that it trusts, beside the role's image_extra_ca_certificates.",
+        "Text of CA certificates (PEM) that it trusts, in addition to the role's image_extra_ca_certificates.",
         example=["-----BEGIN CERTIFICATE-----\nMIIB…\n-----END CERTIFICATE-----\n"],
         default=[],
     ),
@@ -168,7 +168,7 @@ IMAGE: dict[str, Key] = {
     "no_cache": Key(types.BOOLEAN, "Whether to build all layers again.", example=True, default=False),
     "push": Key(
         types.text("a registry, for example registry.example.org/jupyter"),
-        "Registry, with a path, that it is pushed to once it is built.",
+        "Registry, with a path, to which it is pushed after the build.",
         example="registry.example.org/jupyter",
         unset="it stays in its engine",
     ),

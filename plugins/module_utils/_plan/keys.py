@@ -36,38 +36,40 @@ COMMON: dict[str, Key] = {
     ),
     "url": Key(
         types.URL,
-        "Public address, with a port if Apache is to listen on another than 443.",
+        "Public address, with a port if Apache should listen on a port other than 443.",
         example="https://lab.example.org/",
         needed="the public address, for example https://lab.example.org/",
         single=True,
     ),
     "state": Key(
         types.choice("present", "held", "absent"),
-        "Whether it runs, is stopped (it keeps its data, and its address says so), or is archived and then removed.",
+        "Whether it runs, is stopped (its data is kept, and its address says that it is on hold), or is archived and "
+        "removed.",
         example="held",
         default="present",
     ),
     "moved_to": Key(
         types.ADDRESS,
-        "Address of the host that the playbook move has moved it to; it is held here, and requests are forwarded.",
+        "Address of the host to which the playbook move has moved it; here it is held, and requests are forwarded.",
         example="192.0.2.7",
         unset="it was not moved",
         single=True,
     ),
     "image": Key(
         parts.IMAGE_TYPE,
-        "What its containers run; a lab has image or build, a hub image or images.",
+        "Image of its containers; a lab has image or build, a hub image or images.",
         example="quay.io/jupyter/base-notebook:2025-03-14",
     ),
     "engine": Key(
         types.NAME,
-        "Engine that runs it. Instances that share one save memory and copies of images, and lose their separation.",
+        "Engine that runs it. Instances that share an engine need less memory and disk, but are not isolated from each "
+        "other.",
         example="tao",
         unset="an engine of its own with the instance's name",
     ),
     "port": Key(
         types.whole(1024, 65535),
-        "Port on 127.0.0.1 that Apache asks.",
+        "Port on 127.0.0.1 to which Apache sends requests.",
         example=8801,
         unset="one that is free",
         single=True,
@@ -94,33 +96,32 @@ COMMON: dict[str, Key] = {
     ),
     "owner": Key(
         types.IDS,
-        "Who owns the data, as ids in the container.",
+        "Owner of the data, as ids in the container.",
         example="1000:100",
         unset="who the container runs as",
     ),
     "command": Key(types.WORDS, "Command instead of the image's.", example=["start-notebook.py"], unset="the image's"),
     "sudo": Key(
         types.BOOLEAN,
-        "Whether people may become root in the container, where the image lets them.",
+        "Whether people may become root in the container, if the image lets them.",
         example=True,
         unset="as GRANT_SUDO in environment says",
     ),
     "devices": Key(
         types.DEVICES,
-        "Devices of the host by their CDI names; of a hub, for every user's container.",
+        "Devices of the host by their CDI names; in a hub, for every user's container.",
         example=["nvidia.com/gpu=0"],
         default=[],
     ),
     "server_settings": Key(
         SERVER_SETTINGS_TYPE,
-        "Traits of jupyter_server and JupyterLab, by class; of a hub, for every user's server. They are no place for "
-        "secrets.",
+        "Traits of jupyter_server and JupyterLab, by class; in a hub, for every user's server. Put no secrets here.",
         example={"ServerApp": {"max_body_size": 1073741824}, "MappingKernelManager": {"cull_idle_timeout": 3600}},
         default={},
     ),
     "pull": Key(
         types.choice("missing", "always"),
-        "When the image is pulled: if the host does not have it, or to look for a newer one of its tag in each run.",
+        "When the image is pulled: if the host does not have it, or in each run, to get a newer one with the same tag.",
         example="always",
         default="missing",
     ),
@@ -137,8 +138,8 @@ COMMON: dict[str, Key] = {
     ),
     "engine_disk": Key(
         types.size(1 << 30, 64 << 40, "1G", "64T"),
-        "Limit of its engine on disk, if the engine is new and the file system has project quotas; of several "
-        "instances on one engine, the largest counts.",
+        "Disk limit of its engine, if the engine is new and the file system has project quotas; if several instances "
+        "share the engine, the largest limit counts.",
         example="200G",
         unset="no limit",
         handed=False,
@@ -170,14 +171,14 @@ LAB: dict[str, Key] = {
     ),
     "password": Key(
         types.SECRET,
-        "Password that all its people share, of 8 characters at least.",
+        "Password that all its people share, with at least 8 characters.",
         example="{{ vault_tao_password }}",
         secret=True,
         instead="write the passwords of users in users, with an authenticator of type native",
     ),
     "token": Key(
         types.SECRET,
-        "Fixed token, of 16 characters at least, beside a password or in its place.",
+        "Fixed token, with at least 16 characters, in addition to a password or instead of it.",
         example="{{ vault_geo_token }}",
         unset="generated on the host if there is no password",
         secret=True,
@@ -200,7 +201,7 @@ LAB: dict[str, Key] = {
     ),
     "persist": Key(
         Type(values.persist("notebooks"), "a mapping of names to folders in the container", [], "dict"),
-        "More folders of the container that outlive a reset; on the host /srv/NAME/data/FOLDER.",
+        "More folders of the container that are kept in a reset; on the host /srv/NAME/data/FOLDER.",
         example={"settings": "/home/jovyan/.jupyter"},
         default={},
     ),
@@ -213,14 +214,14 @@ LAB: dict[str, Key] = {
     ),
     "environment": Key(
         Type(values.environment(values.LAB_ENVIRONMENT.get), "a mapping of names to text", [], "dict"),
-        "Variables of the container; what the role sets itself, such as JUPYTER_TOKEN, has a key of its own.",
+        "Variables of the container; those that the role sets itself, such as JUPYTER_TOKEN, have keys of their own.",
         example={"LANG": "C.UTF-8", "NB_UMASK": "022"},
         default={},
         secret=True,
     ),
     "user": Key(
         types.IDS,
-        "Who the container runs as; 0:0 is no root outside of it.",
+        "User of the container; 0:0 is not root on the host.",
         example="0:0",
         unset="as the image says",
         instead="write owner",

@@ -66,7 +66,7 @@ LAB_LIMITS: dict[str, Key] = {
     ),
     "shm_size": Key(
         types.size(1 << 20, 64 << 40, "1M", "64T"),
-        "Size of /dev/shm, which counts as memory once it is used. PyTorch's data loaders need more than the default.",
+        "Size of /dev/shm; used space counts as memory. PyTorch's data loaders need more than the default.",
         example="2G",
         unset="64M",
         instead=_OF_USERS,
@@ -92,17 +92,17 @@ LAB_LIMITS: dict[str, Key] = {
         Type(
             read_ulimits, "a mapping of names to whole numbers or {soft, hard}; -1: no limit", {"nofiles": 4096}, "dict"
         ),
-        "Limits of each process, settled name by name. Above what the engine itself has, containers should not start; "
-        "that was not tried.",
+        "Limits of each process; each name is decided separately. With limits above the engine's own, containers "
+        "should not start; that was not tested.",
         example={"nofile": {"soft": 4096, "hard": 65536}},
-        unset="core 0, so that a crash leaves no file, and otherwise what the engine has",
+        unset="core 0, so that a crash leaves no file, and otherwise the engine's own",
         instead=_OF_USERS,
         handed=False,
     ),
     "disk": Key(
         types.size(1 << 20, 64 << 40, "1M", "64T"),
-        "Limit on disk of all folders that are kept: of a lab, or of each user of a hub. It holds where the file "
-        "system has project quotas; elsewhere there are only the warnings.",
+        "Disk limit of all kept folders together, of a lab or of each user of a hub. It is enforced if the file "
+        "system has project quotas; otherwise there are only warnings.",
         example="10G",
         unset="no limit",
         instead="write it in limits, for each user's folders",
@@ -114,7 +114,7 @@ LIMITS: dict[str, Key] = {
     "memory": LAB_LIMITS["memory"],
     "swap": Key(
         types.size(1 << 20, 64 << 40, "1M", "64T, or 0 for none", zero=True),
-        "Swap on top of memory; 0 is none, also where a group or the hub gives some.",
+        "Swap in addition to memory; 0: none, even if a group or the hub sets some.",
         example="512M",
         unset="none",
     ),
@@ -131,7 +131,7 @@ LIMITS: dict[str, Key] = {
     ),
     "gpus": Key(
         types.whole(0, 64),
-        "Graphics cards of gpu_devices that the server has to itself while it runs.",
+        "Number of cards of gpu_devices that the server gets for itself while it runs.",
         example=1,
         unset="none",
     ),

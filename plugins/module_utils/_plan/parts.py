@@ -112,7 +112,7 @@ PROXY: dict[str, Key] = {
     ),
     "directives": Key(
         Type(_directives, "lines of Apache's configuration", "</Location>"),
-        "Directives of Apache of your own, for this instance alone; what is allowed in a <Location> is allowed here.",
+        "Your own directives for Apache, only for this instance; they must be allowed in a <Location>.",
         example='Header always set X-Robots-Tag "noindex"\n',
     ),
 }
@@ -198,7 +198,7 @@ BUILD: dict[str, Key] = {
     ),
     "args": Key(
         Type(values.variables('a mapping, for example {VERSION: "1.0"}'), "a mapping of names to text", [], "dict"),
-        "Arguments of the Dockerfile; they are no place for secrets.",
+        "Build arguments of the Dockerfile; do not put secrets here.",
         example={"PACKAGES": "geopandas"},
         default={},
     ),
@@ -225,7 +225,7 @@ LOGIN: dict[str, Key] = {
     ),
     "template": Key(
         types.text("the path of a whole login page on the control node"),
-        "Path of a whole page of your own on the control node; a relative one begins at the inventory's folder.",
+        "Path of your own page on the control node; a relative path begins at the inventory's folder.",
         example="login/login.html",
     ),
 }

@@ -58,7 +58,7 @@ RESET: dict[str, Key] = {
         example=15,
         default=0,
     ),
-    "pull": Key(types.BOOLEAN, "Whether to look for a newer image first; needs a tag.", example=True, default=False),
+    "pull": Key(types.BOOLEAN, "Whether to pull the image first; needs a tag.", example=True, default=False),
     "pull_timeout_seconds": Key(
         types.whole(10, DAY),
         "How long a pull may take before the reset uses the image that is there.",
@@ -91,7 +91,7 @@ RESET: dict[str, Key] = {
     ),
     "prune_days": Key(
         types.whole(0, 3650),
-        "After how many days unused old images are removed; 0: never.",
+        "After how many days without use old images are removed; 0: never.",
         example=30,
         default=14,
     ),
@@ -102,10 +102,10 @@ RESET: dict[str, Key] = {
     ),
     "after": Key(
         types.WORDS,
-        "The same after each reset, however that ended; if it fails, the reset warns.",
+        "The same after each reset, whatever its result; if it fails, the reset warns.",
         example=["/usr/local/bin/after-reset"],
     ),
-    "command_seconds": Key(types.whole(1, HOUR), "How long each of these commands may take.", example=60, default=300),
+    "command_seconds": Key(types.whole(1, HOUR), "How long before and after may take, each.", example=60, default=300),
 }
 _reset = record_of(RESET)
 

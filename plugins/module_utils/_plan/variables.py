@@ -38,7 +38,7 @@ def read_port_range(value: Any, path: str, problems: Problems) -> list[int] | In
 
 BASE_DIR = Key(
     Type(values.base_dir, "a folder of the host", "/etc", "path"),
-    "Folder of the instances' folders on the host.",
+    "Folder on the host that contains the instances' folders.",
     example="/data/jupyter",
     default="/srv",
 )
@@ -50,13 +50,13 @@ PORT_RANGE = Key(
 )
 ALLOW_DOWNGRADE = Key(
     BOOLEAN,
-    "Whether this version of the collection may overwrite what a newer one has set up.",
+    "Whether this version of the collection may overwrite files of a newer one.",
     example=True,
     default=False,
 )
 TLS = Key(
     parts.TLS_TYPE,
-    "How https addresses get their certificate, unless an instance says otherwise.",
+    "How https addresses get their certificate, unless an instance sets its own.",
     example="acme",
     unset="each https address needs its own",
 )
