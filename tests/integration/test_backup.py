@@ -299,7 +299,7 @@ def test_two_at_once_and_kill_at_any_moment(machine: Machine) -> None:
         wait_for_nobody(machine)
         assert json.loads(site.python(LISTING)) == before, "never half a home"
     assert site.command("restore", "--user", "ada", "--overwrite")[0] == INCOMPLETE
-    assert "was put aside" in "".join(site.state()["restore"]["warnings"])
+    assert "were moved to" in "".join(site.state()["restore"]["warnings"])
     assert json.loads(site.python(LISTING)) == before
 
 

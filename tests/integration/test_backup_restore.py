@@ -198,7 +198,7 @@ def test_kill_at_each_step(machine: Machine) -> None:
     for step in ("restore", "place"):
         kill(step, "restore", "--user", "ada", "--overwrite")
     code, entry = site.command("restore", "--user", "ada", "--overwrite")
-    assert code == INCOMPLETE and "an interrupted restore was put aside" in entry["warnings"][0]
+    assert code == INCOMPLETE and "files of an interrupted restore were moved to" in entry["warnings"][0]
     assert site.python(LISTING) == before
     for step in ("drill", "restore", "database", "compare", "shadow"):
         kill(step, "drill", "--user", "ada")

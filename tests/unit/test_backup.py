@@ -322,7 +322,7 @@ def test_a_lab_has_no_database() -> None:
     with pytest.raises(BackupError, match="database"):
         manifest.read(manifest_text(database="jupyterhub.pgdump"), "lab")
     for text in ("[]", "{}", "x", "1"):
-        with pytest.raises(BackupError, match="manifest is none"):
+        with pytest.raises(BackupError, match="manifest is damaged"):
             manifest.read(text, "hub")
 
 
@@ -402,7 +402,7 @@ def test_who_began_meanwhile_is_stopped_too_and_only_the_instances_own_start_aga
 
 
 def test_who_began_meanwhile_is_not_stopped_unless_that_was_wanted(engine: Engine) -> None:
-    with pytest.raises(containers.InUseError, match="hub uses what would be restored"):
+    with pytest.raises(containers.InUseError, match="hub uses the files to restore"):
         containers.stop(engine, [], True, may_stop=False)
     engine.late = ["hub", "hub", "hub"]
     with pytest.raises(containers.InUseError, match="started again"):
@@ -609,7 +609,7 @@ def test_a_restore_and_a_drill_leave_room_to_people(engine: Engine, monkeypatch:
     assert free < status.f_frsize * status.f_bavail
     monkeypatch.setattr(restore, "room", lambda _run: 100)
     sizes(engine, ada=101, grace=60, database=30)
-    with pytest.raises(BackupError, match="make room, or restore a part"):
+    with pytest.raises(BackupError, match="free some space, or restore a part"):
         restore.check_room(engine, "abc", ["instance/data/users/ada/home"])
     restore.check_room(engine, "abc", ["instance/data/users/grace/home", "stage/database/x"])
     leaves = ["data/users/ada/home", "data/users/grace/home"]
@@ -624,9 +624,9 @@ def test_a_whole_restore_and_a_part_ask_for_room_before_they_fetch(engine: Engin
     leaf = "data/users/ada/home"
     sizes(engine, ada=2**62)
     found = manifest.Manifest([leaf], None, [])
-    with pytest.raises(BackupError, match="make room"):
+    with pytest.raises(BackupError, match="free some space"):
         restore.restore_leaves(engine, "abc", STOP, found, [leaf])
-    with pytest.raises(BackupError, match="make room"):
+    with pytest.raises(BackupError, match="free some space"):
         restore.restore_path(engine, {"id": "abc"}, Wanted(user="ada", path="x"), found)
     assert not os.path.exists(f"{engine.settings.directory}/data/.restoring")
 

@@ -196,7 +196,7 @@ def test_an_image_that_cannot_be_had_is_a_warning_of_a_drill(
     server = images.Server(**{**SERVER, "digests": digests})
     assert shadow.look(lab, server, "/tree", "data/notebooks", (1000, 100)) is None
     (warning,) = lab.state.entry["warnings"]
-    assert "nothing was started" in warning and said in warning
+    assert "no server was started" in warning and said in warning
     assert not [each for each in lab.said if each[0] == "run"]
 
 
@@ -214,7 +214,7 @@ def test_a_restore_takes_the_image_of_then_only_under_the_name_of_now(
     monkeypatch.setattr(images, "recorded", lambda _run: {"image": "registry.example.org/lab:2.0"})
     with pytest.raises(BackupError, match=f"lab:2.0 now: write image: {DIGEST}"):
         images.of_then(lab, server)
-    with pytest.raises(BackupError, match="does not say which image"):
+    with pytest.raises(BackupError, match="does not name its image"):
         images.of_then(lab, None)
 
 

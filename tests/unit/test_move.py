@@ -109,7 +109,7 @@ def test_what_came_over_in_part_goes_again() -> None:
 
 
 def test_a_file_that_restic_would_not_write_is_refused() -> None:
-    with pytest.raises(BackupError, match=r"data/1/a is no file of restic's"):
+    with pytest.raises(BackupError, match=r"data/1/a is not a file of restic"):
         sending.choose("13 data/1/a\x00", [], 12)
 
 

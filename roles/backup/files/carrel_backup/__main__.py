@@ -24,7 +24,7 @@ from .snapshots import listed, pick
 from .state import State
 from .wanted import Wanted, path_of, tags
 
-DESCRIPTION = "Back an instance up, restore from its backups, and prove that this works."
+DESCRIPTION = "Back up an instance, restore from its backups, and test restores."
 EPILOG = """\
 Root's part lists root's own directories. restic runs as the account of the instance's engine, in its map of ids.
 Steps go to the journal (journalctl -t carrel-backup) and to state.json below /var/lib/carrel/NAME/backup.
@@ -45,17 +45,19 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("command", choices=["run", "snapshots", "restore", "drill", "folder", "answer"])
     parser.add_argument("name", metavar="NAME", help="the instance")
     whose = parser.add_mutually_exclusive_group()
-    whose.add_argument("--user", help="of this user of a hub alone")
-    whose.add_argument("--group", help="of this group of a hub alone")
+    whose.add_argument("--user", help="only this user of a hub")
+    whose.add_argument("--group", help="only this group of a hub")
     parser.add_argument("--snapshot", default="latest", help="id, time (2030-01-31, 2030-01-31T12:00), or latest")
     parser.add_argument(
         "--path", help="restore this file or folder: of a user from home on, else as data/notebooks/FILE"
     )
-    parser.add_argument("--overwrite", action="store_true", help="put what is there aside")
-    parser.add_argument("--beside", action="store_true", help="put it into a new folder restored-DATE: touches nothing")
-    parser.add_argument("--stop", action="store_true", help="stop containers that use what is restored")
-    parser.add_argument("--image", action="store_true", help="restore: a whole instance with its image of then")
-    parser.add_argument("--anew", action="store_true", help="run: begin beside the past that the repository has")
+    parser.add_argument("--overwrite", action="store_true", help="move existing files aside")
+    parser.add_argument(
+        "--beside", action="store_true", help="restore into a new folder restored-DATE; touch nothing else"
+    )
+    parser.add_argument("--stop", action="store_true", help="stop containers that use the files")
+    parser.add_argument("--image", action="store_true", help="restore: a whole instance with the image of that time")
+    parser.add_argument("--anew", action="store_true", help="run: begin a new series beside another host's backups")
     parser.add_argument("--json", action="store_true", help="snapshots as JSON")
     options = parser.parse_args(argv)
     if options.image and (options.command != "restore" or options.user or options.group or options.path):
@@ -124,7 +126,7 @@ def act(run: Run, what: str, options: argparse.Namespace) -> int:
             chosen = options.snapshot if options.snapshot != "latest" else None
             code = drill.drill(run, chosen, options.user, options.group)
     except (BackupError, CommandError, ResticError, OSError, ValueError, KeyError) as error:
-        text = str(error) if not isinstance(error, KeyError) else f"what is missing is {error}"
+        text = str(error) if not isinstance(error, KeyError) else f"{error} is missing"
         run.state.finish("failed", text, FAILED)
     finally:
         run.tidy()

@@ -38,7 +38,7 @@ BRING_SECONDS = 2 * 60 * 60
 BRINGING = "data/.bringing"
 UNREADABLE = "The backups cannot be read at the moment. Your administrator finds the reason in the journal of the host."
 ABSENT = "It is not in this backup."
-BUSY = "Something is being brought back for you already. Wait until that has ended."
+BUSY = "Another restore is running for you. Wait until it has ended."
 FULL = "It does not fit into your home: bring back a part of it, or make room first."
 NO_HOME = "Your home is not there yet. Start your server once, and try again."
 

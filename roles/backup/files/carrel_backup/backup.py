@@ -45,7 +45,7 @@ def backup(run: Run, user: str | None = None, group: str | None = None, anew: bo
         run.step("database", "dump the database")
         dumped = database.dump(run, record)
         name_missing(run, leaves)
-    run.step("manifest", "list what there is, and take samples")
+    run.step("manifest", "list the files, and take samples")
     write_manifest(run, record, chosen, dumped, brief)
     paths = [f"instance/{leaf}" for leaf in chosen if not (dumped and is_database(leaf))] + staged(run)
     run.step("snapshot", f"back up {len(chosen)} directories and files")
@@ -80,8 +80,8 @@ def check_past(run: Run, anew: bool) -> None:
         if refused:
             name = run.settings.name
             raise BackupError(
-                f"{refused}. Restore it (carrel-backup restore {name}), give one host another repository, or begin anew"
-                f" beside what is there (carrel-backup run {name} --anew)"
+                f"{refused}. Restore it (carrel-backup restore {name}), give one host another repository, or begin a"
+                f" new series beside it (carrel-backup run {name} --anew)"
             )
     run.state.begin_past(again=anew)
 

@@ -53,7 +53,7 @@ def listens(path: str) -> bool:
 def refuse(users: Sequence[Mapping[str, str]], may_stop: bool) -> None:
     if users and not may_stop:
         names = ", ".join(container["Names"] for container in users[:5])
-        raise InUseError(f"{names} uses what would be restored: stop it, or let the restore stop it (--stop)")
+        raise InUseError(f"{names} uses the files to restore: stop it, or let the restore stop it (--stop)")
 
 
 def stop(run: Run, leaves: Sequence[str], whole: bool, may_stop: bool) -> list[Mapping[str, str]]:

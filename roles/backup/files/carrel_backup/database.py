@@ -39,9 +39,9 @@ def dump(run: Run, record: dict[str, Any]) -> str | None:
                 target = f"{folder}/{POSTGRESQL}"
                 run.docker("exec", container, "pg_dump", "--username", USER, "--format=custom", USER, target=target)
                 return POSTGRESQL
-            run.warn("the database's server is stopped; its files are kept as they are, in place of a dump")
+            run.warn("the database's server is stopped; its files are backed up as they are, without a dump")
     except (CommandError, OSError) as error:
-        run.warn(f"the database was not dumped, and its files are kept as they are: {error}")
+        run.warn(f"the database was not dumped, and its files are backed up as they are: {error}")
     finally:
         run.own(folder)
     return None

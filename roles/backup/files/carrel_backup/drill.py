@@ -51,10 +51,10 @@ def drill(run: Run, snapshot: str | None, user: str | None = None, group: str | 
     except (BackupError, CommandError) as error:
         raise BackupError(f"{who}, snapshot {chosen['id'][:8]}: {error}") from error
     for path in result["broken"][:MOST_NAMED]:
-        run.step("compare", f"{path} is no notebook, and was none when it was backed up")
+        run.step("compare", f"{path} is not a valid notebook, and was not when it was backed up")
     text = (
-        f"{who} restored from {chosen['time'][:19]}: {result['files']} files as the snapshot has them,"
-        f" {result['compared']} of them compared with hashes of then, {result['notebooks']} notebooks"
+        f"{who} restored from {chosen['time'][:19]}: {result['files']} files as in the snapshot,"
+        f" {result['compared']} of them compared with hashes from before the backup, {result['notebooks']} notebooks"
         f"{', and the database' if dumped else ''}; {said(seen)}"
     )
     code = INCOMPLETE if run.state.entry["warnings"] else DONE
@@ -68,7 +68,7 @@ def show(
     """What a server on the restored files did; None if none was started."""
     place = shadow.first_of(leaves, nodes)
     if manifest.server is None or place is None:
-        run.step("shadow", "the snapshot does not say what it ran from, so nothing is started")
+        run.step("shadow", "the snapshot does not name its image, so no server is started")
         return None
     return shadow.look(run, manifest.server, tree, *place)
 
@@ -77,7 +77,7 @@ def said(seen: dict[str, Any] | None) -> str:
     if seen is None:
         return "no server was started on them"
     return (
-        f"a server on them (jupyter_server {seen['version']}) let somebody in, showed {seen['shown']} names, gave"
+        f"a server on them (jupyter_server {seen['version']}) accepted a log-in, listed {seen['shown']} names, returned"
         f" {seen['read']} files and ran the kernel {seen['kernel']}"
     )
 
@@ -103,10 +103,10 @@ def choose(
         needed = run.restic.size(snapshot, [*(f"instance/{leaf}" for leaf in leaves), *extra])
         if needed <= free:
             return who, leaves
-        run.step("drill", f"{who} would fill {gib(needed)}, more than {gib(max(free, 0))}: something else is tried")
+        run.step("drill", f"{who} needs {gib(needed)}, but only {gib(max(free, 0))} may be used: trying something else")
     raise BackupError(
         f"nothing was tried: each of {min(len(found), MOST_TRIED)} directories needs more than the {gib(max(free, 0))}"
-        f" that may be filled below {run.settings.directory}; make room"
+        f" that may be used below {run.settings.directory}; free some space"
     )
 
 

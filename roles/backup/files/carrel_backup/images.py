@@ -98,7 +98,7 @@ def read(content: Any) -> Server | None:
 def of_then(run: Run, server: Server | None) -> Server:
     """Pull the snapshot's image, before a restore touches anything. Raises BackupError."""
     if server is None:
-        raise BackupError("the snapshot does not say which image it ran from: restore without --image")
+        raise BackupError("the snapshot does not name its image: restore without --image")
     now = recorded(run)["image"]
     if now != server.image:
         declared = (server.digests or [server.image])[0]
@@ -133,7 +133,7 @@ def fetch(run: Run, server: Server) -> bool:
             return True
         problems.append(f"{digest} is another image")
     reason = "; ".join(problems) or "it was built here, and no registry has it"
-    raise BackupError(f"the image of then, {server.image} ({server.id[7:19]}), cannot be had: {reason}")
+    raise BackupError(f"the snapshot's image, {server.image} ({server.id[7:19]}), cannot be pulled: {reason}")
 
 
 def is_there(run: Run, identity: str) -> bool:
@@ -171,5 +171,5 @@ def remove_pulled(run: Run) -> None:
             if not names:
                 run.docker("image", "rm", identity)
     except (CommandError, ValueError) as error:
-        run.step("image", f"the image {identity[7:19]} of then stays: {error}")
+        run.step("image", f"the image {identity[7:19]}, pulled for a drill, was not removed: {error}")
     os.unlink(note(run))

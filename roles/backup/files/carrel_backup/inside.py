@@ -124,7 +124,7 @@ def different(node: dict[str, Any], status: os.stat_result) -> Iterator[str]:
     if kind is None:
         return
     if not kind(status.st_mode):
-        yield f"it is no {node['type']}"
+        yield f"it is not a {node['type']}"
         return
     owner = (node.get("uid", 0), node.get("gid", 0))
     if owner != (status.st_uid, status.st_gid):

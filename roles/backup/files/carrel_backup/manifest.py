@@ -36,7 +36,7 @@ def read(text: str, kind: str) -> Manifest:
         content = json.loads(text)
         leaves, database, samples = content["leaves"], content["database"], content["samples"]
     except (ValueError, KeyError, TypeError) as error:
-        raise BackupError(f"the snapshot's manifest is none: {error}") from error
+        raise BackupError(f"the snapshot's manifest is damaged: {error}") from error
     if not isinstance(leaves, list) or not all(isinstance(leaf, str) and is_plain(leaf) for leaf in leaves):
         raise BackupError("the snapshot's manifest has paths that lead elsewhere: somebody changed it")
     if database is not None and (kind != "hub" or database not in (SQLITE, POSTGRESQL)):
@@ -44,7 +44,7 @@ def read(text: str, kind: str) -> Manifest:
     if not isinstance(samples, list) or not all(
         isinstance(each, dict) and isinstance(each.get("path"), str) for each in samples
     ):
-        raise BackupError("the snapshot's manifest has samples that are none: somebody changed it")
+        raise BackupError("the snapshot's manifest has invalid samples: somebody changed it")
     return Manifest(leaves, database, samples, images.read(content.get("server")))
 
 

@@ -84,7 +84,7 @@ def main(step: str) -> int:
         print("another step of the move is running", file=sys.stderr)
         return LOCKED
     except (BackupError, CommandError, ResticError, SettingsError, OSError, ValueError, KeyError) as error:
-        print(error if not isinstance(error, KeyError) else f"what is missing is {error}", file=sys.stderr)
+        print(error if not isinstance(error, KeyError) else f"{error} is missing", file=sys.stderr)
         return FAILED
     finally:
         if run is not None:

@@ -95,13 +95,13 @@ def show(server: Server, folder: str) -> tuple[int, int]:
     listed = {each["name"] for each in server.json("GET", "/api/contents")["content"]}
     missing = sorted(set(names) - listed)
     if missing:
-        raise Failure(f"it does not show {', '.join(map(ascii, missing[:5]))}")
+        raise Failure(f"it does not list {', '.join(map(ascii, missing[:5]))}")
     read = [name for name in sorted(names) if is_readable(folder, name)][:MOST_READ]
     for name in read:
         answer = server.json("GET", f"/api/contents/{urllib.parse.quote(name)}?type=file&format=base64")
         with open(os.path.join(folder, name), "rb") as file:
             if base64.b64decode(answer["content"]) != file.read():
-                raise Failure(f"it shows another content of {name!a}")
+                raise Failure(f"it returns different content for {name!a}")
     return len(names), len(read)
 
 

@@ -43,7 +43,7 @@ def restore(run: Run, snapshot: str, wanted: Wanted) -> int:
     if wanted.path is not None:
         restore_path(run, found, wanted, manifest)
     elif wanted.beside:
-        raise BackupError("a file or folder comes back beside: name it (--path)")
+        raise BackupError("beside needs a file or folder: name it (--path)")
     else:
         chosen = targets.chosen(manifest.leaves, wanted.user, wanted.group)
         leaves = data_leaves(chosen, manifest.database)
@@ -100,7 +100,8 @@ def put_old_aside(run: Run) -> None:
         kept = kept_folder(run)
         os.rename(f"{folder}/{name}", f"{kept}/{name}-interrupted")
         run.warn(
-            f"an interrupted restore was put aside: {kept}/{name}-interrupted; remove it once you have looked at it"
+            f"files of an interrupted restore were moved to {kept}/{name}-interrupted; remove them once you have"
+            " checked them"
         )
 
 
@@ -115,8 +116,8 @@ def check_room(run: Run, snapshot: str, paths: Sequence[str]) -> None:
     needed, free = run.restic.size(snapshot, paths), room(run)
     if needed > free:
         raise BackupError(
-            f"{gib(needed)} would be restored, and {gib(max(free, 0))} may be filled below {run.settings.directory}:"
-            " make room, or restore a part (--user, --path)"
+            f"the restore needs {gib(needed)}, but only {gib(max(free, 0))} may be used below {run.settings.directory}:"
+            " free some space, or restore a part (--user, --path)"
         )
 
 
@@ -186,7 +187,7 @@ def restore_path(run: Run, found: Mapping[str, Any], wanted: Wanted, manifest: M
     path = path_of(wanted)
     leaf = next((leaf for leaf in manifest.leaves if path.startswith(f"{leaf}/") and leaf.startswith("data/")), None)
     if leaf is None:
-        raise BackupError(f"{path} is no file or folder in a directory of the snapshot")
+        raise BackupError(f"{path} is not a file or folder in a directory of the snapshot")
     check_room(run, snapshot, [f"instance/{path}"])
     place = f"{run.settings.directory}/{leaf}"
     with fetched(run, snapshot, [f"instance/{path}"]) as tree:
@@ -202,9 +203,9 @@ def restore_path(run: Run, found: Mapping[str, Any], wanted: Wanted, manifest: M
         run.step("place", f"it is in {leaf}/{kept}")
         return
     if kept == REFUSED:
-        raise BackupError(f"{path} is there, and overwrite would put it aside")
+        raise BackupError(f"{path} exists, and overwrite would move it aside")
     if kept:
-        run.step("keep", f"what was there is {kept} beside it")
+        run.step("keep", f"the old one is {kept} beside it")
 
 
 def restore_leaves(run: Run, snapshot: str, wanted: Wanted, manifest: Manifest, leaves: Sequence[str]) -> None:
@@ -212,7 +213,7 @@ def restore_leaves(run: Run, snapshot: str, wanted: Wanted, manifest: Manifest, 
     directory = run.settings.directory
     occupied = [leaf for leaf in leaves if is_occupied(f"{directory}/{leaf}")]
     if occupied and not wanted.overwrite:
-        raise BackupError(f"{', '.join(occupied[:5])} has data, which overwrite would put aside in {directory}/{KEPT}")
+        raise BackupError(f"{', '.join(occupied[:5])} has data, which overwrite would move aside to {directory}/{KEPT}")
     containers.refuse(containers.using(run, leaves, whole), wanted.stop)
     dumped = manifest.database if whole else None
     secrets = secrets_of(run.settings.kind, manifest.leaves) if whole else []
@@ -274,7 +275,7 @@ def load(run: Run, dumped: str, stopped: Sequence[Mapping[str, str]]) -> None:
     """Load PostgreSQL's dump while the hub is stopped; it replaces the database's content."""
     server = next((each for each in stopped if "com.docker.compose.service=database" in each["Labels"]), None)
     if server is None:
-        run.warn("the database's server did not run, so that its dump was not loaded")
+        run.warn("the database's server did not run, so its dump was not loaded")
         return
     run.step("database", "load the database's dump")
     run.docker("start", server["ID"])
@@ -291,7 +292,7 @@ def place(run: Run, staged: str, leaf: str) -> None:
     source = targets.opened(source_parent)
     try:
         if not stat.S_ISDIR(os.stat(source_name, dir_fd=source, follow_symlinks=False).st_mode):
-            raise BackupError(f"{leaf} is no directory in the snapshot")
+            raise BackupError(f"{leaf} is not a directory in the snapshot")
         join_project(staged, f"{directory}/{parent}")
         try:
             exchange(source, source_name, above, name)
@@ -374,7 +375,7 @@ def read_secret(staged: str) -> tuple[str, os.stat_result]:
     with open(targets.opened(staged, os.O_RDONLY), encoding="utf-8") as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "it is no regular file")
+            raise OSError(errno.EINVAL, "it is not a regular file")
         return file.read(LONGEST_SECRET), status
 
 

@@ -58,7 +58,7 @@ def choose(printed: str, have: Sequence[str], most: int) -> tuple[list[str], boo
     for item in sorted(new, key=lambda item: (name_of(item).startswith(("index/", "snapshots/")), name_of(item))):
         size = int(item.partition(" ")[0])
         if size > most:
-            raise BackupError(f"{name_of(item)} is no file of restic's: it has {size} bytes")
+            raise BackupError(f"{name_of(item)} is not a file of restic: it has {size} bytes")
         if total + size > most:
             return chosen, True
         chosen.append(item)

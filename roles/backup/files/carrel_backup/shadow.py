@@ -55,7 +55,7 @@ def clear(run: Run) -> None:
             if name.endswith(MARK):
                 restore.remove_beside(run, f"{folder}/{name}")
     except (CommandError, OSError, ValueError) as error:
-        run.warn(f"what a drill left is not removed; the next run tries again: {error}")
+        run.warn(f"files or containers of a drill were not removed; the next run tries again: {error}")
 
 
 def look(run: Run, server: Server, tree: str, leaf: str, owner: tuple[int, int]) -> dict[str, Any] | None:
@@ -64,13 +64,13 @@ def look(run: Run, server: Server, tree: str, leaf: str, owner: tuple[int, int])
     Raises BackupError and CommandError. If only the image cannot be pulled, it warns.
     """
     if not containers.listens(run.settings.socket):
-        run.step("shadow", "the engine does not run, so nothing is started")
+        run.step("shadow", "the engine does not run, so no server is started")
         return None
     try:
         images.fetch_for_a_look(run, server)
     except BackupError as error:
         images.remove_pulled(run)
-        run.warn(f"nothing was started: {error}")
+        run.warn(f"no server was started: {error}")
         return None
     run.step("shadow", f"start {server.image} ({server.id[7:19]}) on {leaf}")
     try:
@@ -79,7 +79,7 @@ def look(run: Run, server: Server, tree: str, leaf: str, owner: tuple[int, int])
         try:
             return found(use(run, server, identity))
         except (CommandError, BackupError) as error:
-            raise BackupError(f"the server on what was restored: {error}{last_lines(run, identity)}") from error
+            raise BackupError(f"the server on the restored files: {error}{last_lines(run, identity)}") from error
         finally:
             remove(run, identity)
     finally:
@@ -142,7 +142,7 @@ def found(said: str) -> dict[str, Any]:
         return {"version": str(content["version"])[:40], "kernel": str(content["kernel"])[:80],
                 "shown": int(content["shown"]), "read": int(content["read"])}  # fmt: skip
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-        raise BackupError("what tried it gave no answer") from error
+        raise BackupError("the probe gave no answer") from error
 
 
 def last_lines(run: Run, identity: str) -> str:
