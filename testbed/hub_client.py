@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import quote, urlsplit
 
 import requests
 
@@ -45,12 +45,12 @@ class Hub:
     ) -> None:
         self.http.close()
 
-    def login(self, username: str, password: str) -> Hub:
-        """Log in with the form on the login page; raise LoginError with the page's words when that is refused."""
-        self._submit("login", username=username, password=password)
+    def login(self, username: str, password: str, page: str = "login") -> Hub:
+        """Log in with the form on a page; raise LoginError with the page's words when that is refused."""
+        self._submit(page, username=username, password=password)
         answer = self.request("GET", "api/user", check=False)
         if answer.status_code != 200:
-            raise LoginError(f"{self.url}hub/login let {username} in, but hub/api/user says {answer.status_code}")
+            raise LoginError(f"{self.url}hub/{page} let {username} in, but hub/api/user says {answer.status_code}")
         self.username = answer.json()["name"]
         return self
 
@@ -164,15 +164,15 @@ class Hub:
         if "_xsrf" not in form or 'type="password"' not in shown.text:
             raise LoginError(f"{self.url}hub/{page} shows no form (status {shown.status_code})")
         answer = self.http.post(
-            urljoin(shown.url, page),
+            f"{self.url}hub/{page}",
             data={"_xsrf": form["_xsrf"], **fields},
             timeout=self.timeout,
             allow_redirects=False,
         )
         refusal = REFUSAL.search(answer.text)
         said = html.unescape(re.sub(r"\s+", " ", re.sub("<[^>]*>", "", refusal[1]))).strip() if refusal else ""
-        if page == "login" and answer.status_code != 302:
-            raise LoginError(f"{self.url}hub/login refused {fields['username']}: {answer.status_code} {said}")
+        if page.rpartition("/")[2] == "login" and answer.status_code != 302:
+            raise LoginError(f"{self.url}hub/{page} refused {fields['username']}: {answer.status_code} {said}")
         return said
 
 

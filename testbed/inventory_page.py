@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import yaml
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub_authenticator import TYPES
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub_keys import HUB
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub_several import ALL_TYPES
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.image_keys import IMAGE
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.key import Key
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.keys import COMMON, LAB
@@ -81,8 +81,8 @@ def _entry(path: str, key: Key) -> str:
     name = path.rpartition(".")[2]
     heading = "####" if "." in path else "###"
     lines = [f"{heading} `{path}`", "", key.says, "", f"- Value: {key.type.words}. {_without(key)}"]
-    if path.startswith("authenticator.") and name != "type":
-        lines.append(f"- With type {', '.join(kind for kind, keys in TYPES.items() if name in keys)}.")
+    if path.rpartition(".")[0] == "authenticator" and name != "type":
+        lines.append(f"- With type {', '.join(kind for kind, keys in ALL_TYPES.items() if name in keys)}.")
     if path in LIMITS and path not in LAB_LIMITS:
         lines.append("- Of hubs alone.")
     if key.secret:

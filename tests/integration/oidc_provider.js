@@ -12,10 +12,10 @@ const provider = new Provider(issuer, {
     redirect_uris: [callback],
     token_endpoint_auth_method: 'client_secret_post',
   }],
-  claims: { openid: ['sub'], profile: ['preferred_username'] },
+  claims: { openid: ['sub'], profile: ['preferred_username', 'groups'] },
   findAccount: (context, id) => ({
     accountId: id,
-    claims: () => ({ sub: id, preferred_username: id }),
+    claims: () => ({ sub: id, preferred_username: id, groups: ['statistics'] }),
   }),
   features: { devInteractions: { enabled: true } },
 });

@@ -18,6 +18,8 @@ OWN = {
     "native": Path(TEMPLATE_DIR) / "native-login.html",
     "dummy": Path(DATA_FILES_PATH) / "templates" / "login.html",
     "github": Path(DATA_FILES_PATH) / "templates" / "login.html",
+    "ldap": Path(DATA_FILES_PATH) / "templates" / "login.html",
+    "several": Path(DATA_FILES_PATH) / "templates" / "login.html",
 }
 
 
@@ -57,6 +59,14 @@ def test_a_form_without_its_token_gets_advice() -> None:
         check(page.replace('name="_xsrf"', ""), "native")
     with pytest.raises(LoginPageError, match="authenticator_login_url"):
         check(page.replace("{{login_url}}", "/elsewhere"), "native")
+
+
+def test_a_page_for_several_shows_the_choice_and_the_form() -> None:
+    page = OWN["several"].read_text()
+    with pytest.raises(LoginPageError, match="custom_html"):
+        check(page.replace("{{ custom_html | safe }}", ""), "several")
+    with pytest.raises(LoginPageError, match="_xsrf"):
+        check(page.replace('name="_xsrf"', ""), "several")
 
 
 @pytest.mark.parametrize("kind", ["native", "dummy"])

@@ -135,6 +135,7 @@ def test_a_class_that_asks_others_is_refused() -> None:
             "guests": True,
         },
         oauth("google", hosted_domain=["uni.example"]),
+        oauth("oidc"),  # with groups_claim
         oauth("cilogon", allowed_idps={"https://idp": {"username_derivation": {"username_claim": "eppn"}}}),
         {**oauth("ldap"), "settings": {"lookup_dn": True}, "secret_settings": ["lookup_dn_search_password"]},
         {"type": "custom", **OWN, "class": "jupyterhub.auth.PAMAuthenticator", "settings": {"service": "login"}},

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub_authenticator import TYPES
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub_keys import HUB
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub_several import ALL_TYPES
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.image_keys import IMAGE
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.key import Key
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.keys import LAB
@@ -36,7 +36,7 @@ TABLES = {
     "variables": VARIABLES,
     "lab": LAB,
     "hub": HUB,
-    **{f"hub.authenticator({kind})": keys for kind, keys in TYPES.items()},
+    **{f"hub.authenticator({kind})": keys for kind, keys in ALL_TYPES.items()},
 }
 KEYS = [pair for above, keys in TABLES.items() for pair in every(keys, above)]
 each_key = pytest.mark.parametrize(("path", "key"), KEYS, ids=[path for path, _key in KEYS])
@@ -99,7 +99,7 @@ def test_the_example_inventory_shows_every_key_once() -> None:
     hub = {name: key for name, key in HUB.items() if name not in LAB or name == "persist"}
     every_key = (*every(LAB, "lab"), *every(hub, "hub"), *every(IMAGE, "image"))
     wanted = {path for path, _key in every_key} - {"hub.users.password"}
-    wanted |= {f"hub.authenticator.{key}" for key in ("type", *TYPES["oidc"])}
+    wanted |= {f"hub.authenticator.{key}" for key in ("type", *ALL_TYPES["oidc"])}
     # Limits stand in four places; one is enough.
     of_containers = {path for path in wanted if path.rpartition(".")[2] in LIMITS}
     assert LIMITS.keys() <= {path.rpartition(".")[2] for path in written}

@@ -28,6 +28,7 @@ from kubespawner import KubeSpawner
 from oauthenticator.generic import GenericOAuthenticator
 from plan_helpers import good, hub, lab
 from plan_hub_cases import AZURE, CLIENT, OIDC
+from plan_several_cases import GIT, UNI
 from traitlets.config import Config
 from traitlets.config.loader import PyFileConfigLoader
 
@@ -77,6 +78,9 @@ HUBS: dict[str, dict[str, Any]] = {
     "github": {"authenticator": {"type": "github", **CLIENT, "allowed_organizations": ["uni"]}},
     "azuread": {"authenticator": {"type": "azuread", **CLIENT, **AZURE}},
     "dummy": {"authenticator": {"type": "dummy", "insecure": True, "dummy_password": "open sesame"}},
+    "several": {
+        "authenticator": {"type": "several", "each": [{**UNI, "prefix": ""}, GIT]},
+    },
     "nothing shared": {"shared": False, "colab": False, "culler": {"idle_seconds": 0}, "persist": {}},
     "a page of its own": {"login": {"template": "login.html"}, "url": "http://example.org:8080/class/", "tls": ...},
 }
@@ -267,6 +271,12 @@ def test_the_same_people_may_log_in(tmp_path: Path) -> None:
     }
 
 
+def test_several_authenticators_let_nobody_in_there_and_no_secret_is_handed_on() -> None:
+    files = exported(**HUBS["several"])
+    assert values(files)["hub"]["config"]["JupyterHub"]["authenticator_class"] == "null"
+    assert GIT["client_secret"] not in "".join(files.values())
+
+
 def test_nobody_signs_up_under_the_name_of_another() -> None:
     assert values(exported())["hub"]["config"]["NativeAuthenticator"]["enable_signup"] is False
 
@@ -283,8 +293,9 @@ def test_a_thousand_users_fit_in_a_secret() -> None:
         ({}, ["JupyterHub 5.5.0", "Passwords", "class101-shared", "class101-tls"]),
         (RICH, ["statistics", "pids", "swap", "shm_size", "users_view", "PostgreSQL", "01:25", "normalize_usernames"]),
         (HUBS["azuread"], ["signature"]),
+        (HUBS["several"], ["Nobody can log in yet: the chart has one authenticator"]),
     ],
-    ids=["plain", "rich", "azuread"],
+    ids=["plain", "rich", "azuread", "several"],
 )
 def test_the_notes_say_what_stays_behind(keys: dict[str, Any], said: list[str]) -> None:
     notes = exported(**keys)["README.md"]

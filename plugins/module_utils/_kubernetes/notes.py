@@ -136,6 +136,12 @@ def _people(hub: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             "`hub.config.NativeAuthenticator.enable_signup: true` while nobody else reaches the hub: whoever signs up "
             "with a listed name gets in, even with an admin's.",
         )
+    if kind == "several":
+        yield (
+            "The authenticators.",
+            "Nobody can log in yet: the chart has one authenticator at a time. Let a broker such as Keycloak combine "
+            "yours, and set it in `hub.config`; people's names begin with the prefixes that they have here.",
+        )
     if kind == "azuread":
         yield (
             "The signature of Microsoft's tokens.",

@@ -37,6 +37,7 @@ AUTHENTICATORS = {
     "cilogon": ("cilogon", "CILogonOAuthenticator"),
     "ldap": ("ldapauthenticator.LDAPAuthenticator", "LDAPAuthenticator"),
     "dummy": ("dummy", "DummyAuthenticator"),
+    "several": ("null", "NullAuthenticator"),  # nobody gets in until the notes have been read
 }
 
 
@@ -83,7 +84,8 @@ def secrets(hub: Mapping[str, Any]) -> dict[str, Any]:
     secret = {
         "client_secret": hub["client_secret"], "password": hub["dummy_password"], **hub["authenticator_secrets"],
     }  # fmt: skip
-    given = {key: text for key, text in secret.items() if text}
+    several = hub["authenticator"]["type"] == "several"
+    given = {key: text for key, text in secret.items() if text and not several}
     if given:
         found["hub"] = {"config": {section: given}}
     return found
@@ -213,7 +215,7 @@ def _traits(hub: Mapping[str, Any], given: Mapping[str, Any], kind: str) -> dict
     if kind == "native":
         # There, anyone who signs up with an allowed name gets in: nobody may before the notes have been read.
         return {"enable_signup": False, "minimum_password_length": 8}
-    if kind in ("dummy", "custom"):
+    if kind in ("dummy", "custom", "several"):
         return {}
     if kind == "ldap":
         return {"server_address": given["server_address"]}

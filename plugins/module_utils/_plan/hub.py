@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._people.group_mounts import SHOWN, Plan
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub_authenticator import Authenticator
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub_keys import Hub
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub_people import People
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.instance import (
@@ -143,9 +144,18 @@ def _check_own(hub: Hub, control: ControlNode, problems: Problems) -> None:
                 problems.add(f"{path}.access", "service_group", value=show(group), hint=_hint(group, hub.groups))
     groups = hub.groups if given(hub.groups) else {}
     for name, group in groups.items():
-        if group.provider_groups and given(hub.authenticator) and hub.authenticator.type in ("native", "dummy"):
+        if given(hub.authenticator):
             path = f"{hub.path}.groups.{name}.provider_groups"
-            problems.add(path, "provider_groups", type=hub.authenticator.type)
+            _check_provider_groups(hub.authenticator, known(group.provider_groups), path, problems)
+
+
+def _check_provider_groups(authenticator: Authenticator, names: list[str], path: str, problems: Problems) -> None:
+    if names and authenticator.type in ("native", "dummy"):
+        problems.add(path, "provider_groups", type=authenticator.type)
+    owners = [one.public["name"] for one in authenticator.each if one.type != "native"]
+    for name in names if authenticator.each else []:
+        if name.partition(":")[0] not in owners or not name.partition(":")[2]:
+            problems.add(path, "provider_groups_several", value=show(name), names=", ".join(owners))
 
 
 def _hint(word: str, words: Iterable[str]) -> str:

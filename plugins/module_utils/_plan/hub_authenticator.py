@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -21,6 +21,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import
     text,
     wrong_type,
 )
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.usernames import prefix_of
 
 
 class Authenticator(NamedTuple):
@@ -28,14 +29,41 @@ class Authenticator(NamedTuple):
     client_secret: str | None = None
     dummy_password: str | None = None
     secret_settings: Mapping[str, str] | None = None
+    each: Sequence[Authenticator] = ()  # those that it consists of
 
     @property
     def type(self) -> str:
         return str(self.public["type"])
 
     @property
+    def single(self) -> Sequence[Authenticator]:
+        return self.each or [self]
+
+    def of(self, name: str) -> Authenticator | None:
+        """That of the user NAME of the hub."""
+        if not self.each:
+            return self
+        prefix = prefix_of(name, [one.public["prefix"] for one in self.each])
+        return next((one for one in self.each if one.public["prefix"] == prefix), None)
+
+    @property
+    def secrets(self) -> dict[str, str]:
+        """Secret traits by name; of several authenticators all secrets, by the authenticator's name and their own."""
+        if not self.each:
+            return dict(self.secret_settings or {})
+        return {
+            f"{one.public['name']}/{key}": secret
+            for one in self.each
+            for key, secret in {"client_secret": one.client_secret, **one.secrets}.items()
+            if secret is not None
+        }
+
+    @property
     def guests(self) -> str | None:
         """The key that lets in people who are not listed."""
+        if self.each:
+            found = (f"each[{index}].{one.guests}" for index, one in enumerate(self.each) if one.guests)
+            return next(found, None)
         keys = ("signup", "allowed_organizations", "guests")
         return next((key for key in keys if given(self.public.get(key)) and self.public[key]), None)
 
@@ -47,7 +75,7 @@ class Authenticator(NamedTuple):
     @property
     def own(self) -> bool:
         """Whether the administrator sets something of the class."""
-        return self.type == "custom" or bool(self.public.get("settings") or self.secret_settings)
+        return any(one.type == "custom" or one.public.get("settings") or one.secret_settings for one in self.single)
 
 
 def _endpoint(value: Any, path: str, problems: Problems) -> str | Invalid:
@@ -152,7 +180,7 @@ _CLASS: dict[str, Key] = {
 }
 _PROVIDER = {**_CLIENT, **_CLASS}
 
-# By type.
+# By type; hub_several has the one that consists of others.
 TYPES: dict[str, dict[str, Key]] = {
     "native": {
         "signup": Key(
@@ -240,38 +268,43 @@ TYPES: dict[str, dict[str, Key]] = {
 }
 # Not among what is handed on in the open.
 _PRIVATE = {"insecure"} | {key for keys in TYPES.values() for key, declared in keys.items() if declared.secret}
-_TYPE = Key(
-    types.choice(*TYPES),
-    "Type of the authenticator.",
-    example="oidc",
-    needed="one of " + ", ".join(TYPES),
-)
-_readers = {kind: record_of({"type": _TYPE, **keys}) for kind, keys in TYPES.items()}
 
 
-def read_authenticator(value: Any, path: str, problems: Problems) -> Authenticator | Invalid:
+def type_key(kinds: Collection[str]) -> Key:
+    return Key(types.choice(*kinds), "Type of the authenticator.", example="oidc", needed="one of " + ", ".join(kinds))
+
+
+def read_kind(
+    value: Any, path: str, kinds: Mapping[str, Mapping[str, Key]], wanted: str, problems: Problems
+) -> dict[str, Any] | Invalid:
+    """Every key of a mapping whose type says which keys it has. KINDS: the keys by type."""
     if not isinstance(value, Mapping):
-        return wrong_type(value, "a mapping, for example {type: native}", path, problems)
-    kind = value.get("type")
+        return wrong_type(value, wanted, path, problems)
+    kind, declared = value.get("type"), type_key(kinds)
     if kind is None:
-        problems.add(f"{path}.type", "missing", wanted=_TYPE.needed)
+        problems.add(f"{path}.type", "missing", wanted=declared.needed)
     if kind is None or isinstance(kind, Invalid):
         return INVALID
-    if isinstance(_TYPE.type.read(kind, f"{path}.type", problems), Invalid):
+    if isinstance(declared.type.read(kind, f"{path}.type", problems), Invalid):
         # The rest can be checked where it is clear what is meant.
-        kind = nearest(kind, TYPES) if isinstance(kind, str) else None
+        kind = nearest(kind, kinds) if isinstance(kind, str) else None
         if kind is None:
             return INVALID
         value = {**value, "type": kind}
-    parts = _readers[kind](value, path, problems)
+    parts: dict[str, Any] | Invalid = record_of({"type": declared, **kinds[kind]})(value, path, problems)
+    return parts
+
+
+def one(parts: dict[str, Any], keys: Mapping[str, Key], path: str, problems: Problems) -> Authenticator:
+    """An authenticator of one of TYPES, of what read_kind read."""
     # What could not be rendered is reported already.
     insecure = parts.get("insecure") in (True, INVALID)
-    if kind == "dummy" and not insecure:
+    if parts["type"] == "dummy" and not insecure:
         problems.add(path, "dummy_insecure")
     for key in _ENDPOINTS:
         if given(parts.get(key)) and not insecure and not _is_safe(parts[key]):
             problems.add(f"{path}.{key}", "endpoint_http")
-    parts = {"type": parts["type"], **filled(TYPES[kind], parts)}
+    parts = {"type": parts["type"], **filled(keys, parts)}
     public = {key: item for key, item in parts.items() if key not in _PRIVATE}
     secrets = parts.get("secret_settings", {})
     if "secret_settings" in parts and INVALID not in (secrets, parts["settings"]):
@@ -284,12 +317,3 @@ def read_authenticator(value: Any, path: str, problems: Problems) -> Authenticat
 def _is_safe(address: str) -> bool:
     parts = urlsplit(address)
     return parts.scheme == "https" or parts.hostname in ("localhost", "127.0.0.1", "::1")
-
-
-AUTHENTICATOR_TYPE = Type(
-    read_authenticator,
-    "a mapping",
-    "native",
-    "dict",
-    keys={"type": _TYPE, **{key: declared for keys in TYPES.values() for key, declared in keys.items()}},
-)

@@ -8,10 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan import hub_own, hub_values, types, values
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub_authenticator import (
-    AUTHENTICATOR_TYPE,
-    Authenticator,
-)
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub_authenticator import Authenticator
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub_several import AUTHENTICATOR_TYPE
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.key import Key, Type, filled
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.keys import COMMON, Instance
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.limits import LIMITS

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub_authenticator import Authenticator
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub_keys import Hub
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub_values import Group, User
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.instance import ControlNode, read_file
@@ -38,7 +39,7 @@ class People:
         # Names with a problem of their own, and texts of lines that can't be read, which may be names.
         self._bad: set[str] = set()
         self._doubtful: set[str] = set()
-        self._native = given(hub.authenticator) and hub.authenticator.type == "native"
+        self._authenticator: Authenticator | None = hub.authenticator if given(hub.authenticator) else None
         self._groups: dict[str, Group] = hub.groups if given(hub.groups) else {}
         users = [*(hub.users if given(hub.users) else []), *self._rosters(control)]
         self._users = self._named(users)
@@ -79,6 +80,10 @@ class People:
         near = nearest(word, known) if self._hints <= _HINTS else None
         return f"; did you mean {show(near)}?" if near else ""
 
+    def _is_native(self, name: str) -> bool:
+        own = self._authenticator and self._authenticator.of(name)
+        return own is not None and own.type == "native"
+
     def _name(self, raw: str) -> str:
         return normalize(raw) if self._hub.normalize_usernames is True else raw
 
@@ -118,7 +123,7 @@ class People:
                     name=show(name),
                 )  # fmt: skip
         for name in self._bad:
-            better = _better(name, self._native)
+            better = _better(name, self._is_native(name))
             if better in found and better not in self._bad:
                 self._add(found[name].path, "user_twice", value=show(better), other=found[better].path)
         return found
@@ -128,8 +133,8 @@ class People:
         if unseen:
             return f"the user {show(raw)} {unseen}"
         # NativeAuthenticator.validate_username
-        if self._native and {",", " "} & set(name.strip()):
-            better = _better(name, self._native)
+        if self._is_native(name) and {",", " "} & set(name.strip()):
+            better = _better(name, self._is_native(name))
             hint = f": write {show(better)}" if better else ""
             problem: str | None = (
                 f"the user {show(name)} has a comma or a space in the name, which NativeAuthenticator refuses{hint}"
@@ -139,7 +144,7 @@ class People:
         return f"{show(raw)} becomes {show(name)}: {problem}" if problem and name != raw else problem
 
     def _check_users(self, users: Sequence[User]) -> None:
-        authenticator = self._hub.authenticator
+        authenticator = self._authenticator
         for user in users:
             for group in known(user.groups) if given(self._hub.groups) else []:
                 if group in self._groups and not self._groups[group].good:
@@ -147,10 +152,16 @@ class People:
                 elif group not in self._groups:
                     hint = self._near(group, self._groups)
                     self._add(f"{user.path}.groups", "user_group", value=show(group), hint=hint)
-            if not given(user.password) or not given(authenticator):
+            if authenticator is None or (authenticator.each and not given(user.name)):
                 continue
-            if authenticator.type != "native":
-                self._add(f"{user.path}.password", "password_not_native", type=authenticator.type)
+            own = authenticator.of(self._name(user.name)) if authenticator.each else authenticator
+            if own is None:
+                prefixes = ", ".join(one.public["prefix"] for one in authenticator.each)
+                self._add(user.path, "user_provider", value=show(self._name(user.name)), prefixes=prefixes)
+            if own is None or not given(user.password):
+                continue
+            if own.type != "native":
+                self._add(f"{user.path}.password", "password_not_native", type=own.type)
             elif len(user.password) < _SHORTEST_PASSWORD:
                 self._add(f"{user.path}.password", "password_short", shortest=_SHORTEST_PASSWORD)
             elif len(user.password.encode()) > _LONGEST_PASSWORD:
@@ -250,15 +261,21 @@ class People:
                 hub.warnings.append(
                     f"{_some(again)} can't log in if that is a normalized name: write it as the authenticator has it"
                 )
-        if given(hub.authenticator) and hub.authenticator.type == "dummy":
+        single = self._authenticator.single if self._authenticator else []
+        if any(one.type == "dummy" for one in single):
             hub.warnings.append("anybody who knows the authenticator's one password can log in as any user")
-        if not self._native:
+        native = next((one for one in single if one.type == "native"), None)
+        if native is None:
             return
-        if hub.authenticator.public["signup"]:
-            if not any(user.admin is True and user.password is not None for user in self._users.values()):
+        if native.public["signup"]:
+            if not any(
+                user.admin is True and (user.password is not None or not self._is_native(name))
+                for name, user in self._users.items()
+            ):
                 hub.warnings.append("people can sign up, but no admin could approve them: give an admin a password")
             return
-        outside = [user["name"] for user in hub.people if user["password"] is None]
+        people = [user for user in hub.people if self._is_native(user["name"])]
+        outside = [user["name"] for user in people if user["password"] is None]
         if outside:
             hub.warnings.append(f"{_some(outside)} can't log in: there is neither a password nor signup: true")
 

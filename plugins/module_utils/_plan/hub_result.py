@@ -23,7 +23,7 @@ def hub_data(hub: Hub) -> dict[str, Any]:
         "held_users": hub.held_users,
         "groups": hub.teams,
         "extra_config": hub.extra_files,
-        "authenticator_secrets": dict(hub.authenticator.secret_settings or {}),
+        "authenticator_secrets": hub.authenticator.secrets,
         "backups": hub.wanted and hub.backup is not None,
         "provider_groups": {name: group.provider_groups for name, group in hub.groups.items() if group.provider_groups},
     }
@@ -34,7 +34,7 @@ def hub_summary(hub: Hub) -> tuple[str, str]:
     images = ", ".join(image_text(item["image"]) for item in hub.images)
     before = f"image{'s' if len(hub.images) > 1 else ''} {images}"
     after = [
-        f"authenticator {hub.authenticator.type}",
+        f"authenticator {' and '.join(one.type for one in hub.authenticator.single)}",
         f"users {len(hub.people)}, groups {len(hub.teams)}",
         f"database {hub.database['type']}",
         f"limits of a user {limits_text(hub.limits)}",

@@ -151,6 +151,15 @@ MESSAGES: dict[str, str] = {
     "https://login.microsoftonline.com/{domain}/v2.0/.well-known/openid-configuration",
     "tenant_any": "{value} lets in people of any tenant under any name; write the id of your tenant",
     "claim_not_unique": "{value} is not unique, so two people could share an account; write preferred_username or oid",
+    "several_few": "has {count}; write at least two, or one without several and each",
+    "several_name": "{value} is not a name for an authenticator; write 1 to 15 of a-z, 0-9 and '-', beginning with a "
+    "letter and not ending in '-'",
+    "several_prefix": "{value} is not a prefix; write 1 to 16 of a-z, 0-9 and '-', beginning with a letter and ending "
+    "in '-', or \"\" for none",
+    "several_twice": "{value} is also the {key} of {other}; give each authenticator one of its own",
+    "several_names": "names at {other} begin with {value}, too, so that two people could share an account; give each "
+    "authenticator a prefix of its own",
+    "several_native": "{other} is of type native already, and a hub has one list of passwords; keep one of them",
     # what an administrator adds
     "extra_config_file": "{value} can't be read on the control node ({error}); write the path of a file of Python",
     "file_twice": "{value} is listed twice; keep one",
@@ -165,6 +174,8 @@ MESSAGES: dict[str, str] = {
     "trait_name": "{value} is not the name of a trait; write it as the class has it, for example enable_pkce",
     "trait_secret": "looks like a secret; write {name} in secret_settings",
     "trait_twice": "is in settings, too; keep it here",
+    "provider_groups_several": "{value} does not say which authenticator has the group; write NAME:GROUP, with one of "
+    "{names} as the name",
     "provider_groups": "people log in with {type}, which has no groups; leave it out",
     # people
     "users_empty": "users and users_csv name nobody; write who may log in, or allow_no_users: true if nobody may",
@@ -173,6 +184,8 @@ MESSAGES: dict[str, str] = {
     "user_collision": "{value}, and {first} of {other}, both become {name}, one account for two people; leave "
     "normalize_usernames out, or one of them",
     "user_group": "{value} is not one of the groups{hint}; write it in groups too",
+    "user_provider": "{value} begins with no prefix of an authenticator, so that nobody could log in under it; write "
+    "one of {prefixes} before the provider's name",
     "user_blocked": "{value} is also in {other}; keep one",
     "group_name": "{value} is not a name for a group; write at most 63 letters, digits, '.', '_' and '-', beginning "
     "with a letter or digit",

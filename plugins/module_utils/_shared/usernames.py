@@ -7,6 +7,8 @@ Needs only Python's standard library: the plan uses it on the control node, the 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 LONGEST = 31  # what useradd takes as well
 # How much stays of the name before a domain that is too long to be kept.
 _LOCAL = 15
@@ -24,3 +26,8 @@ def normalize(raw: str) -> str:
     local, tail = local.replace("@", "--"), f"--{domain}"
     room = LONGEST - len(tail)
     return (local[: room if room > 0 else _LOCAL] + tail)[:LONGEST]
+
+
+def prefix_of(name: str, prefixes: Iterable[str]) -> str | None:
+    """The longest prefix that NAME begins with: of several authenticators, the one with it has the name."""
+    return max((prefix for prefix in prefixes if name.startswith(prefix)), key=len, default=None)

@@ -208,7 +208,8 @@ def roster(instance: Mapping[str, Any]) -> dict[str, Any]:
 def has_own_parts(instance: Mapping[str, Any]) -> bool:
     """Whether there is something that the hub's image must check before anything is replaced."""
     authenticator = instance["authenticator"]
-    traits = [authenticator.get(key) for key in ("class", "settings", "secret_settings")]
+    each = authenticator.get("each", [authenticator])
+    traits = [one.get(key) for one in each for key in ("class", "settings", "secret_settings")]
     return any([instance["extra_config"], instance["services"], *traits])
 
 

@@ -11,7 +11,7 @@ from http import HTTPStatus
 from typing import Any
 
 import jwt
-from ansible_collections.carrel.jupyter.plugins.module_utils._shared.usernames import normalize
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.usernames import normalize, prefix_of
 from jupyterhub.auth import Authenticator, DummyAuthenticator
 from jupyterhub.utils import maybe_future
 from oauthenticator.azuread import AzureAdOAuthenticator
@@ -22,7 +22,7 @@ from oauthenticator.gitlab import GitLabOAuthenticator
 from oauthenticator.google import GoogleOAuthenticator
 from tornado import web
 from tornado.httpclient import HTTPClientError
-from traitlets import Bool
+from traitlets import Bool, List, Unicode, observe
 
 from . import inventory_api, provider_groups, sessions
 from .brake import Brake, Visitors
@@ -40,6 +40,10 @@ TOO_OFTEN = "Too many wrong passwords. Please wait a minute, then try again."
 NO_NAME = (
     "The identity provider does not say who you are: {claim} is missing or is no text. Please tell the administrator."
 )
+ANOTHERS = (
+    "Your name here would be {name}, but names like that are of people who log in another way. "
+    "Please tell the administrator."
+)
 UNUSABLE = (
     "The identity provider's answer cannot be used. Please try again, and tell the administrator if that does not help."
 )
@@ -47,6 +51,12 @@ UNUSABLE = (
 
 class RosterMixin(Authenticator):  # type: ignore[misc]
     normalized = Bool(False, config=True, help="Shorten and simplify names, as the plan does")
+    prefix = Unicode(config=True, help="What names in the hub begin with")
+    prefixes = List(Unicode(), config=True, help="Of several authenticators the prefixes of all, else none")
+
+    def owns(self, name: str) -> bool:
+        """Whether a name of the hub is of this authenticator: no two of them ever have the same."""
+        return not self.prefixes or prefix_of(name, self.prefixes) == self.prefix
 
     def normalize_username(self, username: str) -> str:
         username = unicodedata.normalize("NFC", username)  # as the plan has names
@@ -90,6 +100,7 @@ class IdentityMixin(RosterMixin):
 
     guests = Bool(False, config=True, help="Whether the provider's own rules let in people who are not in the roster")
     everybody = Bool(False, config=True, help="With guests: whoever the provider knows")
+    provider = Unicode(config=True, help="Of several authenticators the name, with which its groups are written")
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -124,7 +135,11 @@ class IdentityMixin(RosterMixin):
         if not model:
             return None
         model = dict(model) if isinstance(model, dict) else {"name": model}
-        known = {"identity": self.identity(model), "provider_groups": await self.groups_of(model)}
+        known = {
+            "name": self.prefix + model["name"],
+            "identity": self.prefix + self.identity(model),
+            "provider_groups": await self.groups_of(model),
+        }
         model.pop("groups", None)
         return {**model, "admin": None, **known}
 
@@ -152,9 +167,16 @@ class IdentityMixin(RosterMixin):
     async def check_allowed(self, username: str, authentication: dict[str, Any] | None = None) -> bool:
         if authentication is None:  # JupyterHub asks about names from its configuration, at its start
             return True
+        if not self.owns(username):
+            self.log.error(
+                "%r is refused: names like %s are of another authenticator", authentication["identity"], username
+            )
+            raise web.HTTPError(403, ANOTHERS.format(name=username))
         identity: str = authentication["identity"]
         roster = self.roster()
         groups = authentication.get("provider_groups", [])
+        if self.provider:  # groups of others can have the same names
+            groups = [f"{self.provider}:{group}" for group in groups]
         if roster.lists(username):
             self._refuse_another(username, identity, roster.users[username]["identity"])
             provider_groups.remember(username, groups)
@@ -191,6 +213,12 @@ class IdentityMixin(RosterMixin):
 
 class OAuthMixin(IdentityMixin):
     """For the classes of oauthenticator."""
+
+    @observe("allowed_groups", "admin_groups", "auth_state_groups_key")
+    def _requires_manage_groups(self, change: Any) -> None:
+        """The groups are asked for without manage_groups, with which they would be all that people are in."""
+        if change.name != "auth_state_groups_key":
+            super()._requires_manage_groups(change)
 
     def identity(self, model: dict[str, Any]) -> str:
         return str(self.user_info_to_username(model["auth_state"][self.user_auth_state_key]))

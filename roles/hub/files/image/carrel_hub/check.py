@@ -13,7 +13,9 @@ from typing import Any
 from jupyterhub import scopes
 from traitlets.config import Config
 
-from .configuration import Problem, cls_of, configure, hint, unknown
+from . import several
+from .config import secret_name, single
+from .configuration import Problem, authenticators, configure, hint, unknown
 from .files import STATE, Unusable
 
 SECRETS = (
@@ -29,7 +31,11 @@ def secrets(given: Mapping[str, Any]) -> dict[str, str]:
     names = [
         *SECRETS,
         *(f"services/{service['name']}" for service in given["services"]),
-        *(f"authenticator/{name}" for name in given["authenticator"].get("secret_settings", [])),
+        *(
+            secret_name(one, name)
+            for one in single(given)
+            for name in ["client_secret", *one.get("secret_settings", [])]
+        ),
     ]
     return dict.fromkeys(names, STANDS_FOR_A_SECRET)
 
@@ -43,8 +49,8 @@ def problems(given: Mapping[str, Any]) -> Iterator[Problem]:
     yield from whole.problems
     yield from unknown(whole)
     yield from _scopes(given)
-    if not whole.problems and given["authenticator"]["type"] not in WITHOUT_SETTINGS:
-        yield from _made(whole.config)
+    if not whole.problems:
+        yield from _made(given, whole.config)
 
 
 def _scopes(given: Mapping[str, Any]) -> Iterator[Problem]:
@@ -56,15 +62,17 @@ def _scopes(given: Mapping[str, Any]) -> Iterator[Problem]:
                 yield Problem(f"services ({service['name']})", f"JupyterHub has no scope {name}{near}")
 
 
-def _made(config: Config) -> Iterator[Problem]:
-    """Whether the authenticator takes its traits together: some look at them when they are made."""
-    cls = cls_of(config.JupyterHub.authenticator_class)
-    try:
-        cls(config=config).get_handlers(None)
-    except Unusable as error:
-        yield Problem("the inventory", str(error))
-    except Exception as error:  # TraitError, and whatever a class raises
-        yield Problem("authenticator.settings", str(error).partition("\n")[0])
+def _made(given: Mapping[str, Any], config: Config) -> Iterator[Problem]:
+    """Whether the authenticators take their traits together: some look at them when they are made."""
+    for one in authenticators(given, config):
+        if one.given["type"] in WITHOUT_SETTINGS:
+            continue
+        try:
+            (several.made(one.member, config) if one.member else one.cls(config=config)).get_handlers(None)
+        except Unusable as error:
+            yield Problem("the inventory", str(error))
+        except Exception as error:  # TraitError, and whatever a class raises
+            yield Problem(f"{one.place}.settings", str(error).partition("\n")[0])
 
 
 if __name__ == "__main__":

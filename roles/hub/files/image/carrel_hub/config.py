@@ -6,12 +6,14 @@ from __future__ import annotations
 
 import hmac
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.disk import ENVIRONMENT
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.usernames import prefix_of
 from sqlalchemy import URL
 
 from . import disk
@@ -29,6 +31,7 @@ AUTHENTICATORS = {
     "ldap": "carrel_hub.directory.CarrelLDAPAuthenticator",
     "custom": "carrel_hub.custom.CarrelCustomAuthenticator",  # made by configuration.configure
     "dummy": "carrel_hub.authenticators.CarrelDummyAuthenticator",
+    "several": "carrel_hub.several.CarrelSeveralAuthenticator",
 }
 # https://learn.microsoft.com/entra/identity-platform/authentication-national-cloud
 MICROSOFT = {
@@ -114,11 +117,38 @@ def _access(services: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
         yield {"name": "user", "scopes": ["self", *everybody]}
 
 
-def own_settings(config: Mapping[str, Any], secrets: Mapping[str, Any]) -> dict[str, Any]:
-    """Traits of the authenticator's class that the administrator sets."""
+def single(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The authenticators, one or several; of several, each has a name."""
     given = config["authenticator"]
-    secret = {name: secrets[f"authenticator/{name}"] for name in given.get("secret_settings", [])}
+    return list(given["each"]) if given["type"] == "several" else [given]
+
+
+def own_settings(given: Mapping[str, Any], secrets: Mapping[str, Any]) -> dict[str, Any]:
+    """Traits of an authenticator's class that the administrator sets."""
+    secret = {name: secrets[secret_name(given, name)] for name in given.get("secret_settings", [])}
     return {**given.get("settings", {}), **secret}
+
+
+def secret_name(given: Mapping[str, Any], trait: str) -> str:
+    return f"authenticator/{given['name']}/{trait}" if "name" in given else f"authenticator/{trait}"
+
+
+@dataclass(frozen=True)
+class HasPassword:
+    """For the hub's templates, which call it with the user: of several authenticators, native has passwords."""
+
+    prefix: str
+    prefixes: Sequence[str]
+
+    def __call__(self, user: Any) -> bool:
+        return user is not None and prefix_of(user.name, self.prefixes) == self.prefix
+
+
+def _password(each: Sequence[Mapping[str, Any]]) -> HasPassword | bool:
+    native = next((one for one in each if one["type"] == "native"), None)
+    if native is None or "prefix" not in native:
+        return native is not None
+    return HasPassword(native["prefix"], [one["prefix"] for one in each])
 
 
 def _auth_state_key(secrets: Mapping[str, Any]) -> bytes:
@@ -126,38 +156,59 @@ def _auth_state_key(secrets: Mapping[str, Any]) -> bytes:
     return hmac.digest(bytes.fromhex(secrets["cookie_secret"]), b"auth state", "sha256")
 
 
-def _authenticator(config: Mapping[str, Any], secrets: Mapping[str, Any]) -> dict[str, Any]:
-    """The authenticator's own traits."""
-    given = config["authenticator"]
+def _authenticator(config: Mapping[str, Any], given: Mapping[str, Any], secrets: Mapping[str, Any]) -> dict[str, Any]:
+    """An authenticator's own traits."""
     kind = given["type"]
+    if kind == "several":
+        return {"members": [_member(config, each, secrets) for each in given["each"]]}
     if kind == "native":
         key = bytes.fromhex(secrets["cookie_secret"])
         return {"enable_signup": given["signup"], "minimum_password_length": 8, "key": key}
     if kind == "dummy":
         return {"password": secrets["dummy_password"]}
     # allow_all would bypass the roster.
-    own = own_settings(config, secrets)
+    own = own_settings(given, secrets)
     traits: dict[str, Any] = {"guests": given["guests"], "everybody": own.pop("allow_all", False)}
     if kind == "ldap":
         groups = own.pop("allowed_groups", [])
         traits |= {
             "server_address": given["server_address"],
             "guest_groups": groups,
-            "allowed_groups": sorted({*groups, *config["provider_groups"]}),
+            "allowed_groups": sorted({*groups, *_groups(config, given)}),
         }
     if kind in ("ldap", "custom"):
         return {**own, **traits}
-    return {**own, **traits, **_oauth(config, secrets)}
+    return {**own, **traits, **_oauth(config, given, secrets)}
 
 
-def _oauth(config: Mapping[str, Any], secrets: Mapping[str, Any]) -> dict[str, Any]:
+def _groups(config: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
+    """The groups of this provider that the inventory names."""
+    named = config["provider_groups"]
+    if "name" not in given:
+        return list(named)
+    own = f"{given['name']}:"
+    return [group.removeprefix(own) for group in named if group.startswith(own)]
+
+
+def _member(config: Mapping[str, Any], given: Mapping[str, Any], secrets: Mapping[str, Any]) -> dict[str, Any]:
+    """One of several. The prefixes of all say whose a name is."""
+    names: dict[str, Any] = {"prefix": given["prefix"], "prefixes": [each["prefix"] for each in single(config)]}
+    if given["type"] != "native":
+        names["provider"] = given["name"]
+    traits = {**_authenticator(config, given, secrets), **_common(config, given), **names}
+    place = {name: given[name] for name in ("name", "title")}
+    return {**place, "class": AUTHENTICATORS[given["type"]], "traits": traits}
+
+
+def _oauth(config: Mapping[str, Any], given: Mapping[str, Any], secrets: Mapping[str, Any]) -> dict[str, Any]:
     """Traits of a class of oauthenticator, which the inventory has keys for."""
-    given = config["authenticator"]
     kind = given["type"]
+    several = "name" in given
+    place = f"login/{given['name']}/" if several else ""
     traits: dict[str, Any] = {
         "client_id": given["client_id"],
-        "client_secret": secrets["client_secret"],
-        "oauth_callback_url": f"{config['url']}hub/oauth_callback",
+        "client_secret": secrets[secret_name(given, "client_secret") if several else "client_secret"],
+        "oauth_callback_url": f"{config['url']}hub/{place}oauth_callback",
     }
     if kind == "github":
         organizations = given["allowed_organizations"]
@@ -185,12 +236,30 @@ def _oauth(config: Mapping[str, Any], secrets: Mapping[str, Any]) -> dict[str, A
     return traits
 
 
+def _asks_again(given: Mapping[str, Any]) -> bool:
+    """Whether GitHub is asked about guests while they work, with what is kept from their log-in."""
+    return given["type"] == "github" and bool(given["allowed_organizations"] or given["guests"])
+
+
+def _common(config: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Traits of every authenticator."""
+    return {
+        "any_allow_config": True,  # the roster
+        "allow_existing_users": False,
+        "normalized": config["normalize_usernames"],
+        # Each request of a user asks refresh_user, which reads the roster, at most once a second.
+        "auth_refresh_age": 1,
+        "enable_auth_state": any(map(_asks_again, given.get("each", [given]))),
+        "auth_refresh_strict": True,
+    }
+
+
 def traits(config: Mapping[str, Any], secrets: Mapping[str, Any], state: Path) -> dict[str, dict[str, Any]]:
     """All traits, by class."""
     if config.get("version") != VERSION:
         raise Unusable(f"config.json has version {config.get('version')!r}, this image reads {VERSION}")
-    kind = config["authenticator"]["type"]
-    name = AUTHENTICATORS[kind]
+    given, each = config["authenticator"], single(config)
+    name = AUTHENTICATORS[given["type"]]
     services, roles = _services(config, secrets)
     hub: dict[str, Any] = {
         "spawner_class": "carrel_hub.spawner.CarrelSpawner",
@@ -214,22 +283,22 @@ def traits(config: Mapping[str, Any], secrets: Mapping[str, Any], state: Path) -
         "template_paths": [str(DIRECTORY / "templates"), str(Path(__file__).parent / "templates")],
         "template_vars": {
             "notice_html": config["notice_html"],
-            "carrel_native": kind == "native",
+            "carrel_native": any(one["type"] == "native" for one in each),
+            "carrel_password": _password(each),
             "carrel_disk": disk.notice_of,
             "carrel_backups": config["backups"],
         },
     }
     if urlsplit(config["url"]).scheme == "https":
         hub["tornado_settings"] = {"cookie_options": {"secure": True}}
-    if config["provider_groups"] or (config["authenticator"].get("guests") and kind != "github"):
+    if config["provider_groups"] or any(one.get("guests") and one["type"] != "github" for one in each):
         # These providers are asked at the log-in only: this is authenticators.GUEST_SECONDS.
         hub["cookie_max_age_days"] = 1
     if config["database"]["type"] == "postgresql":
         hub["db_kwargs"] = {"pool_pre_ping": True}
-    asks_again = kind == "github" and any(config["authenticator"][key] for key in ("allowed_organizations", "guests"))
     return {
         "JupyterHub": hub,
-        "CryptKeeper": {"keys": [_auth_state_key(secrets)] if asks_again else []},
+        "CryptKeeper": {"keys": [_auth_state_key(secrets)] if any(map(_asks_again, each)) else []},
         "ConfigurableHTTPProxy": {
             "should_start": False,
             "api_url": "http://proxy:8001",
@@ -252,13 +321,7 @@ def traits(config: Mapping[str, Any], secrets: Mapping[str, Any], state: Path) -
             "http_timeout": config["http_timeout_seconds"],
         },
         name.rpartition(".")[2]: {
-            **_authenticator(config, secrets),
-            "any_allow_config": True,  # the roster
-            "allow_existing_users": False,
-            "normalized": config["normalize_usernames"],
-            # Each request of a user asks refresh_user, which reads the roster, at most once a second.
-            "auth_refresh_age": 1,
-            "enable_auth_state": asks_again,  # with which GitHub is asked about guests
-            "auth_refresh_strict": True,
+            **_authenticator(config, given, secrets),
+            **_common(config, given),
         },
     }

@@ -20,7 +20,7 @@ from traitlets.config.loader import LazyConfigValue
 from traitlets.utils.importstring import import_item
 
 from . import custom
-from .config import own_settings, traits
+from .config import own_settings, single, traits
 
 # No inventory sets them, but the collection relies on them; with what to do instead.
 RELIED: dict[str, dict[str, str]] = {
@@ -77,6 +77,16 @@ class Family(NamedTuple):
     forbidden: dict[str, str]  # trait: what to do instead
 
 
+class Single(NamedTuple):
+    """One authenticator, alone or of several."""
+
+    place: str  # in the inventory
+    given: Mapping[str, Any]
+    cls: Any
+    traits: Mapping[str, Any]
+    member: Mapping[str, Any] | None  # of several, what is made from it
+
+
 class Whole(NamedTuple):
     config: Config
     problems: list[Problem]
@@ -86,16 +96,36 @@ class Whole(NamedTuple):
 def configure(given: Mapping[str, Any], secrets: Mapping[str, Any], state: Path, config: Config) -> Whole:
     """Fill CONFIG. Errors in the administrator's part are returned; errors in ours raise Unusable."""
     ours = traits(given, secrets, state)
-    if given["authenticator"]["type"] == "custom":
-        ours["JupyterHub"]["authenticator_class"] = custom.made(given["authenticator"]["class"])
+    for place, authenticator, slot, key in _slots(given, ours):
+        if authenticator["type"] == "custom":
+            slot[key] = custom.made(authenticator["class"], place)
     for section, values in ours.items():
         config[section].update(copy.deepcopy(values))
     whole = Whole(config, [], {})
     whole.problems.extend(_check_settings(given, secrets, ours))
-    families = _families(ours)
+    families = _families(given, ours)
     for file in given["extra_config"]:
         whole.problems.extend(_run(file["name"], file["text"], ours, families, whole))
     return whole
+
+
+def _slots(
+    given: Mapping[str, Any], ours: Mapping[str, Any]
+) -> Iterator[tuple[str, Mapping[str, Any], dict[str, Any], str]]:
+    """Of each authenticator its path in the inventory, what is written there, and where its class stands."""
+    if given["authenticator"]["type"] != "several":
+        yield "authenticator", given["authenticator"], ours["JupyterHub"], "authenticator_class"
+        return
+    members = ours["CarrelSeveralAuthenticator"]["members"]
+    for index, (authenticator, member) in enumerate(zip(single(given), members, strict=True)):
+        yield f"authenticator.each[{index}]", authenticator, member, "class"
+
+
+def authenticators(given: Mapping[str, Any], ours: Mapping[str, Any]) -> Iterator[Single]:
+    for place, authenticator, slot, key in _slots(given, ours):
+        cls = cls_of(slot[key])
+        member = slot if key == "class" else None
+        yield Single(place, authenticator, cls, member["traits"] if member else ours[cls.__name__], member)
 
 
 def cls_of(item: Any) -> Any:
@@ -104,36 +134,36 @@ def cls_of(item: Any) -> Any:
 
 
 def _check_settings(given: Mapping[str, Any], secrets: Mapping[str, Any], ours: Mapping[str, Any]) -> Iterator[Problem]:
-    """The authenticator's traits in the inventory."""
-    authenticator = given["authenticator"]
-    cls = cls_of(ours["JupyterHub"]["authenticator_class"])
-    known = cls.class_trait_names(config=True)
-    for name, value in sorted(own_settings(given, secrets).items()):
-        text = None
-        if name not in known:
-            text = f"the authenticator has no such trait{hint(name, known)}"
-        elif RULE.match(name) and not authenticator.get("guests"):
-            text = "it lets in people who are not listed, and counts with guests: true alone"
-        elif name in MADE_OF_SETTINGS:
-            continue
-        elif name in RELIED["authenticator"]:
-            text = RELIED["authenticator"][name]
-        elif ours[cls.__name__][name] != value:
-            text = ROLE
-        if text:
-            yield Problem(f"authenticator.settings.{name}", text)
+    """The authenticators' traits in the inventory."""
+    for one in authenticators(given, ours):
+        known = one.cls.class_trait_names(config=True)
+        for name, value in sorted(own_settings(one.given, secrets).items()):
+            text = None
+            if name not in known:
+                text = f"the authenticator has no such trait{hint(name, known)}"
+            elif RULE.match(name) and not one.given.get("guests"):
+                text = "it lets in people who are not listed, and counts with guests: true alone"
+            elif name in MADE_OF_SETTINGS:
+                continue
+            elif name in RELIED["authenticator"]:
+                text = RELIED["authenticator"][name]
+            elif one.traits[name] != value:
+                text = ROLE
+            if text:
+                yield Problem(f"{one.place}.settings.{name}", text)
 
 
-def _families(ours: Mapping[str, Any]) -> list[Family]:
+def _families(given: Mapping[str, Any], ours: Mapping[str, Any]) -> list[Family]:
     hub = ours["JupyterHub"]
+    authenticator = cls_of(hub["authenticator_class"])
     found = []
-    for kind, item in (
-        ("JupyterHub", JupyterHub),
-        ("spawner", hub["spawner_class"]),
-        ("authenticator", hub["authenticator_class"]),
+    for kind, cls, mine in (
+        ("JupyterHub", JupyterHub, hub),
+        ("spawner", cls_of(hub["spawner_class"]), ours["CarrelSpawner"]),
+        ("authenticator", authenticator, ours[authenticator.__name__]),
+        *(("authenticator", one.cls, one.traits) for one in authenticators(given, ours)),
     ):
-        cls = cls_of(item)
-        forbidden = {**dict.fromkeys(ours[cls.__name__], ROLE), **RELIED[kind]}
+        forbidden = {**dict.fromkeys(mine, ROLE), **RELIED[kind]}
         found.append(Family({base.__name__ for base in cls.__mro__}, forbidden))
     return found
 

@@ -11,6 +11,7 @@ from jupyterhub.handlers import BaseHandler
 from oauthenticator.oauth2 import OAuthenticator
 from traitlets.utils.importstring import import_item
 
+from . import lti
 from .authenticators import IdentityMixin, OAuthMixin
 from .files import Unusable
 
@@ -27,13 +28,15 @@ class Guarded(Authenticator):  # type: ignore[misc]
         return handlers
 
 
-def made(path: str) -> type[Any]:
-    """The class that stands at PATH, a dotted name, below the mixins."""
+def made(path: str, place: str = "authenticator") -> type[Any]:
+    """The class that stands at PATH, a dotted name, below the mixins. PLACE: where the inventory names it."""
     try:
         found = import_item(path)
     except Exception as error:  # whatever a module raises when it is imported
-        raise Unusable(f"authenticator.class: {path} cannot be imported: {error}") from error
+        raise Unusable(f"{place}.class: {path} cannot be imported: {error}") from error
     if not isinstance(found, type) or not issubclass(found, Authenticator):
-        raise Unusable(f"authenticator.class: {path} is no class of authenticators")
-    mixin = OAuthMixin if issubclass(found, OAuthenticator) else IdentityMixin
+        raise Unusable(f"{place}.class: {path} is no class of authenticators")
+    mixin: type[Any] = OAuthMixin if issubclass(found, OAuthenticator) else IdentityMixin
+    if any(base.__module__ == lti.MODULE for base in found.__mro__):
+        mixin = lti.LaunchMixin
     return type(NAME, (mixin, Guarded, found), {})

@@ -18,10 +18,14 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._shared.login_page 
 from jinja2 import ChoiceLoader, DictLoader, Environment, FileSystemLoader, PrefixLoader, TemplateSyntaxError
 from jupyterhub._data import DATA_FILES_PATH
 
-WITH_PASSWORD = ("native", "dummy")
+WITH_PASSWORD = ("native", "ldap", "dummy")
 LOGIN = "/carrel-base/login"
 _LINK = re.compile(r"""<a\b[^>]*?\bhref\s*=\s*["']([^"']*)""", re.IGNORECASE)
 LINK = f"{LOGIN}?next=%2Fcarrel-next"
+HINT = {
+    "several": "the login page has no list of the authenticators: write {{ custom_html | safe }}",
+    "": 'the login page has no link to log in: write <a href="{{ authenticator_login_url }}">',
+}
 
 
 def render(page: str, kind: str) -> str:
@@ -39,7 +43,7 @@ def render(page: str, kind: str) -> str:
         "base_url": "/carrel-base/", "prefix": "/", "user": None, "services": [], "static_url": "/static/{}".format,
         "login_url": LOGIN, "authenticator_login_url": LINK, "next": "%2Fcarrel-next", "username": "",
         "authenticator": {}, "login_service": None if kind in WITH_PASSWORD else "the service", "xsrf": "carrel-xsrf",
-        "carrel_native": kind == "native",
+        "carrel_native": kind == "native", "custom_html": f'<a href="{LINK}">Log in</a>' if kind == "several" else "",
     }  # fmt: skip
     return Environment(loader=loader, autoescape=True).get_template(name).render(values)
 
@@ -47,6 +51,12 @@ def render(page: str, kind: str) -> str:
 def check(page: str, kind: str) -> None:
     """Raises LoginPageError."""
     check_source(page)
+    _check_shown(page, kind)
+    if kind == "several":  # the page of each that asks for a password, too
+        _check_shown(page, "ldap")
+
+
+def _check_shown(page: str, kind: str) -> None:
     try:
         rendered = render(page, kind)
     except RecursionError as error:
@@ -62,10 +72,8 @@ def check(page: str, kind: str) -> None:
             xsrf='<input type="hidden" name="_xsrf" value="{{ xsrf }}">',
             action="{{ authenticator_login_url }}",
         )
-    elif LINK not in map(
-        html.unescape, re.findall(r"""<a\b[^>]*?\bhref\s*=\s*["']([^"']*)""", rendered, re.IGNORECASE)
-    ):
-        raise LoginPageError('the login page has no link to log in: write <a href="{{ authenticator_login_url }}">')
+    elif LINK not in map(html.unescape, _LINK.findall(rendered)):
+        raise LoginPageError(HINT.get(kind, HINT[""]))
 
 
 if __name__ == "__main__":

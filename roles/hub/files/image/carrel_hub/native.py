@@ -18,7 +18,7 @@ from tornado import web
 from traitlets import Bytes
 
 from . import inventory_api, invitations, native_pages, sessions
-from .authenticators import RosterMixin
+from .authenticators import ANOTHERS, RosterMixin
 from .brake import Brake, Visitors
 from .files import DIRECTORY, read_json, read_state, write_state
 from .passwords import LONGEST, Busy, Passwords, Refused
@@ -53,10 +53,17 @@ class CarrelNativeAuthenticator(RosterMixin, NativeAuthenticator):  # type: igno
         self.sign_ups = Brake(100, 3600)
         self.looking: set[str] = set()
 
+    def normalize_username(self, username: str) -> str:
+        """The prefix can be left out."""
+        name: str = super().normalize_username(username)
+        return name if name.startswith(self.prefix) else str(super().normalize_username(self.prefix + username))
+
     async def authenticate(self, handler: Any, data: dict[str, str]) -> str | None:
         name = self.normalize_username(data.get("username", ""))
         password = data.get("password", "")
         if len(password.encode()) > LONGEST or len(name) > LONGEST_NAME or not self.validate_username(name):
+            return None
+        if not self.owns(name):
             return None
         if not await self.checked(handler, name, password):
             return None
@@ -148,6 +155,8 @@ class CarrelNativeAuthenticator(RosterMixin, NativeAuthenticator):  # type: igno
         name = self.normalize_username(name.strip())
         if len(name) > LONGEST_NAME or username_problem(name) or not self.validate_username(name):
             raise Refused(NAME)
+        if not self.owns(name):
+            raise Refused(ANOTHERS.format(name=name))
         if not self.is_password_strong(password):
             raise Refused(LENGTH)
         address = await self.visitors.address(handler.request)
@@ -177,7 +186,8 @@ class CarrelNativeAuthenticator(RosterMixin, NativeAuthenticator):  # type: igno
         """Listed people with neither a password in the inventory nor an account."""
         roster, first = self.roster(), read_json(DIRECTORY / "passwords.json")
         approved = {account.username for account in self.accounts() if account.is_authorized}
-        return sorted(name for name in roster.users if roster.lists(name) and name not in approved | first.keys())
+        known = approved | first.keys()
+        return sorted(name for name in roster.users if roster.lists(name) and self.owns(name) and name not in known)
 
     def accounts(self) -> Iterable[Any]:
         return self.db.query(UserInfo).order_by(UserInfo.username).all()  # type: ignore[no-any-return]

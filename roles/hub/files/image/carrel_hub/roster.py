@@ -143,7 +143,8 @@ def signature() -> tuple[object, object]:
 def main() -> None:
     hub = Hub(os.environ["JUPYTERHUB_API_URL"].rstrip("/"), os.environ["JUPYTERHUB_API_TOKEN"])
     authenticator = read_json(DIRECTORY / "config.json")["authenticator"]
-    guests = any(authenticator.get(key) for key in ("signup", "allowed_organizations", "guests"))
+    each = authenticator.get("each", [authenticator])
+    guests = any(one.get(key) for one in each for key in ("signup", "allowed_organizations", "guests"))
     seen: object = ()
     when = 0.0
     while True:
