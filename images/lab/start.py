@@ -71,12 +71,12 @@ def account(environ: Mapping[str, str]) -> Account:
     group = environ.get("NB_GROUP", name)
     for key, value in ("NB_USER", name), ("NB_GROUP", group):
         if not NAME.fullmatch(value):
-            raise StartError(f"{key}={value} is no name: give small letters, digits, - and _, such as {key}=jovyan")
+            raise StartError(f"{key}={value} is not a name: use a to z, digits, - and _, such as {key}=jovyan")
     ids = []
     for key, default in ("NB_UID", "1000"), ("NB_GID", "100"):
         value = environ.get(key, default)
         if not re.fullmatch(r"[0-9]{1,10}", value):
-            raise StartError(f"{key}={value} is no number: give one such as {key}={default}")
+            raise StartError(f"{key}={value} is not a number: use one such as {key}={default}")
         ids.append(int(value))
     if ids[0] == 0:
         raise StartError(f"NB_UID=0 is root's, but NB_USER={name}: give NB_USER=root, or another NB_UID")
@@ -89,7 +89,7 @@ def umask(environ: Mapping[str, str]) -> int | None:
     if value is None:
         return None
     if not re.fullmatch(r"0?[0-7]{1,3}", value):
-        raise StartError(f"NB_UMASK={value} is no mask: give three digits from 0 to 7, such as NB_UMASK=022")
+        raise StartError(f"NB_UMASK={value} is not a umask: use three digits from 0 to 7, such as NB_UMASK=022")
     return int(value, 8)
 
 
@@ -145,7 +145,7 @@ def run_hooks(folder: Path, environ: dict[str, str]) -> dict[str, str]:
         elif hook.is_file() and os.access(hook, os.X_OK):
             status = subprocess.run([str(hook)], env=environ, check=False).returncode
         else:
-            log(f"{hook} is neither named *.sh nor executable: left out")
+            log(f"{hook} is neither named *.sh nor executable: skipped")
             continue
         if status:
             log(f"{hook} failed with status {status}")
@@ -289,7 +289,7 @@ def start(arguments: list[str], environ: dict[str, str]) -> NoReturn:
     else:
         for key in "GRANT_SUDO", "CHOWN_HOME", "CHOWN_EXTRA":
             if environ.get(key, "no") != "no":
-                log(f"{key} is without effect: it needs a container that starts as root (user: root)")
+                log(f"{key} has no effect: it needs a container that starts as root (user: root)")
         # The image itself sets the default ids.
         for key, current, usual in ("NB_UID", os.getuid(), "1000"), ("NB_GID", os.getgid(), "100"):
             if environ.get(key, usual) not in (usual, str(current)):

@@ -100,9 +100,7 @@ def test_an_image_that_shows_another_directory_than_the_one_that_is_kept(play: P
     try:
         run = play(geo.host, lambda instances: instances.append({**lost, **image, "notebooks": "/home/jovyan/mine"}))
         assert run.code != 0
-        assert (
-            "lost was stopped: the server shows /home/jovyan/work, but what is kept is /home/jovyan/mine" in run.output
-        )
+        assert "lost was stopped: the server shows /home/jovyan/work, but only /home/jovyan/mine is kept" in run.output
         assert geo.docker("ps", "--quiet", "--filter", "label=carrel.instance=lost") == ""
     finally:
         play(geo.host, lambda instances: instances.append({**lost, "state": "absent"}))

@@ -219,9 +219,9 @@ def test_singleuser_starts_and_wants_its_hub(image):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ((*AS_ROOT, "-e", "NB_UID=many"), "NB_UID=many is no number"),
+        ((*AS_ROOT, "-e", "NB_UID=many"), "NB_UID=many is not a number"),
         ((*AS_ROOT, "-e", "NB_UID=0"), "give NB_USER=root"),
-        (("-e", "GRANT_SUDO=yes"), "GRANT_SUDO is without effect: it needs a container that starts as root"),
+        (("-e", "GRANT_SUDO=yes"), "GRANT_SUDO has no effect: it needs a container that starts as root"),
         (("-e", "NB_UID=1234"), "NB_UID=1234, but this is 1000"),
         (("-e", "DOCKER_STACKS_JUPYTER_CMD=notebook"), "jupyter-notebook is not in this image"),
         (("--user", "5000:5000"), "/home/jovyan is not writable for 5000:5000"),

@@ -108,7 +108,9 @@ def test_a_server_whose_own_class_lets_in_anybody_is_found(python: Path, tmp_pat
     check_found(python, tmp_path, {"password": "right"}, "--ServerApp.identity_provider_class=anybody.Anybody")
 
 
-@pytest.mark.parametrize(("command", "says"), [(OWN_TOKEN, "another token than"), (OWN_PASSWORD, "does not take the")])
+@pytest.mark.parametrize(
+    ("command", "says"), [(OWN_TOKEN, "another token than"), (OWN_PASSWORD, "does not accept only the")]
+)
 def test_a_secret_of_the_images_own_is_found(python: Path, tmp_path: Path, command: tuple[str, ...], says: str) -> None:
     """Of a server with a class of its own."""
     config = str(configure(tmp_path, {"password": "right"}))

@@ -116,7 +116,7 @@ def test_a_real_lab(make: Make, tmp_path: Path) -> None:
     image = broken(site, elsewhere, "CMD []")
     failed = site.reset("--people=ignore", "--no-notice")
     assert failed.code == 1 and site.containers() == after, failed.output
-    assert f"the server shows /tmp, but what is kept is {NOTEBOOKS}" in failed.state["message"]
+    assert f"the server shows /tmp, but only {NOTEBOOKS} is kept" in failed.state["message"]
     assert [line.split()[0] for line in said.read_text().splitlines()[2:]] == ["before", "failed"]
     assert failed.state["commands"] == {"before": "done", "after": "done"}
     run("docker", "image", "rm", "--force", image)

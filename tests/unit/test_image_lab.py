@@ -100,13 +100,13 @@ def test_root_needs_no_ids():
 @pytest.mark.parametrize(
     ("environ", "message"),
     [
-        ({"NB_UID": "abc"}, "NB_UID=abc is no number: give one such as NB_UID=1000"),
-        ({"NB_GID": "-1"}, "NB_GID=-1 is no number"),
+        ({"NB_UID": "abc"}, "NB_UID=abc is not a number: use one such as NB_UID=1000"),
+        ({"NB_GID": "-1"}, "NB_GID=-1 is not a number"),
         ({"NB_UID": "0"}, "NB_UID=0 is root's, but NB_USER=jovyan: give NB_USER=root"),
-        ({"NB_USER": "../etc"}, r"NB_USER=\.\./etc is no name"),
-        ({"NB_USER": "a b"}, "NB_USER=a b is no name"),
-        ({"NB_USER": ""}, "NB_USER= is no name"),
-        ({"NB_GROUP": "a:b"}, "NB_GROUP=a:b is no name: give small letters"),
+        ({"NB_USER": "../etc"}, r"NB_USER=\.\./etc is not a name"),
+        ({"NB_USER": "a b"}, "NB_USER=a b is not a name"),
+        ({"NB_USER": ""}, "NB_USER= is not a name"),
+        ({"NB_GROUP": "a:b"}, "NB_GROUP=a:b is not a name: use a to z"),
     ],
 )
 def test_impossible_accounts_are_refused(environ, message):
@@ -160,7 +160,7 @@ def test_the_umask(value, mask):
 
 @pytest.mark.parametrize("value", ["", "u=rwx", "0o22", "8", "-1", "77777"])
 def test_an_invalid_umask_is_refused(value):
-    with pytest.raises(start.StartError, match="is no mask: give three digits"):
+    with pytest.raises(start.StartError, match="is not a umask: use three digits"):
         start.umask({"NB_UMASK": value})
 
 

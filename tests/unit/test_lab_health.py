@@ -97,10 +97,10 @@ def test_a_server_that_is_not_there(serve: Serve) -> None:
     [
         ({"root_dir": "/work", "token": "declared", "pid": 7}, ""),
         ({}, ""),
-        ({"root_dir": "/work", "token": "declared", "pid": 8}, "the server does not take the declared"),
-        ({"root_dir": "/tmp", "token": "declared"}, "the server shows /tmp, but what is kept is /work"),
-        ({"root_dir": "/work", "token": ""}, "the server takes another token than the declared one"),
-        ({"root_dir": "/work", "token": "everybody-knows"}, "the server takes another token than the declared one"),
+        ({"root_dir": "/work", "token": "declared", "pid": 8}, "the server does not accept only the declared"),
+        ({"root_dir": "/tmp", "token": "declared"}, "the server shows /tmp, but only /work is kept"),
+        ({"root_dir": "/work", "token": ""}, "the server accepts another token than the declared one"),
+        ({"root_dir": "/work", "token": "everybody-knows"}, "the server accepts another token than the declared one"),
     ],
 )
 def test_a_server_that_has_started(server: dict[str, str], problem: str) -> None:
@@ -212,7 +212,7 @@ def test_what_must_not_run_is_removed_once_it_has_started(bench: Bench, serve: S
     port = serve(403, api=(200, VERSION), login=(200, FORM))
     bench.content["ports"] = [port, port]
     servers = Servers(bench, next_one="healthy")
-    bench.engine.failures["exec"] = ["the server takes another token than the declared one"]
+    bench.engine.failures["exec"] = ["the server accepts another token than the declared one"]
     with pytest.raises(EngineError, match="another token"):
         servers._start(2)
     assert servers.states == {}

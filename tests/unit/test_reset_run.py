@@ -216,7 +216,7 @@ def test_ignore(bench: Bench) -> None:
 def test_a_reset_goes_ahead_if_activity_is_unknown(bench: Bench, capsys: Any) -> None:
     bench.kind.cannot_tell = True
     assert bench.reset()[0] == 0
-    assert "cannot find out whether people are at work, and goes ahead: 403" in capsys.readouterr().err
+    assert "cannot find out whether people are at work; the reset goes ahead: 403" in capsys.readouterr().err
 
 
 def test_nobody_is_waited_for_where_nothing_answers(bench: Bench) -> None:

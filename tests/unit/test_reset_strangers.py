@@ -346,7 +346,7 @@ def test_a_terminal_whose_last_use_is_not_known_may_be_in_use(last_activity: Any
 def test_a_pipe_as_the_lock(tmp_path: Path) -> None:
     lock = tmp_path / "lock"
     os.mkfifo(lock)
-    with pytest.raises(OSError, match="no regular file"):
+    with pytest.raises(OSError, match="not a regular file"):
         files.open_to_write(str(lock), os.O_CREAT)
     lock.unlink()
     descriptor = files.open_to_write(str(lock), os.O_CREAT)

@@ -72,4 +72,4 @@ if __name__ == "__main__":
     try:
         print(json.dumps(activity(*sys.argv[1:2], *map(int, sys.argv[2:]))))
     except (OSError, KeyError, ValueError) as error:
-        sys.exit(f"the server does not tell its kernels and terminals: {error}")
+        sys.exit(f"the server does not list its kernels and terminals: {error}")

@@ -69,7 +69,7 @@ def run(check):
     except OpenError as error:
         print(
             f"the server lets in anybody who does not log in: it answers at {error}. The image's command, or a program"
-            " that the image starts, takes the password and the token away; write a command that does not"
+            " that the image starts, removes the password and the token; write a command that does not"
         )
         sys.exit(OPEN)
     except (OSError, KeyError, TypeError, ValueError) as error:

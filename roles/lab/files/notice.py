@@ -24,7 +24,7 @@ def add(directory, text):
         with open(os.open(os.path.join(directory, NAME), flags, 0o644), "w", encoding="utf-8") as stream:
             stream.write(MARK + "\n" + text + "\n")
     except FileExistsError:
-        print(f"there is a {NAME} of somebody else's")
+        print(f"there is a {NAME} that belongs to somebody else")
 
 
 def remove(directory):

@@ -41,19 +41,19 @@ def complaint(server, note, notebooks, token):
     shown = server.get("root_dir")
     if shown is not None and os.path.realpath(shown) != os.path.realpath(notebooks):
         return (
-            f"the server shows {shown}, but what is kept is {notebooks}: people's files would be lost. The image's"
+            f"the server shows {shown}, but only {notebooks} is kept: people's files would be lost. The image's"
             f" command sets root_dir; write notebooks: {shown}, or a command that does not set it"
         )
     if server.get("token", token) != token:
         return (
-            "the server takes another token than the declared one: whoever knows the image could log in. The image's"
-            " command sets it; write a command that does not"
+            "the server accepts another token than the declared one: anybody who knows the image could log in. The"
+            " image's command sets it; write a command that does not"
         )
     if server.get("pid") != note.get("pid"):
         return (
-            "the server does not take the declared password or token alone: whoever knows the image could log in. The"
-            " image's command sets identity_provider_class, login_handler_class or JUPYTER_CONFIG_PATH; write a command"
-            " that does not"
+            "the server does not accept only the declared password or token: anybody who knows the image could log in."
+            " The image's command sets identity_provider_class, login_handler_class or JUPYTER_CONFIG_PATH; write a"
+            " command that does not"
         )
     return None
 

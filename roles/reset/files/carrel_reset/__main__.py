@@ -41,9 +41,9 @@ def arguments(argv: list[str]) -> argparse.Namespace:
         "carrel-reset", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("name", metavar="NAME", help="the instance")
-    parser.add_argument("--scheduled", action="store_true", help="as cron runs it: early, for the time that is set")
+    parser.add_argument("--scheduled", action="store_true", help="as cron starts it: early, for the set time")
     parser.add_argument("--people", choices=["wait", "skip", "ignore"], help="while people are at work (as set)")
-    parser.add_argument("--no-pull", dest="pull", action="store_false", help="take the images that are there")
+    parser.add_argument("--no-pull", dest="pull", action="store_false", help="use the images that are there")
     parser.add_argument("--no-notice", dest="notice", action="store_false", help="tell nobody")
     parser.add_argument("--claimed", action="store_true", help="for the playbook that is changing the instance")
     return parser.parse_args(argv)

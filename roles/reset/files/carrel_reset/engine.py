@@ -87,7 +87,7 @@ class Engine:
             except EngineError as error:  # one of them ended in between
                 if "no such container" not in str(error).lower():
                     raise
-        raise EngineError(f"containers come and go too fast to look at: {ids}")
+        raise EngineError(f"containers start and end too fast to inspect: {ids}")
 
     def _inspect(self, ids: list[str]) -> list[Container]:
         if not ids:

@@ -30,5 +30,5 @@ def open_to_write(path: str, flags: int = 0) -> int:
 def _regular(path: str, descriptor: int) -> int:
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise OSError(errno.EINVAL, "it is no regular file: remove it", path)
+        raise OSError(errno.EINVAL, "it is not a regular file: remove it", path)
     return descriptor

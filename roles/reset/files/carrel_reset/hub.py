@@ -169,7 +169,7 @@ class Hub:
             new, good = self._id(tag), images.known_good(self.run, tag, None)
             if not new or not good or new in good or program != SINGLEUSER:
                 continue
-            self.run.step("start", f"see whether the new image of {tag} has a working {program}")
+            self.run.step("start", f"check that the new image of {tag} has a working {program}")
             command = ["run", "--rm", "--network", "none", "--entrypoint", program, new, "--version"]
             try:
                 self.run.engine.docker(*command, timeout=VERSION_SECONDS)
@@ -310,4 +310,4 @@ class Hub:
             good = images.known_good(self.run, server.image, new) or [server.image_id]
             images.restore(self.run, {server.image: good[0]})
             self._each([server.user], lambda user: self._start(api, user))
-            raise ResetError(f"{error}\n{server.image} was new ({new}) and leads to {good[0]} again") from error
+            raise ResetError(f"{error}\n{server.image} was new ({new}); the tag means {good[0]} again") from error

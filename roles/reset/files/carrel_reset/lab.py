@@ -127,7 +127,7 @@ class Lab:
                 self.rotation.begin(self._any_image)
             self._start(new)
             if LOGIN_NOTICE in page and LOGIN_NOTICE not in self._login_page(new):
-                self.run.warn("the notice is missing from the new image's page for logging in: run the site playbook")
+                self.run.warn("the notice is missing from the new image's log-in page: run the site playbook")
             self._switch(old, new, public)
             self._stop(old, public)
         except FAILURES as error:
@@ -220,7 +220,7 @@ class Lab:
             container = self._container(which)
             if container and container.open:
                 self._remove(which)
-                raise ResetError(f"server {which} {LETS_IN_ANYBODY}: the image's command takes password and token away")
+                raise ResetError(f"server {which} {LETS_IN_ANYBODY}: the image's command removes password and token")
             if container and container.healthy:
                 return
             if time.monotonic() > end:
@@ -232,7 +232,7 @@ class Lab:
         status, text = web.get(self._url(which, "login"), 10)
         if status >= 500 or (status == 200 and not is_login_page(text)):
             what = f"status {status}" if status != 200 else "no form with a password field"
-            raise ResetError(f"nobody could log in at server {which}: its page for logging in has {what}")
+            raise ResetError(f"nobody could log in at server {which}: its log-in page has {what}")
         return text if status == 200 else ""
 
     def _let_apache_ask(self, which: int) -> None:

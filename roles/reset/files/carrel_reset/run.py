@@ -237,7 +237,7 @@ def _wait_for_people(run: Run, kind: Kind) -> None:
         try:
             reasons = kind.people()
         except CannotTell as error:
-            run.warn(f"cannot find out whether people are at work, and goes ahead: {error}")
+            run.warn(f"cannot find out whether people are at work; the reset goes ahead: {error}")
             return
         if not reasons:
             return

@@ -80,7 +80,7 @@ def names() -> list[str]:
 def problems(content: object) -> list[str]:
     """All errors in the file."""
     if not isinstance(content, dict):
-        return ["it does not hold an object"]
+        return ["it is not an object"]
     found = []
     for field in dataclasses.fields(Settings):
         if field.name not in content:
