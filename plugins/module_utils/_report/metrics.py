@@ -15,6 +15,8 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._report.status impo
 
 Instance = Mapping[str, Any]
 OUTCOMES = (*RESULTS, "interrupted")
+# of backups and drills; see carrel_backup/state.py
+ENDS = ("running", "done", "incomplete", "failed", "interrupted")
 
 HEALTH = {
     "carrel_instance_info": "Always 1; kind, state, engine and URL of an instance.",
@@ -30,6 +32,12 @@ HEALTH = {
     "carrel_reset_scheduled": "Whether an instance is reset each day.",
     "carrel_reset_last_start_timestamp_seconds": "When the last reset began.",
     "carrel_reset_last_result": "1 for the result of the last reset, 0 for the others.",
+    "carrel_backup_scheduled": "Whether an instance is backed up each day.",
+    "carrel_backup_last_success_timestamp_seconds": "When the last good backup ended.",
+    "carrel_backup_last_result": "1 for the result of the last backup, 0 for the others.",
+    "carrel_drill_scheduled": "Whether a restore of an instance is tried each week.",
+    "carrel_drill_last_success_timestamp_seconds": "When the last good drill of a restore ended.",
+    "carrel_drill_last_result": "1 for the result of the last drill of a restore, 0 for the others.",
     "carrel_filesystem_free_bytes": "Free space on the file system of an instance's directory.",
     "carrel_filesystem_used_ratio": "Used share of the file system of an instance's directory.",
 }
@@ -93,9 +101,20 @@ def _health(found: Instance) -> Iterator[Sample]:
         for result in OUTCOMES:
             same = result == found["reset"]["result"]
             yield Sample("carrel_reset_last_result", {**name, "result": result}, same)
+    backup = found["backup"] or {}
+    yield from _kept("backup", name, bool(backup.get("scheduled")), backup)
+    yield from _kept("drill", name, bool(backup.get("drilled")), backup.get("drill") or {})
     if found["disk"]:
         yield Sample("carrel_filesystem_free_bytes", name, found["disk"]["free_bytes"])
         yield Sample("carrel_filesystem_used_ratio", name, found["disk"]["used_percent"] / 100)
+
+
+def _kept(what: str, name: Mapping[str, str], scheduled: bool, run: Mapping[str, Any]) -> Iterator[Sample]:
+    yield Sample(f"carrel_{what}_scheduled", name, scheduled)
+    yield from _time(f"carrel_{what}_last_success_timestamp_seconds", name, run.get("good"))
+    if run.get("result"):
+        for result in ENDS:
+            yield Sample(f"carrel_{what}_last_result", {**name, "result": result}, result == run["result"])
 
 
 def _disk(found: Instance) -> Iterator[Sample]:
