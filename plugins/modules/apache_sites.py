@@ -181,7 +181,7 @@ class Sites:
                     self.refusals.refuse(name, f"OpenSSL knows no cipher of {suite!r}.")
 
     def tree(self) -> decide.Tree:
-        """Everything that should be there, but for what to listen to."""
+        """All wanted files, except those with Listen directives."""
         existing = {
             name[: -len(".conf")]
             for kind in ("sites-available", "sites-enabled")
@@ -205,7 +205,7 @@ class Sites:
         return tree
 
     def settle(self, service: Service) -> decide.Tree:
-        """Everything that should be there. Each round refuses one more site, so there are few."""
+        """All wanted files. Each round refuses one more site, so there are few rounds."""
         while True:
             known = self.refusals.tree()
             desired = {**self.tree(), **decide.listen_tree([])}
@@ -266,7 +266,7 @@ class Sites:
         return missing
 
     def refuse_port(self, listen: Listen, problem: str) -> None:
-        if listen in self.wanted:  # else it is one from before
+        if listen in self.wanted:  # otherwise it is an old one
             self.refusals.refuse_port(listen.port, problem)
 
     def newest(self, desired: decide.Tree) -> tuple[float, str]:
@@ -306,7 +306,7 @@ class Sites:
             action, reason = self.action(service, desired, needed)
             if action == "reload" and service.must_restart(self.listens):
                 action, reason = "restart", "the addresses to listen to changed"
-            if action == "none":  # what Apache has loaded of a site that could not be loaded again serves on
+            if action == "none":  # Apache still serves a loaded site that could not be loaded again
                 found = []
             try:
                 if not self.module.check_mode:

@@ -151,7 +151,7 @@ def main() -> None:
         module.fail_json(msg=f"{name!r} is not a name for an instance", exit_code=None, state={})
     try:
         if files.read(decide.PROGRAM) is None or files.read(decide.SETTINGS.format(name)) is None:
-            if command == "restore":  # who wants files back is not told that all is well
+            if command == "restore":  # a person who wants files back must not be told that all is well
                 module.fail_json(msg=f"{name} has no backups: nothing was restored", exit_code=None, state={})
             module.exit_json(msg=f"{name} has no backups", exit_code=None, state={}, changed=False, skipped=True)
         if module.check_mode:

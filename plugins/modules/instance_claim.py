@@ -97,7 +97,7 @@ WHO = "a playbook"
 
 
 def longest(name: str) -> int:
-    """How many seconds a reset of the instance may be at work."""
+    """How many seconds a reset of the instance may take."""
     text = files.read_text(reset.SETTINGS.format(name))
     return reset.longest(json.loads(text) if text else {})
 
@@ -136,7 +136,7 @@ def main() -> None:
             files.remove(path)
         else:
             limit = longest(name)
-            # First the claim, then the look: whoever takes the lock after it sees the claim.
+            # First claim, then check the lock: a reset that takes the lock afterwards sees the claim.
             files.write(path, File(claims.claim(WHO, seconds + limit), 0o644))
             waited = wait(name, limit)
             files.write(path, File(claims.claim(WHO, seconds), 0o644))

@@ -195,7 +195,7 @@ def engine_trees(name: str, account: pwd.struct_passwd, made: bool) -> list[str]
     root, home = data_root(name), real(account.pw_dir)
     inside = root is not None and os.path.commonpath([root, home]) == home
     around = root is not None and os.path.commonpath([root, home]) == root
-    # What lies in a home goes or stays with it.
+    # A data root in a home goes or stays with the home.
     roots = [root] if not inside and (made or not around) else []
     return [path for path in (home if made else None, *roots) if path and owned(path, account)]
 
@@ -218,7 +218,7 @@ def run(*command: str) -> None:
 
 
 def purge(name: str, archive: str, tracker: Tracker, check_mode: bool) -> tuple[list[str], str]:
-    """What was deleted, and the warnings about what is kept."""
+    """Purge; return what was deleted, and warnings about what is kept."""
     account = account_of(name)
     made = account is not None and _purge.made_by_role(account.pw_gecos)
     wrong = _purge.problems(name, records(), others_archives(archive, name, account) if account else ())

@@ -28,7 +28,7 @@ class Account:
         self.socket = f"{self.runtime}/docker.sock"
 
     def systemctl(self, *arguments: str, timeout: float = 90) -> Done:
-        """As the account itself: there is no way to its manager for `sudo -i` or a system unit."""
+        """Run systemctl as the account itself: `sudo -i` and system units cannot reach its manager."""
         return run(["systemctl", "--user", *arguments], timeout, self.entry, {"XDG_RUNTIME_DIR": self.runtime})
 
     @property
@@ -45,7 +45,7 @@ class Account:
         return Service.parse(self.systemctl("show", UNIT, f"--property={PROPERTIES}").output)
 
     def info(self) -> dict[str, Any] | None:
-        """What `docker info` says; None when the engine does not answer."""
+        """The output of `docker info`; None if the engine does not answer."""
         try:
             answer = EngineAPI(self.socket, INFO_SECONDS).call("GET", "/info")
         except EngineError:

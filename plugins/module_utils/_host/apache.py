@@ -24,7 +24,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._host import files
 
 ERROR_LOG = "/var/log/apache2/error.log"
 UNIT = "apache2.service"
-CERTIFICATES = "/var/lib/apache2/carrel-certificates.json"  # what of them Apache loaded last
+CERTIFICATES = "/var/lib/apache2/carrel-certificates.json"  # those that Apache loaded last
 PROPERTIES = ["ActiveState", "UnitFileState", "MainPID", "StateChangeTimestampMonotonic"]
 
 
@@ -106,7 +106,7 @@ class Service:
         )
 
     def held(self) -> list[tuple[Listen, int, bool]]:
-        """What is listened to, by which socket, and whether that is Apache's."""
+        """The addresses with listeners, their sockets, and whether these are Apache's."""
         own = socket_inodes(str(self.main_pid)) if self.active else set()
         tables = [table for table in ("/proc/net/tcp", "/proc/net/tcp6") if os.path.exists(table)]
         found = [socket for table in tables for socket in parse_proc_net(Path(table).read_text())]
@@ -118,7 +118,7 @@ class Service:
         return any(want.overlaps(held) and want.bare != held.bare for want in listens for held in mine)
 
     def taken(self, listens: Sequence[Listen]) -> dict[Listen, str]:
-        """Those that another program holds, and which one.
+        """The wanted ports that another program uses, and the program.
 
         Apache ends when a reload finds a port that it cannot bind.
         """

@@ -6,7 +6,7 @@ A reset is one process and holds a lock. A playbook is many, so it claims the in
 then waits for the lock. A reset that has the lock looks for a claim, and gives way to it. A claim ends by itself, so
 that a playbook that was killed keeps no reset out for long, and at a reboot.
 
-The programs of the resets and the backups have this file, too, as a link: nothing but the standard library.
+The programs for resets and backups link to this file, so it uses only the standard library.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 """Directories for others, made by root through descriptors.
 
 A directory's owner is set last: one with the right owner is complete, and an empty one that still belongs
-to root is what a killed run left. Anything else with a foreign owner is somebody's, and is reported.
+to root is what a killed run left. Anything else with a foreign owner belongs to somebody, and is reported.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Found:
 
 
 def foreign(path: str, uid: int, gid: int, wanted: Wanted) -> str:
-    """What is wrong with a directory of UID and GID here, and what to do."""
+    """The problem of a directory with this UID and GID, and what to do."""
     if wanted.uid == 0:
         return (
             f"{path} belongs to {uid}:{gid} but must belong to root, because it holds directories of other accounts: "

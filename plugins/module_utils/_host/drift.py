@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an instance of a host is like, compared with what is declared, without touching anything."""
+"""Compares an instance on its host with its declaration, and changes nothing."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ class Surroundings:
 
     engines: Mapping[str, Mapping[str, Any]]  # instance_info's
     programs: Mapping[str, str]  # the role's files, by their name
-    connect_to: str | None = None  # where Apache is asked for public URLs; None: it is not
+    connect_to: str | None = None  # Apache's address for requests to public URLs; None: no requests
 
 
 @dataclass
 class Found:
-    """What differs, in words, and the lines."""
+    """The differences, in words and as lines."""
 
     reasons: list[str] = field(default_factory=list)
     tracker: Tracker = field(default_factory=Tracker)
@@ -74,7 +74,7 @@ Look = Callable[[Mapping[str, Any], Surroundings, Found], None]
 
 
 def looked(look: Look, instance: Mapping[str, Any], around: Surroundings) -> Found:
-    """What was found; any fault of one instance is a difference of that one alone."""
+    """The differences; a fault of one instance is a difference of only this one."""
     found = Found()
     try:
         # A run that ended half-way keeps resets out until its claim ends; the next one frees the instance.
@@ -194,7 +194,7 @@ def unbuilt(image: Any) -> list[str]:
 
 
 def examined(name: str, user: str | None, cache: str, inspected: Mapping[str, Any]) -> Image | None:
-    """What an earlier run found out about an image; None if none did."""
+    """The facts of an earlier run about an image; None if there are none."""
     file = files.read(cache)
 
     def never(command: list[str], text: str) -> tuple[int, str, str]:

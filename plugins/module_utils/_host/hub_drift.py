@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a hub of a host is like, compared with what is declared."""
+"""Compares a hub on its host with its declaration."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def _present(instance: Mapping[str, Any], engine: Mapping[str, Any], around: Sur
 
 
 def _images(instance: Mapping[str, Any], project: Project, found: Found) -> list[dict[str, Any]] | None:
-    """What earlier runs found out about the users' images; None where a run must look at one."""
+    """The facts of earlier runs about the users' images; None if a run must inspect one."""
     database = [instance["database"]["image"]] if instance["database"]["image"] else []
     names = [entry["image"] for entry in instance["images"]]
     results = []

@@ -178,7 +178,7 @@ class Image:
     gid: int
     servers: list[Server]
     singleuser: bool = False  # whether jupyterhub-singleuser is on the PATH
-    jupyterlab: dict[str, Any] | None = None  # what JUPYTERLAB answered
+    jupyterlab: dict[str, Any] | None = None  # the answer of JUPYTERLAB
 
 
 # run(argv, standard input) -> (exit status, standard output, standard error)
@@ -292,7 +292,7 @@ class Engine:
         return answer[0]
 
     def settings_problems(self, server: Server, settings: dict[str, Any]) -> list[str]:
-        """What is wrong with traits of jupyter_server in this image."""
+        """Problems of traits of jupyter_server in this image."""
         source = inspect.getsource(server_check)
         output = self._container(server.python, ["-c", source], json.dumps({"mark": MARK, "settings": settings}))
         try:
@@ -358,7 +358,7 @@ def extend_cache(cached: dict[str, Any], key: str, image: Image) -> bytes:
 
 
 def as_result(image: Image) -> dict[str, Any]:
-    """What lab_image_info returns of an image."""
+    """The result of lab_image_info for an image."""
     return {
         "image_id": image.image_id,
         "repo_digests": image.repo_digests,

@@ -80,7 +80,7 @@ class LoginFiles:
         self.stale = {path: file for path, file in self._wanted.items() if _differs(path, file, tracker)}
 
     def _compare_pages(self, tracker: Tracker) -> None:
-        """What visitors saw and will see: the mounted page, else the image's."""
+        """The page that visitors saw, and the new one: the mounted page, or the image's."""
         upstream = {server.template: server.text for server in self.image.servers}
         for target in [*upstream, *sorted(set(self._mounted) - set(upstream))]:
             file = files.read(self._mounted[target]) if target in self._mounted else None
@@ -94,7 +94,7 @@ class LoginFiles:
             self._remove_old({self._directory, *map(os.path.dirname, self._mounted.values())})
 
     def _remove_old(self, keep: set[str]) -> None:
-        """Pages of former states, but for the last: a container that is still running has them mounted."""
+        """Remove old pages, except the last ones, which a running container has mounted."""
         for name in os.listdir(self.path):
             path = os.path.join(self.path, name)
             if re.fullmatch("[0-9a-f]{64}", name) and path not in keep and not os.path.islink(path):

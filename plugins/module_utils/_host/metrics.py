@@ -52,7 +52,7 @@ def text_of(what: str, settings: Mapping[str, Any], root: str) -> str:
 
 
 def _memory(instances: Iterable[Mapping[str, Any]], root: str) -> dict[str, int]:
-    """By engine; empty where the kernel does not count it for accounts."""
+    """The memory of each engine; empty if the kernel does not count it for accounts."""
     found = {}
     for name in {instance["engine"]["name"] for instance in instances if instance["engine"]}:
         try:

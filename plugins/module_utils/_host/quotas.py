@@ -45,10 +45,10 @@ class Quotas:
     def ensure(
         self, directories: Sequence[tuple[int, str]], limit: int | None, missing: bool = False, empty: bool = False
     ) -> tuple[str, str]:
-        """What the limit of all together was and is, in words.
+        """The old and the new limit of all together, in words.
 
         DIRECTORIES: descriptors and paths. MISSING, in check mode: the one descriptor is of the directory above.
-        EMPTY: where there is content from before, nothing is done.
+        EMPTY: do nothing if there is content already.
         """
         path = directories[0][1]
         found = [Found(_limits_hold(directories[0][0]))] if missing else [examine(each) for each, _path in directories]

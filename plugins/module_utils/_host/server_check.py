@@ -19,7 +19,7 @@ import tempfile
 import threading
 from typing import Any
 
-SECONDS = 200  # the container is to end before whoever waits for its answer gives up
+SECONDS = 200  # the container must end before the caller gives up waiting
 # What a server imports only when it needs it: those of users, and those that export notebooks.
 LATE = ("jupyterhub.singleuser.extension", "nbconvert.exporters", "nbconvert.preprocessors", "nbconvert.writers")
 
@@ -60,7 +60,7 @@ def subclasses(cls: Any) -> set[Any]:
 
 
 def refused(trait: Any, value: Any) -> str | None:
-    """What a trait says to a value; None if it takes it."""
+    """A trait's complaint about a value; None if it accepts the value."""
     if not hasattr(trait, "validate") or (value is None and trait.allow_none):
         return None
     try:
@@ -73,7 +73,7 @@ def refused(trait: Any, value: Any) -> str | None:
 def answer(settings: dict[str, dict[str, Any]]) -> dict[str, Any]:
     said = set_up(settings)
     for module in LATE:
-        with contextlib.suppress(Exception):  # not every image has it
+        with contextlib.suppress(Exception):  # not all images have it
             importlib.import_module(module)
     known: dict[str, list[str]] = {}
     complaints = []

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is done for a hub's users, in which order, wherever their files are kept."""
+"""The steps for a hub's users, in order, for every backend of their files."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ class UserDirectories(Backend):
             os.close(archive)
 
     def _bring_back(self, directory: str) -> bool:
-        """Who is listed again finds what was archived last."""
+        """Users who are listed again get what was archived last."""
         if self.base is None or directory in os.listdir(self.base):
             return False
         name = newest(self._archived(), directory)
@@ -115,7 +115,7 @@ class UserDirectories(Backend):
     def expire(self, before: float, keep: Mapping[str, str]) -> None:
         found = archives(self._archived()).items()
         old = [(name, of) for name, (of, moment) in found if moment < before and of not in keep]
-        # What a run left that was killed meanwhile.
+        # The rest of a killed run.
         left = self.base is not None and TRASH in os.listdir(self.base)
         if left:
             self.before.append(TRASH)

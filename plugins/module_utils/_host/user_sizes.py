@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The host's own measuring of what hubs' users keep: carrel-disk writes hub/disk.json, from cron.
+"""Measures the disk usage of hubs' users on the host: carrel-disk writes hub/disk.json, from cron.
 
 Where there is a quota, the kernel knows at once. Other folders are added up at night, one user after the other, with
 low priority, until a deadline; the next night goes on with those that were measured longest ago. Who was not done
@@ -75,7 +75,7 @@ def _measure(directory: str, add_up: bool) -> None:
     finally:
         os.close(base)
     if add_up:
-        # Who was tried in vain comes last, or a few of them would keep all others from being measured.
+        # Users who could not be measured come last, or a few of them would keep all others from being measured.
         rest = sorted(
             names.keys() - now.keys() - set(late),
             key=lambda name: (before[name].measured if name in before else "", name),
@@ -93,7 +93,7 @@ def _measure(directory: str, add_up: bool) -> None:
 
 
 def _former(path: str) -> tuple[dict[str, Use], list[str]]:
-    """Who was measured, and who in vain; nothing if the file is damaged: all are measured anew."""
+    """Who was measured, and who could not be; nothing if the file is damaged: all are measured again."""
     with contextlib.suppress(ValueError):
         text = files.read_text(path)
         content = parse_instance(text) if text else disk.content({})
