@@ -48,19 +48,19 @@ def _prefix(value: Any, path: str, problems: Problems) -> str | Invalid:
 PLACE: dict[str, Key] = {
     "name": Key(
         Type(_name, "1 to 15 of a-z, 0-9 and '-'", "Uni"),
-        "Short name, which its addresses have.",
+        "Short name, which is part of its addresses.",
         example="uni",
         needed="a short name, for example uni",
     ),
     "title": Key(
         types.text("what people know it by"),
-        "What people choose it by on the log-in page.",
+        "Title that people see on the log-in page.",
         example="University",
         needed="what people know it by, for example University",
     ),
     "prefix": Key(
         Type(_prefix, "1 to 16 of a-z, 0-9 and '-', with '-' at the end, or nothing", "uni"),
-        "What the names of its people begin with in the hub; the provider's own names follow.",
+        "Beginning of its people's names in the hub, before the provider's own names.",
         example="u-",
         unset="the name and '-'",
     ),
@@ -88,7 +88,7 @@ KEYS: dict[str, Key] = {
             "a list of authenticators, each with name, title and type",
             "a list of authenticators",
         ),
-        "The authenticators among which people choose, with the keys of their types.",
+        "Authenticators from which people choose, each with the keys of its type.",
         example=[
             {"name": "uni", "title": "University", "type": "ldap", "server_address": "ldap.uni.example"},
             {"name": "guests", "title": "Guests", "type": "native"},
