@@ -4,14 +4,14 @@
 #   make demo        from nothing to running instances on two test hosts
 #   make demo-down   remove them
 #   make test        everything: linters, unit and sanity tests, real hosts, a real browser
-#   make test-quick  what needs no host, in under two minutes
-#   make sanity      ansible-test's sanity tests and antsibull-docs' lint, on a copy; what they install stays in ~/.ansible/test
-#   make test-vm     limits and a reboot on a kernel of its own, in a virtual machine; slow without KVM
-#   make docs        write what follows from the inventory's keys, and the documentation as a site in .cache/site
+#   make test-quick  linters and tests that need no host, in under two minutes
+#   make sanity      ansible-test's sanity tests and antsibull-docs' lint, on a copy; they install tools in ~/.ansible/test
+#   make test-vm     limits and a real reboot, in a virtual machine; slow without KVM
+#   make docs        write the reference of the inventory's keys, and the documentation as a site in .cache/site
 #   make pictures    the documentation's pictures; those of a browser at work are of the last `make test`
 #   make release     changelog, tarball, commit and tag of the version in galaxy.yml; pushes nothing
-#   make bench       measure; results in bench/. PARTS="volumes images" leaves out what needs a host
-#   make clean       remove what the others keep as a cache: images, virtual environment
+#   make bench       measure; results in bench/. PARTS="volumes images" leaves out parts that need a host
+#   make clean       remove caches: images, virtual environment
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -63,7 +63,7 @@ unit: venv
 
 test-quick: lint unit
 
-# Both wait much: side by side they take little longer than one.
+# Both wait a lot: in parallel they take little longer than one.
 test-hosts: venv
 	@$(MAKE) --no-print-directory --jobs 2 e2e integration
 	$(call timed,tests/demo) pytest --durations 0 tests/demo
