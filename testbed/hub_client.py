@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 import requests
 
@@ -137,6 +137,7 @@ class Hub:
             # The hub asks whether one wants to go to somebody else's server.
             form, headers = _fields(answer.text), {"Referer": answer.url}
             self.http.post(answer.url, data=form, headers=headers, timeout=self.timeout)
+        url = urljoin(answer.url, urlsplit(url).path)  # where users have domains, another host
         lab = Lab(url, self.http.verify, self.timeout)
         for cookie in self.http.cookies:
             # Lab sends all cookies that it has, so it gets those that a browser would send there.

@@ -81,6 +81,10 @@ options:
         description: Whether to generate the pair, and to renew it if it is for another name or ends within 30 days.
         type: bool
         default: false
+      subdomains:
+        description: Whether it must be for the names directly below, too. If it is not, the site with those is refused.
+        type: bool
+        default: false
 seealso:
   - module: carrel.jupyter.site_health
 """
@@ -349,6 +353,7 @@ def main() -> None:
         "certificate": {"type": "path", "required": True},
         "private_key": {"type": "path", "required": True},
         "self_signed": {"type": "bool", "default": False},
+        "subdomains": {"type": "bool", "default": False},
     }
     module = AnsibleModule(
         argument_spec={

@@ -35,6 +35,8 @@ def site_front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
         ("/lower/x", "carrel-lower.a=1;carrel-lower.b=2", "a=1; b=2"),
         ("/lower/x", "_xsrf=long; carrel-lower.a=1; _xsrf=short; _xsrf=shorter", "_xsrf=long; a=1"),
         ("/lower/x", "xcarrel-lower.a=1; carrel-lowerXb=2; carrel-lower.=3", "=3"),
+        ("/lower/x", "__Host-carrel-lower.a=1; __Host-carrel-upper.b=2; __Host-c=3", "__Host-a=1"),
+        ("/lower/x", "carrel-lower.__Host-a=1; carrel-lower. __Host-a=2; carrel-lower.__host-a=3", "__host-a=3"),
         ("/lower/x", ";;; ;", ""),
         ("/lower/x", "", ""),
     ],
@@ -53,6 +55,8 @@ def test_cookies_are_given_out_under_the_instances_name(site_front: Front) -> No
         "_xsrf=5; path =/upper/; PATH\t= /upper/": "_xsrf=5; path =/upper/; PATH\t=/lower/",
         # browsers send a cookie without a name as its value alone
         "=carrel-upper.login=6; Path=/": "carrel-lower.=carrel-upper.login=6; Path=/",
+        # what browsers take from this name alone
+        "__Host-a=8; Path=/; Secure": "__Host-carrel-lower.a=8; Path=/; Secure",
         "_xsrf =7": "carrel-lower._xsrf =7",
         "carrel-upper.login": "carrel-lower.carrel-upper.login",
     }

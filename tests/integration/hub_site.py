@@ -31,7 +31,7 @@ ESSENTIAL: dict[str, Any] = {
     "culler": {"idle_seconds": 3600, "max_age_seconds": 0, "every_seconds": 300}, "shutdown_on_logout": False,
     "default_url": "/lab", "concurrent_spawns": 20, "active_servers": 0, "spawn_timeout_seconds": 60,
     "http_timeout_seconds": 60, "notice_html": None, "database": {"type": "sqlite"},
-    "extra_config": [], "services": [], "backups": False, "provider_groups": [],
+    "extra_config": [], "services": [], "backups": False, "provider_groups": [], "user_domains": False,
 }  # fmt: skip
 
 
@@ -109,6 +109,7 @@ class HubSite:
             "--network-alias", "proxy", "--publish", f"127.0.0.1:{self.port}:8000",
             "--env", f"CONFIGPROXY_AUTH_TOKEN={self.secrets['proxy_token']}",
             "--env", f"CARREL_BASE_URL={self.config['base_url']}", self.hub_image, "proxy",
+            *(["--host-routing"] if self.config["user_domains"] else []),
         )  # fmt: skip
         self.start_hub(*extra)
 

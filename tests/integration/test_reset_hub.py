@@ -68,6 +68,7 @@ class ResetSite(HubSite):
         instance = {
             "name": self.name, "directory": str(self.folder), "port": self.port, "base_url": "/class/",
             "database": {"type": "sqlite"}, "start_timeout_seconds": 60, "backups": False,
+            "user_domains": False,
         }  # fmt: skip
         project = _hub.compose(instance, {"socket": "/var/run/docker.sock", "controllers": []}, self.hub_image)
         for service in project["services"].values():

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from plan_helpers import CLASS, TAO, at_hub, here, host
+from plan_helpers import CLASS, GEO, TAO, at_hub, here, host, hub, lab
 
 CLIENT = {"client_id": "hub", "client_secret": "SECRET"}
 OIDC = {
@@ -42,6 +42,12 @@ def native(password: str) -> dict[str, Any]:
 def ldap(**keys: Any) -> dict[str, Any]:
     return login({"type": "ldap", "server_address": "ldap.example"}, **keys)
 
+
+def domains(url: str, **keys: Any) -> dict[str, Any]:
+    return at_hub(user_domains=True, url=url, **keys)
+
+
+DOMAINS = hub(user_domains=True)
 
 OWN_CASES: list[tuple[str, str, str, dict[str, Any]]] = [
     ("extra_config_file", f"{CLASS}.extra_config", "write the path of a file", at_hub(extra_config="missing.py")),
@@ -86,8 +92,24 @@ OWN_CASES: list[tuple[str, str, str, dict[str, Any]]] = [
     ),
 ]
 
+# Each user's server has a name below the hub's.
+DOMAINS_CASES: list[tuple[str, str, str, dict[str, Any]]] = [
+    ("domains_path", f"{CLASS}.url", "without a path", domains("https://example.org/hub1/")),
+    ("domains_address", f"{CLASS}.user_domains", "below 192.0.2.1", domains("https://192.0.2.1/")),
+    ("domains_http", f"{CLASS}.user_domains", "https:// in url", domains("http://class101.example.org/", tls=...)),
+    *(
+        ("domains_host", f"{GEO}.url", "at all names below", {"instances": [DOMAINS, lab(name="geo", url=url)]})
+        for url in (
+            "https://class101.example.org:8443/",
+            "https://a.class101.example.org/",
+            "https://b.a.class101.example.org/x/",
+        )
+    ),
+]  # fmt: skip
+
 HUB_CASES: list[tuple[str, str, str, dict[str, Any]]] = [
     *OWN_CASES,
+    *DOMAINS_CASES,
     # keys
     ("other_kind", f"{CLASS}.token_file", "is not a key of a hub; leave it out, users log in", at_hub(token_file="/t")),
     ("other_kind", f"{CLASS}.memory", "write it in limits", at_hub(memory="8G")),

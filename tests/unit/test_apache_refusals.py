@@ -87,6 +87,20 @@ def test_an_expired_pair_takes_no_site_down() -> None:
     assert found.tree() == {path: before[path] for path in fragment("sites", "carrel-b", None)}
 
 
+def test_only_the_site_with_names_below_is_refused_for_them() -> None:
+    before = site("a.test", more="old")
+    wanted = {
+        "carrel-a": site("a.test", more="ServerAlias *.a.test"),
+        "carrel-b": site("b.test", more="ServerAlias *.b.test"),
+        "carrel-c": site("c.test"),
+        "carrel-redirect": "<VirtualHost *:80>\n    ServerName a.test\n    ServerAlias *.a.test\n</VirtualHost>\n",
+    }
+    found = Refusals(wanted, live(carrel_a=before))
+    found.refuse_subdomains(ONE, "Not for those.")
+    assert found.problems == {"carrel-a": "Not for those."}
+    assert found.tree() == fragment("sites", "carrel-a", before)
+
+
 def test_a_pair_is_not_another_that_begins_alike() -> None:
     content = site("a.test", pair=Pair("a.test", "/one.crt.old", "/one.key"))
     assert not refusals.uses(content, ONE) and refusals.uses(site("a.test"), ONE)

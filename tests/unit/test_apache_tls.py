@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 from ansible_collections.carrel.jupyter.plugins.module_utils._apache import certificates as tls
 from ansible_collections.carrel.jupyter.plugins.module_utils._apache.sites import file
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.apache_pairs import look_at
 
 NOW = datetime.now(timezone.utc)
 PAIR = tls.Pair("a.test", "/a.crt", "/a.key")
 
 
-def certificate(tmp_path: Path, name: str, days: int = 100) -> Path:
-    (tmp_path / "config").write_text(tls.request_config(name))
+def certificate(tmp_path: Path, name: str, days: int = 100, subdomains: bool = False) -> Path:
+    (tmp_path / "config").write_text(tls.request_config(name, subdomains))
     command = ["openssl", "req", "-x509", "-config", tmp_path / "config", "-newkey", "ec", "-nodes"]
     command += ["-pkeyopt", "ec_paramgen_curve:prime256v1", "-days", str(days)]
     subprocess.run([*command, "-keyout", tmp_path / "key", "-out", tmp_path / "crt"], check=True, capture_output=True)
@@ -44,6 +45,20 @@ def test_another_name(tmp_path: Path, other: str) -> None:
     assert not seen.matches_name
     assert tls.must_generate(seen, NOW)
     assert "other names" in tls.advice(PAIR, seen, NOW)[0]
+
+
+@pytest.mark.parametrize("covered", [True, False])
+def test_users_domains_are_in_the_certificate(tmp_path: Path, covered: bool) -> None:
+    path = certificate(tmp_path, "a.test", subdomains=covered)
+    for self_signed in (True, False):
+        pair = tls.Pair("a.test", str(path), str(tmp_path / "key"), self_signed, subdomains=True)
+        seen = look_at(pair)
+        assert (seen.matches_name, seen.matches_subdomains) == (True, covered)
+        assert tls.must_generate(seen, NOW) is not covered
+        complaint = tls.domains_complaint(pair, seen)
+        assert complaint is None if covered else "install one for a.test and *.a.test" in str(complaint)
+    plain = tls.Pair("a.test", str(path), str(tmp_path / "key"))
+    assert tls.domains_complaint(plain, look_at(plain)) is None and not tls.must_generate(look_at(plain), NOW)
 
 
 def test_it_is_renewed_thirty_days_before_its_end(tmp_path: Path) -> None:

@@ -12,12 +12,14 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import backup, hub, hub_images
 from carrel_hub import asking, backups, config
 from carrel_hub.asking import Backups, Refused
 from jupyterhub.services.auth import HubOAuth
+from jupyterhub.utils import subdomain_hook_idna
 from test_hub_image import CONFIG, SECRETS
 from test_hub_project import ENGINE, IMAGE, instance
 from test_hub_project import project as hub_project
@@ -300,7 +302,14 @@ def test_the_service_is_there_with_backups_and_has_no_power() -> None:
     without, found = hub_part(), hub_part(backups=True)
     assert all(service["name"] != "backups" for service in without["services"])
     (service,) = (each for each in found["services"] if each["name"] == "backups")
-    assert service.keys() == {"name", "url", "command", "oauth_no_confirm", "display"}
+    assert service.keys() == {"name", "url", "command", "oauth_no_confirm", "display", "environment"}
+    assert service["environment"] == {} and found["template_vars"]["carrel_backups"] == "/class/services/backups/"
+    apart = hub_part(backups=True, user_domains=True, url="https://hub.test/", base_url="/")
+    (service,) = (each for each in apart["services"] if each["name"] == "backups")
+    assert service["environment"] == {"JUPYTERHUB_COOKIE_HOST_PREFIX_ENABLED": "1"}
+    domain = urlsplit(apart["template_vars"]["carrel_backups"]).netloc
+    assert domain == subdomain_hook_idna("backups", "hub.test", "service")
+    assert without["template_vars"]["carrel_backups"] == ""
     new = [role for role in found["load_roles"] if role not in without["load_roles"]]
     assert new == [{"name": "user", "scopes": ["self", "access:services!service=backups"]}]
     own = [{**dict.fromkeys(("url", "command", "environment")), "name": "a", "access": "everybody", "scopes": []}]
@@ -362,6 +371,8 @@ def test_jupyterlab_has_a_link_where_one_file_fits_all_images() -> None:
     (file,) = menus([MENU_IMAGE])["menus"]
     assert file["id"] == "jp-mainmenu-file"
     assert file["items"][0]["args"]["url"] == "/hub/services/backups/"
+    (own,) = menus([MENU_IMAGE], user_domains=True, url="https://hub.test:8443/", base_url="/")["menus"]
+    assert own["items"][0]["args"]["url"] == "https://backups--service.hub.test:8443/services/backups/"
     assert menus([IMAGE]) is None, "an image without the menu"
     assert menus([{**IMAGE, "jupyterlab": None}]) is None
     without = {"settings": None, "overrides": {}, "plugins": {}}  # as an image without JupyterLab answers

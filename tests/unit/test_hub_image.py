@@ -40,6 +40,7 @@ CONFIG: dict[str, Any] = {
     "culler": {"idle_seconds": 3600, "max_age_seconds": 7, "every_seconds": 300}, "concurrent_spawns": 20,
     "active_servers": 0, "spawn_timeout_seconds": 60, "http_timeout_seconds": 61, "database": {"type": "sqlite"},
     "notice_html": None, "extra_config": [], "services": [], "backups": False, "provider_groups": [],
+    "user_domains": False,
 }  # fmt: skip
 OWN: dict[str, Any] = {"settings": {}, "secret_settings": [], "guests": False}
 OAUTH = {"client_id": "id", "username_claim": "preferred_username", **OWN}
@@ -108,6 +109,14 @@ def test_no_secret_is_in_a_command_line() -> None:
 def test_cookies_are_for_https_only_where_there_is_https(url: str, secure: bool) -> None:
     hub = config.traits(given(url=url), SECRETS, STATE)["JupyterHub"]
     assert hub.get("tornado_settings", {}).get("cookie_options", {}).get("secure", False) is secure
+
+
+def test_users_have_domains_with_cookies_that_no_other_domain_can_set() -> None:
+    found = config.traits({**CONFIG, "user_domains": True, "url": "https://h.test:8443/"}, SECRETS, Path("/x"))
+    assert found["JupyterHub"]["subdomain_host"] == "https://h.test:8443"
+    assert found["JupyterHub"]["cookie_host_prefix_enabled"] is True
+    plain = config.traits(CONFIG, SECRETS, Path("/x"))["JupyterHub"]
+    assert not {"subdomain_host", "cookie_host_prefix_enabled"} & plain.keys()
 
 
 def test_the_database_s_url_quotes_the_password() -> None:

@@ -51,7 +51,7 @@ def instance(**changes: Any) -> dict[str, Any]:
         "shutdown_on_logout": False, "default_url": "/lab", "concurrent_spawns": 20, "active_servers": 0,
         "spawn_timeout_seconds": 60, "http_timeout_seconds": 60, "database": {"type": "sqlite", "image": None},
         "settings": {}, "extra_config": [], "extra_packages": [], "services": [], "provider_groups": {},
-        "backups": False,
+        "backups": False, "user_domains": False,
         "login": {"notice": None, "notice_html": None, "template": None},
         "start_timeout_seconds": 120, "server_settings": {}, "own": [], **changes,
     }  # fmt: skip
@@ -268,6 +268,11 @@ def test_an_environment_stays_out_of_the_diff(environment: dict[str, str]) -> No
     decided = project(environment=environment)
     (file,) = (file for file in decided["files"] if file["path"].endswith("config.json"))
     assert json.loads(decided["secret_contents"][file["path"]])["environment"] == environment and "content" not in file
+
+
+def test_the_proxy_asks_for_the_name_where_users_have_domains() -> None:
+    commands = [project(user_domains=domains)["compose"]["services"]["proxy"]["command"] for domains in (False, True)]
+    assert commands == [["proxy"], ["proxy", "--host-routing"]]
 
 
 def test_the_proxy_takes_headers_as_long_as_the_servers_do() -> None:

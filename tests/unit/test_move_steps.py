@@ -13,11 +13,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import jinja2
 import pytest
 import yaml
-from ansible.plugins.filter.core import FilterModule
-from ansible.plugins.test.core import TestModule as CoreTests
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import move
 from carrel_backup import backup, containers, receiving, restore, sending, settings, transfer
 from carrel_backup.commands import Account, CommandError
@@ -27,6 +24,8 @@ from carrel_backup.run import DONE, BackupError, Run
 from carrel_backup.state import State
 from carrel_backup.transfer import Move
 from plan_helpers import good, host, lab
+
+from testbed.virtual_host import virtual_host
 
 ROOT = Path(__file__).resolve().parents[2]
 RANGE = {"start": 165536, "count": 65536}
@@ -188,17 +187,6 @@ def test_no_key_goes_over_with_the_certificates() -> None:
     key = "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n"
     assert move.certificates(f"of lab2\n{one}{key}{other}") == one + other
     assert move.certificates(one.replace("\n", "\r\n")) == one
-
-
-def virtual_host(found: dict[str, Any]) -> str:
-    """The virtual host of Apache, as the role writes it."""
-    folder = ROOT / "roles" / "apache"
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(folder / "templates"), trim_blocks=True)
-    environment.filters.update(FilterModule().filters())
-    environment.tests.update(CoreTests().tests())
-    known = {**yaml.safe_load((folder / "vars/main.yml").read_text()), "lookup": lambda *_given: "a page"}
-    known.update(yaml.safe_load((folder / "defaults/main.yml").read_text()))
-    return environment.get_template("vhost.conf.j2").render(**known, vhost=found)
 
 
 def test_the_old_host_lets_in_whom_it_let_in_before_and_takes_certificates_of_authorities() -> None:

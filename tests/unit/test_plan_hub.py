@@ -50,6 +50,14 @@ def test_a_hub_gets_what_labs_get() -> None:
     assert result["apache_vhosts"][0]["locations"][0]["backend"].endswith(str(result["hub_instances"][0]["port"]))
 
 
+def test_users_have_domains_if_the_hub_says_so() -> None:
+    plain, apart = good([hub()]), good([hub(user_domains=True)])
+    assert [found["apache_vhosts"][0]["subdomain_paths"] for found in (plain, apart)] == [[], ["/user/", "/services/"]]
+    assert "a domain for each user" in apart["summary"][0] and "domain" not in plain["summary"][0]
+    other = lab(url="https://class101.example.org.example/")
+    assert good([hub(user_domains=True), other]) and good([hub(user_domains=True, state="absent"), other])
+
+
 def test_hubs_ignore_defaults_for_labs() -> None:
     defaults = {"memory": "2G", "reset": {"at": "01:25"}, "limits": {"memory": "1G"}, "pull": "always", "build": "lab"}
     result = good([lab(), hub()], defaults=defaults)

@@ -81,6 +81,7 @@ HUBS: dict[str, dict[str, Any]] = {
     "several": {
         "authenticator": {"type": "several", "each": [{**UNI, "prefix": ""}, GIT]},
     },
+    "domains": {"user_domains": True},
     "nothing shared": {"shared": False, "colab": False, "culler": {"idle_seconds": 0}, "persist": {}},
     "a page of its own": {"login": {"template": "login.html"}, "url": "http://example.org:8080/class/", "tls": ...},
 }
@@ -205,6 +206,16 @@ def mounts(pod: Any) -> dict[str, tuple[str, str | None, bool | None]]:
     found = pod.spec.containers[0].volume_mounts
     assert len({mount.mount_path for mount in found}) == len(found)
     return {mount.mount_path: (mount.name, mount.sub_path, mount.read_only) for mount in found}
+
+
+def test_users_have_domains_there_too() -> None:
+    files = exported(user_domains=True)
+    found = values(files)
+    assert found["hub"]["config"]["JupyterHub"]["subdomain_host"] == "https://class101.example.org"
+    assert found["proxy"]["chp"]["extraCommandLineFlags"] == ["--host-routing"]
+    assert found["ingress"]["tls"][0]["hosts"] == found["ingress"]["hosts"]
+    assert found["ingress"]["hosts"] == ["class101.example.org", "*.class101.example.org"]
+    assert "class101.example.org and *.class101.example.org" in files["README.md"]
 
 
 def test_a_user_has_own_limits_and_mounts(tmp_path: Path) -> None:

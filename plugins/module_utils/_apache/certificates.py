@@ -20,12 +20,18 @@ VALID_DAYS = 825
 
 @dataclass(frozen=True)
 class Pair:
-    """A certificate, its key and the name that it is for."""
+    """A certificate, its key and the name that it is for; with SUBDOMAINS those directly below it, too."""
 
     server_name: str
     certificate: str
     private_key: str
     self_signed: bool = False
+    subdomains: bool = False
+
+    @property
+    def names(self) -> list[str]:
+        """What the certificate must be good for; the second one stands for any name that a user may have."""
+        return [self.server_name, *([f"carrel.{self.server_name}"] if self.subdomains else [])]
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,7 @@ class Seen:
     missing: bool = False
     not_after: datetime | None = None
     matches_name: bool = True
+    matches_subdomains: bool = True
 
 
 def is_address(name: str) -> bool:
@@ -62,7 +69,7 @@ def read_check(output: str) -> Seen:
 
 def must_generate(seen: Seen, now: datetime) -> bool:
     """Whether a self-signed pair has to be generated (again)."""
-    if seen.problem or not seen.matches_name or not seen.not_after:
+    if seen.problem or not seen.matches_name or not seen.matches_subdomains or not seen.not_after:
         return True
     return seen.not_after < now + RENEW_BEFORE
 
@@ -76,6 +83,16 @@ def complaint(pair: Pair, seen: Seen, now: datetime) -> str | None:
             f"{pair.server_name}: {pair.certificate} expired on {seen.not_after:%Y-%m-%d}: install a new certificate."
         )
     return None
+
+
+def domains_complaint(pair: Pair, seen: Seen) -> str | None:
+    """Why a pair that Apache can load is of no use to people whose servers have names of their own."""
+    if seen.problem or not pair.subdomains or seen.matches_subdomains:
+        return None
+    return (
+        f"{pair.certificate} is not for the names of users' servers below {pair.server_name}: install one for "
+        f"{pair.server_name} and *.{pair.server_name}, or leave user_domains out."
+    )
 
 
 def advice(pair: Pair, seen: Seen, now: datetime) -> list[str]:
@@ -106,10 +123,11 @@ def other(present: Mapping[str, str], loaded: Mapping[str, str]) -> str | None:
     return next((path for path, digest in present.items() if loaded.get(path) != digest), None)
 
 
-def request_config(server_name: str) -> str:
-    """The configuration for `openssl req -x509` that makes a certificate for this name only."""
+def request_config(server_name: str, subdomains: bool = False) -> str:
+    """The configuration for `openssl req -x509` that makes a certificate for this name, and those directly below it."""
     name = server_name.strip("[]")
     kind = "IP" if is_address(name) else "DNS"
+    names = f"{kind}:{name}" + (f",DNS:*.{name}" if subdomains else "")
     return f"""[req]
 distinguished_name = dn
 x509_extensions = v3
@@ -117,7 +135,7 @@ prompt = no
 [dn]
 CN = {name[:64]}
 [v3]
-subjectAltName = {kind}:{name}
+subjectAltName = {names}
 basicConstraints = critical,CA:FALSE
 keyUsage = critical,digitalSignature
 extendedKeyUsage = serverAuth

@@ -48,6 +48,12 @@ class Refusals:
             self._unloadable.append(pair)
         return self._refuse_all([name for name, content in self.sites.items() if uses(content, pair)], problem)
 
+    def refuse_subdomains(self, pair: Pair, problem: str) -> None:
+        """Others may use the pair, too, without names below their own."""
+        alias = rf"(?m)^\s*ServerAlias\s+\*\.{re.escape(pair.server_name)}\s*$"
+        names = [name for name, content in self.sites.items() if uses(content, pair) and re.search(alias, content)]
+        self._refuse_all(names, problem)
+
     def refuse_port(self, port: int, problem: str) -> None:
         names = [name for name, content in self.sites.items() if port in virtual_hosts(content)]
         if not self._refuse_all(names, problem):

@@ -9,6 +9,7 @@ import shutil
 import ssl
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._apache import certificates as tls
@@ -32,7 +33,12 @@ def look_at(pair: tls.Pair) -> tls.Seen:
         mismatch = "MISMATCH" in str(error)
         why = "the key does not belong to the certificate" if mismatch else f"not PEM, or with a passphrase ({error})"
         return tls.Seen(problem=f"{pair.certificate} and {pair.private_key} cannot be used: {why}.")
-    result = run(["openssl", "x509", "-in", pair.certificate, *tls.check_arguments(pair.server_name)])
+    seen, *below = (_check(pair.certificate, name) for name in pair.names)
+    return replace(seen, matches_subdomains=all(each.matches_name for each in below))
+
+
+def _check(certificate: str, name: str) -> tls.Seen:
+    result = run(["openssl", "x509", "-in", certificate, *tls.check_arguments(name)])
     return tls.read_check(result.stdout + result.stderr)
 
 
@@ -40,13 +46,13 @@ def generate(directory: str, pair: tls.Pair) -> tls.Pair:
     """Make a pair in the directory."""
     made = tempfile.mkdtemp(dir=directory)
     config, certificate, key = (os.path.join(made, name) for name in ("config", "crt", "key"))
-    write(config, file(tls.request_config(pair.server_name)))
+    write(config, file(tls.request_config(pair.server_name, pair.subdomains)))
     command = ["openssl", "req", "-x509", "-config", config, "-days", str(tls.VALID_DAYS), "-sha256", "-nodes"]
     command += ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-keyout", key, "-out", certificate]
     result = run(command)
     if result.returncode:
         raise ApacheError(f"{pair.server_name}: openssl could not make a certificate: {result.stderr.strip()}")
-    return tls.Pair(pair.server_name, certificate, key, pair.self_signed)
+    return replace(pair, certificate=certificate, private_key=key)
 
 
 class Pairs:
@@ -80,6 +86,8 @@ class Pairs:
                     unused.append(problem)
                 if seen.problem:
                     continue
+            elif not pair.self_signed and (uncovered := tls.domains_complaint(pair, seen)):
+                self.refusals.refuse_subdomains(pair, uncovered)
             self.supplied += [pair.certificate, pair.private_key]
             for text in [] if pair.self_signed else tls.advice(pair, seen, now):
                 self.warn(text)

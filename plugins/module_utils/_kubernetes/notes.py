@@ -79,6 +79,7 @@ def _before(hub: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield (
         "The address.",
         f"An ingress controller must serve {hub['server_name']}"
+        + (f" and *.{hub['server_name']}" if hub["user_domains"] else "")
         + (f", with the certificate in the secret {hub['name']}-tls." if hub["url"].startswith("https:") else "."),
     )
 

@@ -71,7 +71,10 @@ def values(hub: Mapping[str, Any], program: str) -> dict[str, Any]:
             "every": hub["culler"]["every_seconds"],
             "maxAge": hub["culler"]["max_age_seconds"],
         },
-        "proxy": {"service": {"type": "ClusterIP"}},
+        "proxy": {
+            "service": {"type": "ClusterIP"},
+            "chp": {"extraCommandLineFlags": ["--host-routing"] if hub["user_domains"] else []},
+        },
         "ingress": _ingress(hub),
     }
 
@@ -180,6 +183,8 @@ def _config(hub: Mapping[str, Any]) -> dict[str, Any]:
     }
     if hub["authenticator"].get("allowed_organizations"):
         hubs["cookie_max_age_days"] = 1  # GitHub is asked at the log-in only
+    if hub["user_domains"]:
+        hubs |= {"subdomain_host": hub["url"].rstrip("/"), "cookie_host_prefix_enabled": True}
     users = hub["users"]
     return {
         "JupyterHub": hubs,
@@ -309,5 +314,6 @@ def _literal(text: str) -> str:
 
 def _ingress(hub: Mapping[str, Any]) -> dict[str, Any]:
     secure = hub["url"].startswith("https:")
-    tls = [{"hosts": [hub["server_name"]], "secretName": f"{hub['name']}-tls"}] if secure else []
-    return {"enabled": True, "hosts": [hub["server_name"]], "tls": tls}
+    hosts = [hub["server_name"], *([f"*.{hub['server_name']}"] if hub["user_domains"] else [])]
+    tls = [{"hosts": hosts, "secretName": f"{hub['name']}-tls"}] if secure else []
+    return {"enabled": True, "hosts": hosts, "tls": tls}

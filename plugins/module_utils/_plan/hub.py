@@ -21,6 +21,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.nearest impor
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems, show
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.reset import check_reset
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import INVALID, given, known
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.url import Url, is_ipv4
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.values import has_tag_or_digest, inside
 
 # JupyterLab's own folder for what users set; a home that holds it keeps it anyway.
@@ -37,6 +38,7 @@ def check_hub(hub: Hub, base_dir: str, control: ControlNode, problems: Problems)
     _warn_of_disk(hub)
     _check_mounts(hub, base_dir, problems)
     _check_own(hub, control, problems)
+    _check_domains(hub, problems)
 
 
 def _check_images(hub: Hub, problems: Problems) -> None:
@@ -156,6 +158,18 @@ def _check_provider_groups(authenticator: Authenticator, names: list[str], path:
     for name in names if authenticator.each else []:
         if name.partition(":")[0] not in owners or not name.partition(":")[2]:
             problems.add(path, "provider_groups_several", value=show(name), names=", ".join(owners))
+
+
+def _check_domains(hub: Hub, problems: Problems) -> None:
+    url = hub.url
+    if hub.user_domains is not True or not isinstance(url, Url):
+        return
+    if given(url.path) and url.path != "/":
+        problems.add(f"{hub.path}.url", "domains_path")
+    if given(url.host) and is_ipv4(url.host):
+        problems.add(f"{hub.path}.user_domains", "domains_address", host=url.host)
+    if url.scheme == "http":
+        problems.add(f"{hub.path}.user_domains", "domains_http")
 
 
 def _hint(word: str, words: Iterable[str]) -> str:

@@ -143,6 +143,12 @@ HUB: dict[str, Key] = {
     "default_url": Key(
         Type(hub_values.default_url, "a path", "lab"), "First page of a user's server.", example="/tree", default="/lab"
     ),
+    "user_domains": Key(
+        types.BOOLEAN,
+        "Whether each user's server has a domain of its own, so that a page in one can't act in another.",
+        example=True,
+        default=False,
+    ),
     "concurrent_spawns": Key(types.whole(1, 1000), "How many servers may start at once.", example=50, default=20),
     "active_servers": Key(types.whole(0, 100000), "How many servers may run; 0: no limit.", example=30, default=0),
     "spawn_timeout_seconds": Key(

@@ -38,5 +38,6 @@ def hub_summary(hub: Hub) -> tuple[str, str]:
         f"users {len(hub.people)}, groups {len(hub.teams)}",
         f"database {hub.database['type']}",
         f"limits of a user {limits_text(hub.limits)}",
+        *(["a domain for each user"] if hub.user_domains else []),
     ]
     return before, "; ".join(after)

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub_keys import Hub
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.keys import Instance, Lab
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems, show
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import given, known
@@ -22,6 +23,7 @@ def check_instances(instances: Sequence[Instance], base_dir: str, problems: Prob
     _check_tokens([instance for instance in wanted if isinstance(instance, Lab)], instances, base_dir, problems)
     _check_engines(wanted, problems)
     _check_sites([instance for instance in wanted if instance.address], problems)
+    _check_domains([instance for instance in wanted if isinstance(instance.url, Url)], problems)
     public = {instance.url.port for instance in wanted if isinstance(instance.url, Url) and given(instance.url.port)}
     for instance in wanted:
         if instance.port in public:
@@ -116,3 +118,13 @@ def _check_sites(instances: Sequence[Instance], problems: Problems) -> None:
             below = url.path[len(other.url.path) :] if url.path.startswith(other.url.path) else ""
             if url.port == other.url.port and below.split("/")[0] in SERVER_PATHS:
                 problems.add(f"{instance.path}.url", "url_shadow", value=show(url.path), other=other.path)
+
+
+def _check_domains(instances: Sequence[Instance], problems: Problems) -> None:
+    """A page of a user can set cookies for the hub's name and all names below it, whatever their port."""
+    hubs = [hub for hub in instances if isinstance(hub, Hub) and hub.user_domains is True and given(hub.url.host)]
+    for hub in hubs:
+        for other in instances:
+            host = other.url.host
+            if other is not hub and given(host) and (host == hub.url.host or host.endswith(f".{hub.url.host}")):
+                problems.add(f"{other.path}.url", "domains_host", other=hub.path, host=hub.url.host)

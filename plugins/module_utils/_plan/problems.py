@@ -177,6 +177,12 @@ MESSAGES: dict[str, str] = {
     "provider_groups_several": "{value} does not say which authenticator has the group; write NAME:GROUP, with one of "
     "{names} as the name",
     "provider_groups": "people log in with {type}, which has no groups; leave it out",
+    "domains_path": "each user's server has a domain of its own, so the hub needs one, too; write a url without a path",
+    "domains_address": "there are no domains below {host}; write a host name in url, or leave user_domains out",
+    "domains_http": "without TLS others could set the cookies of these domains; write https:// in url, or leave "
+    "user_domains out",
+    "domains_host": "users of {other} have servers at all names below {host}; write another host name, or leave "
+    "user_domains out there",
     # people
     "users_empty": "users and users_csv name nobody; write who may log in, or allow_no_users: true if nobody may",
     "user_name": "{problem}",

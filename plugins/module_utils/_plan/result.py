@@ -134,6 +134,7 @@ def _vhosts(instances: Sequence[Instance]) -> list[dict[str, Any]]:
                     "private_key": instance.tls.private_key,
                 },
                 "hsts_seconds": instance.hsts_seconds,
+                "subdomain_paths": ["/user/", "/services/"] if _has_domains(instance) else [],
                 "locations": [],
             },
         )
@@ -155,6 +156,10 @@ def _vhosts(instances: Sequence[Instance]) -> list[dict[str, Any]]:
     for vhost in vhosts.values():
         vhost["locations"].sort(key=lambda location: (-len(location["path"]), location["path"]))
     return [vhosts[key] for key in sorted(vhosts)]
+
+
+def _has_domains(instance: Instance) -> bool:
+    return isinstance(instance, Hub) and instance.user_domains
 
 
 def _moved(instance: Instance) -> dict[str, Any] | None:

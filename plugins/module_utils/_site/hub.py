@@ -46,6 +46,7 @@ _AS_DECLARED = (
     "gpu_devices",
     "normalize_usernames", "culler", "shutdown_on_logout", "default_url", "concurrent_spawns", "active_servers",
     "spawn_timeout_seconds", "http_timeout_seconds", "extra_config", "services", "backups",
+    "user_domains",
 )  # fmt: skip
 
 
@@ -265,7 +266,7 @@ def _proxy(instance: Mapping[str, Any], image: str) -> dict[str, Any]:
     )
     return {
         "image": image,
-        "command": ["proxy"],
+        "command": ["proxy", *(["--host-routing"] if instance["user_domains"] else [])],
         "user": "65534:65534",
         "read_only": True,
         "env_file": ["proxy.env"],

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.nearest import nearest
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.domains import service_url
 
 # The major version of JupyterHub in roles/hub/files/image/requirements.txt.
 JUPYTERHUB = 6
@@ -82,7 +83,7 @@ def overrides(instance: Mapping[str, Any], images: Sequence[Mapping[str, Any]]) 
     if instance["backups"] and _take_a_menu(images) and "menus" not in settings.get(MENUS, {}):
         link = {
             "text": "Backups of Your Home",
-            "url": f"{instance['base_url']}services/backups/",
+            "url": service_url(instance["url"], "backups", instance["user_domains"]),
             "newBrowserTab": True,
         }
         item = {"command": "help:open", "args": link, "rank": 98}

@@ -110,18 +110,20 @@ class Page(HubOAuthenticated, web.RequestHandler):  # type: ignore[misc]  # Jupy
         return str(self.current_user["name"])
 
     def show(self, refused: str | None = None, **values: Any) -> None:
-        hub = str(self.hub_auth.hub_prefix)
+        host = str(self.hub_auth.hub_host)  # another one than this page's, if users have domains
+        hub = f"{host}{self.hub_auth.hub_prefix}"
         user = SimpleNamespace(name=self.user, admin=False, json_escaped_name=script_text(self.user))
         self.finish(
             self.settings["templates"]
             .get_template("backups.html")
             .render(
-                base_url=hub, prefix=self.settings["base_url"], user=user, no_spawner_check=True, parsed_scopes=(),
+                base_url=hub, prefix=f"{host}{self.settings['base_url']}", user=user, no_spawner_check=True,
+                parsed_scopes=(),
                 login_url=f"{hub}login", logout_url=f"{hub}logout", services=[], version_hash="",
                 static_url=lambda path, include_version=True: f"{hub}static/{path}",
                 here=self.settings["here"], xsrf=self.xsrf_token.decode(), xsrf_token="", refused=refused,
-                work=self.backups.works.get(self.user), carrel_backups=True, carrel_disk=disk.notice(self.user),
-                carrel_native=self.settings["native"], **values,
+                work=self.backups.works.get(self.user), carrel_backups=self.settings["here"],
+                carrel_disk=disk.notice(self.user), carrel_native=self.settings["native"], **values,
             )
         )  # fmt: skip
 

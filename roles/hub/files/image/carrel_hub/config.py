@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.disk import ENVIRONMENT
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.domains import service_url
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.usernames import prefix_of
 from sqlalchemy import URL
 
@@ -91,9 +92,10 @@ def _services(config: Mapping[str, Any], secrets: Mapping[str, Any]) -> tuple[li
     if config["backups"]:
         # It logs people in by itself, gets no more than their names, and has no power of its own.
         command = [sys.executable, "-m", "carrel_hub.backups"]
-        services.append(
-            {"name": BACKUPS, "url": BACKUPS_URL, "command": command, "oauth_no_confirm": True, "display": False}
-        )
+        backups = {"name": BACKUPS, "url": BACKUPS_URL, "command": command, "oauth_no_confirm": True, "display": False}
+        # The hub hands this to users' servers alone.
+        variables = {"JUPYTERHUB_COOKIE_HOST_PREFIX_ENABLED": "1"} if config["user_domains"] else {}
+        services.append({**backups, "environment": variables})
     for service in config["services"]:
         entry = {key: service[key] for key in ("name", "url", "command", "environment") if service[key]}
         services.append({**entry, "api_token": secrets[f"services/{service['name']}"]})
@@ -286,9 +288,13 @@ def traits(config: Mapping[str, Any], secrets: Mapping[str, Any], state: Path) -
             "carrel_native": any(one["type"] == "native" for one in each),
             "carrel_password": _password(each),
             "carrel_disk": disk.notice_of,
-            "carrel_backups": config["backups"],
+            "carrel_backups": service_url(config["url"], BACKUPS, config["user_domains"]) if config["backups"] else "",
         },
     }
+    if config["user_domains"]:
+        hub["subdomain_host"] = config["url"].rstrip("/")
+        # A page of a user can set all other cookies for the hub and for everybody's server.
+        hub["cookie_host_prefix_enabled"] = True
     if urlsplit(config["url"]).scheme == "https":
         hub["tornado_settings"] = {"cookie_options": {"secure": True}}
     if config["provider_groups"] or any(one.get("guests") and one["type"] != "github" for one in each):

@@ -29,7 +29,8 @@ RELIED: dict[str, dict[str, str]] = {
         "load_groups": "write the groups in groups",
         "proxy_class": "leave it out, the proxy runs beside the hub",
         "reset_db": "leave it out, it deletes everything",
-        "subdomain_host": "leave it out, the hub has one address",
+        "subdomain_host": "write user_domains in the inventory",
+        "subdomain_hook": "leave it out, Apache and the certificate know one level of names below the hub's",
         "internal_ssl": "leave it out, the proxy does not speak it",
     },
     "spawner": {
