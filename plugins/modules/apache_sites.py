@@ -90,7 +90,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: One site on port 8080
+- name: Set up a site on port 8080
   carrel.jupyter.apache_sites:
     sites:
       carrel-example.org-8080: |

@@ -46,7 +46,7 @@ EXAMPLES = r"""
     home: /home/tao
   register: login
 
-- name: Pull with them
+- name: Pull an image with the log-ins
   community.docker.docker_image_pull:
     name: registry.example.org/private:1.0
     docker_host: unix:///run/user/1001/docker.sock

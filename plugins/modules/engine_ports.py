@@ -46,7 +46,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Keep the ports of two labs
+- name: Reserve the ports of two labs
   carrel.jupyter.engine_ports:
     ports:
       - {account: ada, ports: [8801, 8802]}

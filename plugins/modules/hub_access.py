@@ -54,7 +54,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Nobody but Ada uses this hub from now on
+- name: Allow only Ada to use this hub
   carrel.jupyter.hub_access:
     hubs:
       - name: class101

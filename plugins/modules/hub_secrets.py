@@ -58,7 +58,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: The secrets of a hub whose users log in at GitHub
+- name: Write the secrets of a hub whose users log in at GitHub
   carrel.jupyter.hub_secrets:
     directory: /srv/class101
     owner: 1001

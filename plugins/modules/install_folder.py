@@ -46,7 +46,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Put a Dockerfile's folder on the host
+- name: Copy the folder of a Dockerfile to the host
   carrel.jupyter.install_folder:
     src: "{{ folder }}"
     dest: "/srv/geo/build/{{ lookup('carrel.jupyter.folder_digest', folder) }}"

@@ -83,7 +83,7 @@ EXAMPLES = r"""
   carrel.jupyter.instance_backup:
     name: class101
 
-- name: Bring back what a user had last Friday
+- name: Restore a user's files of last Friday
   carrel.jupyter.instance_backup:
     name: class101
     command: restore

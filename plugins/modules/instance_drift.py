@@ -62,7 +62,7 @@ EXAMPLES = r"""
   carrel.jupyter.instance_info:
   register: host
 
-- name: Compare what runs with what is declared
+- name: Compare the instances with their declaration
   carrel.jupyter.instance_drift:
     labs: "{{ plan.lab_instances | to_json }}"
     engines: "{{ host.engines }}"

@@ -49,7 +49,7 @@ EXAMPLES = r"""
   carrel.jupyter.instance_info:
   register: host
 
-- name: Plan with it
+- name: Plan with the result
   carrel.jupyter.plan:
     current: "{{ host }}"
   register: planned

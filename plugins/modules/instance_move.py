@@ -49,7 +49,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Measure what would be moved
+- name: Measure the size of an instance
   carrel.jupyter.instance_move:
     step: measure
     directory: /srv/tao

@@ -41,7 +41,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Delete all that is left of a course
+- name: Delete everything that is left of a course
   carrel.jupyter.instance_purge:
     name: class101
 """

@@ -62,7 +62,7 @@ EXAMPLES = r"""
     people: skip
   register: reset
 
-- name: Show if they are
+- name: Show why the reset was put off
   ansible.builtin.debug:
     var: reset.msg
   when: reset.put_off

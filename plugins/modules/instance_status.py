@@ -61,7 +61,7 @@ EXAMPLES = r"""
   carrel.jupyter.instance_status:
   register: status
 
-- name: Show what is wrong
+- name: Show the problems
   ansible.builtin.debug:
     msg: "{{ item.name }}: {{ item.problems | map(attribute='text') | join('; ') }}"
   loop: "{{ status.instances | selectattr('problems') }}"

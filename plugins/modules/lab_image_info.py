@@ -42,14 +42,14 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Read which ids the image's containers run as
+- name: Read the ids of the image's containers
   carrel.jupyter.lab_image_info:
     image: quay.io/jupyter/minimal-notebook:2025-03-14
     socket: /run/user/1001/docker.sock
     cache: /var/lib/carrel/tao/image.json
   register: lab_image
 
-- name: Show them
+- name: Show the ids and the version
   ansible.builtin.debug:
     msg: "{{ lab_image.uid }}:{{ lab_image.gid }}, jupyter_server {{ lab_image.servers[0].version }}"
 """

@@ -61,7 +61,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Say on the login page when the service restarts
+- name: Announce the daily restart on the login page
   carrel.jupyter.login_template:
     image: quay.io/jupyter/minimal-notebook:2025-03-14
     socket: /run/user/1001/docker.sock

@@ -82,7 +82,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: A lab with a password
+- name: Write the configuration of a lab with a password
   carrel.jupyter.server_config:
     path: /srv/tao/server/jupyter_server_config.json
     password: "{{ vault_tao_password }}"
@@ -93,7 +93,7 @@ EXAMPLES = r"""
         base_url: /tao/
         shutdown_no_activity_timeout: 0
 
-- name: A lab with a generated token
+- name: Write the configuration of a lab with a generated token
   carrel.jupyter.server_config:
     path: /srv/tao/server/jupyter_server_config.json
     token_file: /srv/tao/token

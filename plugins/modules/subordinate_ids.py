@@ -46,12 +46,12 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Give two accounts the ids that their rootless engines need
+- name: Give subordinate ids to two accounts
   carrel.jupyter.subordinate_ids:
     accounts: [ada, grace]
   register: ids
 
-- name: Show the uid that uid 1000 of ada's containers has on the host
+- name: Show the uid on the host of the uid 1000 in the containers of ada
   ansible.builtin.debug:
     msg: "{{ ids.ranges.ada.uid.start + 1000 - 1 }}"
 """

@@ -112,7 +112,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Give the users of a hub their directories and archive those of the users who left
+- name: Create the directories of a hub's users and archive those of users who left
   carrel.jupyter.user_volumes:
     path: /srv/class101/data/users
     account: class101
@@ -121,7 +121,7 @@ EXAMPLES = r"""
       - name: grace@uni.example
     prune: archive
 
-- name: Delete one user's files for good and touch nobody else's
+- name: Delete the files of one user for good
   carrel.jupyter.user_volumes:
     path: /srv/class101/data/users
     account: class101
@@ -129,7 +129,7 @@ EXAMPLES = r"""
       - {name: ada@uni.example, state: absent}
     purge: true
 
-- name: Give the users volumes instead
+- name: Create volumes for the users instead
   carrel.jupyter.user_volumes:
     backend: volumes
     socket: /run/user/1001/docker.sock
