@@ -50,6 +50,12 @@ _SITE: dict[str, dict[str, Any]] = {
 _LAB: dict[str, dict[str, Any]] = {
     "second_port": {"description": "Port of the server that takes over during a reset.", "type": "int"},
     "image": {"description": "The image; unset where one is built.", "type": "str"},
+    "smoke": {
+        "description": "Notebooks that run in each new server, each with C(name), C(kernel) (unset for the usual one) "
+        "and C(cells), each with C(number), C(source) and whether it C(raises) an exception.",
+        "type": "list",
+        "elements": "dict",
+    },
 }
 _HUB: dict[str, dict[str, Any]] = {
     "client_secret": {"description": "Secret at the identity provider.", "type": "str", "no_log": True},
@@ -126,7 +132,7 @@ def _lines(options: Mapping[str, Mapping[str, Any]]) -> str:
 
 def image_options() -> dict[str, dict[str, Any]]:
     """What the role image says about an image, as people write it."""
-    found = {name: _option(key) for name, key in IMAGE.items()}
+    found = {name: _option(key) for name, key in IMAGE.items() if key.handed}
     found["name"]["required"] = True
     return found
 

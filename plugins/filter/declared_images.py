@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._images import build, declared
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.image_keys import IMAGE
 
 DOCUMENTATION = r"""
 name: _images
@@ -36,7 +37,7 @@ def folders(images: list[dict[str, Any]], base: str) -> list[dict[str, Any]]:
     """Return entries of jupyter_images without nulls; relative folders begin where the plan looks for them."""
     found = []
     for image in images:
-        given = {key: value for key, value in image.items() if value is not None}
+        given = {key: value for key, value in image.items() if value is not None and IMAGE[key].handed}
         if "folder" in given:
             given["folder"] = os.path.join(base, os.path.expanduser(given["folder"]))
         found.append(given)

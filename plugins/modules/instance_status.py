@@ -138,6 +138,7 @@ instances:
         - The last reset, with C(result) (V(running), V(done), V(failed), V(put off), V(held) or V(interrupted)),
           C(step), C(message), C(started), C(ended), C(warnings), and C(put_off), how many times in a row.
         - C(commands), the results of the administrator's own commands before and after it.
+        - C(smoke), the result of a lab's smoke notebooks; null if none ran.
       type: dict
       returned: always
       sample:
@@ -148,6 +149,7 @@ instances:
         ended: "2030-01-01T01:25:40+00:00"
         warnings: []
         commands: ["before: done"]
+        smoke: notebooks/check.ipynb passed in 4 s
         put_off: 0
     schedule:
       description: C(at), C(timezone), C(next), the next time, C(since), when cron got the job; null without a job.

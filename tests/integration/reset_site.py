@@ -92,7 +92,7 @@ class LabSite:
             "pull_timeout_seconds": 60, "people": "wait", "deadline_seconds": 60, "notice_seconds": 0,
             "drain_seconds": 0,
             "start_timeout_seconds": 40, "rotate_token": False, "token_file": str(folder / "token"), "prune_days": 0,
-            "before": None, "after": None, "command_seconds": 300,
+            "before": None, "after": None, "command_seconds": 300, "smoke_seconds": 0,
             "account": "root", "socket": "/var/run/docker.sock", "state_directory": str(self.state_directory),
             "compose_files": [str(folder / "compose.yaml")], "lead_seconds": 0, **settings,
         }  # fmt: skip

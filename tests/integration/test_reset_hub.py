@@ -96,7 +96,7 @@ class ResetSite(HubSite):
             "at": None, "timezone": None, "spread_minutes": 0, "pull": False, "pull_timeout_seconds": 60,
             "people": "wait", "deadline_seconds": 600, "notice_seconds": 0, "drain_seconds": 0,
             "start_timeout_seconds": 60, "rotate_token": False, "token_file": None, "prune_days": 0,
-            "before": None, "after": None, "command_seconds": 300, "account": "root",
+            "before": None, "after": None, "command_seconds": 300, "smoke_seconds": 0, "account": "root",
             "socket": "/var/run/docker.sock", "state_directory": str(self.folder / "reset"),
             "compose_files": [str(self.folder / "compose.yaml")], "lead_seconds": 0, **changes,
         }  # fmt: skip

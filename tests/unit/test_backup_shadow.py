@@ -12,7 +12,6 @@ import dataclasses
 import json
 import os
 import socket
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -326,36 +325,6 @@ def test_a_drill_of_one_user_or_group_alone() -> None:
 
 
 # What tries the server
-
-
-def test_frames_of_any_length_come_through() -> None:
-    """The one that is sent is masked; answers come in parts, with a ping between them."""
-    here, there = socket.socketpair()
-    with here, there, there.makefile("rb") as stream:
-        for size in (0, 1, 125, 126, 60_000):
-            data = os.urandom(size)
-            thread = threading.Thread(target=probe.send, args=(here, probe.TEXT, data))
-            thread.start()
-            head, length = probe.exactly(stream, 2)
-            assert head == 0x81 and length & 0x80
-            if length == 0xFE:
-                assert int.from_bytes(probe.exactly(stream, 2), "big") == size
-            mask, masked = probe.exactly(stream, 4), probe.exactly(stream, size)
-            thread.join()
-            assert bytes(byte ^ mask[index % 4] for index, byte in enumerate(masked)) == data
-        long = b"x" * 70_000
-        here.settimeout(10)
-        thread = threading.Thread(
-            target=here.sendall,
-            args=(b"\x01\x03one" + b"\x89\x01p" + b"\x80\x7f" + len(long).to_bytes(8, "big") + long + b"\x88\x00",),
-        )
-        thread.start()
-        with here.makefile("rb") as answers:
-            assert probe.receive(there, stream) == (probe.TEXT, b"one" + long)
-            assert probe.exactly(answers, 2)[0] == 0x80 | probe.PONG, "a ping is answered"
-            with pytest.raises(probe.Failure, match="was closed"):
-                probe.receive(there, stream)
-        thread.join()
 
 
 def test_what_a_server_does_not_list(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import yaml
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub_keys import HUB
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.keys import LAB
 from plan_helpers import hub, lab, plan
+from plan_smoke_cases import notebook
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = {str(path.relative_to(ROOT)): path.read_text() for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]}
@@ -24,7 +25,10 @@ PLAYBOOKS = {path.stem: path.read_text() for path in (ROOT / "playbooks").glob("
 INPUTS = ("jupyter_instances", "jupyter_defaults", "jupyter_images", "jupyter_tls")
 ROSTER = "name,groups,admin,memory\nada@uni.example,statistics;geography,,8G\nprof@uni.example,,yes,\n"
 HUB_ALONE = HUB.keys() - LAB.keys()
-FILES = {f"/inventory/rosters/{name}.csv": ROSTER for name in ("class101", "a", "b")}
+FILES = {
+    **{f"/inventory/rosters/{name}.csv": ROSTER for name in ("class101", "a", "b")},
+    **{f"/inventory/notebooks/{name}.ipynb": notebook("1") for name in ("check", "maps")},
+}
 
 
 class Loader(yaml.SafeLoader):

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -206,6 +207,61 @@ def test_a_reset_brings_back_an_instance_whose_new_server_asks_for_a_log_in(benc
     servers = Servers(bench, "open", next_one="healthy")
     servers.recover()
     assert servers.states == {1: "healthy"} and servers.answers()
+
+
+class Smoked(Servers):
+    """Their smoke notebooks say SAYS, and fail if it is an error."""
+
+    says: str | EngineError = "check.ipynb passed in 1 s"
+
+    def _carrel(self, container: Container, script: str, *arguments: str, timeout: int = 60, text: str = "") -> str:
+        if script != "smoke.py":
+            return ""
+        assert timeout == 360 and arguments == ("/tao/",)
+        self.engine.docker("exec", script)
+        if isinstance(self.says, EngineError):
+            raise self.says
+        return self.says
+
+
+@pytest.fixture
+def smoked(bench: Bench, serve: Serve, tmp_path: Path) -> Smoked:
+    port = serve(403, api=(200, VERSION), login=(200, FORM))
+    bench.content.update(
+        ports=[port, port], directory=str(tmp_path), smoke_seconds=240, url=f"http://127.0.0.1:{port}/tao/"
+    )
+    (tmp_path / "server").mkdir()
+    (tmp_path / "server" / "smoke.json").write_text("{}")
+    return Smoked(bench, "healthy", next_one="healthy")
+
+
+def test_a_new_server_passes_its_smoke_notebooks_before_people_get_it(smoked: Smoked) -> None:
+    smoked.renew()
+    assert smoked.states == {2: "healthy"} and smoked.run.state.content["smoke"] == "check.ipynb passed in 1 s"
+
+
+def test_one_that_does_not_is_taken_away(smoked: Smoked) -> None:
+    why = "check.ipynb, cell 2: ImportError: \x1b[31mlibgeo"
+    smoked.says = EngineError(f"docker exec 1 python3 /etc/carrel/smoke.py failed with exit code 1:\n{why}")
+    with pytest.raises(
+        ResetError, match=f"server 2 is not healthy, .* failed: {re.escape('check.ipynb, cell 2: ImportError')}"
+    ):
+        smoked.renew()
+    assert smoked.states == {1: "healthy"} and smoked.server() == 1
+    assert smoked.run.state.content["smoke"] == "failed: check.ipynb, cell 2: ImportError: libgeo"
+
+
+@pytest.mark.parametrize("seconds", [0, 240])
+def test_notebooks_that_are_not_declared_or_not_deployed_yet_do_not_run(
+    bench: Bench, smoked: Smoked, tmp_path: Path, seconds: int
+) -> None:
+    bench.content["smoke_seconds"] = seconds
+    if seconds:
+        (tmp_path / "server" / "smoke.json").unlink()
+    other = Smoked(bench, "healthy", next_one="healthy")
+    other.renew()
+    assert other.states == {2: "healthy"} and other.run.state.content["smoke"] is None
+    assert "exec smoke.py" not in bench.engine.calls
 
 
 def test_what_must_not_run_is_removed_once_it_has_started(bench: Bench, serve: Serve) -> None:

@@ -22,6 +22,7 @@ from plan_move_cases import MOVE_CASES
 from plan_own_cases import OWN_CASES
 from plan_reset_cases import RESET_CASES
 from plan_several_cases import SEVERAL_CASES
+from plan_smoke_cases import SMOKE_CASES
 
 DAY = datetime.date(2026, 1, 1)
 
@@ -417,7 +418,10 @@ CASES: list[tuple[str, str, str, dict[str, Any]]] = [
     ("cpus_host", f"{TAO}.cpus", "write at most 4", {**here(cpus=8), "current": HOST}),
 ]
 
-ALL_CASES = [*CASES, *HUB_CASES, *IMAGE_CASES, *RESET_CASES, *SEVERAL_CASES, *BACKUP_CASES, *OWN_CASES, *MOVE_CASES]
+ALL_CASES = [
+    *CASES, *HUB_CASES, *IMAGE_CASES, *RESET_CASES, *SEVERAL_CASES, *BACKUP_CASES, *OWN_CASES, *MOVE_CASES,
+    *SMOKE_CASES,
+]  # fmt: skip
 
 
 def test_every_message_has_a_case() -> None:

@@ -33,6 +33,7 @@ JOB: dict[str, Any] = {
     "before": None,
     "after": None,
     "command_seconds": 300,
+    "smoke_seconds": 0,
 }  # fmt: skip
 CRON_D, DAILY, SETTINGS = "/etc/cron.d/carrel-tao", "/etc/cron.daily/carrel-tao", "/etc/carrel/reset/tao.json"
 TIME = re.compile(r"(\d+(?:,\d+)*) (\d+|\*) \* \* \* tao /usr/local/sbin/carrel-reset tao --scheduled")
@@ -85,6 +86,7 @@ def test_an_invalid_mailto_is_refused(mailto: str) -> None:
 def test_how_long_a_reset_may_be_at_work() -> None:
     assert reset.longest({}) == reset.longest(JOB) == 2050
     assert reset.longest({**JOB, "pull_timeout_seconds": 60, "deadline_seconds": 7200}) == 310
+    assert reset.longest({**JOB, "smoke_seconds": 300}) == 2350
 
 
 def cron(**changes: Any) -> tuple[list[int], str]:

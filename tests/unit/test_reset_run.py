@@ -23,7 +23,7 @@ CONTENT: dict[str, Any] = {
     "notebooks": "/home/jovyan/work", "at": "01:25", "timezone": None, "spread_minutes": 0, "pull": False,
     "pull_timeout_seconds": 1800, "people": "wait", "deadline_seconds": 60, "notice_seconds": 300, "drain_seconds": 0,
     "start_timeout_seconds": 120, "rotate_token": False, "token_file": None, "prune_days": 0,
-    "before": None, "after": None, "command_seconds": 300, "account": "tao",
+    "before": None, "after": None, "command_seconds": 300, "smoke_seconds": 0, "account": "tao",
     "socket": "/run/user/1001/docker.sock", "state_directory": "/nowhere", "compose_files": ["/srv/tao/compose.yaml"],
     "lead_seconds": 300, "a key of tomorrow": 1,
 }  # fmt: skip

@@ -70,7 +70,9 @@ def test_what_the_program_writes_is_understood(tmp_path: Path) -> None:
     next_one = State(str(path), "tao", "lab")
     next_one.begin(None)
     next_one.warn("not pulled")
+    next_one.smoked("check.ipynb passed in 1 s")
     next_one.finish("done", "reset", 0)
+    assert seen()["smoke"] == "check.ipynb passed in 1 s"
     assert (seen()["result"], seen()["warnings"]) == ("done", ["not pulled"]) and status.parse_time(seen()["ended"])
 
 

@@ -56,6 +56,12 @@ def test_the_table() -> None:
     assert table[-1] == "4 instances on 4 hosts: 1 error, 1 unreachable, 1 warning, 1 ok, 1 held, 1 empty"
 
 
+def test_how_commands_and_smoke_notebooks_ended_is_on_the_page() -> None:
+    last = samples.reset(commands=["before: done"], smoke="failed: a.ipynb, cell 1: \x1b[31mImportError\nx")
+    (row,) = report.rows({"h": {"instances": [samples.instance(reset=last)]}}, samples.NOW)
+    assert row.commands == ("before: done", "smoke: failed: a.ipynb, cell 1: ImportError x")
+
+
 def test_what_is_the_administrators_own_stands_below_the_table_and_on_the_page() -> None:
     hosts = {"h": {"instances": [samples.instance(own=["server_settings ServerApp", "extra_config own.py"])]}}
     assert lines(hosts)[-2] == "h tao has the administrator's own server_settings ServerApp; extra_config own.py"

@@ -99,7 +99,7 @@ FILE: dict[str, Key] = {
 FILE_TYPE = Type(record_of(FILE), "a mapping", "/etc/motd", "dict", keys=FILE)
 
 # What counts beside a folder with a Dockerfile; the Dockerfile says the rest.
-WITH_FOLDER = ("name", "folder", "dockerfile", "no_cache", "build_args", "push")
+WITH_FOLDER = ("name", "folder", "dockerfile", "no_cache", "build_args", "push", "smoke")
 
 IMAGE: dict[str, Key] = {
     "name": Key(
@@ -171,6 +171,13 @@ IMAGE: dict[str, Key] = {
         "Registry, with a path, to which it is pushed after the build.",
         example="registry.example.org/jupyter",
         unset="it stays in its engine",
+    ),
+    "smoke": Key(
+        types.NOTEBOOKS,
+        "Notebooks of the control node that run in each new server of the labs that have this image, before their own.",
+        example=["notebooks/maps.ipynb"],
+        default=[],
+        handed=False,
     ),
 }
 _image = record_of(IMAGE)

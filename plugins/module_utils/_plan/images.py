@@ -14,17 +14,19 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.keys import I
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.nearest import nearest
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems, show
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import INVALID, Invalid, given, read
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.smoke import Images, read_notebooks
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.values import declared_name
 
 
-def read_images(value: Any, control: ControlNode, problems: Problems) -> list[str] | Invalid:
-    """The names, bad ones too; INVALID if one is not known."""
+def read_images(value: Any, control: ControlNode, problems: Problems) -> Images | Invalid:
+    """The smoke notebooks by name, bad names too; INVALID if one is not known."""
     if value is None:
-        return []
+        return {}
     images: list[Any] | Invalid = read(IMAGES.type.read, value, "jupyter_images", problems)
     if isinstance(images, Invalid):
         return INVALID
     names: list[Any] = []
+    found: dict[str, list[dict[str, Any]]] = {}
     complete = True
     for index, image in enumerate(images):
         path = f"jupyter_images[{index}]"
@@ -35,10 +37,12 @@ def read_images(value: Any, control: ControlNode, problems: Problems) -> list[st
             other = f"jupyter_images[{names.index(name)}]"
             problems.add(f"{path}.name", "declared_twice", value=show(name), other=other)
         names.append(name)
+        if isinstance(image, Mapping) and name is not INVALID:
+            found[name] = read_notebooks(image["smoke"], f"{path}.smoke", control, problems)
         # One that could not be rendered may have any name.
         raw = value[index]
         complete = complete and raw is not INVALID and not (isinstance(raw, Mapping) and raw.get("name") is INVALID)
-    return [name for name in names if name is not INVALID] if complete else INVALID
+    return found if complete else INVALID
 
 
 def _check_folder(image: Mapping[str, Any], path: str, control: ControlNode, problems: Problems) -> None:

@@ -29,6 +29,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems impo
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.result import make_result
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.rollout import ROLLOUT
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import given, read
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.smoke import check_smoke
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.variables import (
     ALLOW_DOWNGRADE,
     BACKUP,
@@ -84,6 +85,7 @@ def make_plan(inputs: Inputs, control: ControlNode, problems: Problems) -> dict[
             instance.state = "held"
         check_instance(instance, tls, control, problems)
         check_declared(instance, images, problems)
+        check_smoke(instance, images, control, problems)
         merge_backup(instance, backup, problems)
         if isinstance(instance, Lab):
             check_lab(instance, control, problems)

@@ -80,6 +80,8 @@ MESSAGES: dict[str, str] = {
     "declared_unknown": "{value} is not one of jupyter_images{hint}; declare it there",
     "beside_folder": "has no effect beside folder; write it into the Dockerfile, or leave folder out",
     "build_context": "{value} is not a folder on the control node; write the folder that holds the Dockerfile",
+    "smoke_file": "{value} can't be read on the control node ({error}); write the path of a notebook",
+    "smoke_notebook": "{value} can't be run: {error}",
     "build_dockerfile": "there is no file {value} on the control node; write its name relative to the context",
     # values
     "time": '{value} is not a time of day; write HH:MM, for example "01:25"{daily}',

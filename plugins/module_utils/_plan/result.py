@@ -21,6 +21,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.limits import
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.own import own
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.parts import LOGIN
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.reset import reset_text
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.smoke import smoke_text
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.values import declared_name, image_text
 
 
@@ -201,6 +202,8 @@ def _lab(lab: Lab, site: dict[str, Any]) -> dict[str, Any]:
         "second_port": lab.second_port,
         "volumes": [volume._asdict() for volume in lab.volumes],
         "token_file": _token_file(lab, site["directory"]),
+        # Of one that is absent nothing was read.
+        "smoke": lab.smoke if lab.wanted else [],
     }
 
 
@@ -214,6 +217,7 @@ def _reset(instance: Lab | Hub, host: Host | None, base_dir: str) -> dict[str, A
         "kind": instance.kind,
         "ports": [] if None in ports else ports,
         "images": _images(instance),
+        "smoke_seconds": instance.smoke_timeout_seconds if isinstance(instance, Lab) and instance.smoke else 0,
         "notebooks": instance.notebooks if isinstance(instance, Lab) else instance.home,
         "token_file": _token_file(instance, site["directory"]) if isinstance(instance, Lab) else None,
     }
@@ -261,4 +265,5 @@ def _summary(instance: Lab | Hub, host: Host | None) -> str:
 def _lab_summary(lab: Lab) -> tuple[str, str]:
     """What stands before and after the engine and the port."""
     what = f"image {image_text(lab.image)}" if lab.image else f"built from {lab.build['context']}"
-    return what, f"limits {limits_text(lab.limits)}"
+    after = [f"limits {limits_text(lab.limits)}", *([smoke_text(lab.smoke)] if lab.smoke else [])]
+    return what, "; ".join(after)

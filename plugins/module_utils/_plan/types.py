@@ -29,6 +29,10 @@ WORDS = Type(
     schema.listing(schema.text("text in quotes"), "a list of words, for example [start-notebook.py]"),
     "a list of words", "start-notebook.py", "list", "str",
 )  # fmt: skip
+NOTEBOOKS = Type(
+    schema.listing(schema.text("the path of a notebook"), "a list of notebooks, for example [notebooks/check.ipynb]"),
+    "a list of paths", "notebooks/check.ipynb", "list", "str",
+)  # fmt: skip
 
 
 def text(wanted: str, multiline: bool = False) -> Type:

@@ -110,7 +110,7 @@ def _instance(host: str, instance: Mapping[str, Any], now: datetime) -> Row:
         images=tuple(_images(instance)),
         reset=_reset(last, now),
         reset_at=_utc(last.get("ended") or last.get("started")),
-        commands=tuple(printable.line(text) for text in last.get("commands", [])),
+        commands=tuple(printable.line(text) for text in [*last.get("commands", []), *_smoke(last)]),
         next_reset=_next(schedule),
         zone=printable.line(schedule.get("timezone") or ("the host's time" if schedule.get("next") else "")),
         backup=_backup(instance["backup"] or {}, now),
@@ -123,6 +123,10 @@ def _instance(host: str, instance: Mapping[str, Any], now: datetime) -> Row:
         own=tuple(printable.line(text) for text in instance["own"]),
         problems=tuple(Problem(entry["level"], printable.line(entry["text"])) for entry in instance["problems"]),
     )
+
+
+def _smoke(last: Mapping[str, Any]) -> list[str]:
+    return [f"smoke: {last['smoke']}"] if last.get("smoke") else []
 
 
 def _answers(site: Mapping[str, Any] | None) -> str:

@@ -44,6 +44,7 @@ def reset(text: str, locked: bool) -> dict[str, Any]:
         **{key: _text(state.get(key)) for key in ("step", "message", "started", "ended")},
         "warnings": [str(warning) for warning in _list(state.get("warnings"))],
         "commands": _commands(state.get("commands")),
+        "smoke": _text(state.get("smoke")),
         "put_off": max(_leading_put_offs(_list(history)), 1) if result == "put off" else 0,
     }
 

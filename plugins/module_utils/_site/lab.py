@@ -174,12 +174,18 @@ def files(
     return {
         "files": [
             *({"path": f"{root}/server/{name}", "content": text} for name, text in programs.items()),
+            {"path": f"{root}/server/smoke.json", "content": smoke(instance)},
             {"path": f"{root}/.env", "owner": engine["uid"], "group": engine["gid"], "mode": "0600"},
             {"path": f"{root}/compose.yaml", "content": compose_text, "group": engine["gid"], "mode": "0640"},
             {"path": record_path, "content": lab_record(instance)},
         ],
         "secret_contents": {f"{root}/.env": dotenv(decided["environment"])},
     }
+
+
+def smoke(instance: Mapping[str, Any]) -> str:
+    """Return what smoke.py reads in the container."""
+    return json.dumps({"seconds": instance["smoke_timeout_seconds"], "notebooks": instance["smoke"]}, indent=1) + "\n"
 
 
 def server_options(

@@ -77,7 +77,8 @@ def zones(jobs: Iterable[Job]) -> list[str]:
 def longest(settings: Mapping[str, Any]) -> int:
     """Seconds that a reset may be at work, without what it only waits for; by the defaults if it has no settings."""
     commands = sum(int(settings["command_seconds"]) for key in ("before", "after") if settings.get(key))
-    return sum(int(settings.get(key, default)) for key, default in _AT_WORK.items()) + commands + SPARE_SECONDS
+    smoke = int(settings.get("smoke_seconds", 0))
+    return sum(int(settings.get(key, default)) for key, default in _AT_WORK.items()) + smoke + commands + SPARE_SECONDS
 
 
 def _share_minutes(job: Job, host: str) -> int:

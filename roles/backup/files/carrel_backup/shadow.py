@@ -26,7 +26,8 @@ LABEL = "carrel.drill"
 MARK = "-drill"  # the end of the name of a drill's directory
 CONFIG = "/etc/carrel"
 PORT = 8888
-PROBE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "probe.py")
+HERE = os.path.dirname(os.path.abspath(__file__))
+PROGRAMS = ("probe.py", "kernel_client.py")
 PROBE_SECONDS = 300
 # By the controller's name in `docker info`: an engine without it refuses the limit, or warns.
 LIMITS = {"MemoryLimit": "--memory=1g", "CpuCfsQuota": "--cpus=1", "PidsLimit": "--pids-limit=512"}
@@ -74,7 +75,8 @@ def look(run: Run, server: Server, tree: str, leaf: str, owner: tuple[int, int])
         return None
     run.step("shadow", f"start {server.image} ({server.id[7:19]}) on {leaf}")
     try:
-        run.inside("write", f"{tree}/shadow", given={"jupyter_server_config.json": json.dumps(settings(server))})
+        given = {"jupyter_server_config.json": json.dumps(settings(server)), **programs()}
+        run.inside("write", f"{tree}/shadow", given=given)
         identity = run.docker(*command(run, server, tree, leaf, owner)).strip()
         try:
             return found(use(run, server, identity))
@@ -126,13 +128,18 @@ def mount(source: str, target: str, *more: str) -> str:
     return f"--mount={text.getvalue()}"
 
 
+def programs() -> dict[str, str]:
+    """The files that try the server in its container."""
+    found = {}
+    for name in PROGRAMS:
+        with open(os.path.join(HERE, name), encoding="utf-8") as file:
+            found[name] = file.read()
+    return found
+
+
 def use(run: Run, server: Server, identity: str) -> str:
-    with open(PROBE, "rb") as stream:
-        arguments = [f"{CONFIG}/jupyter_server_config.json", server.target]
-        return run.docker(
-            "exec", "--interactive", identity, server.python, "-I", "-", *arguments, stdin=stream.fileno(),
-            seconds=PROBE_SECONDS,
-        )  # fmt: skip
+    arguments = [f"{CONFIG}/probe.py", f"{CONFIG}/jupyter_server_config.json", server.target]
+    return run.docker("exec", identity, server.python, "-I", *arguments, seconds=PROBE_SECONDS)
 
 
 def found(said: str) -> dict[str, Any]:

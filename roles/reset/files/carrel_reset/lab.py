@@ -23,6 +23,8 @@ from .state import sync_directory
 FAILURES = (ResetError, EngineError, OSError)
 APACHE_GOES_OVER_WITHIN_SECONDS = 10
 STOP_SECONDS = 60
+SMOKE_SPARE_SECONDS = 120  # for requests besides the notebooks, which end smoke.py themselves
+LONGEST_SAID = 1000
 LOG_LINES = 20
 LETS_IN_ANYBODY = "lets in anybody who does not log in"
 # The programs in a shell are not known, but their output counts as activity, as typing does
@@ -126,6 +128,7 @@ class Lab:
             if self.rotation:
                 self.rotation.begin(self._any_image)
             self._start(new)
+            self._smoke(new)
             if LOGIN_NOTICE in page and LOGIN_NOTICE not in self._login_page(new):
                 self.run.warn("the notice is missing from the new image's log-in page: run the site playbook")
             self._switch(old, new, public)
@@ -212,6 +215,22 @@ class Lab:
                 self._remove(which)  # it must not run, even if no other server does
                 raise
 
+    def _smoke(self, which: int) -> None:
+        """Run the administrator's notebooks in a new server; ResetError if one fails."""
+        seconds = self.settings.smoke_seconds
+        container = self._container(which)
+        # After a failed run the settings may be newer than what is deployed.
+        if not seconds or not container or not os.path.isfile(f"{self.settings.directory}/server/smoke.json"):
+            return
+        self.run.step("smoke", f"run the smoke notebooks in server {which}")
+        try:
+            said = self._carrel(container, "smoke.py", self.settings.base_url, timeout=seconds + SMOKE_SPARE_SECONDS)
+        except EngineError as error:
+            why = str(error).partition("\n")[2] or str(error)
+            self.run.state.smoked(f"failed: {why}")
+            raise ResetError(f"server {which} is not healthy, a smoke notebook failed: {why}") from error
+        self.run.state.smoked(said.strip()[-LONGEST_SAID:])
+
     def _wait_until_healthy(self, which: int) -> None:
         """Compose could wait, too, but would let a server that lets in anybody run meanwhile."""
         seconds = self.settings.start_timeout_seconds
@@ -284,10 +303,10 @@ class Lab:
     def _url(self, which: int, path: str) -> str:
         return web.local(self.settings.ports[which - 1], self.settings.base_url, path)
 
-    def _carrel(self, container: Container, script: str, *arguments: str, text: str = "") -> str:
+    def _carrel(self, container: Container, script: str, *arguments: str, timeout: int = 60, text: str = "") -> str:
         """Run one of the scripts in /etc/carrel in a container."""
         python = container.labels.get("carrel.python", "python3")
-        return self.engine.exec(container, python, f"/etc/carrel/{script}", *arguments, text=text)
+        return self.engine.exec(container, python, f"/etc/carrel/{script}", *arguments, timeout=timeout, text=text)
 
     def _any_image(self) -> tuple[str, str]:
         """An image of the instance, and the Python in it."""

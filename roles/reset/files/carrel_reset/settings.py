@@ -38,6 +38,7 @@ class Settings:
     notice_seconds: int
     drain_seconds: int
     start_timeout_seconds: int
+    smoke_seconds: int
     rotate_token: bool
     token_file: str | None
     prune_days: int

@@ -42,7 +42,7 @@ class State:
         self.content: dict[str, Any] = {
             "version": VERSION, "name": name, "kind": kind, "result": None, "step": None, "message": None,
             "exit_code": None, "started": None, "ended": None, "seconds": None, "scheduled_for": None, "server": None,
-            "images": {}, "warnings": [], "commands": {}, "healthy": [], "history": [],
+            "images": {}, "warnings": [], "commands": {}, "smoke": None, "healthy": [], "history": [],
         }  # fmt: skip
         self.interrupted: str | None = None  # the step at which the last reset was interrupted
         self.last_scheduled: str | None = None
@@ -86,6 +86,11 @@ class State:
     def ran(self, when: str, how: str) -> None:
         """Record how the administrator's command before or after the reset ended."""
         self.content["commands"][when] = printable.text(how)
+        self.write()
+
+    def smoked(self, how: str) -> None:
+        """How the smoke notebooks ended."""
+        self.content["smoke"] = printable.text(how)
         self.write()
 
     def finish(self, result: str, message: str, exit_code: int) -> None:

@@ -1,0 +1,99 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Smoke notebooks: from files of the control node to the code that runs in a lab's new server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub_keys import Hub
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.instance import ControlNode, read_file
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.keys import Lab
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems, show
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import Invalid, given, known
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.values import declared_name
+
+LONGEST = 1 << 20  # characters of a file
+# As nbclient has them.
+RAISES, SKIP = "raises-exception", "skip-execution"
+
+Images = Mapping[str, Sequence[dict[str, Any]]]
+
+
+def read_notebooks(paths: object, path: str, control: ControlNode, problems: Problems) -> list[dict[str, Any]]:
+    """The notebooks whose paths are given; problems below PATH for those that can't be run."""
+    found = []
+    for index, name in enumerate(paths if isinstance(paths, list) else []):
+        here = f"{path}[{index}]"
+        text = read_file(here, name, "smoke_file", control, problems) if given(name) else None
+        if text is None:
+            continue
+        try:
+            found.append({"name": name, **parsed(text)})
+        except ValueError as error:
+            problems.add(here, "smoke_notebook", value=show(control.absolute(name)), error=str(error))
+    return found
+
+
+def check_smoke(instance: Lab | Hub, images: Images | Invalid, control: ControlNode, problems: Problems) -> None:
+    """Fills in a lab's notebooks, its image's first. IMAGES: the notebooks of jupyter_images, by name."""
+    of_images = {} if isinstance(images, Invalid) else images
+    if isinstance(instance, Lab):
+        own = read_notebooks(instance.smoke, f"{instance.path}.smoke", control, problems)
+        declared = declared_name(instance.image) if instance.image else None
+        instance.smoke = [*of_images.get(declared or "", []), *own]
+        return
+    names = [declared_name(item["image"]) for item in known(instance.images)]
+    for name in dict.fromkeys(names):
+        if of_images.get(name or ""):
+            instance.warnings.append(f"the smoke notebooks of the image {name} run in labs alone, not here")
+
+
+def parsed(text: str) -> dict[str, Any]:
+    """The `kernel` of a notebook, None for the server's usual one, and the `cells` that run.
+
+    ValueError says why it can't be run, and what to do.
+    """
+    if len(text) > LONGEST:
+        raise ValueError(f"it has more than {LONGEST >> 20} MiB; clear its outputs")
+    try:
+        notebook = json.loads(text)
+        cells = [_cell(number, cell) for number, cell in enumerate(notebook["cells"], 1) if _runs(cell)]
+        spec = notebook.get("metadata", {}).get("kernelspec", {}).get("name")
+        written = isinstance(notebook["cells"], list) and isinstance(spec, (str, type(None)))
+        if notebook["nbformat"] != 4 or not written:
+            raise TypeError
+        json.dumps([spec, cells], ensure_ascii=False).encode()
+    except json.JSONDecodeError as error:
+        raise ValueError(f"it is not JSON (line {error.lineno}); save it with Jupyter") from error
+    except (AttributeError, KeyError, TypeError, RecursionError, UnicodeError) as error:
+        raise ValueError("it is no notebook of format 4; save it with Jupyter") from error
+    if not cells:
+        raise ValueError("it has no code to run; write a cell with code")
+    return {"kernel": spec, "cells": cells}
+
+
+def _runs(cell: Mapping[str, Any]) -> bool:
+    return cell["cell_type"] == "code" and SKIP not in _tags(cell) and bool(_source(cell).strip())
+
+
+def _cell(number: int, cell: Mapping[str, Any]) -> dict[str, Any]:
+    return {"number": number, "source": _source(cell), "raises": RAISES in _tags(cell)}
+
+
+def _tags(cell: Mapping[str, Any]) -> Sequence[Any]:
+    tags = cell.get("metadata", {}).get("tags", [])
+    return tags if isinstance(tags, list) else []
+
+
+def _source(cell: Mapping[str, Any]) -> str:
+    """Files have lines, each with its end, or one text."""
+    source = cell["source"]
+    return source if isinstance(source, str) else "".join(source)
+
+
+def smoke_text(notebooks: Sequence[Mapping[str, Any]]) -> str:
+    """For the summary."""
+    return "smoke " + ", ".join(notebook["name"] for notebook in notebooks)

@@ -1,0 +1,1 @@
+../../../lab/files/kernel_client.py
