@@ -132,6 +132,17 @@ def test_names_of_others_are_refused(gate: CarrelSeveralAuthenticator) -> None:
     assert asyncio.run(unprefixed.authenticate(None, {"username": "uni-ada", "password": "x"})) is None
 
 
+def test_a_short_name_is_the_one_of_the_plan(gate: CarrelSeveralAuthenticator) -> None:
+    each = {"type": "several", "each": [UNI, GUESTS]}
+    plan = good([hub(authenticator=each, normalize_usernames=True, users=["uni-Ada.L@uni.example"])])
+    ((person,),) = ([*one["users"]] for one in plan["hub_instances"])
+    uni = made(several({**LDAP, "prefix": "uni-"}, NATIVE, normalize_usernames=True)).each[0]
+    model = asyncio.run(uni._identified({"name": "ada.l@uni.example", "auth_state": {"ldap_groups": []}}))
+    name = uni.normalize_username(model["name"])
+    assert name == person["name"] == "uni-ada-l--uni-example" and uni.owns(name)
+    assert people.same_identity(model["identity"], person["identity"])
+
+
 def test_groups_say_which_provider_has_them(gate: CarrelSeveralAuthenticator) -> None:
     git = gate.each[2]
     model = {"identity": "git-ada", "name": "git-ada", "provider_groups": ["stat"]}
