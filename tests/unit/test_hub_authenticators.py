@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import http.server
 import json
@@ -59,7 +60,7 @@ def test_guests_of_an_organization_keep_the_name_that_they_had_first(desk: Path)
         with pytest.raises(Exception, match="somebody else's"):
             asyncio.run(ask(gate, name, identity))
     assert gate.is_guest("bob--uni") and not gate.is_guest("carl")
-    assert not gate.check_blocked_users("eve")
+    assert not asyncio.run(gate.check_blocked_users("eve"))
 
 
 class GitHub:
@@ -213,6 +214,34 @@ class Caller:
         return "code"
 
 
+@contextlib.contextmanager
+def provider(answer: Any) -> Iterator[str]:
+    """The address of an identity provider that gives this answer about whoever comes."""
+
+    class Provider(http.server.BaseHTTPRequestHandler):
+        def reply(self, body: bytes) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.reply(json.dumps({"access_token": "x", "token_type": "Bearer"}).encode())
+
+        def do_GET(self) -> None:
+            self.reply(answer if isinstance(answer, bytes) else json.dumps(answer).encode())
+
+        def log_message(self, *arguments: Any) -> None:
+            pass
+
+    with WebServer(Provider) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
 PROVIDER = {"client_id": "hub", "client_secret": "x", "authorize_url": "http://127.0.0.1/a"}
 
 
@@ -235,41 +264,45 @@ PROVIDER = {"client_id": "hub", "client_secret": "x", "authorize_url": "http://1
 def test_an_identity_providers_empty_answer_is_explained(
     desk: Path, answer: Any, status: int | None, says: str
 ) -> None:
-    class Provider(http.server.BaseHTTPRequestHandler):
-        def reply(self, body: bytes) -> None:
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            self.reply(json.dumps({"access_token": "x", "token_type": "Bearer"}).encode())
-
-        def do_GET(self) -> None:
-            self.reply(answer if isinstance(answer, bytes) else json.dumps(answer).encode())
-
-        def log_message(self, *arguments: Any) -> None:
-            pass
-
     write_roster(desk, {}, [])
-    with WebServer(Provider) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        url = f"http://127.0.0.1:{server.server_port}"
+    with provider(answer) as url:
         gate = authenticators.CarrelOidcAuthenticator(
             **PROVIDER, token_url=url, userdata_url=url, username_claim="preferred_username", enable_pkce=False,
             oauth_callback_url="http://127.0.0.1/hub/oauth_callback",
         )  # fmt: skip
-        try:
-            if status is None:
-                assert asyncio.run(gate.authenticate(Caller()))["name"] == says
-                return
-            with pytest.raises(web.HTTPError) as refused:
-                asyncio.run(gate.authenticate(Caller()))
-        finally:
-            server.shutdown()
+        if status is None:
+            assert asyncio.run(gate.authenticate(Caller()))["name"] == says
+            return
+        with pytest.raises(web.HTTPError) as refused:
+            asyncio.run(gate.authenticate(Caller()))
     assert refused.value.status_code == status and says in str(refused.value.log_message)
+
+
+@pytest.mark.parametrize(
+    ("more", "name"),
+    [
+        ({}, "ada"),
+        ({"hd": "other.example"}, None),  # an account of another organization
+        ({"hd": None}, None),  # nobody's, with an address of the organization
+        ({"verified_email": False}, "verified"),
+        ({"verified_email": None}, "verified"),
+        ({"email": "eve@uni.example"}, None),
+    ],
+)
+def test_listed_people_come_from_their_google_organization(desk: Path, more: dict[str, Any], name: str | None) -> None:
+    write_roster(desk, {"ada": user(identity="ada")}, [])
+    account = {"email": "ada@uni.example", "verified_email": True, "hd": "uni.example", **more}
+    with provider(account) as url:
+        gate = authenticators.CarrelGoogleAuthenticator(
+            **PROVIDER, token_url=url, userdata_url=url, enable_pkce=False, hosted_domain=["uni.example"],
+            oauth_callback_url="http://127.0.0.1/hub/oauth_callback",
+        )  # fmt: skip
+        if name == "verified":
+            with pytest.raises(web.HTTPError, match="not verified your e-mail address"):
+                asyncio.run(gate.get_authenticated_user(Caller(), None))
+            return
+        found = asyncio.run(gate.get_authenticated_user(Caller(), None))
+    assert (found["name"] if found else None) == name
 
 
 def test_a_provider_that_does_not_answer_is_explained(desk: Path) -> None:

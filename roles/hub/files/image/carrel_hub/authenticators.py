@@ -40,6 +40,7 @@ TOO_OFTEN = "Too many wrong passwords. Please wait a minute, then try again."
 NO_NAME = (
     "The identity provider does not say who you are: {claim} is missing or is no text. Please tell the administrator."
 )
+UNVERIFIED = "Google has not verified your e-mail address. Please verify it there, then try again."
 ANOTHERS = (
     "Your name here would be {name}, but names like that are of people who log in another way. "
     "Please tell the administrator."
@@ -76,7 +77,7 @@ class RosterMixin(Authenticator):  # type: ignore[misc]
         """Whether a person who is not in the roster may keep using the hub."""
         return False
 
-    def check_blocked_users(self, username: str, authentication: dict[str, Any] | None = None) -> bool:
+    def check_blocked_users(self, username: str, authentication: dict[str, Any] | None = None) -> Any:
         return username not in self.roster().blocked
 
     def check_allowed(self, username: str, authentication: dict[str, Any] | None = None) -> Any:
@@ -163,6 +164,15 @@ class IdentityMixin(RosterMixin):
         return []
 
     # JupyterHub awaits what is awaitable.
+    # pylint: disable-next=invalid-overridden-method
+    async def check_blocked_users(self, username: str, authentication: dict[str, Any] | None = None) -> bool:
+        """The class's own reasons count as well, such as Google's hosted_domain."""
+        if not super().check_blocked_users(username, authentication):
+            return False
+        if authentication is None:
+            return True
+        return bool(await maybe_future(super(RosterMixin, self).check_blocked_users(username, authentication)))
+
     # pylint: disable-next=invalid-overridden-method
     async def check_allowed(self, username: str, authentication: dict[str, Any] | None = None) -> bool:
         if authentication is None:  # JupyterHub asks about names from its configuration, at its start
@@ -307,7 +317,11 @@ class CarrelGitLabAuthenticator(OAuthMixin, GitLabOAuthenticator):  # type: igno
 
 
 class CarrelGoogleAuthenticator(OAuthMixin, GoogleOAuthenticator):  # type: ignore[misc]
-    pass
+    async def check_blocked_users(self, username: str, authentication: dict[str, Any] | None = None) -> bool:
+        """Anybody can write an address of others into a Google account that is not verified."""
+        if authentication and not authentication["auth_state"][self.user_auth_state_key].get("verified_email"):
+            raise web.HTTPError(403, UNVERIFIED)
+        return await super().check_blocked_users(username, authentication)
 
 
 class CarrelCILogonAuthenticator(OAuthMixin, CILogonOAuthenticator):  # type: ignore[misc]
