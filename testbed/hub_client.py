@@ -136,7 +136,7 @@ class Hub:
         if "/hub/api/oauth2/authorize" in answer.url:
             # The hub asks whether one wants to go to somebody else's server.
             form, headers = _fields(answer.text), {"Referer": answer.url}
-            self.http.post(answer.url, data=form, headers=headers, timeout=self.timeout)
+            answer = self.http.post(answer.url, data=form, headers=headers, timeout=self.timeout)
         url = urljoin(answer.url, urlsplit(url).path)  # where users have domains, another host
         lab = Lab(url, self.http.verify, self.timeout)
         for cookie in self.http.cookies:

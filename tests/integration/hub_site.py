@@ -31,7 +31,8 @@ ESSENTIAL: dict[str, Any] = {
     "culler": {"idle_seconds": 3600, "max_age_seconds": 0, "every_seconds": 300}, "shutdown_on_logout": False,
     "default_url": "/lab", "concurrent_spawns": 20, "active_servers": 0, "spawn_timeout_seconds": 60,
     "http_timeout_seconds": 60, "notice_html": None, "database": {"type": "sqlite"},
-    "extra_config": [], "services": [], "backups": False, "provider_groups": [], "user_domains": False,
+    "extra_config": [], "services": [], "backups": False, "provider_groups": [],
+    "user_domains": False, "sharing": False,
 }  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from module_runner import open_to_all
 from playwright.sync_api import BrowserContext, Page, expect, sync_playwright
 
 from testbed import engine
+from testbed.client import LoginError
 from testbed.hub_client import Hub
 from testbed.patience import PATIENCE, until
 
@@ -109,7 +110,7 @@ def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Site]]
         for name, domains in (("apart", True), ("together", False)):
             folder = open_to_all(tmp_path_factory.mktemp(name))
             url = f"https://{name}.test:{port}/"
-            hub = HubSite(folder, f"{name}-{run}", images, url=url, user_domains=domains, backups=True)
+            hub = HubSite(folder, f"{name}-{run}", images, url=url, user_domains=domains, sharing=domains, backups=True)
             found[name] = Site(hub, port, f"{front}/{name}.test.crt")
             hub.people = {user: person(user) for user in PASSWORDS}
             hub.passwords = dict(PASSWORDS)
@@ -234,6 +235,29 @@ def test_people_work_at_their_names_until_they_log_out(sites: dict[str, Site]) -
     assert {cookie.domain for cookie in session.http.cookies if "hub" in cookie.path} == {"apart.test"}
     session.logout()
     until(lambda: lab.request("GET", "api/status", check=False).status_code == 403, "the server notices")
+
+
+def test_a_server_can_be_shared_with_one_person_and_taken_back(sites: dict[str, Site]) -> None:
+    """The hub without domains has no sharing."""
+    for name, may in (("apart", True), ("together", False)):
+        owner = sites[name].session("ada")
+        if not owner.user()["servers"]:
+            owner.spawn()
+        answer = owner.request("POST", "api/shares/ada/", json={"user": "eve"}, check=False)
+        assert answer.status_code == (200 if may else 403), answer.text
+    site = sites["apart"]
+    owner, guest = site.session("ada"), site.session("eve")
+    lab = guest.lab("ada")
+    assert lab.url == f"{site.host('ada')}/user/ada/" and lab.get("diary.txt") == DIARY
+    with pytest.raises(LoginError):
+        site.session("alan.t@uni.example").lab("ada")
+    # who has a share may not pass it on, nor share what is others', nor see who else is there
+    for user in ("ada", "alan.t@uni.example"):
+        told = guest.request("POST", f"api/shares/{user}/", json={"user": "alan.t@uni.example"}, check=False)
+        assert told.status_code in (403, 404), told.text
+    assert guest.request("GET", "api/users", check=False).status_code == 403
+    owner.request("PATCH", "api/shares/ada/", json={"user": "eve"})
+    until(lambda: lab.request("GET", "api/status", check=False).status_code == 403, "the share ends")
 
 
 def test_unusual_names_become_good_ones(sites: dict[str, Site]) -> None:

@@ -94,6 +94,7 @@ OWN_CASES: list[tuple[str, str, str, dict[str, Any]]] = [
 
 # Each user's server has a name below the hub's.
 DOMAINS_CASES: list[tuple[str, str, str, dict[str, Any]]] = [
+    ("sharing_domains", f"{CLASS}.sharing", "user_domains: true", at_hub(sharing=True)),
     ("domains_path", f"{CLASS}.url", "without a path", domains("https://example.org/hub1/")),
     ("domains_address", f"{CLASS}.user_domains", "below 192.0.2.1", domains("https://192.0.2.1/")),
     ("domains_http", f"{CLASS}.user_domains", "https:// in url", domains("http://class101.example.org/", tls=...)),

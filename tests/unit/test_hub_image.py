@@ -40,7 +40,7 @@ CONFIG: dict[str, Any] = {
     "culler": {"idle_seconds": 3600, "max_age_seconds": 7, "every_seconds": 300}, "concurrent_spawns": 20,
     "active_servers": 0, "spawn_timeout_seconds": 60, "http_timeout_seconds": 61, "database": {"type": "sqlite"},
     "notice_html": None, "extra_config": [], "services": [], "backups": False, "provider_groups": [],
-    "user_domains": False,
+    "user_domains": False, "sharing": False,
 }  # fmt: skip
 OWN: dict[str, Any] = {"settings": {}, "secret_settings": [], "guests": False}
 OAUTH = {"client_id": "id", "username_claim": "preferred_username", **OWN}
@@ -117,6 +117,14 @@ def test_users_have_domains_with_cookies_that_no_other_domain_can_set() -> None:
     assert found["JupyterHub"]["cookie_host_prefix_enabled"] is True
     plain = config.traits(CONFIG, SECRETS, Path("/x"))["JupyterHub"]
     assert not {"subdomain_host", "cookie_host_prefix_enabled"} & plain.keys()
+
+
+def test_people_share_what_is_theirs_and_get_no_list_of_others() -> None:
+    roles = config.traits({**CONFIG, "sharing": True}, SECRETS, Path("/x"))["JupyterHub"]["load_roles"]
+    (role,) = (role for role in roles if role["name"] == "user")
+    assert role["scopes"] == ["self", "shares!user", "read:users:name", "read:groups:name"]
+    plain = config.traits(CONFIG, SECRETS, Path("/x"))["JupyterHub"]["load_roles"]
+    assert "user" not in [role["name"] for role in plain]
 
 
 def test_the_database_s_url_quotes_the_password() -> None:

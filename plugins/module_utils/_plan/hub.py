@@ -162,6 +162,8 @@ def _check_provider_groups(authenticator: Authenticator, names: list[str], path:
 
 def _check_domains(hub: Hub, problems: Problems) -> None:
     url = hub.url
+    if hub.sharing is True and hub.user_domains is False:
+        problems.add(f"{hub.path}.sharing", "sharing_domains")
     if hub.user_domains is not True or not isinstance(url, Url):
         return
     if given(url.path) and url.path != "/":

@@ -149,6 +149,12 @@ HUB: dict[str, Key] = {
         example=True,
         default=False,
     ),
+    "sharing": Key(
+        types.BOOLEAN,
+        "Whether users may share their servers with others through the hub's API; needs user_domains.",
+        example=True,
+        default=False,
+    ),
     "concurrent_spawns": Key(types.whole(1, 1000), "How many servers may start at once.", example=50, default=20),
     "active_servers": Key(types.whole(0, 100000), "How many servers may run; 0: no limit.", example=30, default=0),
     "spawn_timeout_seconds": Key(

@@ -183,6 +183,8 @@ MESSAGES: dict[str, str] = {
     "domains_address": "there are no domains below {host}; write a host name in url, or leave user_domains out",
     "domains_http": "without TLS others could set the cookies of these domains; write https:// in url, or leave "
     "user_domains out",
+    "sharing_domains": "pages of a server can act for everyone who opens them, unless each user has a domain; write "
+    "user_domains: true, or leave sharing out",
     "domains_host": "users of {other} have servers at all names below {host}; write another host name, or leave "
     "user_domains out there",
     # people

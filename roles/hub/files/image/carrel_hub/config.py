@@ -49,6 +49,8 @@ BACKUPS = "backups"
 BACKUPS_URL = "http://hub:8082"  # as the proxy reaches it
 # https://github.com/jupyterhub/jupyterhub-idle-culler#permissions
 CULLER_SCOPES = ["list:users", "read:users:activity", "read:servers", "delete:servers"]
+# A share names people and groups, of which these tell whether they are there; nobody gets a list.
+SHARING_SCOPES = ["shares!user", "read:users:name", "read:groups:name"]
 # No access to servers: what runs in one could keep a token that it is sent.
 RESET_SCOPES = ["list:users", "servers"]
 
@@ -103,12 +105,12 @@ def _services(config: Mapping[str, Any], secrets: Mapping[str, Any]) -> tuple[li
             scopes[service["name"]] = service["scopes"]
     roles = [{"name": name, "scopes": needed, "services": [name]} for name, needed in scopes.items()]
     ours = [{"name": BACKUPS, "access": "everybody"}] if config["backups"] else []
-    return services, [*roles, *_access([*ours, *config["services"]])]
+    return services, [*roles, *_access([*ours, *config["services"]], SHARING_SCOPES if config["sharing"] else [])]
 
 
-def _access(services: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Who may open the pages of a service: groups, or everybody; else admins alone."""
-    everybody = []
+def _access(services: Iterable[Mapping[str, Any]], more: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """Who may open the pages of a service: groups, or everybody; else admins alone. MORE: what everybody may, too."""
+    everybody = [*more]
     for service in services:
         scope = f"access:services!service={service['name']}"
         if service["access"] == "everybody":
