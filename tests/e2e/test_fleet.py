@@ -6,17 +6,22 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from testbed import hosts
+import pytest
 
-from .conftest import Site, ansible_playbook, answers, hostvars
+from testbed import hosts
+from testbed.run import run
+
+from .conftest import Play, Site, ansible_playbook, answers, hostvars
 from .resets import push
 
 SITE = "playbooks/site.yml"
 DONE = r"\b{} : ok=\d+ changed=\d+ unreachable=0 failed=0"
 DEAD = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
+BROKEN = f"{hosts.REGISTRY_NAME}/carrel/lab:broken"
 BREAK = "import wave; open(wave.__file__, 'w').write('raise ImportError(chr(108) + chr(105) + chr(98))')"
 CELLS = ["x = '{{ no_such_variable }} {% raw'", "import wave"]
 NOTEBOOK = {
@@ -25,7 +30,15 @@ NOTEBOOK = {
 }  # fmt: skip
 
 
-def test_a_bad_image_stops_at_the_canary_and_a_dead_host_stops_nobody(tao: Site, tmp_path: Path) -> None:
+@pytest.fixture
+def canary(tao: Site, play: Play) -> Iterator[Site]:
+    yield tao
+    assert play(tao.host).code == 0  # without smoke notebooks, as the other tests have it
+    run("docker", "image", "rm", "--force", BROKEN)
+    tao.docker("image", "rm", "--force", BROKEN, check=False)
+
+
+def test_a_bad_image_stops_at_the_canary_and_a_dead_host_stops_nobody(tao: Site, canary: Site, tmp_path: Path) -> None:
     (tmp_path / "check.ipynb").write_text(json.dumps(NOTEBOOK))
     push("broken", f'RUN /opt/conda/envs/jupyter_env/bin/python -c "{BREAK}"')
     original = hostvars()[tao.host]
@@ -38,7 +51,7 @@ def test_a_bad_image_stops_at_the_canary_and_a_dead_host_stops_nobody(tao: Site,
         return {"gone": {**changed, **gone}, "last": {**changed, "ansible_host": tao.host}, tao.host: changed}
 
     smoke = {"smoke": ["check.ipynb"]}
-    broken = {**smoke, "image": f"{hosts.REGISTRY_NAME}/carrel/lab:broken"}
+    broken = {**smoke, "image": BROKEN}
     stopped = ansible_playbook(tmp_path, fleet(DEAD, **broken), SITE)
     said = " ".join(stopped.output.split())
     assert stopped.code and "a smoke notebook failed: check.ipynb, cell 2: ImportError: lib" in said

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A real Prometheus scrapes the test hosts and a hub: each expression of the dashboard and the alerts has an answer."""
+"""A real Prometheus scrapes a hub and its host: each expression of the dashboard and the alerts has an answer."""
 
 from __future__ import annotations
 
@@ -12,17 +12,20 @@ from typing import Any
 import pytest
 import yaml
 
-from testbed import images, pki
+from testbed import hosts, images, pki
 from testbed.patience import until
-from testbed.run import run
+from testbed.run import run, succeeds
 
 from .conftest import ROOT, Site, ansible_playbook, enter, hostvars, hub_site, reset, run_on
+from .resets import DONE
 
 ROLE = ROOT / "roles" / "monitoring"
 RULES = ROLE / "files/prometheus/carrel-alerts.yml"
 DASHBOARD = json.loads((ROLE / "files/grafana/carrel-jupyter.json").read_text())
+ALERTS = [rule["alert"] for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
 NAME = "carrel-test-prometheus"
-# It asks the Prometheus from within the host whose network that has.
+UNITS = ("carrel-metrics-health.timer", "carrel-metrics-disk.timer", "prometheus-node-exporter.service")
+# Prometheus has the host's network, so it is asked there.
 ASK = """
 import sys, urllib.parse, urllib.request
 data = urllib.parse.urlencode({"query": sys.argv[2]}).encode() if len(sys.argv) > 2 else None
@@ -36,7 +39,7 @@ def configuration(hub: Site) -> dict[str, Any]:
         "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
         "rule_files": ["carrel-alerts.yml"],
         "scrape_configs": [
-            {"job_name": "hosts", "static_configs": [{"targets": [f"{host}:9100" for host in hostvars()]}]},
+            {"job_name": "hosts", "static_configs": [{"targets": ["127.0.0.1:9100"]}]},
             {
                 "job_name": hub.name,
                 "metrics_path": "/class/hub/metrics",
@@ -51,13 +54,9 @@ def configuration(hub: Site) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """On the hub's host alone: the tests of other hosts compare what is installed there, and restart them."""
     hub = hub_site()
     folder = tmp_path_factory.mktemp("prometheus")
-    hosts = {host: {**variables, "monitoring_listen": "0.0.0.0:9100"} for host, variables in hostvars().items()}
-    first = ansible_playbook(folder, hosts, "playbooks/monitoring.yml")
-    assert first.code == 0
-    second = ansible_playbook(folder, hosts, "playbooks/monitoring.yml")
-    assert (second.code, second.changed) == (0, 0)
     config = folder / "config"
     config.mkdir()
     (config / "prometheus.yml").write_text(yaml.safe_dump(configuration(hub)))
@@ -65,62 +64,75 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     shutil.copy(RULES, config)
     shutil.copy(pki.CA, config / "ca.crt")
     image = images.build("prometheus", parent=images.base())
+    succeeds("docker", "rm", "--force", NAME)
     try:
+        host = {hub.host: hostvars()[hub.host]}
+        assert ansible_playbook(folder, host, "playbooks/monitoring.yml").code == 0
+        second = ansible_playbook(folder, host, "playbooks/monitoring.yml")
+        assert (second.code, second.changed) == (0, 0)
+        # What this test measures is not to be replaced meanwhile.
+        run_on(hub.host, "systemctl", "stop", *UNITS[:2])
         run(
-            "docker", "run", "--detach", "--name", NAME, "--label", "carrel.testbed=test",
-            "--network", f"container:{hub.host}", "--volume", f"{config}:/config:ro", image,
+            "docker", "run", "--detach", "--name", NAME, "--label", f"{hosts.LABEL}=test",
+            "--label", f"{hosts.CHECKOUT}={ROOT}", "--network", f"container:{hub.host}",
+            "--volume", f"{config}:/config:ro", image,
         )  # fmt: skip
+        until(lambda: asked(hub, "rules") is not None, "Prometheus answers")
         yield hub
     finally:
-        run("docker", "rm", "--force", NAME)
-        for host in hosts:
-            run_on(host, "systemctl", "disable", "--now", "carrel-metrics-health.timer", "carrel-metrics-disk.timer")
+        succeeds("docker", "rm", "--force", NAME)
+        run_on(hub.host, "systemctl", "disable", "--now", *UNITS, check=False)
 
 
-def ask(hub: Site, *words: str) -> Any:
-    found = json.loads(run_on(hub.host, "python3", "-c", ASK, *words))
-    assert found["status"] == "success"
-    return found["data"]
+def asked(hub: Site, *words: str) -> Any:
+    """None while Prometheus does not answer."""
+    text = run_on(hub.host, "python3", "-c", ASK, *words, check=False)
+    return json.loads(text)["data"] if text else None
 
 
 def values(hub: Site, expression: str) -> list[float]:
-    return [float(series["value"][1]) for series in ask(hub, "query", expression)["result"]]
+    found = asked(hub, "query", expression) or {"result": []}
+    return [float(series["value"][1]) for series in found["result"]]
 
 
 def expressions() -> list[str]:
     return [target["expr"].replace("$host", ".*") for panel in DASHBOARD["panels"] for target in panel["targets"]]
 
 
-def counted(host: str) -> bool:
-    """Whether the kernel counts memory for each account here."""
+def counts_memory(host: str) -> bool:
+    """Whether the kernel counts it for each account here."""
     return bool(run_on(host, "sh", "-c", "ls /sys/fs/cgroup/user.slice/user-*.slice/memory.current 2>&-", check=False))
 
 
 def test_every_panel_has_an_answer(prometheus: Site, hub: Site) -> None:
+    code, _output = reset(hub, "--people", "skip", "--no-pull")
+    assert code == DONE
+    for command in ("run", "drill"):
+        run_on(hub.host, "carrel-backup", command, hub.name)
     with enter(hub, "ada") as ada:
-        ada.stop()
-        ada.spawn()
-        reset(hub, "--people", "skip", "--no-pull")
-        for host in hostvars():
-            run_on(host, "systemctl", "start", "carrel-metrics@health", "carrel-metrics@disk")
-        asked = [text for text in expressions() if "engine_memory" not in text or counted(hub.host)]
-        assert len(asked) > 20
         # increase() wants two samples of a counter that grew
-        ada.stop()
-        ada.spawn()
-        for text in asked:
+        for _unused in range(2):
+            ada.stop()
+            ada.spawn()
+            until(lambda: values(hub, "jupyterhub_server_spawn_duration_seconds_count"), "the hub is scraped")
+
+        def healthy() -> bool:
+            run_on(hub.host, "systemctl", "start", "carrel-metrics@health", "carrel-metrics@disk")
+            up = values(hub, f'carrel_instance_up{{name="{hub.name}"}}')
+            servers = values(hub, f'carrel_hub_running_servers{{name="{hub.name}"}}')
+            return up == [1] and bool(servers) and servers[0] >= 1
+
+        until(healthy, "the hub is up and has a server")
+        wanted = [text for text in expressions() if "engine_memory" not in text or counts_memory(hub.host)]
+        assert len(wanted) > 20
+        for text in wanted:
             until(lambda text=text: values(hub, text), f"Prometheus answers {text}")
-        assert values(hub, f'carrel_instance_up{{name="{hub.name}"}}') == [1]
-        assert values(hub, f'carrel_hub_running_servers{{name="{hub.name}"}}')[0] >= 1
-        assert len(values(hub, "node_textfile_mtime_seconds")) >= 2 * len(hostvars())
         ada.stop()
 
 
 def test_every_alert_can_be_evaluated(prometheus: Site, hub: Site) -> None:
-    wanted = {rule["alert"] for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]}
+    def health() -> dict[str, str]:
+        groups = (asked(hub, "rules") or {"groups": []})["groups"]
+        return {rule["name"]: rule["health"] for group in groups for rule in group["rules"]}
 
-    def found() -> dict[str, str]:
-        return {rule["name"]: rule["health"] for group in ask(hub, "rules")["groups"] for rule in group["rules"]}
-
-    until(lambda: "unknown" not in found().values(), "all rules are evaluated")
-    assert found() == dict.fromkeys(wanted, "ok")
+    until(lambda: health() == dict.fromkeys(ALERTS, "ok"), lambda: f"all rules are evaluated: {health()}")

@@ -109,10 +109,11 @@ def test_the_users_who_have_most() -> None:
 def test_backups_and_drills() -> None:
     ended = "2026-03-01T01:00:00+00:00"
     drill = {"result": "failed", "good": None}
-    backup = {"result": "done", "good": ended, "scheduled": True, "drilled": True, "drill": drill}
+    backup = {"result": "done", "good": ended, "since": ended, "scheduled": True, "drilled": True, "drill": drill}
     found = health({**seen(), "backup": backup})
     assert found["carrel_backup_scheduled"] == found["carrel_drill_scheduled"] == {labels(name="tao"): 1}
     assert found["carrel_backup_last_success_timestamp_seconds"] == {labels(name="tao"): 1772326800}
+    assert found["carrel_backup_configured_timestamp_seconds"] == {labels(name="tao"): 1772326800}
     assert found["carrel_backup_last_result"][labels(name="tao", result="done")] == 1
     assert found["carrel_drill_last_result"][labels(name="tao", result="failed")] == 1
     assert sum(found["carrel_drill_last_result"].values()) == 1

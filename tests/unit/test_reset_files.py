@@ -62,6 +62,12 @@ def test_a_missing_key_and_no_object() -> None:
     assert settings.problems([]) and not settings.problems(CONTENT)
 
 
+def test_settings_of_release_0_1_0() -> None:
+    """A site run for some instances brings the new program to all of the host, and new settings to these alone."""
+    old = {key: value for key, value in CONTENT.items() if key != "smoke_seconds"}
+    assert settings.problems(old) == [] and settings.of(old).smoke_seconds == 0
+
+
 def of(path: Path) -> State:
     return State(str(path / "state.json"), "tao", "lab")
 

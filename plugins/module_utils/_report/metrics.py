@@ -33,6 +33,7 @@ HEALTH = {
     "carrel_reset_last_start_timestamp_seconds": "When the last reset began.",
     "carrel_reset_last_result": "1 for the result of the last reset, 0 for the others.",
     "carrel_backup_scheduled": "Whether an instance is backed up each day.",
+    "carrel_backup_configured_timestamp_seconds": "When the settings of the backups were last written.",
     "carrel_backup_last_success_timestamp_seconds": "When the last good backup ended.",
     "carrel_backup_last_result": "1 for the result of the last backup, 0 for the others.",
     "carrel_drill_scheduled": "Whether a restore of an instance is tried each week.",
@@ -102,6 +103,7 @@ def _health(found: Instance) -> Iterator[Sample]:
             same = result == found["reset"]["result"]
             yield Sample("carrel_reset_last_result", {**name, "result": result}, same)
     backup = found["backup"] or {}
+    yield from _time("carrel_backup_configured_timestamp_seconds", name, backup.get("since"))
     yield from _kept("backup", name, bool(backup.get("scheduled")), backup)
     yield from _kept("drill", name, bool(backup.get("drilled")), backup.get("drill") or {})
     if found["disk"]:

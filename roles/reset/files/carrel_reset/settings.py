@@ -38,7 +38,6 @@ class Settings:
     notice_seconds: int
     drain_seconds: int
     start_timeout_seconds: int
-    smoke_seconds: int
     rotate_token: bool
     token_file: str | None
     prune_days: int
@@ -50,6 +49,8 @@ class Settings:
     state_directory: str
     compose_files: list[str]
     lead_seconds: int
+    # Release 0.1.0 did not write it, and a run for some instances brings this program to the others' files.
+    smoke_seconds: int = 0
 
 
 _TYPES: dict[str, tuple[type, ...]] = {
@@ -70,7 +71,7 @@ def load(name: str) -> Settings:
 
 def of(content: dict[str, Any]) -> Settings:
     """Settings from data in which problems() finds nothing; keys that this version does not know are left out."""
-    return Settings(**{field.name: content[field.name] for field in dataclasses.fields(Settings)})
+    return Settings(**{each.name: content[each.name] for each in dataclasses.fields(Settings) if each.name in content})
 
 
 def names() -> list[str]:
@@ -85,7 +86,8 @@ def problems(content: object) -> list[str]:
     found = []
     for field in dataclasses.fields(Settings):
         if field.name not in content:
-            found.append(f"{field.name} is missing")
+            if field.default is dataclasses.MISSING:
+                found.append(f"{field.name} is missing")
         elif not isinstance(content[field.name], _TYPES[str(field.type)]) or (
             field.type == "int" and (isinstance(content[field.name], bool) or content[field.name] < 0)
         ):
