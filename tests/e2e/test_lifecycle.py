@@ -137,6 +137,7 @@ def test_no_reset_starts_a_held_instance_though_another_fails(play: Play, tao: S
 def test_absent_archives_and_can_be_brought_back(play: Play, atlas: Site, tao: Site) -> None:
     with atlas.lab().login(atlas.secret) as lab:
         lab.put("kept.txt", "kept")
+        lab.put("last.txt", "as late as this")
     assert play(HOST, lambda instances: instances[1].update(state="absent")).code == 0
     # what is left below the domain is the other instance, which knows no such path
     assert requests.get(atlas.url + "api", verify=atlas.ca, timeout=PATIENCE).status_code == 404
@@ -152,6 +153,7 @@ def test_absent_archives_and_can_be_brought_back(play: Play, atlas: Site, tao: S
     assert play(HOST).code == 0
     with atlas.lab().login(atlas.secret) as lab:
         assert lab.get("kept.txt") == "kept"
+    assert "last.txt" in run_on(HOST, "carrel-backup", "folder", "atlas", "--path", "data/notebooks")
 
 
 def test_a_purge_deletes_what_is_left_of_a_removed_instance_and_nothing_else(play: Play, tao: Site) -> None:
