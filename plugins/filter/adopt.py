@@ -1,0 +1,88 @@
+# Copyright: the carrel.jupyter authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The filter of playbooks/adopt.yml over the pure functions that decide."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import yaml
+from ansible_collections.carrel.jupyter.plugins.module_utils._adopt import host as _host
+from ansible_collections.carrel.jupyter.plugins.module_utils._adopt.report import report
+
+DOCUMENTATION = r"""
+name: _adopt
+short_description: For the playbook adopt alone
+version_added: 0.2.0
+description:
+  - This filter is not part of the collection's interface. It may change with any release.
+author:
+  - the carrel.jupyter authors (@carrel)
+options:
+  _input:
+    description: What the playbook gives it.
+    type: raw
+    required: true
+"""
+
+RETURN = r"""
+_value:
+  description: What the playbook needs.
+  type: raw
+"""
+
+HEAD = "# Written by carrel.jupyter.adopt from what is on the host; look through it, it is yours from now on.\n"
+SECRETS = "# Written by carrel.jupyter.adopt. Encrypt it: ansible-vault encrypt FILE\n"
+
+
+class _Raw(str):
+    """Text that Ansible must not take for a template."""
+
+
+class _Dumper(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+_Dumper.add_representer(_Raw, lambda dumper, text: dumper.represent_scalar("!unsafe", str(text), style="'"))
+
+
+def _yaml(content: Any) -> str:
+    text: str = yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+    return text
+
+
+def _raw(value: Any) -> Any:
+    """Every text in it with the tag."""
+    if isinstance(value, dict):
+        return {key: _raw(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_raw(item) for item in value]
+    return _Raw(value) if isinstance(value, str) else value
+
+
+def files(survey: Mapping[str, Any], host: str) -> dict[str, str]:
+    """The files of one host by their names below the folder; only the report if nothing can be adopted."""
+    adoption = _host.adopt(json.loads(json.dumps(survey)))  # YAML's dumper does not know Ansible's own types of texts
+    found = {f"{host}.md": report(adoption, host, survey["base_dir"])}
+    if adoption.instances:
+        variables = {"jupyter_instances": [_declared(entry) for entry in adoption.instances]}
+        found[f"host_vars/{host}/jupyter.yml"] = HEAD + _yaml(variables)
+    if adoption.secrets:
+        found[f"host_vars/{host}/vault.yml"] = SECRETS + _yaml({_host.SECRETS: _raw(adoption.secrets)})
+    return found
+
+
+def _declared(entry: dict[str, Any]) -> dict[str, Any]:
+    """All but the references to the secrets was read from the host."""
+    return {key: value if key in _host.REFERENCES else _raw(value) for key, value in entry.items()}
+
+
+class FilterModule:
+    """For the playbook alone, not part of the collection's interface."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        return {"_adopt_files": files}

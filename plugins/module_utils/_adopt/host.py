@@ -1,0 +1,130 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a survey found, as the variables of a host, and what is left to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible_collections.carrel.jupyter.plugins.module_utils._adopt import lab
+from ansible_collections.carrel.jupyter.plugins.module_utils._adopt.address import UnknownAddressError
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.names import read_name
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import INVALID
+
+SECRETS = "vault_jupyter_adopted"
+REFERENCES = ("password", "token", "environment")
+
+
+@dataclass
+class Adoption:
+    """`notes` by instance; `left` is what is not adopted, and why; `takeovers` is what each old setup has that ends."""
+
+    instances: list[dict[str, Any]] = field(default_factory=list)
+    secrets: dict[str, dict[str, Any]] = field(default_factory=dict)
+    takeovers: list[dict[str, Any]] = field(default_factory=list)
+    notes: dict[str, list[str]] = field(default_factory=dict)
+    left: list[str] = field(default_factory=list)
+
+
+def adopt(survey: Mapping[str, Any]) -> Adoption:
+    """The result of instance_survey as an inventory."""
+    adoption = Adoption()
+    for engine in survey["engines"]:
+        _engine(engine, survey, adoption)
+    for path in survey["stopped"]:
+        adoption.left.append(
+            f"{path}: no container of this compose file was found; if it is Jupyter's, start it with `docker compose "
+            "up -d`, and adopt again"
+        )
+    return adoption
+
+
+def _engine(engine: Mapping[str, Any], survey: Mapping[str, Any], adoption: Adoption) -> None:
+    account, containers = engine["account"], engine["containers"]
+    whose = f"the engine of {account}" if account else "Docker as root"
+    if engine["problem"]:
+        adoption.left.append(f"{whose}: {engine['problem']}")
+        return
+    servers = [container for container in containers if lab.is_server(container)]
+    if account and servers and not engine["unit"]:
+        adoption.left.append(
+            f"{whose}: it is not run by a unit ~/.config/systemd/user/docker.service, so nothing here knows how to "
+            "stop it: install it with dockerd-rootless-setuptool.sh, and adopt again"
+        )
+        return
+    hubs = [container for container in containers if lab.is_hub(container)]
+    for container in hubs:
+        adoption.left.append(
+            f"{container['name']} of {whose} is a JupyterHub, and hubs are not adopted: declare a new one beside it, "
+            "and copy people's files into its users' folders (docs/howto/adopt.md)"
+        )
+    if not account:
+        for container in servers:
+            adoption.left.append(
+                f"{container['name']} runs as root's, and its files belong to ids that a rootless engine does not "
+                "have: declare a new lab beside it, and copy its files (docs/howto/adopt.md)"
+            )
+        return
+    adopted = []
+    for container in servers:
+        try:
+            adopted.append(_lab(engine, container, len(servers) == 1, survey, adoption))
+        except (lab.Refusal, UnknownAddressError) as error:
+            adoption.left.append(f"{container['name']} of {whose}: {error}")
+    if not adopted:
+        return
+    if len(adopted) < len(servers) or hubs:
+        # The whole old engine stops, and would take others along.
+        names = ", ".join(found.entry["name"] for found in adopted)
+        adoption.left.append(
+            f"{whose}: {names} cannot be taken over while the others of this engine cannot: see to those first, or "
+            "stop and remove them"
+        )
+        for found in adopted:
+            adoption.instances = [entry for entry in adoption.instances if entry["name"] != found.entry["name"]]
+            adoption.secrets.pop(found.entry["name"], None)
+            adoption.notes.pop(found.entry["name"], None)
+        return
+    rest = [container for container in containers if container not in servers]
+    adoption.notes[adopted[0].entry["name"]] += lab.others(rest)
+    adoption.takeovers.append(
+        {
+            "account": account,
+            "unit": engine["unit"],
+            "instances": [{"name": found.entry["name"], "notebooks": found.data} for found in adopted],
+            "files": sorted({path for found in adopted for path in [*found.jobs, *found.sites]}),
+        }
+    )
+
+
+def _lab(
+    engine: Mapping[str, Any], container: Mapping[str, Any], alone: bool, survey: Mapping[str, Any], adoption: Adoption
+) -> lab.Found:
+    name = _name(str(engine["account"] if alone else container["project"] or container["name"]), survey, adoption)
+    found = lab.describe(name, container, engine, survey)
+    entry = dict(found.entry)
+    for key in found.secrets:
+        entry[key] = f"{{{{ {SECRETS}['{name}'].{key} }}}}"
+    adoption.instances.append(entry)
+    if found.secrets:
+        adoption.secrets[name] = found.secrets
+    adoption.notes[name] = found.notes
+    return found
+
+
+def _name(wanted: str, survey: Mapping[str, Any], adoption: Adoption) -> str:
+    """The instance has a folder of its own beside the old one, which is mostly the account's home."""
+    if read_name(wanted, "name", Problems()) is INVALID:
+        raise lab.Refusal(
+            f"{wanted!r} is not a name for an instance or an engine here (a-z, 0-9 and '-'): rename the account, or "
+            "declare a new lab"
+        )
+    used = {*survey["folders"], *survey["instances"], *(entry["name"] for entry in adoption.instances)}
+    if wanted in used:
+        wanted = f"{wanted[:27]}-lab"
+    if wanted in used:
+        raise lab.Refusal(f"an instance or a folder called {wanted} is there already: move it away, and adopt again")
+    return wanted

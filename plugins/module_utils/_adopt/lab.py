@@ -1,0 +1,251 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A container that somebody set up by hand, as a lab's entry in the inventory."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible_collections.carrel.jupyter.plugins.module_utils._adopt import address, options
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan import values
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import INVALID
+
+# Of Carto-Lab's .env and docker-stacks': what has a key of its own, or means nothing any more.
+_OWN = {*values.LAB_ENVIRONMENT, "GENERATE_TOKEN", "JUPYTER_NOTEBOOKS", "JUPYTER_HOME", "CONDA_ENVS", "JUPYTER_PORT"}
+_WORDS = ("JUPYTER_EXTRA_ARGS", "NOTEBOOK_ARGS")
+_HOMES = ("/home/jovyan/work", "/home/jovyan")
+_SHM = 64 << 20  # Docker's default
+_SHORTEST = {"password": 8, "token": 16}
+
+
+class Refusal(Exception):
+    """Why a container cannot be adopted, and what to do."""
+
+
+@dataclass
+class Found:
+    """`entry` without secrets; `data` is the folder of the host with the notebooks."""
+
+    entry: dict[str, Any]
+    secrets: dict[str, Any]
+    data: str
+    notes: list[str] = field(default_factory=list)
+    sites: list[str] = field(default_factory=list)
+    jobs: list[str] = field(default_factory=list)
+
+
+def is_server(container: Mapping[str, Any]) -> bool:
+    """Whether a container is one JupyterLab that people reach."""
+    return bool(container["ports"]) and _looks(container, "jupyter") and not is_hub(container)
+
+
+def is_hub(container: Mapping[str, Any]) -> bool:
+    """Whether it runs JupyterHub, by its command or by its image's name."""
+    names = [word.rpartition("/")[2] for word in (*container["words"], container["image"])]
+    return any(re.fullmatch(r"jupyterhub([:@].*)?", name) for name in names)
+
+
+def _looks(container: Mapping[str, Any], word: str) -> bool:
+    texts = [
+        container["image"],
+        *container["words"],
+        *container["environment"],
+        *container["image_environment"],
+    ]
+    return any(word in text.lower() for text in texts)
+
+
+def describe(name: str, container: Mapping[str, Any], engine: Mapping[str, Any], host: Mapping[str, Any]) -> Found:
+    """HOST is the survey. Raises Refusal."""
+    notes: list[str] = []
+    said = options.read(container["command"] or [])
+    environment, words = _environment(container["environment"])
+    said.token, said.root = words.token or said.token, words.root or said.root
+    said.other_login = said.other_login or words.other_login
+    published = container["ports"][0]
+    where = address.find(container, published, said.base_url or words.base_url, host, notes)
+    root = _notebooks(container, said.root)
+    entry: dict[str, Any] = {
+        "name": name, "url": where.url, **({"engine": engine["account"]} if name != engine["account"] else {}),
+        "image": _image(container), "tls": where.tls, "notebooks": root["target"],
+        "owner": _owner(root, engine),
+    }  # fmt: skip
+    if where.port is not None:
+        entry["port"] = where.port
+    if not container["running"] or engine["on_hold"]:
+        entry["state"] = "held"
+        notes.append("it is stopped, so it is declared with state: held; write present to start it")
+    volumes = _volumes(container, root, notes)
+    if volumes:
+        entry["volumes"] = volumes
+    entry.update(_keys(container, said, notes))
+    jobs = [job for job in host["cron"] if {engine["account"], container["directory"]} & set(job["projects"])]
+    if jobs:
+        entry["reset"] = _reset(jobs[0], entry["image"], notes)
+    secrets = _secrets(container["environment"], said, notes)
+    if environment:
+        secrets["environment"] = environment
+    return Found(entry, secrets, root["source"], notes, where.sites, [job["path"] for job in jobs])
+
+
+def _environment(found: Mapping[str, str]) -> tuple[dict[str, str], options.Options]:
+    kept, all_words = {}, options.Options()
+    for key, text in found.items():
+        if key in _WORDS:
+            try:
+                words = options.read(shlex.split(text))
+            except ValueError:  # a quote without its end
+                words = options.Options(kept=[text])
+            all_words.token, all_words.root = words.token or all_words.token, words.root or all_words.root
+            all_words.base_url = words.base_url or all_words.base_url
+            all_words.other_login = all_words.other_login or words.other_login
+            text = shlex.join(words.kept)
+        if key not in _OWN and text and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key):
+            kept[key] = text
+    return kept, all_words
+
+
+def _secrets(environment: Mapping[str, str], said: options.Options, notes: list[str]) -> dict[str, Any]:
+    given = {"password": environment.get("JUPYTER_PASSWORD"), "token": environment.get("JUPYTER_TOKEN") or said.token}
+    secrets = {}
+    for key, text in given.items():
+        if not text:
+            continue
+        if values.secret(text, key, Problems()) is INVALID or len(text) < _SHORTEST[key]:
+            notes.append(
+                f"its {key} has spaces around it or fewer than {_SHORTEST[key]} characters, which is refused here: "
+                f"write a new {key} into the secrets' file"
+            )
+        else:
+            secrets[key] = text
+    if said.other_login:
+        notes.append(
+            "its command has a password's hash or another way to log in: write the password into the secrets' file"
+        )
+    if not secrets:
+        notes.append(
+            "without a password or a token in the secrets' file it gets a token of its own, in /srv/NAME/token on the "
+            "host"
+        )
+    if environment.get("GENERATE_TOKEN") == "true":
+        notes.append("it made a token of its own at each start, which ends: programs need a fixed one, the key token")
+    return secrets
+
+
+def _notebooks(container: Mapping[str, Any], root: str | None) -> Mapping[str, Any]:
+    mounts: list[Mapping[str, Any]] = [
+        mount
+        for mount in container["mounts"]
+        if mount["kind"] == "folder" and mount["source"] and not mount["read_only"]
+    ]
+    for target in [root] if root else _HOMES:
+        for mount in mounts:
+            if mount["target"].rstrip("/") == target.rstrip("/"):
+                return mount
+    below = [mount for mount in mounts if mount["target"].startswith(("/home/", "/root/"))]
+    if root or len(below) != 1:
+        place = root or " or ".join(_HOMES)
+        raise Refusal(
+            f"no folder of the host is mounted at {place}, so its notebooks end with it: copy them out with `docker "
+            f"cp`, mount that folder at {place} in the compose file, start it again, and adopt again"
+        )
+    return below[0]
+
+
+def _owner(mount: Mapping[str, Any], engine: Mapping[str, Any]) -> str:
+    ids = []
+    for kind, own in (("uid", engine["uid"]), ("gid", engine["gid"])):
+        number, span = mount[kind], engine[f"sub{kind}"]
+        if number == own:
+            ids.append(0)
+        elif span and span["start"] <= number < span["start"] + span["count"]:
+            ids.append(number - span["start"] + 1)
+        else:
+            raise Refusal(
+                f"{mount['source']} belongs to {mount['uid']}:{mount['gid']}, which no container of "
+                f"{engine['account']} has: `chown` it to the account or to the ids that its files have, and adopt again"
+            )
+    return f"{ids[0]}:{ids[1]}"
+
+
+def _image(container: Mapping[str, Any]) -> str:
+    image = str(container["image"])
+    if image.startswith("sha256:") or values.image(image, "image", Problems()) is INVALID:
+        raise Refusal(
+            "its image has no name: give it one with `docker tag`, push it, and write the name into the compose file"
+        )
+    return image
+
+
+def _volumes(container: Mapping[str, Any], root: Mapping[str, Any], notes: list[str]) -> list[dict[str, Any]]:
+    kept = []
+    for mount in container["mounts"]:
+        source, target = mount["source"], mount["target"]
+        if mount is root:
+            continue
+        if mount["kind"] == "folder" and values.volume_source(source, "source", Problems()) is not INVALID:
+            volume = {"source": source, "target": target}
+            kept.append({**volume, "read_only": True} if mount["read_only"] else volume)
+        elif target.endswith("/login.html"):
+            notes.append(
+                f"the log-in page {source} stays behind{', and is empty' if mount['empty'] else ''}: write a notice, "
+                "login: {notice: TEXT}, or copy it to the control node, login: {template: FILE}"
+            )
+        else:
+            notes.append(
+                f"{source or mount['name']}, mounted at {target}, is no folder that can be mounted here: it stays "
+                "behind"
+            )
+    return kept
+
+
+def _keys(container: Mapping[str, Any], said: options.Options, notes: list[str]) -> dict[str, Any]:
+    keys: dict[str, Any] = {}
+    environment = container["environment"]
+    idle = environment.get("JUPYTER_AUTOSHUTDOWN_TIMEOUT", "")
+    if idle.isascii() and idle.isdigit() and int(idle):
+        keys["idle_shutdown_seconds"] = int(idle)
+    if environment.get("COLLABORATIVE"):
+        keys["collaboration"] = environment["COLLABORATIVE"].lower() not in ("false", "0")
+    if container["user"] and values.id_pair(container["user"], "user", Problems()) is not INVALID:
+        keys["user"] = container["user"]
+    elif container["user"]:
+        notes.append(f"it ran as the user {container['user']}: write user with both ids if the image needs it")
+    if said.kept:
+        keys["command"] = said.kept
+    for key, size in (("memory", container["memory"]), ("shm_size", container["shm_size"])):
+        if size and not (key == "shm_size" and size == _SHM):
+            keys[key] = f"{size >> 20}M"
+    if container["cpus"]:
+        keys["cpus"] = container["cpus"]
+    if container["pids"] and container["pids"] > 0:
+        keys["pids"] = container["pids"]
+    if container["entrypoint"]:
+        notes.append("its entrypoint is another than the image's: build an image with it")
+    if container["privileged"]:
+        notes.append(f"it has rights that containers here do not get: {', '.join(container['privileged'])}")
+    return keys
+
+
+def _reset(job: Mapping[str, Any], image: str, notes: list[str]) -> dict[str, Any]:
+    pull = bool(job["pull"])
+    if pull and not values.has_tag_or_digest(image):
+        pull = False
+        notes.append(f"{job['path']} pulls the image; write a tag into image, then reset.pull: true")
+    if job["at"] is None:
+        notes.append(f"when {job['path']} runs cannot be read: write reset.at")
+        return {"pull": pull}
+    return {"at": job["at"], "pull": pull}
+
+
+def others(containers: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What is known of containers that are no servers."""
+    return [
+        f"the container {container['name']} ({container['image']}) is no JupyterLab and ends with the old engine"
+        for container in containers
+    ]

@@ -1,0 +1,220 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A host in Carto-Lab Docker's layout is looked at by the playbook adopt, and the plan takes the inventory.
+
+The engine is root's and shows this test's containers alone, the image is the stand-in, accounts, sites and jobs are in
+a mount namespace of the test's own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import secrets
+import socket
+import socketserver
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible_runner import tree
+from hub_site import free_port
+from module_runner import open_to_all
+from reset_site import compose_plugin
+
+from testbed import images
+from testbed.client import Lab
+from testbed.patience import until
+from testbed.run import ROOT, run
+
+PASSWORD = "a pass{{word}} of Tao's"
+SOCKET = "/var/run/docker.sock"
+UID = 54999
+COMPOSE = """
+services:
+  jupyterlab:
+    image: ${IMAGE}
+    container_name: ${CONTAINER_NAME}
+    ports: ["127.0.0.1:${JUPYTER_WEBPORT:-8888}:8888"]
+    volumes: ["${JUPYTER_NOTEBOOKS:-/none}:/home/jovyan/work", "${CONDA_ENVS}:/envs"]
+    environment: [JUPYTER_WEBURL, JUPYTER_PASSWORD, COLLABORATIVE, GENERATE_TOKEN, JUPYTER_EXTRA_ARGS]
+"""
+OVERRIDE = """
+services:
+  jupyterlab:
+    restart: unless-stopped
+    environment: [JUPYTER_AUTOSHUTDOWN_TIMEOUT=0]
+"""
+SITE = """
+<VirtualHost *:443>
+  ServerName tao.example.org
+  SSLEngine on
+  SSLCertificateFile /etc/ssl/tao.pem
+  SSLCertificateKeyFile /etc/ssl/tao.key
+  RewriteEngine On
+  RewriteCond %{{HTTP:Upgrade}} websocket [NC]
+  RewriteRule /(.*) ws://localhost:{port}/$1 [P,L]
+  ProxyPass / http://localhost:{port}/
+</VirtualHost>
+"""
+JOB = """#!/bin/bash
+if [ "$(id -u)" -eq 0 ]; then
+    exec sudo -H -u tao $0 "$@"
+fi
+docker compose -f {folder}/docker-compose.yml down
+docker compose -f {folder}/docker-compose.yml up -d
+"""
+# A tmpfs holds what is written to /etc and /run.
+NAMESPACE = f"""
+set -e
+mount -t tmpfs tmpfs /mnt
+for place in etc run; do
+  mkdir /mnt/$place /mnt/$place.work
+  mount -t overlay overlay -o lowerdir=/$place,upperdir=/mnt/$place,workdir=/mnt/$place.work /$place
+done
+cp -r "$WORLD/etc" /
+cat "$WORLD/accounts" >> /etc/passwd
+echo tao:165536:65536 >> /etc/subuid
+echo tao:165536:65536 >> /etc/subgid
+mkdir -p /etc/rootless-docker /run/user/{UID}
+ln -s "$WORLD/docker.sock" /run/user/{UID}/docker.sock
+rm -f /run/docker.sock
+exec "$@"
+"""
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Asks the real engine, about one compose project."""
+
+    protocol_version = "HTTP/1.1"
+    project = ""
+
+    def do_GET(self) -> None:
+        path = self.path
+        if path.startswith("/containers/json"):
+            path += f'&filters={{"label":["com.docker.compose.project={self.project}"]}}'.replace('"', "%22")
+        engine = http.client.HTTPConnection("localhost")
+        engine.sock = socket.socket(socket.AF_UNIX)
+        engine.sock.connect(SOCKET)
+        engine.request("GET", path)
+        answer = engine.getresponse()
+        text = answer.read()
+        self.send_response(answer.status)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, *given: object) -> None:
+        pass
+
+    def address_string(self) -> str:
+        return "test"
+
+
+class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    daemon_threads = True
+
+
+@dataclass
+class World:
+    folder: Path
+    home: Path
+    port: int
+    container: str
+
+    def playbook(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        ansible = ["ansible-playbook", "-c", "local", "-e", f"ansible_python_interpreter={sys.executable}"]
+        command = ["unshare", "--mount", "sh", "-c", NAMESPACE, "sh", *ansible, *arguments]
+        environment = {**os.environ, "WORLD": str(self.folder), "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
+        return subprocess.run(command, env=environment, cwd=self.folder, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    folder = open_to_all(tmp_path_factory.mktemp("adopt"))
+    name, home, port = f"adopt-{secrets.token_hex(3)}", folder / "srv" / "tao", free_port()
+    project = home / "jupyterlab"
+    image = images.build("carto", parent=os.environ["CARREL_TEST_LAB_IMAGE"])
+    for made in (project, home / "notebooks", home / "envs", home / ".config/systemd/user"):
+        made.mkdir(parents=True)
+        os.chown(made, UID, UID)
+    (home / ".config/systemd/user/docker.service").write_text("[Service]\n")
+    (project / "docker-compose.yml").write_text(COMPOSE)
+    (project / "docker-compose.override.yml").write_text(OVERRIDE)
+    settings = {
+        "IMAGE": image, "CONTAINER_NAME": name, "JUPYTER_PASSWORD": f"'{PASSWORD.replace(chr(39), chr(92) + chr(39))}'",
+        "JUPYTER_NOTEBOOKS": home / "notebooks", "CONDA_ENVS": home / "envs", "JUPYTER_WEBPORT": port,
+        "JUPYTER_WEBURL": "https://tao.example.org", "COLLABORATIVE": "true", "GENERATE_TOKEN": "true",
+        "JUPYTER_EXTRA_ARGS": "--ServerApp.allow_origin=https://tao.example.org",
+    }  # fmt: skip
+    (project / ".env").write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
+    etc = folder / "etc"
+    for path, text in {
+        "apache2/sites-enabled/tao.conf": SITE.format(port=port),
+        "cron.daily/reset_jupyter_tao": JOB.format(folder=project),
+    }.items():
+        (etc / path).parent.mkdir(parents=True)
+        (etc / path).write_text(text)
+    (folder / "accounts").write_text(f"tao:x:{UID}:{UID}::{home}:/bin/bash\n")
+    # a variable of this machine would win over the file
+    unset = [f"--unset={key}" for key in settings]
+    command = ["env", *unset, f"DOCKER_CONFIG={compose_plugin()}", "docker", "compose", "--project-name", name]
+    command += ["--project-directory", str(project)]
+    Handler.project = name
+    with Server(str(folder / "docker.sock"), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            run(*command, "up", "--detach")
+            yield World(folder, home, port, name)
+        finally:
+            run(*command, "down", "--timeout", "1")
+            server.shutdown()
+
+
+def logged_in(world: World) -> bool:
+    with contextlib.suppress(OSError), Lab(f"http://127.0.0.1:{world.port}/") as lab:
+        lab.login(PASSWORD).put("mine.txt", "mine")
+        return True
+    return False
+
+
+def test_the_plan_takes_what_the_playbook_wrote_and_nothing_was_touched(world: World) -> None:
+    until(lambda: logged_in(world), "people can log in to the lab that was set up by hand")
+    before, started = tree(world.home), run("docker", "inspect", "--format", "{{.State.StartedAt}}", world.container)
+    adopt = ["-i", "lab1,", str(ROOT / "playbooks/adopt.yml"), "-e", f"jupyter_base_dir={world.home.parent}", "-vvv"]
+    done = world.playbook(*adopt)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "word}}" not in done.stdout + done.stderr
+    assert tree(world.home) == before
+    assert run("docker", "inspect", "--format", "{{.State.StartedAt}}", world.container) == started
+
+    folder = world.folder / "adopted"
+    variables = folder / "host_vars" / "lab1"
+    assert (variables / "vault.yml").stat().st_mode & 0o777 == 0o600
+    report = (folder / "lab1.md").read_text()
+    assert "## tao-lab: https://tao.example.org/" in report and f"cp -a -T {world.home}/notebooks" in report
+    assert "Docker as root" not in report
+    assert PASSWORD not in report + (variables / "jupyter.yml").read_text()
+
+    (folder / "hosts").write_text("lab1\n")
+    copy = {"content": "{{ it.plan.lab_instances[0] | to_json }}", "dest": str(folder / "plan.json")}
+    tasks = [{"carrel.jupyter.plan": {}, "register": "it"}, {"ansible.builtin.copy": copy}]
+    play = [{"hosts": "all", "gather_facts": False, "tasks": tasks}]
+    (world.folder / "plan.yml").write_text(yaml.safe_dump(play))
+    done = world.playbook("-i", str(folder / "hosts"), "plan.yml")
+    assert done.returncode == 0, done.stdout + done.stderr
+    lab = yaml.safe_load((folder / "plan.json").read_text())
+    assert (lab["name"], lab["engine"], lab["url"]) == ("tao-lab", "tao", "https://tao.example.org/")
+    assert (lab["password"], lab["port"], lab["owner"]) == (PASSWORD, world.port, "0:0")
+    assert lab["volumes"] == [{"source": f"{world.home}/envs", "target": "/envs", "read_only": False}]
+    assert lab["environment"] == {} and lab["collaboration"] is True
+
+    again = world.playbook(*adopt)
+    assert again.returncode != 0 and "is there already and is not replaced: move it away" in again.stdout
