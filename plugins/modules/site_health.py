@@ -54,7 +54,6 @@ options:
         fails at once and says who.
     type: list
     elements: int
-    default: []
   account:
     description: The account that owns O(ports).
     type: str
@@ -116,7 +115,7 @@ def main() -> None:
             "connect_to": {"type": "str", "default": "127.0.0.1"},
             "timeout_seconds": {"type": "int", "default": 60},
             "expect_status": {"type": "list", "elements": "int", "default": [200]},
-            "ports": {"type": "list", "elements": "int", "default": []},
+            "ports": {"type": "list", "elements": "int"},
             "account": {"type": "str"},
             "validate_certs": {"type": "bool", "default": False},
         },

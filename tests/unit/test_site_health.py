@@ -2,11 +2,20 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import http.server
+import json
+import threading
+from typing import Any
+
 import pytest
+from ansible.module_utils.testing import patch_module_args
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import health
 from ansible_collections.carrel.jupyter.plugins.module_utils._site.health import Seen
+from ansible_collections.carrel.jupyter.plugins.modules import site_health
 from hypothesis import given
 from hypothesis import strategies as st
+
+from testbed.web_server import WebServer
 
 TARGET = health.target("https://example.org/tao/", "api")
 
@@ -76,3 +85,30 @@ def test_a_failure_has_the_answer_and_advice(seen: Seen, words: str) -> None:
     assert message.startswith("https://example.org/tao/api did not answer with status 200 or 204 within 60 s (7 tries")
     assert f"Last seen: {seen}. " in message
     assert words in message
+
+
+class _Answering(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(302)
+        self.end_headers()
+
+    def log_message(self, *_unused: object) -> None:
+        pass
+
+
+def test_the_module_needs_an_account_only_with_ports(capsys: pytest.CaptureFixture[str]) -> None:
+    server = WebServer(_Answering)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+
+    def answer(**more: object) -> dict[str, Any]:
+        url = f"http://127.0.0.1:{server.server_port}/"
+        with patch_module_args({"url": url, "path": "", "expect_status": [302], **more}), pytest.raises(SystemExit):
+            site_health.main()
+        said: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return said
+
+    try:
+        assert answer()["status"] == 302
+        assert "account" in answer(ports=[1])["msg"]
+    finally:
+        server.shutdown()
