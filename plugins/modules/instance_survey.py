@@ -75,7 +75,7 @@ engines:
   type: list
   elements: dict
   sample:
-    - {account: tao, uid: 999, home: /srv/tao, unit: docker.service, on_hold: false, problem: null, containers: []}
+    - {account: tao, uid: 1001, home: /srv/tao, unit: docker.service, on_hold: false, problem: null, containers: []}
 sites:
   description: Virtual hosts of Apache and nginx that send requests to ports of the host itself.
   returned: success

@@ -23,7 +23,7 @@ JOB = {"path": "/etc/cron.daily/reset_jupyter_tao", "at": "daily", "pull": False
 
 def mount(source: str, target: str, kind: str = "folder", **more: Any) -> dict[str, Any]:
     """As the survey has it, of the account itself."""
-    found = {"name": "", "source": source, "target": target, "read_only": False, "kind": kind, "uid": 999, "gid": 998}
+    found = {"name": "", "source": source, "target": target, "read_only": False, "kind": kind, "uid": 1001, "gid": 1002}
     return {**found, "empty": False, **more}
 
 
@@ -50,7 +50,7 @@ def container(**more: Any) -> dict[str, Any]:
 def engine(*containers: dict[str, Any], **more: Any) -> dict[str, Any]:
     ids = {"start": 165536, "count": 65536}
     return {
-        "account": "tao", "uid": 999, "gid": 998, "home": "/srv/tao", "unit": "docker.service", "on_hold": False,
+        "account": "tao", "uid": 1001, "gid": 1002, "home": "/srv/tao", "unit": "docker.service", "on_hold": False,
         "subuid": ids, "subgid": ids, "containers": list(containers or [container()]), "problem": None, **more,
     }  # fmt: skip
 
@@ -211,7 +211,7 @@ def test_what_cannot_be_adopted_says_what_to_do() -> None:
     assert "JUPYTER_WEBURL is not set: set it in .env" in "".join(addressed().left)
     for words, mounts in {
         "no folder of the host is mounted at /home/jovyan/work or /home/jovyan": [ENVS],
-        "/srv/tao/notebooks belongs to 0:998, which no container of tao has: `chown` it": [{**NOTEBOOKS, "uid": 0}],
+        "/srv/tao/notebooks belongs to 0:1002, which no container of tao has: `chown` it": [{**NOTEBOOKS, "uid": 0}],
     }.items():
         assert words in refused(engine(container(mounts=mounts)))
     assert "no folder of the host is mounted at /data" in refused(
@@ -226,6 +226,11 @@ def test_what_cannot_be_adopted_says_what_to_do() -> None:
     assert "/srv/x/compose.yml: no container of this compose file" in refused(
         engine(problem="x"), stopped=["/srv/x/compose.yml"]
     )
+
+
+def test_a_system_account_is_not_adopted() -> None:
+    words = "the engine of tao: it is a system account (uid 999), and no engine runs as one here: declare a new lab"
+    assert words in refused(engine(uid=999))
 
 
 def test_a_hub_is_not_adopted_and_holds_back_the_labs_of_its_engine() -> None:
@@ -378,9 +383,9 @@ def test_jobs_of_cron(path: str, text: str, expected: dict[str, Any] | None) -> 
 def test_the_plan_refuses_until_the_old_setup_has_ended() -> None:
     found = adopt(survey())
     entries = [{**entry, **found.secrets[entry["name"]]} for entry in found.instances]
-    _result, problems = plan(entries, current=host(accounts={"tao": 999}, listening_ports=[22, 9288]))
+    _result, problems = plan(entries, current=host(accounts={"tao": 1001}, listening_ports=[22, 9288]))
     assert {problem.path.rpartition(".")[2] for problem in problems} == {"engine", "port"}
-    now = host(accounts={"tao": 999}, engines={"tao": {}}, listening_ports=[22])
+    now = host(accounts={"tao": 1001}, engines={"tao": {}}, listening_ports=[22])
     result, problems = plan(entries, current=now)
     assert not problems and result and result["lab_instances"][0]["port"] == 9288
 

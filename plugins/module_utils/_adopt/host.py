@@ -10,6 +10,7 @@ from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._adopt import lab
 from ansible_collections.carrel.jupyter.plugins.module_utils._adopt.address import UnknownAddressError
+from ansible_collections.carrel.jupyter.plugins.module_utils._engine.requirements import FIRST_ORDINARY_UID
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.names import read_name
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import INVALID
@@ -53,6 +54,12 @@ def _engine(engine: Mapping[str, Any], survey: Mapping[str, Any], adoption: Adop
         adoption.left.append(
             f"{whose}: it is not run by a unit ~/.config/systemd/user/docker.service, so nothing here knows how to "
             "stop it: install it with dockerd-rootless-setuptool.sh, and adopt again"
+        )
+        return
+    if account and servers and engine["uid"] < FIRST_ORDINARY_UID:
+        adoption.left.append(
+            f"{whose}: it is a system account (uid {engine['uid']}), and no engine runs as one here: declare a new lab "
+            "beside it, and copy its files (docs/howto/adopt.md)"
         )
         return
     hubs = [container for container in containers if lab.is_hub(container)]
