@@ -24,7 +24,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PYTHONPATH := $(CURDIR)/.cache/collections:$(CURDIR)
 
-.PHONY: help venv demo demo-down test test-quick test-hosts e2e integration test-vm lint unit sanity docs pictures release bench clean
+.PHONY: help venv demo demo-down test test-quick test-hosts e2e integration demo-test upgrade test-vm lint unit sanity docs pictures release bench clean
 
 # How long a part took, for CI's log.
 timed = TIMEFORMAT='make: $(1) took %0R s'; time
@@ -63,10 +63,10 @@ unit: venv
 
 test-quick: lint unit
 
-# Both wait a lot: in parallel they take little longer than one.
+# All of them wait a lot: in parallel two take little longer than one.
 test-hosts: venv
 	@$(MAKE) --no-print-directory --jobs 2 e2e integration
-	$(call timed,tests/demo) pytest --durations 0 tests/demo
+	@$(MAKE) --no-print-directory --jobs 2 demo-test upgrade
 
 e2e: venv
 	@rm -f .cache/e2e.xml
@@ -77,6 +77,13 @@ integration: venv
 	@echo "make: tests/integration writes to .cache/integration.log, which is shown at its end"
 	@code=0; { $(call timed,tests/integration) pytest --numprocesses auto --dist loadfile --no-loadscope-reorder --durations 30 \
 		tests/integration; } &> .cache/integration.log || code=$$?; cat .cache/integration.log; exit $$code
+
+demo-test: venv
+	$(call timed,tests/demo) pytest --durations 0 tests/demo
+
+upgrade: venv
+	@echo "make: tests/upgrade writes to .cache/upgrade.log, which is shown at its end"
+	@code=0; { $(call timed,tests/upgrade) pytest --durations 0 tests/upgrade; } &> .cache/upgrade.log || code=$$?; cat .cache/upgrade.log; exit $$code
 
 sanity: venv
 	$(call timed,ansible-test sanity) python -m testbed.sanity

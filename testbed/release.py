@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import tempfile
 from pathlib import Path
 
 import yaml
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.version import order
 
 from .run import ROOT, Failure, run, step
 from .sanity import copy
@@ -29,9 +31,37 @@ CHECK_RUNTIME_YAML = True
 """
 
 
+def declared(galaxy: str) -> str:
+    """Return the version in the text of a galaxy.yml."""
+    return str(yaml.safe_load(galaxy)["version"])
+
+
+def last(root: Path) -> tuple[str, str]:
+    """Return version and commit of the last release before the version in galaxy.yml.
+
+    The commit's message is enough, because not every clone brings the tags along.
+    """
+    version = declared((root / "galaxy.yml").read_text())
+    found = {}
+    # A commit counts more than a tag, and the last commit of a version more than one before it.
+    for ref in run("git", "-C", root, "tag", "--list", "v[0-9]*", check=False).splitlines():
+        found[ref[1:]] = f"{ref}^{{commit}}"
+    for line in reversed(run("git", "-C", root, "log", "--format=%H %s", check=False).splitlines()):
+        if release := re.fullmatch(r"([0-9a-f]{40}) Release ([0-9]\S*)", line):
+            found[release[2]] = release[1]
+    known = {old: ref for old, ref in found.items() if () < order(old) < order(version)}
+    if not known:
+        raise Failure(
+            f"{root} knows no release before {version}, neither as a commit nor as a tag; run "
+            "`git fetch --unshallow --tags` in a shallow clone, or clone anew in place of an unpacked tarball"
+        )
+    newest = max(known, key=order)
+    return newest, run("git", "-C", root, "rev-parse", "--verify", known[newest])
+
+
 def check(root: Path) -> str:
     """Return the version to release, or raise Failure with the reason why it cannot be released."""
-    version = str(yaml.safe_load((root / "galaxy.yml").read_text())["version"])
+    version = declared((root / "galaxy.yml").read_text())
     if run("git", "-C", root, "status", "--porcelain"):
         raise Failure("there are changes that are not committed: commit them, or put them aside")
     if run("git", "-C", root, "tag", "--list", f"v{version}"):
@@ -48,7 +78,22 @@ def build(root: Path, to: Path) -> Path:
     """Build the tarball of what git knows, so that nothing else gets in."""
     with tempfile.TemporaryDirectory() as scratch:
         copy(Path(scratch), root)
-        run("ansible-galaxy", "collection", "build", "--force", "--output-path", to, scratch)
+        return _build(Path(scratch), to)
+
+
+def build_last(root: Path, to: Path) -> tuple[str, Path]:
+    """Build the tarball of the last release again; return its version, too."""
+    version, commit = last(root)
+    with tempfile.TemporaryDirectory() as scratch:
+        archive, tree = Path(scratch) / "tree.tar", Path(scratch) / "tree"
+        tree.mkdir()
+        run("git", "-C", root, "archive", "--output", archive, commit)
+        run("tar", "--extract", "--file", archive, "--directory", tree)
+        return version, _build(tree, to)
+
+
+def _build(tree: Path, to: Path) -> Path:
+    run("ansible-galaxy", "collection", "build", "--force", "--output-path", to, tree)
     (tarball,) = to.glob("*.tar.gz")
     return tarball
 

@@ -239,13 +239,19 @@ class Playbook:
         return sum(int(line.split("changed=")[1].split()[0]) for line in self.output.splitlines() if "changed=" in line)
 
 
-def ansible_playbook(folder: Path, hosts: dict[str, Any], playbook: str | Path, *arguments: str) -> Playbook:
+def ansible_playbook(
+    folder: Path,
+    hosts: dict[str, Any],
+    playbook: str | Path,
+    *arguments: str,
+    environment: dict[str, str] | None = None,
+) -> Playbook:
     """Run a playbook on hosts with these variables; their inventory is written into the folder."""
     inventory = folder / "inventory.yml"
     inventory.write_text(yaml.safe_dump({"all": {"hosts": hosts}}))
     done = subprocess.run(
         ["ansible-playbook", "-i", inventory, playbook, *arguments],
-        cwd=ROOT, env=plain(), text=True,
+        cwd=ROOT, env=environment or plain(), text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
     )  # fmt: skip
     print(done.stdout)

@@ -30,9 +30,10 @@ def root(tmp_path: Path) -> Path:
     return folder
 
 
-def commit(root: Path) -> None:
+def commit(root: Path, message: str = "Change") -> str:
     run("git", "-C", root, "add", "--all")
-    run("git", "-C", root, "commit", "--quiet", "--message", "Change")
+    run("git", "-C", root, "commit", "--quiet", "--allow-empty", "--message", message)
+    return run("git", "-C", root, "rev-parse", "HEAD")
 
 
 def test_the_version_is_that_of_galaxy_yml(root: Path) -> None:
@@ -83,3 +84,42 @@ def test_the_tarball_has_what_git_knows_and_nothing_else(root: Path, tmp_path: P
     assert tarball.name == "carrel-small-0.2.0.tar.gz"
     names = run("tar", "tzf", tarball).split()
     assert "README.md" in names and "secret" not in names
+
+
+def test_the_last_release_is_found_by_its_commit_without_a_tag(root: Path) -> None:
+    commit(root, "Release 0.0.9")
+    released = commit(root, "Release 0.1.0")
+    commit(root, "Release 0.1.0 could not be built, mend that")
+    commit(root, "Release 0.2.0")
+    assert release.last(root) == ("0.1.0", released), "not the one that this version is"
+
+
+def test_a_tag_is_enough_where_the_history_was_written_anew(root: Path) -> None:
+    run("git", "-C", root, "tag", "--annotate", "--message", "a release", "v0.1.0")
+    tagged = run("git", "-C", root, "rev-parse", "HEAD")
+    commit(root)
+    assert release.last(root) == ("0.1.0", tagged)
+
+
+def test_a_copy_without_history_says_what_to_do(root: Path, tmp_path: Path) -> None:
+    commit(root, "Release 0.1.0")
+    commit(root)
+    run("git", "clone", "--quiet", "--depth", "1", f"file://{root}", tmp_path / "shallow")
+    with pytest.raises(Failure, match=r"no release before 0\.2\.0.*`git fetch --unshallow --tags`"):
+        release.last(tmp_path / "shallow")
+    (tmp_path / "unpacked").mkdir()
+    shutil.copy(root / "galaxy.yml", tmp_path / "unpacked")
+    with pytest.raises(Failure, match="clone anew"):
+        release.last(tmp_path / "unpacked")
+
+
+def test_the_last_release_is_built_from_its_commit(root: Path, tmp_path: Path) -> None:
+    (root / "galaxy.yml").write_text(GALAXY.replace("0.2.0", "0.1.0"))
+    commit(root, "Release 0.1.0")
+    (root / "galaxy.yml").write_text(GALAXY)
+    (root / "NEW").touch()
+    commit(root)
+    (tmp_path / "to").mkdir()
+    version, tarball = release.build_last(root, tmp_path / "to")
+    assert (version, tarball.name) == ("0.1.0", "carrel-small-0.1.0.tar.gz")
+    assert "NEW" not in run("tar", "tzf", tarball).split()
