@@ -39,11 +39,11 @@ def registry() -> str:
     return address
 
 
-def up(group: str, specs: list[str]) -> None:
-    """Bring up the registry and a group of hosts."""
+def up(group: str, specs: list[str], release: str = images.RELEASE) -> None:
+    """Bring up the registry and a group of hosts with a release of Debian."""
     with alone(), engine.up():
         registry()
-        hosts.up(group, specs)
+        hosts.up(group, specs, release)
 
 
 def down(group: str) -> None:

@@ -100,9 +100,9 @@ def _wait_for_registry(url: str) -> None:
     until(answers, lambda: f"the registry at {url} answers ({said})", error=Failure)
 
 
-def up(group: str, specs: list[str]) -> None:
+def up(group: str, specs: list[str], release: str = images.RELEASE) -> None:
     """Start test hosts given as NAME or NAME=PORT,OUTER:INNER,… (published on 127.0.0.1), all at once."""
-    host_image = images.build("host", parent=images.base())
+    host_image = images.build("host", parent=images.base(release))
     with ThreadPoolExecutor() as pool:
         new = [name for name in pool.map(lambda spec: _start(group, spec, host_image), specs) if name]
     if new:
@@ -131,7 +131,8 @@ def _start(group: str, spec: str, image: str) -> str | None:
     _put(name, pki.CA, "/usr/local/share/ca-certificates/carrel-testbed.crt")
     _put(name, pki.CERTIFICATE, "/etc/ssl/site.crt")
     _put(name, pki.KEY, "/etc/ssl/site.key")
-    run("docker", "exec", name, "update-ca-certificates")
+    # The boot empties /tmp meanwhile.
+    run("docker", "exec", "--env", "TMPDIR=/var/tmp", name, "update-ca-certificates")
     return name
 
 

@@ -13,24 +13,26 @@ from pathlib import Path
 from . import engine
 from .run import ROOT, Failure, run, step, succeeds
 
-BASE = "debian:trixie-slim"
+RELEASE = "trixie"
+BASE = f"debian:{RELEASE}-slim"
 MACHINE_CERTIFICATES = Path("/usr/local/share/ca-certificates")
 FOLDERS = ROOT / "testbed" / "images"
 
 
-def base() -> str:
+def base(release: str = RELEASE) -> str:
     """Make sure that the base image is there: pulled where a registry is in reach, else made with mmdebstrap."""
-    if succeeds("docker", "image", "inspect", BASE):
-        return BASE
-    with step(f"pulling {BASE}"):
-        pulled = succeeds("timeout", "120", "docker", "pull", "--quiet", BASE)
+    name = f"debian:{release}-slim"
+    if succeeds("docker", "image", "inspect", name):
+        return name
+    with step(f"pulling {name}"):
+        pulled = succeeds("timeout", "120", "docker", "pull", "--quiet", name)
     if not pulled:
         engine.install_packages("mmdebstrap")
-        with step(f"no registry in reach: making {BASE} with mmdebstrap"), tempfile.TemporaryDirectory() as scratch:
+        with step(f"no registry in reach: making {name} with mmdebstrap"), tempfile.TemporaryDirectory() as scratch:
             tree = Path(scratch) / "base.tar"
-            run("mmdebstrap", "--variant=minbase", "--include=ca-certificates", "trixie", tree)
-            run("docker", "import", "--change", 'CMD ["bash"]', tree, BASE)
-    return BASE
+            run("mmdebstrap", "--variant=minbase", "--include=ca-certificates", release, tree)
+            run("docker", "import", "--change", 'CMD ["bash"]', tree, name)
+    return name
 
 
 def build(name: str, *, parent: str, args: dict[str, str] | None = None) -> str:

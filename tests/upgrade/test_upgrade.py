@@ -46,10 +46,11 @@ TAO, CLASS = Site(HOST, LAB), Site(HOST, HUB)
 OWN = "a password of ada's own"
 # A release whose labs get new containers says so in its changelog, with these words.
 NEW_CONTAINERS = "Labs get new containers"
-# What root and the roles write. People's files are in data; accounts and cron write the rest of what is left out.
+# What the roles write, without what people, accounts, cron, and modules for themselves do.
 WRITTEN = (
     "find /etc /srv/tao /srv/class /usr/local /var/lib/carrel -xdev "
-    "\\( -path '/srv/*/data' -o -path '/var/lib/carrel/*/reset' -o -name disk.json -o -name __pycache__ \\) -prune "
+    "\\( -path '/srv/*/data' -o -path '/var/lib/carrel/*/reset' -o -name disk.json "
+    "-o -name image.json -o -name made_anew.json -o -name __pycache__ \\) -prune "
     "-o -type f -printf '%m %U:%G ' -exec sha256sum {} \\;"
 )
 PEOPLES = (
