@@ -16,7 +16,6 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._adopt.report impor
 DOCUMENTATION = r"""
 name: _adopt
 short_description: For the playbook adopt alone
-version_added: 0.2.0
 description:
   - This filter is not part of the collection's interface. It may change with any release.
 author:
