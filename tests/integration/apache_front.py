@@ -48,11 +48,11 @@ def apache(folder: Path, name: str, port: int, vhosts: list[dict[str, Any]]) -> 
         command = ["openssl", "req", "-x509", "-config", config, "-days", "2", "-nodes", "-newkey", "ec", "-pkeyopt"]
         command += ["ec_paramgen_curve:prime256v1", "-keyout", f"{base}.key", "-out", f"{base}.crt"]
         subprocess.run(command, check=True, capture_output=True)
-    run(
-        "docker", "run", "--detach", "--name", name, "--network", "host", "--volume", f"{folder}:{MOUNT}:ro",
-        images.build("apache", parent=images.base()),
-    )  # fmt: skip
+    image = images.build("apache", parent=images.base())
     try:
+        run(
+            "docker", "run", "--detach", "--name", name, "--network", "host", "--volume", f"{folder}:{MOUNT}:ro", image,
+        )  # fmt: skip
         ended = ("docker", "ps", "--quiet", "--filter", f"name=^{name}$", "--filter", "status=exited")
         until(lambda: answers(port) or run(*ended), "Apache answers or ends")
         assert answers(port), run("docker", "logs", name, check=False)

@@ -7,19 +7,24 @@ from __future__ import annotations
 import asyncio
 import copy
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.mounts import MountsError
-from carrel_hub import config, files, people, provider_groups, spawner, spawning
+from carrel_hub import config, domains, files, people, provider_groups, spawner, spawning
 from carrel_hub import roster as roster_service
 from carrel_hub.files import Unusable
 from carrel_hub.people import Roster
 from carrel_hub.roster import changes, memberships
 from dockerspawner import DockerSpawner
+from jupyterhub import orm
 from jupyterhub.app import JupyterHub
+from jupyterhub.user import User
+from jupyterhub.utils import subdomain_hook_idna
 from traitlets import HasTraits
+from traitlets.config import Config
 from traitlets.utils.importstring import import_item
 
 STATE = Path("/srv/jupyterhub")
@@ -97,6 +102,50 @@ def test_services_have_the_scopes_that_they_need_and_no_more() -> None:
     assert not any(service.get("admin") for service in hub["services"])
     without = config.traits(given(culler={"idle_seconds": 0}), SECRETS, STATE)["JupyterHub"]
     assert [service["name"] for service in without["services"]] == ["metrics", "reset", "proxy", "roster"]
+
+
+def test_with_domains_services_that_the_hub_starts_protect_their_cookies() -> None:
+    def environments(domains: bool) -> list[Any]:
+        own: list[dict[str, Any]] = [
+            {"name": "stats", "url": None, "command": ["stats"], "environment": {"A": "b"}},
+            {"name": "plain", "url": None, "command": ["plain"], "environment": None},
+            {"name": "given", "url": None, "command": ["given"], "environment": {name: "0"}},
+            {"name": "elsewhere", "url": "http://x", "command": None, "environment": None},
+        ]
+        own = [{**each, "scopes": [], "access": []} for each in own]
+        more = {f"services/{each['name']}": "x" for each in own}
+        settings = config.traits(given(services=own, user_domains=domains), {**SECRETS, **more}, STATE)
+        found = {each["name"]: each.get("environment") for each in settings["JupyterHub"]["services"]}
+        return [found[each["name"]] for each in own]
+
+    name = "JUPYTERHUB_COOKIE_HOST_PREFIX_ENABLED"
+    assert environments(True) == [{name: "1", "A": "b"}, {name: "1"}, {name: "0"}, None]
+    assert environments(False) == [{"A": "b"}, None, {name: "0"}, None]
+
+
+def test_nobody_gets_the_domain_of_somebody_else() -> None:
+    """As JupyterHub itself makes addresses. With its own function these two names have the same domain."""
+    twins = ("alan.turing29267@uni.example", "alan.turing29903@uni.example")
+    settings = config.traits(given(user_domains=True), SECRETS, STATE)["JupyterHub"]
+    hub = JupyterHub(config=Config(JupyterHub={key: settings[key] for key in ("subdomain_host", "subdomain_hook")}))
+    database = orm.new_session_factory("sqlite://")()
+
+    def address(name: str) -> str:
+        owner = orm.User(name=name)
+        database.add(owner)
+        database.commit()
+        told = {"subdomain_hook": hub.subdomain_hook, "subdomain_host": hub.subdomain_host, "domain": "hub.test"}
+        return str(User(owner, told, database).domain)
+
+    assert len({subdomain_hook_idna(name, "hub.test", "user") for name in twins}) == 1
+    first, second = map(address, twins)
+    assert first != second
+    assert re.fullmatch("u-alanturi--[0-9a-f]{32}[.]hub[.]test", first)
+    for name, label in (("ada", "ada"), ("jörg", "xn--jrg-sna")):
+        assert address(name) == f"{label}.hub.test"
+    for name in ("u-alanturi--0123456", "a--service", "-", "7", "a_b", "x" * 64):
+        assert re.fullmatch("u-[0-9a-z]{1,8}--[0-9a-f]{32}[.]hub[.]test", address(name)), name
+    assert domains.subdomain("backups", "hub.test", "service") == "backups--service.hub.test"
 
 
 def test_no_secret_is_in_a_command_line() -> None:

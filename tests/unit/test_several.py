@@ -15,6 +15,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._shared.usernames i
 from ansible_collections.carrel.jupyter.plugins.module_utils._site.hub import has_own_parts
 from carrel_hub import check, config, files, lti, native, people, provider_groups
 from carrel_hub.configuration import configure
+from carrel_hub.native_pages import AuthorizeHandler
 from carrel_hub.passwords import Refused
 from carrel_hub.several import CarrelSeveralAuthenticator
 from jinja2 import Template
@@ -132,6 +133,23 @@ def test_names_of_others_are_refused(gate: CarrelSeveralAuthenticator) -> None:
     assert asyncio.run(unprefixed.authenticate(None, {"username": "uni-ada", "password": "x"})) is None
 
 
+def test_accounts_that_an_earlier_inventory_left_to_others_are_out_of_reach(gate: CarrelSeveralAuthenticator) -> None:
+    """A hub with passwords alone had the account ada; now that name is of the directory's Ada."""
+    guests: Any = gate.each[1]
+    for name in ("ada", "eve", "guests-eve"):
+        guests._store(name, b"x", approved=False)
+    assert [account.username for account in guests.accounts()] == guests.waiting() == ["guests-eve"]
+    assert guests.account("guests-eve") and guests.account("ada") is None
+    with pytest.raises(Refused, match="no account eve"):
+        guests.approve("eve", True)
+    with pytest.raises(Refused, match="no account ada"):
+        asyncio.run(guests.set_password("ada", "long enough"))
+    page: Any = SimpleNamespace(authenticator=guests)
+    AuthorizeHandler.discard(page, "eve")
+    guests.discard_waiting()
+    assert {account.username for account in guests.db.query(native.UserInfo)} == {"ada", "eve"}
+
+
 def test_a_short_name_is_the_one_of_the_plan(gate: CarrelSeveralAuthenticator) -> None:
     each = {"type": "several", "each": [UNI, GUESTS]}
     plan = good([hub(authenticator=each, normalize_usernames=True, users=["uni-Ada.L@uni.example"])])
@@ -141,6 +159,40 @@ def test_a_short_name_is_the_one_of_the_plan(gate: CarrelSeveralAuthenticator) -
     name = uni.normalize_username(model["name"])
     assert name == person["name"] == "uni-ada-l--uni-example" and uni.owns(name)
     assert people.same_identity(model["identity"], person["identity"])
+
+
+LONG = (
+    "Anybody@students.uni-heidelberg.de",
+    "maximilian.von.mustermann@uni.example",
+    "ada",
+    "sso-maximilian.von.mustermann@uni.example",
+)
+
+
+def test_a_prefix_stays_and_leaves_long_names_their_room(gate: CarrelSeveralAuthenticator) -> None:
+    """The plan, oauthenticator's own shortening, JupyterHub at the log-in and the service that creates users agree."""
+    sso = {**GIT, "name": "sso", "title": "SSO"}
+    each = {"type": "several", "each": [sso, GUESTS]}
+    long_ones = [f"sso-{name}" for name in LONG]
+    plan = good([hub(authenticator=each, normalize_usernames=True, users=[*long_ones, "sso-" + LONG[0].upper()[1:]])])
+    listed = {person["identity"]: person["name"] for person in plan["hub_instances"][0]["users"]}
+    assert len(set(listed.values())) == len(LONG) + 1
+    secret = {**SECRET, "authenticator/sso/client_secret": "x"}
+    content = several({**GITHUB, "name": "sso", "title": "SSO", "prefix": "sso-"}, NATIVE, normalize_usernames=True)
+    session = orm.new_session_factory("sqlite://")()
+    made = configure(content, secret, STATE, Config())
+    whole = CarrelSeveralAuthenticator(config=made.config, _deprecated_db_session=session)
+    for raw in LONG:
+        info = {"login": raw, "token": "x"}
+        name = whole.each[0].normalize_username(whole.each[0].user_info_to_username(info))
+        model = asyncio.run(whole.each[0]._identified({"name": name, "auth_state": {"github_user": info}}))
+        assert model is not None
+        name = whole.each[0].normalize_username(model["name"])
+        assert name == listed[f"sso-{raw}"] == whole.normalize_username(name), raw
+        assert people.same_identity(model["identity"], f"sso-{raw}")
+    guest = whole.each[1].normalize_username("maximilian.von.mustermann@uni.example")
+    assert guest == whole.each[1].normalize_username("Guests-maximilian.von.mustermann@uni.example")
+    assert guest == "guests-maximilian-von-mus--uni-example"
 
 
 def test_groups_say_which_provider_has_them(gate: CarrelSeveralAuthenticator) -> None:

@@ -18,7 +18,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems impo
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.roster import read_roster
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import INVALID, given, known
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.escape import hidden, username_problem, visible
-from ansible_collections.carrel.jupyter.plugins.module_utils._shared.usernames import normalize
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.usernames import normalize_below
 
 # A search takes milliseconds with a thousand names.
 _HINTS = 10
@@ -85,7 +85,10 @@ class People:
         return own is not None and own.type == "native"
 
     def _name(self, raw: str) -> str:
-        return normalize(raw) if self._hub.normalize_usernames is True else raw
+        if self._hub.normalize_usernames is not True:
+            return raw
+        each = self._authenticator.each if self._authenticator else []
+        return normalize_below(raw, [one.public["prefix"] for one in each])
 
     def _rosters(self, control: ControlNode) -> list[User]:
         hub, users = self._hub, []

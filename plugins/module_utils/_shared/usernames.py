@@ -31,3 +31,14 @@ def normalize(raw: str) -> str:
 def prefix_of(name: str, prefixes: Iterable[str]) -> str | None:
     """The longest prefix that NAME begins with: of several authenticators, the one with it has the name."""
     return max((prefix for prefix in prefixes if name.startswith(prefix)), key=len, default=None)
+
+
+def normalize_below(raw: str, prefixes: Iterable[str]) -> str:
+    """As normalize, with the prefix of one of several authenticators: it stays whole, and takes no room.
+
+    >>> normalize_below("sso-Anybody@students.uni-heidelberg.de", ["", "sso-"])
+    'sso-any--students-uni-heidelberg-de'
+    """
+    name = raw.lower()
+    prefix = prefix_of(name, prefixes) or ""
+    return prefix + normalize(name[len(prefix) :])

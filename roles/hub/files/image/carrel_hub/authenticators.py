@@ -11,7 +11,7 @@ from http import HTTPStatus
 from typing import Any
 
 import jwt
-from ansible_collections.carrel.jupyter.plugins.module_utils._shared.usernames import normalize, prefix_of
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.usernames import normalize_below, prefix_of
 from jupyterhub.auth import Authenticator, DummyAuthenticator
 from jupyterhub.utils import maybe_future
 from oauthenticator.azuread import AzureAdOAuthenticator
@@ -28,6 +28,7 @@ from . import inventory_api, provider_groups, sessions
 from .brake import Brake, Visitors
 from .files import Unusable, read_state, write_state
 from .people import Roster, read_roster, same_identity
+from .threads import Threads
 
 # Of people who are not in the roster: name: the identity that had it first, and when the provider last let it in, 0
 # for who has left. Versions before had the identity alone, or the time of the last log-in.
@@ -61,7 +62,7 @@ class RosterMixin(Authenticator):  # type: ignore[misc]
 
     def normalize_username(self, username: str) -> str:
         username = unicodedata.normalize("NFC", username)  # as the plan has names
-        return normalize(username) if self.normalized else super().normalize_username(username)
+        return normalize_below(username, self.prefixes) if self.normalized else super().normalize_username(username)
 
     def get_handlers(self, app: Any) -> list[tuple[str, Any]]:
         return [*inventory_api.HANDLERS, *super().get_handlers(app)]
@@ -102,13 +103,21 @@ class IdentityMixin(RosterMixin):
     guests = Bool(False, config=True, help="Whether the provider's own rules let in people who are not in the roster")
     everybody = Bool(False, config=True, help="With guests: whoever the provider knows")
     provider = Unicode(config=True, help="Of several authenticators the name, with which its groups are written")
+    user_domains = Bool(False, config=True, help="Whether pages of users can set cookies for the hub's name")
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.threads = Threads()
         self.visitors = Visitors()
         # By name and address: wrong tries of others lock nobody out. A class may come from one address.
         self.wrong = Brake(10, 60)
         self.wrong_of_address = Brake(200, 60)
+
+    def get_handlers(self, app: Any) -> list[tuple[str, Any]]:
+        found = super().get_handlers(app)
+        if not self.user_domains:
+            return found
+        return [each if each in inventory_api.HANDLERS else (each[0], guarded(each[1])) for each in found]
 
     async def authenticate(self, handler: Any, data: Any = None, **kwargs: Any) -> Any:
         form = isinstance(data, dict) and "password" in data
@@ -116,12 +125,12 @@ class IdentityMixin(RosterMixin):
         began = time.monotonic()
         try:
             model = await self._identified(await super().authenticate(handler, data, **kwargs))
-        except web.HTTPError:
+        except web.HTTPError as error:
+            if error.status_code == HTTPStatus.SERVICE_UNAVAILABLE:
+                self._give_back(key)
             raise
         except Exception as error:  # whatever a class raises about an answer that it did not expect
-            if key:
-                self.wrong.give_back(key)
-                self.wrong_of_address.give_back(key[0])
+            self._give_back(key)
             raise self.unusable(error) from error
         if not model:
             await asyncio.sleep(max(0.0, began + FAILED_SECONDS - time.monotonic()) if form else 0)
@@ -136,9 +145,12 @@ class IdentityMixin(RosterMixin):
         if not model:
             return None
         model = dict(model) if isinstance(model, dict) else {"name": model}
+        identity = self.identity(model)
+        # oauthenticator has shortened the name already, without its prefix.
+        name = normalize_below(identity, ()) if self.prefix and self.normalized else model["name"]
         known = {
-            "name": self.prefix + model["name"],
-            "identity": self.prefix + self.identity(model),
+            "name": self.prefix + name,
+            "identity": self.prefix + identity,
             "provider_groups": await self.groups_of(model),
         }
         model.pop("groups", None)
@@ -150,6 +162,11 @@ class IdentityMixin(RosterMixin):
         if not self.wrong.take(key) or not self.wrong_of_address.take(address):
             raise web.HTTPError(429, TOO_OFTEN)
         return key
+
+    def _give_back(self, key: tuple[str, str] | None) -> None:
+        if key:
+            self.wrong.give_back(key)
+            self.wrong_of_address.give_back(key[0])
 
     def unusable(self, error: Exception) -> web.HTTPError:
         self.log.error("the identity provider's answer cannot be used: %r", error)
@@ -219,6 +236,27 @@ class IdentityMixin(RosterMixin):
                 403,
                 f"Your name here would be {username}, but that is somebody else's. Please tell the administrator.",
             )
+
+
+def guarded(handler: Any) -> Any:
+    """Its cookie of a log-in that has begun can't be set by pages of users, to end as somebody else's log-in."""
+
+    class Guarded(handler):  # type: ignore[misc]
+        def _set_cookie(self, key: str, *arguments: Any, **more: Any) -> Any:
+            return super()._set_cookie(_protected(key), *arguments, **more)
+
+        def get_secure_cookie(self, name: str, *arguments: Any, **more: Any) -> Any:
+            return super().get_secure_cookie(_protected(name), *arguments, **more)
+
+        def clear_cookie(self, cookie_name: str, **more: Any) -> Any:
+            return super().clear_cookie(_protected(cookie_name), **more)
+
+    return Guarded
+
+
+def _protected(cookie: str) -> str:
+    """Of oauthenticator and ltiauthenticator."""
+    return f"__Host-{cookie}" if cookie.endswith("authenticator-state") else cookie
 
 
 class OAuthMixin(IdentityMixin):
@@ -337,7 +375,7 @@ class CarrelAzureAdAuthenticator(OAuthMixin, AzureAdOAuthenticator):  # type: ig
         keys = jwt.PyJWKClient(f"{tenant}/discovery/v2.0/keys", timeout=10)
         token = token_info["id_token"]
         try:
-            key = await asyncio.to_thread(keys.get_signing_key_from_jwt, token)
+            key = await self.threads.run(lambda: keys.get_signing_key_from_jwt(token))
             return jwt.decode(token, key, algorithms=["RS256"], audience=self.client_id, issuer=f"{tenant}/v2.0")
         except jwt.PyJWTError as error:
             self.log.error("the identity provider's token is refused: %s", error)

@@ -17,7 +17,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._shared.domains imp
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.usernames import prefix_of
 from sqlalchemy import URL
 
-from . import disk
+from . import disk, domains
 from .files import DIRECTORY, Unusable
 
 VERSION = 1
@@ -71,6 +71,8 @@ def database_url(config: Mapping[str, Any], secrets: Mapping[str, Any], state: P
 
 def _services(config: Mapping[str, Any], secrets: Mapping[str, Any]) -> tuple[list[Any], list[Any]]:
     culler = config["culler"]
+    # The hub hands this to users' servers alone.
+    variables = {"JUPYTERHUB_COOKIE_HOST_PREFIX_ENABLED": "1"} if config["user_domains"] else {}
     services: list[dict[str, Any]] = [
         {"name": METRICS, "api_token": secrets["metrics_token"]},
         {"name": RESET, "api_token": secrets["reset_token"]},
@@ -95,11 +97,11 @@ def _services(config: Mapping[str, Any], secrets: Mapping[str, Any]) -> tuple[li
         # It logs people in by itself, gets no more than their names, and has no power of its own.
         command = [sys.executable, "-m", "carrel_hub.backups"]
         backups = {"name": BACKUPS, "url": BACKUPS_URL, "command": command, "oauth_no_confirm": True, "display": False}
-        # The hub hands this to users' servers alone.
-        variables = {"JUPYTERHUB_COOKIE_HOST_PREFIX_ENABLED": "1"} if config["user_domains"] else {}
         services.append({**backups, "environment": variables})
     for service in config["services"]:
         entry = {key: service[key] for key in ("name", "url", "command", "environment") if service[key]}
+        if "command" in entry and variables:
+            entry["environment"] = {**variables, **(service["environment"] or {})}
         services.append({**entry, "api_token": secrets[f"services/{service['name']}"]})
         if service["scopes"]:
             scopes[service["name"]] = service["scopes"]
@@ -172,7 +174,11 @@ def _authenticator(config: Mapping[str, Any], given: Mapping[str, Any], secrets:
         return {"password": secrets["dummy_password"]}
     # allow_all would bypass the roster.
     own = own_settings(given, secrets)
-    traits: dict[str, Any] = {"guests": given["guests"], "everybody": own.pop("allow_all", False)}
+    traits: dict[str, Any] = {
+        "guests": given["guests"],
+        "everybody": own.pop("allow_all", False),
+        "user_domains": config["user_domains"],
+    }
     if kind == "ldap":
         groups = own.pop("allowed_groups", [])
         traits |= {
@@ -295,6 +301,7 @@ def traits(config: Mapping[str, Any], secrets: Mapping[str, Any], state: Path) -
     }
     if config["user_domains"]:
         hub["subdomain_host"] = config["url"].rstrip("/")
+        hub["subdomain_hook"] = domains.subdomain
         # A page of a user can set all other cookies for the hub and for everybody's server.
         hub["cookie_host_prefix_enabled"] = True
     if urlsplit(config["url"]).scheme == "https":

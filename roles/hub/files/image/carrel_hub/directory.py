@@ -26,7 +26,8 @@ DOWN = "The directory of users cannot be asked at the moment. Please try again i
 class _Threaded(LDAPAuthenticator):  # type: ignore[misc]
     async def authenticate(self, handler: Any, data: Any) -> Any:
         """The class waits for the directory and blocks the event loop."""
-        return await asyncio.to_thread(asyncio.run, super().authenticate(handler, data))
+        ask = super().authenticate
+        return await self.threads.run(lambda: asyncio.run(ask(handler, data)))
 
     def get_connection(self, userdn: str | None, password: str | None) -> Any:
         """As in the class above, which waits without end."""

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import Any
 
@@ -73,7 +72,7 @@ def in_a_thread(handler: Any) -> Any:
 
         async def post(self) -> None:
             try:
-                self.checked = await asyncio.to_thread(super().decode_and_validate_launch_request)
+                self.checked = await self.authenticator.threads.run(super().decode_and_validate_launch_request)
             except Exception as error:  # the class knows what to say
                 self.checked = error
             await super().post()

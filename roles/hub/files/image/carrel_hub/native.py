@@ -190,11 +190,15 @@ class CarrelNativeAuthenticator(RosterMixin, NativeAuthenticator):  # type: igno
         return sorted(name for name in roster.users if roster.lists(name) and self.owns(name) and name not in known)
 
     def accounts(self) -> Iterable[Any]:
-        return self.db.query(UserInfo).order_by(UserInfo.username).all()  # type: ignore[no-any-return]
+        """Those of people whose names are this authenticator's."""
+        return [each for each in self.db.query(UserInfo).order_by(UserInfo.username) if self.owns(each.username)]
+
+    def account(self, name: str) -> Any:
+        return self.get_user(name) if self.owns(name) else None
 
     def approve(self, name: str, approved: bool) -> None:
         """Raises Refused for a listed name: anybody could have signed up with it."""
-        account = self.get_user(name)
+        account = self.account(name)
         if account is None:
             raise Refused(f"There is no account {name} any more.")
         if name in self.roster().users:
@@ -216,7 +220,7 @@ class CarrelNativeAuthenticator(RosterMixin, NativeAuthenticator):  # type: igno
         if not self.is_password_strong(password):
             raise Refused(LENGTH)
         hashed = await self.passwords.hash(password)
-        account = self.get_user(name)
+        account = self.account(name)
         if account is None:
             raise Refused(f"There is no account {name} any more.")
         account.password = hashed

@@ -115,7 +115,7 @@ class AuthorizeHandler(Page):
             self.redirect(f"{self.hub.base_url}authorize")
 
     def discard(self, name: str) -> None:
-        account = self.authenticator.get_user(name)
+        account = self.authenticator.account(name)
         if account is None or account.is_authorized:
             return
         user = self.find_user(name)
@@ -157,7 +157,7 @@ class ChangeAnotherPasswordHandler(Page):
 
     @administrators
     async def get(self, user_name: str) -> None:
-        if self.authenticator.get_user(user_name) is None:
+        if self.authenticator.account(user_name) is None:
             raise web.HTTPError(404)
         await self.show(who=user_name, own=False)
 

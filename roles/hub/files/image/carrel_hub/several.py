@@ -77,6 +77,7 @@ class CarrelSeveralAuthenticator(RosterMixin):
         super().__init__(**kwargs)
         own = {"parent": self, "_deprecated_db_session": self._deprecated_db_session}
         self.each = [made(entry, self.config, **own) for entry in self.members]
+        self.prefixes = [member.prefix for member in self.each]
         for member in self.each:
             member.several = self
 
