@@ -76,6 +76,15 @@ class Page(web.RequestHandler):
 default_handlers = [(r"/page", Page)]
 """
 
+SUBMIT = """([action, fields]) => {
+    const form = document.createElement("form");
+    Object.assign(form, {method: "post", action});
+    for (const [name, value] of Object.entries(fields))
+        form.append(Object.assign(document.createElement("input"), {name, value}));
+    document.body.append(form);
+    form.submit();
+}"""
+
 
 class Site:
     """A hub behind Apache."""
@@ -207,6 +216,31 @@ def test_a_page_of_a_user_cannot_log_others_in(browser: BrowserContext, sites: d
     assert "__Host-carrel-apart.jupyterhub-hub-login" not in set_
     ada.goto(f"{site.url}hub/home")
     expect(ada.get_by_text("ada", exact=True).first).to_be_visible()
+
+
+def test_a_page_of_a_user_cannot_fill_in_the_form(browser: BrowserContext, sites: dict[str, Site]) -> None:
+    """Before a log-in, the form's token is that of everybody with this address and browser: Eve has it, too."""
+    site = sites["apart"]
+    page = browser.new_page()
+    page.goto(f"{site.host('eve')}/user/eve/page")
+    agent = {"User-Agent": page.evaluate("navigator.userAgent")}
+    token = site.get("apart.test", "/hub/login", **agent).cookies["_xsrf"]
+    page.evaluate("cookie => { document.cookie = cookie; }", f"_xsrf={token}; domain=apart.test; path=/hub/; secure")
+    form = {"username": "eve", "password": PASSWORDS["eve"]}
+    path = f"/hub/login?_xsrf={token}"
+    with page.expect_navigation(wait_until="domcontentloaded") as answer:
+        page.evaluate(SUBMIT, [f"{site.url.rstrip('/')}{path}", form])
+    assert answer.value.url == f"{site.url.rstrip('/')}{path}" and answer.value.status == 403
+    page.goto(f"{site.url}hub/home")
+    expect(page.locator("input[name=password]")).to_be_visible()
+    # the same from the hub's own page logs in: nothing else was wrong with it
+    for where, status in (("same-origin", 302), ("none", 302), ("same-site", 403), ("cross-site", 403)):
+        headers = {**agent, "Cookie": f"_xsrf={token}", "Sec-Fetch-Mode": "navigate"}
+        told = requests.post(
+            f"{site.url.rstrip('/')}{path}", data=form, headers={**headers, "Sec-Fetch-Site": where},
+            verify=site.certificate, timeout=PATIENCE, allow_redirects=False,
+        )  # fmt: skip
+        assert told.status_code == status, where
 
 
 def test_only_the_cookie_that_browsers_protect_is_a_log_in(sites: dict[str, Site]) -> None:
