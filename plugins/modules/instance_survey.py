@@ -12,7 +12,7 @@ version_added: 0.2.0
 description:
   - Reads the containers of engines that are not the collection's, of rootless accounts and of root, the sites of Apache
     and nginx that send requests to them, and the jobs of cron that start them again.
-  - Changes nothing. It must be root. The playbook P(carrel.jupyter.adopt#playbook) makes an inventory of it.
+  - Changes nothing. It must be root. The playbook C(carrel.jupyter.adopt) makes an inventory of it.
   - The result has secrets, so give the task C(no_log).
 author:
   - the carrel.jupyter authors (@carrel)

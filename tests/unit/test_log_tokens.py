@@ -9,8 +9,10 @@ import json
 import logging
 import runpy
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared import log_tokens
@@ -69,11 +71,14 @@ def test_tornado_logs_no_token(installed: None, caplog: pytest.LogCaptureFixture
 
 
 @pytest.mark.usefixtures("plain")
-def test_the_configuration_of_a_lab_installs_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_configuration_of_a_lab_installs_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("jupyter_server_config.py", "full_home.py"):
         shutil.copy(ROOT / "roles/lab/files" / name, tmp_path)
     shutil.copy(ROOT / "plugins/module_utils/_shared/log_tokens.py", tmp_path / "log_tokens.py")
-    (tmp_path / "carrel_access.py").write_text("def install(config): pass")  # it needs a server
+    # it needs a server
+    monkeypatch.setitem(sys.modules, "carrel_access", SimpleNamespace(install=lambda config: None))
     settings = {"ServerApp": {"root_dir": str(tmp_path)}}
     (tmp_path / "jupyter_server_config.json").write_text(json.dumps(settings))
     for _unused in range(2):  # as jupyter_server and JupyterLab do
