@@ -11,12 +11,13 @@ import sys
 
 from testbed.run import ROOT, Failure
 
-from . import backup, images, log_ins, scale, site, user_volumes
+from . import backup, images, log_ins, networks, scale, site, user_volumes
 
 PARTS = {
     "site": site.measure,
     "scale": scale.measure,
     "log_ins": log_ins.measure,
+    "networks": networks.measure,
     "volumes": user_volumes.measure,
     "images": images.measure,
     "backup": backup.measure,

@@ -22,7 +22,7 @@ options:
     type: path
     required: true
   state:
-    description: V(stopped) stops running containers; V(absent) removes all.
+    description: V(stopped) stops running containers; V(absent) removes all, and their networks.
     type: str
     choices: [stopped, absent]
     required: true
@@ -60,6 +60,12 @@ containers:
   elements: str
   returned: success
   sample: [class101_ada-40uni-2eexample]
+networks:
+  description: The names of the networks that were removed, or would be in check mode.
+  type: list
+  elements: str
+  returned: success
+  sample: [class101_users_ada-40uni-2eexample]
 """
 
 import time
@@ -89,9 +95,20 @@ def docker(
 
 def servers(module: AnsibleModule) -> list[str]:
     stopped_too = ["--all"] if module.params["state"] == "absent" else []
-    selection = ["--filter", f"label=carrel.instance={module.params['name']}", "--format", "{{.Names}}"]
-    names, _unused = docker(module, "ps", *stopped_too, *selection)
+    names, _unused = docker(module, "ps", *stopped_too, *of_instance(module), "--format", "{{.Names}}")
     return sorted(names)
+
+
+def networks(module: AnsibleModule) -> list[str]:
+    """Of users' servers, once these are gone; the hub's own are compose's."""
+    if module.params["state"] != "absent":
+        return []
+    names, _unused = docker(module, "network", "ls", *of_instance(module), "--format", "{{.Name}}")
+    return sorted(names)
+
+
+def of_instance(module: AnsibleModule) -> list[str]:
+    return ["--filter", f"label=carrel.instance={module.params['name']}"]
 
 
 def remove(module: AnsibleModule) -> None:
@@ -115,16 +132,19 @@ def main() -> None:
         supports_check_mode=True,
     )
     module.get_bin_path("docker", required=True)
-    names = servers(module)
+    names, left = servers(module), networks(module)
     tracker = Tracker()
     tracker.note(f"servers of {module.params['name']}", "".join(f"{name}\n" for name in names), "")
+    tracker.note(f"networks of {module.params['name']}", "".join(f"{name}\n" for name in left), "")
     if names and not module.check_mode:
         # docker stops them one after the other
         seconds = SECONDS + len(names) * (module.params["timeout_seconds"] + 1)
         docker(module, "stop", "--time", str(module.params["timeout_seconds"]), *names, seconds=seconds)
         if module.params["state"] == "absent":
             remove(module)
-    module.exit_json(**tracker.result(containers=names))
+    if left and not module.check_mode:
+        docker(module, "network", "rm", *left, seconds=SECONDS + len(left))
+    module.exit_json(**tracker.result(containers=names, networks=left))
 
 
 if __name__ == "__main__":

@@ -105,14 +105,19 @@ class HubSite:
     def up(self, *extra: str) -> None:
         self.write()
         run("docker", "network", "create", f"{self.name}_users")
+        self.start_proxy()
+        self.start_hub(*extra)
+
+    def start_proxy(self) -> None:
         run(
             "docker", "run", "--detach", "--name", f"{self.name}-proxy", "--network", f"{self.name}_users",
             "--network-alias", "proxy", "--publish", f"127.0.0.1:{self.port}:8000",
+            "--label", f"com.docker.compose.project={self.name}", "--label", "com.docker.compose.service=proxy",
             "--env", f"CONFIGPROXY_AUTH_TOKEN={self.secrets['proxy_token']}",
-            "--env", f"CARREL_BASE_URL={self.config['base_url']}", self.hub_image, "proxy",
+            "--env", f"CARREL_BASE_URL={self.config['base_url']}",
+            "--env", f"CARREL_NETWORK={self.name}_users", self.hub_image, "proxy",
             *(["--host-routing"] if self.config["user_domains"] else []),
         )  # fmt: skip
-        self.start_hub(*extra)
 
     def start_hub(self, *extra: str) -> None:
         run(
@@ -137,6 +142,10 @@ class HubSite:
         run("docker", "rm", "--force", f"{self.name}-hub")
         self.start_hub()
 
+    def replace_proxy(self) -> None:
+        run("docker", "rm", "--force", f"{self.name}-proxy")
+        self.start_proxy()
+
     def log(self) -> str:
         return run("docker", "logs", f"{self.name}-hub", check=False)
 
@@ -153,10 +162,13 @@ class HubSite:
         return succeeds("docker", "container", "inspect", self.container(user))
 
     def down(self) -> None:
+        of_users = ["--quiet", "--filter", f"label=carrel.instance={self.name}"]
         mine = run("docker", "ps", "--all", "--quiet", "--filter", f"network={self.name}_users").split()
+        mine += run("docker", "ps", "--all", *of_users).split()
         stopped = [f"{self.name}-hub", f"{self.name}-proxy"]
         run("docker", "rm", "--force", "--volumes", *mine, *stopped, check=False)
-        run("docker", "network", "rm", f"{self.name}_users", check=False)
+        networks = run("docker", "network", "ls", *of_users).split()
+        run("docker", "network", "rm", *networks, f"{self.name}_users", check=False)
         volumes = run("docker", "volume", "ls", "--quiet", "--filter", f"name={self.name}_").split()
         if volumes:
             run("docker", "volume", "rm", *volumes)

@@ -136,7 +136,10 @@ def _keys(
         there = read(config, host)
         if not _same_value(key, there, declared) and not (key in _ENGINE_CHOOSES and key not in wanted):
             yield f"{key.replace('_', ' ')} {_shown(there)} instead of {_shown(declared)}"
-    networks = sorted((container["NetworkSettings"].get("Networks") or {}).keys())
+    # The hub joins users' networks, and has its proxy join them, as people come and go.
+    networks = sorted(
+        name for name in container["NetworkSettings"].get("Networks") or {} if not name.startswith(f"{project}_users_")
+    )
     declared_networks = sorted(f"{project}_{name}" for name in wanted.get("networks", ["default"]))
     if networks != declared_networks:
         yield f"networks {_shown(networks)} instead of {_shown(declared_networks)}"

@@ -271,7 +271,11 @@ def _proxy(instance: Mapping[str, Any], image: str) -> dict[str, Any]:
         "read_only": True,
         "env_file": ["proxy.env"],
         # as much as tornado takes behind it, of which many open tabs need a good part
-        "environment": {"CARREL_BASE_URL": instance["base_url"], "NODE_OPTIONS": "--max-http-header-size=65536"},
+        "environment": {
+            "CARREL_BASE_URL": instance["base_url"],
+            "CARREL_NETWORK": f"{instance['name']}_users",
+            "NODE_OPTIONS": "--max-http-header-size=65536",
+        },
         "networks": ["users"],
         "ports": [f"127.0.0.1:{instance['port']}:8000"],
         "healthcheck": healthcheck(["CMD", "python3", "-c", ask], instance["start_timeout_seconds"]),

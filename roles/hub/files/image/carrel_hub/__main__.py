@@ -10,10 +10,12 @@ import time
 from pathlib import Path
 from typing import NoReturn
 
+from docker.errors import DockerException
+from requests import RequestException
 from sqlalchemy import create_engine
 from sqlalchemy.exc import OperationalError
 
-from . import database
+from . import database, networks
 from .config import database_url
 from .files import DIRECTORY, STATE, Unusable, read_json
 
@@ -54,6 +56,8 @@ def main() -> NoReturn:
     url = database_url(config, secrets, STATE)
     wait_for(url)
     take_over(url)
+    # JupyterHub stops servers that it does not reach.
+    networks.work(config["name"], networks.Networks.settle)
     program = Path(__file__).parents[1] / "bin" / "jupyterhub_config.py"
     os.execvp("jupyterhub", ["jupyterhub", "-f", str(program), *sys.argv[1:]])  # noqa: S606
 
@@ -61,6 +65,6 @@ def main() -> NoReturn:
 if __name__ == "__main__":
     try:
         main()
-    except (Unusable, database.Refused) as error:
+    except (Unusable, database.Refused, DockerException, RequestException) as error:
         say(str(error))
         sys.exit(1)

@@ -218,7 +218,8 @@ async def main() -> None:
     config = read_json(DIRECTORY / "config.json")
     HubOAuth.instance(cache_max_age=CACHE_SECONDS)
     server = httpserver.HTTPServer(application(here, config, Backups()), xheaders=True, max_body_size=2**16)
-    server.listen(urlsplit(os.environ["JUPYTERHUB_SERVICE_URL"]).port or PORT)
+    at = urlsplit(os.environ["JUPYTERHUB_SERVICE_URL"])
+    server.listen(at.port or PORT, at.hostname)
     await asyncio.Event().wait()
 
 

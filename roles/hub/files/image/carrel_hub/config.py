@@ -46,7 +46,7 @@ METRICS = "metrics"
 RESET = "reset"
 PROXY = "proxy"
 BACKUPS = "backups"
-BACKUPS_URL = "http://hub:8082"  # as the proxy reaches it
+BACKUPS_PORT = 8082
 # https://github.com/jupyterhub/jupyterhub-idle-culler#permissions
 CULLER_SCOPES = ["list:users", "read:users:activity", "read:servers", "delete:servers"]
 # A share names people and groups, of which these tell whether they are there; nobody gets a list.
@@ -67,6 +67,11 @@ def database_url(config: Mapping[str, Any], secrets: Mapping[str, Any], state: P
         port=database.get("port"),
         database=database["name"],
     ).render_as_string(hide_password=False)
+
+
+def address(service: str, config: Mapping[str, Any]) -> str:
+    """The name of the hub or its proxy in their own network alone: in users' networks they have others."""
+    return f"{service}.{config['network']}"
 
 
 def _services(config: Mapping[str, Any], secrets: Mapping[str, Any]) -> tuple[list[Any], list[Any]]:
@@ -96,7 +101,8 @@ def _services(config: Mapping[str, Any], secrets: Mapping[str, Any]) -> tuple[li
     if config["backups"]:
         # It logs people in by itself, gets no more than their names, and has no power of its own.
         command = [sys.executable, "-m", "carrel_hub.backups"]
-        backups = {"name": BACKUPS, "url": BACKUPS_URL, "command": command, "oauth_no_confirm": True, "display": False}
+        url = f"http://{address('hub', config)}:{BACKUPS_PORT}"
+        backups = {"name": BACKUPS, "url": url, "command": command, "oauth_no_confirm": True, "display": False}
         services.append({**backups, "environment": variables})
     for service in config["services"]:
         entry = {key: service[key] for key in ("name", "url", "command", "environment") if service[key]}
@@ -274,6 +280,7 @@ def traits(config: Mapping[str, Any], secrets: Mapping[str, Any], state: Path) -
     hub: dict[str, Any] = {
         "spawner_class": "carrel_hub.spawner.CarrelSpawner",
         "authenticator_class": name,
+        "proxy_class": "carrel_hub.proxy.CarrelProxy",
         "base_url": config["base_url"],
         "public_url": config["url"],
         "hub_bind_url": "http://0.0.0.0:8081",
@@ -316,16 +323,16 @@ def traits(config: Mapping[str, Any], secrets: Mapping[str, Any], state: Path) -
         "CryptKeeper": {"keys": [_auth_state_key(secrets)] if any(map(_asks_again, each)) else []},
         "ConfigurableHTTPProxy": {
             "should_start": False,
-            "api_url": "http://proxy:8001",
+            "api_url": f"http://{address('proxy', config)}:8001",
             "auth_token": secrets["proxy_token"],
         },
         "CarrelSpawner": {
             "instance": config["name"],
+            "network": config["network"],
             "image": config["images"][0]["image"],
             "allowed_images": {entry["title"]: entry["image"] for entry in config["images"]}
             if len(config["images"]) > 1
             else {},
-            "network_name": config["network"],
             "cmd": config["command"],
             # How long servers remember the hub's yes: five minutes is too long after a removal.
             "args": ["--HubOAuth.cache_max_age=10"],

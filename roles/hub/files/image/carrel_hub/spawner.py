@@ -11,11 +11,12 @@ from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.limits import in_docker_py
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.mounts import MountsError
-from docker.errors import APIError
+from docker.errors import APIError, DockerException
 from dockerspawner import DockerSpawner
+from requests import RequestException
 from traitlets import Unicode, default
 
-from . import provider_groups, spawning
+from . import networks, provider_groups, spawning
 from .files import DIRECTORY, Unusable, read_json
 from .people import read_roster
 
@@ -29,6 +30,7 @@ _CHOOSING = asyncio.Lock()
 
 class CarrelSpawner(DockerSpawner):  # type: ignore[misc]
     instance = Unicode(config=True, help="Name of the instance")
+    network = Unicode(config=True, help="Name of the hub's network")
 
     # A new server gets today's image, mounts and limits.
     remove = True
@@ -39,6 +41,10 @@ class CarrelSpawner(DockerSpawner):  # type: ignore[misc]
     @default("name_template")
     def _name_template(self) -> str:
         return self.instance + "_{username}"
+
+    @default("network_name")
+    def _network_name(self) -> str:
+        return networks.name_of(self.network, self.user.name)
 
     @default("format_volume_name")
     def _take_paths_as_they_are(self) -> Any:
@@ -51,7 +57,13 @@ class CarrelSpawner(DockerSpawner):  # type: ignore[misc]
             self.log.error("%s gets no server: %s", self.user.name, error)
             raise spawning.SpawnRefused(spawning.NO_MOUNTS) from error
         try:
-            address: tuple[str, int] = await super().start()
+            await networks.in_thread(self.instance, lambda ours: ours.make(self.network_name, self.user.name))
+            joined = networks.in_thread(self.instance, lambda ours: ours.join([self.network_name]))
+            # beside the start, which takes longer
+            address: tuple[str, int] = (await asyncio.gather(super().start(), joined))[0]
+        except networks.NoNetwork as error:
+            self.log.error("%s gets no server: %s", self.user.name, error)
+            raise spawning.SpawnRefused(spawning.NO_NETWORK) from error
         except APIError as error:
             self.log.error("%s gets no server: %s", self.user.name, error)
             text = spawning.explain(str(error.explanation or error))
@@ -59,6 +71,19 @@ class CarrelSpawner(DockerSpawner):  # type: ignore[misc]
                 raise
             raise spawning.SpawnRefused(text) from error
         await self._wait_for(*address)
+        return address
+
+    async def stop(self, now: bool = False) -> None:
+        await super().stop(now)
+        try:
+            await networks.in_thread(self.instance, lambda ours: ours.remove(self.network_name))
+        except (DockerException, RequestException) as error:
+            self.log.warning("the network of %s stays until the next start: %s", self.user.name, error)
+
+    def get_network_ip(self, network_settings: dict[str, Any]) -> str:
+        """A server that a hub before this one started may still be in the hub's own network."""
+        there = network_settings["Networks"]
+        address: str = (there.get(self.network_name) or there[self.network])["IPAddress"]
         return address
 
     async def create_object(self) -> Any:

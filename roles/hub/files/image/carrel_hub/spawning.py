@@ -19,6 +19,10 @@ NO_IMAGE = (
     "The software that you chose is not installed on this server at the moment. Please choose another one if you can, "
     "or tell the administrator."
 )
+NO_NETWORK = (
+    "There is no network left for your notebook server, so it was not started. None of your files are touched. "
+    "Please tell the administrator."
+)
 NO_MOUNTS = (
     "The list of your directories cannot be read at the moment, so your notebook server was not started. "
     "None of your files are touched. Please tell the administrator."

@@ -1,0 +1,142 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A network for each user's server, in which only the hub and its proxy are besides.
+
+Docker drops what goes from one of its networks to another. A network lives as long as its server; that of one which
+ended by itself goes when the hub starts, or its user starts the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import socket
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import docker
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.escape import escape
+from docker.errors import APIError, NotFound
+
+# Not Docker's own pools, which are empty after 30 networks. It is for measurements (RFC 2544), so that no site has it.
+POOL = ipaddress.IPv4Network("198.18.0.0/15")
+PREFIX = 29  # room for Docker's gateway, the hub, the proxy and the server
+FORBIDDEN = 403
+TRIES = 20
+LABEL = "carrel.instance"
+PROXY = "proxy"
+HUB = "hub"
+_THREAD = ThreadPoolExecutor(1, "networks")
+
+
+class NoNetwork(Exception):
+    """The text says why."""
+
+
+def name_of(network: str, user: str) -> str:
+    """The network of a user's server. It comes after NETWORK in the alphabet, so that this stays the hub's way out."""
+    return f"{network}_{escape(user)}"
+
+
+def free_subnets(taken: Iterable[str]) -> Iterator[str]:
+    """Subnets for networks, of which none is TAKEN."""
+    used: set[ipaddress.IPv4Network] = set()
+    for subnet in map(ipaddress.ip_network, taken):
+        if isinstance(subnet, ipaddress.IPv4Network) and subnet.overlaps(POOL):
+            if subnet.supernet_of(POOL):
+                return
+            used.update([subnet.supernet(new_prefix=PREFIX)] if subnet.prefixlen > PREFIX else _parts(subnet))
+    yield from (str(subnet) for subnet in _parts(POOL) if subnet not in used)
+
+
+def _parts(subnet: ipaddress.IPv4Network) -> Iterator[ipaddress.IPv4Network]:
+    return subnet.subnets(new_prefix=PREFIX)
+
+
+class Networks:
+    """Those of one hub, which is this container."""
+
+    def __init__(self, instance: str) -> None:
+        self._instance = instance
+        self._ours = {"label": f"{LABEL}={instance}"}
+        self._client = docker.APIClient(version="auto")
+        self.close = self._client.close
+
+    def make(self, name: str, user: str) -> None:
+        """Make the network for a user's server that does not run yet; what an earlier one left of it goes."""
+        self.remove(name)
+        for subnet, _unused in zip(free_subnets(self._subnets()), range(TRIES)):
+            pool = docker.types.IPAMPool(subnet=subnet)
+            try:
+                self._client.create_network(
+                    name, driver="bridge", check_duplicate=True, ipam=docker.types.IPAMConfig(pool_configs=[pool]),
+                    labels={LABEL: self._instance, "carrel.user": user},
+                )  # fmt: skip
+            except APIError as error:
+                # another hub of this engine was faster
+                if error.status_code != FORBIDDEN:
+                    raise
+                continue
+            return
+        raise NoNetwork(f"no subnet of {POOL} is free for the network {name}")
+
+    def remove(self, name: str) -> None:
+        for container in self._both().values():
+            # Also from one that is stopped: it would not start without a network that it is in.
+            if name in _networks(container):
+                self._client.disconnect_container_from_network(container["Id"], name, force=True)
+        with contextlib.suppress(NotFound):
+            for left in self._client.inspect_network(name)["Containers"]:
+                self._client.disconnect_container_from_network(left, name, force=True)
+            self._client.remove_network(name)
+
+    def settle(self) -> None:
+        """Remove the networks without a server, and join the others. Only while no server starts."""
+        used = {name for server in self._client.containers(filters=self._ours) for name in _networks(server)}
+        for name in set(self._names()) - used:
+            self.remove(name)
+        self.join_all()
+
+    def join_all(self) -> None:
+        """A container of the hub or the proxy that was made anew is in none of the networks."""
+        self.join(self._names())
+
+    def join(self, names: Iterable[str]) -> None:
+        for alias, container in self._both().items():
+            for name in names:
+                if name not in _networks(container):
+                    self._client.connect_container_to_network(container["Id"], name, aliases=[alias])
+
+    def _names(self) -> list[str]:
+        return [network["Name"] for network in self._client.networks(filters=self._ours)]
+
+    def _subnets(self) -> Iterator[str]:
+        for network in self._client.networks():
+            for entry in network["IPAM"]["Config"] or []:
+                yield entry["Subnet"]
+
+    def _both(self) -> dict[str, Any]:
+        """The containers of the hub and the proxy, of which compose may have none for a moment."""
+        labels = [f"com.docker.compose.project={self._instance}", f"com.docker.compose.service={PROXY}"]
+        proxies = self._client.containers(all=True, filters={"label": labels})
+        return {HUB: self._client.inspect_container(socket.gethostname()), **dict(zip([PROXY], proxies))}
+
+
+def _networks(container: Mapping[str, Any]) -> Iterable[str]:
+    found: Iterable[str] = container["NetworkSettings"]["Networks"]
+    return found
+
+
+def work(instance: str, what: Callable[[Networks], None]) -> None:
+    ours = Networks(instance)
+    try:
+        what(ours)
+    finally:
+        ours.close()
+
+
+async def in_thread(instance: str, what: Callable[[Networks], None]) -> None:
+    """Beside DockerSpawner's one thread, in one of our own."""
+    await asyncio.get_running_loop().run_in_executor(_THREAD, work, instance, what)

@@ -1,0 +1,180 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Users' containers do not reach each other, whatever listens in them, and the hub works for all of them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+
+import hub_image
+import pytest
+import requests
+from hub_site import HubSite, person
+from module_runner import open_to_all
+
+from testbed.client import Lab
+from testbed.hub_client import Hub
+from testbed.patience import SOON, until
+from testbed.run import run
+
+USERS = ("ada", "grace")
+PORT = 9999
+LISTEN = ("python3", "-m", "http.server", "--bind", "0.0.0.0", "--directory", "/usr/share", str(PORT))
+# Which of the addresses take a connection. What is filtered says nothing, and a refusal is an answer, too.
+TRY = """
+import json, socket, sys
+from concurrent.futures import ThreadPoolExecutor
+def answers(pair):
+    try:
+        socket.create_connection(pair, timeout=2).close()
+    except ConnectionRefusedError:
+        return "refuses"
+    except OSError:
+        return "nothing"
+    return "takes it"
+pairs = json.loads(sys.argv[1])
+with ThreadPoolExecutor(32) as pool:
+    print(json.dumps(list(pool.map(answers, map(tuple, pairs)))))
+"""
+Pairs = list[tuple[str, int]]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubSite]:
+    images = (hub_image.build(), os.environ["CARREL_TEST_LAB_IMAGE"])
+    site = HubSite(open_to_all(tmp_path_factory.mktemp("apart")), f"carrel-test-apart-{os.getpid()}", images)
+    site.people = {name: person(name) for name in USERS}
+    site.passwords = {name: f"first-{name}" for name in USERS}
+    try:
+        site.up()
+        yield site
+    finally:
+        site.down()
+
+
+@pytest.fixture(scope="module")
+def servers(site: HubSite) -> Iterator[dict[str, tuple[Hub, Lab]]]:
+    sessions = {name: site.session().login(name, site.passwords[name]) for name in USERS}
+    try:
+        found = {name: (session, session.spawn()) for name, session in sessions.items()}
+        for name in USERS:
+            run("docker", "exec", "--detach", site.container(name), *LISTEN)
+        yield found
+    finally:
+        for session in sessions.values():
+            session.http.close()
+
+
+def tried(container: str, pairs: Pairs) -> dict[tuple[str, int], str]:
+    """What comes of connections out of a container."""
+    said = run("docker", "exec", container, "python3", "-c", TRY, json.dumps(pairs))
+    return dict(zip(pairs, json.loads(said)))
+
+
+def addresses(container: str) -> dict[str, str]:
+    """Of a container, by its networks; IPv6 as well."""
+    networks = json.loads(run("docker", "inspect", container))[0]["NetworkSettings"]["Networks"]
+    found = {name: each["IPAddress"] for name, each in networks.items()}
+    return found | {
+        f"{name} 6": each["GlobalIPv6Address"] for name, each in networks.items() if each["GlobalIPv6Address"]
+    }
+
+
+def gateways(container: str) -> list[str]:
+    networks = json.loads(run("docker", "inspect", container))[0]["NetworkSettings"]["Networks"]
+    return [each["Gateway"] for each in networks.values() if each["Gateway"]]
+
+
+def test_each_server_has_a_network_with_the_hub_and_its_proxy(
+    site: HubSite, servers: dict[str, tuple[Hub, Lab]]
+) -> None:
+    for name in USERS:
+        network = f"{site.name}_users_{name}"
+        inside = json.loads(run("docker", "network", "inspect", network))[0]["Containers"].values()
+        assert sorted(each["Name"] for each in inside) == sorted(
+            [site.container(name), f"{site.name}-hub", f"{site.name}-proxy"]
+        )
+        assert list(addresses(site.container(name))) == [network]
+        assert servers[name][1].run("print(6 * 7)").strip() == "42"
+        assert servers[name][0].user(name)["servers"][""]["ready"]
+
+
+def test_nobody_reaches_anothers_ports(site: HubSite, servers: dict[str, tuple[Hub, Lab]]) -> None:
+    mine, other = (site.container(name) for name in USERS)
+    pairs = [(host, port) for host in [*addresses(other).values(), other] for port in (PORT, 8888)]
+    until(lambda: set(tried(other, pairs).values()) == {"takes it"}, "the other one listens", SOON)
+    assert set(tried(mine, pairs).values()) == {"nothing"}
+    of_engine = [(host, port) for host in (*gateways(other), *gateways(mine)) for port in (PORT, 8888)]
+    assert len(of_engine) == 4 and set(tried(mine, of_engine).values()) <= {"nothing", "refuses"}
+    # What keeps them apart is the network: in one that both have, they meet.
+    run("docker", "network", "connect", f"{site.name}_users_{USERS[1]}", mine)
+    try:
+        assert set(tried(mine, pairs).values()) == {"takes it"}
+    finally:
+        run("docker", "network", "disconnect", f"{site.name}_users_{USERS[1]}", mine)
+
+
+def test_of_the_hub_and_the_proxy_only_what_people_have_is_in_reach(
+    site: HubSite, servers: dict[str, tuple[Hub, Lab]]
+) -> None:
+    mine = site.container(USERS[0])
+    own = f"{site.name}_users_{USERS[0]}"
+    hub, proxy = addresses(f"{site.name}-hub"), addresses(f"{site.name}-proxy")
+    assert tried(mine, [("hub", 8081), ("proxy", 8000), (hub[own], 8081), (proxy[own], 8001), ("proxy", 8001)]) == {
+        ("hub", 8081): "takes it", ("proxy", 8000): "takes it", (hub[own], 8081): "takes it",
+        (proxy[own], 8001): "refuses", ("proxy", 8001): "refuses",
+    }  # fmt: skip
+    others = [address for found in (hub, proxy) for name, address in found.items() if name != own]
+    assert len(others) == 4
+    pairs = [(address, port) for address in others for port in (8000, 8001, 8081)]
+    assert set(tried(mine, pairs).values()) == {"nothing"}
+    assert tried(f"{site.name}-hub", [("proxy." + f"{site.name}_users", 8001)]) == {
+        (f"proxy.{site.name}_users", 8001): "takes it"
+    }
+
+
+def test_servers_survive_new_containers_of_hub_and_proxy(site: HubSite, servers: dict[str, tuple[Hub, Lab]]) -> None:
+    _session, lab = servers[USERS[0]]
+    kernel = lab.kernel()
+    kernel.run("kept = 1")
+    site.replace_hub()
+    assert kernel.run("print(kept)").strip() == "1"
+    site.replace_proxy()
+
+    def answers() -> bool:
+        with contextlib.suppress(requests.ConnectionError):
+            answer: requests.Response = lab.request("GET", "api/status", check=False, allow_redirects=False)
+            return answer.status_code == 200
+        return False
+
+    until(answers, "the new proxy reaches the server", SOON)
+    assert not {"takes it"} & set(tried(site.container(USERS[0]), [(site.container(USERS[1]), PORT)]).values())
+
+
+def test_a_network_goes_with_its_server_and_a_remaining_one_with_the_next_start(site: HubSite) -> None:
+    name = USERS[1]
+    network = f"{site.name}_users_{name}"
+
+    def is_there() -> bool:
+        return network in run("docker", "network", "ls", "--format", "{{.Name}}").split()
+
+    with site.session().login(name, site.passwords[name]) as session:
+        session.spawn()
+        assert is_there()
+        session.stop()
+        assert not is_there()
+        session.spawn()
+        # as after a crash
+        run("docker", "rm", "--force", site.container(name))
+        until(lambda: not session.user(name)["servers"], "the hub sees that the server ended")
+        assert is_there()
+        with session.spawn() as lab:
+            assert lab.run("print(1)").strip() == "1"
+        run("docker", "rm", "--force", site.container(name))
+        run("docker", "stop", "--time", "2", f"{site.name}-proxy")
+        site.replace_hub()
+        assert not is_there()
+        run("docker", "start", f"{site.name}-proxy")
