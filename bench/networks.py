@@ -29,7 +29,7 @@ ours, made, joined = Networks(sys.argv[1]), [], []
 for number in range(int(sys.argv[2])):
     name = f"{sys.argv[1]}_users_user{number}"
     began = time.perf_counter()
-    ours.make(name, f"user{number}")
+    ours.make(name, f"user{number}", None)
     made.append(time.perf_counter() - began)
     ours.join([name])
     joined.append(time.perf_counter() - began - made[-1])

@@ -11,7 +11,7 @@ import requests
 
 from testbed.client import Lab, LoginError
 from testbed.hub_client import Hub, SpawnError
-from testbed.patience import PATIENCE
+from testbed.patience import PATIENCE, SOON, until
 
 from .conftest import Site, enter, passwords, run_on
 
@@ -68,6 +68,21 @@ def test_forty_tabs_may_ask_for_a_login_at_once(hub: Site, labs: dict[str, Lab])
 def test_nobody_enters_anothers_server(hub: Site, labs: dict[str, Lab]) -> None:
     with enter(hub, "grace") as session, pytest.raises(LoginError):
         session.lab("ada")
+
+
+def test_nobody_reaches_what_others_start_in_their_containers(labs: dict[str, Lab]) -> None:
+    """In a rootless engine; tests/integration/test_hub_apart.py tries everything in another one."""
+    shell(labs["grace"], "nohup python3 -m http.server --bind 0.0.0.0 9999 > /dev/null 2>&1 &")
+    address = shell(labs["grace"], "hostname -i")
+
+    def reaches(user: str, host: str, port: int) -> bool:
+        program = f"import socket; socket.create_connection(('{host}', {port}), 3)"
+        return shell(labs[user], f'python3 -c "{program}" && echo yes').endswith("yes")
+
+    until(lambda: reaches("grace", address, 9999), "grace's program listens", SOON)
+    assert reaches("grace", address, 8888) and reaches("ada", "hub", 8081)
+    assert not any(reaches("ada", host, port) for host in (address, "class_grace") for port in (9999, 8888))
+    assert not reaches("ada", "proxy", 8001)
 
 
 def test_files_belong_to_the_mapped_id_on_the_host(hub: Site, labs: dict[str, Lab]) -> None:

@@ -7,11 +7,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import subprocess
 from collections.abc import Iterator
 
 import hub_image
 import pytest
 import requests
+from carrel_hub import egress
 from hub_site import HubSite, person
 from module_runner import open_to_all
 
@@ -162,7 +164,6 @@ def test_a_network_goes_with_its_server_and_a_remaining_one_with_the_next_start(
         return network in run("docker", "network", "ls", "--format", "{{.Name}}").split()
 
     with site.session().login(name, site.passwords[name]) as session:
-        session.spawn()
         assert is_there()
         session.stop()
         assert not is_there()
@@ -174,7 +175,76 @@ def test_a_network_goes_with_its_server_and_a_remaining_one_with_the_next_start(
         with session.spawn() as lab:
             assert lab.run("print(1)").strip() == "1"
         run("docker", "rm", "--force", site.container(name))
+        # A proxy that is stopped must start again without that network.
         run("docker", "stop", "--time", "2", f"{site.name}-proxy")
-        site.replace_hub()
+        site.in_hub("python3", "-c", f"from carrel_hub.networks import Networks; Networks({site.name!r}).settle()")
         assert not is_there()
         run("docker", "start", f"{site.name}-proxy")
+        site.wait()
+
+
+GATEWAY, ALLOWED, OTHER = "203.0.113.1", "203.0.113.2", "203.0.113.9"
+
+
+@pytest.fixture(scope="module")
+def outside(site: HubSite) -> Iterator[Pairs]:
+    """Two addresses beyond the engine, of a network namespace behind it, where somebody listens."""
+    assert "203.0.113." not in run("ip", "-oneline", "address"), "this machine has addresses for documentation"
+    name = f"{site.name}-outside"
+    run("docker", "run", "--detach", "--name", name, "--network", "none", site.hub_image, *LISTEN)
+    pid = run("docker", "inspect", "--format", "{{.State.Pid}}", name).strip()
+    there = ["nsenter", "--net", "--target", pid, "ip"]
+    link, peer = f"carrel{pid}", f"carrel{pid}p"
+    run("ip", "link", "add", link, "type", "veth", "peer", "name", peer, "netns", pid)
+    try:
+        run("ip", "address", "add", f"{GATEWAY}/30", "dev", link)
+        run("ip", "link", "set", link, "up")
+        run(*there, "address", "add", f"{ALLOWED}/30", "dev", peer)
+        run(*there, "address", "add", f"{OTHER}/32", "dev", peer)
+        run(*there, "link", "set", peer, "up")
+        run("ip", "route", "add", f"{OTHER}/32", "via", ALLOWED)
+        yield [(ALLOWED, PORT), (OTHER, PORT)]
+    finally:
+        run("ip", "link", "delete", link, check=False)
+        run("docker", "rm", "--force", name, check=False)
+        table = f"carrel_{egress.prefix(site.name).rstrip('-')}"
+        host = ["--network", "host", "--cap-add", "NET_ADMIN", site.hub_image]
+        run("docker", "run", "--rm", *host, "nft", "delete", "table", "inet", table, check=False)
+
+
+@pytest.mark.parametrize(
+    ("allow", "expected"),
+    [
+        (None, {"takes it"}),
+        ({"allow": [f"{ALLOWED}/32"]}, {"takes it", "nothing"}),
+        ({"allow": []}, {"nothing"}),
+    ],
+    ids=["everywhere", "a network", "nowhere"],
+)
+def test_servers_connect_where_egress_allows_and_to_the_hub(
+    site: HubSite, outside: Pairs, allow: dict[str, list[str]] | None, expected: set[str]
+) -> None:
+    site.config["egress"] = allow
+    site.replace_hub()
+    name = USERS[0]
+    with site.session().login(name, site.passwords[name]) as session:
+        session.stop()
+        with session.spawn() as lab:
+            found = tried(site.container(name), [*outside, ("hub", 8081), ("proxy", 8000), ("1.1.1.1", 53)])
+            assert {found[pair] for pair in outside} == expected
+            if allow and allow["allow"]:
+                assert found[ALLOWED, PORT] == "takes it"
+                assert found["1.1.1.1", 53] == "nothing"
+            assert (found["hub", 8081], found["proxy", 8000]) == ("takes it", "takes it")
+            assert lab.run("print(6 * 7)").strip() == "42"
+    assert tried(f"{site.name}-hub", outside) == dict.fromkeys(outside, "takes it"), "the hub connects as before"
+
+
+def test_a_hub_that_cannot_limit_does_not_start(site: HubSite) -> None:
+    """With a network that nft refuses, which no inventory can say."""
+    site.config["egress"] = {"allow": ["0.0.0.0/99"]}
+    site.write()
+    command = ["docker", "run", "--rm", "--volume", f"{site.folder}/hub:/etc/carrel/hub:ro"]
+    command += ["--volume", "/var/run/docker.sock:/var/run/docker.sock", "--network", f"{site.name}_users"]
+    done = subprocess.run([*command, site.hub_image, "hub"], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1 and "egress cannot be limited" in done.stderr

@@ -182,6 +182,14 @@ def test_another_token_of_a_hub_s_proxy_was_not_set_by_hand() -> None:
     assert found.by_hand == []
 
 
+def test_users_networks_which_the_hub_joins_are_nobody_s_change() -> None:
+    there = copy.deepcopy(CONTAINER)
+    there["NetworkSettings"]["Networks"]["tao_users_ada"] = {}
+    assert differences(there) == []
+    there["NetworkSettings"]["Networks"]["tao_usersada"] = {}
+    assert len(differences(there)) == 1
+
+
 @pytest.mark.parametrize("cpus", [2.25, 4.5, 9, 11])
 def test_compose_keeps_32_bits_of_the_cpus(cpus: float) -> None:
     import struct

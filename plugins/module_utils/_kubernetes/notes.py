@@ -110,6 +110,7 @@ def _left(hub: Mapping[str, Any], reset: Mapping[str, Any], location: Mapping[st
     for key, words in (
         ("extra_config", "Put them into `hub.extraConfig`; the chart has no list of what they must leave alone."),
         ("extra_packages", "Build a hub's image with them and name it in `hub.image`."),
+        ("egress", "Set `singleuser.networkPolicy.egress`."),
         ("services", "Declare them in `hub.services` and `hub.loadRoles`."),
         ("provider_groups", "Set `manage_groups` and `auth_state_groups_key` of the authenticator."),
     ):

@@ -229,6 +229,22 @@ def culler(value: Any, path: str, problems: Problems) -> dict[str, int] | Invali
     return INVALID if isinstance(keys, Invalid) or INVALID in keys.values() else filled(CULLER, keys)
 
 
+EGRESS: dict[str, Key] = {
+    "allow": Key(
+        types.NETWORKS,
+        "Networks that they may connect to; an empty list: none.",
+        example=["192.0.2.0/24", "198.51.100.7"],
+        needed="a list of networks, [] for none",
+    ),
+}
+_egress = record_of(EGRESS)
+
+
+def egress(value: Any, path: str, problems: Problems) -> dict[str, Any] | Invalid:
+    keys: dict[str, Any] | Invalid = _egress(value, path, problems)
+    return INVALID if isinstance(keys, Invalid) or not given(keys["allow"]) or INVALID in keys["allow"] else keys
+
+
 IMAGE_CHOICE: dict[str, Key] = {
     "title": Key(
         types.text("a title for the list of images"),
@@ -319,5 +335,6 @@ USERS_TYPE = Type(users, "a list of names or mappings", "ada", "list", "dict", k
 FILES_TYPE = Type(files, "a path or a list of paths", 1, "list", "str")
 GROUPS_TYPE = Type(groups, "names and mappings", ["statistics"], "list", "dict", keys=GROUP)
 CULLER_TYPE = Type(culler, "a mapping", 3600, "dict", keys=CULLER)
+EGRESS_TYPE = Type(egress, "a mapping", "nothing", "dict", keys=EGRESS)
 IMAGES_TYPE = Type(images, "a list of mappings", [], "list", "dict", keys=IMAGE_CHOICE)
 DATABASE_TYPE = Type(database, "sqlite, postgresql, or a mapping", "mysql", "dict", keys=DATABASE)

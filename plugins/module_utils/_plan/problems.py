@@ -139,6 +139,8 @@ MESSAGES: dict[str, str] = {
     "volumes_prune": "with backend: volumes this would archive the volumes of people who are not listed, too, whom "
     "authenticator.{key} lets in; write keep",
     "default_url": "{value} is not a path; write one that begins with '/', for example /lab",
+    "network": "{value} is not a network of IPv4; write an address, or a network such as 192.0.2.0/24. For names of "
+    "hosts see docs/howto/firewall.md",
     "database_image": "sqlite needs no server; leave the image out, or write type: postgresql",
     "settings_plugin": "{value} is not the name of JupyterLab's settings; write package:plugin, for example "
     "'@jupyterlab/apputils-extension:themes'",

@@ -25,6 +25,10 @@ HOST_PATH = Type(values.host_path, "a path on the host", "maps", "path")
 HOST_FOLDER = Type(values.volume_source, "a folder of the host", "/etc", "path")
 TOKEN_FILE = Type(values.token_file, "a path on the host", "/tmp/token", "path")  # noqa: S108 - refused
 DEVICES = Type(values.devices, "a list of CDI names", ["/dev/nvidia0"], "list", "str")
+NETWORKS = Type(
+    schema.listing(values.network, "a list of networks, for example [192.0.2.0/24]"),
+    "a list of IPv4 networks and addresses", ["pypi.org"], "list", "str",
+)  # fmt: skip
 WORDS = Type(
     schema.listing(schema.text("text in quotes"), "a list of words, for example [start-notebook.py]"),
     "a list of words", "start-notebook.py", "list", "str",

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import datetime
+import ipaddress
 import posixpath
 import re
 from collections.abc import Callable, Mapping
@@ -139,6 +140,17 @@ def devices(value: Any, path: str, problems: Problems) -> list[str] | Invalid:
     for name in twice:
         problems.add(path, "device_twice", value=show(name))
     return INVALID if twice else found
+
+
+def network(value: Any, path: str, problems: Problems) -> str | Invalid:
+    """In its normal form; an address is a network of one."""
+    if not isinstance(value, str):
+        return wrong_type(value, "a network in quotes, for example 192.0.2.0/24", path, problems)
+    try:
+        return str(ipaddress.IPv4Network(value))
+    except ValueError:
+        problems.add(path, "network", value=show(value))
+        return INVALID
 
 
 def _absolute(value: str) -> str | None:

@@ -56,6 +56,9 @@ def main() -> NoReturn:
     url = database_url(config, secrets, STATE)
     wait_for(url)
     take_over(url)
+    allowed = config["egress"] and config["egress"]["allow"]
+    if allowed:
+        networks.work(config["name"], lambda ours: ours.limit(allowed))
     # JupyterHub stops servers that it does not reach.
     networks.work(config["name"], networks.Networks.settle)
     program = Path(__file__).parents[1] / "bin" / "jupyterhub_config.py"
@@ -65,6 +68,6 @@ def main() -> NoReturn:
 if __name__ == "__main__":
     try:
         main()
-    except (Unusable, database.Refused, DockerException, RequestException) as error:
+    except (Unusable, database.Refused, networks.NoNetwork, DockerException, RequestException) as error:
         say(str(error))
         sys.exit(1)

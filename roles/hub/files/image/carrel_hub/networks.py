@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import ipaddress
 import socket
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -20,10 +20,12 @@ import docker
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.escape import escape
 from docker.errors import APIError, NotFound
 
-# Not Docker's own pools, which are empty after 30 networks. It is for measurements (RFC 2544), so that no site has it.
-POOL = ipaddress.IPv4Network("198.18.0.0/15")
+from . import egress
+from .egress import POOL
+
 PREFIX = 29  # room for Docker's gateway, the hub, the proxy and the server
 FORBIDDEN = 403
+BRIDGE = "com.docker.network.bridge.name"
 TRIES = 20
 LABEL = "carrel.instance"
 PROXY = "proxy"
@@ -64,15 +66,19 @@ class Networks:
         self._client = docker.APIClient(version="auto")
         self.close = self._client.close
 
-    def make(self, name: str, user: str) -> None:
-        """Make the network for a user's server that does not run yet; what an earlier one left of it goes."""
+    def make(self, name: str, user: str, allowed: Sequence[str] | None) -> None:
+        """Make the network for a user's server that does not run yet; what an earlier one left of it goes.
+
+        ALLOWED: networks that the server may connect to; None: all.
+        """
         self.remove(name)
         for subnet, _unused in zip(free_subnets(self._subnets()), range(TRIES)):
             pool = docker.types.IPAMPool(subnet=subnet)
             try:
                 self._client.create_network(
                     name, driver="bridge", check_duplicate=True, ipam=docker.types.IPAMConfig(pool_configs=[pool]),
-                    labels={LABEL: self._instance, "carrel.user": user},
+                    labels={LABEL: self._instance, "carrel.user": user}, internal=allowed == [],
+                    options={BRIDGE: _bridge(self._instance, subnet)} if allowed else None,
                 )  # fmt: skip
             except APIError as error:
                 # another hub of this engine was faster
@@ -83,14 +89,31 @@ class Networks:
         raise NoNetwork(f"no subnet of {POOL} is free for the network {name}")
 
     def remove(self, name: str) -> None:
-        for container in self._both().values():
-            # Also from one that is stopped: it would not start without a network that it is in.
-            if name in _networks(container):
-                self._client.disconnect_container_from_network(container["Id"], name, force=True)
         with contextlib.suppress(NotFound):
+            for container in self._both().values():
+                # Also from one that is stopped: it would not start without a network that it is in.
+                if name in _networks(container):
+                    self._client.disconnect_container_from_network(container["Id"], name, force=True)
             for left in self._client.inspect_network(name)["Containers"]:
-                self._client.disconnect_container_from_network(left, name, force=True)
+                with contextlib.suppress(APIError):  # it has just ended
+                    self._client.disconnect_container_from_network(left, name, force=True)
             self._client.remove_network(name)
+
+    def limit(self, allowed: Sequence[str]) -> None:
+        """Set the rules for what `make` makes. They are gone after a restart of the engine, which restarts the hub."""
+        host = self._client.create_host_config(
+            network_mode="host", cap_drop=["ALL"], cap_add=["NET_ADMIN"], security_opt=["no-new-privileges:true"],
+            read_only=True,
+        )  # fmt: skip
+        command = ["python3", "-m", "carrel_hub.egress", egress.prefix(self._instance), *allowed]
+        made = self._client.create_container(self._both()[HUB]["Image"], command, host_config=host)["Id"]
+        try:
+            self._client.start(made)
+            if self._client.wait(made)["StatusCode"]:
+                said = self._client.logs(made, tail=5).decode(errors="replace").strip()
+                raise NoNetwork(f"egress cannot be limited, because the engine's nftables fail: {said}")
+        finally:
+            self._client.remove_container(made, force=True)
 
     def settle(self) -> None:
         """Remove the networks without a server, and join the others. Only while no server starts."""
@@ -122,6 +145,11 @@ class Networks:
         labels = [f"com.docker.compose.project={self._instance}", f"com.docker.compose.service={PROXY}"]
         proxies = self._client.containers(all=True, filters={"label": labels})
         return {HUB: self._client.inspect_container(socket.gethostname()), **dict(zip([PROXY], proxies))}
+
+
+def _bridge(instance: str, subnet: str) -> str:
+    number = int(ipaddress.IPv4Network(subnet).network_address) - int(POOL.network_address)
+    return f"{egress.prefix(instance)}{number:x}"
 
 
 def _networks(container: Mapping[str, Any]) -> Iterable[str]:

@@ -57,7 +57,8 @@ class CarrelSpawner(DockerSpawner):  # type: ignore[misc]
             self.log.error("%s gets no server: %s", self.user.name, error)
             raise spawning.SpawnRefused(spawning.NO_MOUNTS) from error
         try:
-            await networks.in_thread(self.instance, lambda ours: ours.make(self.network_name, self.user.name))
+            allowed = self._egress and self._egress["allow"]
+            await networks.in_thread(self.instance, lambda ours: ours.make(self.network_name, self.user.name, allowed))
             joined = networks.in_thread(self.instance, lambda ours: ours.join([self.network_name]))
             # beside the start, which takes longer
             address: tuple[str, int] = (await asyncio.gather(super().start(), joined))[0]
@@ -153,6 +154,7 @@ class CarrelSpawner(DockerSpawner):  # type: ignore[misc]
         roster = read_roster()
         self.mounts = spawning.mounts(config, text, name, provider_groups.groups_of(roster, name))
         limits = roster.limits(name, config["limits"])
+        self._egress = config["egress"]
         self._host_config = {**config["host_config"], **in_docker_py(limits, config["controllers"])}
         self._devices, self._gpu_devices, self._gpus = config["devices"], config["gpu_devices"], limits.get("gpus")
         self._give(self._devices, {})

@@ -1,0 +1,65 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""python3 -m carrel_hub.egress PREFIX NETWORK …: where containers may connect to whose bridges begin with PREFIX.
+
+The hub runs this in a container that has the engine's own network namespace, through which all of them go out.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import subprocess
+import sys
+from collections.abc import Iterable
+from hashlib import sha256
+from pathlib import Path
+
+# Not Docker's own pools, which are empty after 30 networks. It is for measurements (RFC 2544), so that no site has it.
+POOL = ipaddress.IPv4Network("198.18.0.0/15")
+RESOLV_CONF = Path("/etc/resolv.conf")
+_RULES = """\
+table inet {name}
+delete table inet {name}
+table inet {name} {{
+  chain forward {{
+    type filter hook forward priority -10;
+    iifname != "{prefix}*" accept
+    ip daddr {{ {allowed} }} accept
+    {names}
+    drop
+  }}
+}}
+"""
+_NAMES = "ip daddr {{ {resolvers} }} meta l4proto {{ tcp, udp }} th dport 53 accept"
+
+
+def prefix(instance: str) -> str:
+    """With what the bridges of an instance's networks begin; the kernel takes 15 characters for the whole."""
+    return f"c{sha256(instance.encode()).hexdigest()[:8]}-"
+
+
+def rules(of: str, allowed: Iterable[str], resolvers: Iterable[str]) -> str:
+    """nft's program. Networks of servers are allowed: Docker keeps them apart, and some kernels filter within each."""
+    networks = ipaddress.collapse_addresses([POOL, *map(ipaddress.IPv4Network, allowed)])
+    names = ", ".join(sorted(resolvers))
+    return _RULES.format(
+        name=f"carrel_{of.rstrip('-')}", prefix=of, allowed=", ".join(map(str, networks)),
+        names=_NAMES.format(resolvers=names) if names else "",
+    )  # fmt: skip
+
+
+def resolvers(text: str) -> set[str]:
+    """The name servers of resolv.conf that containers can reach."""
+    words = [line.split() for line in text.splitlines()]
+    named = {pair[1] for pair in words if len(pair) > 1 and pair[0] == "nameserver" and ":" not in pair[1]}
+    return {server for server in named if not ipaddress.IPv4Address(server).is_loopback}
+
+
+def main() -> int:
+    of, *allowed = sys.argv[1:]
+    text = rules(of, allowed, resolvers(RESOLV_CONF.read_text(encoding="utf-8")))
+    return subprocess.run(["nft", "--file", "-"], input=text, text=True, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
