@@ -25,6 +25,7 @@ from .egress import POOL
 
 PREFIX = 29  # room for Docker's gateway, the hub, the proxy and the server
 FORBIDDEN = 403
+THERE = "already exists in network"  # what Docker says where another hub, which starts or ends, was faster
 BRIDGE = "com.docker.network.bridge.name"
 TRIES = 20
 LABEL = "carrel.instance"
@@ -130,7 +131,11 @@ class Networks:
         for alias, container in self._both().items():
             for name in names:
                 if name not in _networks(container):
-                    self._client.connect_container_to_network(container["Id"], name, aliases=[alias])
+                    try:
+                        self._client.connect_container_to_network(container["Id"], name, aliases=[alias])
+                    except APIError as error:
+                        if THERE not in str(error.explanation):
+                            raise
 
     def _names(self) -> list[str]:
         return [network["Name"] for network in self._client.networks(filters=self._ours)]
