@@ -228,7 +228,7 @@ def test_one_at_a_time_and_not_without_end(place: Place) -> None:
         "command, text = ['carrel-backup', 'answer', 'class101'], json.dumps(asked) + '\\n'\n"
         "print(subprocess.run(command, input=text, text=True, capture_output=True).stdout)"
     )
-    assert "already" in json.loads(place.machine.python(held, asked=asked))["refused"]
+    assert "Another restore is running" in json.loads(place.machine.python(held, asked=asked))["refused"]
     often = "import time\njson.dump([time.time()] * 20, open('/var/lib/carrel/class101/backup/bringing/grace', 'w'))"
     place.machine.python(often)
     assert "20 times within an hour" in place.ask(**asked)["refused"]
