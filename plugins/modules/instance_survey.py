@@ -70,6 +70,7 @@ engines:
   description:
     - The engines that are not the collection's. C(account) is null for Docker as root.
     - C(problem) says why its containers are not known.
+    - C(ranges) counts the account's entries in C(/etc/subuid) and C(/etc/subgid).
     - C(containers) have the part of their environment that is not their image's, which mostly has a password.
   returned: success
   type: list
@@ -77,7 +78,10 @@ engines:
   sample:
     - {account: tao, uid: 1001, home: /srv/tao, unit: docker.service, on_hold: false, problem: null, containers: []}
 sites:
-  description: Virtual hosts of Apache and nginx that send requests to ports of the host itself.
+  description:
+    - Virtual hosts of Apache and nginx that send requests to ports of the host itself.
+    - C(limits) are the directives that let in only some, C(unread) the files that it includes, C(unresolved) and
+      C(elsewhere) backends that are not followed. C(shared) says that the file does more than this site.
   returned: success
   type: list
   elements: dict
@@ -85,16 +89,24 @@ sites:
     - path: /etc/apache2/sites-enabled/tao.conf
       names: [tao.example.org]
       port: 443
+      tls: true
       certificate: /etc/ssl/tao.pem
       private_key: /etc/ssl/tao.key
       backends: [9288]
+      limits: []
+      unread: []
+      unresolved: []
+      elsewhere: false
+      shared: false
 cron:
-  description: Files of cron that run compose, and which of the accounts and folders with containers they name.
+  description:
+    - Jobs of cron that run compose, and which of the accounts and folders with containers they name.
+    - C(shared) says that the file has other jobs.
   returned: success
   type: list
   elements: dict
   sample:
-    - {path: /etc/cron.daily/reset_jupyter_tao, at: daily, pull: false, projects: [tao]}
+    - {path: /etc/cron.daily/reset_jupyter_tao, at: daily, pull: false, projects: [tao], shared: false}
 stopped:
   description: Compose files without a container.
   returned: success
@@ -103,12 +115,16 @@ stopped:
   sample: []
 """
 
+import os
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.survey import survey
 
 
 def main() -> None:
     module = AnsibleModule(argument_spec={"base_dir": {"type": "path", "default": "/srv"}}, supports_check_mode=True)
+    if os.geteuid() != 0:
+        module.fail_json(msg="only root can read what accounts have set up: run it with become: true, or -b")
     module.exit_json(changed=False, **survey(module.params["base_dir"]))
 
 

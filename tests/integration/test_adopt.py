@@ -84,7 +84,8 @@ cat "$WORLD/accounts" >> /etc/passwd
 echo tao:165536:65536 >> /etc/subuid
 echo tao:165536:65536 >> /etc/subgid
 mkdir -p /etc/rootless-docker /run/user/{UID}
-ln -s "$WORLD/docker.sock" /run/user/{UID}/docker.sock
+touch /run/user/{UID}/docker.sock
+mount --bind "$WORLD/docker.sock" /run/user/{UID}/docker.sock
 rm -f /run/docker.sock
 exec "$@"
 """
@@ -169,6 +170,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     command += ["--project-directory", str(project)]
     Handler.project = name
     with Server(str(folder / "docker.sock"), Handler) as server:
+        os.chown(folder / "docker.sock", UID, UID)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
             run(*command, "up", "--detach")
@@ -189,13 +191,19 @@ def test_the_plan_takes_what_the_playbook_wrote_and_nothing_was_touched(world: W
     until(lambda: logged_in(world), "people can log in to the lab that was set up by hand")
     before, started = tree(world.home), run("docker", "inspect", "--format", "{{.State.StartedAt}}", world.container)
     adopt = ["-i", "lab1,", str(ROOT / "playbooks/adopt.yml"), "-e", f"jupyter_base_dir={world.home.parent}", "-vvv"]
+    folder = world.folder / "adopted"
+    done = world.playbook(*adopt, "--check")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "## tao-lab: https://tao.example.org/" in done.stdout and not folder.exists()
+    folder.mkdir()
+    folder.chmod(0o755)
     done = world.playbook(*adopt)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "word}}" not in done.stdout + done.stderr
     assert tree(world.home) == before
     assert run("docker", "inspect", "--format", "{{.State.StartedAt}}", world.container) == started
 
-    folder = world.folder / "adopted"
+    assert folder.stat().st_mode & 0o777 == 0o755 and (folder / "host_vars").stat().st_mode & 0o777 == 0o700
     variables = folder / "host_vars" / "lab1"
     assert (variables / "vault.yml").stat().st_mode & 0o777 == 0o600
     report = (folder / "lab1.md").read_text()
@@ -218,3 +226,7 @@ def test_the_plan_takes_what_the_playbook_wrote_and_nothing_was_touched(world: W
 
     again = world.playbook(*adopt)
     assert again.returncode != 0 and "is there already and is not replaced: move it away" in again.stdout
+    variables.rename(folder / "host_vars" / "lab2")
+    again = world.playbook(*adopt)
+    assert again.returncode != 0 and "lab1.md is there already and is not replaced" in again.stdout
+    assert (folder / "lab1.md").read_text() == report and not variables.exists()

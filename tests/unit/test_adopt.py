@@ -8,80 +8,10 @@ from typing import Any
 
 import pytest
 import yaml
+from adopt_helpers import ENVS, JOB, NOTEBOOKS, PASSWORD, SITE, container, engine, mount, one, planned, refused, survey
 from ansible_collections.carrel.jupyter.plugins.filter import adopt as plugin
-from ansible_collections.carrel.jupyter.plugins.module_utils._adopt import cron, web
 from ansible_collections.carrel.jupyter.plugins.module_utils._adopt.host import Adoption, adopt
 from plan_helpers import host, plan
-
-PASSWORD = "a pass{{word}} of Tao's"
-SITE = {
-    "path": "/etc/apache2/sites-enabled/tao.conf", "names": ["tao.example.org"], "port": 443,
-    "certificate": "/etc/ssl/tao.pem", "private_key": "/etc/ssl/tao.key", "backends": [9288],
-}  # fmt: skip
-JOB = {"path": "/etc/cron.daily/reset_jupyter_tao", "at": "daily", "pull": False, "projects": ["tao"]}
-
-
-def mount(source: str, target: str, kind: str = "folder", **more: Any) -> dict[str, Any]:
-    """As the survey has it, of the account itself."""
-    found = {"name": "", "source": source, "target": target, "read_only": False, "kind": kind, "uid": 1001, "gid": 1002}
-    return {**found, "empty": False, **more}
-
-
-NOTEBOOKS = mount("/srv/tao/notebooks", "/home/jovyan/work")
-ENVS = mount("/srv/tao/envs", "/envs")
-
-
-def container(**more: Any) -> dict[str, Any]:
-    """Carto-Lab Docker as its own playbooks set it up."""
-    return {
-        "name": "lbsn-jupyterlab", "image": "quay.io/ioer-fdz/carto-lab-docker:v1.1.0",
-        "running": True, "environment": {
-            "JUPYTER_PASSWORD": PASSWORD, "JUPYTER_WEBURL": "https://tao.example.org", "COLLABORATIVE": "true",
-            "GENERATE_TOKEN": "true", "JUPYTER_AUTOSHUTDOWN_TIMEOUT": "0", "POSTGRES_PASSWORD": "eX4mP13",
-            "JUPYTER_EXTRA_ARGS": "--ServerApp.allow_origin='https://tao.example.org'", "DISABLE_JUPYTEXT": "",
-        }, "image_environment": ["PATH", "JUPYTER_CONFIG"],
-        "words": ["tini"],
-        "command": None, "entrypoint": False, "user": "", "project": "jupyterlab", "directory": "/srv/tao/jupyterlab",
-        "ports": [{"container": 8888, "address": "127.0.0.1", "host": 9288}], "mounts": [NOTEBOOKS, ENVS],
-        "memory": 0, "shm_size": 64 << 20, "cpus": None, "pids": None, "privileged": [], **more,
-    }  # fmt: skip
-
-
-def engine(*containers: dict[str, Any], **more: Any) -> dict[str, Any]:
-    ids = {"start": 165536, "count": 65536}
-    return {
-        "account": "tao", "uid": 1001, "gid": 1002, "home": "/srv/tao", "unit": "docker.service", "on_hold": False,
-        "subuid": ids, "subgid": ids, "containers": list(containers or [container()]), "problem": None, **more,
-    }  # fmt: skip
-
-
-def survey(*engines: dict[str, Any], **more: Any) -> dict[str, Any]:
-    return {
-        "hostname": "lab1.example.org", "base_dir": "/srv", "folders": ["base", "tao"], "instances": [],
-        "sites": [SITE], "cron": [JOB],
-        "engines": list(engines or [engine()]), "stopped": [], **more,
-    }  # fmt: skip
-
-
-def planned(adoption: Adoption) -> list[dict[str, Any]]:
-    """The entries with their secrets, once the plan has taken them."""
-    entries = [{**entry, **adoption.secrets.get(entry["name"], {})} for entry in adoption.instances]
-    result, problems = plan(entries)
-    assert not problems and result
-    return entries
-
-
-def one(**more: Any) -> tuple[dict[str, Any], list[str]]:
-    """The entry of a container and its notes."""
-    adoption = adopt(survey(engine(container(**more))))
-    (entry,) = planned(adoption)
-    return entry, adoption.notes["tao-lab"]
-
-
-def refused(*engines: dict[str, Any], **more: Any) -> str:
-    adoption = adopt(survey(*engines, **more))
-    assert not adoption.instances and not adoption.secrets and not adoption.takeovers
-    return "\n".join(adoption.left)
 
 
 def test_a_carto_lab_of_its_own_playbooks() -> None:
@@ -101,7 +31,7 @@ def test_a_carto_lab_of_its_own_playbooks() -> None:
         {
             "account": "tao", "unit": "docker.service",
             "instances": [{"name": "tao-lab", "notebooks": "/srv/tao/notebooks"}],
-            "files": ["/etc/apache2/sites-enabled/tao.conf", "/etc/cron.daily/reset_jupyter_tao"],
+            "files": ["/etc/apache2/sites-enabled/tao.conf", "/etc/cron.daily/reset_jupyter_tao"], "shared": [],
         }
     ]  # fmt: skip
     assert "token" in "".join(adoption.notes["tao-lab"]) and not adoption.left
@@ -123,7 +53,7 @@ def test_docker_stacks_with_a_token_on_its_command_line() -> None:
     assert entry["command"] == ["start-notebook.py", "--debug"] and entry["owner"] == entry["user"] == "1000:100"
     assert entry["environment"] == {"GRANT_SUDO": "yes"} and entry["notebooks"] == "/home/jovyan"
     assert (entry["memory"], entry["cpus"], entry["pids"], entry["shm_size"]) == ("8192M", 2.5, 500, "1024M")
-    assert notes == []
+    assert len(notes) == 1 and "its command is in the secrets' file" in notes[0]
 
 
 def test_what_is_not_carried_over_is_said() -> None:
@@ -172,15 +102,15 @@ WEB = {"JUPYTER_PASSWORD": PASSWORD}
 
 
 def addressed(
-    *sites: dict[str, Any], environment: dict[str, str] | None = None, address: str = "127.0.0.1"
+    *sites: dict[str, Any], environment: dict[str, str] | None = None, address: str = "127.0.0.1", ports: Any = None
 ) -> Adoption:
-    ports = [{"container": 8888, "address": address, "host": 9288}]
+    ports = ports or [{"container": 8888, "address": address, "host": 9288}]
     one = container(environment={**WEB, **(environment or {})}, ports=ports)
     return adopt(survey(engine(one), sites=list(sites)))
 
 
 def test_the_address_is_that_of_the_site() -> None:
-    plain = {**SITE, "certificate": None, "private_key": None, "port": 8080}
+    plain = {**SITE, "certificate": None, "private_key": None, "port": 8080, "tls": False}
     (entry,) = planned(addressed(plain))
     assert (entry["url"], entry["tls"], entry["port"]) == ("http://tao.example.org:8080/", "none", 9288)
     (entry,) = planned(addressed(plain, SITE))
@@ -194,11 +124,12 @@ def test_the_address_is_that_of_the_site() -> None:
 
 def test_a_certificate_elsewhere_becomes_a_self_signed_one() -> None:
     nginx = {**SITE, "path": "/etc/nginx/sites-enabled/tao.conf", "certificate": None, "private_key": None, "port": 80}
+    nginx["tls"] = False
     for sites in ([nginx], []):
         adoption = addressed(*sites, environment={"JUPYTER_WEBURL": "https://tao.example.org"})
         (entry,) = planned(adoption)
         assert (entry["url"], entry["tls"]) == ("https://tao.example.org/", "selfsigned")
-        assert "its certificate is not on this host" in "".join(adoption.notes["tao-lab"])
+        assert "its certificate was not found on this host" in "".join(adoption.notes["tao-lab"])
 
 
 def test_without_a_web_server_apache_takes_its_port() -> None:
@@ -255,7 +186,7 @@ def test_labs_that_share_an_engine_have_their_projects_names() -> None:
 
 
 def test_other_containers_of_the_engine_are_named() -> None:
-    telegraf = container(name="telegraf-tao", image="telegraf:alpine", ports=[], environment={})
+    telegraf = container(name="telegraf-tao", image="telegraf:alpine", ports=[], environment={}, image_environment=[])
     adoption = adopt(survey(engine(container(), telegraf)))
     assert "telegraf-tao (telegraf:alpine) is no JupyterLab and ends" in adoption.notes["tao-lab"][-1]
 
@@ -306,80 +237,6 @@ def test_nothing_but_the_report_where_nothing_is_adopted() -> None:
     assert "Nothing can be adopted" in text and "it sleeps" in text
 
 
-APACHE = """
-# ServerName old.example.org
-<VirtualHost *:80>
-  ServerName tao.example.org
-  Redirect / https://tao.example.org/
-</VirtualHost>
-<VirtualHost *:443>
-  ServerName tao.example.org
-  ServerAlias www.tao.example.org
-  SSLCertificateFile "/etc/ssl/tao.pem"
-  SSLCertificateKeyFile /etc/ssl/tao.key
-  RewriteRule /(.*) ws://localhost:9288/$1 [P,L]
-  ProxyPass / http://127.0.0.1:9288/
-</VirtualHost>
-"""
-NGINX = """
-map $http_upgrade $connection_upgrade { default upgrade; '' close; }
-server {
-    listen 80;
-    listen [::]:80;
-    # listen 8080;
-    server_name tao.example.org;
-    location / { proxy_pass http://127.0.0.1:9288; }
-}
-server { listen 443 ssl; server_name geo.example.org; ssl_certificate /etc/geo.pem; ssl_certificate_key /etc/geo.key;
-  location / { if ($x) { return 403; } proxy_pass http://localhost:9289/; } }
-server { listen 80 default_server; server_name _; return 444; }
-"""
-
-
-def test_sites_of_apache_and_nginx() -> None:
-    (site,) = web.sites("/etc/apache2/sites-enabled/tao.conf", APACHE)
-    assert site == {**SITE, "names": ["tao.example.org", "www.tao.example.org"]}
-    tao, geo = web.sites("/etc/nginx/sites-enabled/tao.conf", NGINX)
-    assert (tao["names"], tao["port"], tao["certificate"], tao["backends"]) == (["tao.example.org"], 80, None, [9288])
-    assert (geo["port"], geo["certificate"], geo["private_key"], geo["backends"]) == (
-        443,
-        "/etc/geo.pem",
-        "/etc/geo.key",
-        [9289],
-    )
-
-
-SCRIPT = """#!/bin/sh
-USER="tao"
-WORK_DIR="/srv/$USER/jupyterlab"
-docker compose down
-# docker compose pull
-docker compose up -d
-"""
-
-
-@pytest.mark.parametrize(
-    ("path", "text", "expected"),
-    [
-        ("/etc/cron.daily/reset_jupyter_tao", SCRIPT, {**JOB, "projects": ["tao"]}),
-        ("/etc/cron.daily/reset", SCRIPT.replace("# docker", "docker"), {"at": "daily", "pull": True}),
-        (
-            "/etc/cron.daily/reset",
-            "docker compose -f /srv/tao/lab/docker-compose.yml up -d",
-            {"projects": ["/srv/tao/lab"]},
-        ),
-        ("/etc/cron.d/reset", "5 1 * * * root docker-compose -f /srv/tao/lab/x.yml up\n", {"at": "01:05"}),
-        ("/etc/cron.d/reset", "@daily tao docker compose up\n", {"at": None, "projects": ["tao"]}),
-        ("/etc/cron.d/reset", "5 1 * * * root true\n", None),
-        ("/etc/cron.daily/apt", "# docker compose up\napt update\n", None),
-    ],
-)
-def test_jobs_of_cron(path: str, text: str, expected: dict[str, Any] | None) -> None:
-    found = cron.job(path, text, ["tao", "/srv/tao/lab", "other"])
-    assert (found is None) == (expected is None)
-    assert not expected or (found and {key: found[key] for key in expected} == expected)
-
-
 def test_the_plan_refuses_until_the_old_setup_has_ended() -> None:
     found = adopt(survey())
     entries = [{**entry, **found.secrets[entry["name"]]} for entry in found.instances]
@@ -397,6 +254,7 @@ def test_the_report_says_how_to_end_the_old_setup() -> None:
 su - tao -c 'XDG_RUNTIME_DIR=/run/user/$(id -u) systemctl --user disable --now docker.service'
 mkdir -p '/data/a b/tao-lab/data'
 cp -a -T /srv/tao/notebooks '/data/a b/tao-lab/data/notebooks'
+# look into each file first: all that is in it ends
 mkdir -p /root/adopted/tao
 mv /etc/cron.daily/reset_jupyter_tao /root/adopted/tao/
 mkdir -p /etc/rootless-docker/tao
@@ -405,6 +263,129 @@ mkdir -p /etc/rootless-docker/tao
     assert "systemctl reload apache2" in plugin.files(survey(), "lab1")["lab1.md"]
     nginx = {**SITE, "path": "/etc/nginx/sites-enabled/tao.conf"}
     assert (
-        "systemctl disable --now nginx # Apache needs its ports"
+        "move all other sites of nginx to Apache, then run\n# systemctl disable --now nginx\n"
         in plugin.files(survey(sites=[nginx]), "lab1")["lab1.md"]
     )
+
+
+@pytest.mark.parametrize(
+    ("command", "kept", "token"),
+    [
+        (["bash", "-c", "jupyter lab --ServerApp.token=s3cr"], None, None),
+        (
+            ["start-notebook.sh", "--NotebookApp.token", "s3cr-of-16-letters"],
+            ["start-notebook.sh"],
+            "s3cr-of-16-letters",
+        ),
+        (["jupyter", "lab", "--ip", "0.0.0.0", "--port", "8888", "--no-browser"], ["jupyter", "lab"], None),
+        (["lab", "--S3ContentsManager.secret_access_key=s3cr"], None, None),
+        (["lab", "--ServerApp.hashed_password", "argon2:s3cr", "--port", "--debug"], ["lab", "--debug"], None),
+    ],
+)
+def test_a_command_is_kept_as_a_secret(command: list[str], kept: list[str] | None, token: str | None) -> None:
+    one = survey(engine(container(command=command, environment={})))
+    found = plugin.files(one, "lab1")
+    secret = yaml.load(found.pop("host_vars/lab1/vault.yml"), Loader)["vault_jupyter_adopted"]["tao-lab"]
+    assert (secret["command"], secret.get("token")) == (kept or command, token)
+    assert "s3cr" not in str(found)
+    entry = yaml.load(found["host_vars/lab1/jupyter.yml"], Loader)["jupyter_instances"][0]
+    assert entry["command"] == "{{ vault_jupyter_adopted['tao-lab'].command }}"
+    assert "its command is in the secrets' file" in found["lab1.md"]
+    assert command[0] == "bash" or planned(adopt(one))  # the plan refuses a token among options
+
+
+def test_where_the_notebooks_are_in_two_words() -> None:
+    entry, _notes = one(command=["lab", "--notebook-dir", "/data"], mounts=[mount("/srv/tao/x", "/data")])
+    assert entry["notebooks"] == "/data" and entry["command"] == ["lab", "--notebook-dir", "/data"]
+
+
+def test_limits_of_the_old_site_come_first() -> None:
+    limited = {**SITE, "limits": ["Require ip"], "unread": ["staff.conf"], "names": [*SITE["names"], "www.example.org"]}
+    text = plugin.files(survey(sites=[limited]), "lab1")["lab1.md"]
+    first = text[text.index("- ") :]
+    assert first.startswith("- WARNING: /etc/apache2/sites-enabled/tao.conf lets in only some (Require ip), and that")
+    assert "the lab would be open to all who reach the host, so write proxy.directives first" in first
+    assert "tao.conf includes staff.conf, not read: look there for limits of access" in text
+    assert "its other names end, because an instance has one: www.example.org" in text
+
+
+def test_files_that_do_more_are_edited_by_hand() -> None:
+    shared = {**SITE, "shared": True}
+    text = plugin.files(survey(sites=[shared], cron=[{**JOB, "shared": True}]), "lab1")["lab1.md"]
+    assert "\nmv " not in text and "systemctl reload apache2" in text
+    for path in (SITE["path"], JOB["path"]):
+        assert f"# edit {path} by hand, because it does more: take out what is for this account's labs alone" in text
+    geo = {**JOB, "projects": ["tao", "/srv/geo/lab"]}
+    assert adopt(survey(cron=[geo])).takeovers[0]["shared"] == [JOB["path"]]
+    own = {**JOB, "projects": ["tao", "/srv/tao/jupyterlab"]}
+    assert adopt(survey(cron=[own])).takeovers[0]["shared"] == []
+    below = adopt(survey(engine(container(environment={**WEB, "JUPYTER_WEBURL": "https://tao.example.org/lab1/"}))))
+    assert below.takeovers[0]["shared"] == [SITE["path"]]  # the rest of the site is somebody else's
+
+
+def port(inner: int, outer: int, address: str = "127.0.0.1") -> dict[str, Any]:
+    return {"container": inner, "address": address, "host": outer}
+
+
+def test_which_port_is_jupyterlab_s() -> None:
+    entry, notes = one(ports=[port(4040, 4040), port(8080, 9288)])
+    assert entry["port"] == 9288 and "its other ports on the host end: 4040" in notes
+    for sites in ([], [{**SITE, "backends": [4040, 9290]}]):
+        found = adopt(survey(engine(container(ports=[port(4040, 4040), port(8888, 9290)])), sites=sites))
+        assert found.instances[0]["port"] == 9290
+    assert "which of its ports 4040, 9290 on the host is JupyterLab's cannot be told: publish that one" in refused(
+        engine(container(ports=[port(4040, 4040), port(8080, 9290)]))
+    )
+    found = addressed(ports=[port(8888, 9288, "0.0.0.0"), port(8888, 9288, "::")])
+    assert found.instances[0]["url"] == "http://lab1.example.org:9288/"
+
+
+def test_tls_never_becomes_http() -> None:
+    bare = {**SITE, "certificate": None, "private_key": None, "port": 8443}
+    found = addressed(bare)
+    (entry,) = planned(found)
+    assert (entry["url"], entry["tls"]) == ("https://tao.example.org:8443/", "selfsigned")
+    assert "its certificate was not found on this host" in "".join(found.notes["tao-lab"])
+
+
+def test_a_site_whose_backend_is_not_known_is_a_reason() -> None:
+    unknown = {**SITE, "backends": [], "unresolved": ["http://lab"]}
+    for address in ("127.0.0.1", "0.0.0.0"):
+        assert (
+            f"which port is behind {SITE['path']} (http://lab) cannot be read, so its address is not known"
+            in "".join(addressed(unknown, address=address).left)
+        )
+
+
+def test_a_lab_that_publishes_no_port_is_named() -> None:
+    hidden = container(name="hidden", ports=[])
+    assert "hidden of the engine of tao looks like a JupyterLab, but publishes no port of the host" in refused(
+        engine(hidden)
+    )
+    adoption = adopt(survey(engine(container(), hidden)))
+    assert (
+        "hidden (quay.io/ioer-fdz/carto-lab-docker:v1.1.0) publishes no port and ends" in adoption.notes["tao-lab"][-1]
+    )
+
+
+def test_why_a_folder_cannot_be_the_notebooks() -> None:
+    linked = mount("/srv/link/notebooks", "/home/jovyan/work", "other")
+    text = refused(engine(container(mounts=[linked])))
+    assert "/srv/link/notebooks, mounted at /home/jovyan/work, is no folder, or lies below a link" in text
+    assert "its notebooks end with it" not in text
+    assert "is read-only, and a lab's notebooks are not" in refused(
+        engine(container(mounts=[{**NOTEBOOKS, "read_only": True}]))
+    )
+
+
+def test_several_ranges_of_subordinate_ids_are_said_before_the_site_playbook_refuses_them() -> None:
+    adoption = adopt(survey(engine(ranges={"subuid": 2, "subgid": 1})))
+    assert (
+        "the site playbook refuses tao, which has several ranges in /etc/subuid: leave" in adoption.notes["tao-lab"][0]
+    )
+
+
+def test_several_jobs_are_one_reset() -> None:
+    found = adopt(survey(cron=[{**JOB, "at": "01:25", "pull": True}, {**JOB, "at": "02:00"}]))
+    assert found.instances[0]["reset"] == {"at": "01:25", "pull": True}
+    assert "runs at 01:25, 02:00: a reset has one time, reset.at" in "".join(found.notes["tao-lab"])

@@ -4,12 +4,17 @@
 
 from __future__ import annotations
 
+import copy
+import os
+import pwd
+import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import survey
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.engine_api import EngineError
+from ansible_collections.carrel.jupyter.plugins.modules import instance_survey
 
 MOUNT = {"Type": "bind", "Destination": "/home/jovyan/work", "RW": True}
 
@@ -50,3 +55,97 @@ def test_what_is_mounted_is_looked_at_without_following_links(tmp_path: Path) ->
         assert survey._mount({**MOUNT, "Source": f"{tmp_path}/{name}"})["kind"] == kind, name
     assert survey._mount({**MOUNT, "Source": f"{tmp_path}/file"})["empty"]
     assert survey._mount(MOUNT)["kind"] == "other"
+
+
+ENGINE = {
+    "/containers/json?all=1": [{"Id": "a"}],
+    "/images/b/json": {"Config": {"Env": None, "Cmd": None}},
+    "/containers/a/json": {
+        "Name": "/lab", "Image": "b", "State": {"Running": True}, "Mounts": [{**MOUNT, "Source": "/none"}],
+        "Config": {
+            "Image": "lab:1", "Env": ["A=b"], "Cmd": ["lab"], "User": "", "Labels": {
+                "com.docker.compose.project": "tao", "com.docker.compose.project.working_dir": "/srv/tao"
+            }
+        },
+        "HostConfig": {
+            "PortBindings": {"8888/tcp": [{"HostIp": "", "HostPort": "9288"}]}, "Memory": 0, "ShmSize": 1,
+            "NanoCpus": 1, "PidsLimit": None, "Privileged": False, "CapAdd": None, "Devices": None, "NetworkMode": "x",
+        },
+    },
+}  # fmt: skip
+
+
+def said(monkeypatch: pytest.MonkeyPatch, *keys: str, value: Any = None) -> dict[str, Any]:
+    """What an engine says, with another value at one place."""
+    answers = copy.deepcopy(ENGINE)
+    place: Any = answers["/containers/a/json"]
+    for key in keys[:-1]:
+        place = place[key]
+    for key in keys[-1:]:
+        place[key] = value
+    monkeypatch.setattr(survey.EngineAPI, "call", lambda engine, method, path: answers[path])
+    return survey._containers("/run/user/999/docker.sock", "start it")
+
+
+def test_what_an_engine_says_has_the_right_types(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = said(monkeypatch)
+    assert found["problem"] is None and found["containers"][0]["directory"] == "/srv/tao"
+    for keys, value in (
+        (("Config", "Labels", "com.docker.compose.project.working_dir"), {}),
+        (("Config", "Labels", "com.docker.compose.project"), 5),
+        (("Config", "Image"), ["lab"]),
+        (("Config", "Image"), "\ud800"),
+        (("Config", "User"), 3),
+        (("Config", "Cmd"), "lab"),
+        (("Config", "Cmd"), [{}]),
+        (("Config", "Env"), [3]),
+        (("HostConfig", "Memory"), 1.5),
+        (("HostConfig", "PidsLimit"), "1"),
+        (("HostConfig", "NanoCpus"), 10**400),
+        (("HostConfig", "CapAdd"), [{}]),
+        (("HostConfig", "PortBindings"), {"8888/tcp": [{"HostIp": 3, "HostPort": "1"}]}),
+        (("HostConfig", "PortBindings"), {"8888/tcp": [{"HostIp": "", "HostPort": "99999"}]}),
+        (("Mounts",), [{**MOUNT, "Source": 5}]),
+    ):
+        found = said(monkeypatch, *keys, value=value)
+        assert not found["containers"], keys
+        assert found["problem"] == "the engine at /run/user/999/docker.sock does not answer as Docker does", keys
+
+
+def test_an_account_s_socket_is_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked_at: list[str | None] = []
+
+    def made(path: str, through: str | None = None, **limits: Any) -> Any:
+        asked_at.append(through and os.readlink(through))
+        raise EngineError(0, "asked")
+
+    monkeypatch.setattr(survey, "EngineAPI", made)
+    own = tmp_path / "docker.sock"
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(own))
+        (tmp_path / "link").symlink_to(own)
+        (tmp_path / "file").touch()
+        me = os.getuid()
+        for path, owner in ((tmp_path / "link", me), (tmp_path / "file", me), (own, me + 1)):
+            problem = survey._containers(str(path), "start it", owner)["problem"]
+            assert problem == f"{path} is no socket of the account's own, so nothing was asked there"
+        assert not asked_at
+        assert survey._containers(str(own), "start it", me)["problem"] == "asked; start it, and adopt again"
+        assert asked_at == [str(own)]  # by its descriptor
+    assert survey._containers(str(tmp_path / "none"), "start it", me)["problem"] == "asked; start it, and adopt again"
+
+
+def test_ranges_of_subordinate_ids_are_counted() -> None:
+    account = pwd.struct_passwd(("tao", "x", 1001, 1001, "", "/srv/tao", "/bin/sh"))
+    assert survey._count("tao:1:2\n1001:5:2\nother:9:2\n", account) == 2
+
+
+def test_the_module_must_be_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Module:
+        def fail_json(self, msg: str) -> None:
+            raise SystemExit(msg)
+
+    monkeypatch.setattr(instance_survey, "AnsibleModule", lambda **given: Module())
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(SystemExit, match="only root can read what accounts have set up: run it with become: true"):
+        instance_survey.main()

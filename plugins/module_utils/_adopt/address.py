@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,12 +23,13 @@ class UnknownAddressError(Exception):
 
 @dataclass(frozen=True)
 class Address:
-    """`port` is None if Apache is to listen on the port that the container has now."""
+    """`port` is None if Apache is to listen on the port that the container has now; of each of `sites` the `path`, and
+    whether it is `shared` with others."""
 
     url: str
     tls: Any
     port: int | None
-    sites: list[str]
+    sites: list[dict[str, Any]]
 
 
 def find(
@@ -40,20 +41,33 @@ def find(
 ) -> Address:
     """HOST is the survey. Raises UnknownAddressError."""
     port = int(published["host"])
-    sites = [site for site in host["sites"] if port in site["backends"]]
-    paths = sorted({site["path"] for site in sites})
+    sites = sorted((site for site in host["sites"] if port in site["backends"]), key=_rank)
+    notes += _restrictions(sites)
     wanted = _declared(container["environment"].get("JUPYTER_WEBURL", ""))
-    sites.sort(key=lambda site: site["certificate"] is None)
     named = [site for site in sites if wanted and wanted.host in site["names"]]
     site = next(iter(named or sites), None)
+    unresolved = sorted(
+        {
+            f"{other['path']} ({name})"
+            for other in host["sites"]
+            if not other["backends"]
+            for name in other["unresolved"]
+        }
+    )
     if wanted and (named or not sites):
         url = str(wanted)
     elif site:
-        scheme = "https" if site["certificate"] else "http"
+        scheme = "https" if site["tls"] else "http"
         public = "" if site["port"] == _DEFAULT[scheme] else f":{site['port']}"
         url = f"{scheme}://{site['names'][0]}{public}/{(base or '').strip('/')}"
         if wanted:
             notes.append(f"JUPYTER_WEBURL says {wanted}, {site['path']} says {site['names'][0]}: the address is {url}")
+    elif unresolved:
+        raise UnknownAddressError(
+            f"which port is behind {', '.join(unresolved)} cannot be read, so its address is not known: write "
+            f"127.0.0.1:{port} there if it is this one, or set JUPYTER_WEBURL in .env and start the container again, "
+            "and adopt again"
+        )
     elif published["address"] not in LOOPBACK:
         notes.append(f"nothing was in front of it: Apache listens on port {port} now, and the container on another one")
         return Address(f"http://{host['hostname']}:{port}/", "none", None, [])
@@ -63,16 +77,44 @@ def find(
             "set: set it in .env, start the container again, and adopt again"
         )
     url = url if url.endswith("/") else f"{url}/"
+    notes += _other_names(sites, url)
+    below = len([part for part in urlsplit(url).path.split("/") if part]) > 0
+    files = [{"path": found["path"], "shared": found["shared"] or below} for found in sites]
     if url.startswith("http://"):
-        return Address(url, "none", port, paths)
+        return Address(url, "none", port, files)
     if site and site["certificate"]:
-        files = {"certificate": site["certificate"], "private_key": site["private_key"]}
-        return Address(url, {"mode": "files", **files}, port, paths)
+        pair = {"certificate": site["certificate"], "private_key": site["private_key"]}
+        return Address(url, {"mode": "files", **pair}, port, files)
     notes.append(
-        "its certificate is not on this host, so it gets a self-signed one: a proxy in front must ask https:// here "
-        "from now on and take that one, or write tls with your certificate's files or acme"
+        "its certificate was not found on this host, so it gets a self-signed one: a proxy in front must ask https:// "
+        "here from now on and take that one, or write tls with your certificate's files or acme"
     )
-    return Address(url, "selfsigned", port, paths)
+    return Address(url, "selfsigned", port, files)
+
+
+def _rank(site: Mapping[str, Any]) -> tuple[bool, bool]:
+    """The best first."""
+    return not site["tls"], site["certificate"] is None
+
+
+def _restrictions(sites: list[Mapping[str, Any]]) -> Iterator[str]:
+    for path in sorted({site["path"] for site in sites}):
+        limits = dict.fromkeys(limit for site in sites if site["path"] == path for limit in site["limits"])
+        if limits:
+            yield (
+                f"WARNING: {path} lets in only some ({', '.join(limits)}), and that is not carried over: the lab would "
+                "be open to all who reach the host, so write proxy.directives first (docs/howto/extend.md)"
+            )
+    for path in sorted({site["path"] for site in sites}):
+        unread = dict.fromkeys(file for site in sites if site["path"] == path for file in site["unread"])
+        if unread:
+            yield f"{path} includes {', '.join(unread)}, not read: look there for limits of access and certificates"
+
+
+def _other_names(sites: list[Mapping[str, Any]], url: str) -> Iterator[str]:
+    names = sorted({name for site in sites for name in site["names"]} - {urlsplit(url).hostname or ""})
+    if names:
+        yield f"its other names end, because an instance has one: {', '.join(names)}"
 
 
 def _declared(text: str) -> Url | None:

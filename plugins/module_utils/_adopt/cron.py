@@ -10,22 +10,26 @@ from collections.abc import Iterable
 from typing import Any
 
 _COMPOSE = re.compile(r"\bdocker[ -]compose\b")
+_VARIABLE = re.compile(r"\s*\w+\s*=")
 _AT = re.compile(r"\s*([0-9]{1,2})\s+([0-9]{1,2})\s+\*\s+\*\s+\*\s")
 
 
-def job(path: str, text: str, projects: Iterable[str]) -> dict[str, Any] | None:
-    """The job of a file that runs compose; its `projects` are those of PROJECTS (accounts, folders) that it names.
+def jobs(path: str, text: str, projects: Iterable[str]) -> list[dict[str, Any]]:
+    """The jobs of a file that run compose; their `projects` are those of PROJECTS (accounts, folders) that they name.
 
-    Of /etc/cron.daily each file is a job, in /etc/cron.d a line is.
+    Of /etc/cron.daily each file is a job, in /etc/cron.d a line is; `shared` says that the file has jobs of others.
     """
-    lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
+    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     daily = posixpath.dirname(path) == "/etc/cron.daily"
-    if not daily:
-        lines = [line for line in lines if _COMPOSE.search(line)]
-    if not any(_COMPOSE.search(line) for line in lines):
-        return None
-    code = "\n".join(lines)
-    times = [found for line in lines if (found := _AT.match(line))]
-    at = "daily" if daily else next((f"{int(found[2]):02d}:{int(found[1]):02d}" for found in times), None)
+    codes = ["\n".join(lines)] if daily else [line for line in lines if not _VARIABLE.match(line)]
+    found = [{"path": path, **_job(code, daily, projects)} for code in codes if _COMPOSE.search(code)]
+    named = [job["projects"] for job in found]
+    shared = len(codes) > len(found)
+    return [{**job, "shared": shared or any(others != job["projects"] for others in named)} for job in found]
+
+
+def _job(code: str, daily: bool, projects: Iterable[str]) -> dict[str, Any]:
+    time = _AT.match(code)
+    at = "daily" if daily else f"{int(time[2]):02d}:{int(time[1]):02d}" if time else None
     named = [name for name in projects if re.search(rf"(?<![\w./-]){re.escape(name)}(?![\w.-])", code)]
-    return {"path": path, "at": at, "pull": bool(re.search(_COMPOSE.pattern + r".*\bpull\b", code)), "projects": named}
+    return {"at": at, "pull": bool(re.search(_COMPOSE.pattern + r".*\bpull\b", code)), "projects": named}

@@ -16,7 +16,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems impo
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import INVALID
 
 SECRETS = "vault_jupyter_adopted"
-REFERENCES = ("password", "token", "environment")
+REFERENCES = ("password", "token", "environment", "command")
 
 
 @dataclass
@@ -63,6 +63,12 @@ def _engine(engine: Mapping[str, Any], survey: Mapping[str, Any], adoption: Adop
         )
         return
     hubs = [container for container in containers if lab.is_hub(container)]
+    if not servers and not hubs:
+        for container in filter(lab.is_hidden, containers):
+            adoption.left.append(
+                f"{container['name']} of {whose} looks like a JupyterLab, but publishes no port of the host: if people "
+                "reach it, publish its port in the compose file (ports), start it again, and adopt again"
+            )
     for container in hubs:
         adoption.left.append(
             f"{container['name']} of {whose} is a JupyterHub, and hubs are not adopted: declare a new one beside it, "
@@ -97,12 +103,15 @@ def _engine(engine: Mapping[str, Any], survey: Mapping[str, Any], adoption: Adop
         return
     rest = [container for container in containers if container not in servers]
     adoption.notes[adopted[0].entry["name"]] += lab.others(rest)
+    files = [file for found in adopted for file in found.files]
+    shared = {file["path"] for file in files if file["shared"]}
     adoption.takeovers.append(
         {
             "account": account,
             "unit": engine["unit"],
             "instances": [{"name": found.entry["name"], "notebooks": found.data} for found in adopted],
-            "files": sorted({path for found in adopted for path in [*found.jobs, *found.sites]}),
+            "files": sorted({file["path"] for file in files} - shared),
+            "shared": sorted(shared),
         }
     )
 

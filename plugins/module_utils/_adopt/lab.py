@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,7 @@ _OWN = {*values.LAB_ENVIRONMENT, "GENERATE_TOKEN", "JUPYTER_NOTEBOOKS", "JUPYTER
 _WORDS = ("JUPYTER_EXTRA_ARGS", "NOTEBOOK_ARGS")
 _HOMES = ("/home/jovyan/work", "/home/jovyan")
 _SHM = 64 << 20  # Docker's default
+_JUPYTER = 8888  # the container's port, of jupyter_server and of docker-stacks
 _SHORTEST = {"password": 8, "token": 16}
 
 
@@ -35,13 +36,18 @@ class Found:
     secrets: dict[str, Any]
     data: str
     notes: list[str] = field(default_factory=list)
-    sites: list[str] = field(default_factory=list)
-    jobs: list[str] = field(default_factory=list)
+    # of the web server and of cron: `path`, and whether it is `shared` with others
+    files: list[dict[str, Any]] = field(default_factory=list)
 
 
 def is_server(container: Mapping[str, Any]) -> bool:
     """Whether a container is one JupyterLab that people reach."""
     return bool(container["ports"]) and _looks(container, "jupyter") and not is_hub(container)
+
+
+def is_hidden(container: Mapping[str, Any]) -> bool:
+    """Whether it looks like a JupyterLab that nobody reaches."""
+    return not container["ports"] and _looks(container, "jupyter") and not is_hub(container)
 
 
 def is_hub(container: Mapping[str, Any]) -> bool:
@@ -67,8 +73,12 @@ def describe(name: str, container: Mapping[str, Any], engine: Mapping[str, Any],
     environment, words = _environment(container["environment"])
     said.token, said.root = words.token or said.token, words.root or said.root
     said.other_login = said.other_login or words.other_login
-    published = container["ports"][0]
+    published = _port(container, host)
     where = address.find(container, published, said.base_url or words.base_url, host, notes)
+    notes += _ranges(engine)
+    ending = sorted({port["host"] for port in container["ports"]} - {published["host"]})
+    if ending:
+        notes.append(f"its other ports on the host end: {', '.join(map(str, ending))}")
     root = _notebooks(container, said.root)
     entry: dict[str, Any] = {
         "name": name, "url": where.url, **({"engine": engine["account"]} if name != engine["account"] else {}),
@@ -83,14 +93,55 @@ def describe(name: str, container: Mapping[str, Any], engine: Mapping[str, Any],
     volumes = _volumes(container, root, notes)
     if volumes:
         entry["volumes"] = volumes
-    entry.update(_keys(container, said, notes))
-    jobs = [job for job in host["cron"] if {engine["account"], container["directory"]} & set(job["projects"])]
+    entry.update(_keys(container, notes))
+    own = {engine["account"], *(one["directory"] for one in engine["containers"])}
+    jobs = [
+        {**job, "shared": job["shared"] or not own >= {*job["projects"]}}
+        for job in host["cron"]
+        if {engine["account"], container["directory"]} & set(job["projects"])
+    ]
     if jobs:
-        entry["reset"] = _reset(jobs[0], entry["image"], notes)
+        entry["reset"] = _reset(jobs, entry["image"], notes)
     secrets = _secrets(container["environment"], said, notes)
     if environment:
         secrets["environment"] = environment
-    return Found(entry, secrets, root["source"], notes, where.sites, [job["path"] for job in jobs])
+    if said.kept:
+        secrets["command"] = said.kept
+        notes.append(
+            "its command is in the secrets' file, because it may have a token or a password: give those to the keys "
+            "token and password (the playbook plan and compose.yaml show a command)"
+        )
+    return Found(entry, secrets, root["source"], notes, [*where.sites, *jobs])
+
+
+def _port(container: Mapping[str, Any], host: Mapping[str, Any]) -> Mapping[str, Any]:
+    """That of JupyterLab: it may publish others, and the same one on several addresses."""
+    ports: dict[int, Mapping[str, Any]] = {}
+    for port in container["ports"]:
+        if port["host"] not in ports or port["address"] not in address.LOOPBACK:
+            ports[port["host"]] = port
+    proxied = {port for site in host["sites"] for port in site["backends"]}
+    found = [*ports.values()]
+    for chosen in (
+        [port for port in found if port["host"] in proxied],
+        [port for port in found if port["container"] == _JUPYTER],
+    ):
+        found = [port for port in found if port in chosen] or found
+    if len(found) > 1:
+        raise Refusal(
+            f"which of its ports {', '.join(str(port['host']) for port in found)} on the host is JupyterLab's cannot "
+            "be told: publish that one alone, start it again, and adopt again"
+        )
+    return found[0]
+
+
+def _ranges(engine: Mapping[str, Any]) -> Iterator[str]:
+    files = [f"/etc/{kind}" for kind in ("subuid", "subgid") if engine["ranges"][kind] > 1]
+    if files:
+        yield (
+            f"the site playbook refuses {engine['account']}, which has several ranges in {' and '.join(files)}: leave "
+            "its first line alone there if no file belongs to ids of the others, else copy the files into a new lab"
+        )
 
 
 def _environment(found: Mapping[str, str]) -> tuple[dict[str, str], options.Options]:
@@ -150,11 +201,24 @@ def _notebooks(container: Mapping[str, Any], root: str | None) -> Mapping[str, A
     below = [mount for mount in mounts if mount["target"].startswith(("/home/", "/root/"))]
     if root or len(below) != 1:
         place = root or " or ".join(_HOMES)
+        for mount in container["mounts"]:
+            if mount["source"] and mount["target"].rstrip("/") in ([root.rstrip("/")] if root else _HOMES):
+                raise Refusal(_unusable(mount))
         raise Refusal(
             f"no folder of the host is mounted at {place}, so its notebooks end with it: copy them out with `docker "
             f"cp`, mount that folder at {place} in the compose file, start it again, and adopt again"
         )
     return below[0]
+
+
+def _unusable(mount: Mapping[str, Any]) -> str:
+    where = f"{mount['source']}, mounted at {mount['target']},"
+    if mount["kind"] == "folder":
+        return f"{where} is read-only, and a lab's notebooks are not: mount it without :ro, or declare a new lab"
+    return (
+        f"{where} is no folder, or lies below a link, which nothing here follows: write the folder's real path "
+        "(`realpath`) into the compose file, start it again, and adopt again"
+    )
 
 
 def _owner(mount: Mapping[str, Any], engine: Mapping[str, Any]) -> str:
@@ -204,7 +268,7 @@ def _volumes(container: Mapping[str, Any], root: Mapping[str, Any], notes: list[
     return kept
 
 
-def _keys(container: Mapping[str, Any], said: options.Options, notes: list[str]) -> dict[str, Any]:
+def _keys(container: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
     keys: dict[str, Any] = {}
     environment = container["environment"]
     idle = environment.get("JUPYTER_AUTOSHUTDOWN_TIMEOUT", "")
@@ -216,8 +280,6 @@ def _keys(container: Mapping[str, Any], said: options.Options, notes: list[str])
         keys["user"] = container["user"]
     elif container["user"]:
         notes.append(f"it ran as the user {container['user']}: write user with both ids if the image needs it")
-    if said.kept:
-        keys["command"] = said.kept
     for key, size in (("memory", container["memory"]), ("shm_size", container["shm_size"])):
         if size and not (key == "shm_size" and size == _SHM):
             keys[key] = f"{size >> 20}M"
@@ -232,20 +294,25 @@ def _keys(container: Mapping[str, Any], said: options.Options, notes: list[str])
     return keys
 
 
-def _reset(job: Mapping[str, Any], image: str, notes: list[str]) -> dict[str, Any]:
-    pull = bool(job["pull"])
+def _reset(jobs: Sequence[Mapping[str, Any]], image: str, notes: list[str]) -> dict[str, Any]:
+    paths = ", ".join(dict.fromkeys(job["path"] for job in jobs))
+    pull = any(job["pull"] for job in jobs)
     if pull and not values.has_tag_or_digest(image):
         pull = False
-        notes.append(f"{job['path']} pulls the image; write a tag into image, then reset.pull: true")
-    if job["at"] is None:
-        notes.append(f"when {job['path']} runs cannot be read: write reset.at")
+        notes.append(f"{paths} pulls the image; write a tag into image, then reset.pull: true")
+    times = [*dict.fromkeys(job["at"] for job in jobs if job["at"])]
+    if len(times) > 1:
+        notes.append(f"{paths} runs at {', '.join(times)}: a reset has one time, reset.at")
+    if not times:
+        notes.append(f"when {paths} runs cannot be read: write reset.at")
         return {"pull": pull}
-    return {"at": job["at"], "pull": pull}
+    return {"at": times[0], "pull": pull}
 
 
 def others(containers: Sequence[Mapping[str, Any]]) -> list[str]:
     """What is known of containers that are no servers."""
     return [
-        f"the container {container['name']} ({container['image']}) is no JupyterLab and ends with the old engine"
+        f"the container {container['name']} ({container['image']}) "
+        f"{'publishes no port' if is_hidden(container) else 'is no JupyterLab'} and ends with the old engine"
         for container in containers
     ]

@@ -21,11 +21,11 @@ def report(adoption: Adoption, host: str, base: str) -> str:
         lines += ["", "Nothing can be adopted: declare new instances, and copy the files (docs/howto/adopt.md)."]
     for entry in adoption.instances:
         lines += ["", f"## {entry['name']}: {printable.line(entry['url'])}", ""]
+        lines += [f"- {printable.line(note)}" for note in adoption.notes[entry["name"]]]
         lines.append(
             f"- the new engine starts empty and pulls {printable.line(entry['image'])}; if that was built on this "
             "host, push it to a registry first, or write build with the Dockerfile's folder"
         )
-        lines += [f"- {printable.line(note)}" for note in adoption.notes[entry["name"]]]
     for takeover in adoption.takeovers:
         lines += ["", f"## To take over what {takeover['account']} runs", ""]
         lines += [
@@ -40,7 +40,7 @@ def report(adoption: Adoption, host: str, base: str) -> str:
 
 def _commands(takeover: Mapping[str, Any], base: str) -> Iterator[str]:
     """The old setup ends and stays; the new one gets a copy of the notebooks."""
-    account, files = takeover["account"], takeover["files"]
+    account, files, shared = takeover["account"], takeover["files"], takeover["shared"]
     user = f"XDG_RUNTIME_DIR=/run/user/$(id -u) systemctl --user disable --now {takeover['unit']}"
     yield f"su - {account} -c '{user}'"
     for instance in takeover["instances"]:
@@ -48,10 +48,15 @@ def _commands(takeover: Mapping[str, Any], base: str) -> Iterator[str]:
         yield f"mkdir -p {shlex.quote(data)}"
         yield f"cp -a -T {shlex.quote(instance['notebooks'])} {shlex.quote(data + '/notebooks')}"
     if files:
+        yield "# look into each file first: all that is in it ends"
         yield f"mkdir -p {_ASIDE}/{account}"
         yield f"mv {shlex.join(files)} {_ASIDE}/{account}/"
-    if any(path.startswith("/etc/apache2/") for path in files):
+    for path in shared:
+        yield f"# edit {path} by hand, because it does more: take out what is for this account's labs alone"
+    everything = [*files, *shared]
+    if any(path.startswith("/etc/apache2/") for path in everything):
         yield "systemctl reload apache2"
-    if any(path.startswith("/etc/nginx/") for path in files):
-        yield "systemctl disable --now nginx # Apache needs its ports; move other sites of nginx to Apache first"
+    if any(path.startswith("/etc/nginx/") for path in everything):
+        yield "# Apache needs the ports of nginx: move all other sites of nginx to Apache, then run"
+        yield "# systemctl disable --now nginx"
     yield f"mkdir -p /etc/rootless-docker/{account}"

@@ -1,52 +1,132 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which sites of Apache and nginx send requests to a port of the host itself."""
+"""Which sites of Apache and nginx send requests to a port of the host itself, and what they do besides."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 _BACKEND = re.compile(r"\b(?:https?|wss?)://(?:localhost|127\.0\.0\.1|\[::1\]):([0-9]{1,5})\b")
+# Where requests go: elsewhere with "!", which leaves out a path.
+_PASSED = re.compile(
+    r"(?:\bproxy_pass|^\s*ProxyPass(?:Match)?(?:[ \t]+[\"']?[/^]\S*)?|^\s*RewriteRule[ \t]+\S+(?=.*\[[^\]]*\bP\b))"
+    r"[ \t]+[\"']?([^\s;\"']+)",
+    re.IGNORECASE | re.MULTILINE,
+)
+_FILES = re.compile(r"(?:^|[;{}])\s*(?:alias|root|try_files|fastcgi_pass|uwsgi_pass)\s", re.MULTILINE)  # of nginx
 _APACHE = re.compile(r"<VirtualHost\s+([^>\n]*)>(.*?)</VirtualHost>", re.IGNORECASE | re.DOTALL)
+_NGINX = re.compile(r"\bserver\s*\{")
+_UPSTREAM = re.compile(r"\bupstream\s+(\S+)\s*\{([^}]*)\}")
+_INCLUDE = re.compile(r"(?:^|[;{}])\s*Include(?:Optional)?\s+([^\s;]+)", re.IGNORECASE | re.MULTILINE)
+# Directives that let in only some.
+_APACHE_LIMIT = re.compile(
+    r"^\s*((?:Require(?!\s+all\s+granted)|AuthType(?!\s+None)|SSLVerifyClient(?!\s+none)|Allow(?!\s+from\s+all)|Deny)\b.*)$",
+    re.IGNORECASE | re.MULTILINE,
+)
+_NGINX_LIMIT = re.compile(
+    r"(?:^|[;{}])\s*((?:allow|deny|auth_basic(?!\s+off)|auth_request(?!\s+off)|auth_jwt(?!\s+off)"
+    r"|ssl_verify_client(?!\s+off))\s[^;]+)",
+    re.MULTILINE,
+)
 
 
 def sites(path: str, text: str) -> list[dict[str, Any]]:
-    """Each virtual host that passes requests on: its names, its port, its certificate, the backends' ports."""
+    """Each virtual host that passes requests on: its names, its port, its certificate, the backends' ports.
+
+    `limits` are the directives that let in only some, `unread` the files that it includes, `unresolved` the backends
+    whose ports are not known, `shared` says that the file does more than this site.
+    """
     lines = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
-    found = _nginx(lines) if "/nginx/" in path else _apache(lines)
-    return [{"path": path, **site} for site in found if site["backends"] and site["names"]]
+    nginx = "/nginx/" in path
+    blocks, outside = _nginx_blocks(lines) if nginx else _apache_blocks(lines)
+    found = [_nginx(block, outside) if nginx else _apache(address, block, outside) for address, block in blocks]
+    return [
+        {"path": path, **site, "shared": _shared(site, found, outside)}
+        for site in found
+        if (site["backends"] or site["unresolved"]) and site["names"]
+    ]
 
 
-def _apache(text: str) -> Iterator[dict[str, Any]]:
-    for address, block in _APACHE.findall(text):
-        port = re.search(r":([0-9]+)", address)
-        names = _words(block, r"^\s*Server(?:Name|Alias)\s+(.+)$")
-        certificate = _words(block, r"^\s*SSLCertificateFile\s+(\S+)")
-        key = _words(block, r"^\s*SSLCertificateKeyFile\s+(\S+)")
-        yield _site(names, int(port[1]) if port else 80, certificate, key, block)
+def _apache(address: str, block: str, outside: str) -> dict[str, Any]:
+    found = re.search(r":([0-9]{1,5})\b", address)
+    port = int(found[1]) if found else 80
+    own = _words(block, r"^\s*SSLCertificateFile\s+(\S+)")
+    certificate, key = (
+        _words(block, pattern) or _words(outside, pattern)
+        for pattern in (r"^\s*SSLCertificateFile\s+(\S+)", r"^\s*SSLCertificateKeyFile\s+(\S+)")
+    )
+    off = re.search(r"^\s*SSLEngine\s+off\b", block, re.IGNORECASE | re.MULTILINE)
+    on = re.search(r"^\s*SSLEngine\s+on\b", f"{block}\n{outside}", re.IGNORECASE | re.MULTILINE)
+    tls = not off and bool(on or own or port == 443)
+    names = _words(block, r"^\s*Server(?:Name|Alias)\s+(.+)$")
+    return {**_site(names, port, tls, certificate, key), **_passed(block, outside, _APACHE_LIMIT)}
 
 
-def _nginx(text: str) -> Iterator[dict[str, Any]]:
-    for block in _blocks(text):
-        listens = _words(block, r"\blisten\s+([^;]+);")
-        ports = [int(word.rpartition(":")[2]) for word in listens if re.fullmatch(r"(?:.*:)?[0-9]{1,5}", word)]
-        certificate = _words(block, r"\bssl_certificate\s+([^;\s]+);")
-        key = _words(block, r"\bssl_certificate_key\s+([^;\s]+);")
-        port = 443 if certificate and 443 in ports else next(iter(ports), 80)
-        yield _site(_words(block, r"\bserver_name\s+([^;]+);"), port, certificate, key, block)
+def _nginx(block: str, outside: str) -> dict[str, Any]:
+    listens = [listen.split() for listen in re.findall(r"\blisten\s+([^;]+);", block)]
+    ports = [(_port(first), rest) for first, *rest in listens]
+    certificate, key = (
+        _words(block, pattern) or _words(outside, pattern)
+        for pattern in (r"\bssl_certificate\s+([^;\s]+);", r"\bssl_certificate_key\s+([^;\s]+);")
+    )
+    everywhere = bool(re.search(r"\bssl\s+on\s*;", f"{block}\n{outside}"))
+    encrypted = sorted((port != 443, port) for port, rest in ports if everywhere or "ssl" in rest or port == 443)
+    port = encrypted[0][1] if encrypted else next((port for port, _rest in ports), 80)
+    names = _words(block, r"\bserver_name\s+([^;]+);")
+    passed = _passed(_resolved(block, outside), outside, _NGINX_LIMIT)
+    return {**_site(names, port, bool(encrypted), certificate, key), **passed}
 
 
-def _site(names: list[str], port: int, certificate: list[str], key: list[str], block: str) -> dict[str, Any]:
+def _port(listen: str) -> int:
+    found = re.search(r"(?:^|:)([0-9]{1,5})$", listen)
+    return int(found[1]) if found else 80  # an address alone
+
+
+def _site(names: list[str], port: int, tls: bool, certificate: list[str], key: list[str]) -> dict[str, Any]:
     return {
         "names": [name.rpartition("//")[2].partition(":")[0] for name in names if name != "_"],
         "port": port,
-        "certificate": certificate[0] if certificate else None,
+        "tls": tls,
+        "certificate": certificate[0] if tls and certificate else None,
         # Apache takes the key from the certificate's file if it is told of no other.
-        "private_key": (key or certificate)[0] if certificate else None,
-        "backends": sorted({int(found) for found in _BACKEND.findall(block)}),
+        "private_key": (key or certificate)[0] if tls and certificate else None,
     }
+
+
+def _passed(block: str, outside: str, limit: re.Pattern[str]) -> dict[str, Any]:
+    targets = [target for target in _PASSED.findall(block) if not _BACKEND.match(target)]
+    # two words, because what follows can be a secret
+    found = (" ".join(directive.split()[:2]) for directive in limit.findall(f"{block}\n{outside}"))
+    return {
+        "backends": sorted({int(port) for port in _BACKEND.findall(block)}),
+        "limits": list(dict.fromkeys(found)),
+        "unread": list(dict.fromkeys(_INCLUDE.findall(block))),
+        "unresolved": sorted({target for target in targets if _is_name(target)}),
+        "elsewhere": bool(targets or (limit is _NGINX_LIMIT and _FILES.search(block))),
+    }
+
+
+def _is_name(target: str) -> bool:
+    """Whether it is a variable, or a group of servers that is described elsewhere."""
+    return bool(re.match(r"balancer://|https?://(?:[^/]*\$|[^/.:\[]+(?:/|$))", target, re.IGNORECASE))
+
+
+def _resolved(block: str, outside: str) -> str:
+    """With the one server of an upstream in place of its name."""
+    for name, inner in _UPSTREAM.findall(outside):
+        servers = re.findall(r"\bserver\s+([^;\s]+)", inner)
+        if len(servers) == 1:
+            server = servers[0].replace("\\", r"\\")
+            block = re.sub(rf"(?<=://){re.escape(name)}(?=[/;\s])", server, block)
+    return block
+
+
+def _shared(site: dict[str, Any], found: list[dict[str, Any]], outside: str) -> bool:
+    """Whether more than this site would go with the file; its redirect from http, say, is a part of it."""
+    others = [other for other in found if not set(other["names"]) <= set(site["names"]) or not other["names"]]
+    rest = re.sub(r"(?i:</?IfModule[^>]*>)|\bmap\s[^{}]*\{[^}]*\}", "", _UPSTREAM.sub("", outside))
+    return bool(others or site["elsewhere"] or len(site["backends"]) > 1 or rest.strip())
 
 
 def _words(block: str, pattern: str) -> list[str]:
@@ -57,11 +137,18 @@ def _words(block: str, pattern: str) -> list[str]:
     ]
 
 
-def _blocks(text: str) -> Iterator[str]:
-    """What is between the braces of each `server`."""
-    for start in re.finditer(r"\bserver\s*\{", text):
+def _apache_blocks(text: str) -> tuple[list[tuple[str, str]], str]:
+    return _APACHE.findall(text), _APACHE.sub("", text)
+
+
+def _nginx_blocks(text: str) -> tuple[list[tuple[str, str]], str]:
+    """What is between the braces of each `server`, and what is outside."""
+    blocks, outside, end = [], "", 0
+    while start := _NGINX.search(text, end):
+        outside += text[end : start.start()]
         depth, end = 1, start.end()
         while depth and end < len(text):
             depth += {"{": 1, "}": -1}.get(text[end], 0)
             end += 1
-        yield text[start.end() : end - 1]
+        blocks.append(("", text[start.end() : end - 1]))
+    return blocks, outside + text[end:]

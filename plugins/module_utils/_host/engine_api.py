@@ -41,15 +41,23 @@ class _Connection(http.client.HTTPConnection):
 
 
 class EngineAPI:
-    """An engine behind a socket. A call has TIMEOUT seconds, all together have TOTAL; an answer LONGEST bytes."""
+    """An engine behind a socket. A call has TIMEOUT seconds, all together have TOTAL; an answer LONGEST bytes.
+
+    THROUGH: a path that leads to the socket for sure, where PATH may be exchanged.
+    """
 
     def __init__(
-        self, path: str, timeout: float = TIMEOUT, total: float = math.inf, longest: int | None = None
+        self,
+        path: str,
+        timeout: float = TIMEOUT,
+        total: float = math.inf,
+        longest: int | None = None,
+        through: str | None = None,
     ) -> None:
         self.path = path
         self._longest = LONGEST if longest is None else longest
         self._timeout, self._end = timeout, time.monotonic() + total
-        self._connection = _Connection(path)
+        self._connection = _Connection(through or path)
 
     def call(
         self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None, **filters: list[str]

@@ -13,7 +13,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from ansible_collections.carrel.jupyter.plugins.module_utils._adopt import cron, web
+from ansible_collections.carrel.jupyter.plugins.module_utils._adopt import cron, shapes, web
+from ansible_collections.carrel.jupyter.plugins.module_utils._engine import subordinate_ids
 from ansible_collections.carrel.jupyter.plugins.module_utils._engine.rootless_docker import config_path
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import files
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.engine_api import EngineAPI, EngineError
@@ -44,7 +45,7 @@ def survey(base: str) -> dict[str, Any]:
         "instances": ours,
         "engines": engines,
         "sites": [site for path in _paths(SITES) for site in web.sites(path, _text(path))],
-        "cron": [job for path in _paths(JOBS) if (job := cron.job(path, _text(path), projects))],
+        "cron": [job for path in _paths(JOBS) for job in cron.jobs(path, _text(path), projects)],
         "stopped": sorted(
             {path for path in _compose_files([base, *homes], ours) if os.path.dirname(path) not in running}
         ),
@@ -98,25 +99,53 @@ def _engines() -> Iterator[dict[str, Any]]:
             "account": account.pw_name, "uid": account.pw_uid, "gid": account.pw_gid, "home": account.pw_dir,
             "unit": UNIT if has_unit else None, "on_hold": os.path.lexists(f"{account.pw_dir}/.disabled"),
             **{kind: first_range(text, account.pw_name, account.pw_uid) for kind, text in ranges.items()},
+            "ranges": {kind: _count(text, account) for kind, text in ranges.items()},
         }  # fmt: skip
-        yield {**engine, **_containers(path, f"start it, as {account.pw_name}: systemctl --user start {UNIT}")}
+        advice = f"start it, as {account.pw_name}: systemctl --user start {UNIT}"
+        yield {**engine, **_containers(path, advice, account.pw_uid)}
     if os.path.exists(ROOTFUL):
-        nobody: dict[str, Any] = dict.fromkeys(("home", "unit", "subuid", "subgid"))
+        nobody: dict[str, Any] = dict.fromkeys(("home", "unit", "subuid", "subgid", "ranges"))
         root = {"account": None, "uid": 0, "gid": 0, "on_hold": False, **nobody}
         yield {**root, **_containers(ROOTFUL, "start it: systemctl start docker")}
 
 
-def _containers(path: str, advice: str) -> dict[str, Any]:
-    engine = EngineAPI(path, total=SECONDS)
+def _count(text: str, account: pwd.struct_passwd) -> int:
+    return sum(entry.owner in (account.pw_name, str(account.pw_uid)) for entry in subordinate_ids.parse(text))
+
+
+def _containers(path: str, advice: str, owner: int | None = None) -> dict[str, Any]:
+    """OWNER: the account whose the socket must be; anything may answer there."""
     try:
-        listed = engine.call("GET", "/containers/json?all=1")
-        if len(listed) > MOST:
-            return {"containers": [], "problem": f"it has more than {MOST} containers: adopt is for a few"}
-        return {"containers": [_container(engine, str(item["Id"])) for item in listed], "problem": None}
+        with _held(path, owner) as through:
+            engine = EngineAPI(path, total=SECONDS, longest=LONGEST, through=through)
+            listed = engine.call("GET", "/containers/json?all=1")
+            if len(listed) > MOST:
+                return {"containers": [], "problem": f"it has more than {MOST} containers: adopt is for a few"}
+            found = [shapes.checked(_container(engine, str(item["Id"]))) for item in listed]
+        return {"containers": found, "problem": None}
     except EngineError as error:
         return {"containers": [], "problem": f"{error}; {advice}, and adopt again"}
-    except (LookupError, TypeError, ValueError, AttributeError):
+    except PermissionError:
+        return {"containers": [], "problem": f"{path} is no socket of the account's own, so nothing was asked there"}
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError):
         return {"containers": [], "problem": f"the engine at {path} does not answer as Docker does"}
+
+
+@contextlib.contextmanager
+def _held(path: str, owner: int | None) -> Iterator[str | None]:
+    """A path to the socket that is there now: the account may put a link to another engine's in its place."""
+    try:
+        descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        yield None  # to ask there says so
+        return
+    try:
+        status = os.fstat(descriptor)
+        if owner is not None and not (stat.S_ISSOCK(status.st_mode) and status.st_uid == owner):
+            raise PermissionError(path)
+        yield None if owner is None else f"/proc/self/fd/{descriptor}"
+    finally:
+        os.close(descriptor)
 
 
 def _container(engine: EngineAPI, identity: str) -> dict[str, Any]:

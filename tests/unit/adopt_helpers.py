@@ -1,0 +1,82 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a survey of a host finds: Carto-Lab Docker as its own playbooks set it up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.carrel.jupyter.plugins.module_utils._adopt.host import Adoption, adopt
+from plan_helpers import plan
+
+PASSWORD = "a pass{{word}} of Tao's"
+SITE = {
+    "path": "/etc/apache2/sites-enabled/tao.conf", "names": ["tao.example.org"], "port": 443, "tls": True,
+    "limits": [], "unread": [], "unresolved": [], "elsewhere": False, "shared": False,
+    "certificate": "/etc/ssl/tao.pem", "private_key": "/etc/ssl/tao.key", "backends": [9288],
+}  # fmt: skip
+JOB = {"path": "/etc/cron.daily/reset_jupyter_tao", "at": "daily", "pull": False, "projects": ["tao"], "shared": False}
+
+
+def mount(source: str, target: str, kind: str = "folder", **more: Any) -> dict[str, Any]:
+    """As the survey has it, of the account itself."""
+    found = {"name": "", "source": source, "target": target, "read_only": False, "kind": kind, "uid": 1001, "gid": 1002}
+    return {**found, "empty": False, **more}
+
+
+NOTEBOOKS = mount("/srv/tao/notebooks", "/home/jovyan/work")
+ENVS = mount("/srv/tao/envs", "/envs")
+
+
+def container(**more: Any) -> dict[str, Any]:
+    """Carto-Lab Docker as its own playbooks set it up."""
+    return {
+        "name": "lbsn-jupyterlab", "image": "quay.io/ioer-fdz/carto-lab-docker:v1.1.0",
+        "running": True, "environment": {
+            "JUPYTER_PASSWORD": PASSWORD, "JUPYTER_WEBURL": "https://tao.example.org", "COLLABORATIVE": "true",
+            "GENERATE_TOKEN": "true", "JUPYTER_AUTOSHUTDOWN_TIMEOUT": "0", "POSTGRES_PASSWORD": "eX4mP13",
+            "JUPYTER_EXTRA_ARGS": "--ServerApp.allow_origin='https://tao.example.org'", "DISABLE_JUPYTEXT": "",
+        }, "image_environment": ["PATH", "JUPYTER_CONFIG"],
+        "words": ["tini"],
+        "command": None, "entrypoint": False, "user": "", "project": "jupyterlab", "directory": "/srv/tao/jupyterlab",
+        "ports": [{"container": 8888, "address": "127.0.0.1", "host": 9288}], "mounts": [NOTEBOOKS, ENVS],
+        "memory": 0, "shm_size": 64 << 20, "cpus": None, "pids": None, "privileged": [], **more,
+    }  # fmt: skip
+
+
+def engine(*containers: dict[str, Any], **more: Any) -> dict[str, Any]:
+    ids = {"start": 165536, "count": 65536}
+    return {
+        "account": "tao", "uid": 1001, "gid": 1002, "home": "/srv/tao", "unit": "docker.service", "on_hold": False,
+        "subuid": ids, "subgid": ids, "ranges": {"subuid": 1, "subgid": 1},
+        "containers": list(containers or [container()]), "problem": None, **more,
+    }  # fmt: skip
+
+
+def survey(*engines: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {
+        "hostname": "lab1.example.org", "base_dir": "/srv", "folders": ["base", "tao"], "instances": [],
+        "sites": [SITE], "cron": [JOB],
+        "engines": list(engines or [engine()]), "stopped": [], **more,
+    }  # fmt: skip
+
+
+def planned(adoption: Adoption) -> list[dict[str, Any]]:
+    """The entries with their secrets, once the plan has taken them."""
+    entries = [{**entry, **adoption.secrets.get(entry["name"], {})} for entry in adoption.instances]
+    result, problems = plan(entries)
+    assert not problems and result
+    return entries
+
+
+def one(**more: Any) -> tuple[dict[str, Any], list[str]]:
+    """The entry of a container and its notes."""
+    adoption = adopt(survey(engine(container(**more))))
+    (entry,) = planned(adoption)
+    return entry, adoption.notes["tao-lab"]
+
+
+def refused(*engines: dict[str, Any], **more: Any) -> str:
+    adoption = adopt(survey(*engines, **more))
+    assert not adoption.instances and not adoption.secrets and not adoption.takeovers
+    return "\n".join(adoption.left)
