@@ -314,11 +314,14 @@ def test_files_that_do_more_are_edited_by_hand() -> None:
     text = plugin.files(survey(sites=[shared], cron=[{**JOB, "shared": True}]), "lab1")["lab1.md"]
     assert "\nmv " not in text and "systemctl reload apache2" in text
     for path in (SITE["path"], JOB["path"]):
-        assert f"# edit {path} by hand, because it does more: take out what is for this account's labs alone" in text
+        assert f"# edit {path} by hand, because it does more or is of others: take out the part of these labs" in text
     geo = {**JOB, "projects": ["tao", "/srv/geo/lab"]}
     assert adopt(survey(cron=[geo])).takeovers[0]["shared"] == [JOB["path"]]
     own = {**JOB, "projects": ["tao", "/srv/tao/jupyterlab"]}
     assert adopt(survey(cron=[own])).takeovers[0]["shared"] == []
+    claimed = engine(container(directory="/srv/geo/lab"))
+    taken = adopt(survey(claimed, cron=[{**JOB, "projects": ["/srv/geo/lab"]}])).takeovers[0]
+    assert taken["shared"] == [JOB["path"]] and JOB["path"] not in taken["files"]
     below = adopt(survey(engine(container(environment={**WEB, "JUPYTER_WEBURL": "https://tao.example.org/lab1/"}))))
     assert below.takeovers[0]["shared"] == [SITE["path"]]  # the rest of the site is somebody else's
 

@@ -94,7 +94,9 @@ def describe(name: str, container: Mapping[str, Any], engine: Mapping[str, Any],
     if volumes:
         entry["volumes"] = volumes
     entry.update(_keys(container, notes))
-    own = {engine["account"], *(one["directory"] for one in engine["containers"])}
+    # Its engine may call anybody's folder its own.
+    places = (one["directory"] for one in engine["containers"])
+    own = {engine["account"], *(place for place in places if place and place.startswith(f"{engine['home']}/"))}
     jobs = [
         {**job, "shared": job["shared"] or not own >= {*job["projects"]}}
         for job in host["cron"]

@@ -52,7 +52,7 @@ def _commands(takeover: Mapping[str, Any], base: str) -> Iterator[str]:
         yield f"mkdir -p {_ASIDE}/{account}"
         yield f"mv {shlex.join(files)} {_ASIDE}/{account}/"
     for path in shared:
-        yield f"# edit {path} by hand, because it does more: take out what is for this account's labs alone"
+        yield f"# edit {path} by hand, because it does more or is of others: take out the part of these labs"
     everything = [*files, *shared]
     if any(path.startswith("/etc/apache2/") for path in everything):
         yield "systemctl reload apache2"
