@@ -31,7 +31,7 @@ for number in range(int(sys.argv[2])):
     began = time.perf_counter()
     ours.make(name, f"user{number}", None)
     made.append(time.perf_counter() - began)
-    ours.join([name])
+    ours.join(name)
     joined.append(time.perf_counter() - began - made[-1])
 middle = lambda times: round(statistics.median(times), 2)
 print(json.dumps({"make_s": middle(made), "join_s": middle(joined), "last_ten_make_s": middle(made[-10:])}))

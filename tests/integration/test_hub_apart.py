@@ -184,11 +184,12 @@ def test_a_network_goes_with_its_server_and_a_remaining_one_with_the_next_start(
 
 
 GATEWAY, ALLOWED, OTHER = "203.0.113.1", "203.0.113.2", "203.0.113.9"
+POOLED = "198.19.255.250"  # as if a site had the addresses that servers' networks have
 
 
 @pytest.fixture(scope="module")
 def outside(site: HubSite) -> Iterator[Pairs]:
-    """Two addresses beyond the engine, of a network namespace behind it, where somebody listens."""
+    """Addresses beyond the engine, of a network namespace behind it, where somebody listens."""
     assert "203.0.113." not in run("ip", "-oneline", "address"), "this machine has addresses for documentation"
     name = f"{site.name}-outside"
     run("docker", "run", "--detach", "--name", name, "--network", "none", site.hub_image, *LISTEN)
@@ -200,10 +201,11 @@ def outside(site: HubSite) -> Iterator[Pairs]:
         run("ip", "address", "add", f"{GATEWAY}/30", "dev", link)
         run("ip", "link", "set", link, "up")
         run(*there, "address", "add", f"{ALLOWED}/30", "dev", peer)
-        run(*there, "address", "add", f"{OTHER}/32", "dev", peer)
         run(*there, "link", "set", peer, "up")
-        run("ip", "route", "add", f"{OTHER}/32", "via", ALLOWED)
-        yield [(ALLOWED, PORT), (OTHER, PORT)]
+        for address in (OTHER, POOLED):
+            run(*there, "address", "add", f"{address}/32", "dev", peer)
+            run("ip", "route", "add", f"{address}/32", "via", ALLOWED)
+        yield [(ALLOWED, PORT), (OTHER, PORT), (POOLED, PORT)]
     finally:
         run("ip", "link", "delete", link, check=False)
         run("docker", "rm", "--force", name, check=False)
@@ -234,14 +236,23 @@ def test_servers_connect_where_egress_allows_and_to_the_hub(
             assert {found[pair] for pair in outside} == expected
             if allow and allow["allow"]:
                 assert found[ALLOWED, PORT] == "takes it"
-                assert found["1.1.1.1", 53] == "nothing"
+                assert found[OTHER, PORT] == found[POOLED, PORT] == found["1.1.1.1", 53] == "nothing"
             assert (found["hub", 8081], found["proxy", 8000]) == ("takes it", "takes it")
             assert lab.run("print(6 * 7)").strip() == "42"
     assert tried(f"{site.name}-hub", outside) == dict.fromkeys(outside, "takes it"), "the hub connects as before"
 
 
+@pytest.mark.parametrize(("option", "works"), [("--cap-add", True), ("--cap-drop", False)])
+def test_what_nft_says_is_how_the_program_ends(site: HubSite, option: str, works: bool) -> None:
+    """In a network namespace of its own, with and without the right to set rules."""
+    command = ["docker", "run", "--rm", "--network", "none", option, "NET_ADMIN", site.hub_image]
+    command += ["python3", "-m", "carrel_hub.egress", "cabc-", "192.0.2.0/24"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode == 0) is works and ("Operation not permitted" in done.stderr) is not works
+
+
 def test_a_hub_that_cannot_limit_does_not_start(site: HubSite) -> None:
-    """With a network that nft refuses, which no inventory can say."""
+    """With a network that the program for the rules refuses, which no inventory can say."""
     site.config["egress"] = {"allow": ["0.0.0.0/99"]}
     site.write()
     command = ["docker", "run", "--rm", "--volume", f"{site.folder}/hub:/etc/carrel/hub:ro"]

@@ -231,6 +231,8 @@ def test_mounts_of_all_three_kinds_those_further_up_first() -> None:
         ("error while creating mount source path '/srv/x': mkdir /srv/x: permission denied", spawning.NO_DIRECTORY),
         ("No such image: lab:1", spawning.NO_IMAGE),
         ('Conflict. The container name "/class_ada" is already in use by container "5f"', spawning.STILL_THERE),
+        ("network with name class_users_ada already exists", spawning.STILL_THERE),
+        ("error while removing network: network class_users_ada has active endpoints", spawning.STILL_THERE),
         ("driver failed programming external connectivity", None),
     ],
 )

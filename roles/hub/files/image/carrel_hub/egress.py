@@ -14,8 +14,6 @@ from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
 
-# Not Docker's own pools, which are empty after 30 networks. It is for measurements (RFC 2544), so that no site has it.
-POOL = ipaddress.IPv4Network("198.18.0.0/15")
 RESOLV_CONF = Path("/etc/resolv.conf")
 _RULES = """\
 table inet {name}
@@ -25,6 +23,7 @@ table inet {name} {{
     type filter hook forward priority -10;
     iifname != "{prefix}*" accept
     ip daddr {{ {allowed} }} accept
+    oifname "{prefix}*" accept
     {names}
     drop
   }}
@@ -40,7 +39,7 @@ def prefix(instance: str) -> str:
 
 def rules(of: str, allowed: Iterable[str], resolvers: Iterable[str]) -> str:
     """nft's program. Networks of servers are allowed: Docker keeps them apart, and some kernels filter within each."""
-    networks = ipaddress.collapse_addresses([POOL, *map(ipaddress.IPv4Network, allowed)])
+    networks = ipaddress.collapse_addresses(map(ipaddress.IPv4Network, allowed))
     names = ", ".join(sorted(resolvers))
     return _RULES.format(
         name=f"carrel_{of.rstrip('-')}", prefix=of, allowed=", ".join(map(str, networks)),

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import logging
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,10 +22,12 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._shared.escape impo
 from docker.errors import APIError, NotFound
 
 from . import egress
-from .egress import POOL
 
+# Docker's own pools are empty after 30 networks. This is for measurements (RFC 2544), so that no site should have it.
+POOL = ipaddress.IPv4Network("198.18.0.0/15")
 PREFIX = 29  # room for Docker's gateway, the hub, the proxy and the server
 FORBIDDEN = 403
+GONE = (404, 409)  # what Docker answers about a container that is removed, or is being removed
 THERE = "already exists in network"  # what Docker says where another hub, which starts or ends, was faster
 BRIDGE = "com.docker.network.bridge.name"
 TRIES = 20
@@ -32,6 +35,7 @@ LABEL = "carrel.instance"
 PROXY = "proxy"
 HUB = "hub"
 _THREAD = ThreadPoolExecutor(1, "networks")
+log = logging.getLogger(__name__)
 
 
 class NoNetwork(Exception):
@@ -90,15 +94,20 @@ class Networks:
         raise NoNetwork(f"no subnet of {POOL} is free for the network {name}")
 
     def remove(self, name: str) -> None:
+        for container in self._both().values():
+            # Also from one that is stopped: it would not start without a network that it is in.
+            if name in _networks(container):
+                self._leave(container["Id"], name)
         with contextlib.suppress(NotFound):
-            for container in self._both().values():
-                # Also from one that is stopped: it would not start without a network that it is in.
-                if name in _networks(container):
-                    self._client.disconnect_container_from_network(container["Id"], name, force=True)
-            for left in self._client.inspect_network(name)["Containers"]:
-                with contextlib.suppress(APIError):  # it has just ended
-                    self._client.disconnect_container_from_network(left, name, force=True)
+            for left in self._client.inspect_network(name)["Containers"].values():
+                # What a container left behind that is gone has no id of a container any more.
+                self._leave(left["Name"], name)
             self._client.remove_network(name)
+
+    def _leave(self, container: str, name: str) -> None:
+        # One that has just ended is no longer in it; if something is, Docker does not remove the network.
+        with contextlib.suppress(APIError):
+            self._client.disconnect_container_from_network(container, name, force=True)
 
     def limit(self, allowed: Sequence[str]) -> None:
         """Set the rules for what `make` makes. They are gone after a restart of the engine, which restarts the hub."""
@@ -107,35 +116,51 @@ class Networks:
             read_only=True,
         )  # fmt: skip
         command = ["python3", "-m", "carrel_hub.egress", egress.prefix(self._instance), *allowed]
-        made = self._client.create_container(self._both()[HUB]["Image"], command, host_config=host)["Id"]
+        name = f"{self._instance}-egress"
+        self._drop(name)  # of a hub that was killed meanwhile
         try:
-            self._client.start(made)
-            if self._client.wait(made)["StatusCode"]:
-                said = self._client.logs(made, tail=5).decode(errors="replace").strip()
+            self._client.create_container(
+                self._both()[HUB]["Image"], command, name=name, labels={LABEL: self._instance}, host_config=host
+            )
+            self._client.start(name)
+            if self._client.wait(name)["StatusCode"]:
+                said = self._client.logs(name, tail=5).decode(errors="replace").strip()
                 raise NoNetwork(f"egress cannot be limited, because the engine's nftables fail: {said}")
         finally:
-            self._client.remove_container(made, force=True)
+            self._drop(name)
+
+    def _drop(self, name: str) -> None:
+        with contextlib.suppress(NotFound):
+            self._client.remove_container(name, force=True)
 
     def settle(self) -> None:
         """Remove the networks without a server, and join the others. Only while no server starts."""
         used = {name for server in self._client.containers(filters=self._ours) for name in _networks(server)}
         for name in set(self._names()) - used:
-            self.remove(name)
+            with _told(f"the network {name} is not removed"):
+                self.remove(name)
         self.join_all()
 
     def join_all(self) -> None:
         """A container of the hub or the proxy that was made anew is in none of the networks."""
-        self.join(self._names())
+        both = self._both()
+        for name in self._names():
+            with _told(f"the server in the network {name} is not reached"):
+                self._join(name, both)
 
-    def join(self, names: Iterable[str]) -> None:
-        for alias, container in self._both().items():
-            for name in names:
-                if name not in _networks(container):
-                    try:
-                        self._client.connect_container_to_network(container["Id"], name, aliases=[alias])
-                    except APIError as error:
-                        if THERE not in str(error.explanation):
-                            raise
+    def join(self, name: str) -> None:
+        self._join(name, self._both())
+
+    def _join(self, name: str, both: Mapping[str, Any]) -> None:
+        for alias, container in both.items():
+            if name not in _networks(container):
+                try:
+                    self._client.connect_container_to_network(container["Id"], name, aliases=[alias])
+                except APIError as error:
+                    # compose is replacing the proxy, and the new one asks for all networks (proxy.py)
+                    replaced = alias == PROXY and error.status_code in GONE
+                    if not replaced and THERE not in str(error.explanation):
+                        raise
 
     def _names(self) -> list[str]:
         return [network["Name"] for network in self._client.networks(filters=self._ours)]
@@ -160,6 +185,15 @@ def _bridge(instance: str, subnet: str) -> str:
 def _networks(container: Mapping[str, Any]) -> Iterable[str]:
     found: Iterable[str] = container["NetworkSettings"]["Networks"]
     return found
+
+
+@contextlib.contextmanager
+def _told(what: str) -> Iterator[None]:
+    """One network that Docker refuses does not keep the hub from the others."""
+    try:
+        yield
+    except APIError as error:
+        log.warning("%s: %s", what, error)
 
 
 def work(instance: str, what: Callable[[Networks], None]) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Awaitable
 from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.limits import in_docker_py
@@ -26,6 +27,16 @@ LOOK_SECONDS = 0.2
 REMOVED_WITHIN_SECONDS = 30
 CONFLICT = 409
 _CHOOSING = asyncio.Lock()
+
+
+async def _beside(start: Awaitable[tuple[str, int]], joined: Awaitable[None]) -> tuple[str, int]:
+    """The start takes longer. If one fails, the other comes to its end: JupyterHub then stops what has started."""
+    address, nothing = await asyncio.gather(start, joined, return_exceptions=True)
+    if isinstance(address, BaseException):
+        raise address
+    if isinstance(nothing, BaseException):
+        raise nothing
+    return address
 
 
 class CarrelSpawner(DockerSpawner):  # type: ignore[misc]
@@ -59,9 +70,8 @@ class CarrelSpawner(DockerSpawner):  # type: ignore[misc]
         try:
             allowed = self._egress and self._egress["allow"]
             await networks.in_thread(self.instance, lambda ours: ours.make(self.network_name, self.user.name, allowed))
-            joined = networks.in_thread(self.instance, lambda ours: ours.join([self.network_name]))
-            # beside the start, which takes longer
-            address: tuple[str, int] = (await asyncio.gather(super().start(), joined))[0]
+            joined = networks.in_thread(self.instance, lambda ours: ours.join(self.network_name))
+            address = await _beside(super().start(), joined)
         except networks.NoNetwork as error:
             self.log.error("%s gets no server: %s", self.user.name, error)
             raise spawning.SpawnRefused(spawning.NO_NETWORK) from error

@@ -51,6 +51,9 @@ _SIGNS = {
     "error mounting": NO_DIRECTORY,
     "no such image": NO_IMAGE,
     "is already in use by container": STILL_THERE,
+    # of a user's network that something still uses, or that was made at the same time
+    "network with name": STILL_THERE,
+    "has active endpoints": STILL_THERE,
     # a container that ends at once is gone when its address is read
     "no such container": ENDED,
 }
