@@ -27,6 +27,7 @@ class Load:
     verify: str | bool
     cookies: dict[str, str] = field(default_factory=dict)
     per_second: float = 20
+    timeout_seconds: float = TIMEOUT_SECONDS
     answers: list[tuple[float, str]] = field(default_factory=list)
 
     def __enter__(self) -> Load:
@@ -71,7 +72,7 @@ class Load:
             self._sessions.http.cookies.update(self.cookies)
         try:
             answer = self._sessions.http.get(
-                self.url, verify=self.verify, timeout=TIMEOUT_SECONDS, allow_redirects=False
+                self.url, verify=self.verify, timeout=self.timeout_seconds, allow_redirects=False
             )
             what = str(answer.status_code)
         except requests.RequestException as error:

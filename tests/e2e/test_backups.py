@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,28 @@ def runs(site: Site, what: str) -> bool:
 def start(site: Site, *command: str) -> subprocess.Popen[str]:
     """Run a command as root on the host, and do not wait for it."""
     return subprocess.Popen(["docker", "exec", site.host, *command], text=True, stdout=subprocess.PIPE, stderr=-2)
+
+
+@contextmanager
+def resetting(site: Site) -> Iterator[None]:
+    """Hold what a reset holds, as its account."""
+    holding = f"cd /var/lib/carrel/{site.name}/reset && exec flock lock sh -c 'echo held; cat'"
+    command = [
+        "docker",
+        "exec",
+        "--interactive",
+        site.host,
+        "su",
+        site.name,
+        "--shell",
+        "/bin/sh",
+        "--command",
+        holding,
+    ]
+    with subprocess.Popen(command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdin and holder.stdout and holder.stdout.readline() == "held\n"
+        yield
+        holder.stdin.close()
 
 
 def ends(process: subprocess.Popen[str]) -> None:
@@ -81,11 +104,12 @@ def test_what_a_person_spoils_and_loses_comes_back(play: Play, hub: Site, ada: H
         assert run.code == 0
         assert lab.get("thesis.txt") == "years of work", "at a server that went on running"
         lab.run("import os; os.remove('data.txt'); os.remove('thesis.txt')")
-    resetting = start(hub, *RESET)
-    until(lambda: runs(hub, "reset"), "the reset has begun")
     whole = ("carrel-backup", "restore", "class", "--user", "ada", "--overwrite", "--stop")
-    assert "wait: a reset of the instance is at work" in run_on(hub.host, "env", "CARREL_RESET_STEPS=1", *whole)
-    ends(resetting)
+    with resetting(hub):
+        restore = start(hub, "env", "CARREL_RESET_STEPS=1", *whole)
+        assert restore.stdout
+        assert any("wait: a reset of the instance is at work" in line for line in restore.stdout)
+    ends(restore)
     with ada.spawn() as lab:
         assert lab.get("thesis.txt") == "years of work" and lab.get("data.txt") == "measured once"
         lab.put("thesis.txt", "it is hers")
@@ -94,7 +118,8 @@ def test_what_a_person_spoils_and_loses_comes_back(play: Play, hub: Site, ada: H
 def test_a_backup_and_a_reset_do_not_disturb_each_other(hub: Site) -> None:
     for first, second in ((RESET, BACKUP), (BACKUP, RESET)):
         one = start(hub, *first)
-        until(lambda first=first: runs(hub, first[0].removeprefix("carrel-")), f"{first[0]} has begun")
+        what = first[0].removeprefix("carrel-")
+        until(lambda one=one, what=what: runs(hub, what) or one.poll() is not None, f"{first[0]} has begun")
         ends(start(hub, *second))
         ends(one)
         assert state(hub)["backup"]["warnings"] == []

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +24,21 @@ from testbed import images, pki, release
 from testbed.client import Lab, LoginError
 from testbed.hub_client import Hub
 from testbed.load import Load
-from testbed.patience import until
+from testbed.patience import PATIENCE, until
 from testbed.run import run
 from tests.e2e.conftest import ROOT, Playbook, Site, ansible_playbook, answers, plain, reset, run_on
 
 HOST = "carrel-upgrade-1"
+# Not while the tests run.
+RESET_AT = f"{datetime.now(timezone.utc) + timedelta(hours=12):%H:%M}"
 IMAGE = "registry.carrel.test:5000/carrel/lab:1.0"
 LAB: dict[str, Any] = {
     "name": "tao", "kind": "lab", "url": "https://localhost:8467/", "image": IMAGE,
-    "reset": {"at": "01:25", "drain_seconds": 2}, "login": {"notice": "Tao"},
+    "reset": {"at": RESET_AT, "drain_seconds": 2}, "login": {"notice": "Tao"},
 }  # fmt: skip
 HUB: dict[str, Any] = {
     "name": "class", "kind": "hub", "url": "https://localhost:8468/", "image": IMAGE,
-    "authenticator": {"type": "native"}, "reset": {"at": "01:25"},
+    "authenticator": {"type": "native"}, "reset": {"at": RESET_AT},
     "users": [
         {"name": "prof", "admin": True, "password": "professor of statistics"},
         {"name": "ada", "password": "the first password of ada"},
@@ -150,6 +153,7 @@ def within(path: str, paths: set[str]) -> bool:
 
 @pytest.fixture(scope="module")
 def host() -> Iterator[None]:
+    testbed.down("upgrade")  # what a run that was killed has left has this version already
     try:
         testbed.up("upgrade", [f"{HOST}=8467,8468"])
         yield
@@ -186,7 +190,8 @@ def upgrade(old: Release, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             plan = ansible_playbook(folder, variables(), "playbooks/plan.yml")
             check = ansible_playbook(folder, variables(), "playbooks/site.yml", "--check", "--diff")
             assert written() == before["written"], "neither touches anything"
-            with Load(TAO.url + "api/status", str(pki.CA), dict(lab.http.cookies), per_second=2) as load:
+            cookies = dict(lab.http.cookies)
+            with Load(TAO.url + "api/status", str(pki.CA), cookies, per_second=2, timeout_seconds=PATIENCE) as load:
                 site = ansible_playbook(folder, variables(), "playbooks/site.yml")
             yield Upgrade(
                 old=old, lab=lab, hub=hub, ada=ada, kernels=kernels, **before, containers=was, plan=plan, check=check,
