@@ -25,7 +25,8 @@ def checked(container: dict[str, Any]) -> dict[str, Any]:
     if not all(isinstance(text, str) for text in texts):
         raise TypeError("a text is none")
     "".join(texts).encode()  # JSON has halves of characters, which no file takes
-    if not all(container[key] is None or type(container[key]) is kind for key, kind in _NUMBERS.items()):
+    numbers = [(container[key], kind) for key, kind in _NUMBERS.items() if container[key] is not None]
+    if any(not isinstance(number, kind) or isinstance(number, bool) for number, kind in numbers):
         raise TypeError("a number is none")
     if not all(0 < port[key] < 1 << 16 for port in container["ports"] for key in ("container", "host")):
         raise TypeError("a port is none")
