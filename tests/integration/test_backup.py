@@ -125,7 +125,7 @@ def test_one_file_comes_back_as_of_then(machine: Machine) -> None:
     assert [each["of"] for each in site.snapshots()] == ["whole", "user:ada"]
     restore = ("--user", "ada", "--path", "notes.txt", "--snapshot", first[:8])
     code, entry = site.command("restore", *restore)
-    assert code == FAILED and "notes.txt is there" in entry["message"]
+    assert code == FAILED and "notes.txt exists" in entry["message"]
     assert site.command("restore", *restore, "--overwrite")[0] == DONE
     names = json.loads(site.python("print(json.dumps({name: open(name).read() for name in sorted(os.listdir())}))"))
     assert names.pop("notes.txt") == "first"

@@ -167,7 +167,8 @@ V4, V6 = "00000000", "0" * 32
 )
 def test_it_listens_on_the_address_in_the_environment(image, environ, expected):
     options = [word for key, value in environ.items() for word in ("-e", f"{key}={value}")]
-    wait = f"for i in $(seq 150); do sleep 0.2; {LISTENS} | grep . && break; done"
+    # It binds one address after the other.
+    wait = f"for i in $(seq 300); do sleep 0.2; test $({LISTENS} | wc -l) -ge {len(expected)} && break; done; {LISTENS}"
     script = f"start-notebook.py >/dev/null 2>&1 & {wait}"
     assert set(inside(image, "bash", "-c", script, options=(*IPV6, *options)).split()) == expected
 
