@@ -108,7 +108,8 @@ def test_every_panel_has_an_answer(prometheus: Site, hub: Site) -> None:
     code, _output = reset(hub, "--people", "skip", "--no-pull")
     assert code == DONE
     for command in ("run", "drill"):
-        run_on(hub.host, "carrel-backup", command, hub.name)
+        # It warns, with an exit code, of people whom other tests have removed.
+        run_on(hub.host, "carrel-backup", command, hub.name, check=False)
     with enter(hub, "ada") as ada:
         # increase() wants two samples of a counter that grew
         for _unused in range(2):

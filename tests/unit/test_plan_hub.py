@@ -388,7 +388,7 @@ def test_no_message_shows_a_secret(secret: Any, kind: str, separator: str) -> No
     assert problems and HIDDEN[:6] not in str(problems)
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(st.text("abA@.-, /%\x00é", max_size=8), max_size=6), st.booleans())
 def test_no_two_users_share_a_name(names: list[str], normalize: bool) -> None:
     result, problems = plan([hub(users=names, normalize_usernames=normalize, allow_no_users=True)])

@@ -61,7 +61,7 @@ def test_a_suggested_name_is_a_good_one(name: str) -> None:
             assert read_name(problem.message.rpartition(" ")[2], "name", Problems()) is not INVALID
 
 
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 @given(
     URL_LIKE | URL_LIKE.map("https://".__add__) | st.from_regex(r"\Ahttps?://[a-z.\[\]:0-9@]{1,12}(/[a-z./%]{0,9})?\Z")
 )
