@@ -5,6 +5,7 @@
 import os
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 # what these modules assert is explained when it fails, as in the tests
 pytest.register_assert_rewrite(
@@ -12,3 +13,7 @@ pytest.register_assert_rewrite(
 )
 # Tests look for secrets in what modules are given; from 2.21 on, ansible-core does not show that by itself with -vvv.
 os.environ["ANSIBLE_INJECT_INVOCATION"] = "true"
+
+# A busy machine is no failure.
+settings.register_profile("carrel", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("carrel")

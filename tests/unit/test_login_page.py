@@ -110,7 +110,7 @@ TRICKY = st.sampled_from(
 NOTICES = st.lists(st.text(st.characters(exclude_categories=["Cs", "Cc"])) | TRICKY).map("".join).filter(str.strip)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(notice=NOTICES, version=st.sampled_from(["1.0.11", "latest"]))
 def test_any_plain_text_shows_literally(notice: str, version: str) -> None:
     for rendered in with_notice(version, notice):
@@ -118,7 +118,7 @@ def test_any_plain_text_shows_literally(notice: str, version: str) -> None:
         assert without_spaces(Seen(rendered).text) == without_spaces(notice)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(text=st.lists(st.text("{}%#ax- \"'") | TRICKY).map("".join))
 def test_jinja_is_inert_in_any_html(text: str) -> None:
     shown = "<p>" + text.replace("\r\n", "\n").replace("<!--", "") + "</p>"

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problem
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from plan_helpers import HOST, hub, lab, plan
 
@@ -198,7 +198,7 @@ def test_nothing_is_wrong_without_a_fault() -> None:
     assert all(ALONE.values()), [FAULTS[index] for index, texts in ALONE.items() if not texts]
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300)
 @given(st.lists(st.sampled_from(range(len(FAULTS))), unique=True, min_size=2, max_size=12).map(_apart))
 def test_several_faults_bring_the_messages_of_each(chosen: list[int]) -> None:
     found = _texts(_problems(_with([(FAULTS[index].where, FAULTS[index].value) for index in chosen])))

@@ -12,7 +12,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub_keys impo
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.plan import Inputs, make_plan
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import INVALID
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from plan_helpers import CLASS, HOST, Control, good, host, hub, lab, plan
 from plan_hub_cases import AZURE, CLIENT, OIDC
@@ -360,7 +360,7 @@ VALUES: st.SearchStrategy[Any] = st.recursive(
 )  # fmt: skip
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=300)
 @given(st.dictionaries(st.sampled_from(sorted(HUB)), VALUES, max_size=5))
 def test_any_hub_is_planned_or_refused_and_never_an_exception(keys: dict[str, Any]) -> None:
     result, problems = plan([hub(**keys)], current=HOST)
@@ -388,7 +388,7 @@ def test_no_message_shows_a_secret(secret: Any, kind: str, separator: str) -> No
     assert problems and HIDDEN[:6] not in str(problems)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.text("abA@.-, /%\x00é", max_size=8), max_size=6), st.booleans())
 def test_no_two_users_share_a_name(names: list[str], normalize: bool) -> None:
     result, problems = plan([hub(users=names, normalize_usernames=normalize, allow_no_users=True)])

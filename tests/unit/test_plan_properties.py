@@ -61,7 +61,7 @@ def test_a_suggested_name_is_a_good_one(name: str) -> None:
             assert read_name(problem.message.rpartition(" ")[2], "name", Problems()) is not INVALID
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(
     URL_LIKE | URL_LIKE.map("https://".__add__) | st.from_regex(r"\Ahttps?://[a-z.\[\]:0-9@]{1,12}(/[a-z./%]{0,9})?\Z")
 )
@@ -132,7 +132,7 @@ RECORDS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(NAMES, unique=True, min_size=1, max_size=8),
     st.dictionaries(NAMES, RECORDS, max_size=6),
@@ -201,7 +201,7 @@ YAML = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.lists(st.dictionaries(KEYS, YAML, max_size=5).map(lambda keys: lab(**keys)) | YAML, max_size=3) | YAML,
     st.dictionaries(
@@ -214,7 +214,7 @@ def test_any_input_is_planned_or_refused_and_never_an_exception(instances: Any, 
     assert all("\n" not in str(problem) for problem in problems)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.dictionaries(
         st.sampled_from(["instances", "engines", "accounts", "listening_ports", "memory_bytes", "cpus"]), YAML

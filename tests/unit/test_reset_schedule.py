@@ -57,7 +57,7 @@ def run(begin: datetime, days: int, at: str, zone: str, lead: int, late: list[in
     return met
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     st.dates(FIRST, LAST_DAY),
     times,
