@@ -34,7 +34,11 @@ def page(chromium: Path) -> Iterator[Page]:
         # the test bed's authority is not in Chromium's store; that TLS verifies is what the other tests show
         context = browser.new_context(ignore_https_errors=True, viewport={"width": 1280, "height": 800})
         context.set_default_timeout(60_000)
-        yield context.new_page()
+        page = context.new_page()
+        # On a busy machine JupyterLab says that it lost the server, which it finds again by itself.
+        lost = page.locator(".jp-Dialog", has_text="Server Connection Error")
+        page.add_locator_handler(lost, lambda dialog: dialog.locator(".jp-Dialog-button").last.click())
+        yield page
         browser.close()
 
 
