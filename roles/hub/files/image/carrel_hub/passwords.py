@@ -4,21 +4,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
 
 import bcrypt
+
+from .threads import BUSY, Threads
 
 LONGEST = 72  # bytes that bcrypt reads
 MOST_WAITING = 500  # with two threads the last of them waits for about a minute
 LOWER_PRIORITY = 5  # behind the event loop, but not behind all that users compute
 # A hash of nobody: refusing an unknown name takes as long as a wrong password.
 NOBODY = b"$2b$12$FUgTvyOlPd/Bb9SjUHriy.VFFAN9mRVXMDQqCnBrM6YHoAAogx3IC"
-T = TypeVar("T")
 
 
 class Refused(Exception):
@@ -29,7 +26,7 @@ class Busy(Refused):
     """More people are waiting than can be served within a minute or so."""
 
     def __init__(self) -> None:
-        super().__init__("Too many people are logging in at the moment. Please try again in a minute.")
+        super().__init__(BUSY)
 
 
 def _step_back() -> None:
@@ -39,21 +36,12 @@ def _step_back() -> None:
 
 class Passwords:
     def __init__(self, threads: int = min(4, os.cpu_count() or 1), most_waiting: int = MOST_WAITING) -> None:
-        self._threads = ThreadPoolExecutor(threads, "bcrypt", _step_back)
-        self._most = most_waiting
-        self._waiting = 0
+        self._threads = Threads("bcrypt", threads, most_waiting, Busy, _step_back)
 
     async def hash(self, password: str) -> bytes:
-        return await self._run(lambda: bcrypt.hashpw(password.encode(), bcrypt.gensalt()))
+        return await self._threads.run(lambda: bcrypt.hashpw(password.encode(), bcrypt.gensalt()))
 
     async def check(self, password: str, hashed: bytes | None) -> bool:
-        return await self._run(lambda: bcrypt.checkpw(password.encode(), hashed or NOBODY) and hashed is not None)
-
-    async def _run(self, work: Callable[[], T]) -> T:
-        if self._waiting >= self._most:
-            raise Busy
-        self._waiting += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
-        finally:
-            self._waiting -= 1
+        return await self._threads.run(
+            lambda: bcrypt.checkpw(password.encode(), hashed or NOBODY) and hashed is not None
+        )

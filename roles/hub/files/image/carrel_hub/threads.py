@@ -1,6 +1,9 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Threads for those who wait for somebody else's server. Of asyncio's own, all waiters share a few, and so do names."""
+"""A few threads for work of one kind, and an end to how many wait for them.
+
+Of asyncio's own threads all kinds share a few, and so does the lookup of names.
+"""
 
 from __future__ import annotations
 
@@ -17,17 +20,29 @@ BUSY = "Too many people are logging in at the moment. Please try again in a minu
 T = TypeVar("T")
 
 
-class Threads:
-    """Those of one authenticator."""
+def _too_many() -> Exception:
+    return web.HTTPError(503, BUSY)
 
-    def __init__(self, threads: int = THREADS, most_waiting: int = MOST_WAITING) -> None:
-        self._threads = ThreadPoolExecutor(threads, "asking")
+
+class Threads:
+    """By default for those who wait for somebody else's server. BUSY: what is raised where too many wait."""
+
+    def __init__(
+        self,
+        name: str = "asking",
+        threads: int = THREADS,
+        most_waiting: int = MOST_WAITING,
+        busy: Callable[[], Exception] = _too_many,
+        begin: Callable[[], object] | None = None,
+    ) -> None:
+        self._threads = ThreadPoolExecutor(threads, name, begin)
         self._most = most_waiting
+        self._busy = busy
         self._waiting = 0
 
     async def run(self, work: Callable[[], T]) -> T:
         if self._waiting >= self._most:
-            raise web.HTTPError(503, BUSY)
+            raise self._busy()
         self._waiting += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, work)
