@@ -97,7 +97,8 @@ def providers(site: HubSite, packages: Path) -> None:
     )  # fmt: skip
     for place in (("ldap.carrel.test", 389), ("provider", 9000)):
         ask = f"import socket; socket.create_connection({place}, 1)"
-        until(lambda: succeeds("docker", "exec", f"{site.name}-hub", "python3", "-c", ask), f"{place} answers")  # noqa: B023
+        asking = ("docker", "exec", f"{site.name}-hub", "python3", "-c", ask)
+        until(lambda asking=asking: succeeds(*asking), f"{place} answers")
 
 
 def log_in(site: HubSite, name: str, password: str, where: str) -> str:

@@ -28,6 +28,7 @@ from carrel_backup.restic import Answer, Restic, ResticError
 from carrel_backup.run import BackupError, Run
 from carrel_backup.state import State
 from carrel_backup.wanted import Wanted
+from locks import is_free
 from plan_helpers import lab, plan
 from test_install_files import run as run_module
 
@@ -441,15 +442,6 @@ def test_a_restore_and_a_reset_are_not_at_work_at_once(
     (tmp_path / "claim-tao").write_bytes(claims.claim("a playbook", 30))
     monkeypatch.setattr(containers, "RESET_SECONDS", -1)
     assert restored().startswith("a playbook is changing the instance's containers: nothing was restored")
-
-
-def is_free(path: Path) -> bool:
-    with path.open("r+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-    return True
 
 
 def test_a_first_reset_is_kept_out_too(engine: Engine, tmp_path: Path) -> None:

@@ -4,10 +4,8 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,12 +15,11 @@ import status_samples as samples
 import yaml
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.disk_usage import subdirectories_bytes
 from ansible_collections.carrel.jupyter.plugins.module_utils._report import metrics
+from installed_modules import imported, install
 from prometheus_client.parser import text_string_to_metric_families
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLE = ROOT / "roles" / "monitoring"
-ROOMS = ROOT / "plugins" / "module_utils"
-PACKAGE = "ansible_collections.carrel.jupyter.plugins.module_utils"
 DASHBOARD = json.loads((ROLE / "files/grafana/carrel-jupyter.json").read_text())
 RULES = ROLE / "files/prometheus/carrel-alerts.yml"
 CASES = Path(__file__).parent / "data/prometheus/alerts_test.yml"
@@ -132,32 +129,11 @@ def test_directories_are_added_up(tmp_path: Path) -> None:
     assert 100 * 1024 <= found["ada"] < 200 * 1024 < found["strange\nname"]
 
 
-def imported() -> set[str]:
-    """All that _host/metrics.py imports, of the collection."""
-    found: set[str] = set()
-    waiting = ["_host/metrics.py"]
-    while waiting:
-        file = waiting.pop()
-        if file in found:
-            continue
-        found.add(file)
-        for node in ast.walk(ast.parse((ROOMS / file).read_text())):
-            if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith(PACKAGE):
-                continue
-            below = str(node.module).removeprefix(PACKAGE).strip(".").replace(".", "/")
-            names = [f"{below}.py", *(f"{below}/{alias.name}.py" for alias in node.names)]
-            waiting += [name for name in names if (ROOMS / name).is_file()]
-    return found
-
-
 def installed(folder: Path) -> Path:
     """What the role puts on a host."""
     modules = yaml.safe_load((ROLE / "vars/main.yml").read_text())["__monitoring_modules"]
-    assert set(modules) == imported()
-    for module in modules:
-        place = folder / PACKAGE.replace(".", "/") / module
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOMS / module, place)
+    assert set(modules) == imported("_host/metrics.py")
+    install(modules, folder)
     return folder
 
 

@@ -21,6 +21,7 @@ import pytest
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import compose, move
 from carrel_backup import containers, gate, sending, settings
 from carrel_backup.run import BackupError
+from locks import is_free
 from plan_helpers import HOST, good, host, lab
 
 from testbed.patience import until
@@ -166,15 +167,6 @@ def is_over(connection: socket.socket) -> bool:
         return True
     finally:
         connection.settimeout(20)
-
-
-def is_free(lock: Path) -> bool:
-    with lock.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-    return True
 
 
 def answer(connection: socket.socket) -> bytes:

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import ast
 import fcntl
 import json
 import os
@@ -26,11 +25,10 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._shared import disk
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.disk import Use
 from carrel_hub import config as hub_config
 from carrel_hub import disk as hub_disk
+from installed_modules import imported, install
 from test_hub_image import CONFIG, SECRETS
 
 ROOT = Path(__file__).parents[2]
-ROOMS = ROOT / "plugins" / "module_utils"
-PACKAGE = "ansible_collections.carrel.jupyter.plugins.module_utils"
 GB = 1 << 30
 THEN = "2030-01-09T03:37:00+00:00"
 
@@ -198,29 +196,10 @@ def test_the_hub_tells_its_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert hub_disk.notice("ada") is None
 
 
-def imported(start: str) -> set[str]:
-    found: set[str] = set()
-    waiting = [start]
-    while waiting:
-        file = waiting.pop()
-        if file in found:
-            continue
-        found.add(file)
-        for node in ast.walk(ast.parse((ROOMS / file).read_text())):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(PACKAGE):
-                below = str(node.module).removeprefix(PACKAGE).strip(".").replace(".", "/")
-                names = [f"{below}.py", *(f"{below}/{alias.name}.py" for alias in node.names)]
-                waiting += [name for name in names if (ROOMS / name).is_file()]
-    return found
-
-
 def test_the_program_needs_only_what_the_role_installs(host: Path, tmp_path: Path) -> None:
     modules = yaml.safe_load((ROOT / "roles/hub/vars/main.yml").read_text())["__hub_disk_modules"]
     assert set(modules) == imported("_host/user_sizes.py")
-    for module in modules:
-        place = tmp_path / "library" / PACKAGE.replace(".", "/") / module
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOMS / module, place)
+    install(modules, tmp_path / "library")
     program = (ROOT / "roles/hub/files/carrel-disk").read_text()
     program = program.replace("/usr/local/lib/carrel/disk", str(tmp_path / "library"))
     program = program.replace("main(sys.argv[1:])", f"main(sys.argv[1:], {str(host)!r})")
