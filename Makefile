@@ -4,7 +4,7 @@
 #   make demo        from nothing to running instances on two test hosts
 #   make demo-down   remove them
 #   make test        everything: linters, unit and sanity tests, real hosts, a real browser
-#   make test-quick  linters and tests that need no host, in under two minutes
+#   make test-quick  linters and tests that need no host; four minutes on two cores
 #   make sanity      ansible-test's sanity tests and antsibull-docs' lint, on a copy; they install tools in ~/.ansible/test
 #   make test-vm     limits and a real reboot, in a virtual machine; slow without KVM
 #   make docs        write the reference of the inventory's keys, and the documentation as a site in .cache/site
@@ -28,6 +28,9 @@ export PYTHONPATH := $(CURDIR)/.cache/collections:$(CURDIR)
 
 # How long a part took, for CI's log.
 timed = TIMEFORMAT='make: $(1) took %0R s'; time
+# The tests of a folder beside others: their output stays together.
+beside = echo "make: tests/$(1) writes to .cache/$(1).log, which is shown at its end"; \
+	code=0; { $(call timed,tests/$(1)) pytest $(2) tests/$(1); } &> .cache/$(1).log || code=$$?; cat .cache/$(1).log; exit $$code
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -74,16 +77,13 @@ e2e: venv
 		|| { python -m testbed.failures .cache/e2e.xml; exit 1; }
 
 integration: venv
-	@echo "make: tests/integration writes to .cache/integration.log, which is shown at its end"
-	@code=0; { $(call timed,tests/integration) pytest --numprocesses auto --dist loadfile --no-loadscope-reorder --durations 30 \
-		tests/integration; } &> .cache/integration.log || code=$$?; cat .cache/integration.log; exit $$code
+	@$(call beside,integration,--numprocesses auto --dist loadfile --no-loadscope-reorder --durations 30)
 
 demo-test: venv
 	$(call timed,tests/demo) pytest --durations 0 tests/demo
 
 upgrade: venv
-	@echo "make: tests/upgrade writes to .cache/upgrade.log, which is shown at its end"
-	@code=0; { $(call timed,tests/upgrade) pytest --durations 0 tests/upgrade; } &> .cache/upgrade.log || code=$$?; cat .cache/upgrade.log; exit $$code
+	@$(call beside,upgrade,--durations 0)
 
 platforms: venv
 	$(call timed,tests/platforms) pytest tests/platforms
