@@ -37,7 +37,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Look at the host
+- name: Survey the host
   carrel.jupyter.instance_survey:
   register: survey
   no_log: true
