@@ -35,6 +35,10 @@ def page(chromium: Path) -> Iterator[Page]:
         context = browser.new_context(ignore_https_errors=True, viewport={"width": 1280, "height": 800})
         context.set_default_timeout(60_000)
         page = context.new_page()
+        # pytest shows it if the test fails
+        page.on("console", lambda said: print("console:", said.type, said.text) if said.type == "error" else None)
+        page.on("requestfailed", lambda request: print("failed:", request.method, request.url, request.failure))
+        page.on("response", lambda answer: print(answer.status, answer.url) if answer.status >= 400 else None)
         # On a busy machine JupyterLab says that it lost the server, which it finds again by itself.
         lost = page.locator(".jp-Dialog", has_text="Server Connection Error")
         page.add_locator_handler(lost, lambda dialog: dialog.locator(".jp-Dialog-button").last.click())
