@@ -543,6 +543,19 @@ def test_a_list_of_snapshots_drives_no_terminal(
     assert "abcdefgh" in said and "\x1b" not in said
 
 
+def test_a_table_of_snapshots_has_whole_names() -> None:
+    counts = {"files": 14, "files_new": 14, "files_changed": 0, "bytes": 1, "added_bytes": 1}
+    whole = {"id": "3cf1172b84ca", "time": "2030-01-01T02:30:11Z", "of": "whole", "on": "geo1.informatics.uni.example"}
+    user = {**whole, "of": "user:maximilian-von-mus--uni-example", "on": None}
+    long = {**whole, "on": "x" * 20_000}
+    lines = backup.table([{**each, **counts} for each in (whole, user)])
+    assert [line.split()[2:4] for line in lines[1:]] == [[whole["of"], whole["on"]], [user["of"], "?"]]
+    assert len({line.index(word) for line, word in zip(lines, ("HOST", "geo1", "?"))}) == 1, "one column"
+    assert len({len(line) for line in lines}) == 1
+    assert len(backup.table([{**each, **counts} for each in (whole, long)])[1]) < 300, "not padded without end"
+    assert backup.table([]) == []
+
+
 def test_a_new_host_begins_beside_an_old_past_only_if_told(engine: Engine) -> None:
     engine.restic = Repository(engine, taken(AFTER, "geo1"))
     with pytest.raises(BackupError, match="--anew"):

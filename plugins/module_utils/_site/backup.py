@@ -29,6 +29,7 @@ RUN_DIRECTORY = "/run/carrel/backup/{}"
 HEAD = "# Managed by carrel.jupyter, role backup\n"
 DRILL_LATER_HOURS = 8  # by then the night's backups have ended
 SUNDAY = 0
+MOST_PADDING = 64  # the engine's account can write tags of any length into its repository
 DONE, FAILED, USAGE, LOCKED, INCOMPLETE = range(5)  # exit codes of the program
 
 Job = Mapping[str, Any]
@@ -201,13 +202,15 @@ def _schedule(job: Job, host: str, mailto: str) -> str:
 
 def table(snapshots: Sequence[Mapping[str, Any]]) -> list[str]:
     """A line for each snapshot."""
-    head = f"{'ID':8}  {'TIME (UTC)':16}  {'OF':20} {'HOST':12}"
-    head += f" {'FILES':>9} {'NEW':>7} {'CHANGED':>7} {'SIZE':>9} {'ADDED':>9}"
+    shown = [(each["of"], each["on"] or "?") for each in snapshots]
+    of, host = (min(max(map(len, column)), MOST_PADDING) for column in zip(("OF", "HOST"), *shown))
+    head = f"{'ID':8}  {'TIME (UTC)':16}  {'OF':{of}}  {'HOST':{host}}"
+    head += f"  {'FILES':>9} {'NEW':>7} {'CHANGED':>7} {'SIZE':>9} {'ADDED':>9}"
     return [head] * bool(snapshots) + [
-        f"{each['id'][:8]:8}  {each['time'][:16]:16}  {each['of'][:20]:20} {(each['on'] or '?')[:12]:12}"
-        f" {each['files']:>9} {each['files_new']:>7} {each['files_changed']:>7} {size(each['bytes']):>9}"
+        f"{each['id'][:8]:8}  {each['time'][:16]:16}  {whose:{of}}  {on:{host}}"
+        f"  {each['files']:>9} {each['files_new']:>7} {each['files_changed']:>7} {size(each['bytes']):>9}"
         f" {size(each['added_bytes']):>9}"
-        for each in snapshots
+        for each, (whose, on) in zip(snapshots, shown)
     ]
 
 
