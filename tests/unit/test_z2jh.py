@@ -319,23 +319,51 @@ def test_notes_are_only_about_what_is_there() -> None:
         assert word not in notes
 
 
-def test_the_playbook_writes_secrets_for_its_user_alone(tmp_path: Path) -> None:
-    def run(*more: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            ["ansible-playbook", "-i", "inventories/example/hosts.yml", "playbooks/export_z2jh.yml",
-             "-e", f"jupyter_z2jh_directory={tmp_path}", *more],
-            cwd=ROOT, capture_output=True, text=True, check=False,
-        )  # fmt: skip
+def export(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["ansible-playbook", "-i", "inventories/example/hosts.yml", "playbooks/export_z2jh.yml",
+         "-e", f"jupyter_z2jh_directory={folder}", *more],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
 
-    unknown = run("-e", "jupyter_instances_only=class102")
+
+FILES = {"values.yaml", "secrets.yaml", "volumes.yaml", "README.md"}
+
+
+def test_the_playbook_writes_secrets_for_its_user_alone(tmp_path: Path) -> None:
+    unknown = export(tmp_path, "-e", "jupyter_instances_only=class102")
     assert unknown.returncode and "no hub is called class102; there are class101" in " ".join(unknown.stdout.split())
     assert list(tmp_path.iterdir()) == []
-    first = run()
-    assert first.returncode == 0, first.stdout
     folder = tmp_path / "class101"
-    assert stat.S_IMODE((folder / "secrets.yaml").stat().st_mode) == 0o600
-    assert {path.name for path in folder.iterdir()} == {"values.yaml", "secrets.yaml", "volumes.yaml", "README.md"}
-    assert "change-me" not in first.stdout and "has no labs: tao" in first.stdout
+    preview = export(tmp_path, "--check", "--diff")
+    assert preview.returncode == 0 and list(tmp_path.iterdir()) == [], preview.stdout
+    assert {name for name in FILES if f"would be written: {folder}/{name}" in preview.stdout} == FILES
+    first = export(tmp_path)
+    assert first.returncode == 0, first.stdout
+    assert mode(folder) == 0o700 and mode(folder / "secrets.yaml") == 0o600
+    assert {path.name for path in folder.iterdir()} == FILES
+    assert "change-me" not in first.stdout + preview.stdout and "has no labs: tao" in first.stdout
+
+
+def test_the_playbook_leaves_a_folder_as_open_as_it_is_unless_others_can_write_there(tmp_path: Path) -> None:
+    folder = tmp_path / "class101"
+    folder.mkdir()
+    folder.chmod(0o757)
+    refused = export(tmp_path)
+    said = " ".join(refused.stdout.split())
+    assert refused.returncode and f"others can write in {folder}, so they could get the secrets" in said
+    assert list(folder.iterdir()) == []
+    folder.chmod(0o755)
+    (folder / "secrets.yaml").touch(0o644)
+    assert export(tmp_path).returncode == 0
+    assert mode(folder) == 0o755 and mode(folder / "secrets.yaml") == 0o600
+    (folder / "values.yaml").unlink()
+    preview = export(tmp_path, "--check").stdout
+    assert {name for name in FILES if f"would be written: {folder}/{name}" in preview} == {"values.yaml"}
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
 
 
 def test_a_lab_beside_a_hub_changes_nothing() -> None:
