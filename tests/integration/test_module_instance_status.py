@@ -220,13 +220,14 @@ def play(folder: Path, *options: str, **environment: str) -> subprocess.Complete
 
 @pytest.mark.parametrize("form", ["json", "yaml"])
 def test_the_playbook_shows_every_host(tmp_path: Path, form: str) -> None:
-    done = play(tmp_path, ANSIBLE_CALLBACK_RESULT_FORMAT=form)
+    done = play(tmp_path, "-e", "jupyter_status_html=status.html", ANSIBLE_CALLBACK_RESULT_FORMAT=form)
     assert done.returncode == 0, done.stdout
     lines = [line.strip(' ",') for line in done.stdout.splitlines()]
     assert any(line.startswith("HOST") and line.endswith("DISK") for line in lines), done.stdout
     assert "0 instances on 2 hosts: 1 unreachable, 1 empty" in lines
     assert any(line.startswith("ERROR a-gone: the host cannot be reached: ") for line in lines)
     assert max(len(line) for line in done.stdout.splitlines() if "a-gone  " in line) <= 120
+    assert f"the page: {tmp_path}/status.html" in done.stdout
     page = (tmp_path / "status.html").read_text(encoding="utf-8")
     assert "the host cannot be reached" in page and "<caption>0 instances on 2 hosts</caption>" in page
 
@@ -237,6 +238,8 @@ def test_strictly_it_fails_and_a_page_goes_where_it_is_wanted(tmp_path: Path) ->
     assert (tmp_path / "elsewhere.html").exists() and not (tmp_path / "status.html").exists()
 
 
-def test_without_a_page(tmp_path: Path) -> None:
-    assert play(tmp_path, "-e", "jupyter_status_html=", "-e", "jupyter_hosts=here").returncode == 0
+def test_nobody_gets_a_page_unasked(tmp_path: Path) -> None:
+    for more in ([], ["-e", "jupyter_status_html="]):
+        done = play(tmp_path, "-e", "jupyter_hosts=here", *more)
+        assert done.returncode == 0 and "the page:" not in done.stdout
     assert not list(tmp_path.glob("*.html"))
