@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -255,11 +256,32 @@ def test_the_playbook_asks_the_host_for_names_that_it_may_not_list(tmp_path: Pat
     assert re.search(r"odd: \d problems in its variables", done.stdout), "the plan says what is wrong with them"
 
 
+EXAMPLE = ROOT / "inventories" / "example"
+
+
 def test_the_example_inventory_is_a_good_one(tmp_path: Path) -> None:
     probe = tmp_path / "probe.yml"
     probe.write_text("- hosts: all\n  gather_facts: false\n  tasks:\n    - carrel.jupyter.plan:\n", encoding="utf-8")
-    done = run(tmp_path, {}, probe, "-i", str(ROOT / "inventories" / "example"))
+    done = run(tmp_path, {}, probe, "-i", str(EXAMPLE / "hosts.yml"))
     assert done.returncode == 0 and "hub1.example.org" in done.stdout, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("configuration", "folder", "hosts"),
+    [
+        (EXAMPLE, EXAMPLE, ["hub1.example.org", "lab1.example.org", "lab2.example.org"]),
+        (ROOT, EXAMPLE, ["hub1.example.org", "lab1.example.org", "lab2.example.org"]),
+        (ROOT, EXAMPLE.with_name("campus"), ["hub1.uni.example", "lab1.uni.example", "lab2.uni.example"]),
+    ],
+)
+def test_an_example_is_an_inventory_as_a_folder_too(configuration: Path, folder: Path, hosts: list[str]) -> None:
+    listed = subprocess.run(
+        [str(Path(sys.executable).with_name("ansible-inventory")), "-i", str(folder), "--list"],
+        env={**os.environ, "ANSIBLE_CONFIG": str(configuration / "ansible.cfg")},
+        capture_output=True, text=True, check=True, timeout=PATIENCE,
+    )  # fmt: skip
+    assert sorted(json.loads(listed.stdout)["_meta"]["hostvars"]) == hosts
+    assert listed.stderr == ""
 
 
 @pytest.mark.parametrize("arguments", ["", "--check"])
