@@ -109,7 +109,7 @@ _backup = mapping_of(BACKUP)
 
 
 def read_backup(value: Any, path: str, problems: Problems) -> dict[str, Any] | Invalid:
-    """What is given; the rest comes from jupyter_backup."""
+    """Read the instance's own keys; merge_backup adds the rest from jupyter_backup."""
     found: dict[str, Any] | Invalid = _backup(value, path, problems)
     return found
 
@@ -118,7 +118,7 @@ BACKUP_TYPE = Type(read_backup, "a mapping", "daily", "dict", keys=BACKUP)
 
 
 def merge_backup(instance: Any, common: Any, problems: Problems) -> None:
-    """Complete an instance's backup; None for an instance without."""
+    """Complete an instance's backup. It becomes None if the instance has no backups."""
     own = instance.backup
     if INVALID in (own, common):
         instance.backup = None

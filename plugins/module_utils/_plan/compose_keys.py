@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import re
 
-# Of a service (compose-spec, 05-services.md). What has no key here, and would be taken for another one, is in it, too.
+# Keys of a service (compose-spec, 05-services.md). Some have no counterpart here: without an entry, the message would
+# suggest a key that only looks alike.
 INSTEAD: dict[str, str] = {
     **dict.fromkeys(
         ("ports", "expose"), "leave it out: Apache serves the instance at url, and asks it at port on 127.0.0.1"
@@ -40,7 +41,7 @@ _FOLDER = re.compile(r"[A-Za-z0-9._/-]+")
 
 
 def volume_hint(text: str) -> str:
-    """What to write for SOURCE:TARGET[:ro]."""
+    """Return what to write instead of SOURCE:TARGET[:ro]."""
     source, _unused, rest = text.partition(":")
     target, _unused, mode = rest.partition(":")
     if not _FOLDER.fullmatch(source) or not _FOLDER.fullmatch(target) or not target.startswith("/"):

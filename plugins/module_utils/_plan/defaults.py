@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Instances as they are written, with the defaults below them."""
+"""Read instances from the inventory and fill them up with the defaults."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.url import Ur
 
 KINDS: dict[str, type[Lab] | type[Hub]] = {"lab": Lab, "hub": Hub}
 KEYS: dict[str, Key] = {**HUB, **LAB}
-# Of these, the same value is written elsewhere for the other kind.
+# Instances of the other kind have another key for the same thing.
 _MOVED = (*LAB_LIMITS, "notebooks", "user", "home")
 _readers = {kind: mapping_of(make.KEYS, INSTEAD) for kind, make in KINDS.items()}
 _read_any = mapping_of(KEYS, INSTEAD)
@@ -58,7 +58,10 @@ def read_instances(
     recorded: Mapping[str, str],
     problems: Problems,
 ) -> list[Lab | Hub]:
-    """GROUPS: further lists by the names of their variables. RECORDED: the kinds of the instances that the host has."""
+    """Read the instances of all lists.
+
+    GROUPS has further lists by the names of their variables, RECORDED the kinds of the instances that the host has.
+    """
 
     def listed(items: Any, variable: str) -> list[Any]:
         found = [] if items is None else read(INSTANCES.type.read, items, variable, problems)
@@ -73,7 +76,10 @@ def read_instances(
 def _read(
     value: Any, path: str, defaults: Mapping[str, Any], recorded: Mapping[str, str], problems: Problems
 ) -> Lab | Hub | None:
-    """An instance with the defaults below it; a null of its own takes a default away. None: nothing more to say."""
+    """Return an instance with the defaults. A null in the instance removes a default.
+
+    None means that nothing in the value can be checked.
+    """
     if not isinstance(value, Mapping):
         _read_any(value, path, problems)
         return None
@@ -95,15 +101,15 @@ def _read(
         problems.add(f"{path}.name", "missing", wanted=KEYS["name"].needed)
         own["name"] = INVALID
     below = dict(defaults)
-    # An instance that says where its image comes from replaces what the defaults say about it.
+    # The defaults may name another source of the image.
     sources = ("image", "images", "build")
     if any(own.get(key) is not None for key in sources):
         for key in sources:
             below.pop(key, None)
-    # Of the defaults, images are what hubs get, and image is for labs.
+    # If the defaults have both, image is for labs and images is for hubs.
     if "images" in keys and "images" in below:
         below.pop("image", None)
-    # The defaults speak about https.
+    # These defaults are for https.
     if isinstance(own.get("url"), Url) and own["url"].scheme == "http":
         below.pop("tls", None)
         below.pop("hsts_seconds", None)
@@ -114,12 +120,12 @@ def _read(
 
 
 def _likely_kind(value: Mapping[str, Any]) -> str:
-    """For an invalid kind: the kind whose keys are there, so that the rest can be checked."""
+    """Guess an invalid kind from the keys, so that the rest can be checked."""
     return max(KINDS, key=lambda kind: sum(key in KINDS[kind].KEYS for key in value))
 
 
 def _kind(value: Mapping[str, Any], defaults: Mapping[str, Any], recorded: Mapping[str, str]) -> Any:
-    """To remove an instance its name is enough: its kind is known on the host."""
+    """Return the kind. An absent instance needs only its name: the host knows its kind."""
     name = value.get("name")
     if "kind" not in value and value.get("state") == "absent" and isinstance(name, str) and recorded.get(name) in KINDS:
         return recorded[name]

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reads what the kernel and our own files say about a host."""
+"""Parse what the kernel and our own files say about a host."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._engine.subordinate
 
 
 def listening_ports(proc_net_tcp: str) -> set[int]:
-    """Ports in state LISTEN (0A) of /proc/net/tcp or tcp6 (kernel, Documentation/networking/proc_net_tcp.rst)."""
+    """Return the ports in state LISTEN (0A) in /proc/net/tcp or tcp6 (kernel, networking/proc_net_tcp.rst)."""
     rows = (line.split() for line in proc_net_tcp.splitlines()[1:])
     return {int(row[1].rpartition(":")[2], 16) for row in rows if len(row) > 3 and row[3] == "0A"}
 
@@ -28,18 +28,18 @@ def memory_bytes(meminfo: str) -> int | None:
 
 
 def first_range(subids: str, name: str, uid: int | None) -> dict[str, int] | None:
-    """The range that container ids from 1 on are mapped to; entries name the account or its uid."""
+    """Return the range to which container ids from 1 on are mapped. Entries name the account or its uid."""
     ranges = (entry.ids for entry in parse(subids) if entry.owner in (name, str(uid)))
     return next(({"start": ids.start, "count": ids.count} for ids in ranges), None)
 
 
 def installed_packages(status: str) -> list[str]:
-    """The packages that /var/lib/dpkg/status calls installed (dpkg-query(1), package states)."""
+    """Return the packages that are installed according to /var/lib/dpkg/status (dpkg-query(1), package states)."""
     return sorted(re.findall(r"^Package: (\S+)\nStatus: \S+ \S+ installed$", status, re.MULTILINE))
 
 
 def parse_instance(text: str) -> dict[str, Any]:
-    """An instance.json; raises ValueError."""
+    """Parse an instance.json. Raises ValueError."""
     content = json.loads(text)
     if not isinstance(content, dict):
         raise ValueError("it holds no object")

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The plan against what instance_info read from the host: ports, accounts, engines, size."""
+"""Check the plan against what instance_info read from the host: ports, accounts, engines, size."""
 
 from __future__ import annotations
 
@@ -21,33 +21,33 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.version impor
 
 @dataclass(frozen=True)
 class Host:
-    """What is there, by instance; the port of its second server is under `second(instance)`."""
+    """What is on the host, by instance. `ports` has the port of a second server under `second(instance)`."""
 
-    # each instance.json
+    # the content of each instance.json
     records: Mapping[str, Mapping[str, Any]]
     kinds: Mapping[str, str]
     engines: Mapping[str, str]
     directories: Mapping[str, str]
     ports: Mapping[str, int]
-    # of the collection that set it up
+    # the version of the collection that set it up
     versions: Mapping[str, str]
     all_engines: frozenset[str]
     accounts: frozenset[str]
     groups: frozenset[str]
     listening: frozenset[int]
-    # A program that asks for any port gets one of these, against which no rule helps.
+    # The kernel gives these to programs that ask for any free port, and no rule prevents it.
     ephemeral: range
     memory: int | None
     cpus: int | None
 
 
 def second(name: str) -> str:
-    """The owner's name of an instance's second port; no instance can have this name."""
+    """Return the name for an instance's second port. Instances cannot have such a name."""
     return f"{name} second"
 
 
 def read_host(current: Any, problems: Problems) -> Host | None:
-    """The result of instance_info; None when nothing is known."""
+    """Read the result of instance_info. None means that nothing is known."""
     if current is None:
         return None
     parts = [current.get(key) if isinstance(current, Mapping) else None for key in ("instances", "engines", "accounts")]
@@ -84,14 +84,14 @@ def read_host(current: Any, problems: Problems) -> Host | None:
 
 
 def engine_of(instance: Instance, host: Host | None) -> str:
-    """An absent instance is removed from where it is."""
+    """Return the engine: the declared one, or for an absent instance the one that it is in."""
     if not instance.wanted and host and instance.name in host.engines:
         return host.engines[instance.name]
     return str(instance.engine or instance.name)
 
 
 def directory_of(instance: Instance, host: Host | None, base_dir: str) -> str:
-    """An absent instance is removed from where it is."""
+    """Return the directory: the declared one, or for an absent instance the one that it is in."""
     directory = f"{base_dir}/{instance.name}"
     return host.directories.get(instance.name, directory) if host and not instance.wanted else directory
 
@@ -135,7 +135,7 @@ def check_host(instances: Sequence[Instance], host: Host, base_dir: str, problem
 
 
 def give_ports(instances: Sequence[Instance], host: Host, low: int, high: int, problems: Problems) -> None:
-    """Sets the port of every instance that has none, and the second one of labs."""
+    """Give a port to each instance that declares none, and a second one to each lab."""
     wanted = [
         instance
         for instance in instances
@@ -168,9 +168,9 @@ def give_ports(instances: Sequence[Instance], host: Host, low: int, high: int, p
 
 
 def check_left_out(instances: Sequence[Instance], only: Collection[str], host: Host, problems: Problems) -> None:
-    """Those that ONLY leaves out must be on the host as they are declared, once they have their ports.
+    """Check that the instances that ONLY leaves out are on the host as they are declared. Ports must be given before.
 
-    Apache's sites are made of all instances: one would be served at an address or a port where its containers are not.
+    Apache's sites have all instances: without this check, Apache would send requests to a port where no server is.
     """
     for instance in instances:
         record = host.records.get(instance.name)
@@ -212,7 +212,7 @@ def warnings_about(instances: Sequence[Instance], host: Host | None) -> list[str
 
 
 def _shared_origins(instances: Sequence[Instance], engines: Sequence[str]) -> list[str]:
-    """Browsers do not keep pages of one scheme, host and port apart."""
+    """Warn about instances with the same scheme, host and port: browsers do not separate their pages."""
     origins: dict[str, dict[str, str]] = {}
     for instance, engine in zip(instances, engines):
         if instance.wanted:

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How the keys of one hub depend on each other."""
+"""Check how the keys of one hub depend on each other."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.url import Url, is_ipv4
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.values import has_tag_or_digest, inside
 
-# JupyterLab's own folder for what users set; a home that holds it keeps it anyway.
+# JupyterLab keeps users' settings here. If the folder is in the home, it is kept already.
 _SETTINGS = "/home/jovyan/.jupyter/lab"
 
 
 def check_hub(hub: Hub, base_dir: str, control: ControlNode, problems: Problems) -> None:
-    """Fills in what follows from other keys: images, persist, blocked_users, people, teams."""
+    """Check a hub, and fill in what follows from other keys: images, persist, blocked_users, people, teams."""
     _check_images(hub, problems)
     _check_reset(hub, control, problems)
     _check_persist(hub, problems)
@@ -83,7 +83,7 @@ def _check_persist(hub: Hub, problems: Problems) -> None:
 def _check_backend(hub: Hub, problems: Problems) -> None:
     if hub.backend == "volumes" and given(hub.users_view) and hub.users_view != "none":
         problems.add(f"{hub.path}.users_view", "volumes_view")
-    # Their volumes would be archived while they work, and deleted in the end. Others have no folders that are kept.
+    # Guests are not listed: their volumes would be archived while they work, and deleted later.
     if hub.backend == "volumes" and hub.prune == "archive" and given(hub.authenticator) and hub.authenticator.guests:
         problems.add(f"{hub.path}.prune", "volumes_prune", key=hub.authenticator.guests)
 
@@ -97,7 +97,7 @@ def _warn_of_disk(hub: Hub) -> None:
 
 
 def _check_mounts(hub: Hub, base_dir: str, problems: Problems) -> None:
-    """The same check as the module group_mounts makes on the host."""
+    """Make the same check as the module group_mounts makes on the host."""
     if not given(hub.name) or not given(hub.home):
         return
     directory = f"{base_dir}/{hub.name}"
@@ -180,7 +180,7 @@ def _hint(word: str, words: Iterable[str]) -> str:
 
 
 def _sound(team: dict[str, Any]) -> dict[str, Any]:
-    """A group with those of its mounts that have no problem yet."""
+    """Return a group without the mounts whose problems are reported already."""
     mounts = team["mounts"]
     if mounts is not None:
         mounts = [mount for mount in known(mounts) if INVALID not in mount.values()]
@@ -188,7 +188,7 @@ def _sound(team: dict[str, Any]) -> dict[str, Any]:
 
 
 def _place(problem: str) -> tuple[str, str]:
-    """The key that a problem of group_mounts is about, and the rest of it."""
+    """Split a problem of group_mounts into the key and the text."""
     group = re.match(r"the group '([^']*)': ", problem)
     if group:
         return f"groups.{group[1]}.mounts", problem[group.end() :]

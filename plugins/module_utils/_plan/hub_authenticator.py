@@ -25,11 +25,11 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._shared.usernames i
 
 
 class Authenticator(NamedTuple):
-    public: dict[str, Any]  # the type and all that is no secret
+    public: dict[str, Any]  # the type and all keys that are not secret
     client_secret: str | None = None
     dummy_password: str | None = None
     secret_settings: Mapping[str, str] | None = None
-    each: Sequence[Authenticator] = ()  # those that it consists of
+    each: Sequence[Authenticator] = ()  # for the type several
 
     @property
     def type(self) -> str:
@@ -40,7 +40,7 @@ class Authenticator(NamedTuple):
         return self.each or [self]
 
     def of(self, name: str) -> Authenticator | None:
-        """That of the user NAME of the hub."""
+        """Return the authenticator of the hub's user NAME."""
         if not self.each:
             return self
         prefix = prefix_of(name, [one.public["prefix"] for one in self.each])
@@ -48,7 +48,7 @@ class Authenticator(NamedTuple):
 
     @property
     def secrets(self) -> dict[str, str]:
-        """Secret traits by name; of several authenticators all secrets, by the authenticator's name and their own."""
+        """Secret traits by name. With several authenticators: all secrets, by AUTHENTICATOR/NAME."""
         if not self.each:
             return dict(self.secret_settings or {})
         return {
@@ -69,17 +69,17 @@ class Authenticator(NamedTuple):
 
     @property
     def open(self) -> bool:
-        """Whether anybody may get in under a name that need not be listed."""
+        """Whether people may get in who are not listed."""
         return self.guests is not None or self.type == "dummy"
 
     @property
     def own(self) -> bool:
-        """Whether the administrator sets something of the class."""
+        """Whether the administrator sets traits of the class."""
         return any(one.type == "custom" or one.public.get("settings") or one.secret_settings for one in self.single)
 
 
 def _endpoint(value: Any, path: str, problems: Problems) -> str | Invalid:
-    """Shows nothing of an address, which may hold a password."""
+    """Read an address. Messages never show it, because it may contain a password."""
     if not isinstance(value, str):
         return wrong_type(value, "an address in quotes", path, problems)
     try:
@@ -96,13 +96,13 @@ def _endpoint(value: Any, path: str, problems: Problems) -> str | Invalid:
 
 def _tenant(value: Any, path: str, problems: Problems) -> str | Invalid:
     checked: str | Invalid = text("the id of your tenant")(value, path, problems)
-    # With these, any tenant's administrator makes names at will.
+    # With these, the administrator of any tenant can choose any user name.
     if checked in ("common", "organizations", "consumers"):
         problems.add(path, "tenant_any", value=checked)
         return INVALID
     if isinstance(checked, Invalid):
         return checked
-    # Tokens name the issuer by the id in lower case, whatever the address has that they were asked for under.
+    # The issuer in a token has the id in lower case, however the inventory spells it.
     tenant = checked.strip().lower()
     if not re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", tenant):
         domain = tenant if re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)+", tenant) else "DOMAIN"
@@ -113,7 +113,7 @@ def _tenant(value: Any, path: str, problems: Problems) -> str | Invalid:
 
 def _claim(value: Any, path: str, problems: Problems) -> str | Invalid:
     checked: str | Invalid = text("the name of a claim, for example preferred_username")(value, path, problems)
-    # Two people of one name would share an account (jupyterhub/oauthenticator#213).
+    # Two people with the same name would share an account (jupyterhub/oauthenticator#213).
     if checked in ("name", "given_name", "family_name", "nickname"):
         problems.add(path, "claim_not_unique", value=checked)
         return INVALID
@@ -180,7 +180,7 @@ _CLASS: dict[str, Key] = {
 }
 _PROVIDER = {**_CLIENT, **_CLASS}
 
-# By type; hub_several has the one that consists of others.
+# Keys by type, except for the type several, which is in hub_several.
 TYPES: dict[str, dict[str, Key]] = {
     "native": {
         "signup": Key(
@@ -266,7 +266,7 @@ TYPES: dict[str, dict[str, Key]] = {
         ),
     },
 }
-# Not among what is handed on in the open.
+# Keys that are not in Authenticator.public.
 _PRIVATE = {"insecure"} | {key for keys in TYPES.values() for key, declared in keys.items() if declared.secret}
 
 
@@ -277,7 +277,7 @@ def type_key(kinds: Collection[str]) -> Key:
 def read_kind(
     value: Any, path: str, kinds: Mapping[str, Mapping[str, Key]], wanted: str, problems: Problems
 ) -> dict[str, Any] | Invalid:
-    """Every key of a mapping whose type says which keys it has. KINDS: the keys by type."""
+    """Read a mapping whose type decides which keys it has. KINDS has the keys by type."""
     if not isinstance(value, Mapping):
         return wrong_type(value, wanted, path, problems)
     kind, declared = value.get("type"), type_key(kinds)
@@ -286,7 +286,7 @@ def read_kind(
     if kind is None or isinstance(kind, Invalid):
         return INVALID
     if isinstance(declared.type.read(kind, f"{path}.type", problems), Invalid):
-        # The rest can be checked where it is clear what is meant.
+        # If it is clear which type is meant, the other keys can be checked, too.
         kind = nearest(kind, kinds) if isinstance(kind, str) else None
         if kind is None:
             return INVALID
@@ -296,8 +296,8 @@ def read_kind(
 
 
 def one(parts: dict[str, Any], keys: Mapping[str, Key], path: str, problems: Problems) -> Authenticator:
-    """An authenticator of one of TYPES, of what read_kind read."""
-    # What could not be rendered is reported already.
+    """Make an authenticator of one of TYPES from the result of read_kind."""
+    # INVALID is reported already.
     insecure = parts.get("insecure") in (True, INVALID)
     if parts["type"] == "dummy" and not insecure:
         problems.add(path, "dummy_insecure")

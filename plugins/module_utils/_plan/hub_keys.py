@@ -204,7 +204,7 @@ HUB: dict[str, Key] = {
 
 
 class Hub(Instance):
-    """People and teams follow from users, users_csv, groups and limits, in the form of the plan's result."""
+    """A hub. `people` and `teams` follow from users, users_csv, groups and limits, in the form of the plan's result."""
 
     KEYS = HUB
 
@@ -221,7 +221,7 @@ class Hub(Instance):
 
     @property
     def memory_limit(self) -> int:
-        """Of the servers that can run at once. Who is not listed counts only where active_servers limits the number."""
+        """Memory of all servers that can run at once. Guests count only if active_servers limits the number."""
         sizes = sorted((user["memory"] or 0 for user in self.people), reverse=True)
         if not self.active_servers:
             return sum(sizes)

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an administrator adds to a hub: packages, services, traits of classes. The hub's image checks what they say."""
+"""What an administrator adds to a hub: packages, services, traits of classes. The hub's image checks their content."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import
     wrong_type,
 )
 
-# Of the role; see carrel_hub.config.
+# Services that the role adds; see carrel_hub.config.
 _OUR_SERVICES = ("backups", "idle-culler", "metrics", "proxy", "reset", "roster")
 EVERYBODY = "everybody"
 

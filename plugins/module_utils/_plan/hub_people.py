@@ -22,21 +22,21 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._shared.usernames i
 
 # A search takes milliseconds with a thousand names.
 _HINTS = 10
-# bcrypt takes no more, and NativeAuthenticator hashes with it.
+# In bytes: NativeAuthenticator hashes passwords with bcrypt, which takes no more.
 _LONGEST_PASSWORD = 72
 _SHORTEST_PASSWORD = 8
 
 
 class People:
-    """Fills in people and teams of a hub."""
+    """Checks users and groups, and fills in a hub's people and teams."""
 
     def __init__(self, hub: Hub, control: ControlNode, problems: Problems) -> None:
         self._hub = hub
         self._problems = problems
         self._hints = 0
-        # False: somebody is missing whose name nobody can know yet, so that nobody can be called unknown.
+        # False: some users could not be read, so a name in a group that is not listed may be one of them.
         self._complete = given(hub.users) and given(hub.users_csv) and INVALID not in hub.users_csv
-        # Names with a problem of their own, and texts of lines that can't be read, which may be names.
+        # Names whose problem is reported, and words of lines that cannot be read, which may be names.
         self._bad: set[str] = set()
         self._doubtful: set[str] = set()
         self._authenticator: Authenticator | None = hub.authenticator if given(hub.authenticator) else None
@@ -106,7 +106,7 @@ class People:
         return users
 
     def _named(self, users: Sequence[User]) -> dict[str, User]:
-        """By the name that JupyterHub will have."""
+        """Return users by the names that they will have in JupyterHub."""
         found: dict[str, User] = {}
         for user in users:
             if user.name is INVALID:
@@ -132,10 +132,10 @@ class People:
         return found
 
     def _problem(self, raw: str, name: str) -> str | None:
-        unseen = hidden(raw)  # before normalizing, which may cut it off
+        unseen = hidden(raw)  # first, because normalizing may remove such characters
         if unseen:
             return f"the user {show(raw)} {unseen}"
-        # NativeAuthenticator.validate_username
+        # NativeAuthenticator.validate_username does the same.
         if self._is_native(name) and {",", " "} & set(name.strip()):
             better = _better(name, self._is_native(name))
             hint = f": write {show(better)}" if better else ""
@@ -209,7 +209,7 @@ class People:
         return found
 
     def _is_doubtful(self, user: str) -> bool:
-        """Whether somebody may be of this name whose problem is reported."""
+        """Whether the name may be that of a user whose problem is reported already."""
         return user in self._doubtful or _folded(user) in self._bad_folded
 
     def _limit(self, name: str, key: str) -> Any:
@@ -217,7 +217,7 @@ class People:
         return settled(self._users[name].limits.get(key), filter(given, groups), self._limits[key])
 
     def _place(self, name: str, key: str) -> str:
-        """Where the limit is written."""
+        """Return the path of the key that sets the limit."""
         user = self._users[name]
         groups = [group for group in self._groups_of.get(name, []) if given(group.limits.get(key))]
         if key in user.limits or not groups:
@@ -284,7 +284,7 @@ class People:
 
 
 def _better(name: str, native: bool) -> str | None:
-    """A name that will do, for one that does not."""
+    """Suggest a valid name for an invalid one."""
     better = visible(name).strip().lower()
     if native:
         better = re.sub("[ ,]+", "-", better.strip(" ,"))

@@ -12,7 +12,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.values import
 
 
 def hub_data(hub: Hub) -> dict[str, Any]:
-    """What has another form than it is declared in."""
+    """Return the keys whose form in the result differs from that in the inventory."""
     return {
         "images": hub.images or [],
         "persist": hub.persist or {},
@@ -30,7 +30,7 @@ def hub_data(hub: Hub) -> dict[str, Any]:
 
 
 def hub_summary(hub: Hub) -> tuple[str, str]:
-    """What stands before and after the engine and the port."""
+    """Return the parts of the summary before and after the engine and the port."""
     images = ", ".join(image_text(item["image"]) for item in hub.images)
     before = f"image{'s' if len(hub.images) > 1 else ''} {images}"
     after = [

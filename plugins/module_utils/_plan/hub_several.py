@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How people log in to a hub: one authenticator, or several, each with names of its own."""
+"""How people log in to a hub: one authenticator, or several whose user names differ by a prefix."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _prefix(value: Any, path: str, problems: Problems) -> str | Invalid:
     return str(value)
 
 
-# Of each, besides the keys of its type.
+# Each of several authenticators has these keys, and those of its type.
 PLACE: dict[str, Key] = {
     "name": Key(
         Type(_name, "1 to 15 of a-z, 0-9 and '-'", "Uni"),
@@ -65,7 +65,7 @@ PLACE: dict[str, Key] = {
         unset="the name and '-'",
     ),
 }
-# Anybody can take any name with dummy.
+# With dummy, anybody could take names of the other authenticators.
 _PLACED = {kind: {**PLACE, **keys} for kind, keys in TYPES.items() if kind != "dummy"}
 
 
@@ -115,7 +115,7 @@ def read_authenticator(value: Any, path: str, problems: Problems) -> Authenticat
 
 
 def _check_apart(each: list[Authenticator | Invalid], path: str, problems: Problems) -> None:
-    """Two of them never share what tells them apart."""
+    """Check that no two authenticators share a name, a title or a prefix."""
     if len(each) < 2:
         problems.add(path, "several_few", count=len(each))
     for index, member in enumerate(each):

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Keys of a hub that are mappings or lists of them, with the keys in them."""
+"""Keys of a hub whose values are mappings or lists of mappings, with the keys in these."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class User:
 
     path: str
     name: Any = None
-    # False: it could not be rendered, so that it may be any name.
+    # False: a template failed, so the name may be any.
     rendered: bool = True
     admin: Any = False
     groups: Any = dataclasses.field(default_factory=list)
@@ -47,7 +47,7 @@ class User:
 
 
 def reserved(variable: str) -> str | None:
-    """What to do about a variable that JupyterHub sets for every server."""
+    """Say what to do about a variable that JupyterHub sets for every server."""
     return "leave it out" if variable.startswith("JUPYTERHUB_") else None
 
 
@@ -84,7 +84,7 @@ _user = mapping_of(USER)
 
 
 def _split(keys: Mapping[str, Any]) -> dict[str, Any]:
-    """What is given, with the limits by themselves."""
+    """Return the keys that are given, with the limits as one key."""
     found = {key: item for key, item in keys.items() if item is not None}
     limits = {key: found.pop(key) for key in LIMITS if key in found}
     return {**found, "limits": limits}
@@ -120,7 +120,7 @@ def files(value: Any, path: str, problems: Problems) -> list[str] | Invalid:
 @dataclasses.dataclass
 class Group:
     path: str
-    good: bool = True  # the name
+    good: bool = True  # whether the name is valid
     members: Any = dataclasses.field(default_factory=list)
     admins: Any = dataclasses.field(default_factory=list)
     mounts: Any = None
@@ -316,7 +316,7 @@ def settings(value: Any, path: str, problems: Problems) -> dict[str, Any] | Inva
     result: dict[str, Any] = {}
     valid = True
     for plugin, item in value.items():
-        # The names of JupyterLab's settings: an npm package, a colon and a plugin.
+        # Names of JupyterLab's settings consist of an npm package, a colon and a plugin.
         if not isinstance(plugin, str) or not re.fullmatch(r"(?:@[a-z0-9._-]+/)?[a-z0-9._-]+:[\w.-]+", plugin):
             problems.add(path, "settings_plugin", value=show(plugin) if isinstance(plugin, str) else kind_of(plugin))
             valid = False

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every key of an image in jupyter_images, which the role image takes in image_builds, too."""
+"""Every key of an image in jupyter_images. The role image has the same keys in image_builds."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _labels(value: Any, path: str, problems: Problems) -> dict[str, str] | Inval
 
 
 def _content(value: Any, path: str, problems: Problems) -> str | Invalid:
-    """Text of a file, which may be empty."""
+    """Read the text of a file. It may be empty."""
     if isinstance(value, str):
         return str(value)
     problems.add(path, "not_text", got=kind_of(value))
@@ -98,7 +98,7 @@ FILE: dict[str, Key] = {
 }
 FILE_TYPE = Type(record_of(FILE), "a mapping", "/etc/motd", "dict", keys=FILE)
 
-# What counts beside a folder with a Dockerfile; the Dockerfile says the rest.
+# Keys that are allowed with folder. The Dockerfile decides everything else.
 WITH_FOLDER = ("name", "folder", "dockerfile", "no_cache", "build_args", "push", "smoke")
 
 IMAGE: dict[str, Key] = {
@@ -184,7 +184,7 @@ _image = record_of(IMAGE)
 
 
 def read_item(value: Any, path: str, problems: Problems) -> dict[str, Any] | Invalid:
-    """What was given of an image."""
+    """Read the keys that an image has."""
     parts: dict[str, Any] | Invalid = _image(value, path, problems)
     if isinstance(parts, Invalid):
         return INVALID
@@ -198,7 +198,7 @@ IMAGE_TYPE = Type(read_item, "a mapping", "statistics", "dict", keys=IMAGE)
 
 
 def read_list(value: Any, path: str, problems: Problems) -> list[Any] | Invalid:
-    """All images; INVALID in the place of one that is not understood at all."""
+    """Read all images, with INVALID for one that cannot be read at all."""
     wanted = "a list of images, for example [{name: statistics, kernels: [r]}]"
     images: list[Any] | Invalid = read(listing(read_item, wanted), value, path, problems)
     return images

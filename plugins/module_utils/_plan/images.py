@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Images that jupyter_images declares, and the instances that name them."""
+"""Check the images in jupyter_images, and the instances that use them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.values import
 
 
 def read_images(value: Any, control: ControlNode, problems: Problems) -> Images | Invalid:
-    """The smoke notebooks by name, bad names too; INVALID if one is not known."""
+    """Return the smoke notebooks by the image's name, also if that is invalid. INVALID: a name is not known."""
     if value is None:
         return {}
     images: list[Any] | Invalid = read(IMAGES.type.read, value, "jupyter_images", problems)
@@ -39,7 +39,7 @@ def read_images(value: Any, control: ControlNode, problems: Problems) -> Images 
         names.append(name)
         if isinstance(image, Mapping) and name is not INVALID:
             found[name] = read_notebooks(image["smoke"], f"{path}.smoke", control, problems)
-        # One that could not be rendered may have any name.
+        # If a template failed, the image may have any name.
         raw = value[index]
         complete = complete and raw is not INVALID and not (isinstance(raw, Mapping) and raw.get("name") is INVALID)
     return found if complete else INVALID
@@ -52,7 +52,7 @@ def _check_folder(image: Mapping[str, Any], path: str, control: ControlNode, pro
 
 
 def check_declared(instance: Instance, known: Collection[str] | Invalid, problems: Problems) -> None:
-    """KNOWN: the names that jupyter_images declares."""
+    """Check the declared images of an instance. KNOWN has the names in jupyter_images."""
     choice: Any = getattr(instance, "images", None)
     images = [("image", instance.image)]
     if given(choice):
@@ -61,7 +61,7 @@ def check_declared(instance: Instance, known: Collection[str] | Invalid, problem
     for key, name in named:
         if name and not isinstance(known, Invalid) and name not in known:
             near = nearest(str(name), known)
-            # Most likely this one is meant, and its own problem is reported.
+            # Most likely this image is meant. Its invalid name is reported already.
             if near and not NAME.fullmatch(near):
                 continue
             hint = f"; did you mean '{near}'?" if near else ""

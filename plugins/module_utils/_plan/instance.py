@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How the keys of an instance of either kind depend on each other and on files of the control node."""
+"""Check how the keys of a lab or a hub depend on each other and on files of the control node."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ class ControlNode(Protocol):
     """The files of the machine that Ansible runs on."""
 
     def absolute(self, path: str) -> str:
-        """Relative paths begin at the inventory's folder."""
+        """Return the absolute path. Relative paths begin at the inventory's folder."""
 
     def is_dir(self, path: str) -> bool: ...
 
     def is_file(self, path: str) -> bool: ...
 
     def read_text(self, path: str) -> str:
-        """Raises OSError or UnicodeError."""
+        """Return the text of a file. Raises OSError or UnicodeError."""
 
     def timezones(self) -> Mapping[str, str]:
-        """The IANA's time zones by all their names, with the name of today; none if the machine has no data."""
+        """Return the current name of each IANA time zone by all its names. Empty if the machine has no data."""
 
 
 def check_instance(instance: Instance, host_tls: object, control: ControlNode, problems: Problems) -> None:
-    """Fills in what follows from other keys: tls, hsts_seconds, the text of login.template."""
+    """Check an instance, and fill in what follows from other keys: tls, hsts_seconds, the text of login.template."""
     if instance.url is None:
         problems.add(
             f"{instance.path}.url", "missing", wanted="the public address, for example https://lab.example.org/"
         )
     if isinstance(instance.url, Url):
-        # The scheme is always known.
+        # Unlike other parts of a url, the scheme is always known.
         _check_tls(instance, instance.url, host_tls, problems)
     _check_login(instance, control, problems)
     if given(instance.server_settings):
@@ -68,7 +68,7 @@ def _check_tls(instance: Instance, url: Url, host_tls: object, problems: Problem
         if tls.mode == "acme" and given(url.host) and (is_ipv4(url.host) or "." not in url.host):
             problems.add(path, "tls_acme_host", host=url.host)
         if instance.hsts_seconds is None:
-            # A browser that once saw the header refuses the next certificate that it can't verify.
+            # After this header, a browser refuses certificates that it cannot verify, such as self-signed ones.
             instance.hsts_seconds = YEAR if tls.mode in ("files", "acme") else 0
     if url.scheme == "http" and given(instance.hsts_seconds) and instance.hsts_seconds > 0:
         problems.add(f"{instance.path}.hsts_seconds", "hsts_on_http")
@@ -76,7 +76,7 @@ def _check_tls(instance: Instance, url: Url, host_tls: object, problems: Problem
 
 
 def check_targets(instance: Instance, mounts: Iterable[tuple[str, str]], problems: Problems) -> None:
-    """MOUNTS: key and folder in the container."""
+    """Check that mounts do not collide. MOUNTS has pairs of a key and a folder in the container."""
     places: dict[str, str] = {}
     for key, target in mounts:
         if not given(target):
@@ -88,7 +88,7 @@ def check_targets(instance: Instance, mounts: Iterable[tuple[str, str]], problem
 
 
 def read_file(path: str, value: str, message_id: str, control: ControlNode, problems: Problems) -> str | None:
-    """The text of a file of the control node; None, with a problem at PATH, if it can't be read."""
+    """Return the text of a file of the control node. None, with a problem at PATH, if it cannot be read."""
     file = control.absolute(value)
     try:
         return control.read_text(file)

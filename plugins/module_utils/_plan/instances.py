@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How the instances of a host depend on each other."""
+"""Check how the instances of a host depend on each other."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _twice(
 
 
 def _check_tokens(labs: Sequence[Lab], instances: Sequence[Instance], base_dir: str, problems: Problems) -> None:
-    """What the host generates must lie where no container and no account can put something else."""
+    """Check that no container and no account can replace a token file."""
     _twice(labs, lambda lab: lab.token_file, "token_file", "token_file_twice", problems)
     folders = {f"{base_dir}/{instance.name}": "it holds an instance" for instance in instances if given(instance.name)}
     folders.update(
@@ -83,7 +83,7 @@ def _check_engines(instances: Sequence[Instance], problems: Problems) -> None:
 
 
 def _last_engine(name: str, engines: Mapping[str, str]) -> str:
-    """The end of the chain of engines that begins with an instance; for a circle, the instance itself."""
+    """Follow the chain of engines from an instance to its end. In a circle, return the instance itself."""
     last = engines.get(name, name)
     for _step in engines:
         if engines.get(last, last) == last:
@@ -121,7 +121,7 @@ def _check_sites(instances: Sequence[Instance], problems: Problems) -> None:
 
 
 def _check_domains(instances: Sequence[Instance], problems: Problems) -> None:
-    """A page of a user can set cookies for the hub's name and all names below it, whatever their port."""
+    """Keep other instances off users' domains: users' pages can set cookies for the hub's name and all names below."""
     hubs = [hub for hub in instances if isinstance(hub, Hub) and hub.user_domains is True and given(hub.url.host)]
     for hub in hubs:
         for other in instances:

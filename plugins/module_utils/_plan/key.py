@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a key of the inventory is. Each is declared once; its reading, the reference and the roles' contracts follow."""
+"""The declaration of an inventory key. Readers, the reference and the roles' argument_specs are made from it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import
 
 
 class Type(NamedTuple):
-    """How a value is read, and the words for what it may be."""
+    """How to read a value, and words that describe it."""
 
     read: Reader
     words: str
@@ -23,7 +23,7 @@ class Type(NamedTuple):
     argument: str = "str"
     elements: str | None = None
     choices: tuple[str, ...] = ()
-    # Of a mapping, or of each mapping in a list.
+    # The keys of a mapping, or of each mapping in a list.
     keys: Mapping[str, Key] = MappingProxyType({})
 
 
@@ -34,16 +34,16 @@ class Key(NamedTuple):
     says: str
     example: Any
     default: Any = None
-    # What applies without it, if no default can express that.
+    # What applies without the key, if a default cannot express it.
     unset: str = ""
-    # What to write if it is missing; without this it is optional.
+    # What to write if the key is missing. Empty: the key is optional.
     needed: str = ""
     # What to write for an instance of the other kind.
     instead: str = "leave it out"
     secret: bool = False
-    # Whether each instance needs a value of its own, so that there can't be a default in the inventory.
+    # Whether each instance needs another value, so that jupyter_defaults cannot have the key.
     single: bool = False
-    # Whether the plan hands it to the role lab or hub under this name.
+    # Whether the plan passes the key to the role lab or hub under this name.
     handed: bool = True
 
 
@@ -52,16 +52,16 @@ def readers(keys: Mapping[str, Key]) -> dict[str, Reader]:
 
 
 def mapping_of(keys: Mapping[str, Key], foreign: Mapping[str, str] = MappingProxyType({})) -> Reader:
-    """Reads what is given."""
+    """Return a reader of the keys that are given."""
     return mapping(readers(keys), foreign)
 
 
 def record_of(keys: Mapping[str, Key]) -> Reader:
-    """Reads every key: None for what is not given."""
+    """Return a reader of every key, with None for keys that are not given."""
     return record(readers(keys), {name: key.needed for name, key in keys.items() if key.needed})
 
 
 def filled(keys: Mapping[str, Key], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Every key, with the default of those that are not given."""
+    """Return every key, with defaults for those that are not given."""
     given = ((name, key, values.get(name)) for name, key in keys.items())
     return {name: copy.deepcopy(key.default) if value is None else value for name, key, value in given}

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every key of an instance and of a lab. The keys of limits and of hubs stand in limits.py and hub_keys.py."""
+"""Every key of an instance and of a lab. Limits are in limits.py, the keys of hubs in hub_keys.py."""
 
 from __future__ import annotations
 
@@ -254,16 +254,16 @@ LAB: dict[str, Key] = {
 
 
 class Instance:
-    """Its keys are attributes. One is INVALID when a problem with it is reported already."""
+    """An instance, with its keys as attributes. A key is INVALID if its problem is reported already."""
 
     KEYS: ClassVar[Mapping[str, Key]] = COMMON
 
-    # As it is written.
+    # As in the inventory.
     entry: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(self, path: str, values: Mapping[str, Any]) -> None:
         self.path = path
-        # What is allowed but looks wrong.
+        # About things that are allowed but look wrong.
         self.warnings: list[str] = []
         vars(self).update(filled(self.KEYS, values))
 
@@ -275,7 +275,7 @@ class Instance:
 
     @property
     def address(self) -> Url | None:
-        """The url, if all of it is good."""
+        """The url, if all of its parts are valid."""
         return self.url if isinstance(self.url, Url) and INVALID not in self.url else None
 
     @property
@@ -285,23 +285,23 @@ class Instance:
 
     @property
     def named_devices(self) -> list[str]:
-        """Devices by CDI names that its containers may get."""
+        """CDI names of the devices that containers may get."""
         return list(self.devices)
 
     @property
     def memory_limit(self) -> int:
-        """Bytes that its containers may take together, as far as there are limits."""
+        """Bytes that the containers may use together, as far as there are limits."""
         return 0
 
 
 class Lab(Instance):
     KEYS = LAB
-    # Of the server that takes over during a reset; allocated.
+    # The port of the server that takes over in a reset. It is always allocated, never declared.
     second_port: int | None = None
 
     @property
     def limits(self) -> dict[str, Any]:
-        """As a hub has them."""
+        """The limits, in the form of a hub's key limits."""
         return {key: getattr(self, key) if key in LAB_LIMITS else None for key in LIMITS}
 
     @property
@@ -310,6 +310,6 @@ class Lab(Instance):
 
 
 def instance_path(index: int, value: Any, variable: str = "jupyter_instances") -> str:
-    """Where an instance is written, with its name if it has a good one."""
+    """Return the path of an instance in its list, with its name if that is valid."""
     name = read_name(value.get("name") if isinstance(value, Mapping) else None, "", Problems())
     return f"{variable}[{index}]" + (f" ({name})" if isinstance(name, str) else "")

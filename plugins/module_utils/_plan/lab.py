@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How the keys of one lab depend on each other."""
+"""Check how the keys of one lab depend on each other."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.reset import 
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import INVALID, given
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.values import has_tag_or_digest
 
-# Traits of jupyter_server and of notebook that say who may log in. The command line goes before the configuration that
-# the role writes, whether a word is one of its own or stands among others, as in NOTEBOOK_ARGS.
+# Traits of jupyter_server and notebook that decide who may log in. The command line overrides the configuration that
+# the role writes. A text such as NOTEBOOK_ARGS has several options.
 _LOGIN_OPTION = re.compile(
     r"--(?:[A-Za-z]+\.)(?:token|password|hashed_password|password_required|identity_provider_class|login_handler_class)\b"
 )
-# Wrong passwords are counted at the log-in (role apache), wrong tokens nowhere.
+# The number of wrong passwords is limited (role apache), the number of wrong tokens is not.
 _SHORTEST = {"password": 8, "token": 16}
 
 
 def check_lab(lab: Lab, control: ControlNode, problems: Problems) -> None:
-    """Fills in the absolute path of build.context."""
+    """Check a lab, and fill in the absolute path of build.context."""
     _check_image(lab, problems)
     _check_token(lab, problems)
     _check_login_options(lab, problems)

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The limits of a container: keys of a lab, and of a hub for all, a group or a user."""
+"""The limits of a container. Labs have them as keys, hubs in limits, groups and users."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import
 )
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.values import size_text
 
-# Of a process, by the names that Docker has for them (docker/go-units, ulimit.go).
+# Limits of a process, with Docker's names (docker/go-units, ulimit.go).
 _ULIMITS = (
     "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rtprio", "rttime",
     "sigpending", "stack",
@@ -30,7 +30,7 @@ _pair = record({"soft": _amount, "hard": _amount}, {"soft": "what holds at first
 
 
 def _ulimit(value: Any, path: str, problems: Problems) -> dict[str, int] | Invalid:
-    """One number for both, or both; -1: no limit."""
+    """Read one number for both limits, or a soft and a hard one. -1 means no limit."""
     both = isinstance(value, Mapping)
     parts = (_pair if both else _amount)(value, path, problems)
     if isinstance(parts, Invalid) or (both and INVALID in parts.values()):
@@ -56,7 +56,7 @@ _OF_USERS = "write it in limits, for each user's container"
 
 LAB_LIMITS: dict[str, Key] = {
     "memory": Key(
-        # Docker refuses less than 6M (moby, daemon/daemon_unix.go: linuxMinMemory).
+        # Docker's minimum is 6M (moby, daemon/daemon_unix.go: linuxMinMemory).
         types.size(6 << 20, 64 << 40, "6M", "64T"),
         "Memory of the container.",
         example="8G",
@@ -139,7 +139,7 @@ LIMITS: dict[str, Key] = {
 
 
 def settled(own: Any, of_groups: Iterable[Any], of_all: Any) -> Any:
-    """The limit of a user: the user's own, else the widest of the groups', else the hub's."""
+    """Return a user's limit: the user's own, otherwise the largest of the groups', otherwise the hub's."""
     groups = list(of_groups)
     if not any(isinstance(limit, Mapping) for limit in (own, *groups, of_all)):
         return own if own is not None else max(groups, default=of_all)

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Instances of one host from several lists: jupyter_instances, and jupyter_instances_* of its groups."""
+"""Merge the lists with instances of one host: jupyter_instances, and jupyter_instances_* of its groups."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ OWN = "jupyter_instances"
 
 
 class Placed(NamedTuple):
-    """An instance as it is written, and where."""
+    """An instance as in the inventory, and its path there."""
 
     path: str
     value: Any
 
 
 def merge(own: list[Any], groups: Mapping[str, list[Any]], problems: Problems) -> list[Placed]:
-    """The host's own instances first. Of one name, keys add up; the host's own win, and groups must agree on others."""
+    """Return all instances, the host's own ones first.
+
+    The keys of instances with the same name are merged. The host's own keys win; on all other keys groups must agree.
+    """
     settled: dict[str | None, Any] = {}
     for value in own:
         settled.setdefault(_name(value), value)
@@ -32,7 +35,7 @@ def merge(own: list[Any], groups: Mapping[str, list[Any]], problems: Problems) -
         for index, value in enumerate(values):
             placed = Placed(instance_path(index, value, variable), value)
             name = _name(value)
-            # A name that is twice in a list stays, and is reported as such.
+            # A name that is twice in one list is not merged, but reported later.
             if name is None or name not in names:
                 found.append(placed)
             else:
@@ -47,7 +50,7 @@ def _name(value: Any) -> str | None:
 
 
 def _joined(first: Placed, second: Placed, settled: Container[str], problems: Problems) -> Placed:
-    """SETTLED: the keys that the host itself gives."""
+    """Merge two entries. SETTLED has the keys that the host itself sets."""
     for key, item in second.value.items():
         other = first.value.get(key, item)
         if key not in settled and other != item and INVALID not in (other, item):
@@ -56,7 +59,7 @@ def _joined(first: Placed, second: Placed, settled: Container[str], problems: Pr
 
 
 def _take(found: list[Placed], value: Any) -> Any:
-    """The host's own VALUE with what the groups say of it, which is taken out of FOUND."""
+    """Merge the host's own VALUE with the groups' entry, and remove that entry from FOUND."""
     name = _name(value)
     for placed in found:
         if name is not None and _name(placed.value) == name:

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Instances that the playbook move moves or has moved from one host to another."""
+"""Check instances that the playbook move moves, or has moved, to another host."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import
 
 
 def foresee(own: Any, moving: Mapping[str, Any] | None) -> Any:
-    """The host's own list as it will be after the move: with the instance that comes, or with where one has gone.
+    """Return the host's own list as it will be after the move: with the new instance, or with moved_to in the old one.
 
-    A host that gets back what it once had forwards requests to where it `was` until then.
+    If an instance comes back to a host, this host forwards requests to where it `was` until then.
     """
     if not moving:
         return own
@@ -34,7 +34,7 @@ def check_moved(
     moving: Mapping[str, Any] | None,
     problems: Problems,
 ) -> None:
-    """The inventory must say what a move did, or people would meet the copy that was left behind, or nobody."""
+    """Check that the inventory agrees with the moves. Otherwise people would get the old copy, or no server at all."""
     known = {name: record for name, record in records.items() if not moving or name != moving["name"]}
     for instance in instances:
         if moving and instance.name == moving["name"]:

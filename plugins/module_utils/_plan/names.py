@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Names of instances and engines. An engine's name is the name of its account and its account's group."""
+"""Names of instances and engines. An engine's account and group have the engine's name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems, show
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import INVALID, Invalid, wrong_type
 
-# useradd takes 32 characters at most (shadow's useradd(8)).
+# useradd accepts 32 characters (shadow's useradd(8)).
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 
 _RESERVED: dict[str, str] = {
@@ -32,14 +32,14 @@ _REASONS = {name: reason for reason, names in _RESERVED.items() for name in name
 
 
 def reserved(name: str) -> str | None:
-    """Why no account of ours may have this name; None if it may."""
+    """Return why no account of ours may have this name. None if it may."""
     if name.startswith("systemd-"):
         return "systemd's own accounts begin so"
     return _REASONS.get(name)
 
 
 def _suggest(value: str) -> str | None:
-    """A valid name that looks like VALUE."""
+    """Suggest a valid name that looks like VALUE."""
     name = re.sub(r"[^a-z0-9]+", "-", value[:64].lower()).lstrip("-0123456789")[:31].strip("-")
     return name if name and reserved(name) is None else None
 

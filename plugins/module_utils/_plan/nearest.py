@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The nearest known word, for a suggestion."""
+"""Find the nearest known word, for a suggestion."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from collections.abc import Iterable
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The known word closest to WORD, or None when none is close. Case and - for _ count as no difference."""
+    """Return the known word closest to WORD, or None. Upper and lower case are equal, and so are - and _."""
     folded = {item.lower().replace("-", "_"): item for item in known}
-    # SequenceMatcher is quadratic: no real key is longer than this.
+    # SequenceMatcher takes quadratic time, and no real key is longer than this.
     close = difflib.get_close_matches(word[:64].lower().replace("-", "_"), folded, n=1, cutoff=0.6)
     return folded[close[0]] if close else None

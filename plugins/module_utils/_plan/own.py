@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What of an instance is the administrator's own, for the plan's summary and the status."""
+"""List an administrator's own additions to an instance, for the plan's summary and the status."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.keys import L
 
 
 def own(instance: Lab | Hub) -> list[str]:
-    """A text for each key, without a value that may be secret."""
+    """Return a text for each key, without values that may be secret."""
     found = {
         "server_settings": sorted(instance.server_settings),
         "proxy": ["directives"] if instance.proxy["directives"] else [],

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Keys of an instance that are mappings, with the keys in them."""
+"""Keys of an instance whose values are mappings, with the keys in these."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Tls:
     private_key: Any = None
 
     def differs(self, other: Tls) -> bool:
-        """Leaves out what has a problem of its own."""
+        """Compare, except for keys whose problem is reported already."""
         pairs = zip(dataclasses.astuple(self), dataclasses.astuple(other))
         return any(one != two for one, two in pairs if INVALID not in (one, two))
 
@@ -66,12 +66,12 @@ def read_tls(value: Any, path: str, problems: Problems) -> Tls | Invalid:
     return Tls(tls.mode, INVALID, INVALID)
 
 
-# Apache takes quotes from around the first word of a line, too.
+# Apache removes quotes around the first word of a line.
 _SECTION = re.compile(r"[\"']?<(/?)(\w+)[^>]*>?")
 
 
 def _directives(value: Any, path: str, problems: Problems) -> str | Invalid:
-    """Only that no section of ours ends in them, which has other sites behind; Apache tests the rest on the host."""
+    """Check that the lines do not end a section of ours, which would affect other sites. Apache tests the rest."""
     checked: str | Invalid = text("lines of Apache's configuration", multiline=True)(value, path, problems)
     if isinstance(checked, Invalid):
         return checked
@@ -103,7 +103,7 @@ PROXY: dict[str, Key] = {
         default=1 << 30,
         unset="`1G`",
     ),
-    # More than the 30 s between the pings of jupyter_server (websocket_ping_interval), or idle sockets break.
+    # jupyter_server pings websockets every 30 s (websocket_ping_interval). With less than that, idle ones would break.
     "timeout_seconds": Key(
         types.whole(31, types.DAY),
         "How long a request or a websocket may be silent.",
@@ -168,7 +168,7 @@ _declared = record_of(_DECLARED)
 
 
 def read_image(value: Any, path: str, problems: Problems) -> str | dict[str, str] | Invalid:
-    """An image reference, or {declared: NAME} for one that is built from jupyter_images."""
+    """Read an image reference, or {declared: NAME} for an image in jupyter_images."""
     source: str | dict[str, str] | Invalid = (_declared if isinstance(value, Mapping) else values.image)(
         value, path, problems
     )

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From the administrator's variables to the inputs of the roles, or to the list of all that is wrong with them."""
+"""Turn the administrator's variables into the inputs of the roles, or into a list of all problems."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.variables imp
 
 @dataclass(frozen=True)
 class Inputs:
-    """Raw values. None: not given; INVALID anywhere inside: what could not be rendered, and is among the problems."""
+    """Raw values. None: not given. INVALID, also deep inside: a template failed, which is reported already."""
 
     instances: Any = None
     defaults: Any = None
@@ -53,18 +53,18 @@ class Inputs:
     backup: Any = None
     rollout: Any = None
     current: Any = None
-    # names of the instances that alone are set up; None: all
+    # names of the instances to set up; None: all
     only: Any = None
-    # what the playbook move plans with before the inventory says it
+    # how the playbook move changes the plan before the inventory is changed
     moving: Any = None
-    # name of the instance whose declaration is returned as it is written
+    # name of the instance whose declaration is returned as in the inventory
     entry: Any = None
-    # jupyter_instances_* by the whole name
+    # the lists jupyter_instances_* by their whole names
     groups: Mapping[str, Any] = field(default_factory=dict)
 
 
 def make_plan(inputs: Inputs, control: ControlNode, problems: Problems) -> dict[str, Any] | None:
-    """The plan, or None when PROBLEMS, to which everything is added that is wrong, is not empty."""
+    """Return the plan. Adds everything that is wrong to PROBLEMS, and returns None if there are any."""
     port_range = _read(PORT_RANGE, inputs.port_range, "jupyter_port_range", problems)
     low, high = port_range if given(port_range) else PORT_RANGE.default
     base_dir = _read(BASE_DIR, inputs.base_dir, "jupyter_base_dir", problems)

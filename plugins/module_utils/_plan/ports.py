@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which port of 127.0.0.1 an instance is published on."""
+"""Choose the port of 127.0.0.1 on which an instance is published."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from collections.abc import Iterable, Mapping
 def allocate(
     names: Iterable[str], fixed: Mapping[str, int], known: Mapping[str, int], taken: Iterable[int], low: int, high: int
 ) -> dict[str, int | None]:
-    """A port for each name; None when the range is full.
+    """Return a port for each name. None if the range is full.
 
-    FIXED ports were given by the administrator and win. KNOWN ports belong to instances that exist: those in NAMES keep
-    theirs, the others' stay theirs. A new instance starts at a place that its name alone decides, and takes the first
-    port from there that nobody has, so the outcome depends neither on the order nor, but for collisions, on the others.
+    FIXED ports are the administrator's choice and win. KNOWN ports belong to instances on the host: those in NAMES keep
+    theirs, and nobody gets those of the others. The search for a new instance's port starts at a port that depends only
+    on the name, so the result does not depend on the order, and only in collisions on other instances.
     """
     wanted = set(names)
     ports: dict[str, int | None] = {name: fixed[name] for name in wanted if name in fixed}

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The problems that a plan finds: every message in one place, none of them with a value that may be secret."""
+"""All messages about problems in an inventory. None of them shows a value that may be secret."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-# What follows the key path. "{x}" is filled in; a message says what is wrong and then what to write.
+# The text after the key's path. "{x}" is filled in. A message says what is wrong, and then what to write.
 MESSAGES: dict[str, str] = {
     # shape
     "wrong_type": "is {got}; write {wanted}",
@@ -245,7 +245,7 @@ MESSAGES: dict[str, str] = {
 }
 
 
-# What a message says instead of a value, and instead of what follows from it.
+# What messages show instead of a secret value, and instead of what follows from it.
 _HIDDEN = {"value": "the value", "hint": "", "text": "HH:MM"}
 
 
@@ -259,14 +259,14 @@ class Problem(NamedTuple):
 
 
 class Problems:
-    """Collects problems in the order in which they are found."""
+    """Collects problems, in the order in which they are found."""
 
     def __init__(self) -> None:
         self.items: list[Problem] = []
         self._hiding = False
 
     def hiding(self) -> Problems:
-        """Adds to the same problems, and shows no value."""
+        """Return an object that adds to the same list, but shows no values."""
         other = Problems()
         other.items, other._hiding = self.items, True
         return other
@@ -277,7 +277,7 @@ class Problems:
         self.items.append(Problem(path, message_id, MESSAGES[message_id].format(**fields)))
 
     def sort(self) -> None:
-        """Instance by instance, what is about the whole host first."""
+        """Sort by instances, with problems of the whole host first."""
 
         def index(problem: Problem) -> int:
             found = re.match(r"jupyter_instances\w*\[([0-9]+)\]", problem.path)
@@ -287,7 +287,7 @@ class Problems:
 
 
 def show(value: object) -> str:
-    """A value as it may stand in a message: short, on one line. Never called with a secret."""
+    """Return a value for a message, short and on one line. Never call this with a secret."""
     if isinstance(value, int) and abs(value) >= 10**18:
         return "a number of more than 18 digits"
     text = repr(str(value)) if isinstance(value, str) else str(value)
@@ -295,7 +295,7 @@ def show(value: object) -> str:
 
 
 def kind_of(value: object) -> str:
-    """The type of a value in the words of YAML."""
+    """Return the type of a value in words of YAML."""
     if value is None:
         return "empty (null)"
     words: tuple[tuple[type, str], ...] = (

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The keys of an instance's resets."""
+"""The keys in an instance's key reset."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ _reset = record_of(RESET)
 
 
 def read_reset(value: Any, path: str, problems: Problems) -> dict[str, Any] | Invalid:
-    """A key is INVALID when a problem with it is reported already."""
+    """Read the mapping. A key is INVALID if its problem is reported already."""
     parts = _reset(value, path, problems)
     return parts if isinstance(parts, Invalid) else filled(RESET, parts)
 
@@ -122,13 +122,13 @@ RESET_TYPE = Type(read_reset, "a mapping", "01:25", "dict", keys=RESET)
 def check_reset(
     reset: Any, path: str, images: Sequence[Any], timezones: Mapping[str, str], problems: Problems
 ) -> list[str]:
-    """PATH: of the key reset; IMAGES: those of the instance. Returns warnings."""
+    """Check the keys, and return warnings. PATH is that of the key reset, IMAGES are the instance's."""
     if not given(reset):
         return []
     if reset["timezone"] is not None:
         if reset["at"] in (None, "daily"):
             problems.add(f"{path}.timezone", "timezone_alone")
-        # A control node without tzdata knows none; the host is asked later.
+        # Without tzdata, the control node knows no zones. The role reset checks it on the host.
         elif given(reset["timezone"]) and timezones and reset["timezone"] not in timezones:
             problems.add(
                 f"{path}.timezone", "timezone", value=show(reset["timezone"]), near=_near(reset["timezone"], timezones)
@@ -141,7 +141,7 @@ def check_reset(
 
 
 def _check_waits(reset: Mapping[str, Any], path: str, problems: Problems) -> None:
-    """All that a scheduled reset may wait for must end before the next one begins."""
+    """Check that a scheduled reset ends before the next one begins, even if it waits as long as it may."""
     if not given(reset["at"]) or reset["at"] is None:
         return
     waits = {
@@ -162,8 +162,8 @@ def _check_waits(reset: Mapping[str, Any], path: str, problems: Problems) -> Non
 
 
 def _near(value: str, timezones: Mapping[str, str]) -> str:
-    """The current name of the nearest time zone, for a suggestion; a city's name is enough."""
-    # Where zones share a city, one with a current name counts.
+    """Return the current name of the nearest time zone, for a suggestion. The name of a city is enough."""
+    # If zones share a city, prefer one with a current name.
     ordered = sorted(timezones, key=lambda zone: (zone == timezones[zone], zone))
     cities = {zone.rpartition("/")[2].lower(): zone for zone in ordered}
     found = cities.get(value.lower().replace(" ", "_")) or nearest(value, timezones)
@@ -171,6 +171,6 @@ def _near(value: str, timezones: Mapping[str, str]) -> str:
 
 
 def reset_text(reset: Mapping[str, Any]) -> str:
-    """For the summary."""
+    """Describe the resets for the summary."""
     parts = [reset["at"] or "by hand", reset["timezone"] or "", "with pull" if reset["pull"] else ""]
     return "reset " + " ".join(filter(None, parts))

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The plan's result as plain data: the inputs of the roles."""
+"""Turn instances into the plan's result: plain data, the inputs of the roles."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.values import
 def make_result(
     instances: Sequence[Lab | Hub], host: Host | None, base_dir: str, only: Collection[str] | None = None
 ) -> dict[str, Any]:
-    """ONLY: the names of those that are set up. Parts of the host, such as engines and sites, cover all."""
+    """Return the result. ONLY has the names to set up. Engines, sites and other parts of the host are for all."""
     chosen = [instance for instance in instances if only is None or instance.name in only]
     labs = [instance for instance in chosen if isinstance(instance, Lab)]
     hubs = [instance for instance in chosen if isinstance(instance, Hub)]
     return {
         "instances": [instance.name for instance in instances],
         "rootless_docker_engines": _engines(instances, host),
-        # Instances that are left out of a run keep their engine and their ports.
+        # Instances that ONLY leaves out keep their engines and ports.
         "idle_engines": _idle_engines(instances, host) if only is None else [],
         "engine_ports": _engine_ports(instances, host, left=False),
         "engine_ports_after": _engine_ports(instances, host, left=only is None),
@@ -51,7 +51,7 @@ def make_result(
 
 
 def _engines(instances: Sequence[Instance], host: Host | None) -> list[dict[str, Any]]:
-    """Those that must run, also the ones from which an instance has yet to be removed."""
+    """Return the engines that must run, including those from which an instance must be removed."""
     recorded = host.engines if host else {}
     wanted = [engine_of(instance, host) for instance in instances if instance.wanted or instance.name in recorded]
     with_devices = {engine_of(instance, host) for instance in instances if instance.wanted and instance.named_devices}
@@ -64,9 +64,9 @@ def _engines(instances: Sequence[Instance], host: Host | None) -> list[dict[str,
 
 
 def _idle_engines(instances: Sequence[Instance], host: Host | None) -> list[dict[str, Any]]:
-    """Those on which nothing is left once the absent instances are removed."""
+    """Return the engines that have no instances after the absent ones are removed."""
     names = {instance.name for instance in instances}
-    # An engine keeps running as long as it has an instance that the inventory does not name.
+    # An instance that is not in the inventory keeps its engine running.
     used = {engine for name, engine in host.engines.items() if name not in names} if host else set()
     used.update(engine_of(instance, host) for instance in instances if instance.wanted)
     absent = dict.fromkeys(engine_of(instance, host) for instance in instances if not instance.wanted)
@@ -78,9 +78,9 @@ def _idle_engines(instances: Sequence[Instance], host: Host | None) -> list[dict
 
 
 def _engine_ports(instances: Sequence[Lab | Hub], host: Host | None, left: bool) -> list[dict[str, Any]]:
-    """The ports that only an engine's account may bind: also those of held instances, and of others on the host.
+    """Return the ports that only an engine's account may bind, including held instances and those not in the inventory.
 
-    Until an instance is as declared, it is on the ports that the host has recorded for it; then it has LEFT them.
+    Until an instance is set up as declared, it uses the ports in its record. Afterwards it has LEFT them.
     """
     engines: dict[int, str] = {}
     for instance in instances:
@@ -100,7 +100,7 @@ def _engine_ports(instances: Sequence[Lab | Hub], host: Host | None, left: bool)
 
 
 def _images(instance: Lab | Hub) -> list[Any]:
-    """Each once: references, and {declared: NAME}."""
+    """Return each image once: references, and {declared: NAME}."""
     if isinstance(instance, Lab):
         return [instance.image] if instance.image else []
     images = [item["image"] for item in instance.images or []]
@@ -180,7 +180,7 @@ def _second(lab: Lab) -> dict[str, Any]:
 
 
 def _site(instance: Lab | Hub, host: Host | None, base_dir: str) -> dict[str, Any]:
-    """The keys as they are declared, and what follows from them."""
+    """Return the declared keys, and what follows from them."""
     url = instance.url
     return {
         **{key: getattr(instance, key) for key, declared in instance.KEYS.items() if declared.handed},
@@ -202,7 +202,7 @@ def _lab(lab: Lab, site: dict[str, Any]) -> dict[str, Any]:
         "second_port": lab.second_port,
         "volumes": [volume._asdict() for volume in lab.volumes],
         "token_file": _token_file(lab, site["directory"]),
-        # Of one that is absent nothing was read.
+        # The notebooks of an absent lab were not read.
         "smoke": lab.smoke if lab.wanted else [],
     }
 
@@ -263,7 +263,7 @@ def _summary(instance: Lab | Hub, host: Host | None) -> str:
 
 
 def _lab_summary(lab: Lab) -> tuple[str, str]:
-    """What stands before and after the engine and the port."""
+    """Return the parts of the summary before and after the engine and the port."""
     what = f"image {image_text(lab.image)}" if lab.image else f"built from {lab.build['context']}"
     after = [f"limits {limits_text(lab.limits)}", *([smoke_text(lab.smoke)] if lab.smoke else [])]
     return what, "; ".join(after)

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The order and the batches in which site.yml sets up the hosts."""
+"""Decide the order and the batches in which site.yml sets up hosts."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Rollout(NamedTuple):
 
 
 def decide(plans: Mapping[str, Mapping[str, Any]], groups: Mapping[str, Sequence[str]]) -> Rollout:
-    """PLANS: by host, in the inventory's order. GROUPS: of the inventory. Raises ValueError."""
+    """Decide the batches. PLANS is by host in the inventory's order, GROUPS are the inventory's. Raises ValueError."""
     hosts = list(plans)
     wanted = next((plan["rollout"] for plan in plans.values()), None)
     for host, plan in plans.items():
@@ -109,7 +109,7 @@ def decide(plans: Mapping[str, Mapping[str, Any]], groups: Mapping[str, Sequence
 
 
 def unknown_instances(only: Sequence[str], plans: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A text for each name that no instance of these hosts has."""
+    """Return a text for each name that no instance of these hosts has."""
     known = sorted({name for plan in plans for name in plan["instances"]})
     found = []
     for name in only:
@@ -120,7 +120,7 @@ def unknown_instances(only: Sequence[str], plans: Sequence[Mapping[str, Any]]) -
 
 
 def outcome(rollout: Mapping[str, Any], host: str, failed: Sequence[str]) -> str:
-    """What is said once the batch of HOST is through, with those that failed so far; empty if none of the batch did.
+    """Return the message after the batch of HOST, or an empty text if no host of the batch is in FAILED.
 
     Ansible's own max_fail_percentage does not count hosts that cannot be reached.
     """
@@ -145,7 +145,7 @@ def stops(rollout: Mapping[str, Any], host: str, failed: Sequence[str]) -> bool:
 
 
 def _batch(rollout: Mapping[str, Any], host: str) -> tuple[list[str], list[str]]:
-    """The batch that a host is in, and all hosts after it."""
+    """Return the batch with a host, and all hosts after this batch."""
     left, sizes = list(rollout["hosts"]), list(rollout["serial"])
     while True:
         size = int(sizes[0]) or len(left)

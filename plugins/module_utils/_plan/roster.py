@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Users from a CSV file: name,groups,admin,memory and, if wanted, swap, cpus, pids and password."""
+"""Read users from a CSV file: name,groups,admin,memory and, optionally, swap, cpus, pids and password."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _YES, _NO = ("true", "yes", "1"), ("false", "no", "0")
 
 class Roster(NamedTuple):
     users: list[User]
-    doubtful: set[str]  # texts of lines that can't be read, which may be names
-    passwords: bool  # whether there is one in it
+    doubtful: set[str]  # words of lines that cannot be read, which may be names
+    passwords: bool  # whether the file has any
 
 
 def read_roster(text: str, path: str, file: str, problems: Problems) -> Roster:
-    """PATH is the key that names FILE. Problems name the file and the line, and never show a password."""
+    """Read a roster. PATH is the key that names FILE. Problems name file and line, and never show a password."""
     rows = csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""), strict=True)
     users: list[User] = []
     doubtful: set[str] = set()
@@ -40,7 +40,7 @@ def read_roster(text: str, path: str, file: str, problems: Problems) -> Roster:
             if columns is None:
                 break
             continue
-        # A field in quotes may have line breaks; then this is the last of its lines.
+        # If a field in quotes has line breaks, this is the number of its last line.
         here = f"{path} ({file} line {rows.line_num})"
         if row is None:
             break
@@ -69,15 +69,15 @@ def _words(text: str) -> set[str]:
 
 
 def _names(row: list[str]) -> list[str]:
-    """Of columns. Files that were joined have a byte-order mark further down, too."""
+    """Return the names of columns. In files that were joined, a later header may have a byte-order mark."""
     return [field.strip().lower().removeprefix("\ufeff") for field in row]
 
 
 def _columns(row: list[str], here: str, problems: Problems) -> list[str | None] | None:
-    """The keys of a line's fields; None for a column that nobody knows. None as a whole if no line can be read."""
+    """Return the key of each column, or None for an unknown one. Returns None if the header is wrong."""
     names = _names(row)
     if "name" not in names:
-        # The line may be a user's instead, with a password.
+        # The line is not shown: it may be a user's, with a password.
         problems.add(here, "roster_header")
         return None
     columns: list[str | None] = []
@@ -95,7 +95,7 @@ def _columns(row: list[str], here: str, problems: Problems) -> list[str | None] 
 
 
 def _values(fields: Iterable[tuple[str | None, str]]) -> dict[str, Any]:
-    """Values as in YAML. Text that is no number or truth value stays text, which the reader refuses."""
+    """Convert values to what YAML would give. Other text stays text, and the reader of the key refuses it."""
     result: dict[str, Any] = {}
     for key, field in fields:
         value = field if key == "password" else field.strip()

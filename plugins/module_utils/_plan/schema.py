@@ -19,12 +19,12 @@ class Invalid(enum.Enum):
     INVALID = "invalid"
 
 
-# Stands for a value whose problem is reported already, so that it is not reported again.
+# Replaces a value whose problem is reported already, so that nobody reports it again.
 INVALID: Final = Invalid.INVALID
 
 
 class Computed(str):
-    """Text that a template made; for a key with a number or a truth value it is read as one."""
+    """Text from a template. Keys that need a number or a truth value convert it."""
 
     def plain(self) -> str | int | float | bool:
         if re.fullmatch(r"-?[0-9]{1,18}", self):
@@ -38,12 +38,12 @@ Reader = Callable[[Any, str, Problems], Any]
 
 
 def given(value: object) -> bool:
-    """True for a value that is there and has no problem."""
+    """Whether there is a value without a problem."""
     return value is not None and value is not INVALID
 
 
 def known(items: Any) -> list[Any]:
-    """Those of a list that have no problem."""
+    """Return the items of a list that have no problem."""
     return [item for item in items if item is not INVALID] if isinstance(items, list) else []
 
 
@@ -52,7 +52,7 @@ def read(reader: Reader, value: object, path: str, problems: Problems) -> Any:
 
 
 def has_control(text: str) -> bool:
-    """Control characters, and lone surrogates, which no file can hold."""
+    """Whether there are control characters, or lone surrogates, which no file can contain."""
     return any(ord(char) < 32 or 127 <= ord(char) < 160 or 0xD800 <= ord(char) < 0xE000 for char in text)
 
 
@@ -70,7 +70,7 @@ def anything(value: Any, path: str, problems: Problems) -> Any:
 
 
 def text(wanted: str, multiline: bool = False) -> Reader:
-    """Text that is not empty."""
+    """Return a reader of text that is not empty."""
 
     def reader(value: Any, path: str, problems: Problems) -> str | Invalid:
         if not isinstance(value, str):
@@ -133,7 +133,7 @@ def boolean(value: Any, path: str, problems: Problems) -> bool | Invalid:
 
 
 def listing(item: Reader, wanted: str) -> Reader:
-    """A list, with INVALID in the place of bad items."""
+    """Return a reader of a list. Bad items become INVALID."""
 
     def reader(value: Any, path: str, problems: Problems) -> list[Any] | Invalid:
         if not isinstance(value, list):
@@ -144,16 +144,16 @@ def listing(item: Reader, wanted: str) -> Reader:
 
 
 def _shown_key(key: object) -> str:
-    """A key that looks like one; in YAML, {password=secret} is a key too."""
+    """Return the key if it looks like one: in YAML, {password=secret} is a key, too."""
     if not isinstance(key, str):
         return kind_of(key)
     return show(str(key))[1:-1] if re.fullmatch(r"[\w-]{1,40}", key) else "(a text that is no key)"
 
 
 def mapping(keys: Mapping[str, Reader], foreign: Mapping[str, str] = MappingProxyType({})) -> Reader:
-    """A mapping of known keys. The result holds what was given: checked values, None for null, INVALID for bad ones.
+    """Return a reader of a mapping. The result has the keys that are given: with INVALID for bad values, None for null.
 
-    FOREIGN: what to do instead of keys that people know from elsewhere.
+    FOREIGN has advice for keys that people know from elsewhere.
     """
 
     def reader(value: Any, path: str, problems: Problems) -> dict[str, Any] | Invalid:
@@ -172,7 +172,7 @@ def mapping(keys: Mapping[str, Reader], foreign: Mapping[str, str] = MappingProx
             near = nearest(str(key), keys) if isinstance(key, str) else None
             if near:
                 problems.add(here, "unknown_key", near=near)
-                # Most likely this key was meant, so its value is checked, too. It may be a secret.
+                # Most likely this key is meant, so its value is checked, too. It may be a secret, so it is not shown.
                 if near not in value and near not in result:
                     result[near] = None if item is None else read(keys[near], item, here, problems.hiding())
             else:
@@ -183,7 +183,7 @@ def mapping(keys: Mapping[str, Reader], foreign: Mapping[str, str] = MappingProx
 
 
 def record(keys: Mapping[str, Reader], required: Mapping[str, str]) -> Reader:
-    """A mapping with every key: None for what is not given, INVALID for bad values and missing ones that must be."""
+    """Return a reader of a mapping whose result has every key: None if not given, INVALID if bad or missing."""
     inner = mapping(keys)
 
     def reader(value: Any, path: str, problems: Problems) -> dict[str, Any] | Invalid:
@@ -200,7 +200,7 @@ def record(keys: Mapping[str, Reader], required: Mapping[str, str]) -> Reader:
 
 
 def json_data(value: Any, path: str, problems: Problems) -> Any:
-    """Plain data; INVALID as a whole when a part can't be JSON."""
+    """Read plain data. It is INVALID as a whole if JSON cannot represent a part."""
     if value is None or value is INVALID or isinstance(value, (bool, int)):
         return value
     if isinstance(value, float) and math.isfinite(value):

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The key server_settings: traits of jupyter_server and JupyterLab, and which of them have keys of their own."""
+"""The key server_settings: traits of jupyter_server and JupyterLab, and traits for which there is another key."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ _FIXED = "leave it out, Apache and the health check rely on it"
 _TLS = "write tls, Apache has the certificate"
 _LOG_INS = "leave it out, log-ins outlive the container by it"
 _GUARDED = "leave it out, the role sees to it that people log in"
-# What is written relies on these, of any class that is a server; NotebookApp's and LabApp's become ServerApp's.
+# The role's files rely on these traits of all server classes. jupyter_server passes traits of NotebookApp and LabApp on
+# to ServerApp.
 _SERVER = {
     **dict.fromkeys(
         ("allow_remote_access", "custom_display_url", "ip", "port", "port_retries", "sock", "trust_xheaders"), _FIXED
@@ -42,7 +43,7 @@ _PROVIDER = dict.fromkeys(
     ("allow_password_change", "cookie_name", "login_handler_class", "logout_handler_class", "password_required"),
     _GUARDED,
 )
-# They replace what the server makes of the traits.
+# Tornado's settings override what the server makes from the traits.
 _TORNADO = {
     **dict.fromkeys(("cookie_name", "cookie_secret"), _LOG_INS),
     **dict.fromkeys(("authorizer", "identity_provider", "password", "token"), _GUARDED),
@@ -87,7 +88,7 @@ def _traits(value: Any, path: str, problems: Problems) -> dict[str, Any] | Inval
 
 
 def server_settings(value: Any, path: str, problems: Problems) -> dict[str, Any] | Invalid:
-    """Traits by class; INVALID in the place of bad ones."""
+    """Read traits by class. Bad ones become INVALID."""
     if not isinstance(value, Mapping):
         wanted = "a mapping of classes, for example {ServerApp: {max_body_size: 1073741824}}"
         return wrong_type(value, wanted, path, problems)
@@ -101,7 +102,7 @@ def server_settings(value: Any, path: str, problems: Problems) -> dict[str, Any]
 
 
 def forbidden(settings: Mapping[str, Any], lab: bool) -> Iterator[tuple[str, str]]:
-    """What must not be set, as CLASS.TRAIT, and what to do instead."""
+    """Yield traits that must not be set, as CLASS.TRAIT, and what to do instead."""
     for section, traits in settings.items():
         if not isinstance(traits, Mapping):
             continue

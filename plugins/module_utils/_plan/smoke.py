@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Smoke notebooks: from files of the control node to the code that runs in a lab's new server."""
+"""Read smoke notebooks from files of the control node, for a lab's new server to run."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.values import declared_name
 
 LONGEST = 1 << 20  # characters of a file
-# As nbclient has them.
+# The same tag as nbclient's.
 RAISES, SKIP = "raises-exception", "skip-execution"
 
 Images = Mapping[str, Sequence[dict[str, Any]]]
 
 
 def read_notebooks(paths: object, path: str, control: ControlNode, problems: Problems) -> list[dict[str, Any]]:
-    """The notebooks whose paths are given; problems below PATH for those that can't be run."""
+    """Return the notebooks at PATHS. Adds a problem below PATH for each one that cannot run."""
     found = []
     for index, name in enumerate(paths if isinstance(paths, list) else []):
         here = f"{path}[{index}]"
@@ -38,7 +38,7 @@ def read_notebooks(paths: object, path: str, control: ControlNode, problems: Pro
 
 
 def check_smoke(instance: Lab | Hub, images: Images | Invalid, control: ControlNode, problems: Problems) -> None:
-    """Fills in a lab's notebooks, its image's first. IMAGES: the notebooks of jupyter_images, by name."""
+    """Fill in a lab's notebooks, those of its image first. IMAGES has the notebooks of jupyter_images by name."""
     of_images = {} if isinstance(images, Invalid) else images
     if isinstance(instance, Lab):
         own = read_notebooks(instance.smoke, f"{instance.path}.smoke", control, problems)
@@ -52,9 +52,9 @@ def check_smoke(instance: Lab | Hub, images: Images | Invalid, control: ControlN
 
 
 def parsed(text: str) -> dict[str, Any]:
-    """The `kernel` of a notebook, None for the server's usual one, and the `cells` that run.
+    """Return the `cells` to run and the `kernel`, which is None for the server's default.
 
-    ValueError says why it can't be run, and what to do.
+    Raises a ValueError that says why the notebook cannot run, and what to do.
     """
     if len(text) > LONGEST:
         raise ValueError(f"it has more than {LONGEST >> 20} MiB; clear its outputs")
@@ -89,11 +89,11 @@ def _tags(cell: Mapping[str, Any]) -> Sequence[Any]:
 
 
 def _source(cell: Mapping[str, Any]) -> str:
-    """Files have lines, each with its end, or one text."""
+    """Return the source as one text. Files may have a list of lines instead."""
     source = cell["source"]
     return source if isinstance(source, str) else "".join(source)
 
 
 def smoke_text(notebooks: Sequence[Mapping[str, Any]]) -> str:
-    """For the summary."""
+    """Name the notebooks for the summary."""
     return "smoke " + ", ".join(notebook["name"] for notebook in notebooks)

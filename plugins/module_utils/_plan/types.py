@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The types of keys that are no mappings."""
+"""The types of keys whose values are not mappings."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Public addresses: https://host[:port]/path/ in one normal form."""
+"""Read public addresses, https://host[:port]/path/, into a normal form."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _BARE = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+(/[a-z0-9-]+)*/?")
 _SEGMENT = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]*")
 _EXAMPLE = 'an address in quotes, for example "https://lab.example.org/"'
 
-# First path segments that jupyter_server and the extensions that usually come with it answer themselves.
+# First path segments that jupyter_server and its usual extensions serve.
 _SERVER_PATHS = """
     api consoles custom doc edit files hub kernelspecs lab login logout lsp metrics nbconvert nbextensions notebooks
     proxy services static terminals tree user view voila
@@ -55,7 +55,7 @@ def is_ipv4(host: str) -> bool:
 
 
 def _punycode(host: str) -> str | None:
-    """As browsers have it; the standard library's IDNA 2003 makes strasse of straße, which is another domain."""
+    """Encode a host as browsers do. Python's own IDNA 2003 turns straße into strasse, which is another domain."""
     if idna is None:
         return None
     try:
@@ -76,7 +76,7 @@ def read_host_name(host: str, path: str, problems: Problems) -> str | None:
     name = host.lower().removesuffix(".")
     labels = name.split(".")
     valid = len(name) <= 253 and all(_LABEL.fullmatch(label) for label in labels)
-    # A name whose last label is a number is taken for an IPv4 address by browsers (WHATWG URL, host parsing).
+    # Browsers treat a name whose last label is a number as an IPv4 address (WHATWG URL, host parsing).
     if not valid or (re.fullmatch(r"[0-9]+|0x[0-9a-f]*", labels[-1]) and not is_ipv4(name)):
         problems.add(path, "url_host", value=show(host))
         return None
@@ -112,14 +112,14 @@ def _read_path(text: str, path: str, problems: Problems) -> str | None:
 
 
 def read_url(value: Any, path: str, problems: Problems) -> Url | Invalid:
-    """Records every problem at once. INVALID stands for bad parts, except for the scheme, which is the one to write."""
+    """Read an address and report all of its problems. Bad parts are INVALID; a bad scheme becomes the right one."""
     if not isinstance(value, str):
         return wrong_type(value, _EXAMPLE, path, problems)
     if has_control(value) or re.search(r"[\s\\]", value):
         problems.add(path, "url_character")
         value = "".join(char for char in value if not has_control(char) and not re.match(r"[\s\\]", char))
     if "@" in value:
-        # The part before the last one may be a password.
+        # The text before @ may be a password, so it is not shown.
         problems.add(path, "url_userinfo")
         scheme = re.match(r"https?://|", value, re.IGNORECASE)
         value = (scheme[0] if scheme else "") + value.rpartition("@")[2]
@@ -143,7 +143,7 @@ def read_url(value: Any, path: str, problems: Problems) -> Url | Invalid:
 
 
 def read_address(value: Any, path: str, problems: Problems) -> str | Invalid:
-    """A name or an IPv4 address of a host."""
+    """Read the name or IPv4 address of a host."""
     checked: str | Invalid = text("a host name or an IPv4 address")(value, path, problems)
     if isinstance(checked, Invalid):
         return checked

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Readers of single values of an instance."""
+"""Readers of an instance's single values."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import
 
 TLS_MODES = ("files", "selfsigned", "acme", "none")
 
-# What the role lab sets.
+# Variables that the role lab sets.
 LAB_ENVIRONMENT: dict[str, str] = {
     "JUPYTER_CONFIG_PATH": "leave it out",
     "JUPYTER_TOKEN": "use the key token",
@@ -49,7 +49,7 @@ _IMAGE = re.compile(
     r"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
 )
 
-# Where a generated token would be lost, out of the account's reach, or replaceable by others.
+# Places where a generated token could be lost, be unreadable for the account, or be replaced by others.
 _FORBIDDEN_TOKENS = {
     **dict.fromkeys(("/proc", "/sys"), "it is the kernel's"),
     **dict.fromkeys(("/dev", "/run", "/var/run"), "it is empty after a reboot"),
@@ -83,7 +83,7 @@ def secret(value: Any, path: str, problems: Problems) -> str | Invalid:
 
 
 def size(low: int, high: int, low_text: str, high_text: str, zero: bool = False) -> Reader:
-    """Bytes: a whole number, or text with a unit of 1024 as Docker reads it. ZERO stands for no limit."""
+    """Return a reader of bytes: a whole number, or text with a binary unit as in Docker. ZERO: 0 means no limit."""
 
     def reader(value: Any, path: str, problems: Problems) -> int | Invalid:
         if isinstance(value, str):
@@ -105,7 +105,7 @@ def size(low: int, high: int, low_text: str, high_text: str, zero: bool = False)
 
 
 def size_text(amount: float) -> str:
-    """Bytes as people write them: 400M, 1.5G. What has no short form is rounded."""
+    """Return bytes as people write them, such as 400M or 1.5G. Long fractions are rounded."""
     for unit in "TGMK":
         number = amount / _UNITS[unit]
         if number >= 1 and number * 4 == int(number * 4):
@@ -115,7 +115,7 @@ def size_text(amount: float) -> str:
 
 
 def id_pair(value: Any, path: str, problems: Problems) -> str | Invalid:
-    # An engine's account has 65,536 ids: a greater id does not exist in its containers.
+    # An engine's account has 65,536 ids, so greater ones do not exist in its containers.
     match = re.fullmatch(r"([0-9]{1,5}):([0-9]{1,5})", value) if isinstance(value, str) else None
     if not match or int(match[1]) > 65535 or int(match[2]) > 65535:
         problems.add(path, "ids", example="0:0" if value in ("root", 0, "0") else "1000:100")
@@ -123,7 +123,7 @@ def id_pair(value: Any, path: str, problems: Problems) -> str | Invalid:
     return f"{int(match[1])}:{int(match[2])}"
 
 
-# Container Device Interface, SPEC.md: a vendor with dots, a class, a name. Docker splits the list of them at commas.
+# A vendor with dots, a class, a name (Container Device Interface, SPEC.md). Docker splits its list of them at commas.
 _DEVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}/[A-Za-z][A-Za-z0-9_-]{0,62}=[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")
 
 
@@ -143,7 +143,7 @@ def devices(value: Any, path: str, problems: Problems) -> list[str] | Invalid:
 
 
 def network(value: Any, path: str, problems: Problems) -> str | Invalid:
-    """In its normal form; an address is a network of one."""
+    """Read a network into its normal form. An address is a network of one."""
     if not isinstance(value, str):
         return wrong_type(value, "a network in quotes, for example 192.0.2.0/24", path, problems)
     try:
@@ -154,7 +154,7 @@ def network(value: Any, path: str, problems: Problems) -> str | Invalid:
 
 
 def _absolute(value: str) -> str | None:
-    """The normal form of an absolute path below /; None for anything else."""
+    """Return the normal form of an absolute path below /. None for anything else."""
     if not value.startswith("/") or ".." in value.split("/") or has_control(value):
         return None
     normal = "/" + posixpath.normpath(value).lstrip("/")
@@ -208,7 +208,7 @@ def token_file(value: Any, path: str, problems: Problems) -> str | Invalid:
 
 def base_dir(value: Any, path: str, problems: Problems) -> str | Invalid:
     folder: str | Invalid = volume_source(value, path, problems)
-    # A space ends a word of the command in a crontab, a % the command (crontab(5)).
+    # In a crontab, a space ends a word of the command, and a % ends the command (crontab(5)).
     if not isinstance(folder, Invalid) and not re.fullmatch(r"[A-Za-z0-9._/-]+", folder):
         problems.add(path, "base_dir", value=show(folder))
         return INVALID
@@ -216,7 +216,7 @@ def base_dir(value: Any, path: str, problems: Problems) -> str | Invalid:
 
 
 def _key_path(path: str, key: object) -> str:
-    """Keys that an administrator invented: shown only if they cannot hold a value, as in the key `PASSWORD=secret`."""
+    """Return the path of a key that the administrator chose. A key such as `PASSWORD=secret` is not shown."""
     return f"{path}.{key}" if isinstance(key, str) and re.fullmatch(r"[A-Za-z0-9_.-]{1,60}", key) else path
 
 
@@ -227,7 +227,7 @@ def texts(
     problems: Problems,
     check_key: Callable[[str, str], bool] = lambda key, here: True,
 ) -> dict[str, str] | Invalid:
-    """A mapping of text to text; YAML reads 022 as 18. Messages never show a value. CHECK_KEY reports bad keys."""
+    """Read a mapping of text to text: YAML reads 022 as 18. Messages never show values. CHECK_KEY reports bad keys."""
     if not isinstance(value, Mapping):
         return wrong_type(value, wanted, path, problems)
     result: dict[str, str] = {}
@@ -248,7 +248,7 @@ def texts(
 
 
 def variables(wanted: str, reserved: Callable[[str], str | None] = lambda key: None) -> Reader:
-    """Variables of a container or a build. RESERVED: what to use instead of a variable that the role sets."""
+    """Return a reader of variables. RESERVED says what to use instead of a variable that the role sets."""
 
     def reader(value: Any, path: str, problems: Problems) -> dict[str, str] | Invalid:
         def check_key(key: str, here: str) -> bool:
@@ -270,7 +270,7 @@ def environment(reserved: Callable[[str], str | None]) -> Reader:
 
 
 def persist(taken: str | None = None) -> Reader:
-    """Folders by their name. TAKEN is the name of the one that is always there."""
+    """Return a reader of folders by name. TAKEN is the name of a folder that is always there."""
 
     def reader(value: Any, path: str, problems: Problems) -> dict[str, str] | Invalid:
         if not isinstance(value, Mapping):
@@ -293,7 +293,7 @@ def image(value: Any, path: str, problems: Problems) -> str | Invalid:
     if not isinstance(value, str):
         return wrong_type(value, "an image reference, for example registry.example.org/lab:1.0", path, problems)
     match = _IMAGE.fullmatch(value)
-    # Docker takes 64 hexadecimal digits for an image's id, and no name may be longer than 255 characters.
+    # Docker treats 64 hexadecimal digits as an image's id. A name has at most 255 characters.
     if not match or len(value) > 255 + 200 or len(match["path"]) > 255 or re.fullmatch(r"[0-9a-f]{64}", value):
         problems.add(path, "image")
         return INVALID
@@ -301,7 +301,7 @@ def image(value: Any, path: str, problems: Problems) -> str | Invalid:
 
 
 def declared_name(source: Any) -> str | None:
-    """NAME of {declared: NAME}; "" if it is bad."""
+    """Return NAME of {declared: NAME}. Empty if it is invalid."""
     if not isinstance(source, Mapping):
         return None
     return "" if source["declared"] is INVALID else source["declared"]
@@ -318,6 +318,6 @@ def has_digest(source: Any) -> bool:
 
 
 def has_tag_or_digest(source: Any) -> bool:
-    """A declared image gets its tag from its content."""
+    """Whether the image has a tag or a digest. A declared image gets a tag from its content."""
     match = _IMAGE.fullmatch(source) if isinstance(source, str) else None
     return declared_name(source) is not None or bool(match and (match["tag"] or match["digest"]))

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The variables of a host that the plan reads."""
+"""The host variables that the plan reads."""
 
 from __future__ import annotations
 

@@ -1,16 +1,16 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The version of the collection, which is recorded with everything that it deploys."""
+"""The version of the collection. Each instance's record has the version that set it up."""
 
 from __future__ import annotations
 
 import re
 
-# As in galaxy.yml, which is not part of an installed collection.
+# The same as in galaxy.yml, which an installed collection does not have.
 VERSION = "0.2.0"
 
 
 def order(version: str) -> tuple[int, ...]:
-    """The sort key of versions (Semantic Versioning 2.0.0); invalid versions come first."""
+    """Return a sort key for versions (Semantic Versioning 2.0.0). Invalid versions come first."""
     found = re.fullmatch(r"([0-9]{1,9})\.([0-9]{1,9})\.([0-9]{1,9})(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?", version)
     return (*map(int, found.groups()[:3]), found[4] is None) if found else ()
