@@ -16,7 +16,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.values import declared_name
 
 LONGEST = 1 << 20  # characters of a file
-# The same tag as nbclient's.
+# nbclient's tags
 RAISES, SKIP = "raises-exception", "skip-execution"
 
 Images = Mapping[str, Sequence[dict[str, Any]]]

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What instance_status reports about backups: the meaning of their state file, and problems."""
+"""Interpret the state file of backups for instance_status, and find problems."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _RUN = ("what", "result", "step", "message", "started", "ended", "warnings")
 
 
 def read(settings: str, state: str | None, locked: bool, since: datetime) -> dict[str, Any]:
-    """SETTINGS and STATE: the texts of the files; SINCE: when the settings were written. Raises ValueError."""
+    """Read the files' texts SETTINGS and STATE. SINCE is when the settings were written. Raises ValueError."""
     content = parse_instance(state) if state else {}
     runs = {key: _run(content.get(key), locked) for key in ("backup", "drill")}
     good = _good(content.get("backup"))
     if runs["drill"] is not None:
         tried = _good(content.get("drill"))
-        # a server of the snapshot's image was started on what was restored
+        # the drill started a server from the snapshot's image on the restored files
         runs["drill"].update(good=tried.get("ended"), server=isinstance(tried.get("server"), dict))
     wanted = parse_instance(settings)
     return {
@@ -38,7 +38,7 @@ def read(settings: str, state: str | None, locked: bool, since: datetime) -> dic
 
 
 def _good(run: Any) -> Mapping[str, Any]:
-    """What the last run that was good left."""
+    """Return the facts of the last good run."""
     found = run.get("good") if isinstance(run, dict) else None
     return found if isinstance(found, dict) else {}
 

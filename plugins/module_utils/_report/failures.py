@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Failures in a run that continues, as text: where, in which step, and the step's message."""
+"""Describe failures in a run that continues: where, in which step, and the step's message."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ REPORT = re.compile(r"\d+ of \d+ instances of kind \w+ on .* failed:\n\n")
 
 
 def message(result: Mapping[str, Any]) -> str:
-    """Return what a failed task said; of a loop, what each item that failed said.
+    """Return the message of a failed task, or of each failed item of a loop.
 
-    It may be what a container or an account printed, so it is cleaned.
+    It may contain output of a container or an account, so it is cleaned.
     """
     items = [item for item in result.get("results") or [] if isinstance(item, Mapping) and item.get("failed")]
     if items:
@@ -30,24 +30,24 @@ def message(result: Mapping[str, Any]) -> str:
 
 
 def last_words(result: Mapping[str, Any]) -> str:
-    """Return what the program of a failed task printed, else the task's message."""
+    """Return the output of a failed task's program, or the task's message."""
     printed = [str(result.get(stream) or "")[-printable.LONGEST :] for stream in ("stdout", "stderr")]
     said = (printable.text(text).strip() for text in printed)
     return next(filter(None, said), "") or message(result)
 
 
 def instances(kind: str, host: str, number: int, failures: Sequence[Mapping[str, str]]) -> str:
-    """Return a role's report on its instances; a failure has `name`, `task` and `message`."""
+    """Return a role's report on its instances. A failure has `name`, `task` and `message`."""
     names = dict.fromkeys(failure["name"] for failure in failures)
     parts = [f"{failure['name']}: {failure['task']}\n{_indented(failure['message'])}" for failure in failures]
     return "\n\n".join([f"{len(names)} of {number} instances of kind {kind} on {host} failed:", *parts])  # REPORT
 
 
 def site(host: str, failures: Sequence[Mapping[str, str]], images: Sequence[Mapping[str, Any]]) -> str:
-    """Return the report on a whole host, empty if nothing failed.
+    """Return the report on a whole host. Empty if nothing failed.
 
-    A failure has `task` and `message`, which is all that is shown of what `instances` made. IMAGES: the declared that
-    failed.
+    A failure has `task` and `message`. If the message is a report of `instances`, it is shown alone. IMAGES are the
+    declared images that failed.
     """
     parts = []
     for image in images:

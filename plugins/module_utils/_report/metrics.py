@@ -1,9 +1,9 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a host knows of its instances, in Prometheus' text format.
+"""Write what a host knows about its instances in Prometheus' text format.
 
-In base units, without times of its own: https://prometheus.io/docs/instrumenting/writing_exporters/
-The label of an instance is `name`, because Prometheus calls the host that it asks `instance`.
+Values have base units and no timestamps: https://prometheus.io/docs/instrumenting/writing_exporters/
+An instance's label is `name`, because Prometheus uses `instance` for the host.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._report.status impo
 
 Instance = Mapping[str, Any]
 OUTCOMES = (*RESULTS, "interrupted")
-# of backups and drills; see carrel_backup/state.py
+# results of backups and drills; see carrel_backup/state.py
 ENDS = ("running", "done", "incomplete", "failed", "interrupted")
 
 HEALTH = {
@@ -56,14 +56,14 @@ class Sample(NamedTuple):
 
 
 def health(instances: Iterable[Instance], memory: Mapping[str, int]) -> str:
-    """MEMORY: bytes by engine, of those whose control group counts them."""
+    """Return metrics of health. MEMORY has bytes by engine, for engines whose control group counts them."""
     samples = [sample for instance in instances for sample in _health(instance)]
     samples += [Sample("carrel_engine_memory_bytes", {"engine": name}, count) for name, count in memory.items()]
     return _text(HEALTH, samples)
 
 
 def disk(instances: Iterable[Instance], users: Mapping[str, Mapping[str, int]], most: int) -> str:
-    """USERS: bytes by instance and user; MOST users get a metric."""
+    """Return metrics of disk usage. USERS has bytes by instance and user. At most MOST users get a metric."""
     samples = [sample for instance in instances for sample in _disk(instance)]
     for name, sizes in users.items():
         largest = sorted(sizes.items(), key=lambda entry: -entry[1])[:most]
@@ -77,7 +77,7 @@ def _health(found: Instance) -> Iterator[Sample]:
     about = {key: str(found[key] or "") for key in ("kind", "state", "url")}
     yield Sample("carrel_instance_info", {**name, "engine": str(engine.get("name", "")), **about}, 1)
     site = found["site"] or {}
-    # If the record cannot be read, it is not known whether the instance should answer.
+    # Without its record, it is not known whether the instance should answer.
     if found["state"] in ("present", None):
         yield Sample("carrel_instance_up", name, bool(site.get("answers")))
     if site.get("answers"):
@@ -134,7 +134,7 @@ def _time(name: str, labels: Mapping[str, str], text: str | None) -> Iterator[Sa
 
 
 def _text(described: Mapping[str, str], samples: Iterable[Sample]) -> str:
-    """Each series once: several instances may share an engine."""
+    """Return the text, with each series once: several instances may share an engine."""
     lines: dict[str, dict[str, float]] = {name: {} for name in described}
     for sample in samples:
         labels = ",".join(f'{key}="{_escape(value)}"' for key, value in sample.labels.items())

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Clean text from hosts, containers and accounts before it gets to a terminal."""
+"""Clean text from hosts, containers and accounts before it reaches a terminal."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ LONGEST = 20_000  # characters of one text
 
 
 def line(value: object) -> str:
-    """One line without control characters and escape sequences."""
+    """Return one line without control characters and escape sequences."""
     return _clean(" ".join(str(value)[:LONGEST].split()), "")
 
 
 def text(value: str) -> str:
-    """The same, with its lines."""
+    """Do the same, but keep line breaks."""
     return _clean(value, "\n\t")
 
 
 def clean(value: Any) -> Any:
-    """Lists and dicts with all their texts cleaned, and cut at the length of a page."""
+    """Clean all texts in lists and dicts, and cut them at LONGEST."""
     if isinstance(value, str):
         return text(value[:LONGEST])
     if isinstance(value, dict):

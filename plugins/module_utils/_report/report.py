@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One report of all hosts from the results of instance_status: rows, a table for the terminal, values for a page."""
+"""Make one report from all hosts' results of instance_status: rows, a table for the terminal, values for a page."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from ansible_collections.carrel.jupyter.plugins.module_utils._report import printable
 from ansible_collections.carrel.jupyter.plugins.module_utils._report.status import ERROR, parse_time
 
-# Ansible indents by 8 and may put quotes and a comma around a line: within 120 columns.
+# Ansible indents lines by 8, and may add quotes and a comma. This way they fit into 120 columns.
 WIDTH = 108
 NARROW = 12
 SHORT_DIGEST = 12
@@ -32,7 +32,7 @@ class Problem:
 @dataclass(frozen=True)
 class Image:
     name: str
-    digest: str  # of the registry, else the image's id
+    digest: str  # the registry's, or else the image's id
     containers: str
 
     @property
@@ -42,7 +42,7 @@ class Image:
 
 @dataclass(frozen=True)
 class Row:
-    """An instance, or a host without one, as text."""
+    """An instance, or a host without instances, as text."""
 
     host: str
     health: str
@@ -69,7 +69,7 @@ class Row:
 
     @property
     def link(self) -> str:
-        """The URL, if it is one that a browser may follow: it comes from the host."""
+        """The URL, if browsers may follow it. It comes from the host, so it may be anything."""
         return self.url if self.url.startswith(("https://", "http://")) else ""
 
     @property
@@ -78,7 +78,7 @@ class Row:
 
 
 def rows(hosts: Mapping[str, Mapping[str, Any]], now: datetime) -> list[Row]:
-    """The rows, sorted by host. A host is what the module returned, or Ansible in its place."""
+    """Return the rows, sorted by host. A host has the module's result, or Ansible's if the module did not run."""
     return [row for host in sorted(hosts) for row in _host(host, hosts[host], now)]
 
 
@@ -143,7 +143,7 @@ def _certificate(site: Mapping[str, Any] | None) -> str:
 
 
 def _images(instance: Mapping[str, Any]) -> Iterator[Image]:
-    """The image that people work in: for a hub, that of users' servers."""
+    """Yield the image in which people work. For a hub, this is the one of users' servers."""
     for entry in instance["images"] or []:
         yield Image(
             printable.line(entry["image"]),
@@ -168,7 +168,7 @@ def _reset(last: Mapping[str, Any], now: datetime) -> str:
 
 
 def _backup(last: Mapping[str, Any], now: datetime) -> str:
-    """When the last good one ended, and the last good drill."""
+    """Return when the last good backup and the last good drill ended."""
     moment, tried = parse_time(last.get("good")), parse_time((last.get("drill") or {}).get("good"))
     drill = f", drill {ago(now - tried)}" if tried else ""
     return f"{ago(now - moment)}{drill}" if moment else "never" if last else NOTHING
@@ -236,13 +236,13 @@ def extent(found: Sequence[Row]) -> str:
 
 
 def counts(found: Sequence[Row]) -> list[tuple[str, int]]:
-    """The number of rows for each health, worst first."""
+    """Return the number of rows for each health, worst first."""
     present = [row.health for row in found]
     return [(health, present.count(health)) for health in ORDER if health in present]
 
 
 def problems(found: Sequence[Row]) -> list[tuple[Row, Problem]]:
-    """All problems, errors first."""
+    """Return all problems, errors first."""
     pairs = [(row, problem) for row in found for problem in row.problems]
     return sorted(pairs, key=lambda pair: pair[1].level != ERROR)
 
@@ -252,7 +252,7 @@ def _plural(number: int, noun: str) -> str:
 
 
 def failing(hosts: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Instances that should answer and do not, and hosts whose status is not known."""
+    """Return instances that should answer and do not, and hosts whose status is not known."""
     found = []
     for host in sorted(hosts):
         instances = hosts[host].get("instances")
@@ -269,7 +269,7 @@ HEAD = ("HOST", "INSTANCE", "HEALTH", "ANSWERS", "IMAGE", "LAST RESET", "NEXT", 
 
 
 def table(found: Sequence[Row]) -> list[str]:
-    """Lines for the terminal: the table, what is wrong, what is the administrator's own, and a summary."""
+    """Return lines for the terminal: the table, problems, the administrator's own additions, and a summary."""
     cells = [HEAD, *(_cells(row) for row in found)]
     widths = _fit([max(map(len, column)) for column in zip(*cells)])
     lines = ["  ".join(_cut(cell, width) for cell, width in zip(line, widths)).rstrip() for line in cells]
@@ -288,7 +288,7 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 
 def _fit(widths: list[int]) -> list[int]:
-    """The widths, made narrower until the line fits: the image's first, then the widest."""
+    """Reduce the widths until a line fits: that of the image first, then the widest."""
     widths, image = list(widths), HEAD.index("IMAGE")
     while sum(widths) + 2 * (len(widths) - 1) > WIDTH:
         widths[image if widths[image] > NARROW else widths.index(max(widths))] -= 1

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the module instance_status decides: the meaning of files and answers, and the problems of an instance."""
+"""Interpret files and answers for the module instance_status, and find the problems of an instance."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ INSTANCE, USER = "carrel.instance", "carrel.user"
 
 
 def reset(text: str, locked: bool) -> dict[str, Any]:
-    """What state.json tells of the last reset; raises ValueError.
+    """Return what state.json says about the last reset. Raises ValueError.
 
-    The file belongs to the engine's account, so nothing in it is taken for granted.
+    The file belongs to the engine's account, so nothing in it is trusted.
     """
     state = parse_instance(text)
     result = state.get("result")
@@ -50,7 +50,7 @@ def reset(text: str, locked: bool) -> dict[str, Any]:
 
 
 def _commands(ran: object) -> list[str]:
-    """How the administrator's commands before and after it ended."""
+    """Describe how the administrator's commands before and after the reset ended."""
     return [f"{when}: {how}" for when, how in ran.items()] if isinstance(ran, dict) else []
 
 
@@ -68,35 +68,35 @@ def _leading_put_offs(history: Sequence[Any]) -> int:
 
 
 def locked_inodes(proc_locks: str) -> set[int]:
-    """The inodes that somebody holds with flock(2) (proc_locks(5)).
+    """Return the inodes that somebody has locked with flock(2) (proc_locks(5)).
 
-    Asking for the lock itself would make a reset that starts at this moment believe that another one runs. Device
-    numbers are left out, because on btrfs and overlayfs they are not those that stat(2) tells.
+    Nothing here takes the lock itself: a reset that starts at this moment would believe that another one runs. Device
+    numbers do not count, because on btrfs and overlayfs they differ from those of stat(2).
     """
     found = re.findall(r"^\d+: FLOCK +\S+ +\S+ +\d+ [0-9a-f]+:[0-9a-f]+:(\d+) ", proc_locks, re.MULTILINE)
     return {int(inode) for inode in found}
 
 
 def next_time(at: object, now: datetime, zone: tzinfo) -> str | None:
-    """When the next reset at HH:MM is due; None with cron.daily or without a time."""
+    """Return when the next reset at HH:MM is due. None with cron.daily or without a time."""
     found = re.fullmatch(r"([01]\d|2[0-3]):([0-5]\d)", str(at))
     if not found:
         return None
     here = now.astimezone(zone)
     today = here.replace(hour=int(found[1]), minute=int(found[2]), second=0, microsecond=0, fold=0)
-    # In one zone, Python compares and adds what the clock on the wall shows.
+    # Within one zone, Python compares and adds local times.
     coming = today if today.astimezone(timezone.utc) > now else today + timedelta(days=1)
     return coming.isoformat()
 
 
 def certificate(enddate: str, now: datetime) -> dict[str, Any]:
-    """The date of `openssl x509 -enddate`; raises ValueError."""
+    """Parse the date of `openssl x509 -enddate`. Raises ValueError."""
     ends = datetime.fromtimestamp(ssl.cert_time_to_seconds(enddate.strip().partition("=")[2]), timezone.utc)
     return {"ends": ends.isoformat(), "days_left": (ends - now).days}
 
 
 def is_own(container: Mapping[str, Any], name: str) -> bool:
-    """Whether a container is a service of the instance, and no user's server."""
+    """Whether a container is a service of the instance, not a user's server."""
     return _labels(container).get(PROJECT) == name
 
 
@@ -105,7 +105,7 @@ def _labels(container: Mapping[str, Any]) -> dict[str, str]:
 
 
 def servers(containers: Sequence[Mapping[str, Any]], name: str) -> int:
-    """How many users' servers of a hub run."""
+    """Return how many users' servers of a hub run."""
     running = [_labels(container) for container in containers if container["State"] == "running"]
     return sum(labels.get(INSTANCE) == name and USER in labels for labels in running)
 
@@ -113,7 +113,7 @@ def servers(containers: Sequence[Mapping[str, Any]], name: str) -> int:
 def container(
     inspected: Mapping[str, Any], image: Mapping[str, Any] | None, tagged: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    """A container, of the engine's own answers: about it, its image, and the image that its tag means now."""
+    """Describe a container from the engine's answers about it, its image, and the image that its tag means now."""
     state = inspected["State"]
     return {
         "name": inspected["Name"].lstrip("/"),
@@ -129,18 +129,18 @@ def container(
 
 
 def image(tag: str, found: Mapping[str, Any] | None) -> dict[str, Any]:
-    """An image, from the engine's answer."""
+    """Describe an image from the engine's answer."""
     return {"image": tag, "image_id": str(found["Id"]) if found else None, "digest": _digest(found)}
 
 
 def _digest(image: Mapping[str, Any] | None) -> str | None:
-    """The registry's digest; an image that was built here has none."""
+    """Return the registry's digest. An image that was built on the host has none."""
     digests = (image or {}).get("RepoDigests") or [""]
     return str(digests[0]).partition("@")[2] or None
 
 
 def bytes_of(sizes: Mapping[str, Any]) -> int:
-    """The size of an engine's images; raises ValueError."""
+    """Return the size of an engine's images. Raises ValueError."""
     found = sizes["LayersSize"]
     if not isinstance(found, int) or not 0 <= found < 2**63:
         raise ValueError("the size of its images is no number of bytes")
@@ -148,7 +148,7 @@ def bytes_of(sizes: Mapping[str, Any]) -> int:
 
 
 def people(roster: str) -> int:
-    """How many users a roster.json has; raises ValueError."""
+    """Return how many users a roster.json has. Raises ValueError."""
     users = json.loads(roster)["users"] if roster else {}
     if not isinstance(users, dict):
         raise ValueError("its users are no object")
@@ -156,7 +156,7 @@ def people(roster: str) -> int:
 
 
 def sizes(roster: str, measured: str | None) -> list[dict[str, Any]]:
-    """What those in a roster.json keep, by a disk.json: the most first; raises ValueError."""
+    """Return the disk usage in a disk.json of users in a roster.json, the largest first. Raises ValueError."""
     found_uses = uses(parse_instance(measured)) if measured else {}
     users = parse_instance(roster)["users"] if roster else {}
     listed = [(name, use, users[name]) for name, use in found_uses.items() if isinstance(users.get(name), dict)]
@@ -175,13 +175,13 @@ def sizes(roster: str, measured: str | None) -> list[dict[str, Any]]:
 
 
 def percent_used(free: int, total: int, available: int) -> int:
-    """The percentage as df shows it: of the space that others than root can use."""
+    """Return the percentage that df shows: of the space that accounts other than root can use."""
     used = total - free
     return round(100 * used / (used + available)) if used + available else 0
 
 
 def examine(found: Mapping[str, Any], now: datetime) -> dict[str, Any]:
-    """Complete what was read of an instance with what is wrong, worst first, and one word for all."""
+    """Add an instance's problems to what was read, worst first, and one word for its health."""
     present = found["state"] == "present"
     checks = (
         (_ports, _url, _backup, _reset, _engine, _servers, _cron, _certificate, _disk, _two_servers, _images)
@@ -189,7 +189,7 @@ def examine(found: Mapping[str, Any], now: datetime) -> dict[str, Any]:
         else (_ports, _backup, _reset, _disk)
     )
     problems = [{"level": level, "text": text} for check in checks for level, text in check(found, now)]
-    # without a state, the record itself could not be read
+    # Without a state, its record could not be read.
     level = WARNING if found["state"] else ERROR
     problems += [{"level": level, "text": text} for text in found["unreadable"]]
     problems.sort(key=lambda problem: problem["level"] != ERROR)
@@ -243,7 +243,7 @@ def _backup(found: Mapping[str, Any], now: datetime) -> Found:
 
 
 def _cron(found: Mapping[str, Any], now: datetime) -> Found:
-    """Whatever its result, a reset should have begun each day since cron has the job."""
+    """Check that a reset has begun each day since cron has the job, whatever its result."""
     if found["schedule"]:
         begun = parse_time((found["reset"] or {}).get("started"))
         since = parse_time(found["schedule"]["since"])
@@ -256,7 +256,7 @@ def _cron(found: Mapping[str, Any], now: datetime) -> Found:
 
 
 def parse_time(text: str | None) -> datetime | None:
-    """An aware time of ISO 8601, also with more digits and a Z, which Python before 3.11 does not read."""
+    """Parse an ISO 8601 time with a zone. Python before 3.11 does not accept a Z, or more than six digits."""
     normal = re.sub(r"(\.\d{1,6})\d*", lambda found: found[1].ljust(7, "0"), text or "").replace("Z", "+00:00")
     try:
         moment = datetime.fromisoformat(normal)

@@ -19,7 +19,7 @@ SETTINGS = "/etc/carrel/backup/{}.json"
 SECRETS = "/etc/carrel/backup/{}.secrets.json"
 SCHEDULE = "/etc/cron.d/carrel-backup-{}"
 STATE_DIRECTORY = "/var/lib/carrel/{}/backup"
-# Of a hub: its container has it, and asks there for what its people want back.
+# A hub's container has this directory, and asks there for files that its users want back.
 PAGE_DIRECTORY = "/var/lib/carrel/{}/page"
 PAGE_SOCKET = "carrel-backup-page-{}.socket"
 PAGE_SERVICE = "carrel-backup-page-{}@.service"
@@ -27,7 +27,7 @@ UNITS = "/etc/systemd/system/"
 MOST_REQUESTS = 12  # at once; the hub's page sends eight at most
 RUN_DIRECTORY = "/run/carrel/backup/{}"
 HEAD = "# Managed by carrel.jupyter, role backup\n"
-DRILL_LATER_HOURS = 8  # by then the night's backups have ended
+DRILL_LATER_HOURS = 8  # so that the night's backups have ended
 SUNDAY = 0
 MOST_PADDING = 64  # the engine's account can write tags of any length into its repository
 DONE, FAILED, USAGE, LOCKED, INCOMPLETE = range(5)  # exit codes of the program
@@ -49,9 +49,9 @@ def install(
 ) -> dict[str, Any]:
     """Return what install_files makes, writes and removes for the jobs of a host.
 
-    PROGRAM is the text of the command, PACKAGE the text of each file of its package. `without_engine` names the
-    instances that are left out, because the account of their engine does not exist yet. An absent one that is still
-    among the INSTANCES of the host keeps its settings for a last backup. Raises ValueError.
+    PROGRAM is the text of the command, PACKAGE has the text of each file of its package. `without_engine` names the
+    instances that are left out, because the account of their engine does not exist yet. An absent instance that is
+    still among the host's INSTANCES keeps its settings, for a last backup. Raises ValueError.
     """
     check_mailto("backup_mailto", mailto)
     found: dict[str, Any] = {
@@ -91,17 +91,17 @@ def install(
 
 
 def is_kept(job: Job) -> bool:
-    """Whether the instance has backups. A held one has them, too."""
+    """Whether the instance has backups. Held instances have them, too."""
     return job["state"] != "absent" and job["backup"] is not None
 
 
 def has_page(job: Job) -> bool:
-    """Whether its people bring files back by themselves."""
+    """Whether users can bring files back by themselves."""
     return is_kept(job) and job["kind"] == "hub"
 
 
 def page_directories(name: str, group: int) -> list[dict[str, Any]]:
-    """Return what is made before the socket and the hub's container, or systemd would make it as root's alone."""
+    """Return the directories. They must exist before the socket: systemd would make them for root alone."""
     return [
         {"path": f"/var/lib/carrel/{name}", "mode": "0755"},
         {"path": PAGE_DIRECTORY.format(name), "group": group, "mode": "0750"},
@@ -109,7 +109,7 @@ def page_directories(name: str, group: int) -> list[dict[str, Any]]:
 
 
 def sockets(jobs: Iterable[Job], listed: str) -> dict[str, list[str]]:
-    """Return which sockets have to be opened and closed; LISTED is what systemctl list-units prints of them."""
+    """Return the sockets to open and to close. LISTED is what systemctl list-units prints about them."""
     rows = [line.split() for line in listed.splitlines()]
     loaded = {row[0] for row in rows if row}
     listening = {row[0] for row in rows if len(row) > 2 and row[2] == "active"}
@@ -122,13 +122,13 @@ def sockets(jobs: Iterable[Job], listed: str) -> dict[str, list[str]]:
 
 
 def packages(jobs: Iterable[Job]) -> list[str]:
-    """Debian's packages that the jobs need; setpriv, unshare and ionice are util-linux', which each host has."""
+    """Return Debian's packages that the jobs need. util-linux, with setpriv, unshare and ionice, is on each host."""
     kept = [job for job in jobs if is_kept(job)]
     return ["restic", "uidmap"] * bool(kept) + ["cron"] * any(job["backup"]["at"] for job in kept)
 
 
 def on_host(job: Job, engine: Mapping[str, Any], host: str) -> dict[str, Any]:
-    """Return what the program must know of the host, and as whom it works there."""
+    """Return what the program must know about the host and the engine's account."""
     return {
         "version": 1,
         "host": host,
@@ -157,12 +157,12 @@ def _secrets(job: Job) -> str:
 
 
 def _socket(name: str, group: int) -> str:
-    """Only the hub's container, and its engine's account, come to the folder that the socket is in."""
+    """Return the unit. Only the hub's container and its engine's account can enter the socket's folder."""
     return (
         f"{HEAD}[Unit]\nDescription=Where the hub {name} asks for backups of people's homes\n\n"
         f"[Socket]\nListenStream={PAGE_DIRECTORY.format(name)}/socket\nSocketGroup={group}\nSocketMode=0660\n"
         f"DirectoryMode=0750\nRemoveOnStop=yes\nAccept=yes\nMaxConnections={MOST_REQUESTS}\n"
-        # who asks without end waits, and the socket stays open
+        # After too many requests, clients wait; systemd does not close the socket.
         "TriggerLimitIntervalSec=0\nPollLimitIntervalSec=2s\nPollLimitBurst=20\n\n"
         "[Install]\nWantedBy=sockets.target\n"
     )
@@ -173,14 +173,14 @@ def _service(name: str) -> str:
         f"{HEAD}[Unit]\nDescription=Answer to the hub {name} about a backup\nCollectMode=inactive-or-failed\n\n"
         f"[Service]\nExecStart={PROGRAM} answer {name}\nStandardInput=socket\nStandardOutput=socket\n"
         "StandardError=journal\nRuntimeMaxSec=3h\n"
-        # The account can write the repository: what is in it takes no memory from the rest of the host. restic keeps
-        # the index of a large repository in memory, and has threads for each processor.
+        # The account can write anything into the repository, and restic keeps its index in memory, with threads for
+        # each processor. The limit protects the rest of the host.
         "MemoryMax=2G\nTasksMax=512\n"
     )
 
 
 def _share_minutes(job: Job, host: str) -> int:
-    """The instance's share of the spread: always the same one, and another for each instance and host."""
+    """Return the instance's share of the spread. It is always the same, and differs between instances and hosts."""
     digest = hashlib.sha256(f"backup {host} {job['name']}".encode()).digest()
     return int.from_bytes(digest, "big") % (int(job["backup"]["spread_minutes"]) + 1)
 
@@ -201,7 +201,7 @@ def _schedule(job: Job, host: str, mailto: str) -> str:
 
 
 def table(snapshots: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A line for each snapshot."""
+    """Return a line for each snapshot."""
     shown = [(each["of"], each["on"] or "?") for each in snapshots]
     of, host = (min(max(map(len, column)), MOST_PADDING) for column in zip(("OF", "HOST"), *shown))
     head = f"{'ID':8}  {'TIME (UTC)':16}  {'OF':{of}}  {'HOST':{host}}"
@@ -225,7 +225,7 @@ class Outcome:
 
 
 def arguments(options: Mapping[str, Any]) -> list[str]:
-    """The program's arguments for options of module instance_backup."""
+    """Return the program's arguments for options of the module instance_backup."""
     command = {"backup": "run"}.get(options["command"], options["command"])
     found = [command, options["name"]]
     for key in ("user", "group", "snapshot", "path"):

@@ -11,16 +11,16 @@ from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.version import VERSION
 
-# How Jupyter's docker-stacks say yes, as to GRANT_SUDO.
+# What Jupyter's docker-stacks accept as yes, for example in GRANT_SUDO.
 _YES = ("1", "yes", "true")
 
 
 def guards(instance: Mapping[str, Any], root: bool) -> dict[str, Any]:
-    """Return what keeps people's containers from more than they need, in the words of compose.
+    """Return compose's keys that take from people's containers what they do not need.
 
-    ROOT says whether a container starts as root, to become somebody else or to let people install packages: it keeps
-    Docker's capabilities but raw sockets, with which it could pretend to be another container of its network. Only sudo
-    and its like need new privileges.
+    ROOT says whether a container starts as root, to change to another user or to let people install packages. Then it
+    keeps Docker's capabilities except raw sockets, with which it could pretend to be another container in its network.
+    Only programs such as sudo need new privileges.
     """
     sudo = instance["sudo"]
     if sudo is None:
@@ -32,7 +32,7 @@ def guards(instance: Mapping[str, Any], root: bool) -> dict[str, Any]:
 
 
 def container_owner(instance: Mapping[str, Any], image: Mapping[str, Any]) -> tuple[int, int]:
-    """Return the uid and gid in the container that own the data: as declared, else as the image runs."""
+    """Return the uid and gid in the container that own the data: the declared ones, or those of the image."""
     if instance["owner"] is None:
         return image["uid"], image["gid"]
     uid, _unused, gid = instance["owner"].partition(":")
@@ -40,7 +40,7 @@ def container_owner(instance: Mapping[str, Any], image: Mapping[str, Any]) -> tu
 
 
 def devices(names: Sequence[str]) -> dict[str, Any]:
-    """Return the keys of a service that has these devices, by CDI names; Docker wants a capability and ignores it."""
+    """Return a service's keys for devices by CDI names. Docker requires a capability, and ignores it."""
     if not names:
         return {}
     request = {"driver": "cdi", "device_ids": list(names), "capabilities": ["gpu"]}
@@ -71,7 +71,7 @@ def healthcheck(test: list[str], start_seconds: int) -> dict[str, Any]:
 
 
 def escaped(value: Any) -> Any:
-    """Return the project as compose takes it literally; it interpolates `$`."""
+    """Return the project with each `$` doubled, because compose would interpolate it."""
     if isinstance(value, str):
         return value.replace("$", "$$")
     if isinstance(value, list):
@@ -82,7 +82,7 @@ def escaped(value: Any) -> Any:
 
 
 def dotenv(variables: Mapping[str, str]) -> str:
-    """Return an env_file for compose; quotes keep `$`, spaces and line ends as they are.
+    """Return an env_file for compose. Quotes protect `$`, spaces and line breaks.
 
     >>> dotenv({"A": "it's $5"})
     "A='it\\\\'s $5'\\n"
@@ -91,15 +91,15 @@ def dotenv(variables: Mapping[str, str]) -> str:
 
 
 def _quoted(value: str) -> str:
-    """Between single quotes a backslash takes the quote behind it along (compose-go, dotenv/parser.go)."""
+    """Quote a value. Between single quotes, a backslash escapes a quote after it (compose-go, dotenv/parser.go)."""
     if "\\" not in value:
         return "'" + value.replace("'", "\\'") + "'"
     return '"' + re.sub(r'([\\"$])', r"\\\1", value) + '"'
 
 
 def record(kind: str, instance: Mapping[str, Any], **further: Any) -> str:
-    """Return /var/lib/carrel/NAME/instance.json: what the next run must know of an instance."""
+    """Return /var/lib/carrel/NAME/instance.json: what the next run must know about an instance."""
     kept = {key: instance[key] for key in ("name", "engine", "directory", "port", "state", "url", "own")}
-    if instance.get("moved_to"):  # the copy that a move has left behind
+    if instance.get("moved_to"):  # the old copy after a move
         kept["moved_to"] = instance["moved_to"]
     return json.dumps({"kind": kind, "collection": VERSION, **kept, **further}, indent=2, sort_keys=True) + "\n"

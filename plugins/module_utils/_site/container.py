@@ -1,9 +1,9 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How a container differs from the service of a compose project that it should have been made from.
+"""Compare a container with its service in a compose project.
 
-Docker's answer about the container is compared key by key with what is declared, not with what compose noted down when
-it made it, so that whatever was done to it since is seen.
+Docker's answer about the container is compared key by key with the declaration. compose's own notes about the
+container are not enough: they do not show what was changed by hand later.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _SECONDS = 10**9
 _DURATIONS = {
     "Interval": "interval", "Timeout": "timeout", "StartPeriod": "start_period", "StartInterval": "start_interval",
 }  # fmt: skip
-# Compose's own business, and compared in another way.
+# Only compose uses these, or they are compared in another way.
 _NOT_COMPARED = (
     "pull_policy",
     "env_file",
@@ -33,9 +33,9 @@ _NOT_COMPARED = (
     "networks",
     "stop_grace_period",
 )
-# What the engine chooses where nothing is declared, by its daemon.json.
+# Values that the engine's daemon.json decides if nothing is declared.
 _ENGINE_CHOOSES = ("hostname", "shm_size")
-# The command docker and compose set these in each container, from `proxies` in the caller's config.json.
+# docker and compose set these in each container, from `proxies` in the caller's config.json.
 _PROXIES = frozenset(
     name for each in ("http", "https", "ftp", "no", "all") for name in (f"{each}_proxy", f"{each}_proxy".upper())
 )
@@ -43,9 +43,9 @@ _PROXIES = frozenset(
 
 @dataclass(frozen=True)
 class Differences:
-    """Differences from the declaration, one text each, without secrets."""
+    """Differences from the declaration, as texts without secrets."""
 
-    # How the container was made, if not from this declaration: compose notices that and recreates it by itself.
+    # The container was made from another declaration. compose notices this by itself and recreates it.
     made: str | None
     found: list[str]
 
@@ -62,7 +62,7 @@ class Differences:
 
 
 def made_of(service: Mapping[str, Any], environment: str = "") -> str:
-    """The digest of a service, but for its ports, and of its env_file's text, for a label."""
+    """Return a label's value: the digest of a service without its ports, and of the text of its env_file."""
     kept = {key: value for key, value in service.items() if key != "ports"}
     text = json.dumps(kept, sort_keys=True) + environment
     return hashlib.sha256(text.encode()).hexdigest()
@@ -76,10 +76,10 @@ def differences(
     container: Mapping[str, Any],
     pages: str | None = None,
 ) -> Differences:
-    """Compare a container with the service that it is of.
+    """Compare a container with its service.
 
-    SERVICE is one of a compose project of ours, with all its mounts; ENVIRONMENT is in its env_file; IMAGE and
-    CONTAINER are what `inspect` says; PAGES is the directory of the login pages.
+    SERVICE is part of one of our compose projects, with all of its mounts. ENVIRONMENT is the content of its env_file.
+    IMAGE and CONTAINER are the answers of `inspect`. PAGES is the directory of the login pages.
     """
     wanted = _plain(service)
     labels = container["Config"].get("Labels") or {}
@@ -97,7 +97,7 @@ def differences(
     made = None
     if wanted.get("labels", {}).get(MADE_OF) and not labels.get(MADE_OF):
         made = "by hand"
-    # Compose compares the image, the text of env_file and the login pages itself, of which made_of knows nothing.
+    # made_of does not cover the image and the login pages, but compose compares them itself, and the text of env_file.
     elif (
         of_labels or older or not environment.keys().isdisjoint(variables) or any(_of(pages, *each) for each in mounts)
     ):
@@ -106,7 +106,7 @@ def differences(
 
 
 def _plain(value: Any) -> Any:
-    """The service as compose understands it: `$$` is a dollar."""
+    """Return the service as compose understands it: `$$` is a dollar."""
     if isinstance(value, str):
         return value.replace("$$", "$")
     if isinstance(value, list):
@@ -136,7 +136,7 @@ def _keys(
         there = read(config, host)
         if not _same_value(key, there, declared) and not (key in _ENGINE_CHOOSES and key not in wanted):
             yield f"{key.replace('_', ' ')} {_shown(there)} instead of {_shown(declared)}"
-    # The hub joins users' networks, and has its proxy join them, as people come and go.
+    # The hub and its proxy join and leave users' networks all the time.
     networks = sorted(
         name for name in container["NetworkSettings"].get("Networks") or {} if not name.startswith(f"{project}_users_")
     )
@@ -149,9 +149,9 @@ def _keys(
 
 
 def _same_value(key: str, there: Any, declared: Any) -> bool:
-    if key == "cpus":  # compose keeps 32 bits of it: 4.5 becomes 4.499999744
+    if key == "cpus":  # compose stores it in 32 bits: 4.5 becomes 4.499999744
         return math.isclose(there, declared, rel_tol=1e-6)
-    if key == "memswap_limit" and there == -1:  # so says an engine whose kernel does not count swap
+    if key == "memswap_limit" and there == -1:  # the engine's answer if its kernel does not count swap
         return bool(declared)
     return bool(there == declared)
 
@@ -163,7 +163,7 @@ def _shown(value: Any) -> str:
 def _environment(
     env_file: Mapping[str, str], own: Mapping[str, str], image: Mapping[str, Any], container: Mapping[str, Any]
 ) -> list[str]:
-    """The names of the variables that differ."""
+    """Return the names of the variables that differ."""
     declared = {**env_file, **own}
     wanted = {**_variables((image.get("Config") or {}).get("Env")), **declared}
     there = _variables(container["Config"].get("Env"))
@@ -178,7 +178,7 @@ def _variables(lines: Sequence[str] | None) -> dict[str, str]:
 def _mounts(
     declared: Sequence[Mapping[str, Any]], image: Mapping[str, Any], container: Mapping[str, Any]
 ) -> list[tuple[str, Mount | None, Mount | None]]:
-    """Mounts that differ, present and declared. The image's own volumes are present without a declaration."""
+    """Return mounts that differ, the present and the declared one. The image's own volumes need no declaration."""
     own = (image.get("Config") or {}).get("Volumes") or {}
     wanted: dict[str, Mount] = {volume["target"]: (volume["source"], not volume["read_only"]) for volume in declared}
     there: dict[str, Mount] = {
@@ -195,7 +195,7 @@ def _mount(mount: Mount | None) -> str:
 
 
 def _of(pages: str | None, _at: str, *mounts: Mount | None) -> bool:
-    """Whether a mount that differs is a login page, now or by its declaration."""
+    """Whether a mount is a login page, now or as declared."""
     return pages is not None and any(mount and mount[0].startswith(f"{pages}/") for mount in mounts)
 
 
@@ -220,7 +220,7 @@ def _bindings(host: Mapping[str, Any]) -> list[str]:
 
 
 def _devices(declared: Mapping[str, Any]) -> list[list[Any]]:
-    """Those that compose is asked to reserve; see compose.devices."""
+    """Return the devices that compose is told to reserve; see compose.devices."""
     requests = declared["resources"]["reservations"]["devices"]
     return sorted([each["driver"], sorted(each["device_ids"])] for each in requests)
 
@@ -246,7 +246,7 @@ def _same(value: Any) -> Any:
 
 
 def _bytes(value: Any) -> int:
-    """A number, or a text of compose's such as 1g."""
+    """Convert a number, or a text of compose's such as 1g."""
     match = re.fullmatch(r"(\d+)([bkmg]?)b?", str(value).lower())
     if not match:
         raise ValueError(f"{value!r} is no size")
@@ -279,8 +279,8 @@ _READ: dict[str, tuple[Callable[[Any, Any], Any], Any, Callable[[Any], Any]]] = 
     "deploy": (lambda config, host: _requests(host.get("DeviceRequests")), [], _devices),
     "ports": (lambda config, host: _bindings(host), [], sorted),
 }  # fmt: skip
-# What gives a container more than it needs, and what it may have otherwise, by the engine's own choice. The runtime is
-# not among it, because daemon.json may have any for a default.
+# Keys that could give a container more than it needs, with the values that the engine chooses by default. The runtime
+# is not among them, because daemon.json may choose any.
 _UNDECLARED: dict[str, tuple[str, ...]] = {
     "Privileged": (), "PidMode": (), "UTSMode": (), "UsernsMode": (), "IpcMode": ("private", "shareable"),
     "Devices": (), "VolumesFrom": (), "CgroupParent": (), "GroupAdd": (),

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Why an instance is not as declared, in words."""
+"""Describe how an instance differs from its declaration."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._report import prin
 PROJECT = "com.docker.compose.project"
 SERVICE = "com.docker.compose.service"
 MOST = 20
-# Of an instance's containers, of its users', and of one in which a backup is tried.
+# Labels of an instance's containers, of its users' containers, and of the container of a drill.
 OF_INSTANCE = (PROJECT, "carrel.instance", "carrel.drill")
 ONE_OFF = "com.docker.compose.oneoff"
 
 
 def file_reason(path: str, before: object, after: object) -> str:
-    """What a tracker noted about a file or a directory."""
+    """Describe a difference of a file or a directory that a tracker recorded."""
     if before is None:
         return f"{path} is missing"
     if after is None:
@@ -41,13 +41,13 @@ def file_reason(path: str, before: object, after: object) -> str:
 
 
 def bounded(texts: Sequence[str]) -> list[str]:
-    """The first of them, none longer than a page: an engine may answer anything."""
+    """Limit the number and the length of texts, because an engine may answer anything."""
     shown = [printable.text(text[: printable.LONGEST]) for text in texts[:MOST]]
     return [*shown, f"and {len(texts) - MOST} more"] if len(texts) > MOST else shown
 
 
 def orphans(name: str, services: Collection[str], containers: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What compose would remove: containers of the project that none of its services has."""
+    """Return containers of the project that belong to no service. compose would remove them."""
     labels = [(container, container.get("Labels") or {}) for container in containers]
     return [
         f"the container {_name(container)} is of no service that is declared"
@@ -57,7 +57,7 @@ def orphans(name: str, services: Collection[str], containers: Sequence[Mapping[s
 
 
 def strangers(names: Collection[str], containers: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The containers of an engine that belong neither to these instances nor to their users."""
+    """Return containers of an engine that belong neither to these instances nor to their users."""
     found = []
     for container in containers:
         labels = container.get("Labels") or {}
@@ -72,10 +72,10 @@ def lines(
     compared: Sequence[Mapping[str, Any]],
     images: Sequence[Mapping[str, Any]] = (),
 ) -> list[str]:
-    """What a run of the site playbook would meet: an instance each, then what is on the host besides.
+    """Describe what the site playbook would change: a line for each instance, then other things on the host.
 
-    PLANNED has the states by the names, RECORDED are the instances that the host has, COMPARED are the answers of
-    instance_drift, IMAGES those of image_drift.
+    PLANNED has the states by name. RECORDED are the host's instances. COMPARED has the answers of instance_drift,
+    IMAGES those of image_drift.
     """
     differing = {name: reasons for answer in compared for name, reasons in (answer.get("differing") or {}).items()}
     same = {name for answer in compared for name in answer.get("as_declared") or []}

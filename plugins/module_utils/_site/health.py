@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the site_health module decides: which address to ask, and what an answer means."""
+"""Decide for the module site_health which address to ask, and what an answer means."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 @dataclass(frozen=True)
 class Target:
-    """A request to a site: where its URL leads, whatever address is connected to."""
+    """A request to a site, from its URL. The connection may go to another address."""
 
     tls: bool
     host: str
@@ -27,13 +27,13 @@ class Target:
 
 @dataclass(frozen=True)
 class Seen:
-    """The result of one try: a status with its body, or the reason why there is none."""
+    """The result of one try: a status with its body, or why there is none."""
 
     status: int | None = None
     body: bytes = b""
     error: str = ""
     kind: str = ""  # refused | tls | timeout | other
-    certificate: bytes = b""  # the server's, DER
+    certificate: bytes = b""  # the server's, in DER
 
     def __str__(self) -> str:
         return self.error if self.status is None else f"status {self.status}"
@@ -58,7 +58,7 @@ def target(url: str, path: str) -> Target:
 
 
 def version(body: bytes) -> str | None:
-    """The version in the JSON that jupyter_server and JupyterHub answer at `api`."""
+    """Return the version in the JSON with which jupyter_server and JupyterHub answer at `api`."""
     try:
         answer = json.loads(body)
     except ValueError:
@@ -68,7 +68,7 @@ def version(body: bytes) -> str | None:
 
 
 def advice(seen: Seen, connect_to: str, asked: Target) -> str:
-    """Advice for the last result."""
+    """Return advice for the last result."""
     if seen.kind == "refused":
         return f"Nothing listens on {connect_to}:{asked.port}: is Apache running ('systemctl status apache2')?"
     if "CERTIFICATE_VERIFY_FAILED" in seen.error:

@@ -28,18 +28,18 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._site.hub_images im
 
 HUB_DIRECTORY = "/etc/carrel/hub"
 STATE_DIRECTORY = "/srv/jupyterhub"
-BACKUPS = "/run/carrel-backups"  # where the hub asks for people's backups
+BACKUPS = "/run/carrel-backups"  # in the container: the folder with the socket for users' backups
 DATABASE_DIRECTORY = "/var/lib/postgresql/data"
 DATABASE_PASSWORD = "/run/database-password"  # noqa: S105 - a path
 DATABASE_USER = "jupyterhub"
-# Read by all programs of Jupyter, and no image has one there: theirs are jupyter_server_config and the like.
+# All of Jupyter's programs read this file. Images do not have it: they use jupyter_server_config and similar names.
 SERVER_CONFIG = ("jupyter_config.py", "/etc/jupyter/jupyter_config.py")
-# Before what the image and the user have: JUPYTER_CONFIG_PATH leads there.
+# JUPYTER_CONFIG_PATH names this folder, so it comes before those of the image and the user.
 SERVER_SETTINGS = ("server_settings.json", "/etc/carrel/jupyter_server_config.json")
 LOGIN_PAGES = ("login.html", "native-login.html")
-# In the hub's image and in the proxy's, which is the same: neither needs a capability.
+# The hub and the proxy, which have the same image, need no capability.
 _HARDENED = {"cap_drop": ["ALL"], "security_opt": ["no-new-privileges:true"]}
-# PostgreSQL's image starts as root, gives its directory to the account postgres, and becomes it.
+# PostgreSQL's image starts as root, changes the owner of its directory to postgres, and becomes this account.
 _BECOMES_POSTGRES = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID"]
 _AS_DECLARED = (
     "name", "url", "base_url", "images", "command", "home", "limits", "authenticator", "devices",
@@ -55,8 +55,8 @@ def project(
 ) -> dict[str, Any]:
     """Return everything that the role writes for an instance.
 
-    `instance` is an entry of `hub_instances`, `engine` one of instance_info's `engines`, `images` the results of
-    lab_image_info for the instance's images, in which _hub_images.problems finds none.
+    `instance` is an entry of `hub_instances`, `engine` one of instance_info's `engines`. `images` are the results of
+    lab_image_info for the instance's images; hub_images.problems must have found no problem in them.
     """
     uid, gid = container_owner(instance, images[0])
     config_text = json_text(config(instance, engine, images))
@@ -77,7 +77,7 @@ def project(
             {"path": config_path, "group": engine["gid"], "mode": "0640"},
             *({"path": path, "content": text} for path, text in optional.items() if text is not None),
         ],
-        # an environment often has secrets, which no diff should show, of the last run's file neither
+        # Variables are often secret, so the diff shows neither the new file nor the old one.
         "secret_contents": {config_path: config_text},
         "absent": [path for path, text in optional.items() if text is None],
         "compose": compose(instance, engine, hub_image),
@@ -86,7 +86,7 @@ def project(
 
 
 def people(instance: Mapping[str, Any]) -> dict[str, Any]:
-    """Return who may use the hub and what they get, which does not depend on images."""
+    """Return who may use the hub, and what they get. This does not depend on images."""
     named = instance["backend"] == "volumes"
     return {
         "members": [{"name": user["name"], "admin": user["admin"]} for user in instance["users"]],
@@ -101,12 +101,12 @@ def json_text(content: Mapping[str, Any]) -> str:
 
 
 def _kept(instance: Mapping[str, Any]) -> dict[str, str]:
-    """Return what each user has of their own: name and path in the container."""
+    """Return the folders that each user has: name, and path in the container."""
     return {"home": instance["home"], **instance["persist"]}
 
 
 def _optional_files(instance: Mapping[str, Any], images: Sequence[Mapping[str, Any]]) -> dict[str, str | None]:
-    """Return files that root writes, by path; None for one that must not be there."""
+    """Return files by path. None means that the file must not exist."""
     directory = f"{instance['directory']}/hub"
     settings = overrides(instance, images)
     page = "native-login.html" if instance["authenticator"]["type"] == "native" else "login.html"
@@ -120,16 +120,16 @@ def _optional_files(instance: Mapping[str, Any], images: Sequence[Mapping[str, A
 
 
 def unenforceable(instance: Mapping[str, Any], engine: Mapping[str, Any]) -> list[str]:
-    """Return the limits of users that the engine's cgroup cannot hold."""
+    """Return limits of users that the engine's control group cannot enforce."""
     declared = [instance["limits"], *instance["users"]]
     some = {name: next(filter(None, (each[name] for each in declared)), None) for name in limits.CONTROLLERS}
     return limits.unenforceable(some, engine["controllers"])
 
 
 def _directories(instance: Mapping[str, Any], engine: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Parents belong to root; leaves to the account, as which the hub runs, container id 0.
+    """Return the directories. Parents belong to root, leaves to the account, which is the hub's user (container id 0).
 
-    The database's server runs as an id of its own and must pass; its files lie one directory below, closed.
+    The database's server has another id and must be able to pass. Its files are one directory below, which is closed.
     """
     root = instance["directory"]
     account = {"owner": engine["uid"], "group": engine["gid"]}
@@ -173,7 +173,7 @@ def config(
         "mounts": [*server, *([] if overrides(instance, images) is None else [settings])],
         "provider_groups": sorted({name for names in instance["provider_groups"].values() for name in names}),
         "controllers": sorted(engine["controllers"]),
-        # What every user's container has, in the words of docker-py; limits are added to it.
+        # docker-py's options for every user's container, without limits.
         "host_config": guards(instance, any(image["uid"] == 0 for image in images)),
         "notice_html": _notice(instance["login"]),
         "database": database,
@@ -195,7 +195,7 @@ def _notice(login: Mapping[str, Any]) -> str | None:
 
 
 def roster(instance: Mapping[str, Any]) -> dict[str, Any]:
-    """Return roster.json: who may log in, with which limits, and in which groups."""
+    """Return roster.json: who may log in, their limits and their groups."""
     keys = ("identity", "admin", *instance["limits"])
     return {
         "version": 1,
@@ -207,7 +207,7 @@ def roster(instance: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def has_own_parts(instance: Mapping[str, Any]) -> bool:
-    """Whether there is something that the hub's image must check before anything is replaced."""
+    """Whether the hub's image must check something before anything is replaced."""
     authenticator = instance["authenticator"]
     each = authenticator.get("each", [authenticator])
     traits = [one.get(key) for one in each for key in ("class", "settings", "secret_settings")]
@@ -259,7 +259,7 @@ def _hub(instance: Mapping[str, Any], engine: Mapping[str, Any], image: str) -> 
 
 
 def _proxy(instance: Mapping[str, Any], image: str) -> dict[str, Any]:
-    """The proxy answers at /_chp_healthz whatever its routes are (configurable-http-proxy, lib/configproxy.js)."""
+    """Return the proxy's service. It answers at /_chp_healthz without any route (lib/configproxy.js)."""
     ask = (
         "import http.client as h; c = h.HTTPConnection('127.0.0.1', 8000, timeout=5);"
         " c.request('GET', '/_chp_healthz'); raise SystemExit(c.getresponse().status != 200)"
@@ -270,7 +270,7 @@ def _proxy(instance: Mapping[str, Any], image: str) -> dict[str, Any]:
         "user": "65534:65534",
         "read_only": True,
         "env_file": ["proxy.env"],
-        # as much as tornado takes behind it, of which many open tabs need a good part
+        # As much as tornado accepts behind the proxy. Many open tabs need a good part of it.
         "environment": {
             "CARREL_BASE_URL": instance["base_url"],
             "CARREL_NETWORK": f"{instance['name']}_users",
@@ -283,7 +283,7 @@ def _proxy(instance: Mapping[str, Any], image: str) -> dict[str, Any]:
 
 
 def _database(instance: Mapping[str, Any]) -> dict[str, Any]:
-    """By address, because the temporary server of a first start listens on its socket alone."""
+    """Return the database's service. The check uses TCP: the temporary server of a first start has only a socket."""
     root = instance["directory"]
     return {
         "image": instance["database"]["image"],
@@ -308,7 +308,7 @@ def _database(instance: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def labelled(decided: Mapping[str, Any], secrets: str) -> dict[str, Any]:
-    """Return the compose project with what, if it changes, recreates the hub's container: config.json and secrets."""
+    """Return the compose project with labels that recreate the hub's container if config.json or secrets change."""
     checksum = hashlib.sha256(f"{decided['config']}{secrets}".encode()).hexdigest()
     services = {}
     for name, service in decided["compose"]["services"].items():
@@ -320,9 +320,9 @@ def labelled(decided: Mapping[str, Any], secrets: str) -> dict[str, Any]:
 def files(
     instance: Mapping[str, Any], engine: Mapping[str, Any], decided: Mapping[str, Any], secrets: str, server: str
 ) -> dict[str, Any]:
-    """Return what install_files writes once the directories and secrets are there. SERVER is jupyter_config.py's text.
+    """Return what install_files writes after the directories and secrets. SERVER is the text of jupyter_config.py.
 
-    The compose project is JSON, which every YAML parser reads.
+    The compose project is JSON, which is also YAML.
     """
     root = instance["directory"]
     compose_text = json.dumps(labelled(decided, secrets), indent=2, ensure_ascii=False) + "\n"
@@ -377,7 +377,7 @@ def volume_options(
 def mount_options(
     instance: Mapping[str, Any], people_of_it: Mapping[str, Any], group: int | None = None
 ) -> dict[str, Any]:
-    """Return the options of the module group_mounts. The plan for the whole inventory has found no problem in them."""
+    """Return the options of the module group_mounts. The plan has checked them already."""
     return {
         "path": f"{instance['directory']}/data",
         "file": f"{instance['directory']}/hub/mounts.json",

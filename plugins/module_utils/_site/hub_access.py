@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who may use the deployed hubs of a host: written before anything that can fail."""
+"""Who may use the deployed hubs of a host. The role writes this before anything that can fail."""
 
 from __future__ import annotations
 

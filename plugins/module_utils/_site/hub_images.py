@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether the images of a hub's users fit the hub and each other, and its settings their JupyterLab."""
+"""Check whether the images for users fit the hub and each other, and whether their JupyterLab accepts the settings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MENUS = "@jupyterlab/mainmenu-extension:plugin"
 
 
 def problems(instance: Mapping[str, Any], images: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return everything that is wrong with the images; `images` are lab_image_info's results, in order."""
+    """Return everything that is wrong with the images. `images` are the results of lab_image_info, in order."""
     names = [entry["image"] for entry in instance["images"]]
     found = [problem for name, image in zip(names, images) for problem in _singleuser(name, image, instance["command"])]
     if instance["owner"] is None:
@@ -75,9 +75,9 @@ def _hint(word: str, known: Sequence[str]) -> str:
 
 
 def overrides(instance: Mapping[str, Any], images: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """Return overrides.json for the users' containers; None where the images' own is as it should be.
+    """Return overrides.json for users' containers. None if the images' own file needs no change.
 
-    With backups, JupyterLab's menu File gets a link to the page on which people bring files back.
+    With backups, JupyterLab's menu File gets a link to the page Backups.
     """
     settings = dict(instance["settings"])
     if instance["backups"] and _take_a_menu(images) and "menus" not in settings.get(MENUS, {}):
@@ -92,7 +92,7 @@ def overrides(instance: Mapping[str, Any], images: Sequence[Mapping[str, Any]]) 
 
 
 def _take_a_menu(images: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether one file of settings fits all images, and their JupyterLab has the menu."""
+    """Whether one overrides.json fits all images, and their JupyterLab has the menu."""
     first = images[0]["jupyterlab"]
     return first is not None and all(
         image["jupyterlab"] is not None
@@ -103,6 +103,6 @@ def _take_a_menu(images: Sequence[Mapping[str, Any]]) -> bool:
 
 
 def merged_settings(instance: Mapping[str, Any], images: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return overrides.json: the image's own, and the instance's settings over them."""
+    """Return overrides.json: the image's own settings, overridden by the instance's."""
     own = images[0]["jupyterlab"]["overrides"]
     return {**own, **{plugin: {**own.get(plugin, {}), **keys} for plugin, keys in instance["settings"].items()}}

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A hub's secrets: which are given, which are generated once and kept, and which file has which of them."""
+"""A hub's secrets: which are given, which are generated once and kept, and which file has which."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._site.compose impor
 
 HIDDEN = "********"
 GENERATED = ("cookie_secret", "proxy_token", "metrics_token", "reset_token", "database_password")
-SERVICE = "services/"  # and a service's name: its token
-AUTHENTICATOR = "authenticator/"  # and a trait's name: what it is set to
-_TOKEN = re.compile(r"[0-9a-f]{64}")  # the hub takes the cookie's as hexadecimal digits
+SERVICE = "services/"  # followed by a service's name: its token
+AUTHENTICATOR = "authenticator/"  # followed by a trait's name: its value
+_TOKEN = re.compile(r"[0-9a-f]{64}")  # the hub reads the cookie secret as hexadecimal digits
 
 
 class DamagedError(Exception):
-    """A file of secrets cannot be read; new secrets would lock people, or the hub, out."""
+    """A file of secrets cannot be read. New secrets would lock out people or the hub."""
 
 
 def parse(path: str, content: bytes | None) -> dict[str, Any]:
-    """An existing file; nothing where there is none."""
+    """Parse an existing file. Empty if there is none."""
     if content is None:
         return {}
     try:
@@ -45,7 +45,7 @@ def complete(
     generate: Callable[[], str],
     services: Iterable[str] = (),
 ) -> dict[str, str | None]:
-    """Return secrets.json's content. A password that a database once got is kept: its files know it."""
+    """Return the content of secrets.json. A database's password is kept, because it is also in the database's files."""
     found: dict[str, str | None] = dict(given)
     for name in (*GENERATED, *(f"{SERVICE}{service}" for service in services)):
         old = present.get(name)
@@ -59,7 +59,7 @@ def complete(
 def texts(
     present: Mapping[str, Any], secrets: Mapping[str, str | None], passwords: Mapping[str, str]
 ) -> dict[str, str | None]:
-    """Return each file's text by its name below the instance's directory; None for a file that is not wanted."""
+    """Return each file's text by its name below the instance's directory. None if the file is not wanted."""
     services = sorted(name for name in {*present, *secrets} if name.startswith(SERVICE))
     tokens = {f"service-{name.removeprefix(SERVICE)}-token": secrets.get(name) for name in services}
     return {
@@ -73,7 +73,7 @@ def texts(
 
 
 def masked(before: str | None, after: str | None) -> tuple[str, str]:
-    """Both as text for a diff that names changes without secrets."""
+    """Return both texts for a diff that shows what changes, but no secrets."""
     if not all(text is None or text.startswith("{") for text in (before, after)):
         return _hidden(before, before), _hidden(after, before)
     old, new = (json.loads(text) if text else {} for text in (before, after))

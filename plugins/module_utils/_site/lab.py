@@ -22,7 +22,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._site.compose impor
     record,
 )
 
-# One of them runs; the other one takes over in a reset.
+# One of the two runs. In a reset the other one takes over.
 SERVICES = {"lab-1": "port", "lab-2": "second_port"}
 CONTAINER_PORT = 8888
 CONFIG_DIRECTORY = "/etc/carrel"
@@ -34,7 +34,7 @@ def project(instance: Mapping[str, Any], engine: Mapping[str, Any], image: Mappi
 
     `instance` is an entry of `lab_instances`, `engine` one of instance_info's `engines`, `image` the result of
     lab_image_info. The result has the keys `server_owner` and `server_group` (mapped ids), `directories`, `limits` (of
-    what they take), `settings` (of jupyter_server), `environment`, `compose` and `unenforceable` (limits).
+    their sizes), `settings` (of jupyter_server), `environment`, `compose` and `unenforceable` (limits).
     """
     uid, gid = container_owner(instance, image)
     owner = mapped_id(uid, engine["uid"], **engine["subuid"])
@@ -52,7 +52,7 @@ def project(instance: Mapping[str, Any], engine: Mapping[str, Any], image: Mappi
 
 
 def _directories(instance: Mapping[str, Any], owner: int, group: int) -> list[dict[str, Any]]:
-    """Parents belong to root and let others only pass; leaves belong to the mapped id."""
+    """Return the directories. Parents belong to root, and others can only pass. Leaves belong to the mapped id."""
     root = instance["directory"]
     parents = [
         (root, "0711"),
@@ -72,23 +72,23 @@ def _leaves(instance: Mapping[str, Any]) -> list[str]:
 def settings(instance: Mapping[str, Any], image: Mapping[str, Any]) -> dict[str, Any]:
     """Return the traits of jupyter_server, for its configuration file.
 
-    trust_xheaders and allow_remote_access: Apache in front sets X-Forwarded-Proto and keeps the Host
-    (https://jupyter-server.readthedocs.io/en/latest/operators/public-server.html). The cookie has a name of the
-    instance's own, because a server below a path clears the log-in cookie at / too, which may be another lab's
-    (jupyter_server.auth.identity, clear_login_cookie); 1.x takes the name from tornado's settings.
+    trust_xheaders and allow_remote_access: Apache sets X-Forwarded-Proto and keeps the Host
+    (https://jupyter-server.readthedocs.io/en/latest/operators/public-server.html). Each instance has another name for
+    its cookie: a server below a path also clears the log-in cookie at /, which may be another lab's
+    (jupyter_server.auth.identity, clear_login_cookie). 1.x reads the name from tornado's settings.
     """
     cookie = f"username-{instance['name']}"
     server: dict[str, Any] = {
         "allow_remote_access": True,
         "base_url": instance["base_url"],
-        # It outlives the container, and so do log-ins.
+        # This file outlives the container, so log-ins do, too.
         "cookie_secret_file": f"{CONFIG_DIRECTORY}/cookie_secret",
         "custom_display_url": instance["url"],
         "ip": "0.0.0.0",  # noqa: S104 - inside the container, whose port is published on 127.0.0.1 alone
         "open_browser": False,
         "port": CONTAINER_PORT,
         "port_retries": 0,
-        # JupyterLab has Log Out only together with Shut Down, which labconfig hides.
+        # JupyterLab has Log Out only together with Shut Down. labconfig hides the latter.
         "quit_button": True,
         "root_dir": instance["notebooks"],
         "shutdown_no_activity_timeout": instance["idle_shutdown_seconds"],
@@ -104,7 +104,7 @@ def settings(instance: Mapping[str, Any], image: Mapping[str, Any]) -> dict[str,
 
 
 def environment(instance: Mapping[str, Any]) -> dict[str, str]:
-    """Return the container's environment: what images of the Carto-Lab kind read, and the administrator's own."""
+    """Return the container's environment: variables for images like Carto-Lab's, and the administrator's own."""
     variables = {**disk.ENVIRONMENT, "JUPYTER_AUTOSHUTDOWN_TIMEOUT": str(instance["idle_shutdown_seconds"])}
     if instance["collaboration"] is not None:
         variables["COLLABORATIVE"] = str(instance["collaboration"]).lower()
@@ -112,9 +112,9 @@ def environment(instance: Mapping[str, Any]) -> dict[str, str]:
 
 
 def compose(instance: Mapping[str, Any], image: Mapping[str, Any], controllers: Collection[str]) -> dict[str, Any]:
-    """Return the compose project, with the limits that the cgroup controllers can hold.
+    """Return the compose project, with the limits that the control group can enforce.
 
-    The label `carrel.python` says which Python runs what lies beside the server's configuration.
+    The label `carrel.python` names the Python for the programs beside the server's configuration.
     """
     root = instance["directory"]
     service: dict[str, Any] = {
@@ -146,7 +146,7 @@ def compose(instance: Mapping[str, Any], image: Mapping[str, Any], controllers: 
 def labelled(decided: Mapping[str, Any], server_config: str) -> dict[str, Any]:
     """Return the project with labels that make compose recreate the container when they change.
 
-    SERVER_CONFIG is the checksum of the server's configuration, which the container reads once.
+    SERVER_CONFIG is the checksum of the server's configuration, which a server reads only when it starts.
     """
     text = dotenv(decided["environment"])
     services = {}
@@ -164,9 +164,9 @@ def files(
     server_config: str,
     programs: Mapping[str, str],
 ) -> dict[str, Any]:
-    """Return what install_files writes, but for the directories. PROGRAMS are the role's files by their name in server.
+    """Return what install_files writes, without the directories. PROGRAMS are the role's files by their name in server.
 
-    The compose project is JSON, which every YAML parser reads.
+    The compose project is JSON, which is also YAML.
     """
     root = instance["directory"]
     compose_text = json.dumps(labelled(decided, server_config), indent=2, ensure_ascii=False) + "\n"

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The state of a lab's server, from its container: ready, not yet, or failed."""
+"""Decide from its container whether a lab's server is ready, not ready yet, or has failed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
-# The exit code of roles/lab/files/healthcheck.py if anybody gets in without a log-in.
+# The exit code of roles/lab/files/healthcheck.py if people get in without a log-in.
 OPEN = 3
 
 
@@ -21,13 +21,13 @@ class Verdict(NamedTuple):
 
 
 def moment(text: str) -> datetime:
-    """A time of the Engine API: up to nanoseconds, of which zeros at the end are left out."""
+    """Parse a time of the Engine API: it has up to nine digits of a second, without zeros at the end."""
     whole = re.sub(r"\.([0-9]+)", lambda match: f".{match[1][:6]:0<6}", text)
     return datetime.fromisoformat(whole.replace("Z", "+00:00"))
 
 
 def judge(container: Mapping[str, Any] | None, since: datetime | None) -> Verdict:
-    """What `docker inspect` shows means. No check counts that began before SINCE, or before the container's start."""
+    """Judge the output of `docker inspect`. Checks from before SINCE or before the container's start do not count."""
     if container is None:
         return Verdict(failed=True, seen="there is no container")
     state = container["State"]

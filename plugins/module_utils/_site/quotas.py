@@ -1,9 +1,9 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is to be done about the project quota of a directory, and how much it is.
+"""Decide what to do about the project quota of a directory.
 
-User quotas can't limit people, who all have the ids of one engine. A project is a number that a directory hands on to
-all that is made in it, and that nobody in a user namespace can change.
+User quotas cannot limit people, because they all have ids of one engine. A project is a number that new files inherit
+from their directory. Nobody in a user namespace can change it.
 """
 
 from __future__ import annotations
@@ -13,30 +13,30 @@ import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-# Projects of this collection; those with other numbers are the administrator's. 0 is never limited.
+# The collection's projects. Other numbers belong to the administrator, and 0 cannot be limited.
 FIRST, COUNT = 0x43000000, 1 << 24
-BLOCK = 1024  # bytes, in which the kernel takes limits (quotactl(2))
+BLOCK = 1024  # bytes, the kernel's unit for limits (quotactl(2))
 
 
 class ForeignProjectError(Exception):
-    """A directory cannot have its limit, because of its project or its files; the text says what to do."""
+    """A directory cannot get its limit because of its project or its files. The text says what to do."""
 
 
 class Step(enum.Enum):
     NOTHING = "nothing"
-    LIMIT = "limit"  # the project is complete, its limit is another
-    MARK = "mark"  # and all that is below, before there is a limit
+    LIMIT = "limit"  # only change the limit: everything is in the project
+    MARK = "mark"  # put the directory and its content into a project, then set the limit
     LIFT = "lift"
     UNENFORCED = "unenforced"
 
 
 @dataclass(frozen=True)
 class Found:
-    enforced: bool  # whether the file system holds limits of projects
+    enforced: bool  # whether the file system enforces limits of projects
     project: int = 0
     inherited: bool = False  # the project is that of the directory above
-    hands_on: bool = False  # to what is made in it
-    limit: int = 0  # bytes; only set once all that is below is in the project
+    hands_on: bool = False  # new files in it inherit the project
+    limit: int = 0  # bytes; only set after everything below is in the project
     used: int = 0
 
     @property
@@ -53,9 +53,10 @@ def rounded(limit: int | None) -> int:
 
 
 def decide(path: str, found: Sequence[Found], wanted: int | None) -> Step:
-    """FOUND: of directories that have one limit together, in the project of the first, which PATH is.
+    """Decide for directories with one limit together.
 
-    WANTED: bytes. None lifts a limit that is there, and leaves the project, which counts on.
+    FOUND has one entry for each. The first one is PATH, and its project is for all. WANTED is in bytes. None removes a
+    limit but keeps the project, so that the kernel goes on counting.
     """
     lead, limit = found[0], rounded(wanted)
     if not limit:
@@ -74,7 +75,7 @@ def decide(path: str, found: Sequence[Found], wanted: int | None) -> Step:
 
 
 def unenforced(paths: Collection[str]) -> list[str]:
-    """A warning about directories whose limits do not hold."""
+    """Return a warning about directories whose limits are not enforced."""
     if not paths:
         return []
     return [

@@ -34,7 +34,7 @@ def install(
 ) -> dict[str, Any]:
     """Return what install_files makes, writes and removes for the jobs of a host.
 
-    PROGRAM is the text of the command, PACKAGE the text of each file of its package. `without_engine` names the
+    PROGRAM is the text of the command, PACKAGE has the text of each file of its package. `without_engine` names the
     instances that are left out, because the account of their engine does not exist yet. Raises ValueError.
     """
     check_mailto("reset_mailto", mailto)
@@ -64,31 +64,31 @@ def install(
 
 
 def packages(jobs: Iterable[Job]) -> list[str]:
-    """Debian's packages that the jobs need."""
+    """Return Debian's packages that the jobs need."""
     scheduled = [job for job in jobs if job["state"] == "present" and job["at"]]
     return ["cron"] * bool(scheduled) + ["tzdata"] * bool(zones(scheduled))
 
 
 def zones(jobs: Iterable[Job]) -> list[str]:
-    """The time zones that the host must know, or no reset would ever be due."""
+    """Return the time zones that the host must know. Without them, no reset would ever be due."""
     return sorted({job["timezone"] for job in jobs if job["state"] == "present" and job["at"] and job["timezone"]})
 
 
 def longest(settings: Mapping[str, Any]) -> int:
-    """Seconds that a reset may be at work, without what it only waits for; by the defaults if it has no settings."""
+    """Return how many seconds a reset may work, without waiting for people. Without settings, the defaults count."""
     commands = sum(int(settings["command_seconds"]) for key in ("before", "after") if settings.get(key))
     smoke = int(settings.get("smoke_seconds", 0))
     return sum(int(settings.get(key, default)) for key, default in _AT_WORK.items()) + smoke + commands + SPARE_SECONDS
 
 
 def _share_minutes(job: Job, host: str) -> int:
-    """The host's share of the spread: always the same one, and another on each host."""
+    """Return the host's share of the spread. It is always the same, and differs between hosts."""
     digest = hashlib.sha256(f"{host} {job['name']}".encode()).digest()
     return int.from_bytes(digest, "big") % (int(job["spread_minutes"]) + 1)
 
 
 def _lead_minutes(job: Job, host: str) -> int:
-    """From the program's start to the time set; cron knows whole minutes. In cron.daily the share comes before it."""
+    """Return the minutes from the program's start to the declared time. In cron.daily the share comes before it."""
     notice = -(-int(job["notice_seconds"]) // 60)
     return notice if job["at"] == "daily" else notice + _share_minutes(job, host)
 
@@ -116,7 +116,7 @@ def _schedule(job: Job, host: str, mailto: str) -> dict[str, Any]:
         return {"path": f"/etc/cron.daily/carrel-{name}", "content": script, "mode": "0755"}
     hour, minute = divmod((60 * int(job["at"][:2]) + int(job["at"][3:]) - lead) % (24 * 60), 60)
     if job["timezone"]:
-        # Zones differ by multiples of a quarter of an hour; the program knows which of the starts is due.
+        # Zones differ by multiples of a quarter of an hour. The program decides which start is due.
         when = f"{','.join(str(minute % 15 + quarter) for quarter in (0, 15, 30, 45))} * * * *"
     else:
         when = f"{minute} {hour} * * *"
@@ -142,7 +142,7 @@ class Outcome:
 
 
 _CAUSE = "Remove the cause, which `journalctl -t carrel-reset` shows, and reset the instance again"
-# exit code: advice; for 1 and 5 the program itself says what stays as it is
+# exit code: advice. For 1 and 5, the program says itself what did not change.
 ADVICE = {
     1: f"{_CAUSE}.",
     USAGE: "Nothing was touched. Run the playbook carrel.jupyter.site for this host, which installs the program.",
@@ -159,7 +159,7 @@ UNKNOWN = f"It is not known how far the reset got. {_CAUSE}."
 
 
 def flags(options: Mapping[str, Any]) -> list[str]:
-    """The program's flags for options of module instance_reset."""
+    """Return the program's flags for options of the module instance_reset."""
     people = ["--people", options["people"]] if options["people"] else []
     switches = {"--no-pull": not options["pull"], "--no-notice": not options["notice"], "--claimed": options["claimed"]}
     return people + [flag for flag, wanted in switches.items() if wanted]
@@ -170,7 +170,7 @@ def held(name: str) -> Outcome:
 
 
 def foreseen(name: str) -> Outcome:
-    """The result in check mode."""
+    """Return the result in check mode."""
     return Outcome(f"{name} would be reset", changed=True)
 
 
@@ -183,7 +183,7 @@ def outcome(name: str, code: int, said: str, state: Mapping[str, Any]) -> Outcom
         return Outcome(f"{name} was reset in {state.get('seconds')} s", changed=True)
     if code == PUT_OFF:
         return Outcome(f"{name} was put off: {own or 'people are at work'}", put_off=True)
-    # Otherwise the state is of another reset, or of the step at which the program crashed.
+    # Otherwise the state is from another reset, or from the step at which the program crashed.
     told = (state.get("result"), state.get("exit_code")) == ("failed", code)
     why = (own if told else said.strip()) or f"carrel-reset ended with exit code {code}"
     advice = ADVICE.get(code, UNKNOWN) if told or code in (USAGE, LOCKED) else UNKNOWN
@@ -191,7 +191,7 @@ def outcome(name: str, code: int, said: str, state: Mapping[str, Any]) -> Outcom
 
 
 def unknown(names: Iterable[str], known: Collection[str]) -> list[str]:
-    """A problem for each unknown name, with a suggestion."""
+    """Return a problem for each unknown name, with a suggestion."""
     found = []
     for name in names:
         if name not in known:
@@ -201,7 +201,7 @@ def unknown(names: Iterable[str], known: Collection[str]) -> list[str]:
 
 
 def report(host: str, names: Sequence[str], registered: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A line for each instance of a host, of what a loop of instance_reset over NAMES registered."""
+    """Return a line for each instance of a host, from the registered result of a loop over NAMES."""
     answers = {result["item"]: result for result in registered.get("results", []) if "item" in result}
     return [_reported(host, name, answers.get(name) or {"unreachable": True}) for name in names]
 

@@ -1,9 +1,9 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""jupyter_server_config.json for jupyter_server 1.24 to 2.x: one file with the names of both.
+"""Build jupyter_server_config.json for jupyter_server 1.24 to 2.x: one file with the traits of both.
 
-2.x reads IdentityProvider and PasswordIdentityProvider. 1.x reads ServerApp, whose traits 2.x still takes, with a line
-in its log that they are deprecated (ServerApp._warn_deprecated_config).
+2.x reads IdentityProvider and PasswordIdentityProvider. 1.x reads ServerApp. 2.x still accepts these traits, and logs
+that they are deprecated (ServerApp._warn_deprecated_config).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import re
 from typing import Any
 
 HIDDEN = "********"
-# Not a class of the server: since when the token is a generated one.
+# Not a class of the server. The value changes when a new token is generated, but not when a reset rotates it.
 GENERATION = ("Carrel", "generation")
 GENERATED = re.compile(r"[0-9A-Za-z._~-]{16,}")
 
@@ -33,7 +33,7 @@ _TOKENS = [("ServerApp", "token"), ("IdentityProvider", "token")]
 
 
 def problems(settings: dict[str, Any], password: str | None, token: str | None) -> list[str]:
-    """Everything that is wrong with the input."""
+    """Return everything that is wrong with the input."""
     found = []
     for section, traits in settings.items():
         if not isinstance(traits, dict):
@@ -51,7 +51,7 @@ def problems(settings: dict[str, Any], password: str | None, token: str | None) 
 
 
 def _unusable(secret: str) -> list[str]:
-    """jupyter_server reads the form by tornado's get_argument, which strips spaces and replaces control characters."""
+    """Find what the log-in form loses: tornado's get_argument strips spaces and replaces control characters."""
     if not secret:
         return ["is empty: anybody could log in; leave it out to have a token generated"]
     if secret != secret.strip():
@@ -62,9 +62,9 @@ def _unusable(secret: str) -> list[str]:
 
 
 def build(settings: dict[str, Any], hashed_password: str, token: str, generation: str = "") -> dict[str, Any]:
-    """The configuration. An empty password or token turns that way of logging in off.
+    """Return the configuration. An empty password or token turns off this way to log in.
 
-    GENERATION is given for a generated token. A reset may rotate that token without a new generation.
+    GENERATION is for generated tokens. A reset may rotate the token without a new generation.
     """
     config = copy.deepcopy(settings)
     server = {"password": hashed_password, "token": token, "allow_password_change": False}
@@ -79,7 +79,7 @@ def build(settings: dict[str, Any], hashed_password: str, token: str, generation
 
 
 def checksum(config: dict[str, Any]) -> str:
-    """Of what a running server must be restarted for: of a generated token, the generation."""
+    """Return the checksum of what needs a restart of the server. For a generated token, its generation counts."""
     kept = copy.deepcopy(config)
     if secret(config, *GENERATION):
         for section, trait in _TOKENS:
@@ -96,7 +96,7 @@ def text(config: dict[str, Any]) -> str:
 
 
 def parse(content: bytes | None) -> dict[str, Any]:
-    """An existing file; a damaged one counts as missing."""
+    """Parse an existing file. A damaged file counts as missing."""
     try:
         config = json.loads(content or b"{}")
     except ValueError:
@@ -111,7 +111,7 @@ def secret(config: dict[str, Any], section: str, trait: str) -> str:
 
 
 def masked(before: dict[str, Any], after: dict[str, Any]) -> tuple[str, str]:
-    """Both as text for a diff that names changed secrets without their values."""
+    """Return both texts for a diff that names changed secrets without their values."""
     shown = copy.deepcopy(before), copy.deepcopy(after)
     for section, trait in _SECRETS:
         old, new = secret(before, section, trait), secret(after, section, trait)

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The administrator's own traits of jupyter_server: merged into ours, and what an image says about them."""
+"""The administrator's traits of jupyter_server: merge them into ours, and judge an image's answer about them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Traits = Mapping[str, Mapping[str, Any]]
 
 
 def merged(own: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:
-    """Both. Of what is in both, mappings are merged, and of the rest OURS counts."""
+    """Merge both. If a key is in both, mappings are merged, and otherwise OURS wins."""
     result = {**own, **ours}
     for key in own.keys() & ours.keys():
         if isinstance(own[key], Mapping) and isinstance(ours[key], Mapping):
@@ -22,7 +22,7 @@ def merged(own: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def problems(settings: Traits, answer: Mapping[str, Any]) -> list[str]:
-    """Everything that is wrong with the settings. ANSWER is what server_check.py printed in a container."""
+    """Return everything that is wrong with the settings. ANSWER is what server_check.py printed in a container."""
     classes = {str(name): [str(trait) for trait in traits] for name, traits in answer["classes"].items()}
     found = list(_unknown(settings, classes, answer["said"] is None))
     found += [f"server_settings.{section}.{trait}: {text}" for section, trait, text in answer["refused"]]
@@ -32,7 +32,7 @@ def problems(settings: Traits, answer: Mapping[str, Any]) -> list[str]:
 
 
 def _unknown(settings: Traits, classes: Mapping[str, list[str]], complete: bool) -> Iterator[str]:
-    """COMPLETE: all of the server's extensions are loaded, and with them their classes."""
+    """Report unknown classes and traits. COMPLETE: all extensions are loaded, so all classes are known."""
     for section, traits in settings.items():
         if section not in classes:
             if complete:
