@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An account that runs an engine, its systemd manager and the engine's socket."""
+"""Work with an account that runs an engine: its systemd manager, and the engine's socket."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Account:
         self.socket = f"{self.runtime}/docker.sock"
 
     def systemctl(self, *arguments: str, timeout: float = 90) -> Done:
-        """Run systemctl as the account itself: `sudo -i` and system units cannot reach its manager."""
+        """Run systemctl as the account. `sudo -i` and system units cannot reach its manager."""
         return run(["systemctl", "--user", *arguments], timeout, self.entry, {"XDG_RUNTIME_DIR": self.runtime})
 
     @property
@@ -45,7 +45,7 @@ class Account:
         return Service.parse(self.systemctl("show", UNIT, f"--property={PROPERTIES}").output)
 
     def info(self) -> dict[str, Any] | None:
-        """The output of `docker info`; None if the engine does not answer."""
+        """Return the output of `docker info`. None if the engine does not answer."""
         try:
             answer = EngineAPI(self.socket, INFO_SECONDS).call("GET", "/info")
         except EngineError:
@@ -53,7 +53,7 @@ class Account:
         return answer if isinstance(answer, dict) else None
 
     def log(self) -> str:
-        """The last lines that the engine printed."""
+        """Return the last lines that the engine printed."""
         run(["journalctl", "--sync"], LOG_SECONDS)
         command = ["journalctl", "--quiet", "--no-pager", "--output=cat", "--lines=60", f"_UID={self.uid}"]
         return printable.text(run([*command, f"_SYSTEMD_USER_UNIT={UNIT}"], LOG_SECONDS).output)

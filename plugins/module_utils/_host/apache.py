@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How the apache_sites module writes files and handles the service. The room _apache decides."""
+"""Write files and control the service for the module apache_sites. The room _apache decides."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._host import files
 
 ERROR_LOG = "/var/log/apache2/error.log"
 UNIT = "apache2.service"
-CERTIFICATES = "/var/lib/apache2/carrel-certificates.json"  # those that Apache loaded last
+CERTIFICATES = "/var/lib/apache2/carrel-certificates.json"  # the certificates that Apache loaded last
 PROPERTIES = ["ActiveState", "UnitFileState", "MainPID", "StateChangeTimestampMonotonic"]
 
 
@@ -34,13 +34,13 @@ def run(command: Sequence[str], env: dict[str, str] | None = None) -> subprocess
 
 
 def write(path: str, node: Node) -> None:
-    """Make the path what the node says, by a rename: nobody ever sees half of it."""
+    """Put a node in place by a rename, so that nobody sees half of it."""
     if node is None:
         if os.path.lexists(path):
             os.unlink(path)
         return
     if isinstance(node, File):
-        if os.path.islink(path):  # it is one of the changes
+        if os.path.islink(path):  # the change replaces a link with a file
             os.unlink(path)
         files.write(path, node)
         return
@@ -48,7 +48,7 @@ def write(path: str, node: Node) -> None:
 
 
 def digests(paths: Sequence[str]) -> dict[str, str]:
-    """The SHA-256 of each file that is there."""
+    """Return the SHA-256 of each file that exists."""
     found = {}
     for path in paths:
         if os.path.exists(path):
@@ -84,12 +84,12 @@ def socket_inodes(pid: str) -> set[int]:
 
 @dataclass(frozen=True)
 class Service:
-    """apache2.service as systemd sees it."""
+    """The state of apache2.service in systemd."""
 
     active: bool
     enabled: bool
     main_pid: int
-    loaded_at: float  # a reload is a change of state too
+    loaded_at: float  # also of the last reload, which is a change of state, too
 
     @classmethod
     def read(cls) -> Service:
@@ -106,21 +106,21 @@ class Service:
         )
 
     def held(self) -> list[tuple[Listen, int, bool]]:
-        """The addresses with listeners, their sockets, and whether these are Apache's."""
+        """Return the addresses with listeners, their sockets, and whether these belong to Apache."""
         own = socket_inodes(str(self.main_pid)) if self.active else set()
         tables = [table for table in ("/proc/net/tcp", "/proc/net/tcp6") if os.path.exists(table)]
         found = [socket for table in tables for socket in parse_proc_net(Path(table).read_text())]
         return [(listen, inode, inode in own) for listen, inode in found]
 
     def must_restart(self, listens: Sequence[Listen]) -> bool:
-        """Whether Apache itself holds an address that is in the way of a wanted one: a reload could not bind it."""
+        """Whether Apache itself listens on an address that conflicts with a wanted one, so that a reload would fail."""
         mine = [listen for listen, _inode, own in self.held() if own]
         return any(want.overlaps(held) and want.bare != held.bare for want in listens for held in mine)
 
     def taken(self, listens: Sequence[Listen]) -> dict[Listen, str]:
-        """The wanted ports that another program uses, and the program.
+        """Return the wanted ports that other programs use, and the programs.
 
-        Apache ends when a reload finds a port that it cannot bind.
+        Apache ends if it cannot bind a port in a reload.
         """
         held = self.held()
         mine = {(listen.bare, listen.port) for listen, _inode, own in held if own}
@@ -132,7 +132,7 @@ class Service:
         return found
 
     def load(self, action: str) -> None:
-        """Start, restart or reload, and wait until processes with the new configuration run."""
+        """Start, restart or reload Apache, and wait until processes with the new configuration run."""
         offset = os.path.getsize(ERROR_LOG) if os.path.exists(ERROR_LOG) else 0
         before = children(self.main_pid) if self.active else set()
         if not self.active:
@@ -149,7 +149,7 @@ class Service:
         raise ApacheError(f"Apache does not run with the new configuration: {complaint(offset)}")
 
     def recover(self) -> None:
-        """After the files were put back: run again as before."""
+        """Let Apache run as before, after the old files are back."""
         if not self.active:
             return
         if Service.read().active:
@@ -175,17 +175,17 @@ def holder(inode: int) -> str:
 
 
 def complaint(offset: int) -> str:
-    """Apache's complaint: its configuration test, or what it has logged since."""
+    """Return Apache's complaint: from its configuration test, or from its log since OFFSET."""
     test = run(["/usr/sbin/apache2ctl", "-t"])
     if test.returncode:
         return relevant(test.stderr)
     try:
         with open(ERROR_LOG, encoding="utf-8", errors="replace") as stream:
             stream.seek(offset)
-            # What is said of a client is not of the configuration, and its URL can name any site.
+            # Lines about clients have nothing to do with the configuration, and their URLs may name any site.
             lines = [line for line in stream if not any(mark in line for mark in (":notice]", ":warn]", "[client "))]
     except OSError:
         lines = []
-    if not lines:  # systemd saw something that we do not, such as a file in /tmp: Apache has a /tmp of its own
+    if not lines:  # systemd may know more: for example, Apache has its own /tmp, so a file in ours is missing
         lines = run(["journalctl", "-u", UNIT, "-n", "8", "-o", "cat", "--no-pager"]).stdout.splitlines(keepends=True)
     return relevant("".join(lines[-8:]))

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Certificates with their keys, as the apache_sites module finds and makes them."""
+"""Check and make certificates with their keys, for the module apache_sites."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _check(certificate: str, name: str) -> tls.Seen:
 
 
 def generate(directory: str, pair: tls.Pair) -> tls.Pair:
-    """Make a pair in the directory."""
+    """Make a certificate and its key in the directory."""
     made = tempfile.mkdtemp(dir=directory)
     config, certificate, key = (os.path.join(made, name) for name in ("config", "crt", "key"))
     write(config, file(tls.request_config(pair.server_name, pair.subdomains)))
@@ -56,14 +56,14 @@ def generate(directory: str, pair: tls.Pair) -> tls.Pair:
 
 
 class Pairs:
-    """The results of checking pairs; a pair that cannot be used is refused with its sites."""
+    """The results of checking pairs. A pair that cannot be used is refused with its sites."""
 
     def __init__(self, stage: str, refusals: Refusals, check_mode: bool, warn: Callable[[str], None]) -> None:
         self.stage = stage
         self.refusals = refusals
         self.check_mode = check_mode
         self.warn = warn
-        self.supplied: list[str] = []  # the files that Apache can load
+        self.supplied: list[str] = []  # existing files that Apache can load
         self.stand_ins: dict[str, str] = {}
         self.generated: Tree = {}
 

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A copy of Apache's configuration with changes, for its configuration test."""
+"""Test Apache's configuration with changes, in a copy."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ INFO_MODULE = "LoadModule info_module /usr/lib/apache2/modules/mod_info.so"
 
 
 def test(stage: str, desired: decide.Tree, stand_ins: Mapping[str, str]) -> tuple[str, str | None]:
-    """Test the configuration with what is DESIRED. Return Apache's dump of it, and its complaint if there is one.
+    """Test the configuration with the DESIRED files. Return Apache's dump of it, and its complaint if there is one.
 
-    STAND_INS: the files that are there in place of others.
+    STAND_INS are files that replace others in the test.
     """
     root = os.path.join(tempfile.mkdtemp(dir=stage), "apache2")
     os.mkdir(root)
@@ -59,6 +59,6 @@ def _put(path: str, staged: str, node: decide.Node, stand_ins: Mapping[str, str]
 
 
 def live_complaint() -> str | None:
-    """Apache's complaint about the present configuration, if it has one."""
+    """Return Apache's complaint about the present configuration, if there is one."""
     result = run(["/usr/sbin/apache2ctl", "-t"])
     return decide.relevant(result.stderr) if result.returncode else None

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where a backup's settings and state are, for the status."""
+"""Read a backup's settings and state, for the status."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._report import back
 
 
 def read(root: str, name: str) -> dict[str, Any] | None:
-    """None for an instance without backups."""
+    """Return what is known about an instance's backups. None if it has none."""
     settings = os.path.join(root, "etc/carrel/backup", f"{name}.json")
     folder = os.path.join(root, "var/lib/carrel", name, "backup")
     text = files.read_text(settings)

@@ -1,10 +1,10 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who is changing an instance's containers in several steps, such as a run of the site playbook.
+"""Claim an instance, to change its containers in several steps, as the site playbook does.
 
-A reset is one process and holds a lock. A playbook is many, so it claims the instance: it writes down until when, and
-then waits for the lock. A reset that has the lock looks for a claim, and gives way to it. A claim ends by itself, so
-that a playbook that was killed keeps no reset out for long, and at a reboot.
+A reset is one process and holds a lock. A playbook consists of many processes, so it claims the instance: it writes
+until when the claim lasts, and then waits for the lock. A reset that gets the lock checks for a claim, and gives way.
+A claim ends by itself, so that a killed playbook does not prevent resets for long. It also ends at a reboot.
 
 The programs for resets and backups link to this file, so it uses only the standard library.
 """
@@ -14,17 +14,17 @@ from __future__ import annotations
 import json
 import time
 
-# Only root writes here; accounts read.
+# Only root writes here. Accounts read it.
 FILE = "/run/carrel/claims/{}"
 
 
 def claim(who: str, seconds: float) -> bytes:
-    """The content of the file of a claim that holds for so long."""
+    """Return the file's content for a claim that lasts this long."""
     return json.dumps({"who": who, "until": now() + seconds}).encode()
 
 
 def claimant(name: str) -> str | None:
-    """Who claims the instance now."""
+    """Return who claims the instance now."""
     try:
         with open(FILE.format(name), encoding="utf-8") as file:
             content = json.load(file)
@@ -34,5 +34,5 @@ def claimant(name: str) -> str | None:
 
 
 def now() -> float:
-    """Seconds since the boot, which no change of the clock moves."""
+    """Return the seconds since the boot, which do not depend on the clock."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -1,9 +1,9 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Directories for others, made by root through descriptors.
+"""Make directories for others as root, through descriptors.
 
-A directory's owner is set last: one with the right owner is complete, and an empty one that still belongs
-to root is what a killed run left. Anything else with a foreign owner belongs to somebody, and is reported.
+A directory's owner is set last, so a directory with the right owner is complete. An empty one that still belongs to
+root is left over from a killed run. Any other directory with a foreign owner belongs to somebody, and is reported.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import files
 
 ACL = "system.posix_acl_default"
-# acl(5) in the kernel's form (linux/posix_acl_xattr.h): user::rwx group::rwx other::---. New files then get their mode
-# without the umask. It names no ids, so it means the same in every user namespace.
+# acl(5) in the kernel's form (linux/posix_acl_xattr.h): user::rwx group::rwx other::---. With it, the umask does not
+# change the mode of new files. It has no ids, so it means the same in every user namespace.
 GROUP_ACL = struct.pack("<I", 2) + b"".join(
     struct.pack("<HHI", tag, bits, 0xFFFFFFFF) for tag, bits in ((1, 7), (4, 7), (0x20, 0))
 )
@@ -31,12 +31,12 @@ ROUNDS = 20
 
 
 class ForeignOwnerError(Exception):
-    """A directory that belongs to another account; the text says which and what to do."""
+    """A directory belongs to another account. The text says which one and what to do."""
 
 
 class Step(enum.Enum):
     NOTHING = "nothing"
-    MAKE = "make"  # also what a killed run left
+    MAKE = "make"  # also to finish a directory of a killed run
     REPAIR = "repair"
 
 
@@ -45,10 +45,10 @@ class Wanted:
     uid: int
     gid: int
     mode: int
-    # Group and mode are kept as declared. Otherwise they are the owner's to change, once the directory is made.
+    # Whether group and mode are corrected later, too. Otherwise the owner may change them.
     enforce: bool = False
     acl: bool = False
-    maker: int = 0  # owner of an empty directory that was not finished
+    maker: int = 0  # owner of a directory that is not finished yet
 
     def __str__(self) -> str:
         return f"{self.uid}:{self.gid} {self.mode:04o}"
@@ -59,15 +59,15 @@ class Found:
     uid: int
     gid: int
     mode: int
-    empty: bool = False  # asked only of the maker's
-    acl: bool | None = None  # None: the file system has none, or it does not matter
+    empty: bool = False  # only read if it belongs to the maker
+    acl: bool | None = None  # None: the file system has no ACLs, or they do not matter
 
     def __str__(self) -> str:
         return f"{self.uid}:{self.gid} {self.mode:04o}"
 
 
 def foreign(path: str, uid: int, gid: int, wanted: Wanted) -> str:
-    """The problem of a directory with this UID and GID, and what to do."""
+    """Describe the problem of a directory with this UID and GID, and what to do."""
     if wanted.uid == 0:
         return (
             f"{path} belongs to {uid}:{gid} but must belong to root, because it holds directories of other accounts: "
@@ -81,7 +81,7 @@ def foreign(path: str, uid: int, gid: int, wanted: Wanted) -> str:
 
 
 def decide(path: str, found: Found | None, wanted: Wanted) -> Step:
-    """What to do about a directory."""
+    """Decide what to do about a directory."""
     if found is None:
         return Step.MAKE
     if found.uid != wanted.uid:
@@ -94,7 +94,7 @@ def decide(path: str, found: Found | None, wanted: Wanted) -> Step:
 
 
 def open_child(parent: int, name: str, path: str) -> int:
-    """A descriptor of a directory in PARENT; links are refused."""
+    """Open a directory in PARENT. Links are refused."""
     try:
         return os.open(name, files.DIRECTORY, dir_fd=parent)
     except OSError as error:
@@ -118,7 +118,7 @@ def _acl(descriptor: int) -> bool | None:
 
 
 def has_acls(descriptor: int) -> bool:
-    """Whether its file system has them."""
+    """Whether the file system has ACLs."""
     return _acl(descriptor) is not None
 
 
@@ -130,9 +130,9 @@ def examine(descriptor: int, wanted: Wanted) -> Found:
 
 
 def ensure(parent: int | None, name: str, path: str, wanted: Wanted, check_mode: bool) -> tuple[int | None, str, str]:
-    """The directory's descriptor (None in check mode if it is missing), and what it was and is: equal if unchanged.
+    """Make or correct a directory. Return its descriptor, and how it was and is. Both are equal if nothing changed.
 
-    PARENT is None when it is missing itself, in check mode.
+    In check mode, the descriptor is None if the directory is missing, and PARENT is None if the parent is missing.
     """
     descriptor = None
     with contextlib.suppress(FileNotFoundError):
@@ -149,7 +149,7 @@ def ensure(parent: int | None, name: str, path: str, wanted: Wanted, check_mode:
                 if descriptor is None:
                     os.mkdir(name, 0o700, dir_fd=parent)
                     descriptor = open_child(parent, name, path)
-                    # Only root may write in PARENT, so this is the one just made; if it is not, it is left alone.
+                    # Only root can write in PARENT, so this must be the new directory. Otherwise it is left alone.
                     decide(path, examine(descriptor, wanted), wanted)
                 _apply(descriptor, wanted)
             except OSError as error:
@@ -174,7 +174,7 @@ def _apply(descriptor: int, wanted: Wanted) -> None:
 
 
 def root_only(parent: int, name: str, path: str) -> int:
-    """A descriptor of a directory that only root can enter, made if it is missing."""
+    """Open a directory that only root can enter. It is made if it is missing."""
     with contextlib.suppress(FileExistsError):
         os.mkdir(name, 0o700, dir_fd=parent)
     descriptor = open_child(parent, name, path)
@@ -187,10 +187,10 @@ def root_only(parent: int, name: str, path: str) -> int:
 
 
 def empty_trash(trash: int, path: str) -> None:
-    """Delete all that is in a directory that only root can enter.
+    """Delete everything in a directory that only root can enter.
 
-    Every directory found is first moved up into the trash itself: nothing deeper than one step is ever opened, so that
-    neither depth nor a link matters, and a mounted file system, which cannot be moved, is not deleted.
+    Each directory in it is first moved up into the trash, so nothing deeper than one step is ever opened. Thus depth
+    and links do not matter, and a mounted file system is not deleted, because it cannot be moved.
     """
     for _unused in range(ROUNDS):
         pending = os.listdir(trash)
@@ -210,7 +210,7 @@ def _empty_one(trash: int, pending: list[str]) -> None:
     try:
         with os.scandir(descriptor) as entries:
             for entry in entries:
-                # If its user changes or removes something meanwhile, the next round finds it.
+                # The user may change or remove something at the same time. The next round handles this.
                 with contextlib.suppress(FileNotFoundError, IsADirectoryError):
                     if entry.is_dir(follow_symlinks=False):
                         moved = secrets.token_hex(8)
@@ -228,7 +228,7 @@ def _empty_one(trash: int, pending: list[str]) -> None:
 
 
 def remove_tree(path: str) -> None:
-    """Delete a directory of an account's, however deep it is. Its parent must be root's."""
+    """Delete an account's directory, however deep it is. Its parent must belong to root."""
     parent, name = os.path.split(path)
     above = files.open_directory(parent)
     try:

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The size of a directory and of an engine's images; notes say what was not measured."""
+"""Measure directories and an engine's images. Notes say what was not measured."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._host.engine_api im
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.process import EndlessError, run
 from ansible_collections.carrel.jupyter.plugins.module_utils._report import status
 
-# It keeps each file that has several names in memory.
+# du remembers every file with several names.
 _GENTLY = ("nice", "-n", "19", "ionice", "-c", "3", "-t", "prlimit", f"--as={1 << 30}")
 
 
@@ -19,7 +19,7 @@ def directory_bytes(directory: str, seconds: float, notes: list[str]) -> int | N
     except EndlessError:
         notes.append(f"{directory} was not measured within {seconds} s")
         return None
-    # A file that vanishes meanwhile is an error to du, which still prints the sum.
+    # If a file disappears meanwhile, du reports an error, but still prints the sum.
     sums = said.split()
     if not sums:
         notes.append(f"{directory} could not be added up")
@@ -36,7 +36,7 @@ def images_bytes(socket: str, seconds: float, notes: list[str]) -> int | None:
 
 
 def subdirectories_bytes(directory: str, seconds: float) -> dict[str, int]:
-    """The size of each directory in it; nothing if that takes too long."""
+    """Return the size of each directory in DIRECTORY. Empty if this takes too long."""
     command = [*_GENTLY, "du", "--null", "--max-depth=1", "--one-file-system", "--block-size=1", directory]
     try:
         said = run(command, seconds).output

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Log-ins that `docker login` wrote into an account's home."""
+"""Read log-ins that `docker login` wrote into an account's home."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ LONGEST = 2**20
 
 
 def path(home: str) -> str:
-    """Only the home belongs to the account: /home itself may be a link of the administrator's."""
+    """Return the file's path. Links above the home are resolved: /home may be a link that the administrator made."""
     return f"{os.path.realpath(os.path.dirname(home))}/{os.path.basename(home)}/.docker/config.json"
 
 
 def read(home: str) -> tuple[dict[str, dict[str, str]], bool]:
-    """The log-ins that root may use, and whether the account has others; raises as files.read, and ValueError."""
+    """Return the log-ins that root may use, and whether there are others. Raises as files.read, and ValueError."""
     file = files.read(path(home), LONGEST)
     return docker_login.usable(file.content) if file else ({}, False)

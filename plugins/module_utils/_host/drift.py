@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Compares an instance on its host with its declaration, and changes nothing."""
+"""Compare an instance on its host with its declaration, without changing anything."""
 
 from __future__ import annotations
 
@@ -26,37 +26,37 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._shared.login_page 
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import container, drift, health
 from ansible_collections.carrel.jupyter.plugins.module_utils._site.lab_health import judge
 
-# Faults whose texts say what to do, and quote no secret.
+# Errors whose texts say what to do and contain no secrets.
 TOLD = (files.UnsafePathError, ForeignOwnerError, EngineError, ProbeError, LoginPageError, OSError)
 CALL_SECONDS = 20
 REGISTRY_SECONDS = 30
-# Bytes of an answer about one container or image, or about those of a project; many engines are asked at once.
+# Bytes of an answer about a container, an image or a project's containers. Many engines are asked at once.
 LONGEST = 4 * 2**20
 URL_SECONDS = 10
 MADE_ANEW = "/var/lib/carrel/{}/made_anew.json"
-# A paused container, and one that Docker starts again and again, run.
+# Paused and restarting containers count as running.
 STOPPED = ("created", "exited", "dead")
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What all instances of the host have in common."""
+    """Facts that all instances of the host share."""
 
-    engines: Mapping[str, Mapping[str, Any]]  # instance_info's
-    programs: Mapping[str, str]  # the role's files, by their name
+    engines: Mapping[str, Mapping[str, Any]]  # from instance_info
+    programs: Mapping[str, str]  # the role's files by name
     connect_to: str | None = None  # Apache's address for requests to public URLs; None: no requests
 
 
 @dataclass
 class Found:
-    """The differences, in words and as lines."""
+    """Differences, as sentences and as lines of a diff."""
 
     reasons: list[str] = field(default_factory=list)
     tracker: Tracker = field(default_factory=Tracker)
     notes: list[str] = field(default_factory=list)
-    # The services whose containers compose takes for good, although they are not as declared, and how they differ.
+    # Services with differences that compose does not notice, and these differences.
     by_hand: dict[str, list[str]] = field(default_factory=dict)
-    # The same, for which a run recreated containers of the instance; and those for which that did not help.
+    # The same of an earlier run, which recreated the containers because of them. For some this did not help.
     made_anew: Mapping[str, list[str]] = field(default_factory=dict)
     in_vain: dict[str, list[str]] = field(default_factory=dict)
 
@@ -66,7 +66,7 @@ class Found:
 
     @property
     def settled(self) -> bool:
-        """Whether recreated containers are as declared now, so that the record is no longer needed."""
+        """Whether recreated containers are as declared now. Then their record is no longer needed."""
         return bool(self.made_anew) and not self.in_vain and not self.all_reasons()
 
 
@@ -74,24 +74,24 @@ Look = Callable[[Mapping[str, Any], Surroundings, Found], None]
 
 
 def looked(look: Look, instance: Mapping[str, Any], around: Surroundings) -> Found:
-    """The differences; a fault of one instance is a difference of only this one."""
+    """Return the differences. An error of one instance becomes a difference of this instance."""
     found = Found()
     try:
-        # A run that ended half-way keeps resets out until its claim ends; the next one frees the instance.
+        # A run that was killed prevents resets until its claim ends. The next run removes the claim.
         if claims.claimant(instance["name"]):
             found.reasons.append("a playbook is changing it, or did not come to its end")
         found.made_anew = made_anew(MADE_ANEW.format(instance["name"]))
         look(instance, around, found)
     except TOLD as error:
         found.reasons.append(str(error))
-    # The engine, the web server and the files may be anybody's, and answer anything. What they say may quote a secret.
+    # Engine, web server and files may contain anything, so any error is possible. Its text may have a secret.
     except Exception as error:
         found.reasons.append(f"it cannot be compared, because of a {type(error).__name__}")
     return found
 
 
 def made_anew(path: str) -> dict[str, list[str]]:
-    """What the role recorded when it recreated containers; nothing without a record, or if the file is damaged."""
+    """Return what the role recorded when it recreated containers. Empty if the file is missing or damaged."""
     file = files.read(path)
     return read_cache(file.content if file else None)
 
@@ -104,22 +104,22 @@ class Project:
         self._api = EngineAPI(engine["socket"], CALL_SECONDS, longest=LONGEST)
 
     def containers(self) -> list[dict[str, Any]]:
-        """Running or not, as the list says."""
+        """Return all containers, also those that do not run."""
         found: list[dict[str, Any]] = self._api.call("GET", "/containers/json", label=[f"{drift.PROJECT}={self.name}"])
-        # Those of `docker compose run` have the labels of a service and are not its own; compose leaves them alone.
+        # Containers of `docker compose run` have a service's labels, but compose leaves them alone.
         return [each for each in found if (each.get("Labels") or {}).get(drift.ONE_OFF) != "True"]
 
     def running(self) -> list[str]:
         return [str(each["Labels"][drift.SERVICE]) for each in self.containers() if each["State"] not in STOPPED]
 
     def users_running(self) -> list[str]:
-        """The running containers of a hub's users."""
+        """Return the running containers of a hub's users."""
         api = EngineAPI(self._engine["socket"], CALL_SECONDS)  # there may be thousands of them
         found = api.call("GET", "/containers/json", label=[f"carrel.instance={self.name}", "carrel.user"])
         return [str(each["Id"]) for each in found if each["State"] not in STOPPED]
 
     def image(self, name: str) -> dict[str, Any] | None:
-        """What Docker says of an image; None if the engine does not have it."""
+        """Return Docker's answer about an image. None if the engine does not have it."""
         return self._get(f"/images/{quote(name, safe='/:@')}/json")
 
     def container(self, identifier: str) -> dict[str, Any] | None:
@@ -135,7 +135,7 @@ class Project:
         return found
 
     def moved(self, name: str, inspected: Mapping[str, Any]) -> str | None:
-        """Why the image is not the one that the registry has; it is asked with the account's log-in."""
+        """Return why the image is not the registry's. The registry is asked with the account's log-in."""
         try:
             login = docker_login.header(name, docker_logins.read(self._engine["home"])[0])
             api = EngineAPI(self._engine["socket"], REGISTRY_SECONDS, longest=LONGEST)
@@ -157,18 +157,19 @@ class Project:
         listed: Sequence[Mapping[str, Any]],
         pages: str | None = None,
     ) -> list[str]:
-        """Return how the container of a service differs from it, and how its server is."""
+        """Return how a container differs from its service, and whether its server is healthy."""
         mine = [each for each in listed if (each.get("Labels") or {}).get(drift.SERVICE) == name]
         there = self.container(str(mine[0]["Id"])) if mine else None
         if there is None:
             return ["it does not run: there is no container"]
         image = self.image(service["image"].replace("$$", "$"))
         if image is None:
-            return []  # the caller has said so
+            return []  # the caller reports it
         compared = container.differences(self.name, service, environment, image, there, pages)
         differences = compared.texts
         by_hand = drift.bounded(compared.by_hand)
-        # What comes back is the engine's doing or a fault of this comparison; a lab's other service may have it by now.
+        # If a difference comes back, the engine makes it, or this comparison is wrong. In a lab, the other service may
+        # have it by now.
         if by_hand and by_hand in found.made_anew.values():
             found.in_vain[name] = by_hand
             found.notes.append(
@@ -187,14 +188,14 @@ class Project:
 
 
 def unbuilt(image: Any) -> list[str]:
-    """An image that jupyter_images declares has its tag only once it is as declared."""
+    """Report an image of jupyter_images that is not as declared yet, because it has no tag before that."""
     if not isinstance(image, Mapping):
         return []
     return [f"it gets the image {image['declared']} of jupyter_images, which is not as declared yet"]
 
 
 def examined(name: str, user: str | None, cache: str, inspected: Mapping[str, Any]) -> Image | None:
-    """The facts of an earlier run about an image; None if there are none."""
+    """Return the facts of an earlier run about an image. None if there are none."""
     file = files.read(cache)
 
     def never(command: list[str], text: str) -> tuple[int, str, str]:
@@ -216,7 +217,7 @@ def install(found: Found, wanted: Mapping[str, Any]) -> None:
 def url(
     around: Surroundings, instance: Mapping[str, Any], path: str, ports: list[int], expected: list[int]
 ) -> list[str]:
-    """Whether the public URL answers, and the ports are the instance's."""
+    """Check that the public URL answers, and that other accounts do not have the ports."""
     if around.connect_to is None:
         return []
     others = instance_ports.others(ports, instance["engine"])
@@ -228,7 +229,7 @@ def url(
 
 
 def strangers(engine: Mapping[str, Any], names: Sequence[str]) -> list[str]:
-    """The containers of an engine that belong to none of the instances."""
+    """Return containers of an engine that belong to none of the instances."""
     if not engine.get("running"):
         return []
     try:

@@ -1,8 +1,8 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Docker's Engine API over its socket: one connection for many calls, each of which would be a docker command.
+"""Call Docker's Engine API over its socket: one connection for many calls, instead of many docker commands.
 
-The socket belongs to the engine's account, so anything may answer: in drops, without end, or nonsense.
+The socket belongs to the engine's account, so answers may be slow, endless or nonsense.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._host import socket
 from ansible_collections.carrel.jupyter.plugins.module_utils._report import printable
 
 TIMEOUT = 60
-LONGEST = 32 * 2**20  # bytes of an answer; that about a container of a thousand has 5,000
+LONGEST = 32 * 2**20  # bytes of an answer; a list of containers has 5,000 for each
 
 
 class EngineError(Exception):
@@ -41,9 +41,9 @@ class _Connection(http.client.HTTPConnection):
 
 
 class EngineAPI:
-    """An engine behind a socket. A call has TIMEOUT seconds, all together have TOTAL; an answer LONGEST bytes.
+    """An engine behind a socket. A call takes at most TIMEOUT seconds, all together TOTAL; an answer has LONGEST bytes.
 
-    THROUGH: a path that leads to the socket for sure, where PATH may be exchanged.
+    THROUGH is a path that surely leads to the socket, if somebody could replace PATH.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class EngineAPI:
     def call(
         self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None, **filters: list[str]
     ) -> Any:
-        """The answer; raises the engine's own complaint as an EngineError."""
+        """Return the answer. Raises an EngineError with the engine's own complaint."""
         query = "?" + urlencode({"all": "1", "filters": json.dumps(filters)}) if filters else ""
         try:
             status, reason, text = self._ask(method, path + query, None if body is None else json.dumps(body), headers)

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which programs of an engine were replaced on disk, as an upgrade of packages does, and run on until a restart."""
+"""Find programs of an engine that were replaced on disk, for example by an upgrade, and still run as before."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DELETED = " (deleted)"  # proc_pid_exe(5)
 
 
 def replaced(uid: int, proc: str = "/proc") -> list[str]:
-    """Containers' processes have names and control groups of their own."""
+    """Return the programs. Processes in containers are left out: they have other names and control groups."""
     found = set()
     for pid in filter(str.isdecimal, os.listdir(proc)):
         try:

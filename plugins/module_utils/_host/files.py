@@ -1,9 +1,9 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Files that root writes: whole or not at all, and never through a symbolic link.
+"""Read and write files as root: as a whole or not at all, and never through a symbolic link.
 
-A path is opened component by component with O_NOFOLLOW, so that a link anywhere in it is an error, also one that
-somebody puts there in the meantime. `read` and `write` are the pair that modules need:
+A path is opened component by component with O_NOFOLLOW, so a link anywhere in it is an error, also if somebody makes
+it at this moment. Modules need `read` and `write`:
 
     wanted = File(b"text", mode=0o640)
     if read(path) != wanted:
@@ -24,11 +24,11 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file impor
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 LEFTOVER_SECONDS = 3600
-LONGEST = 32 * 2**20  # bytes of a file that is read
+LONGEST = 32 * 2**20  # bytes that are read of a file
 
 
 class UnsafePathError(Exception):
-    """A path that root must not use; the text says why and what to do."""
+    """A path that root must not use. The text says why and what to do."""
 
 
 def _explain(path: str, error: OSError) -> Exception:
@@ -40,7 +40,7 @@ def _explain(path: str, error: OSError) -> Exception:
 
 
 def open_directory(path: str, create: bool = False) -> int:
-    """A descriptor of the directory; with `create`, missing ones are made as root:root 0755."""
+    """Open a directory. With `create`, missing ones are made as root:root 0755."""
     if not os.path.isabs(path) or ".." in path.split("/"):
         raise UnsafePathError(f"{path} must be an absolute path without '..'")
     descriptor = os.open("/", DIRECTORY)
@@ -62,7 +62,7 @@ def open_directory(path: str, create: bool = False) -> int:
 
 
 def _open_to_all(name: str, parent: int) -> None:
-    """The mode as it was asked for, whatever the umask is."""
+    """Set the mode 0755, whatever the umask is."""
     descriptor = os.open(name, DIRECTORY, dir_fd=parent)
     try:
         os.fchmod(descriptor, 0o755)
@@ -71,7 +71,7 @@ def _open_to_all(name: str, parent: int) -> None:
 
 
 def make_directory(path: str, owner: int, group: int, mode: int) -> None:
-    """Make a directory under a name of its own and put it in place with its owner and mode, or not at all."""
+    """Make a directory under a temporary name, and rename it once its owner and mode are set."""
     parent, name = os.path.split(path)
     above = open_directory(parent, create=True)
     temporary = f".{name}.{secrets.token_hex(8)}"
@@ -89,14 +89,14 @@ def make_directory(path: str, owner: int, group: int, mode: int) -> None:
 
 
 def read(path: str, longest: int = LONGEST) -> File | None:
-    """The file as it is; None when it, or a directory above it, does not exist. One that is too long is refused."""
+    """Read a file. None if it, or a directory above it, does not exist. Files that are too long are refused."""
     parent, name = os.path.split(path)
     try:
         directory = open_directory(parent)
     except FileNotFoundError:
         return None
     try:
-        # O_NONBLOCK: opening a pipe that somebody put there must not wait for its writer
+        # O_NONBLOCK: somebody may have put a pipe there, and opening it must not wait for a writer.
         descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
     except FileNotFoundError:
         return None
@@ -120,7 +120,7 @@ def read_text(path: str) -> str | None:
 
 
 def write(path: str, file: File) -> None:
-    """Put the file in place in one step: a reader, or a crash at any moment, sees the old or the new one."""
+    """Put a file in place in one step. Readers see the old or the new file, also after a crash."""
     parent, name = os.path.split(path)
     directory = open_directory(parent, create=True)
     temporary = f".{name}.{secrets.token_hex(8)}"
@@ -164,7 +164,7 @@ def link(path: str, target: str) -> None:
 
 
 def _sweep(name: str, directory: int) -> None:
-    """Remove what a killed run left; a younger file may belong to a running one."""
+    """Remove temporary files of killed runs. Newer ones may belong to a run that is at work."""
     for other in os.listdir(directory):
         if re.fullmatch(rf"\.{re.escape(name)}\.[0-9a-f]{{16}}", other):
             with contextlib.suppress(FileNotFoundError):
@@ -179,7 +179,7 @@ def _refuse_other_kinds(path: str, name: str, directory: int) -> None:
 
 
 def remove(path: str) -> None:
-    """Remove a file, or a link itself, if it is there."""
+    """Remove a file, or a link itself, if it exists."""
     parent, name = os.path.split(path)
     try:
         directory = open_directory(parent)

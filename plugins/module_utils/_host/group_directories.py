@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The directories that a hub's groups share, and the file that says who gets which."""
+"""Make the directories that a hub's groups share, and the file that says who gets which."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PASSAGE = Wanted(0, 0, 0o711)
 
 
 class Directories:
-    """The directories below the instance's data that groups share."""
+    """The directories of groups, below the instance's data."""
 
     def __init__(self, path: str, leaf: Wanted, check_mode: bool, limits: Mapping[str, int]) -> None:
         self.path = path
@@ -34,7 +34,7 @@ class Directories:
         self.before: list[str] = []
         self.after: list[str] = []
         self.problems: list[str] = []
-        self.refused: set[str] = set()  # nobody gets them
+        self.refused: set[str] = set()  # directories that nobody gets
         self.without_acl: list[str] = []
 
     def _ensure(self, parent: int | None, name: str, path: str, wanted: Wanted) -> int | None:
@@ -45,7 +45,7 @@ class Directories:
         return descriptor
 
     def make(self, sources: list[str]) -> None:
-        """Create them all. An error in one, or in a folder above it, does not affect the others."""
+        """Make all directories. An error in one, or in a folder above it, does not affect the others."""
         with contextlib.ExitStack() as stack:
             opened: dict[str, int | None] = {}
 
@@ -72,7 +72,7 @@ class Directories:
                     self._make_leaf(folder(above), leaf, f"{above}/{leaf}")
                 except (files.UnsafePathError, directories.ForeignOwnerError) as error:
                     self.refused.add(f"{above}/{leaf}")
-                    # One folder may be above many.
+                    # Many directories may have the same folder above them.
                     self.problems += [] if str(error) in self.problems else [str(error)]
 
     def _make_leaf(self, parent: int | None, name: str, path: str) -> None:
@@ -112,7 +112,7 @@ class Directories:
 
 
 def apply(given: Mapping[str, Any], plan: Plan, uid: int, gid: int, check_mode: bool, tracker: Tracker) -> Directories:
-    """Remove what is missing from the file, create the directories, write the file; `problems` has what failed."""
+    """Take missing directories out of the file, make them, and write the file. `problems` has what failed."""
     path = given["path"].rstrip("/")
     made = Directories(path, Wanted(uid, gid, 0o2770, enforce=True, acl=True), check_mode, plan.limits)
     try:
@@ -141,7 +141,7 @@ def write(
     given: Mapping[str, Any], check_mode: bool, before: File | None, content: Mapping[str, Any],
     tracker: Tracker | None = None,
 ) -> None:  # fmt: skip
-    """Put the mounts file in place; BEFORE is what the run found, with which TRACKER compares."""
+    """Put the mounts file in place. BEFORE is the file that the run found, for TRACKER to compare."""
     path, group = given["file"], given["file_group"]
     owner = (0o644, 0, 0) if group is None else (0o640, 0, group)
     after = File(mounts_file.text(content).encode(), *owner)

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Compares a hub on its host with its declaration."""
+"""Compare a hub on its host with its declaration."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._site import drift,
 from ansible_collections.carrel.jupyter.plugins.module_utils._site.compose import record
 
 STATE = "/var/lib/carrel/{}"
-# Below the instance's data; of the database that is not declared, they are to be moved aside.
+# Paths below the instance's data. The files of the database that is not declared must be moved aside.
 DATABASES = {"sqlite": "hub/jupyterhub.sqlite", "postgresql": "database/pgdata"}
 SERVER = "jupyter_config.py"
 
 
 def look(instance: Mapping[str, Any], around: Surroundings, found: Found) -> None:
-    """INSTANCE has the name of the hub's own image, too: hub_image."""
+    """Find the differences. INSTANCE also has `hub_image`, the name of the hub's own image."""
     engine = around.engines.get(instance["engine"], {})
     if instance["state"] == "absent":
         _absent(instance, found)
@@ -85,7 +85,7 @@ def _present(instance: Mapping[str, Any], engine: Mapping[str, Any], around: Sur
 
 
 def _images(instance: Mapping[str, Any], project: Project, found: Found) -> list[dict[str, Any]] | None:
-    """The facts of earlier runs about the users' images; None if a run must inspect one."""
+    """Return the facts of earlier runs about the users' images. None if a run must inspect one."""
     database = [instance["database"]["image"]] if instance["database"]["image"] else []
     names = [entry["image"] for entry in instance["images"]]
     results = []
@@ -138,7 +138,7 @@ def _people(instance: Mapping[str, Any], engine: Mapping[str, Any], decided: Map
 
 
 def _held(instance: Mapping[str, Any], engine: Mapping[str, Any], found: Found) -> None:
-    """Its record is of the database that it really has, which the last run knew."""
+    """Compare a held hub. Its record names the database that it has, not the declared one."""
     path = f"{STATE.format(instance['name'])}/instance.json"
     present = files.read(path)
     recorded = json.loads(present.content) if present else {}

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The ids on the host that own what a container's user uses."""
+"""Map the ids of a container's user to ids on the host."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from ansible_collections.carrel.jupyter.plugins.module_utils._engine.ids import host_id
 from ansible_collections.carrel.jupyter.plugins.module_utils._engine.subordinate_ids import FILES
 
-# What modules with the documentation fragment carrel.jupyter.hub_users take.
+# The options in the documentation fragment carrel.jupyter.hub_users.
 ARGUMENTS = {
     "account": {"type": "str"},
     "uid": {"type": "int", "default": 1000},
@@ -20,7 +20,7 @@ ARGUMENTS = {
 
 
 def host_ids(account: str | None, uid: int, gid: int) -> tuple[int, int]:
-    """Uid and gid on the host; a ValueError says what is missing."""
+    """Return uid and gid on the host. A ValueError says what is missing."""
     if account is None:
         return uid, gid
     try:

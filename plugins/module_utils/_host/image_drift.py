@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What declared images of an engine are like, compared with what is declared, without touching anything."""
+"""Compare declared images in an engine with their declarations, without changing anything."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Answer = dict[str, Any]
 
 
 def look(job: Mapping[str, Any], engine: Mapping[str, Any], kernels: Mapping[str, Any], cache: str) -> list[Answer]:
-    """An answer for each image of the JOB: its name in the engine, or why a run would build, push or pull it."""
+    """Return for each image of the JOB its name in the engine, or why a run would build, push or pull it."""
     answers = []
     for image in job["images"]:
         answer: Answer = {"engine": job["engine"], "name": image["name"], "image": None, "reasons": []}
@@ -26,7 +26,7 @@ def look(job: Mapping[str, Any], engine: Mapping[str, Any], kernels: Mapping[str
                 _look_at(image, Project("", engine), kernels, cache, answer)
         except (*TOLD, KernelError) as error:
             answer["reasons"] = [str(error)]
-        except Exception as error:  # the engine may be anybody's, and answer anything
+        except Exception as error:  # the engine may answer anything
             answer["reasons"] = [f"it cannot be compared, because of a {type(error).__name__}"]
         answers.append(answer)
     return answers

@@ -1,9 +1,9 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an image is: the ids that it runs as, its jupyter_server installations and their login pages.
+"""Inspect an image: the ids as which it runs, its jupyter_server installations and their log-in pages.
 
-The questions are put by two small programs that run in a container of the image (no network, removed at once): PROBE, a
-POSIX shell script on standard input, and RENDER, Python that the image's own interpreter runs.
+Two small programs run in a container of the image, which has no network and is removed at once: PROBE, a POSIX shell
+script on standard input, and RENDER, which runs in the image's own Python.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ENGINE_OPTIONS: dict[str, dict[str, Any]] = {
     "cache": {"type": "path"},
 }
 
-# An interpreter says which jupyter_server it imports. $1, if given, is the page for which an interpreter is looked for.
+# Prints which jupyter_server an interpreter imports. $1, if given, is a page whose interpreter PROBE looks for.
 _DESCRIBE = f"""
 import json, os, sys
 import jupyter_server
@@ -47,10 +47,10 @@ except Exception:
 print("{MARK}" + json.dumps(answer))
 """
 
-# Interpreters on the PATH come first: the first that has jupyter_server is the one that serves. Then every page that
-# lies anywhere in the image, with the interpreter of its environment: PREFIX/lib/pythonX.Y/site-packages belongs to
-# PREFIX/bin/pythonX.Y; Debian's /usr/lib/python3/dist-packages and /usr/local/lib/pythonX.Y/dist-packages, and a user's
-# ~/.local, to one in /usr or on the PATH. A page that no interpreter imports (conda's package cache) serves nobody.
+# Interpreters on the PATH come first, and the first one with jupyter_server serves. Then come all pages anywhere in the
+# image, with the interpreter of their environment: PREFIX/lib/pythonX.Y/site-packages belongs to PREFIX/bin/pythonX.Y.
+# Debian's /usr/lib/python3/dist-packages and /usr/local/lib/pythonX.Y/dist-packages, and a user's ~/.local, belong to
+# one in /usr or on the PATH. Pages that no interpreter imports, such as those in conda's package cache, are not used.
 PROBE = f"""\
 cd /
 command -v jupyterhub-singleuser >/dev/null && singleuser=true || singleuser=false
@@ -74,7 +74,7 @@ done
 exit 0
 """
 
-# The page as jupyter_server would send it: its environment, its search path and the variables of
+# Renders the page as jupyter_server does: with its environment, its search path and the variables of
 # JupyterHandler.template_namespace. Standard input is {"template": PATH, "text": TEXT}.
 RENDER = f"""
 import json, os, sys
@@ -106,8 +106,8 @@ except Exception as error:
 print("{MARK}" + json.dumps(answer))
 """
 
-# Where JupyterLab reads overrides.json, what the image has there, and which settings each plugin has; null where its
-# schema lets others pass, too (jupyterlab_server/settings_utils.py, jupyterlab/federated_labextensions.py).
+# Prints where JupyterLab reads overrides.json, its content in the image, and the settings of each plugin, or null if a
+# plugin's schema allows others, too (jupyterlab_server/settings_utils.py, jupyterlab/federated_labextensions.py).
 JUPYTERLAB = f"""
 import json, os
 answer = dict(settings=None, overrides={{}}, plugins={{}})
@@ -148,7 +148,7 @@ print("{MARK}" + json.dumps(answer))
 
 
 class ProbeError(Exception):
-    """The image or the engine does not answer; the text says what to do."""
+    """The image or the engine does not answer. The text says what to do."""
 
     def __init__(self, message: str) -> None:
         super().__init__(printable.text(message))
@@ -189,7 +189,7 @@ SECONDS = 300  # for one answer of a container
 
 
 class Engine:
-    """An engine, asked through the docker command; `run` does the I/O."""
+    """Asks an engine through the docker command. `run` does the I/O."""
 
     def __init__(self, socket: str, image: str, user: str | None, run: Run) -> None:
         self._docker = ["docker", "--host", f"unix://{socket}"]
@@ -197,12 +197,12 @@ class Engine:
 
     @classmethod
     def of(cls, module: Any) -> Engine:
-        """From a module whose options include ENGINE_OPTIONS."""
+        """Make one for a module whose options include ENGINE_OPTIONS."""
         if not module.get_bin_path("docker"):
             module.fail_json(
                 msg="the docker command is missing on this host: install it (Debian's package is docker-cli)"
             )
-        # --host and an environment that selects a context exclude each other
+        # docker refuses --host if the environment selects a context.
         plain = {"DOCKER_CONTEXT": "", "DOCKER_HOST": ""}
 
         def run(command: list[str], standard_input: str) -> tuple[int, str, str]:
@@ -215,11 +215,11 @@ class Engine:
         return cls(module.params["socket"], module.params["image"], module.params["user"], run)
 
     def examine(self, cache: str | None, keep: bool, jupyterlab: bool = False) -> Image:
-        """What the image is, and its JupyterLab. With `keep`, an answer that the cache did not have is put there."""
+        """Return the facts about the image, and about its JupyterLab. With `keep`, new answers go into the cache."""
         try:
             return self._examine(cache, keep, jupyterlab)
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-            # the answer may come from anybody: the engine's account, or programs in the image
+            # The engine's account or programs in the image may answer anything.
             raise ProbeError(f"what image {self._image} reports about itself cannot be read: {error}") from error
 
     def _examine(self, cache: str | None, keep: bool, jupyterlab: bool) -> Image:
@@ -247,13 +247,13 @@ class Engine:
         return found
 
     def probe(self, inspected: dict[str, Any], cached: dict[str, Any]) -> Image:
-        """The image's answer, from the cache where it has one."""
+        """Return the image's answer, from the cache if that has one."""
         return self.known(inspected, cached) or self._understood(
             inspected, parse_probe(self._container("/bin/sh", ["-s"], PROBE))
         )
 
     def known(self, inspected: dict[str, Any], cached: dict[str, Any]) -> Image | None:
-        """The cache's answer alone; no container is started."""
+        """Return only the cache's answer. No container is started."""
         entry = cached.get(self.cache_key(inspected))
         return self._understood(inspected, entry) if entry else None
 
@@ -292,7 +292,7 @@ class Engine:
         return answer[0]
 
     def settings_problems(self, server: Server, settings: dict[str, Any]) -> list[str]:
-        """Problems of traits of jupyter_server in this image."""
+        """Return the problems that this image has with traits of jupyter_server."""
         source = inspect.getsource(server_check)
         output = self._container(server.python, ["-c", source], json.dumps({"mark": MARK, "settings": settings}))
         try:
@@ -301,7 +301,7 @@ class Engine:
             raise ProbeError(f"what image {self._image} says of server_settings is not understood: {error}") from error
 
     def render(self, server: Server, text: str) -> list[str]:
-        """The login page as a browser gets it, without and with a token; raises with jinja's complaint."""
+        """Return the log-in page as browsers get it, without and with a token. Raises with jinja's complaint."""
         job = json.dumps({"template": server.template, "text": text})
         answer = marked(self._container(server.python, ["-c", RENDER], job))
         if len(answer) != 1:
@@ -322,13 +322,13 @@ class Engine:
 
 
 def marked(output: str) -> list[dict[str, Any]]:
-    """The answers among whatever else the image's shell or Python prints."""
+    """Find the answers in the output, in which the image's shell or Python may print anything else."""
     lines = (line for line in output.splitlines() if line.startswith(MARK))
     return [json.loads(line[len(MARK) :]) for line in lines]
 
 
 def parse_probe(output: str) -> dict[str, Any]:
-    """What PROBE printed, as it is cached: the ids, and every server once, the one that serves first."""
+    """Parse PROBE's output for the cache: the ids, and every server once, the one that serves first."""
     answers = marked(output)
     if not answers or "uid" not in answers[0]:
         raise ProbeError(f"the image's /bin/sh did not answer the probe but: {output.strip()[:200]!r}")
@@ -339,7 +339,7 @@ def parse_probe(output: str) -> dict[str, Any]:
 
 
 def read_cache(content: bytes | None) -> dict[str, Any]:
-    """A cache that is missing or damaged is an empty one."""
+    """Read the cache. It is empty if the file is missing or damaged."""
     try:
         cached = json.loads(content or b"{}")
     except ValueError:
@@ -352,13 +352,13 @@ def cache_entry(image: Image) -> dict[str, Any]:
 
 
 def extend_cache(cached: dict[str, Any], key: str, image: Image) -> bytes:
-    """The cache with this image last; the oldest fall out."""
+    """Return the cache with this image as the last one. The oldest ones are dropped."""
     entries = [*((name, old) for name, old in cached.items() if name != key), (key, cache_entry(image))]
     return json.dumps(dict(entries[-CACHED_IMAGES:]), indent=1).encode()
 
 
 def as_result(image: Image) -> dict[str, Any]:
-    """The result of lab_image_info for an image."""
+    """Return the result of lab_image_info for an image."""
     return {
         "image_id": image.image_id,
         "repo_digests": image.repo_digests,

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Many small files and directories of root's, compared and then written."""
+"""Compare many small files and directories of root, and write those that differ."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class ForeignOwnerError(Exception):
 
 
 class IncompleteError(Exception):
-    """A file is given without its content."""
+    """A file has no content."""
 
 
 class Installation:
-    """What is to be there and what not; `changed` has the paths that were changed, or would be in check mode."""
+    """Makes and removes files and directories. `changed` has the paths that changed, or would change in check mode."""
 
     def __init__(self, tracker: Tracker, check_mode: bool) -> None:
         self.tracker, self.check_mode = tracker, check_mode
@@ -62,7 +62,7 @@ class Installation:
                     files.remove(path)
 
     def _limit(self, paths: Sequence[str], limit: int, empty: bool) -> bool:
-        """Limit what directories take together. In check mode the first may be missing, and what is above it counts."""
+        """Limit directories together. If the first one is missing, in check mode, the one above it is examined."""
         there = paths[0]
         while not os.path.lexists(there):
             there = os.path.dirname(there)
@@ -80,7 +80,7 @@ class Installation:
 
 
 def ensure_directory(wanted: Mapping[str, Any], tracker: Tracker, check_mode: bool) -> bool:
-    """Make one directory; return whether something changed."""
+    """Make one directory. Return whether something changed."""
     path, owner, group = wanted["path"], wanted.get("owner", 0), wanted.get("group", 0)
     mode = int(wanted.get("mode", "0755"), 8)
     try:
@@ -108,7 +108,7 @@ def ensure_directory(wanted: Mapping[str, Any], tracker: Tracker, check_mode: bo
 
 
 def ensure_file(wanted: Mapping[str, Any], content: str, tracker: Tracker, check_mode: bool) -> bool:
-    """Write one file; return whether something changed."""
+    """Write one file. Return whether something changed."""
     path = wanted["path"]
     secret = wanted.get("content") is None
     mode = int(wanted.get("mode", "0644"), 8)

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which accounts use the ports of an instance, read from the host."""
+"""Find which accounts use the ports of an instance."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._host import listen
 
 
 def recorded(record: Mapping[str, Any]) -> list[int]:
-    """The ports in an instance.json."""
+    """Return the ports in an instance.json."""
     found = [record.get(key) for key in ("port", "second_port")]
     return [port for port in found if isinstance(port, int)]
 
 
 def read(root: str, record: Mapping[str, Any], open_ports: Collection[int]) -> dict[str, Any]:
-    """Which ports other accounts have, and which of OPEN_PORTS any account can bind."""
+    """Return the ports that other accounts have, and those in OPEN_PORTS, which any account can bind."""
     ports = recorded(record)
     return {
         "taken": others(ports, str(record.get("engine")), root),
@@ -27,6 +27,6 @@ def read(root: str, record: Mapping[str, Any], open_ports: Collection[int]) -> d
 
 
 def others(ports: Collection[int], account: str, root: str = "/") -> list[str]:
-    """A text for each port that another account has. KeyError if there is no such account."""
+    """Return a text for each port that another account has. Raises KeyError if ACCOUNT does not exist."""
     uid, tables = pwd.getpwnam(account).pw_uid, listeners.read_tables(root)
     return [text for port in ports if (text := listeners.taken(port, uid, tables))]

@@ -28,9 +28,9 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._report import stat
 from ansible_collections.carrel.jupyter.plugins.module_utils._site.health import advice, target
 
 RECORDS = "var/lib/carrel"
-PATHS = {"lab": "api", "hub": "hub/api"}  # what answers without a log-in
+PATHS = {"lab": "api", "hub": "hub/api"}  # these need no log-in
 WORKERS = 4
-ENGINE_SECONDS = 60  # for all that an engine is asked about an instance
+ENGINE_SECONDS = 60  # for all calls to an engine about one instance
 Probe = Callable[[list[int]], list[int]]
 MOST_CONTAINERS = 100
 
@@ -41,7 +41,7 @@ def read(path: str) -> str | None:
 
 
 class Instance:
-    """Reads one instance, below the folder that stands for the host's root."""
+    """Reads one instance. ROOT is the host's root directory, or a folder in its place."""
 
     def __init__(self, root: str, name: str, options: dict[str, Any], now: datetime) -> None:
         self.root, self.name, self.options, self.now = root, name, options, now
@@ -53,7 +53,7 @@ class Instance:
         return os.path.join(self.root, *parts)
 
     def attempt(self, what: str, function: Callable[..., Any], *arguments: Any) -> Any:
-        """The function's result; None if it fails, and the reason is kept."""
+        """Return the function's result. If it fails, return None and remember the reason."""
         try:
             return function(*arguments)
         except (EngineError, EndlessError, files.UnsafePathError, OSError, subprocess.SubprocessError) as error:
@@ -64,7 +64,7 @@ class Instance:
 
     def status(self) -> dict[str, Any]:
         found = {key: self.record.get(key) for key in ("kind", "state", "url", "directory")}
-        own = self.record.get("own")  # older records have none
+        own = self.record.get("own")  # not in older records
         present, hub = found["state"] == "present", found["kind"] == "hub"
         engine, api, containers = self.engine() if self.record else (None, None, [])
         found.update(
@@ -118,7 +118,7 @@ class Instance:
 
     def reset(self) -> dict[str, Any] | None:
         folder = self.path(RECORDS, self.name, "reset")
-        for _unused in range(2):  # a reset may begin or end between the two looks
+        for _unused in range(2):  # a reset may begin or end between the two reads
             held = locked(f"{folder}/lock")
             text = read(f"{folder}/state.json")
             last = None if text is None else _status.reset(text, held)
@@ -149,7 +149,7 @@ class Instance:
             return ZoneInfo.from_file(file)
 
     def engine(self) -> tuple[dict[str, Any], EngineAPI | None, list[Any]]:
-        """The engine, how to ask it, and all its containers."""
+        """Return the engine's facts, its API, and all of its containers."""
         account = str(self.record.get("engine"))
         try:
             uid = pwd.getpwnam(account).pw_uid
@@ -199,7 +199,7 @@ class Instance:
         return {"known": known, "servers": servers, "sizes": sizes or []}
 
     def limit(self, directory: str) -> dict[str, int] | None:
-        """What a lab's folders take, and may take together, where the file system holds it."""
+        """Return the size and the limit of a lab's folders together, if the file system enforces it."""
         try:
             folder = files.open_directory(f"{directory}/data/notebooks")
         except FileNotFoundError:
@@ -235,7 +235,7 @@ def recorded(root: str) -> list[str]:
 
 
 def collect(root: str, options: dict[str, Any], now: datetime, probe: Probe = lambda ports: []) -> list[dict[str, Any]]:
-    """PROBE says which ports of the host itself any account can bind."""
+    """Return the status of the instances. PROBE tells which ports of this host any account can bind."""
     names = recorded(root) if options["names"] is None else sorted(set(options["names"]))
     options = {**options, "open_ports": []}
     instances = [Instance(root, name, options, now) for name in names]

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Compares a lab on its host with its declaration."""
+"""Compare a lab on its host with its declaration."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who listens on a port of 127.0.0.1. Whoever it is gets what is sent there, passwords and tokens too.
+"""Find out which account listens on a port of 127.0.0.1, because it gets everything that is sent there, also passwords.
 
-The program carrel-reset has this file as its own, so it stands on the standard library alone.
+The program carrel-reset links to this file, so it uses only the standard library.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ EVERY = ("0.0.0.0", "::", "::ffff:0.0.0.0")  # noqa: S104 - nothing is bound her
 
 
 def uids(port: int, tables: Sequence[str]) -> set[int]:
-    """Who would get a connection to the port of 127.0.0.1, of the texts of /proc/net/tcp and tcp6."""
+    """Return who would get a connection to the port of 127.0.0.1. TABLES are the texts of /proc/net/tcp and tcp6."""
     found = [listener for table in tables for listener in _listeners(table) if listener[1] == port]
-    # The kernel prefers the listener on the very address.
+    # The kernel prefers a listener on exactly this address.
     for addresses in (OWN, EVERY):
         owners = {uid for address, _unused, uid in found if address in addresses}
         if owners:
@@ -30,19 +30,19 @@ def uids(port: int, tables: Sequence[str]) -> set[int]:
 
 
 def _listeners(table: str) -> Iterator[tuple[str, int, int]]:
-    """Address, port and uid of what listens (kernel, Documentation/networking/proc_net_tcp.rst)."""
+    """Yield address, port and uid of each listener (kernel, Documentation/networking/proc_net_tcp.rst)."""
     for line in table.splitlines()[1:]:
         fields = line.split()
         if len(fields) > 7 and fields[3] == "0A":
             address, _unused, port = fields[1].partition(":")
             words = [int(address[start : start + 8], 16) for start in range(0, len(address), 8)]
             family = socket.AF_INET if len(words) == 1 else socket.AF_INET6
-            packed = struct.pack(f"={len(words)}I", *words)  # printed as numbers of the machine's own order
+            packed = struct.pack(f"={len(words)}I", *words)  # the kernel prints numbers in the machine's byte order
             yield socket.inet_ntop(family, packed), int(port, 16), int(fields[7])
 
 
 def taken(port: int, account_uid: int, tables: Sequence[str]) -> str | None:
-    """Report another account that has the port; None if nobody has it, the account itself, or root."""
+    """Report another account that has the port. None if nobody, the account itself or root has it."""
     others = sorted(uids(port, tables) - {account_uid, 0})
     if not others:
         return None
@@ -61,7 +61,7 @@ def name(uid: int) -> str:
 
 
 def read_tables(root: str = "/") -> list[str]:
-    """Of the host below ROOT. A table is missing where the kernel has no IPv6."""
+    """Read the tables of the host below ROOT. Without IPv6 in the kernel, one is missing."""
     texts = []
     for path in TABLES:
         try:

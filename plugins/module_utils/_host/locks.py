@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether somebody holds a lock, without asking for it or opening its file."""
+"""Check whether somebody holds a lock, without taking it or opening its file."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The log-in pages of a lab, compared with its image and its notice, and then written."""
+"""Compare the log-in pages of a lab with its image and its notice, and write them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NOTICES = ("notice", "notice_html", "template")
 
 
 class LoginFiles:
-    """What lies in the directory PATH for an image. `stale` has the files that are to be written."""
+    """The log-in pages for an image, in the directory PATH. `stale` has the files that must be written."""
 
     def __init__(
         self, path: str, services: Sequence[str], notices: Mapping[str, Any], image_name: str, image: Image
@@ -45,7 +45,7 @@ class LoginFiles:
         self.stale: dict[str, File] = {}
 
     def _pages(self) -> dict[str, str]:
-        """Target in the image: text of the page to mount over it."""
+        """Return pages to mount: the path in the image, and the page's text."""
         if all(text is None for text in self._notices.values()):
             return {}
         pages = {server.template: self._page(server) for server in self.image.servers}
@@ -80,7 +80,7 @@ class LoginFiles:
         self.stale = {path: file for path, file in self._wanted.items() if _differs(path, file, tracker)}
 
     def _compare_pages(self, tracker: Tracker) -> None:
-        """The page that visitors saw, and the new one: the mounted page, or the image's."""
+        """Note the differences between the pages that visitors see now, mounted or the image's, and the new ones."""
         upstream = {server.template: server.text for server in self.image.servers}
         for target in [*upstream, *sorted(set(self._mounted) - set(upstream))]:
             file = files.read(self._mounted[target]) if target in self._mounted else None
@@ -94,7 +94,7 @@ class LoginFiles:
             self._remove_old({self._directory, *map(os.path.dirname, self._mounted.values())})
 
     def _remove_old(self, keep: set[str]) -> None:
-        """Remove old pages, except the last ones, which a running container has mounted."""
+        """Remove old pages, but keep the last ones: a running container may have them mounted."""
         for name in os.listdir(self.path):
             path = os.path.join(self.path, name)
             if re.fullmatch("[0-9a-f]{64}", name) and path not in keep and not os.path.islink(path):
@@ -107,6 +107,6 @@ def sha256(text: str) -> str:
 
 def _differs(path: str, wanted: File, tracker: Tracker) -> bool:
     current = files.read(path)
-    # The pages' text is in the diff already, by _compare_pages.
+    # _compare_pages has put the text of pages into the diff already.
     show = ("", "") if path.endswith(".html") else None
     return tracker.note(path, current and current.describe(), wanted.describe(), show=show)

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The host's own collector: carrel-metrics writes files that Prometheus' node exporter publishes."""
+"""Collect metrics on the host: carrel-metrics writes files that Prometheus' node exporter publishes."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def text_of(what: str, settings: Mapping[str, Any], root: str) -> str:
 
 
 def _memory(instances: Iterable[Mapping[str, Any]], root: str) -> dict[str, int]:
-    """The memory of each engine; empty if the kernel does not count it for accounts."""
+    """Return the memory of each engine. Empty if the kernel does not count it for accounts."""
     found = {}
     for name in {instance["engine"]["name"] for instance in instances if instance["engine"]}:
         try:
@@ -65,7 +65,7 @@ def _memory(instances: Iterable[Mapping[str, Any]], root: str) -> dict[str, int]
 
 
 def _users(instances: Iterable[Mapping[str, Any]], settings: Mapping[str, Any], root: str) -> dict[str, dict[str, int]]:
-    """The size of users' directories in hubs, by the name of the user."""
+    """Return the size of users' directories in each hub, by the user's name."""
     found = {}
     for instance in instances:
         folder = os.path.join(root, str(instance["directory"]).lstrip("/"), "data/users")

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which directories of a mounts file a host really has, so that removals never wait for additions."""
+"""Find which directories of a mounts file a host has, so that removals do not have to wait for additions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._people.mounts_file
 
 
 def unusable(content: Mapping[str, Any], path: str) -> set[str]:
-    """Return the directories in PATH that cannot be mounted: missing, links, or in a folder that is not root's."""
+    """Return directories in PATH that cannot be mounted: missing ones, links, or in a folder that is not root's."""
     return {source for source in sources(content, path) if not _usable(path, source)}
 
 

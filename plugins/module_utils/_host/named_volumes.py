@@ -1,12 +1,13 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Users' files in named volumes of a Docker engine: PREFIX_USER_NAME, which no escaped name can imitate, having no _.
+"""Manage users' files in named volumes of a Docker engine.
 
-The engine makes the volumes. Their root is the container's root's, so it is given to the user here, by descriptors:
-Docker itself has no option for it, and what it copies from the image at the first mount depends on the image.
+Volumes are called PREFIX_USER_NAME. This is unambiguous, because escaped names contain no _. The engine makes a volume,
+and it belongs to the container's root. Docker has no option to change this, and what it copies from the image at the
+first mount depends on the image. So the volume is given to the user here, through descriptors.
 
-An engine of an account is not trusted: it says where a volume is, and root acts there. So the directory that holds a
-volume must be the account's. The account could then do itself whatever is done here.
+The account's engine is not trusted, but it says where a volume is, and root works there. So the directory with the
+volume must belong to the account. Then the account could do everything itself that is done here.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class InUseError(Exception):
 
 
 class NamedVolumes(Backend):
-    """The volumes of one hub, and what this run does to them. ROOT is the container's root on the host."""
+    """The volumes of one hub. ROOT is the uid of the container's root on the host."""
 
     reported = (*Backend.reported, InUseError)
 
@@ -55,14 +56,14 @@ class NamedVolumes(Backend):
                 self.volumes.setdefault(found[1], {})[found[2]] = volume
 
     def there(self) -> list[str]:
-        """Volumes with other labels, such as those of a compose project, are not users'."""
+        """Return users with volumes. Volumes with other labels, such as a compose project's, do not belong to users."""
         return [directory for directory, volumes in self.volumes.items() if any(map(self._ours, volumes.values()))]
 
     def owner(self, directory: str) -> str | None:
         return unescape(directory)
 
     def _ours(self, volume: Mapping[str, Any]) -> bool:
-        """Without labels if Docker made it, when a container was started with a volume that did not exist."""
+        """Whether the volume is this hub's. It has no labels if Docker made it when a container needed it."""
         labels = volume["Labels"] or {}
         plain = volume["Driver"] == "local" and not volume["Options"]
         return plain and labels.get(INSTANCE, None if labels else self.prefix) == self.prefix
@@ -88,7 +89,7 @@ class NamedVolumes(Backend):
             )
         path = volume["Mountpoint"]
         with self._parent(volume) as parent:
-            # A new one is not finished even if the container's root shall have it.
+            # A new volume is not finished yet, even if the container's root is the wanted owner.
             finished = replace(wanted, enforce=new)
             descriptor, before, after = directories.ensure(parent, "_data", path, finished, self.check_mode)
         if descriptor is not None:
@@ -102,7 +103,7 @@ class NamedVolumes(Backend):
 
     @contextlib.contextmanager
     def _parent(self, volume: Mapping[str, Any]) -> Iterator[int]:
-        """A descriptor of the directory that holds a volume's _data."""
+        """Open the directory that contains a volume's _data."""
         above = os.path.dirname(volume["Mountpoint"])
         descriptor = files.open_directory(above)
         try:
@@ -117,7 +118,7 @@ class NamedVolumes(Backend):
             os.close(descriptor)
 
     def archive(self, directory: str, user: str) -> None:
-        """Docker cannot rename a volume: its data move into a new one, in one step, and it is removed."""
+        """Archive a user's volumes. Docker cannot rename them, so their data is moved into new ones in one step."""
         volumes = self._of(directory)
         for volume in volumes:
             if self.engine.call("GET", "/containers/json", volume=[volume["Name"]]):
@@ -133,7 +134,7 @@ class NamedVolumes(Backend):
 
     def _archive_one(self, volume: Mapping[str, Any], user: str, stamp: str) -> None:
         with self._parent(volume) as old:
-            # Without data if a run was killed before the removal.
+            # If a run was killed before the removal, the data was moved already.
             if "_data" in os.listdir(old):
                 target = self._create(f"{volume['Name']}.archived-{stamp}", user, **{ARCHIVED: stamp})
                 with self._parent(target) as new:

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Test, as an account that owns nothing, which ports can be bound: only the kernel's answer counts."""
+"""Test which ports an account without rights can bind, because only the kernel's answer counts."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ NOBODY = 65534
 
 
 def open_to_others(ports: Iterable[int]) -> list[int]:
-    """The ports that nothing but a listener keeps other accounts from binding; without root, this very account."""
+    """Return the ports that any account can bind while nobody listens there. Without root, this account is tested."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
-        # Nothing of the parent may run here, whatever happens.
+        # No code of the parent may run here, whatever happens.
         with contextlib.suppress(BaseException):
             if os.geteuid() == 0:
                 os.setgroups([])
@@ -39,7 +39,7 @@ def open_to_others(ports: Iterable[int]) -> list[int]:
 
 def _denied(port: int) -> bool:
     with socket.socket() as trial:
-        # So that a program that starts to listen there at this moment is not disturbed.
+        # This does not disturb a program that starts to listen there at this moment.
         trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             trial.bind(("127.0.0.1", port))

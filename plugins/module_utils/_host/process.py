@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Programs that root runs as an account, or about one: with a deadline, a limit to their output, and no terminal."""
+"""Run programs as an account, or about one: with a deadline, limited output and no terminal."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def run(
     environment: dict[str, str] | None = None,
     data: str = "",
 ) -> Done:
-    """Run a program in a session of its own; DATA is its standard input.
+    """Run a program in a new session. DATA is its standard input.
 
-    With an account, its environment is ENVIRONMENT and little else, and it could type into a terminal that it shared
-    with root, so there is none. Raises EndlessError, and OSError where there is no such program.
+    As an account, it gets ENVIRONMENT and little else. It has no terminal, because it could type into one that it
+    shares with root. Raises EndlessError, and OSError if there is no such program.
     """
     with programs.standard_input(data) as standard_input:
         program = subprocess.Popen(

@@ -1,8 +1,8 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Programs that may print without end, never end, or leave a child behind that keeps their output open.
+"""Run programs that may print without end, never end, or leave a child that keeps their output open.
 
-The program for resets links to this file, so it uses only the standard library.
+The programs for resets and backups link to this file, so it uses only the standard library.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from typing import IO
 
 LONGEST = 16 * 2**20  # bytes of output
 PART = 2**16
-# Once a program has ended, its output is read to the end, but we do not wait for children that hold it open.
+# After a program has ended, the rest of its output is read, but nobody waits for children that keep it open.
 LOOK_SECONDS = 0.2
 REST_SECONDS = 5
 
 
 class EndlessError(Exception):
-    """The program was killed, because it did not end in time or printed too much; the text says which."""
+    """The program was killed, because it did not end in time or printed too much. The text says which."""
 
 
 def follow(process: subprocess.Popen[bytes], seconds: float, take: Callable[[IO[bytes], bytes], None]) -> int:
-    """Give TAKE what the program prints until it ends; return its exit code.
+    """Pass the program's output to TAKE until it ends. Return its exit code.
 
-    The program must lead a session of its own, which is killed if it does not end in time or TAKE raises.
+    The program must lead its own session, which is killed if the program does not end in time or TAKE raises.
     """
     end = time.monotonic() + seconds
     ended: float | None = None
@@ -59,7 +59,7 @@ def follow(process: subprocess.Popen[bytes], seconds: float, take: Callable[[IO[
         if process.poll() is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            with contextlib.suppress(subprocess.TimeoutExpired):  # a file system that hangs lets it live on
+            with contextlib.suppress(subprocess.TimeoutExpired):  # it survives if a file system hangs
                 process.wait(REST_SECONDS)
         for stream in (process.stdout, process.stderr):
             if stream:
@@ -67,7 +67,7 @@ def follow(process: subprocess.Popen[bytes], seconds: float, take: Callable[[IO[
 
 
 def collect(process: subprocess.Popen[bytes], seconds: float) -> tuple[int, str, str]:
-    """Return exit code, output and errors of such a program, which is killed if it prints more than LONGEST."""
+    """Return the program's exit code, output and errors. It is killed if it prints more than LONGEST."""
     output, errors = bytearray(), bytearray()
 
     def take(stream: IO[bytes], part: bytes) -> None:
@@ -80,7 +80,7 @@ def collect(process: subprocess.Popen[bytes], seconds: float) -> tuple[int, str,
 
 
 def standard_input(text: str) -> IO[bytes]:
-    """A file with the whole input, so that a program that does not read it blocks nobody."""
+    """Return a file with the whole input, so that a program that does not read it blocks nobody."""
     stream = os.fdopen(os.memfd_create("input"), "w+b", buffering=0)
     stream.write(text.encode())
     stream.seek(0)

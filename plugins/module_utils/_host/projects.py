@@ -1,9 +1,9 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Projects of files, for which a file system enforces quotas: ioctl_xfs_fsgetxattr(2). Standard library only.
+"""Set the projects of files, for quotas: ioctl_xfs_fsgetxattr(2).
 
-The program for backups links to this file: restored files must be in the project of the directory that they go to, or
-the kernel refuses to move them there.
+The program for backups links to this file, so it uses only the standard library. Restored files must have the project
+of their new directory, because the kernel refuses to move other files there.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ import os
 import stat
 import struct
 
-# linux/fs.h: struct fsxattr, with flags, …, the project at the fourth place
+# struct fsxattr in linux/fs.h: flags come first, the project is the fourth field
 _GET_ATTRIBUTES, _SET_ATTRIBUTES = 0x801C581F, 0x401C5820
 _ATTRIBUTES = struct.Struct("5I8s")
 _HANDS_ON = 0x200  # FS_XFLAG_PROJINHERIT
 NO_PROJECTS = (errno.ENOSYS, errno.ENOTTY, errno.EOPNOTSUPP, errno.EINVAL)
-DEEPEST = 300  # levels; each takes a descriptor
+DEEPEST = 300  # levels; each needs a descriptor
 
 
 def of(descriptor: int) -> tuple[int, bool]:
-    """The project, and whether new files in a directory inherit it; 0 if there are no projects."""
+    """Return the project, and whether new files in a directory inherit it. 0 if there are no projects."""
     try:
         flags, _size, _count, project, _more, _pad = _read(descriptor)
     except OSError as error:
@@ -34,7 +34,7 @@ def of(descriptor: int) -> tuple[int, bool]:
 
 
 def follow(descriptor: int, above: int) -> None:
-    """Put a file or a directory, with its content, into the project that files in ABOVE inherit, to move it there."""
+    """Put a file, or a directory with its content, into the project that files in ABOVE inherit, to move it there."""
     project, hands_on = of(above)
     wanted = project if hands_on else 0
     if of(descriptor)[0] != wanted:
@@ -44,8 +44,8 @@ def follow(descriptor: int, above: int) -> None:
 def put_all(directory: int, project: int) -> bool:
     """Put a directory and its content into the project, parents first, because new files inherit it from them.
 
-    What can't be opened, such as links and sockets, stays outside: its size does not matter. So do files that are
-    DEEPEST levels down; returns False if there are any.
+    Links, sockets and other things that cannot be opened stay outside, because their size does not matter. Files that
+    are DEEPEST levels down stay outside, too; returns False if there are any.
     """
     status, complete = os.fstat(directory), True
     put(directory, project)
@@ -74,7 +74,7 @@ def put_all(directory: int, project: int) -> bool:
 
 
 def put(descriptor: int, project: int) -> None:
-    """Let directories pass on every project except 0."""
+    """Put one file or directory into the project. Directories pass it on, except for project 0."""
     flags, size, count, before, more, pad = _read(descriptor)
     wanted = flags & ~_HANDS_ON
     if project and stat.S_ISDIR(os.fstat(descriptor).st_mode):
@@ -91,10 +91,10 @@ def _read(descriptor: int) -> tuple[int, int, int, int, int, bytes]:
 
 
 def _open(above: int, name: str, device: int) -> int | None:
-    """Open a file or directory of the same file system; None for anything else, or if it is gone.
+    """Open a file or directory in the same file system. None for anything else, or if it is gone.
 
-    Its kind is checked first, since opening some kinds has effects. Its owner may replace it meanwhile, but not with a
-    device: devices can't be made in a user namespace.
+    Its kind is checked first, because opening some kinds has effects. Its owner may replace it meanwhile, but not with
+    a device: in a user namespace nobody can make devices.
     """
     try:
         mode = os.stat(name, dir_fd=above, follow_symlinks=False).st_mode

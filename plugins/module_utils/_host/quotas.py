@@ -1,8 +1,8 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Project quotas of directories, set through descriptors: quotactl_fd(2).
+"""Set project quotas of directories through descriptors: quotactl_fd(2).
 
-The limit is set last: a project without one is what a killed run left, and is marked again.
+The limit is set last. A project without a limit may be left over from a killed run, so its files are marked again.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _GET_QUOTA, _SET_QUOTA, _GET_STATE = 0x800007, 0x800008, 0x5805
 _QUOTA = struct.Struct("8QI4x")  # struct if_dqblk: hard limit, soft limit, bytes, …
 _LIMITS_ALONE = 1  # QIF_BLIMITS
 _LIMITS_HOLD = 1 << 5  # FS_QUOTA_PDQ_ENFD
-# Also from a container, which may not ask.
+# EPERM: containers may not ask.
 _NO_QUOTAS = (*projects.NO_PROJECTS, errno.ESRCH, errno.ENODEV, errno.ENOTBLK, errno.EPERM)
 _UNKNOWN = (errno.ESRCH, errno.ENOENT)  # nothing is in the project
 
@@ -34,7 +34,7 @@ _library = ctypes.CDLL(None, use_errno=True)
 
 
 class Quotas:
-    """The limits that one run sets, and what is worth a warning."""
+    """Sets the limits of one run, and collects warnings."""
 
     def __init__(self, check_mode: bool) -> None:
         self.check_mode = check_mode
@@ -45,9 +45,9 @@ class Quotas:
     def ensure(
         self, directories: Sequence[tuple[int, str]], limit: int | None, missing: bool = False, empty: bool = False
     ) -> tuple[str, str]:
-        """The old and the new limit of all together, in words.
+        """Set one limit for all directories together. Return the old and the new limit in words.
 
-        DIRECTORIES: descriptors and paths. MISSING, in check mode: the one descriptor is of the directory above.
+        DIRECTORIES are descriptors and paths. MISSING, in check mode: the one descriptor is of the directory above.
         EMPTY: do nothing if there is content already.
         """
         path = directories[0][1]
@@ -73,7 +73,7 @@ class Quotas:
             except OSError as error:
                 error.filename = error.filename or path
                 raise
-        # Something of it may be outside of a limit that is the same.
+        # Even if the limit is the same, some files may be outside of it.
         return before if missing or step is not Step.MARK else decided.text(0), decided.text(wanted)
 
     def warnings(self) -> list[str]:
@@ -84,7 +84,7 @@ class Quotas:
         lead = directories[0][0]
         project = found.project if found.ours else _free(lead)
         if step is Step.MARK:
-            # A limit that stays while something new is marked would tell the run after a kill that all is.
+            # With the old limit, the next run would believe that all files are marked, even if this run is killed.
             if found.own_limit:
                 _set_limit(lead, project, 0)
             self._deep += [path for each, path in directories if not projects.put_all(each, project)]
@@ -127,7 +127,7 @@ def _limits_hold(descriptor: int) -> bool:
 
 
 def _quota(descriptor: int, project: int) -> tuple[int, int]:
-    """Bytes in the project, and its limit."""
+    """Return the bytes in the project, and its limit."""
     hard, _soft, used, *_more = _entry(descriptor, project)
     return used, hard * decided.BLOCK
 
@@ -143,7 +143,7 @@ def _entry(descriptor: int, project: int) -> tuple[int, ...]:
 
 
 def _free(descriptor: int) -> int:
-    """A project that nothing is in: by chance, so that no list of them has to be kept."""
+    """Return an unused project. It is a random one, so that no list of them is needed."""
     while True:
         project = decided.FIRST + secrets.randbelow(decided.COUNT)
         if not any(_entry(descriptor, project)[:5]):

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One request to a site through the web server of its host."""
+"""Send one request to a site through the web server of its host."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._site.health import
 
 
 def ask(target: Target, connect_to: str, timeout: float, validate: bool) -> Seen:
-    """What answers within so many seconds, down to its last byte."""
+    """Return the answer, which must be complete within TIMEOUT seconds."""
     connection = http.client.HTTPConnection(target.host, target.port)
     certificate = b""
     try:
@@ -44,7 +44,7 @@ def ask(target: Target, connect_to: str, timeout: float, validate: bool) -> Seen
 
 
 def _connect(host: str, port: int, end: float) -> sockets.Plain:
-    """To the first address that answers."""
+    """Connect to the first address that answers."""
     failure: OSError = OSError(f"{host} has no address")
     for found in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
         try:

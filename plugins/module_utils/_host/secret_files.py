@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A hub's files of secrets, compared and then written."""
+"""Compare and write a hub's files with secrets."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def described(file: File | None, shown: str) -> str:
 
 
 def apply(params: Mapping[str, Any], check_mode: bool, tracker: Tracker) -> dict[str, str | None]:
-    """Compare, then write; return each file's text by its name."""
+    """Compare, then write. Return each file's text by its name."""
     before = files.read(f"{params['directory']}/{SECRETS}")
     known = hub_secrets.parse(f"{params['directory']}/{SECRETS}", before.content if before else None)
     given = {name: params[name] for name in ("client_secret", "dummy_password")}
@@ -46,5 +46,5 @@ def checksum(texts: Mapping[str, str | None]) -> str:
 
 
 def token(texts: Mapping[str, str | None]) -> str:
-    """The proxy's, which its container has in its environment."""
+    """Return the proxy's token, which is in the environment of the proxy's container."""
     return str(json.loads(texts[SECRETS] or "{}").get("proxy_token") or "")

@@ -1,9 +1,9 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs in a container of an image, by the image's Python: what its jupyter_server makes of settings.
+"""Check settings with the jupyter_server of an image. Runs in the image's own Python, in a container.
 
-Standard input is {"mark": TEXT, "settings": {CLASS: {TRAIT: VALUE}}}. The line of the answer begins with the mark. The
-server is set up as it would be, with the image's own configuration and extensions, but listens to nothing.
+Standard input is {"mark": TEXT, "settings": {CLASS: {TRAIT: VALUE}}}. The line with the answer begins with the mark.
+The server is set up as usual, with the image's own configuration and extensions, but does not listen.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ import threading
 from typing import Any
 
 SECONDS = 200  # the container must end before the caller gives up waiting
-# What a server imports only when it needs it: those of users, and those that export notebooks.
+# Modules that a server imports only when it needs them: for users' kernels, and to export notebooks.
 LATE = ("jupyterhub.singleuser.extension", "nbconvert.exporters", "nbconvert.preprocessors", "nbconvert.writers")
 
 
 class Heard(logging.Handler):
-    """The last thing that ended the server."""
+    """Keeps the last message before the server ended."""
 
     def __init__(self) -> None:
         super().__init__(logging.CRITICAL)
@@ -36,7 +36,7 @@ class Heard(logging.Handler):
 
 
 def set_up(settings: dict[str, Any]) -> str | None:
-    """Set the server up with the settings; return what it said if it could not be."""
+    """Set up the server with the settings. Return its message if this fails."""
     heard = Heard()
     with tempfile.TemporaryDirectory() as folder:
         with open(os.path.join(folder, "jupyter_server_config.json"), "w", encoding="utf-8") as file:
@@ -47,7 +47,7 @@ def set_up(settings: dict[str, Any]) -> str | None:
         options = ["--ServerApp.root_dir=" + folder, "--ServerApp.allow_root=True", "--ServerApp.token=none"]
         try:
             app.initialize(options, new_httpserver=False)
-        except (Exception, SystemExit) as error:  # whatever a class raises; traitlets' own errors end the program
+        except (Exception, SystemExit) as error:  # classes may raise anything; traitlets' own errors end the program
             return heard.text or f"{type(error).__name__}: {error}"
     return None
 
@@ -60,12 +60,12 @@ def subclasses(cls: Any) -> set[Any]:
 
 
 def refused(trait: Any, value: Any) -> str | None:
-    """A trait's complaint about a value; None if it accepts the value."""
+    """Return a trait's complaint about a value. None if it accepts the value."""
     if not hasattr(trait, "validate") or (value is None and trait.allow_none):
         return None
     try:
         trait.validate(importlib.import_module("traitlets").HasTraits(), value)
-    except Exception as error:  # TraitError, and whatever a class raises about a value
+    except Exception as error:  # TraitError, or anything that a class raises
         return re.sub(r"(trait) of (an? \w+|<[^>]*>) instance", r"\1", str(error))
     return None
 
@@ -73,7 +73,7 @@ def refused(trait: Any, value: Any) -> str | None:
 def answer(settings: dict[str, dict[str, Any]]) -> dict[str, Any]:
     said = set_up(settings)
     for module in LATE:
-        with contextlib.suppress(Exception):  # not all images have it
+        with contextlib.suppress(Exception):  # not all images have the module
             importlib.import_module(module)
     known: dict[str, list[str]] = {}
     complaints = []
@@ -90,9 +90,9 @@ def answer(settings: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def tell(mark: str, found: dict[str, Any]) -> None:
-    """Answer and end: extensions may have started threads that never end.
+    """Print the answer and end the process, because extensions may have started threads that never end.
 
-    The mark begins a line of its own, whatever programs that they started have written before.
+    The mark begins a new line, because extensions may have printed something.
     """
     with open(1, "w", encoding="utf-8", closefd=False) as output:
         output.write(f"\n{mark}{json.dumps(found)}\n")

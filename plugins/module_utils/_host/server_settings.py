@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""jupyter_server_config.json, its token's file and the secret of its cookies, compared and then put in place."""
+"""Compare and write jupyter_server_config.json, the token's file and the cookie secret."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ COOKIE_SECRET_BYTES = 32
 
 
 def hash_password(password: str, present: str) -> str:
-    """As jupyter_server.auth.security.passwd does; the present hash if it fits."""
+    """Hash a password as jupyter_server.auth.security.passwd does. The present hash stays if it fits."""
     hasher = argon2.PasswordHasher(memory_cost=10240, time_cost=10, parallelism=8)
     algorithm, _unused, encoded = present.partition(":")
     if algorithm == "argon2":
@@ -49,7 +49,7 @@ def kept_token(path: str) -> str | None:
 
 
 def generation(present: dict[str, object], token: str) -> str:
-    """That of the token which is there, be it rotated; a new one with a new token."""
+    """Return the generation of the present token, also after a rotation. A new token gets a new generation."""
     known = server_config.secret(present, *server_config.GENERATION)
     if known and server_config.secret(present, "IdentityProvider", "token") == token:
         return known
@@ -67,7 +67,7 @@ def keep_cookie_secret(params: Mapping[str, Any], check_mode: bool, tracker: Tra
 
 
 def apply(params: Mapping[str, Any], check_mode: bool, tracker: Tracker) -> tuple[str, bool]:
-    """Compare, then write; return the checksum for a label and whether the token is a generated one."""
+    """Compare, then write. Return the checksum for a label, and whether the token is a generated one."""
     before = files.read(params["path"])
     present = server_config.parse(before.content if before else None)
     hashed = ""
@@ -85,7 +85,7 @@ def apply(params: Mapping[str, Any], check_mode: bool, tracker: Tracker) -> tupl
             files.write(params["token_file"], file)
 
     config = server_config.build(params["settings"], hashed, token, generation(present, token) if generated else "")
-    # First: a run that is killed in between finds other credentials again.
+    # First, so that a run after a kill still sees that the credentials differ.
     if params["cookie_secret_file"]:
         keep_cookie_secret(params, check_mode, tracker, not server_config.same_credentials(present, config))
     file = File(server_config.text(config).encode(), 0o400, params["owner"], params["group"])

@@ -1,8 +1,8 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Connections to servers that may belong to anybody: all reads of an answer have one deadline.
+"""Connect to servers that may belong to anybody. One deadline covers all reads of an answer.
 
-A socket's timeout is for each read alone, and lets an answer that comes in drops go on for ever.
+A socket's own timeout is for each single read, so a slow answer could go on for ever.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 
 class _Patient:
-    end = 0.0  # by time.monotonic
+    end = 0.0  # of time.monotonic
 
     def recv_into(self, *arguments: Any) -> int:
         left = self.end - time.monotonic()
@@ -26,7 +26,7 @@ class _Patient:
 
 
 class Plain(_Patient, socket.socket):
-    """`end` may be moved: for the next answer on the same connection."""
+    """A connection. Set `end` again for the next answer."""
 
 
 class Encrypted(_Patient, ssl.SSLSocket):
@@ -34,7 +34,7 @@ class Encrypted(_Patient, ssl.SSLSocket):
 
 
 def connect(family: int, address: Any, end: float) -> Plain:
-    """A connection to an address, or to the path of a socket."""
+    """Connect to an address, or to the path of a socket."""
     connection = Plain(family, socket.SOCK_STREAM)
     connection.end = end
     try:
@@ -47,7 +47,7 @@ def connect(family: int, address: Any, end: float) -> Plain:
 
 
 def encrypt(connection: Plain, context: ssl.SSLContext, name: str) -> ssl.SSLSocket:
-    """TLS on the connection, with the same deadline."""
+    """Start TLS on the connection, with the same deadline."""
     context.sslsocket_class = Encrypted
     encrypted = context.wrap_socket(connection, server_hostname=name)
     encrypted.end = connection.end  # type: ignore[attr-defined]

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What others have set up on a host: engines with their containers, web servers' sites, cron's jobs. Reads alone."""
+"""Read what others have set up on a host: engines with their containers, web servers' sites, cron's jobs."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ SITES = ("/etc/apache2/sites-enabled", "/etc/nginx/sites-enabled", "/etc/nginx/c
 JOBS = ("/etc/cron.daily", "/etc/cron.d")
 OURS = "carrel"
 UNIT = "docker.service"
-MOST = 200  # of anything that is counted
+MOST = 200  # files in a folder, containers in an engine and so on
 LONGEST = 1 << 20
 SECONDS = 60
 
 
 def survey(base: str) -> dict[str, Any]:
-    """BASE: where instances have their folders."""
+    """Return the survey. BASE is the folder with instances' folders."""
     engines = [*_engines()]
     homes = {engine["home"]: engine["account"] for engine in engines if engine["account"]}
     running = {container["directory"] for engine in engines for container in engine["containers"]}
@@ -53,7 +53,7 @@ def survey(base: str) -> dict[str, Any]:
 
 
 def _names(folder: str) -> list[str]:
-    """What is in it; nothing where there is none."""
+    """Return the names in a folder. Empty if there is no such folder."""
     try:
         descriptor = files.open_directory(folder)
     except (files.UnsafePathError, OSError):
@@ -70,7 +70,7 @@ def _paths(folders: tuple[str, ...]) -> Iterator[str]:
 
 
 def _text(path: str) -> str:
-    """Of a file in /etc, where root alone writes; a site that is enabled is a link."""
+    """Read a file in /etc, where only root can write. Sites that are enabled are links."""
     with contextlib.suppress(files.UnsafePathError, OSError):
         file = files.read(os.path.realpath(path) if path.startswith(SITES) else path, LONGEST)
         return file.content.decode("utf-8", "replace") if file else ""
@@ -85,7 +85,7 @@ def _compose_files(folders: list[str], ours: list[str]) -> Iterator[str]:
 
 
 def _engines() -> Iterator[dict[str, Any]]:
-    """The rootless ones that are not the collection's, and root's."""
+    """Yield root's engine, and the rootless ones that are not the collection's."""
     ranges = {kind: _text(f"/etc/{kind}") for kind in ("subuid", "subgid")}
     for account in pwd.getpwall():
         path = f"/run/user/{account.pw_uid}/docker.sock"
@@ -114,7 +114,7 @@ def _count(text: str, account: pwd.struct_passwd) -> int:
 
 
 def _containers(path: str, advice: str, owner: int | None = None) -> dict[str, Any]:
-    """OWNER: the account whose the socket must be; anything may answer there."""
+    """Return an engine's containers. The socket must belong to OWNER, and may answer anything."""
     try:
         with _held(path, owner) as through:
             engine = EngineAPI(path, total=SECONDS, longest=LONGEST, through=through)
@@ -133,11 +133,11 @@ def _containers(path: str, advice: str, owner: int | None = None) -> dict[str, A
 
 @contextlib.contextmanager
 def _held(path: str, owner: int | None) -> Iterator[str | None]:
-    """A path to the socket that is there now: the account may put a link to another engine's in its place."""
+    """Yield a path to the present socket: the account could replace it with a link to another engine's socket."""
     try:
         descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
-        yield None  # to ask there says so
+        yield None  # the caller gets the error when it connects
         return
     try:
         status = os.fstat(descriptor)
@@ -155,7 +155,7 @@ def _container(engine: EngineAPI, identity: str) -> dict[str, Any]:
     except EngineError as error:
         if error.status != 404:
             raise
-        image = {"Config": {}}  # it was removed by force
+        image = {"Config": {}}  # somebody has removed it by force
     config, base, host = found["Config"], image["Config"] or {}, found["HostConfig"]
     labels = config.get("Labels") or {}
     own = [line for line in config["Env"] or [] if line not in (base.get("Env") or [])]

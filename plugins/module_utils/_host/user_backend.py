@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The steps for a hub's users, in order, for every backend of their files."""
+"""The steps for a hub's users, in order, for each kind of storage (backend)."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._site.quotas import
 
 
 class Backend(abc.ABC):
-    """A user is known by the escaped name, here called directory."""
+    """Users' files in one kind of storage. `directory` is a user's escaped name."""
 
-    # Concern one user only; the others get theirs.
+    # These errors affect only one user. The run goes on with the others.
     reported: tuple[type[Exception], ...] = (files.UnsafePathError, ForeignOwnerError, ForeignProjectError)
 
     def __init__(
@@ -28,7 +28,7 @@ class Backend(abc.ABC):
         self.parameters = parameters
         self.check_mode = check_mode
         self.where = where
-        self.stem = stem  # and the user's escaped name is where the user's things are
+        self.stem = stem  # followed by a user's escaped name: the place of the user's files
         self.leaves = [(leaf["name"], Wanted(uid, gid, int(leaf["mode"], 8))) for leaf in parameters["directories"]]
         self.before: list[str] = []
         self.after: list[str] = []
@@ -40,15 +40,15 @@ class Backend(abc.ABC):
 
     @abc.abstractmethod
     def open(self) -> None:
-        """Inspect what is there, and correct what does not belong to a user."""
+        """Read the present state, and correct parts that belong to no user."""
 
     @abc.abstractmethod
     def there(self) -> Iterable[str]:
-        """The users who have something."""
+        """Return the users who have files."""
 
     @abc.abstractmethod
     def owner(self, directory: str) -> str | None:
-        """The user's name; None if it is nobody's."""
+        """Return the user's name. None if it belongs to nobody."""
 
     @abc.abstractmethod
     def make(self, directory: str, user: str) -> None: ...
@@ -61,11 +61,11 @@ class Backend(abc.ABC):
 
     @abc.abstractmethod
     def expire(self, before: float, keep: Mapping[str, str]) -> None:
-        """Delete what was archived before this time, but nothing of users who are listed: KEEP, by directory."""
+        """Delete archives from before this time, except those of listed users, who are in KEEP by directory."""
 
     @contextlib.contextmanager
     def reporting(self) -> Iterator[None]:
-        """Continue with the next user after a problem that affects only this one."""
+        """Report a problem that affects only one user, and continue."""
         try:
             yield
         except self.reported as error:

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Users' files in directories of the host, which are bind mounted into their containers."""
+"""Manage users' files in directories of the host, which are bind mounts in their containers."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ TRASH = ".trash"
 
 
 class UserDirectories(Backend):
-    """The directories below one path, and what this run does to them."""
+    """The directories of users below one path."""
 
     def __init__(self, parameters: Mapping[str, Any], check_mode: bool, uid: int, gid: int) -> None:
         self.path: str = parameters["path"].rstrip("/")
         super().__init__(parameters, check_mode, self.path, f"{self.path}/", uid, gid)
         self.passage = Wanted(0, gid, 0o751, enforce=True)
-        self.base: Any = None  # a descriptor, once the directory is there
+        self.base: Any = None  # a descriptor, as soon as the directory exists
         self.quotas = Quotas(check_mode)
         self.limits = {user["name"]: user.get("disk") for user in parameters["users"]}
 
@@ -79,7 +79,7 @@ class UserDirectories(Backend):
                 os.close(descriptor)
 
     def _limit(self, descriptor: int | None, directory: str, limit: int | None) -> None:
-        """All that a user has counts, also what the leaves are not made for yet."""
+        """Limit everything that a user has, including leaves that do not exist yet."""
         at = self.base if descriptor is None else descriptor
         if at is not None:
             path = f"{self.path}/{directory}"
@@ -96,7 +96,7 @@ class UserDirectories(Backend):
             os.close(archive)
 
     def _bring_back(self, directory: str) -> bool:
-        """Users who are listed again get what was archived last."""
+        """Give users who are listed again their last archive."""
         if self.base is None or directory in os.listdir(self.base):
             return False
         name = newest(self._archived(), directory)
@@ -115,7 +115,7 @@ class UserDirectories(Backend):
     def expire(self, before: float, keep: Mapping[str, str]) -> None:
         found = archives(self._archived()).items()
         old = [(name, of) for name, (of, moment) in found if moment < before and of not in keep]
-        # The rest of a killed run.
+        # left over from a killed run
         left = self.base is not None and TRASH in os.listdir(self.base)
         if left:
             self.before.append(TRASH)
@@ -134,7 +134,7 @@ class UserDirectories(Backend):
             self._empty_trash()
 
     def _close_by(self, directory: str) -> int:
-        """A descriptor of a user's directory that this module may move."""
+        """Open a user's directory that this module may move."""
         path = f"{self.path}/{directory}"
         descriptor = directories.open_child(self.base, directory, path)
         status = os.fstat(descriptor)
@@ -172,7 +172,7 @@ class UserDirectories(Backend):
         self.deleted.append(user)
 
     def _empty_trash(self) -> None:
-        """Delete what was moved there, by this run or by one that was interrupted."""
+        """Delete what this run, or one that was interrupted, has moved there."""
         path = f"{self.path}/{TRASH}"
         trash = directories.root_only(self.base, TRASH, path)
         try:

@@ -1,10 +1,10 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Measures the disk usage of hubs' users on the host: carrel-disk writes hub/disk.json, from cron.
+"""Measure the disk usage of hubs' users on the host: cron starts carrel-disk, which writes hub/disk.json.
 
-Where there is a quota, the kernel knows at once. Other folders are added up at night, one user after the other, with
-low priority, until a deadline; the next night goes on with those that were measured longest ago. Who was not done
-within half an hour comes last.
+With a quota, the kernel knows the usage. Other folders are measured at night, user after user, with low priority, until
+a deadline. The next night begins with those that were measured longest ago. Users whose folders took longer than half
+an hour come last.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str], root: str = "/") -> int:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            return 0  # the night's run is still at work
+            return 0  # the run of the night is still at work
         failed = False
         for name, directory in _hubs(root):
             try:
@@ -65,7 +65,7 @@ def _measure(directory: str, add_up: bool) -> None:
     try:
         base = files.open_directory(users)
     except FileNotFoundError:
-        return  # users' files are in volumes
+        return  # this hub has users' files in volumes
     try:
         names = {unescape(name) or name: name for name in os.listdir(base) if not name.startswith(".")}
         former, late_before = _former(path)
@@ -75,7 +75,7 @@ def _measure(directory: str, add_up: bool) -> None:
     finally:
         os.close(base)
     if add_up:
-        # Users who could not be measured come last, or a few of them would keep all others from being measured.
+        # Users who could not be measured come last. Otherwise a few of them could prevent all other measurements.
         rest = sorted(
             names.keys() - now.keys() - set(late),
             key=lambda name: (before[name].measured if name in before else "", name),
@@ -93,7 +93,7 @@ def _measure(directory: str, add_up: bool) -> None:
 
 
 def _former(path: str) -> tuple[dict[str, Use], list[str]]:
-    """Who was measured, and who could not be; nothing if the file is damaged: all are measured again."""
+    """Return who was measured, and who could not be. Empty if the file is damaged; then all are measured again."""
     with contextlib.suppress(ValueError):
         text = files.read_text(path)
         content = parse_instance(text) if text else disk.content({})
@@ -102,13 +102,13 @@ def _former(path: str) -> tuple[dict[str, Use], list[str]]:
 
 
 def _by_quota(base: int, users: str, names: dict[str, str]) -> dict[str, Use]:
-    """Only a project with a limit is complete."""
+    """Return usage from quotas. Only a project with a limit has all files."""
     found = {}
     for name, folder in names.items():
         try:
             descriptor = directories.open_child(base, folder, f"{users}/{folder}")
         except (files.UnsafePathError, FileNotFoundError):
-            continue  # no folder of a user's, or archived meanwhile
+            continue  # not a user's folder, or archived meanwhile
         try:
             quota = quotas.examine(descriptor)
         finally:
@@ -119,7 +119,7 @@ def _by_quota(base: int, users: str, names: dict[str, str]) -> dict[str, Use]:
 
 
 def _added_up(users: str, names: dict[str, str]) -> Iterator[tuple[str, Use | None]]:
-    """None if somebody's folders took longer than each has; whom the night's end cuts off is not told."""
+    """Yield each user's usage, or None if it took longer than SECONDS_A_USER. Stops at the end of the night's time."""
     end = time.monotonic() + HOURS_A_HUB * 3600
     for name, folder in names.items():
         seconds = min(end - time.monotonic(), SECONDS_A_USER)
