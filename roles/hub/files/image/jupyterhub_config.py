@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""JupyterHub's configuration: all of it is decided in carrel_hub.config and carrel_hub.configuration."""
+"""JupyterHub's configuration. carrel_hub.config and carrel_hub.configuration decide all of it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from carrel_hub.configuration import configure
 from carrel_hub.files import DIRECTORY, STATE, read_json
 
 log_tokens.install()
-# traitlets puts get_config there
+# traitlets defines get_config here.
 # pylint: disable-next=undefined-variable
 config = get_config()  # type: ignore[name-defined]  # noqa: F821
 whole = configure(read_json(DIRECTORY / "config.json"), read_json(DIRECTORY / "secrets.json"), STATE, config)

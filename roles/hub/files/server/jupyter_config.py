@@ -1,9 +1,10 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""In users' containers, where all of Jupyter's programs read it: a server that works while the hub restarts.
+"""Keep users' servers usable while the hub restarts. All of Jupyter's programs in users' containers read this file.
 
-A server asks the hub every ten seconds who somebody is (HubOAuth.cache_max_age), so that who was removed is out soon.
-While the hub does not answer, what it said last counts, for as long as a restart may take. What it says counts at once.
+A server asks the hub every ten seconds who somebody is (HubOAuth.cache_max_age), so people who are removed lose access
+soon. While the hub does not answer, its last answer counts, for as long as a restart may take. A new answer counts at
+once.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 REMEMBERED_SECONDS = 180.0
-PATIENCE_SECONDS = 1.0  # a name that is gone with its container takes seconds to be looked up in vain
+PATIENCE_SECONDS = 1.0  # if the hub's container is gone, the look-up of its name takes seconds to fail
 MOST = 10_000
 ROOM = 256 << 20  # bytes, or a twentieth of a small disk
 Ask = Callable[..., Awaitable[Any]]
 
 
 class Memory:
-    """What the hub said of each token, and when."""
+    """What the hub last said about each token, and when."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -41,7 +42,7 @@ class Memory:
             if said is None:
                 return await asyncio.shield(asking)
             await asyncio.wait([asking], timeout=PATIENCE_SECONDS)
-            # Neither the hub's no nor its yes is an error; whatever else went wrong is the hub's absence.
+            # A no of the hub is an answer, not an exception. An exception means that the hub is away.
             return asking.result() if asking.done() and not asking.exception() else said
 
         return ask_or_remember
@@ -53,7 +54,7 @@ class Memory:
             self._asking.pop(token, None)
         self._said.pop(token, None)
         if said is not None:
-            while len(self._said) >= MOST:  # the oldest comes first
+            while len(self._said) >= MOST:  # the oldest is the first
                 del self._said[next(iter(self._said))]
             self._said[token] = (self._clock(), said)
         return said
@@ -67,13 +68,13 @@ class Memory:
 
 
 def _look(asked: asyncio.Task[Any]) -> None:
-    """Perhaps nobody waits for it any more; asyncio reports errors that nobody has read."""
+    """Read the error, because perhaps nobody waits any more, and asyncio reports errors that nobody has read."""
     if not asked.cancelled():
         asked.exception()
 
 
 def install() -> None:
-    """Only in jupyterhub-singleuser, which has loaded this module. Without such a method nothing changes."""
+    """Replace the method, but only in jupyterhub-singleuser, which has loaded its module. Without it, do nothing."""
     auth: Any = getattr(sys.modules.get("jupyterhub.services.auth"), "HubAuth", None)
     ask = getattr(auth, "_check_hub_authorization", None)
     if ask is not None and not hasattr(auth, "carrel_memory"):
@@ -82,9 +83,9 @@ def install() -> None:
 
 
 def delete_for_good_if_full(config: Any, folder: str) -> None:
-    """The trash counts into a limit on disk, JupyterLab can't empty it, and without room nothing can be moved there.
+    """Delete files for good if the disk is nearly full, because JupyterLab's trash needs room and cannot be emptied.
 
-    A limit on disk is the size of the disk here.
+    The trash counts towards a user's disk limit, which is the size of the disk here.
     """
     try:
         found = os.statvfs(folder)
@@ -96,6 +97,6 @@ def delete_for_good_if_full(config: Any, folder: str) -> None:
 
 
 install()
-if "get_config" in globals():  # Jupyter's own, in its configuration files
+if "get_config" in globals():  # Jupyter defines it in configuration files
     folder = os.environ.get("JUPYTERHUB_ROOT_DIR") or os.path.expanduser("~")
     delete_for_good_if_full(globals()["get_config"](), folder)

@@ -1,3 +1,3 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An instance's hub: JupyterHub's configuration, spawner and authenticators, which read what the role hub wrote."""
+"""JupyterHub's configuration, spawner and authenticators for an instance. They read files that the role hub writes."""

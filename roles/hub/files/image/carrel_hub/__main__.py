@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Waits for the database, moves another one's content into it if there is some to move, and becomes JupyterHub."""
+"""Wait for the database, load the content of another database into it if there is any, and become JupyterHub."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def wait_for(url: str) -> None:
 
 
 def take_over(url: str) -> None:
-    """Load what `carrel_hub.database dump` wrote when the inventory went from one database to another."""
+    """Load the copy that `carrel_hub.database dump` wrote when the inventory changed the database."""
     path = STATE / SWITCH
     if path.exists():
         with path.open(encoding="utf-8") as stream:
@@ -59,7 +59,7 @@ def main() -> NoReturn:
     allowed = config["egress"] and config["egress"]["allow"]
     if allowed:
         networks.work(config["name"], lambda ours: ours.limit(allowed))
-    # JupyterHub stops servers that it does not reach.
+    # JupyterHub stops servers that it cannot reach.
     networks.work(config["name"], networks.Networks.settle)
     program = Path(__file__).parents[1] / "bin" / "jupyterhub_config.py"
     os.execvp("jupyterhub", ["jupyterhub", "-f", str(program), *sys.argv[1:]])  # noqa: S606

@@ -1,8 +1,9 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Asks the host about backups, through a socket in a folder that only the hub has: roles/backup, carrel_backup.answer.
+"""Ask the host about backups, through a socket in a folder that only the hub has.
 
-One line of JSON goes there. Lines come back; the last one has `done` or `refused`, those before it `percent`.
+carrel_backup.answer in roles/backup gets one line of JSON. It answers with lines: the last one has `done` or `refused`,
+the others have `percent`.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 SOCKET = Path(os.environ.get("CARREL_BACKUPS", "/run/carrel-backups")) / "socket"
-AT_ONCE = 4  # the others wait
-MOST_LOOKS = 2  # of one user, or somebody who reloads without end would take all
+AT_ONCE = 4  # further requests wait
+MOST_LOOKS = 2  # of one user; otherwise somebody who reloads all the time would block others
 LONGEST = 4 * 2**20  # bytes of one line
 LOOK_SECONDS = 150.0
 BRING_SECONDS = 3 * 60 * 60.0
@@ -31,12 +32,12 @@ PATIENCE = "Wait until the page that you asked for is there."
 
 
 class Refused(Exception):
-    """The host does not do it; the text is for the user."""
+    """The host refuses. The text is for the user."""
 
 
 @dataclass
 class Work:
-    """What is being brought back for a user, or was the last time."""
+    """What a user brings back now, or brought back last."""
 
     what: str
     percent: int = 0
@@ -63,7 +64,7 @@ class Backups:
         return await self._look(asked)
 
     def bring(self, user: str, snapshot: str, parts: list[str], what: str) -> None:
-        """Begin to bring something back; `works` says what comes of it. WHAT it is, for people."""
+        """Begin to bring something back. `works` has the result. WHAT describes it for people."""
         before = self.works.get(user)
         if before and not before.ended:
             raise Refused(BUSY)

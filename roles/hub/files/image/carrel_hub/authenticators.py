@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Authenticators that admit the people in the roster, as it is now."""
+"""Authenticators that admit the people in the current roster."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ from .files import Unusable, read_state, write_state
 from .people import Roster, read_roster, same_identity
 from .threads import Threads
 
-# Of people who are not in the roster: name: the identity that had it first, and when the provider last let it in, 0
-# for who has left. Versions before had the identity alone, or the time of the last log-in.
+# People who are not in the roster, by name: the first identity with this name, and when the provider last let it in, or
+# 0 if the person has left. Older versions wrote only the identity, or the time of the last log-in.
 IDENTITIES = "identities.json"
-ASK_SECONDS = 300  # GitHub counts an hour's requests
-# As long counts what a provider said last, if it is not asked again, or does not answer.
+ASK_SECONDS = 300  # GitHub limits the requests of an hour
+# For this long, the provider's last answer counts if nobody asks it again, or if it does not answer.
 GUEST_SECONDS = provider_groups.REMEMBERED_SECONDS
 FAILED_SECONDS = 1.0  # the minimum time for a wrong password, so that nobody learns which names exist
 TOO_OFTEN = "Too many wrong passwords. Please wait a minute, then try again."
@@ -57,11 +57,11 @@ class RosterMixin(Authenticator):  # type: ignore[misc]
     prefixes = List(Unicode(), config=True, help="Of several authenticators the prefixes of all, else none")
 
     def owns(self, name: str) -> bool:
-        """Whether a name of the hub is of this authenticator: no two of them ever have the same."""
+        """Whether a name belongs to this authenticator. No two authenticators share a name."""
         return not self.prefixes or prefix_of(name, self.prefixes) == self.prefix
 
     def normalize_username(self, username: str) -> str:
-        username = unicodedata.normalize("NFC", username)  # as the plan has names
+        username = unicodedata.normalize("NFC", username)  # as in the plan
         return normalize_below(username, self.prefixes) if self.normalized else super().normalize_username(username)
 
     def get_handlers(self, app: Any) -> list[tuple[str, Any]]:
@@ -88,7 +88,7 @@ class RosterMixin(Authenticator):  # type: ignore[misc]
         return self.roster().admin(authentication["name"])
 
     async def refresh_user(self, user: Any, handler: Any = None) -> bool | dict[str, Any]:
-        """Sessions, tokens and admins follow the roster."""
+        """Check whether the roster still has the user, and whether as an admin."""
         roster = self.roster()
         if not roster.lists(user.name) and (user.name in roster.blocked or not self.is_guest(user.name)):
             self.log.warning("%s is not in the roster any more", user.name)
@@ -98,7 +98,7 @@ class RosterMixin(Authenticator):  # type: ignore[misc]
 
 
 class IdentityMixin(RosterMixin):
-    """For identity providers: two identities never share a name of the hub."""
+    """For identity providers. Two identities never share a name in the hub."""
 
     guests = Bool(False, config=True, help="Whether the provider's own rules let in people who are not in the roster")
     everybody = Bool(False, config=True, help="With guests: whoever the provider knows")
@@ -109,7 +109,7 @@ class IdentityMixin(RosterMixin):
         super().__init__(**kwargs)
         self.threads = Threads()
         self.visitors = Visitors()
-        # By name and address: wrong tries of others lock nobody out. A class may come from one address.
+        # By name and address, so that others' wrong tries lock nobody out. A whole class may share one address.
         self.wrong = Brake(10, 60)
         self.wrong_of_address = Brake(200, 60)
 
@@ -129,7 +129,7 @@ class IdentityMixin(RosterMixin):
             if error.status_code == HTTPStatus.SERVICE_UNAVAILABLE:
                 self._give_back(key)
             raise
-        except Exception as error:  # whatever a class raises about an answer that it did not expect
+        except Exception as error:  # a class may raise anything about an unexpected answer
             self._give_back(key)
             raise self.unusable(error) from error
         if not model:
@@ -141,12 +141,12 @@ class IdentityMixin(RosterMixin):
         return model
 
     async def _identified(self, model: Any) -> dict[str, Any] | None:
-        """The identity, without the class's own rules for admins and groups."""
+        """Return the identity, without the class's own rules for admins and groups."""
         if not model:
             return None
         model = dict(model) if isinstance(model, dict) else {"name": model}
         identity = self.identity(model)
-        # oauthenticator has shortened the name already, without its prefix.
+        # oauthenticator has shortened the name already, but without the prefix.
         name = normalize_below(identity, ()) if self.prefix and self.normalized else model["name"]
         known = {
             "name": self.prefix + name,
@@ -173,17 +173,17 @@ class IdentityMixin(RosterMixin):
         return web.HTTPError(502, UNUSABLE)
 
     def identity(self, model: dict[str, Any]) -> str:
-        """The identity at the provider, from which the name here is made."""
+        """Return the identity at the provider, from which the name in the hub is made."""
         return str(model["name"])
 
     async def groups_of(self, model: dict[str, Any]) -> list[str]:
-        """The groups that the provider has for a person."""
+        """Return a person's groups at the provider."""
         return []
 
-    # JupyterHub awaits what is awaitable.
+    # This may be async, because JupyterHub awaits it.
     # pylint: disable-next=invalid-overridden-method
     async def check_blocked_users(self, username: str, authentication: dict[str, Any] | None = None) -> bool:
-        """The class's own reasons count as well, such as Google's hosted_domain."""
+        """Check the roster, and also the class's own rules, such as Google's hosted_domain."""
         if not super().check_blocked_users(username, authentication):
             return False
         if authentication is None:
@@ -192,7 +192,7 @@ class IdentityMixin(RosterMixin):
 
     # pylint: disable-next=invalid-overridden-method
     async def check_allowed(self, username: str, authentication: dict[str, Any] | None = None) -> bool:
-        if authentication is None:  # JupyterHub asks about names from its configuration, at its start
+        if authentication is None:  # when it starts, JupyterHub asks about names from its configuration
             return True
         if not self.owns(username):
             self.log.error(
@@ -202,7 +202,7 @@ class IdentityMixin(RosterMixin):
         identity: str = authentication["identity"]
         roster = self.roster()
         groups = authentication.get("provider_groups", [])
-        if self.provider:  # groups of others can have the same names
+        if self.provider:  # other providers may have groups with the same names
             groups = [f"{self.provider}:{group}" for group in groups]
         if roster.lists(username):
             self._refuse_another(username, identity, roster.users[username]["identity"])
@@ -219,10 +219,10 @@ class IdentityMixin(RosterMixin):
         return True
 
     async def allow_guest(self, username: str, authentication: dict[str, Any]) -> bool:
-        """Whether the provider's own rules let somebody in who is not in the roster."""
+        """Whether the provider's own rules admit somebody who is not in the roster."""
         if not self.guests:
             return False
-        # The class beside the mixins; it may forbid by an exception what everybody else may.
+        # Ask the provider's class. With `everybody` its answer does not matter, but it may raise.
         allowed = await maybe_future(super(RosterMixin, self).check_allowed(username, authentication))
         return self.everybody or bool(allowed)
 
@@ -239,7 +239,7 @@ class IdentityMixin(RosterMixin):
 
 
 def guarded(handler: Any) -> Any:
-    """Its cookie of a log-in that has begun can't be set by pages of users, to end as somebody else's log-in."""
+    """Protect a log-in's cookie from users' pages. They could set it, so that somebody logs in as another user."""
 
     class Guarded(handler):  # type: ignore[misc]
         def _set_cookie(self, key: str, *arguments: Any, **more: Any) -> Any:
@@ -255,7 +255,7 @@ def guarded(handler: Any) -> Any:
 
 
 def _protected(cookie: str) -> str:
-    """Of oauthenticator and ltiauthenticator."""
+    """Return another name for the state cookie of oauthenticator and ltiauthenticator."""
     return f"__Host-{cookie}" if cookie.endswith("authenticator-state") else cookie
 
 
@@ -264,7 +264,7 @@ class OAuthMixin(IdentityMixin):
 
     @observe("allowed_groups", "admin_groups", "auth_state_groups_key")
     def _requires_manage_groups(self, change: Any) -> None:
-        """The groups are asked for without manage_groups, with which they would be all that people are in."""
+        """Allow these traits without manage_groups. With it, people would be only in the provider's groups."""
         if change.name != "auth_state_groups_key":
             super()._requires_manage_groups(change)
 
@@ -297,7 +297,7 @@ class CarrelGitHubAuthenticator(OAuthMixin, GitHubOAuthenticator):  # type: igno
         self.asked: dict[str, float] = {}
 
     async def authenticate(self, handler: Any, data: Any = None, **kwargs: Any) -> Any:
-        """Of GitHub's answer, keep only what is needed to ask again, and only for guests."""
+        """Keep from GitHub's answer only what is needed to ask again, and only for guests."""
         model = await super().authenticate(handler, data, **kwargs)
         if model:
             listed = self.roster().lists(self.normalize_username(model["name"]))
@@ -324,13 +324,13 @@ class CarrelGitHubAuthenticator(OAuthMixin, GitHubOAuthenticator):  # type: igno
         remembered = now - member_at < GUEST_SECONDS
         if now - max(member_at, self.asked.get(user.name, 0)) < ASK_SECONDS:
             return remembered
-        self.asked[user.name] = now  # before it answers: others' requests do not wait
+        self.asked[user.name] = now  # before the answer, so that other requests do not wait
         state = await user.get_auth_state()
-        if not state:  # of a version before
+        if not state:  # from an older version
             return remembered
         try:
             member = await self.allow_guest(user.name, {"admin": False, "auth_state": state})
-            if not member:  # an outage of GitHub looks like a no, too
+            if not member:  # GitHub's outage looks like a no, too
                 await self.token_to_user(state["token_response"])
         except (OSError, HTTPClientError) as error:
             if getattr(error, "code", None) != HTTPStatus.UNAUTHORIZED:
@@ -356,7 +356,7 @@ class CarrelGitLabAuthenticator(OAuthMixin, GitLabOAuthenticator):  # type: igno
 
 class CarrelGoogleAuthenticator(OAuthMixin, GoogleOAuthenticator):  # type: ignore[misc]
     async def check_blocked_users(self, username: str, authentication: dict[str, Any] | None = None) -> bool:
-        """Anybody can write an address of others into a Google account that is not verified."""
+        """Refuse unverified addresses: anybody can put another person's address into a Google account."""
         if authentication and not authentication["auth_state"][self.user_auth_state_key].get("verified_email"):
             raise web.HTTPError(403, UNVERIFIED)
         return await super().check_blocked_users(username, authentication)
@@ -364,13 +364,13 @@ class CarrelGoogleAuthenticator(OAuthMixin, GoogleOAuthenticator):  # type: igno
 
 class CarrelCILogonAuthenticator(OAuthMixin, CILogonOAuthenticator):  # type: ignore[misc]
     def user_info_to_username(self, user_info: Any) -> str:
-        """The claim depends on the identity provider behind CILogon."""
+        """Return the name. Its claim depends on the identity provider behind CILogon."""
         return self._as_name(CILogonOAuthenticator.user_info_to_username(self, user_info))
 
 
 class CarrelAzureAdAuthenticator(OAuthMixin, AzureAdOAuthenticator):  # type: ignore[misc]
     async def token_to_user(self, token_info: dict[str, Any]) -> dict[str, Any]:
-        """The claims of the token, verified; oauthenticator reads them without looking at the signature."""
+        """Return the token's claims after a check of its signature, which oauthenticator does not make."""
         tenant = f"{self.graph_url}/{self.tenant_id}"
         keys = jwt.PyJWKClient(f"{tenant}/discovery/v2.0/keys", timeout=10)
         token = token_info["id_token"]

@@ -1,9 +1,9 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A service of the hub: the page on which people see the backups of their home, and bring files back.
+"""A service of the hub: the page on which people see the backups of their home and bring files back.
 
-Who somebody is, the hub says: each request has a token of OAuth from it, which lets this service see the name, and
-nothing else. That name alone is whose home is looked at; nothing that is sent can name another.
+The hub says who somebody is: each request has an OAuth token from it, which shows this service the name and nothing
+else. Only the home of this user is read. Nothing in a request can name another user.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ from .asking import Backups, Refused
 from .files import DIRECTORY, read_json
 
 PORT = 8082
-CACHE_SECONDS = 10  # as users' servers remember whom the hub let in
+CACHE_SECONDS = 10  # users' servers remember the hub's answer for as long
 LONGEST_PATH = 4096
 NO_PATH = "There is no such file or folder."
 NO_SIZE = {"dir": "", "symlink": "link", "other": "special file"}
 
 
 def shown(name: str) -> str:
-    """A name of a file as people can read it, in one line, whatever bytes it is made of."""
+    """Return a file's name as readable text on one line, whatever bytes it has."""
     text = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     return "".join(char if char.isprintable() else "\ufffd" for char in text)
 
 
 def size(number: int) -> str:
-    """Bytes for people.
+    """Return bytes as people read them.
 
     >>> size(0), size(1536), size(5 * 2**40)
     ('0 bytes', '1.5 KiB', '5.0 TiB')
@@ -52,12 +52,12 @@ def size(number: int) -> str:
 
 
 def query(**values: Any) -> str:
-    """A query string; names of files go through it byte by byte."""
+    """Return a query string. It keeps all bytes of files' names."""
     return "&".join(f"{key}={quote(os.fsencode(str(value)), safe='')}" for key, value in values.items())
 
 
 def read_query(text: str) -> tuple[str, list[str], int]:
-    """The snapshot, the parts of the path, and the page. Raises Refused."""
+    """Return the snapshot, the parts of the path, and the page. Raises Refused."""
     given = parse_qs(text, errors="surrogateescape")
     path = given.get("path", [""])[0]
     page = given.get("page", ["0"])[0]
@@ -67,7 +67,7 @@ def read_query(text: str) -> tuple[str, list[str], int]:
 
 
 def crumbs(snapshot: str, parts: list[str]) -> Iterable[dict[str, str]]:
-    """The folders above, with the last one that is shown."""
+    """Yield the folders above, and last the one that is shown."""
     for number in range(len(parts) + 1):
         name = shown(parts[number - 1]) if number else "Home"
         yield {"name": name, "query": query(snapshot=snapshot, path="/".join(parts[:number]))}
@@ -87,7 +87,7 @@ def rows(snapshot: str, parts: list[str], entries: Iterable[Mapping[str, Any]]) 
 
 class Page(HubOAuthenticated, web.RequestHandler):  # type: ignore[misc]  # JupyterHub has no types for mypy
     async def prepare(self) -> None:
-        # once, here: what asks for current_user later would wait for the hub with everybody else's requests
+        # Ask the hub once, here, without blocking. A later use of current_user would block all requests.
         await self.hub_auth.get_user(self, sync=False)
 
     def check_hub_user(self, model: dict[str, Any]) -> dict[str, Any] | None:
@@ -110,7 +110,7 @@ class Page(HubOAuthenticated, web.RequestHandler):  # type: ignore[misc]  # Jupy
         return str(self.current_user["name"])
 
     def show(self, refused: str | None = None, **values: Any) -> None:
-        host = str(self.hub_auth.hub_host)  # another one than this page's, if users have domains
+        host = str(self.hub_auth.hub_host)  # differs from this page's host if users have domains
         hub = f"{host}{self.hub_auth.hub_prefix}"
         user = SimpleNamespace(name=self.user, admin=False, json_escaped_name=script_text(self.user))
         self.finish(
@@ -128,7 +128,7 @@ class Page(HubOAuthenticated, web.RequestHandler):  # type: ignore[misc]  # Jupy
         )  # fmt: skip
 
     def write_error(self, status_code: int, **_unused: Any) -> None:
-        """In few words: what is not as it should be came from no form of this page."""
+        """Answer in few words, because no form of this page causes such errors."""
         self.set_header("Content-Type", "text/plain; charset=utf-8")
         self.finish(f"{status_code} {self._reason}\n")
 
@@ -137,7 +137,7 @@ class SnapshotsHandler(Page):
     @web.authenticated
     async def get(self) -> None:
         work = self.backups.works.get(self.user)
-        if work and not work.ended:  # the page reloads every few seconds, which shall not ask the host each time
+        if work and not work.ended:  # the page reloads every few seconds, and should not ask the host each time
             self.show(snapshots=None)
             return
         try:
@@ -180,12 +180,12 @@ class BringHandler(Page):
 
 
 def script_text(text: str) -> str:
-    """For a string of JavaScript's in a page."""
+    """Escape text for a JavaScript string in a page."""
     return json.dumps(text)[1:-1].replace("<", "\\u003c")
 
 
 def templates() -> Environment:
-    """The hub's own pages, to be extended as the hub extends them; all that they show is escaped."""
+    """Return the hub's own templates, which can be extended as in the hub. All values are escaped."""
     theirs, ours = Path(DATA_FILES_PATH) / "templates", Path(__file__).parent / "templates"
     loader = ChoiceLoader(
         [
@@ -206,9 +206,9 @@ def application(here: str, config: Mapping[str, Any], backups: Backups) -> web.A
         ],
         backups=backups, templates=templates(), here=here, base_url=config["base_url"],
         native=config["authenticator"]["type"] == "native", xsrf_cookies=True,
-        # a new one at each start: the hub logs people in again without asking them
+        # New at each start. The hub logs people in again without asking them.
         cookie_secret=secrets.token_bytes(32),
-        # names of people's files are nobody else's business, so that no request is logged
+        # Requests contain names of people's files, so they are not logged.
         log_function=lambda handler: None,
     )  # fmt: skip
 

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How often a client may try, and how clients are told apart."""
+"""Limit how often a client may try, and distinguish clients."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ KEPT_SECONDS = 10.0
 
 
 class Brake:
-    """At most MOST tries of a key within SECONDS."""
+    """Allows at most MOST tries of a key within SECONDS."""
 
     def __init__(self, most: int, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._most, self._seconds, self._clock = most, seconds, clock
         self._tries: dict[Hashable, list[float]] = {}
 
     def take(self, key: Hashable) -> bool:
-        """Whether one more try is allowed; if so, it is counted. A refused try is not counted."""
+        """Whether one more try is allowed. Only allowed tries are counted."""
         now = self._clock()
         recent = [when for when in self._tries.pop(key, ()) if when > now - self._seconds]
         allowed = len(recent) < self._most
         self._tries[key] = [*recent, now] if allowed else recent
-        while len(self._tries) > MOST_KEYS:  # the oldest come first
+        while len(self._tries) > MOST_KEYS:  # the oldest are the first
             del self._tries[next(iter(self._tries))]
         return allowed
 
     def give_back(self, key: Hashable) -> None:
-        """The last try was a good one."""
+        """Do not count the last try, because it was right."""
         if self._tries.get(key):
             self._tries[key].pop()
 
@@ -42,10 +42,10 @@ class Brake:
 
 
 def client(peer: str, forwarded: str, proxies: Iterable[str], relays: Iterable[str]) -> str:
-    """Who asks: an address, or the network that one household or machine has with IPv6.
+    """Return who asks: an address, or with IPv6 the network of one household or machine.
 
-    Only the proxy is believed what it says about others: users' containers reach the hub, too. Of what it says the last
-    counts that is no relay between Apache and itself; Apache removes what clients claim.
+    Only the proxy is trusted about other addresses, because users' containers reach the hub, too. In its list, the last
+    address counts that is not a relay between Apache and the proxy. Apache removes what clients claim.
     """
     address = peer
     if peer in set(proxies):
@@ -64,7 +64,7 @@ def client(peer: str, forwarded: str, proxies: Iterable[str], relays: Iterable[s
 
 
 class Visitors:
-    """The client of a request of tornado."""
+    """Finds the client of a tornado request."""
 
     def __init__(self, proxy: str = "proxy", clock: Callable[[], float] = time.monotonic) -> None:
         self._proxy, self._clock = proxy, clock
@@ -76,7 +76,7 @@ class Visitors:
         return client(peer, request.headers.get("X-Forwarded-For", ""), await self._proxies(), _gateways())
 
     async def _proxies(self) -> list[str]:
-        """Not asked at each request, and never in the event loop: a name server can take seconds."""
+        """Return the proxy's addresses. They are cached, and looked up in a thread, because this may take seconds."""
         if self._clock() > self._until:
             self._until = self._clock() + KEPT_SECONDS
             try:
@@ -88,7 +88,7 @@ class Visitors:
 
 
 def _gateways() -> list[str]:
-    """The address that the proxy sees for requests from the host."""
+    """Return the address that the proxy sees for requests from the host."""
     try:
         with open("/proc/net/route", encoding="ascii") as stream:
             lines = [line.split() for line in stream][1:]

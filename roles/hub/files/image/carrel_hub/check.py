@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Report errors in the administrator's own part of a hub: config.json is in stdin, no secret is needed."""
+"""Report errors in the administrator's own part of a hub. Reads config.json from stdin and needs no secrets."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ STANDS_FOR_A_SECRET = "ab" * 32
 
 
 def secrets(given: Mapping[str, Any]) -> dict[str, str]:
-    """Placeholders for secrets."""
+    """Return placeholders for secrets."""
     names = [
         *SECRETS,
         *(f"services/{service['name']}" for service in given["services"]),
@@ -63,7 +63,7 @@ def _scopes(given: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def _made(given: Mapping[str, Any], config: Config) -> Iterator[Problem]:
-    """Whether the authenticators take their traits together: some look at them when they are made."""
+    """Make the authenticators, because some check their traits only then."""
     for one in authenticators(given, config):
         if one.given["type"] in WITHOUT_SETTINGS:
             continue
@@ -71,12 +71,12 @@ def _made(given: Mapping[str, Any], config: Config) -> Iterator[Problem]:
             (several.made(one.member, config) if one.member else one.cls(config=config)).get_handlers(None)
         except Unusable as error:
             yield Problem("the inventory", str(error))
-        except Exception as error:  # TraitError, and whatever a class raises
+        except Exception as error:  # TraitError, or anything that a class raises
             yield Problem(f"{one.place}.settings", str(error).partition("\n")[0])
 
 
 if __name__ == "__main__":
-    with contextlib.redirect_stdout(sys.stderr):  # what the administrator's files print
+    with contextlib.redirect_stdout(sys.stderr):  # the administrator's files may print something
         found = list(dict.fromkeys(map(str, problems(json.load(sys.stdin)))))
     print(*found, sep="\n")
     sys.exit(1 if found else 0)

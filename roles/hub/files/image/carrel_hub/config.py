@@ -49,9 +49,9 @@ BACKUPS = "backups"
 BACKUPS_PORT = 8082
 # https://github.com/jupyterhub/jupyterhub-idle-culler#permissions
 CULLER_SCOPES = ["list:users", "read:users:activity", "read:servers", "delete:servers"]
-# A share names people and groups, of which these tell whether they are there; nobody gets a list.
+# To share, users name people and groups. These scopes tell whether they exist, but give no list.
 SHARING_SCOPES = ["shares!user", "read:users:name", "read:groups:name"]
-# No access to servers: what runs in one could keep a token that it is sent.
+# No access to servers: a program in one could keep a token that is sent to it.
 RESET_SCOPES = ["list:users", "servers"]
 
 
@@ -70,13 +70,13 @@ def database_url(config: Mapping[str, Any], secrets: Mapping[str, Any], state: P
 
 
 def address(service: str, config: Mapping[str, Any]) -> str:
-    """The name of the hub or its proxy in their own network alone: in users' networks they have others."""
+    """Return the name of the hub or its proxy in their own network. In users' networks they have other names."""
     return f"{service}.{config['network']}"
 
 
 def _services(config: Mapping[str, Any], secrets: Mapping[str, Any]) -> tuple[list[Any], list[Any]]:
     culler = config["culler"]
-    # The hub hands this to users' servers alone.
+    # JupyterHub gives this variable only to users' servers.
     variables = {"JUPYTERHUB_COOKIE_HOST_PREFIX_ENABLED": "1"} if config["user_domains"] else {}
     services: list[dict[str, Any]] = [
         {"name": METRICS, "api_token": secrets["metrics_token"]},
@@ -84,7 +84,7 @@ def _services(config: Mapping[str, Any], secrets: Mapping[str, Any]) -> tuple[li
         {"name": PROXY, "api_token": secrets["proxy_token"]},  # bin/starting.mjs
         {"name": ROSTER, "command": [sys.executable, "-m", "carrel_hub.roster"]},
     ]
-    # The roster's let it list, create and delete users and groups, but not make admins: that happens in refresh_user.
+    # The roster service may list, create and delete users and groups, but not make admins: refresh_user does that.
     scopes = {
         METRICS: ["read:metrics"],
         RESET: RESET_SCOPES,
@@ -99,7 +99,7 @@ def _services(config: Mapping[str, Any], secrets: Mapping[str, Any]) -> tuple[li
         ]  # fmt: skip
         services.append({"name": CULLER, "command": command})
     if config["backups"]:
-        # It logs people in by itself, gets no more than their names, and has no power of its own.
+        # This service logs people in, gets only their names, and has no rights.
         command = [sys.executable, "-m", "carrel_hub.backups"]
         url = f"http://{address('hub', config)}:{BACKUPS_PORT}"
         backups = {"name": BACKUPS, "url": url, "command": command, "oauth_no_confirm": True, "display": False}
@@ -117,7 +117,10 @@ def _services(config: Mapping[str, Any], secrets: Mapping[str, Any]) -> tuple[li
 
 
 def _access(services: Iterable[Mapping[str, Any]], more: Iterable[str]) -> Iterator[dict[str, Any]]:
-    """Who may open the pages of a service: groups, or everybody; else admins alone. MORE: what everybody may, too."""
+    """Yield roles for the pages of services: for groups or everybody, otherwise only for admins.
+
+    MORE has further scopes for everybody.
+    """
     everybody = [*more]
     for service in services:
         scope = f"access:services!service={service['name']}"
@@ -130,13 +133,13 @@ def _access(services: Iterable[Mapping[str, Any]], more: Iterable[str]) -> Itera
 
 
 def single(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The authenticators, one or several; of several, each has a name."""
+    """Return the authenticators, one or several. If there are several, each has a name."""
     given = config["authenticator"]
     return list(given["each"]) if given["type"] == "several" else [given]
 
 
 def own_settings(given: Mapping[str, Any], secrets: Mapping[str, Any]) -> dict[str, Any]:
-    """Traits of an authenticator's class that the administrator sets."""
+    """Return the traits of an authenticator's class that the administrator sets."""
     secret = {name: secrets[secret_name(given, name)] for name in given.get("secret_settings", [])}
     return {**given.get("settings", {}), **secret}
 
@@ -147,7 +150,7 @@ def secret_name(given: Mapping[str, Any], trait: str) -> str:
 
 @dataclass(frozen=True)
 class HasPassword:
-    """For the hub's templates, which call it with the user: of several authenticators, native has passwords."""
+    """Whether a user has a password in the hub, for its templates. Of several authenticators, only native has some."""
 
     prefix: str
     prefixes: Sequence[str]
@@ -164,12 +167,12 @@ def _password(each: Sequence[Mapping[str, Any]]) -> HasPassword | bool:
 
 
 def _auth_state_key(secrets: Mapping[str, Any]) -> bytes:
-    """Another key than the cookies', made from their secret."""
+    """Return a key that differs from the cookies' key, but is made from the same secret."""
     return hmac.digest(bytes.fromhex(secrets["cookie_secret"]), b"auth state", "sha256")
 
 
 def _authenticator(config: Mapping[str, Any], given: Mapping[str, Any], secrets: Mapping[str, Any]) -> dict[str, Any]:
-    """An authenticator's own traits."""
+    """Return an authenticator's own traits."""
     kind = given["type"]
     if kind == "several":
         return {"members": [_member(config, each, secrets) for each in given["each"]]}
@@ -198,7 +201,7 @@ def _authenticator(config: Mapping[str, Any], given: Mapping[str, Any], secrets:
 
 
 def _groups(config: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
-    """The groups of this provider that the inventory names."""
+    """Return the groups of this provider in the inventory."""
     named = config["provider_groups"]
     if "name" not in given:
         return list(named)
@@ -207,7 +210,7 @@ def _groups(config: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
 
 
 def _member(config: Mapping[str, Any], given: Mapping[str, Any], secrets: Mapping[str, Any]) -> dict[str, Any]:
-    """One of several. The prefixes of all say whose a name is."""
+    """Return one of several authenticators. It needs all prefixes to decide to which one a name belongs."""
     names: dict[str, Any] = {"prefix": given["prefix"], "prefixes": [each["prefix"] for each in single(config)]}
     if given["type"] != "native":
         names["provider"] = given["name"]
@@ -217,7 +220,7 @@ def _member(config: Mapping[str, Any], given: Mapping[str, Any], secrets: Mappin
 
 
 def _oauth(config: Mapping[str, Any], given: Mapping[str, Any], secrets: Mapping[str, Any]) -> dict[str, Any]:
-    """Traits of a class of oauthenticator, which the inventory has keys for."""
+    """Return the traits of a class of oauthenticator for which the inventory has keys."""
     kind = given["type"]
     several = "name" in given
     place = f"login/{given['name']}/" if several else ""
@@ -229,7 +232,7 @@ def _oauth(config: Mapping[str, Any], given: Mapping[str, Any], secrets: Mapping
     if kind == "github":
         organizations = given["allowed_organizations"]
         traits["allowed_organizations"] = set(organizations)
-        # Private membership is visible with this scope only.
+        # Private memberships are visible only with this scope.
         if organizations:
             traits["scope"] = ["read:org"]
     elif kind == "azuread":
@@ -253,17 +256,17 @@ def _oauth(config: Mapping[str, Any], given: Mapping[str, Any], secrets: Mapping
 
 
 def _asks_again(given: Mapping[str, Any]) -> bool:
-    """Whether GitHub is asked about guests while they work, with what is kept from their log-in."""
+    """Whether the hub asks GitHub about guests while they work, with data from their log-in."""
     return given["type"] == "github" and bool(given["allowed_organizations"] or given["guests"])
 
 
 def _common(config: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Traits of every authenticator."""
+    """Return traits that every authenticator has."""
     return {
-        "any_allow_config": True,  # the roster
+        "any_allow_config": True,  # the roster decides
         "allow_existing_users": False,
         "normalized": config["normalize_usernames"],
-        # Each request of a user asks refresh_user, which reads the roster, at most once a second.
+        # JupyterHub calls refresh_user for requests, at most once a second. It reads the roster.
         "auth_refresh_age": 1,
         "enable_auth_state": any(map(_asks_again, given.get("each", [given]))),
         "auth_refresh_strict": True,
@@ -271,7 +274,7 @@ def _common(config: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, An
 
 
 def traits(config: Mapping[str, Any], secrets: Mapping[str, Any], state: Path) -> dict[str, dict[str, Any]]:
-    """All traits, by class."""
+    """Return all traits by class."""
     if config.get("version") != VERSION:
         raise Unusable(f"config.json has version {config.get('version')!r}, this image reads {VERSION}")
     given, each = config["authenticator"], single(config)
@@ -287,7 +290,7 @@ def traits(config: Mapping[str, Any], secrets: Mapping[str, Any], state: Path) -
         "hub_connect_url": "http://hub:8081",
         "cookie_secret": bytes.fromhex(secrets["cookie_secret"]),
         "db_url": database_url(config, secrets, state),
-        "upgrade_db": True,  # SQLite's file is copied first
+        "upgrade_db": True,  # JupyterHub copies SQLite's file first
         "pid_file": "",
         "cleanup_servers": False,
         "cleanup_proxy": False,
@@ -309,12 +312,12 @@ def traits(config: Mapping[str, Any], secrets: Mapping[str, Any], state: Path) -
     if config["user_domains"]:
         hub["subdomain_host"] = config["url"].rstrip("/")
         hub["subdomain_hook"] = domains.subdomain
-        # A page of a user can set all other cookies for the hub and for everybody's server.
+        # Users' pages can set all cookies without this prefix for the hub and for other servers.
         hub["cookie_host_prefix_enabled"] = True
     if urlsplit(config["url"]).scheme == "https":
         hub["tornado_settings"] = {"cookie_options": {"secure": True}}
     if config["provider_groups"] or any(one.get("guests") and one["type"] != "github" for one in each):
-        # These providers are asked at the log-in only: this is authenticators.GUEST_SECONDS.
+        # These providers are asked only at the log-in. A day is authenticators.GUEST_SECONDS.
         hub["cookie_max_age_days"] = 1
     if config["database"]["type"] == "postgresql":
         hub["db_kwargs"] = {"pool_pre_ping": True}
@@ -334,7 +337,7 @@ def traits(config: Mapping[str, Any], secrets: Mapping[str, Any], state: Path) -
             if len(config["images"]) > 1
             else {},
             "cmd": config["command"],
-            # How long servers remember the hub's yes: five minutes is too long after a removal.
+            # How long servers remember the hub's yes. The default of five minutes is too long after a removal.
             "args": ["--HubOAuth.cache_max_age=10"],
             "notebook_dir": config["home"],
             "environment": {**ENVIRONMENT, **config["environment"]},

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""JupyterHub's whole configuration: ours, and then the administrator's files of Python (extra_config)."""
+"""JupyterHub's whole configuration: ours, then the administrator's Python files (extra_config)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from traitlets.utils.importstring import import_item
 from . import custom
 from .config import own_settings, single, traits
 
-# No inventory sets them, but the collection relies on them; with what to do instead.
+# Traits on which the collection relies, though no inventory sets them, and what to do instead.
 RELIED: dict[str, dict[str, str]] = {
     "JupyterHub": {
         "admin_users": "write admin: true beside the user in users",
@@ -59,7 +59,7 @@ RELIED: dict[str, dict[str, str]] = {
 ROLE = "the role sets it; if the inventory has a key for it, change that"
 
 
-# What lets in people who are not in the roster; allowed_idps is also how CILogon is set up.
+# Traits that admit people who are not in the roster. allowed_idps is an exception, because CILogon needs it.
 RULE = re.compile(r"allow(ed)?_(?!idps$)")
 MADE_OF_SETTINGS = ("allow_all", "allowed_groups")
 
@@ -73,30 +73,30 @@ class Problem(NamedTuple):
 
 
 class Family(NamedTuple):
-    """A class of ours with those that it is made of, and what may not be set for any of them."""
+    """A class of ours with its base classes, and traits that may not be set for any of them."""
 
     classes: set[str]
-    forbidden: dict[str, str]  # trait: what to do instead
+    forbidden: dict[str, str]  # by trait: what to do instead
 
 
 class Single(NamedTuple):
-    """One authenticator, alone or of several."""
+    """One authenticator: the only one, or one of several."""
 
-    place: str  # in the inventory
+    place: str  # its path in the inventory
     given: Mapping[str, Any]
     cls: Any
     traits: Mapping[str, Any]
-    member: Mapping[str, Any] | None  # of several, what is made from it
+    member: Mapping[str, Any] | None  # its entry if there are several
 
 
 class Whole(NamedTuple):
     config: Config
     problems: list[Problem]
-    lines: dict[tuple[str, str], str]  # section and trait: where a file sets it
+    lines: dict[tuple[str, str], str]  # by section and trait: the file and line that set it
 
 
 def configure(given: Mapping[str, Any], secrets: Mapping[str, Any], state: Path, config: Config) -> Whole:
-    """Fill CONFIG. Errors in the administrator's part are returned; errors in ours raise Unusable."""
+    """Fill CONFIG. Returns errors in the administrator's part. Errors in ours raise Unusable."""
     ours = traits(given, secrets, state)
     for place, authenticator, slot, key in _slots(given, ours):
         if authenticator["type"] == "custom":
@@ -114,7 +114,7 @@ def configure(given: Mapping[str, Any], secrets: Mapping[str, Any], state: Path,
 def _slots(
     given: Mapping[str, Any], ours: Mapping[str, Any]
 ) -> Iterator[tuple[str, Mapping[str, Any], dict[str, Any], str]]:
-    """Of each authenticator its path in the inventory, what is written there, and where its class stands."""
+    """Yield each authenticator's path in the inventory, its keys, and the mapping and key with its class."""
     if given["authenticator"]["type"] != "several":
         yield "authenticator", given["authenticator"], ours["JupyterHub"], "authenticator_class"
         return
@@ -131,12 +131,12 @@ def authenticators(given: Mapping[str, Any], ours: Mapping[str, Any]) -> Iterato
 
 
 def cls_of(item: Any) -> Any:
-    """A class, or that at a dotted name."""
+    """Return a class, or the one at a dotted name."""
     return import_item(item) if isinstance(item, str) else item
 
 
 def _check_settings(given: Mapping[str, Any], secrets: Mapping[str, Any], ours: Mapping[str, Any]) -> Iterator[Problem]:
-    """The authenticators' traits in the inventory."""
+    """Check the authenticators' traits in the inventory."""
     for one in authenticators(given, ours):
         known = one.cls.class_trait_names(config=True)
         for name, value in sorted(own_settings(one.given, secrets).items()):
@@ -171,7 +171,7 @@ def _families(given: Mapping[str, Any], ours: Mapping[str, Any]) -> list[Family]
 
 
 def _run(name: str, text: str, ours: Mapping[str, Any], families: Iterable[Family], whole: Whole) -> Iterator[Problem]:
-    """Run one statement after the other, so that the line that sets a trait is known."""
+    """Run one statement after the other, to know which line sets a trait."""
     config = whole.config
     try:
         tree = ast.parse(text, name)
@@ -210,7 +210,7 @@ def _run(name: str, text: str, ours: Mapping[str, Any], families: Iterable[Famil
 def _execute(statement: ast.stmt, name: str, namespace: dict[str, Any]) -> Problem | None:
     try:
         exec(compile(ast.Module([statement], []), name, "exec", dont_inherit=True), namespace)  # noqa: S102
-    except (Exception, SystemExit) as error:  # whatever the administrator's code raises
+    except (Exception, SystemExit) as error:  # the administrator's code may raise anything
         frames = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == name]
         text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         return Problem(f"{name}, line {frames[-1] if frames else statement.lineno}", text)
@@ -222,7 +222,7 @@ def _pairs(config: Config) -> set[tuple[str, str]]:
 
 
 def _holds(now: Any, ours: Any) -> bool:
-    """Whether our values are still there; lists and mappings may have more."""
+    """Whether our values are still there. Lists and mappings may have more."""
     if isinstance(ours, Mapping):
         return isinstance(now, Mapping) and all(key in now and _holds(now[key], item) for key, item in ours.items())
     if isinstance(ours, (list, set)):
@@ -231,7 +231,7 @@ def _holds(now: Any, ours: Any) -> bool:
 
 
 def unknown(whole: Whole) -> Iterator[Problem]:
-    """Traits of the administrator that no class has, or whose value is refused."""
+    """Yield the administrator's traits that no class has, or whose value is refused."""
     classes = {cls.__name__: cls for cls in _classes(Configurable)}
     for (section, trait), place in whole.lines.items():
         cls = classes.get(section)
@@ -249,12 +249,12 @@ def unknown(whole: Whole) -> Iterator[Problem]:
 
 
 def _refused(trait: Any, value: Any) -> str | None:
-    """What a trait says to a value; what is only added to, and what any class may take, is not looked at."""
+    """Return a trait's complaint about a value. Additions, and traits without a check of their own, are left out."""
     if not hasattr(trait, "validate") or isinstance(value, LazyConfigValue) or (value is None and trait.allow_none):
         return None
     try:
         trait.validate(HasTraits(), value)
-    except Exception as error:  # TraitError, and whatever a class raises about a value
+    except Exception as error:  # TraitError, or anything that a class raises
         return re.sub(r"(trait) of an? \w+ instance", r"\1", str(error))
     return None
 

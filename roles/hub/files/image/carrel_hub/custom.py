@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Any other authenticator class, with this hub's rules about who gets in."""
+"""Use any other authenticator class, with this hub's rules about who gets in."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NAME = "CarrelCustomAuthenticator"
 
 class Guarded(Authenticator):  # type: ignore[misc]
     def get_handlers(self, app: Any) -> list[tuple[str, Any]]:
-        """Pages with authenticators of their own would bypass the roster."""
+        """Refuse pages with other authenticators, which would bypass the roster."""
         handlers: list[tuple[str, Any]] = super().get_handlers(app)
         if any(getattr(handler, "authenticator", OURS) is not OURS for _path, handler in handlers):
             raise Unusable("authenticator.class: it asks other authenticators, which do not heed the list of users")
@@ -29,10 +29,10 @@ class Guarded(Authenticator):  # type: ignore[misc]
 
 
 def made(path: str, place: str = "authenticator") -> type[Any]:
-    """The class that stands at PATH, a dotted name, below the mixins. PLACE: where the inventory names it."""
+    """Return the class at the dotted name PATH, below our mixins. PLACE is its path in the inventory."""
     try:
         found = import_item(path)
-    except Exception as error:  # whatever a module raises when it is imported
+    except Exception as error:  # a module may raise anything when it is imported
         raise Unusable(f"{place}.class: {path} cannot be imported: {error}") from error
     if not isinstance(found, type) or not issubclass(found, Authenticator):
         raise Unusable(f"{place}.class: {path} is no class of authenticators")

@@ -1,8 +1,8 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A copy of the hub's database, independent of the engine: `dump` writes it to stdout, `load` reads it from stdin.
+"""Copy the hub's database between SQLite and PostgreSQL: `dump` writes to stdout, `load` reads from stdin.
 
-Used to go from SQLite to PostgreSQL and back. All tables are read as they are, NativeAuthenticator's, too.
+All tables are copied as they are, including NativeAuthenticator's.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def _same(one: dict[str, list[dict[str, Any]]], other: dict[str, list[dict[str, 
 
 
 def dump(url: str, stream: TextIO) -> int:
-    """Write all rows; return how many there were."""
+    """Write all rows. Return how many there were."""
     engine = create_engine(url)
     tables = _rows(engine)
     engine.dispose()
@@ -80,7 +80,7 @@ def dump(url: str, stream: TextIO) -> int:
 
 
 def load(url: str, stream: TextIO) -> int:
-    """Fill an empty database, all or nothing; return how many rows there were. Doing so twice is no error."""
+    """Fill an empty database, all or nothing. Return how many rows there were. To do this twice is no error."""
     try:
         content = json.load(stream)
         tables: dict[str, list[dict[str, Any]]] = content["tables"]
@@ -116,7 +116,7 @@ def load(url: str, stream: TextIO) -> int:
                 connection.execute(table.insert(), found)
                 rows += len(found)
             if engine.dialect.name == "postgresql" and "id" in table.c:
-                # ids were given explicitly, so the sequence behind them is still at its beginning
+                # The rows have ids already, so the sequence for new ids is still at its beginning.
                 connection.execute(
                     text("SELECT setval(pg_get_serial_sequence(:name, 'id'), :last)"),
                     {"name": name, "last": max((row["id"] for row in found), default=0) + 1},

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Users of an LDAP directory. Its certificate is checked, and a slow or missing directory delays nobody else."""
+"""Users in an LDAP directory. Its certificate is checked, and a directory that does not answer delays nobody else."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from traitlets import List, Unicode
 from .authenticators import IdentityMixin
 
 SECONDS = 10
-# Without these, certificates are not checked.
+# By default, certificates are not checked.
 TLS = {"validate": ssl.CERT_REQUIRED, "ca_certs_file": "/etc/ssl/certs/ca-certificates.crt"}
 DOWN = "The directory of users cannot be asked at the moment. Please try again in a minute, and tell the administrator."
 
 
 class _Threaded(LDAPAuthenticator):  # type: ignore[misc]
     async def authenticate(self, handler: Any, data: Any) -> Any:
-        """The class waits for the directory and blocks the event loop."""
+        """Ask the directory in a thread. The class itself would block the event loop."""
         ask = super().authenticate
         return await self.threads.run(lambda: asyncio.run(ask(handler, data)))
 
     def get_connection(self, userdn: str | None, password: str | None) -> Any:
-        """As in the class above, which waits without end."""
+        """Connect as the base class does, but with a deadline."""
         starts_tls = self.tls_strategy == TlsStrategy.before_bind
         server = ldap3.Server(
             self.server_address, port=self.server_port, use_ssl=self.tls_strategy == TlsStrategy.on_connect,
@@ -42,7 +42,7 @@ class _Threaded(LDAPAuthenticator):  # type: ignore[misc]
                 auto_bind=ldap3.AUTO_BIND_TLS_BEFORE_BIND if starts_tls else ldap3.AUTO_BIND_NO_TLS,
             )  # fmt: skip
         except LDAPBindError as error:
-            # Not whoever logs in by that account's name: wrong passwords count.
+            # The hub's own account is wrong. For people who log in with this account's name, wrong passwords count.
             if (userdn, password) == (self.lookup_dn_search_user, self.lookup_dn_search_password):
                 raise LDAPException(f"it refuses {userdn or 'to be searched without an account'}") from error
             return None
@@ -52,7 +52,7 @@ class CarrelLDAPAuthenticator(IdentityMixin, _Threaded):
     guest_groups = List(Unicode(), config=True, help="DNs of the groups whose members may log in as guests")
 
     async def groups_of(self, model: dict[str, Any]) -> list[str]:
-        """Those of allowed_groups, which has all that the inventory names."""
+        """Return the groups in allowed_groups, which has all groups in the inventory."""
         return list(model["auth_state"]["ldap_groups"])
 
     async def allow_guest(self, username: str, authentication: dict[str, Any]) -> bool:

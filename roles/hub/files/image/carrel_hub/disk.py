@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The notice for users whose folders are nearly full, on the hub's pages."""
+"""A notice on the hub's pages for users whose folders are nearly full."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ log = logging.getLogger(__name__)
 
 
 def notice_of(user: Any) -> str | None:
-    """For the hub's templates: it calls what it finds in template_vars with the user, who is None before a log-in."""
+    """Return the notice for the hub's templates, which pass the user. This is None before a log-in."""
     return notice(user.name) if user else None
 
 
 def notice(name: str) -> str | None:
-    """None also while nobody has measured, or if a file can't be read: no page fails for this."""
+    """Return the notice. None also if nothing was measured yet or a file cannot be read, so that no page fails."""
     path = DIRECTORY / "disk.json"
     if not path.exists():
         return None

@@ -1,8 +1,8 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""python3 -m carrel_hub.egress PREFIX NETWORK …: where containers may connect to whose bridges begin with PREFIX.
+"""python3 -m carrel_hub.egress PREFIX NETWORK …: limit where containers behind bridges called PREFIX… may connect.
 
-The hub runs this in a container that has the engine's own network namespace, through which all of them go out.
+The hub runs this in a container in the engine's own network namespace, through which all containers connect.
 """
 
 from __future__ import annotations
@@ -33,12 +33,15 @@ _NAMES = "ip daddr {{ {resolvers} }} meta l4proto {{ tcp, udp }} th dport 53 acc
 
 
 def prefix(instance: str) -> str:
-    """With what the bridges of an instance's networks begin; the kernel takes 15 characters for the whole."""
+    """Return the beginning of the names of an instance's bridges. The kernel allows 15 characters for a name."""
     return f"c{sha256(instance.encode()).hexdigest()[:8]}-"
 
 
 def rules(of: str, allowed: Iterable[str], resolvers: Iterable[str]) -> str:
-    """nft's program. Networks of servers are allowed: Docker keeps them apart, and some kernels filter within each."""
+    """Return rules for nft. Traffic between servers is allowed here: Docker separates their networks anyway.
+
+    Some kernels also filter traffic within a network, which must pass.
+    """
     networks = ipaddress.collapse_addresses(map(ipaddress.IPv4Network, allowed))
     names = ", ".join(sorted(resolvers))
     return _RULES.format(
@@ -48,7 +51,7 @@ def rules(of: str, allowed: Iterable[str], resolvers: Iterable[str]) -> str:
 
 
 def resolvers(text: str) -> set[str]:
-    """The name servers of resolv.conf that containers can reach."""
+    """Return the name servers in resolv.conf that containers can reach."""
     words = [line.split() for line in text.splitlines()]
     named = {pair[1] for pair in words if len(pair) > 1 and pair[0] == "nameserver" and ":" not in pair[1]}
     return {server for server in named if not ipaddress.IPv4Address(server).is_loopback}

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Paths in the hub's container, and how files are read and written."""
+"""Paths in the hub's container, and functions that read and write files."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-DIRECTORY = Path(os.environ.get("CARREL_HUB_DIRECTORY", "/etc/carrel/hub"))  # written by the role, read-only
-STATE = Path(os.environ.get("CARREL_HUB_STATE", "/srv/jupyterhub"))  # the hub's own
+DIRECTORY = Path(os.environ.get("CARREL_HUB_DIRECTORY", "/etc/carrel/hub"))  # the role's files, read-only
+STATE = Path(os.environ.get("CARREL_HUB_STATE", "/srv/jupyterhub"))  # the hub's own files
 
 
 class Unusable(Exception):
@@ -28,7 +28,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_state(name: str) -> dict[str, Any]:
-    """A file of the hub's own; empty if it is missing."""
+    """Read one of the hub's own files. Empty if it is missing."""
     path = STATE / name
     return read_json(path) if path.exists() else {}
 

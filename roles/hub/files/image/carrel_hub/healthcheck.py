@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether the hub answers, with its database behind it, and Docker behind the socket: exit code 0 or 1 and one line."""
+"""Check that the hub, its database, and Docker behind the socket answer: exit code 0 or 1, and one line."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class _Docker(http.client.HTTPConnection):
 
 
 def ask_hub() -> None:
-    """/hub/health answers without the database. The token of this page has to be looked up in it."""
+    """Ask the hub for a page that needs the database, to look up the token. /hub/health does not need the database."""
     config, secrets = read_json(DIRECTORY / "config.json"), read_json(DIRECTORY / "secrets.json")
     url = f"http://127.0.0.1:8081{config['base_url']}hub/metrics"
     request = urllib.request.Request(url, headers={"Authorization": f"token {secrets['metrics_token']}"})

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Only the roster's service may change what the inventory decides; changes by others are refused."""
+"""Refuse changes of things that the inventory decides, except by the roster's service."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class UserHandler(Decided, users.UserAPIHandler):  # type: ignore[misc]
     methods = ("POST", "PATCH")
 
     def is_decided(self) -> bool:
-        """Guests, who are not in the inventory, can be deleted."""
+        """Whether the inventory decides. Guests are not in it, so they can be deleted."""
         listed = self.path_args[0] in self.authenticator.roster().users
         return super().is_decided() or (self.request.method == "DELETE" and listed)
 

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Codes by which listed people without a password create their account. Administrators hand them out."""
+"""Codes with which listed people without a password create their accounts. Administrators hand them out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import hmac
 
 from .files import read_state, write_state
 
-USED = "invitations.json"  # name: how many accounts of this name were removed; who left knows the codes of before
+USED = "invitations.json"  # by name: how many accounts were removed. People who left know the old codes.
 
 
 def code(key: bytes, name: str) -> str:

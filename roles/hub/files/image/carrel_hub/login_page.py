@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Prove that people can log in with the administrator's page, which is in stdin."""
+"""Check that people can log in with the administrator's page, which is read from stdin."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ HINT = {
 
 
 def render(page: str, kind: str) -> str:
-    """The page as JupyterHub would show it (jupyterhub.app.JupyterHub.init_tornado_settings)."""
+    """Render the page as JupyterHub does (jupyterhub.app.JupyterHub.init_tornado_settings)."""
     name = "native-login.html" if kind == "native" else "login.html"
     upstream = str(Path(DATA_FILES_PATH) / "templates")
     loader = ChoiceLoader(
@@ -49,10 +49,10 @@ def render(page: str, kind: str) -> str:
 
 
 def check(page: str, kind: str) -> None:
-    """Raises LoginPageError."""
+    """Check a page. Raises LoginPageError."""
     check_source(page)
     _check_shown(page, kind)
-    if kind == "several":  # the page of each that asks for a password, too
+    if kind == "several":  # also as the page of an authenticator that asks for a password
         _check_shown(page, "ldap")
 
 
@@ -63,7 +63,7 @@ def _check_shown(page: str, kind: str) -> None:
         raise LoginPageError('the login page extends itself: write {% extends "templates/login.html" %}') from error
     except TemplateSyntaxError as error:
         raise LoginPageError(f"line {error.lineno} of {error.name or 'the login page'}: {error.message}") from error
-    except Exception as error:  # whatever an expression in it raises
+    except Exception as error:  # an expression in the page may raise anything
         raise LoginPageError(f"the login page cannot be shown: {error!r}") from error
     if kind in WITH_PASSWORD:
         check_rendered(

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Launches from a learning platform (LTI 1.3): what ltiauthenticator does not check, and without holding up the hub."""
+"""Accept launches from a learning platform (LTI 1.3), with checks that ltiauthenticator lacks, and without blocking."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from traitlets import Set, Unicode
 
 from .authenticators import NO_NAME, IdentityMixin
 
-MODULE = "ltiauthenticator.lti13.auth"  # an administrator's package, so nothing of it is imported here
+MODULE = "ltiauthenticator.lti13.auth"  # not imported here, because only administrators add this package
 CLAIM = "https://purl.imsglobal.org/spec/lti/claim/"
-# ltiauthenticator takes tokens of the last ten minutes.
+# ltiauthenticator accepts tokens of the last ten minutes.
 REMEMBERED_SECONDS = 3600
 DEPLOYMENT = (
     "This hub does not know the place in the learning platform that you came from. Please tell the administrator."
@@ -24,7 +24,7 @@ ELSEWHERE = "Please open this hub from a course in your learning platform."
 
 
 class LaunchMixin(IdentityMixin):
-    callback_handler: Any  # of the class
+    callback_handler: Any  # the class's
     deployment_ids = Set(Unicode(), config=True, help="Deployments that people may come from; none: from any")
 
     def __init__(self, **kwargs: Any) -> None:
@@ -33,11 +33,11 @@ class LaunchMixin(IdentityMixin):
         self.used: dict[str, float] = {}
 
     def get_custom_html(self, base_url: str) -> str:
-        """Nobody can begin at the hub."""
+        """Say where to begin, because nobody can log in from the hub itself."""
         return f'<p class="text-center">{ELSEWHERE}</p>'
 
     async def authenticate(self, handler: Any, data: Any = None, **kwargs: Any) -> Any:
-        """DATA: the claims of a token that has been verified."""
+        """Check a launch. DATA has the claims of a verified token."""
         deployment = data[f"{CLAIM}deployment_id"]
         if self.deployment_ids and deployment not in self.deployment_ids:
             self.log.error("the deployment %r is none of deployment_ids", deployment)
@@ -55,7 +55,7 @@ class LaunchMixin(IdentityMixin):
         return True
 
     def get_username(self, token: dict[str, Any]) -> str:
-        """The class takes the id without meaning where the claim is missing: anybody's name would change unnoticed."""
+        """Return the name. Without the claim, the class would use a meaningless id, so names would change unnoticed."""
         custom = self.username_key.startswith("custom_")
         claims = token.get(f"{CLAIM}custom") if custom else token
         name = claims.get(self.username_key.removeprefix("custom_")) if isinstance(claims, dict) else None
@@ -65,7 +65,7 @@ class LaunchMixin(IdentityMixin):
 
 
 def in_a_thread(handler: Any) -> Any:
-    """It fetches the platform's keys and waits for them."""
+    """Return the handler with its check in a thread, because it waits for the platform's keys."""
 
     class Callback(handler):  # type: ignore[misc]
         checked: Any = None
@@ -73,7 +73,7 @@ def in_a_thread(handler: Any) -> Any:
         async def post(self) -> None:
             try:
                 self.checked = await self.authenticator.threads.run(super().decode_and_validate_launch_request)
-            except Exception as error:  # the class knows what to say
+            except Exception as error:  # the class reports it
                 self.checked = error
             await super().post()
 

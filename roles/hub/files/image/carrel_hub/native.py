@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Users with passwords. The inventory gives the first ones; everybody may change their own."""
+"""Users with passwords. The inventory sets the first ones, and users may change theirs."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from .brake import Brake, Visitors
 from .files import DIRECTORY, read_json, read_state, write_state
 from .passwords import LONGEST, Busy, Passwords, Refused
 
-APPLIED = "passwords-applied.json"  # name: what tells whether the inventory's password is the one that was set last
-LONGEST_NAME = 128  # of UserInfo.username
+APPLIED = "passwords-applied.json"  # by name: a fingerprint of the last password that was set from the inventory
+LONGEST_NAME = 128  # the length of UserInfo.username
 SHORTEST = 8
-MOST_WAITING = 500  # accounts that nobody has approved yet
+MOST_WAITING = 500  # accounts without approval
 TOO_OFTEN = "Too many wrong passwords. Please wait a minute, then try again."
 TOO_MANY = "Too many people are signing up at the moment. Please try again in an hour, or tell the administrator."
 WAITS = "Your account waits for an administrator's approval."
@@ -47,14 +47,14 @@ class CarrelNativeAuthenticator(RosterMixin, NativeAuthenticator):  # type: igno
         super().__init__(**kwargs)
         self.passwords = Passwords()
         self.visitors = Visitors()
-        # By name and address: wrong tries of others lock nobody out. A class may come from one address.
+        # By name and address, so that others' wrong tries lock nobody out. A whole class may share one address.
         self.wrong = Brake(10, 60)
         self.wrong_of_address = Brake(200, 60)
         self.sign_ups = Brake(100, 3600)
         self.looking: set[str] = set()
 
     def normalize_username(self, username: str) -> str:
-        """The prefix can be left out."""
+        """Add the prefix if somebody leaves it out."""
         name: str = super().normalize_username(username)
         return name if name.startswith(self.prefix) else str(super().normalize_username(self.prefix + username))
 
@@ -73,7 +73,7 @@ class CarrelNativeAuthenticator(RosterMixin, NativeAuthenticator):  # type: igno
         return name
 
     async def checked(self, handler: Any, name: str, password: str) -> bool:
-        """Whether it is this person's password. Wrong ones are counted, and those that are being looked at."""
+        """Whether this is the person's password. Wrong ones are counted, and those whose check has not ended."""
         address = await self.visitors.address(handler.request)
         if not self.wrong.take((address, name)):
             raise web.HTTPError(429, TOO_OFTEN)
@@ -86,12 +86,12 @@ class CarrelNativeAuthenticator(RosterMixin, NativeAuthenticator):  # type: igno
         if right:
             self.wrong.forget((address, name))
             self.wrong_of_address.give_back(address)
-        else:  # the address first, because the name is whatever somebody wrote
+        else:  # the address comes first, because the name may be any text
             self.log.warning("wrong password from %s for %r", address, name)
         return right
 
     async def _is_right(self, name: str, password: str) -> bool:
-        """Run bcrypt once, whether there is such an account or not."""
+        """Check the password. bcrypt runs once, whether the account exists or not."""
         first = self._first_password(name)
         if first is None or await self._is_applied(name, first):
             account = self.get_user(name)
@@ -117,11 +117,11 @@ class CarrelNativeAuthenticator(RosterMixin, NativeAuthenticator):  # type: igno
         return hmac.compare_digest(known, self._fingerprint(name, first)) and self.get_user(name) is not None
 
     async def _is_applied(self, name: str, first: str) -> bool:
-        """Avoid bcrypt, unless the key has changed."""
+        """Whether the inventory's password was set already. bcrypt runs only if the key has changed."""
         applied = read_state(APPLIED).get(name)
         if applied is None or self.get_user(name) is None:
             return False
-        # Versions before had the hash alone.
+        # Older versions wrote only the hash.
         known = {"bcrypt": applied} if isinstance(applied, str) else applied
         fingerprint = self._fingerprint(name, first)
         if hmac.compare_digest(known.get("hmac", ""), fingerprint):
@@ -133,7 +133,7 @@ class CarrelNativeAuthenticator(RosterMixin, NativeAuthenticator):  # type: igno
 
     async def _apply(self, name: str, first: str) -> None:
         hashed = await self.passwords.hash(first)
-        if self._is_known(name, first):  # another request of this person was faster
+        if self._is_known(name, first):  # another request of this user was faster
             return
         self._store(name, hashed, approved=True)
         known = {"bcrypt": hashed.decode(), "hmac": self._fingerprint(name, first)}
@@ -151,7 +151,7 @@ class CarrelNativeAuthenticator(RosterMixin, NativeAuthenticator):  # type: igno
         sessions.end(self.db, name)
 
     async def sign_up(self, handler: Any, name: str, password: str, invitation: str) -> str:
-        """What the page says to it: the same whether the name is free or not. Raises Refused."""
+        """Return the page's text. It is the same whether the name is free or not. Raises Refused."""
         name = self.normalize_username(name.strip())
         if len(name) > LONGEST_NAME or username_problem(name) or not self.validate_username(name):
             raise Refused(NAME)
@@ -163,11 +163,12 @@ class CarrelNativeAuthenticator(RosterMixin, NativeAuthenticator):  # type: igno
         if not self.sign_ups.take(address):
             raise Refused(TOO_MANY)
         if invitation and self._fits(name, invitation):
-            # For a lecture behind one address. Checked at once, or people whose passwords are being hashed would count.
+            # Invited people do not count: a whole lecture may share one address. This comes before the hash, because
+            # otherwise people would count while theirs is computed.
             self.sign_ups.give_back(address)
         hashed = await self.passwords.hash(password)
         if invitation:
-            if not self._fits(name, invitation):  # another request may have used it meanwhile
+            if not self._fits(name, invitation):  # another request may have used the invitation meanwhile
                 raise Refused(NOT_INVITED)
             self._store(name, hashed, approved=True)
             return WELCOME
@@ -183,21 +184,21 @@ class CarrelNativeAuthenticator(RosterMixin, NativeAuthenticator):  # type: igno
         return name in self.invited() and invitations.fits(self.key, name, invitation)
 
     def invited(self) -> list[str]:
-        """Listed people with neither a password in the inventory nor an account."""
+        """Return listed people with neither a password in the inventory nor an account."""
         roster, first = self.roster(), read_json(DIRECTORY / "passwords.json")
         approved = {account.username for account in self.accounts() if account.is_authorized}
         known = approved | first.keys()
         return sorted(name for name in roster.users if roster.lists(name) and self.owns(name) and name not in known)
 
     def accounts(self) -> Iterable[Any]:
-        """Those of people whose names are this authenticator's."""
+        """Return the accounts whose names belong to this authenticator."""
         return [each for each in self.db.query(UserInfo).order_by(UserInfo.username) if self.owns(each.username)]
 
     def account(self, name: str) -> Any:
         return self.get_user(name) if self.owns(name) else None
 
     def approve(self, name: str, approved: bool) -> None:
-        """Raises Refused for a listed name: anybody could have signed up with it."""
+        """Approve an account. Raises Refused for a listed name, because anybody could have signed up with it."""
         account = self.account(name)
         if account is None:
             raise Refused(f"There is no account {name} any more.")
@@ -207,7 +208,7 @@ class CarrelNativeAuthenticator(RosterMixin, NativeAuthenticator):  # type: igno
         self.db.commit()
 
     def waiting(self) -> list[str]:
-        """Guests who have never logged in; others may have files."""
+        """Return guests without approval who have never logged in. Others may have files."""
         known = {user.name for user in self.db.query(orm.User)} | self.roster().users.keys()
         return [each.username for each in self.accounts() if not each.is_authorized and each.username not in known]
 
@@ -216,7 +217,7 @@ class CarrelNativeAuthenticator(RosterMixin, NativeAuthenticator):  # type: igno
             self.delete_user(SimpleNamespace(name=name))
 
     async def set_password(self, name: str, password: str, session: str | None = None) -> None:
-        """Ends all other sessions than the browser's SESSION. Raises Refused."""
+        """Set a password, and end all sessions except the browser's SESSION. Raises Refused."""
         if not self.is_password_strong(password):
             raise Refused(LENGTH)
         hashed = await self.passwords.hash(password)
@@ -228,17 +229,17 @@ class CarrelNativeAuthenticator(RosterMixin, NativeAuthenticator):  # type: igno
         sessions.end(self.db, name, session)
 
     async def refresh_user(self, user: Any, handler: Any = None) -> bool | dict[str, Any]:
-        """A new password in the inventory ends sessions at once, not only when somebody logs in with it."""
+        """End sessions as soon as the inventory has a new password, not only when somebody logs in with it."""
         first = self._first_password(user.name)
         if first is not None and not self._is_known(user.name, first):
             is_new = await self._is_new(user.name, first)
-            # An administrator who starts another person's server stays logged in.
+            # Administrators who start another user's server stay logged in.
             if is_new and handler is not None and handler.current_user is user:
                 return False
         return await super().refresh_user(user, handler)
 
     async def _is_new(self, name: str, first: str) -> bool:
-        """Set it if it is new. A browser sends many requests at once; one bcrypt is enough for them."""
+        """Set the password if it is new. A browser sends many requests at once, and one bcrypt is enough for them."""
         if name in self.looking:
             return True
         self.looking.add(name)
@@ -256,7 +257,7 @@ class CarrelNativeAuthenticator(RosterMixin, NativeAuthenticator):  # type: igno
         return [*inventory_api.HANDLERS, *native_pages.HANDLERS]
 
     def delete_user(self, user: Any) -> None:
-        """People who are listed again get the inventory's password, or need a new invitation."""
+        """Forget the password, so that people who are listed again get the inventory's, or need a new invitation."""
         applied = read_state(APPLIED)
         if applied.pop(user.name, None):
             write_state(APPLIED, applied)

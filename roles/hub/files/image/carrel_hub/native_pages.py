@@ -1,8 +1,8 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The pages of accounts with passwords: logging in, signing up, approving, changing a password.
+"""Pages for accounts with passwords: to log in, sign up, approve accounts, and change passwords.
 
-nativeauthenticator's own run bcrypt in the event loop, and approve and discard accounts on a mere GET.
+nativeauthenticator's own pages run bcrypt in the event loop, and approve and discard accounts with a GET request.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Page(BaseHandler):  # type: ignore[misc]
         return self.field("new_password")
 
     async def set_password(self, name: str) -> str:
-        """People who change their own password stay logged in here."""
+        """Set the user's own password. This browser stays logged in."""
         own = name == self.current_user.name
         session = self.get_session_cookie() if own else None
         await self.authenticator.set_password(name, self.new_password(), session)
@@ -91,7 +91,7 @@ class SignUpHandler(Page):
 
 
 class AuthorizeHandler(Page):
-    """Accounts that wait for approval or have it, and the invitations for listed people."""
+    """Shows accounts with and without approval, and the invitations for listed people."""
 
     template = "authorization-area.html"
 
@@ -105,7 +105,7 @@ class AuthorizeHandler(Page):
         try:
             if action == "discard":
                 self.discard(name)
-            elif action == "discard-all":  # strangers can fill the list faster than anybody empties it one by one
+            elif action == "discard-all":  # strangers can fill the list faster than admins can empty it one by one
                 self.authenticator.discard_waiting()
             else:
                 self.authenticator.approve(name, action == "approve")

@@ -1,9 +1,9 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A network for each user's server, in which only the hub and its proxy are besides.
+"""Make a network for each user's server. Only the hub and its proxy are in it, too.
 
-Docker drops what goes from one of its networks to another. A network lives as long as its server; that of one which
-ended by itself goes when the hub starts, or its user starts the next one.
+Docker drops packets between its networks. A network exists as long as its server. If a server ends by itself, its
+network is removed when the hub starts, or when the user starts the next server.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from docker.errors import APIError, NotFound
 
 from . import egress
 
-# Docker's own pools are empty after 30 networks. This is for measurements (RFC 2544), so that no site should have it.
+# Docker's own pools are empty after 30 networks. This pool is for benchmarks (RFC 2544), so no site should use it.
 POOL = ipaddress.IPv4Network("198.18.0.0/15")
 PREFIX = 29  # room for Docker's gateway, the hub, the proxy and the server
 FORBIDDEN = 403
-GONE = (404, 409)  # what Docker answers about a container that is removed, or is being removed
-THERE = "already exists in network"  # what Docker says where another hub, which starts or ends, was faster
+GONE = (404, 409)  # Docker's answers about a container that is removed, or is being removed
+THERE = "already exists in network"  # Docker's answer if another hub, which starts or ends, was faster
 BRIDGE = "com.docker.network.bridge.name"
 TRIES = 20
 LABEL = "carrel.instance"
@@ -39,16 +39,16 @@ log = logging.getLogger(__name__)
 
 
 class NoNetwork(Exception):
-    """The text says why."""
+    """There is no network. The text says why."""
 
 
 def name_of(network: str, user: str) -> str:
-    """The network of a user's server. It comes after NETWORK in the alphabet, so that this stays the hub's way out."""
+    """Return the name of a user's network. It sorts after NETWORK, so that NETWORK stays the hub's way out."""
     return f"{network}_{escape(user)}"
 
 
 def free_subnets(taken: Iterable[str]) -> Iterator[str]:
-    """Subnets for networks, of which none is TAKEN."""
+    """Yield subnets that do not overlap with those TAKEN."""
     used: set[ipaddress.IPv4Network] = set()
     for subnet in map(ipaddress.ip_network, taken):
         if isinstance(subnet, ipaddress.IPv4Network) and subnet.overlaps(POOL):
@@ -63,7 +63,7 @@ def _parts(subnet: ipaddress.IPv4Network) -> Iterator[ipaddress.IPv4Network]:
 
 
 class Networks:
-    """Those of one hub, which is this container."""
+    """The networks of one hub, which runs in this container."""
 
     def __init__(self, instance: str) -> None:
         self._instance = instance
@@ -72,9 +72,9 @@ class Networks:
         self.close = self._client.close
 
     def make(self, name: str, user: str, allowed: Sequence[str] | None) -> None:
-        """Make the network for a user's server that does not run yet; what an earlier one left of it goes.
+        """Make the network for a user's server that does not run yet. An old network of it is removed first.
 
-        ALLOWED: networks that the server may connect to; None: all.
+        ALLOWED has networks to which the server may connect. None: all.
         """
         self.remove(name)
         for subnet, _unused in zip(free_subnets(self._subnets()), range(TRIES)):
@@ -86,7 +86,7 @@ class Networks:
                     options={BRIDGE: _bridge(self._instance, subnet)} if allowed else None,
                 )  # fmt: skip
             except APIError as error:
-                # another hub of this engine was faster
+                # Another hub of this engine was faster.
                 if error.status_code != FORBIDDEN:
                     raise
                 continue
@@ -95,29 +95,29 @@ class Networks:
 
     def remove(self, name: str) -> None:
         for container in self._both().values():
-            # Also from one that is stopped: it would not start without a network that it is in.
+            # Also remove it from stopped containers: they would not start if one of their networks is missing.
             if name in _networks(container):
                 self._leave(container["Id"], name)
         with contextlib.suppress(NotFound):
             for left in self._client.inspect_network(name)["Containers"].values():
-                # What a container left behind that is gone has no id of a container any more.
+                # An entry of a container that no longer exists has no container id, only a name.
                 self._leave(left["Name"], name)
             self._client.remove_network(name)
 
     def _leave(self, container: str, name: str) -> None:
-        # One that has just ended is no longer in it; if something is, Docker does not remove the network.
+        # A container that has just ended has left already. Docker does not remove a network with containers.
         with contextlib.suppress(APIError):
             self._client.disconnect_container_from_network(container, name, force=True)
 
     def limit(self, allowed: Sequence[str]) -> None:
-        """Set the rules for what `make` makes. They are gone after a restart of the engine, which restarts the hub."""
+        """Set the rules for networks of `make`. A restart of the engine removes them, but also restarts the hub."""
         host = self._client.create_host_config(
             network_mode="host", cap_drop=["ALL"], cap_add=["NET_ADMIN"], security_opt=["no-new-privileges:true"],
             read_only=True,
         )  # fmt: skip
         command = ["python3", "-m", "carrel_hub.egress", egress.prefix(self._instance), *allowed]
         name = f"{self._instance}-egress"
-        self._drop(name)  # of a hub that was killed meanwhile
+        self._drop(name)  # from a hub that was killed meanwhile
         try:
             self._client.create_container(
                 self._both()[HUB]["Image"], command, name=name, labels={LABEL: self._instance}, host_config=host
@@ -134,7 +134,7 @@ class Networks:
             self._client.remove_container(name, force=True)
 
     def settle(self) -> None:
-        """Remove the networks without a server, and join the others. Only while no server starts."""
+        """Remove networks without a server, and join the others. Call this only while no server starts."""
         used = {name for server in self._client.containers(filters=self._ours) for name in _networks(server)}
         for name in set(self._names()) - used:
             with _told(f"the network {name} is not removed"):
@@ -142,7 +142,7 @@ class Networks:
         self.join_all()
 
     def join_all(self) -> None:
-        """A container of the hub or the proxy that was made anew is in none of the networks."""
+        """Join all networks, because a new container of the hub or the proxy is in none of them."""
         both = self._both()
         for name in self._names():
             with _told(f"the server in the network {name} is not reached"):
@@ -157,7 +157,7 @@ class Networks:
                 try:
                     self._client.connect_container_to_network(container["Id"], name, aliases=[alias])
                 except APIError as error:
-                    # compose is replacing the proxy, and the new one asks for all networks (proxy.py)
+                    # compose is replacing the proxy. The new one causes a call of join_all (proxy.py).
                     replaced = alias == PROXY and error.status_code in GONE
                     if not replaced and THERE not in str(error.explanation):
                         raise
@@ -171,7 +171,7 @@ class Networks:
                 yield entry["Subnet"]
 
     def _both(self) -> dict[str, Any]:
-        """The containers of the hub and the proxy, of which compose may have none for a moment."""
+        """Return the containers of the hub and the proxy. While compose replaces one, it is missing for a moment."""
         labels = [f"com.docker.compose.project={self._instance}", f"com.docker.compose.service={PROXY}"]
         proxies = self._client.containers(all=True, filters={"label": labels})
         return {HUB: self._client.inspect_container(socket.gethostname()), **dict(zip([PROXY], proxies))}
@@ -189,7 +189,7 @@ def _networks(container: Mapping[str, Any]) -> Iterable[str]:
 
 @contextlib.contextmanager
 def _told(what: str) -> Iterator[None]:
-    """One network that Docker refuses does not keep the hub from the others."""
+    """Log an error of Docker about one network, so that the hub goes on with the others."""
     try:
         yield
     except APIError as error:
@@ -205,5 +205,5 @@ def work(instance: str, what: Callable[[Networks], None]) -> None:
 
 
 async def in_thread(instance: str, what: Callable[[Networks], None]) -> None:
-    """Beside DockerSpawner's one thread, in one of our own."""
+    """Run this in our own thread, not in DockerSpawner's only one."""
     await asyncio.get_running_loop().run_in_executor(_THREAD, work, instance, what)

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""bcrypt in a few threads, so that the hub answers everybody else while people log in."""
+"""Run bcrypt in a few threads, so that the hub answers everybody else while people log in."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ import bcrypt
 from .threads import BUSY, Threads
 
 LONGEST = 72  # bytes that bcrypt reads
-MOST_WAITING = 500  # with two threads the last of them waits for about a minute
-LOWER_PRIORITY = 5  # behind the event loop, but not behind all that users compute
-# A hash of nobody: refusing an unknown name takes as long as a wrong password.
+MOST_WAITING = 500  # with two threads, the last one waits for about a minute
+LOWER_PRIORITY = 5  # lower than the event loop's, but not lower than that of users' computations
+# A hash for unknown names, so that refusing one takes as long as refusing a wrong password.
 NOBODY = b"$2b$12$FUgTvyOlPd/Bb9SjUHriy.VFFAN9mRVXMDQqCnBrM6YHoAAogx3IC"
 
 
 class Refused(Exception):
-    """A request is refused; the text is for the person."""
+    """A request is refused. The text is for the user."""
 
 
 class Busy(Refused):
-    """More people are waiting than can be served within a minute or so."""
+    """Too many people are waiting to be served within about a minute."""
 
     def __init__(self) -> None:
         super().__init__(BUSY)
 
 
 def _step_back() -> None:
-    """Leave the processor to the event loop (on Linux, priorities are a thread's own)."""
+    """Give the event loop priority. On Linux, each thread has its own priority."""
     os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWER_PRIORITY)
 
 

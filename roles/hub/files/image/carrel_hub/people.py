@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The roster: who may use the hub. It is a file that the role replaces, so every question reads it as it is now."""
+"""The roster: who may use the hub. The role may replace this file at any time, so each check reads it again."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Roster:
         return self.lists(name) and bool(self.users[name]["admin"])
 
     def limits(self, name: str, default: Mapping[str, Any]) -> dict[str, Any]:
-        """The hub's limits for people who are not listed; None for a limit that the roster does not have yet."""
+        """Return a user's limits, or the hub's for guests. None for limits that an older roster does not have."""
         limits = self.users.get(name, default)
         return {key: limits.get(key) for key in default}
 
@@ -50,5 +50,5 @@ def read_roster() -> Roster:
 
 
 def same_identity(one: str, other: str) -> bool:
-    """Providers that people log in to by e-mail address or login do not tell upper from lower case."""
+    """Whether two identities are the same. In logins and addresses, providers ignore upper and lower case."""
     return one.strip().casefold() == other.strip().casefold()

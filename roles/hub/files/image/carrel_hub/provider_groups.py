@@ -1,8 +1,8 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The groups of the identity provider at a person's last log-in, and the hub's groups that follow from them.
+"""Remember people's groups at the identity provider, and find the hub's groups that follow from them.
 
-Nobody asks the provider in between, and API tokens outlive sessions: what it said counts for a day.
+The provider is asked only at a log-in, but API tokens outlive sessions. So its answer counts for a day.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from .files import read_state, write_state
 from .people import Roster
 
-# name: {"groups": [group of the provider], "at": time}; versions before had the list alone
+# by name: {"groups": [group of the provider], "at": time}; older versions wrote only the list
 FILE = "provider-groups.json"
 MOST = 1000
 REMEMBERED_SECONDS = 24 * 3600
@@ -28,7 +28,7 @@ def remember(name: str, groups: Iterable[str]) -> None:
 
 
 def memberships(roster: Roster) -> Mapping[str, set[str]]:
-    """Members by group, besides those of the inventory: of everybody who has logged in."""
+    """Return members by group who are not in the inventory's list of members."""
     known = recent()
     return {
         group: {name for name, groups in known.items() if not wanted.isdisjoint(groups)}
@@ -37,7 +37,7 @@ def memberships(roster: Roster) -> Mapping[str, set[str]]:
 
 
 def recent() -> dict[str, list[str]]:
-    """The provider's groups of people whose last log-in is less than a day ago."""
+    """Return the provider's groups of people who have logged in within the last day."""
     known: dict[str, Any] = read_state(FILE)
     since = time.time() - REMEMBERED_SECONDS
     return {name: entry["groups"] for name, entry in known.items() if isinstance(entry, dict) and entry["at"] > since}

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""configurable-http-proxy, which is led to users' servers only once it is in their networks."""
+"""Control configurable-http-proxy. It gets a route to a user's server only after it has joined the server's network."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .files import DIRECTORY, read_json
 
 class CarrelProxy(ConfigurableHTTPProxy):  # type: ignore[misc]
     async def check_routes(self, *arguments: Any, **options: Any) -> None:
-        """A proxy that starts has this called (bin/starting.mjs)."""
+        """Check the routes. A proxy that starts causes this call (bin/starting.mjs)."""
         try:
             await networks.in_thread(read_json(DIRECTORY / "config.json")["name"], networks.Networks.join_all)
         except (DockerException, RequestException) as error:

@@ -1,8 +1,8 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A service of the hub that keeps users and groups in step with the roster: creates what is listed, deletes the rest.
+"""A service of the hub that applies the roster: it creates listed users and groups and deletes others.
 
-Deleting a user stops the server and ends all sessions and tokens (JupyterHub's API).
+To delete a user stops the server, and ends all sessions and tokens (JupyterHub's API).
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from . import provider_groups
 from .files import DIRECTORY, Unusable, read_json, read_state, write_state
 from .people import Roster, read_roster
 
-LISTED = "roster-listed.json"  # {"names": [...]}: whom the roster listed when it was last applied
+LISTED = "roster-listed.json"  # {"names": [...]}: the users in the roster when it was last applied
 SECONDS = 1.0
-# In one call, during which the hub answers nobody else, and between two calls, when it answers those who wait.
+# The hub answers nobody else during a call. Small calls with pauses let it answer others in between.
 USERS_AT_ONCE, MEMBERS_AT_ONCE, PAGE = 10, 50, 100
 PAUSE = 0.05
-REPEAT = 60.0  # also without a change: a user who could not be deleted, or an account made by hand
+REPEAT = 60.0  # also without a change, for users who could not be deleted, and accounts made by hand
 
 
 def changes(
     roster: Roster, existing: Iterable[str], listed_before: Iterable[str], guests: bool
 ) -> tuple[set[str], set[str]]:
-    """Whom to create and whom to delete. With GUESTS, people who were never listed may be users, too."""
+    """Return the users to create and to delete. With GUESTS, people who were never listed may be users, too."""
     there = set(existing)
     listed = {name for name in roster.users if roster.lists(name)}
     gone = there - listed
@@ -45,9 +45,9 @@ def changes(
 def memberships(
     roster: Roster, existing: Mapping[str, Iterable[str]], more: Mapping[str, set[str]] = MappingProxyType({})
 ) -> tuple[dict[str, set[str]], dict[str, set[str]], set[str]]:
-    """Whom to put into which groups, which may be new; whom to take out of which; which groups to delete.
+    """Return users to add to groups, which may be new, users to remove from groups, and groups to delete.
 
-    MORE: members that the identity provider has in groups.
+    MORE has members of groups from the identity provider.
     """
     wanted = {group: {name for name in names if roster.lists(name)} for group, names in roster.groups.items()}
     for group, names in more.items():
@@ -66,7 +66,7 @@ def parts(names: Iterable[str], most: int) -> Iterator[list[str]]:
 
 
 class Hub:
-    """The hub's API, as far as it is needed."""
+    """The calls of the hub's API that are needed here."""
 
     def __init__(self, url: str, token: str) -> None:
         self.url = url
@@ -91,7 +91,7 @@ class Hub:
 
 
 def apply(hub: Hub, guests: bool) -> bool:
-    """Whether all is as the roster says."""
+    """Apply the roster. Return whether everything succeeded."""
     roster = read_roster()
     before = set(read_state(LISTED).get("names", []))
     there = {user["name"] for user in hub.all("users")}
@@ -102,7 +102,7 @@ def apply(hub: Hub, guests: bool) -> bool:
             hub.call("DELETE", f"/users/{quote(name, safe='')}")
             print(f"roster: {name} is not listed any more and was deleted", file=sys.stderr, flush=True)
         except urllib.error.HTTPError as error:
-            # 400 while the server is starting or stopping
+            # The hub answers 400 while the server is starting or stopping.
             print(f"roster: {name} could not be deleted yet: {error}", file=sys.stderr, flush=True)
             done = False
     for names in parts(create, USERS_AT_ONCE):
@@ -128,7 +128,7 @@ def apply_groups(hub: Hub, roster: Roster, users: set[str]) -> None:
 
 
 def signature() -> tuple[object, object]:
-    """The state of the roster and of the groups from log-ins, without times."""
+    """Return a value that changes with the roster or with groups from log-ins."""
     try:
         status = os.stat(DIRECTORY / "roster.json")
         roster = (status.st_ino, status.st_mtime_ns, status.st_size)
@@ -155,7 +155,7 @@ def main() -> None:
                 if apply(hub, guests):
                     seen = now
                     when = time.monotonic() + REPEAT
-            except (Unusable, OSError) as error:  # URLError is an OSError
+            except (Unusable, OSError) as error:  # includes URLError
                 print(f"roster: {error}", file=sys.stderr, flush=True)
         time.sleep(SECONDS)
 

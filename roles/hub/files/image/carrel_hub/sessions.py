@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What ends with a password: anyone who knew the old one may have logged in and made tokens."""
+"""End sessions and tokens with a password, because somebody who knew the old one may have made them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jupyterhub import orm
 
 
 def end(db: Any, name: str, session: str | None = None) -> None:
-    """End the cookies and tokens of NAME, but for those of the browser's SESSION and of servers that run."""
+    """End the cookies and tokens of NAME, except those of the browser's SESSION and of running servers."""
     user = orm.User.find(db, name)
     if user is None:
         return
@@ -27,10 +27,10 @@ def end(db: Any, name: str, session: str | None = None) -> None:
 
 
 def _own_token(spawner: Any, tokens: Iterable[Any]) -> Any:
-    """With which a server asks the hub; without it the server would be of no use until it is started again.
+    """Return the token with which a server asks the hub. Without it, nobody could use the server until it is restarted.
 
-    JupyterHub keeps no link to it. Anybody can give a token of theirs the same note, but not an earlier time: the
-    server's is the last one from before the start.
+    JupyterHub does not record which token it is. People can make tokens with the same note, but not with an earlier
+    time: the server's token is the last one from before the start.
     """
     if spawner.server is None or spawner.started is None:
         return None

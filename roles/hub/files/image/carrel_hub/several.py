@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Several authenticators of one hub. Each has names of its own, which begin with its prefix, and pages of its own."""
+"""Several authenticators of one hub. The names of each begin with its prefix, and each has its own pages."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from . import inventory_api, native_pages
 from .authenticators import RosterMixin
 from .lti import ELSEWHERE, LaunchMixin
 
-# Of accounts with passwords, of which a hub has one list: these pages link to each other.
+# Pages for accounts with passwords. They link to each other, and a hub has only one list of accounts.
 UNPLACED = {path for path, _handler in native_pages.HANDLERS if path != "/login"}
 
 
 class Member(RosterMixin):
-    """One of several, whose pages are below /login/NAME."""
+    """One of several authenticators. Its pages are below /login/NAME."""
 
     several: CarrelSeveralAuthenticator
     place: str
@@ -34,7 +34,7 @@ class Member(RosterMixin):
     def login_url(self, base_url: str) -> Any:
         return super().login_url(url_path_join(base_url, self.place))
 
-    # As these two of ltiauthenticator are called.
+    # ltiauthenticator calls these two.
     def callback_url(self, base_url: str) -> Any:
         return super().callback_url(url_path_join(base_url, self.place))
 
@@ -50,7 +50,7 @@ class Member(RosterMixin):
         return path if placed else url_path_join("/", self.place, path)
 
     def handler(self, handler: Any) -> Any:
-        """JupyterHub's handlers ask the hub's authenticator, and this is another one."""
+        """Return a handler that asks this authenticator. JupyterHub's handlers ask the hub's."""
 
         class Handler(handler):  # type: ignore[misc]
             authenticator = self
@@ -61,7 +61,7 @@ class Member(RosterMixin):
         return Handler
 
     async def refresh_user(self, user: Any, handler: Any = None) -> bool | dict[str, Any]:
-        """Whoever's session it is: people who are logged in look at pages of others, too."""
+        """Refresh any user: people who are logged in with another authenticator visit these pages, too."""
         return await self.several.refresh_user(user, handler)
 
     async def refresh_own(self, user: Any, handler: Any = None) -> bool | dict[str, Any]:
@@ -69,7 +69,7 @@ class Member(RosterMixin):
 
 
 class CarrelSeveralAuthenticator(RosterMixin):
-    """JupyterHub's one authenticator. It proves nothing itself: its members do, on their pages."""
+    """The authenticator for JupyterHub. Its members prove who somebody is, on their pages."""
 
     members = List(Dict(), config=True, help="Each with name, title, prefix, class and traits")
 
@@ -82,7 +82,7 @@ class CarrelSeveralAuthenticator(RosterMixin):
             member.several = self
 
     def of(self, name: str) -> Member | None:
-        """Whose people have names like this; nobody's, if the inventory had another prefix before."""
+        """Return the authenticator whose users have such names. None if the inventory had another prefix before."""
         prefix = prefix_of(name, (member.prefix for member in self.each))
         return next((member for member in self.each if member.prefix == prefix), None)
 
@@ -91,10 +91,10 @@ class CarrelSeveralAuthenticator(RosterMixin):
         return [*own, *(pair for member in self.each for pair in member.get_handlers(app))]
 
     def get_custom_html(self, base_url: str) -> str:
-        """JupyterHub renders this with the page's values."""
+        """Return the choice. JupyterHub renders it as a template, with the page's values."""
         choices = []
         for member in self.each:
-            title = html.escape(member.title).replace("{", "&#123;")  # it is no template
+            title = html.escape(member.title).replace("{", "&#123;")  # a title is not a template
             url = f"{member.login_url(base_url)}{{% if next %}}?next={{{{ next }}}}{{% endif %}}"
             if isinstance(member, LaunchMixin):
                 choices.append(f'<p class="text-center">{title}: {ELSEWHERE}</p>')
@@ -139,7 +139,7 @@ class CarrelSeveralAuthenticator(RosterMixin):
 
 
 def made(entry: Mapping[str, Any], config: Any, **own: Any) -> Member:
-    """The member, with traits that are its alone: another may be of the same class."""
+    """Make a member. Only it gets these traits, because another one may have the same class."""
     cls: Any = import_item(entry["class"]) if isinstance(entry["class"], str) else entry["class"]
     config = copy.deepcopy(config)
     config.pop("CarrelSeveralAuthenticator", None)
@@ -155,7 +155,7 @@ class ChooseHandler(LoginHandler):  # type: ignore[misc]
 
 
 class SeveralLogoutHandler(LogoutHandler):  # type: ignore[misc]
-    """What follows a log-out is said by the authenticator that one came in by."""
+    """Log out. The authenticator with which the user logged in decides which page follows."""
 
     page = ""
 

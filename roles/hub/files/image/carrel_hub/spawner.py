@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""DockerSpawner with an instance's mounts and limits, read at every start."""
+"""DockerSpawner with an instance's mounts and limits, which are read at every start."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _CHOOSING = asyncio.Lock()
 
 
 async def _beside(start: Awaitable[tuple[str, int]], joined: Awaitable[None]) -> tuple[str, int]:
-    """The start takes longer. If one fails, the other comes to its end: JupyterHub then stops what has started."""
+    """Wait for both, also if one fails: JupyterHub can then stop what has started. The start takes longer."""
     address, nothing = await asyncio.gather(start, joined, return_exceptions=True)
     if isinstance(address, BaseException):
         raise address
@@ -43,9 +43,9 @@ class CarrelSpawner(DockerSpawner):  # type: ignore[misc]
     instance = Unicode(config=True, help="Name of the instance")
     network = Unicode(config=True, help="Name of the hub's network")
 
-    # A new server gets today's image, mounts and limits.
+    # Each new server gets the current image, mounts and limits.
     remove = True
-    # All calls to Docker share one thread: a pull would hold up everybody (dockerspawner#293).
+    # All calls to Docker share one thread, so a pull would delay everybody (dockerspawner#293).
     pull_policy = "never"
     use_internal_ip = True
 
@@ -92,22 +92,22 @@ class CarrelSpawner(DockerSpawner):  # type: ignore[misc]
             self.log.warning("the network of %s stays until the next start: %s", self.user.name, error)
 
     def get_network_ip(self, network_settings: dict[str, Any]) -> str:
-        """A server that a hub before this one started may still be in the hub's own network."""
+        """Return the address. A server from an earlier hub may still be in the hub's own network."""
         there = network_settings["Networks"]
         address: str = (there.get(self.network_name) or there[self.network])["IPAddress"]
         return address
 
     async def create_object(self) -> Any:
-        """Create the container, once its name and graphics cards are free.
+        """Create the container as soon as its name and graphics cards are free.
 
-        DockerSpawner has Docker remove containers by itself once they end (auto_remove), and takes its «removal is
-        already in progress» for the end of it (DockerSpawner.remove_object).
+        Docker removes containers by itself when they end (auto_remove). DockerSpawner treats Docker's answer "removal
+        is already in progress" as the end of the removal (DockerSpawner.remove_object), so the name may be in use.
         """
         end = time.monotonic() + REMOVED_WITHIN_SECONDS
         while True:
             late = time.monotonic() >= end
             try:
-                # Nobody else may choose until the container is there.
+                # No other start may choose cards until the container exists.
                 async with _CHOOSING if self._gpus else contextlib.nullcontext():
                     if not self._gpus or await self._choose(self._gpus, late):
                         return await super().create_object()
@@ -117,7 +117,7 @@ class CarrelSpawner(DockerSpawner):  # type: ignore[misc]
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _choose(self, wanted: int, late: bool) -> bool:
-        """Choose graphics cards; False while Docker is removing containers that have them, unless it is too LATE."""
+        """Choose graphics cards. False while Docker is removing containers that have them, unless it is too LATE."""
         ours = {"label": f"carrel.instance={self.instance}"}
         containers = await self.docker("containers", all=True, filters=ours)
         free = spawning.free_gpus(self._gpu_devices, containers)
@@ -135,15 +135,15 @@ class CarrelSpawner(DockerSpawner):  # type: ignore[misc]
         self.extra_host_config = {**self._host_config, "device_requests": spawning.device_requests(devices)}
 
     async def _wait_for(self, host: str, port: int) -> None:
-        """Return once the server takes connections.
+        """Return as soon as the server accepts connections.
 
-        JupyterHub itself looks at growing, random intervals of up to 5 s (jupyterhub.utils.exponential_backoff), and
-        does not notice that a server has ended. The hub limits this by start_timeout.
+        JupyterHub itself tries at random, growing intervals of up to 5 s (jupyterhub.utils.exponential_backoff), and
+        does not notice that a server has ended. start_timeout limits this wait.
         """
         checked = time.monotonic()
         while True:
             try:
-                # an address that nobody has any more does not refuse
+                # The limit is needed because an unused address does not refuse connections.
                 _unused, writer = await asyncio.wait_for(asyncio.open_connection(host, port), CHECK_SECONDS)
             except (OSError, asyncio.TimeoutError):
                 if time.monotonic() - checked >= CHECK_SECONDS:

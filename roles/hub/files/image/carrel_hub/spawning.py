@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a user's container gets, and what the user reads when that is not possible. No I/O."""
+"""Decide what a user's container gets, and what the user reads if this is not possible. No I/O."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ NO_DEVICE = (
     "A device that your notebook server needs is missing on this server, so it was not started. "
     "None of your files are touched. Please tell the administrator."
 )
-GPUS = "carrel.gpus"  # a container's label: the graphics cards that it has to itself, with commas between them
+GPUS = "carrel.gpus"  # a container's label: its own graphics cards, with commas between them
 _SIGNS = {
     # Docker's messages for a device that no CDI file has, and for CDI that is off
     "cdi device injection failed": NO_DEVICE,
@@ -51,16 +51,16 @@ _SIGNS = {
     "error mounting": NO_DIRECTORY,
     "no such image": NO_IMAGE,
     "is already in use by container": STILL_THERE,
-    # of a user's network that something still uses, or that was made at the same time
+    # about a user's network that is still in use, or that was made at the same time
     "network with name": STILL_THERE,
     "has active endpoints": STILL_THERE,
-    # a container that ends at once is gone when its address is read
+    # if a container ends at once, it is gone when its address is read
     "no such container": ENDED,
 }
 
 
 class SpawnRefused(Exception):
-    """Shown to the user: JupyterHub takes these two attributes for its page."""
+    """An error for the user. JupyterHub shows these two attributes on its page."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -69,13 +69,13 @@ class SpawnRefused(Exception):
 
 
 def explain(error: str) -> str | None:
-    """The text for the user of an error of Docker's; None if there is none. It names no path of the host."""
+    """Return the text for the user about one of Docker's errors, or None. It never contains paths of the host."""
     lower = error.lower()
     return next((text for sign, text in _SIGNS.items() if sign in lower), None)
 
 
 def mounts(config: Mapping[str, Any], mounts_file: str, user: str, groups: Iterable[str] = ()) -> list[dict[str, Any]]:
-    """All entries of DockerSpawner.mounts. GROUPS: memberships besides the file's. Raises MountsError."""
+    """Return all entries of DockerSpawner.mounts. GROUPS are memberships besides the file's. Raises MountsError."""
     everyone = [{"type": "bind", **mount} for mount in config["mounts"]]
     prefix = f"{config['name']}_{escape(user)}_"
     volumes = [
@@ -89,23 +89,23 @@ def mounts(config: Mapping[str, Any], mounts_file: str, user: str, groups: Itera
         for volume in config["volumes"]
     ]
     own = [mount.docker() for mount in effective_mounts(mounts_file, user, groups)]
-    # Those further up in the tree first: a mount hides what was mounted below it before.
+    # Parents come first, because a mount hides earlier mounts below it.
     return sorted([*everyone, *volumes, *own], key=lambda mount: str(mount["target"]))
 
 
 def free_gpus(gpus: Iterable[str], containers: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Those of the hub's graphics cards that none of its CONTAINERS, as Docker lists them, has."""
+    """Return the hub's graphics cards that none of its CONTAINERS has. CONTAINERS is Docker's list."""
     taken = {name for container in containers for name in (container["Labels"] or {}).get(GPUS, "").split(",")}
     return [name for name in gpus if name not in taken]
 
 
 def staying(containers: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Without those that have ended, which Docker removes by itself; they are listed until that is done."""
+    """Return containers that have not ended. Docker removes those that have, but lists them until then."""
     return [container for container in containers if container["State"] not in ("exited", "removing", "dead")]
 
 
 def no_gpus(wanted: int, free: int) -> str:
-    """The text for the user."""
+    """Return the text for the user."""
     cards = "a graphics card" if wanted == 1 else f"{wanted} graphics cards"
     return (
         f"Your notebook server needs {cards}, and {free or 'none'} of this hub's {'is' if free == 1 else 'are'} free. "
@@ -114,5 +114,5 @@ def no_gpus(wanted: int, free: int) -> str:
 
 
 def device_requests(names: list[str]) -> list[dict[str, Any]]:
-    """Docker's host configuration for devices by CDI names; it wants a capability and ignores it."""
+    """Return Docker's host configuration for devices by CDI names. Docker requires a capability, and ignores it."""
     return [{"driver": "cdi", "device_ids": names, "capabilities": [["gpu"]]}] if names else []

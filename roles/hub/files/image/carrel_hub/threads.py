@@ -1,8 +1,8 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A few threads for work of one kind, and an end to how many wait for them.
+"""A few threads for one kind of work, with a limit on how many requests may wait.
 
-Of asyncio's own threads all kinds share a few, and so does the lookup of names.
+asyncio's own threads are few, and all kinds of work share them, including the look-up of names.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TypeVar
 from tornado import web
 
 THREADS = 8
-MOST_WAITING = 100  # a lecture; with servers that do not answer, the last of them waits for a few minutes
+MOST_WAITING = 100  # a lecture; if servers do not answer, the last one waits for a few minutes
 BUSY = "Too many people are logging in at the moment. Please try again in a minute."
 T = TypeVar("T")
 
@@ -25,7 +25,7 @@ def _too_many() -> Exception:
 
 
 class Threads:
-    """By default for those who wait for somebody else's server. BUSY: what is raised where too many wait."""
+    """Threads, by default for requests to other servers. BUSY is raised if too many wait."""
 
     def __init__(
         self,
