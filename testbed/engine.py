@@ -22,22 +22,33 @@ from .run import Failure, run, step, succeeds
 
 PID_FILE = Path("/run/carrel-testbed-dockerd.pid")
 LOCK_FILE = Path(tempfile.gettempdir()) / "carrel-testbed-engine.lock"
+PACKAGES_LOCK = Path(tempfile.gettempdir()) / "carrel-testbed-packages.lock"
 LOG_FILE = Path("/var/log/carrel-testbed-dockerd.log")
 
 
 def install_packages(*packages: str) -> None:
-    """Install those of the Debian packages that are missing."""
-    missing = [package for package in packages if not succeeds("dpkg", "-s", package)]
-    if not missing:
+    """Install those of the Debian packages that are missing. Several programs may call it at once."""
+
+    def missing() -> list[str]:
+        return [package for package in packages if not succeeds("dpkg", "-s", package)]
+
+    if not missing():
         return
     if os.geteuid() or not shutil.which("apt-get"):
-        raise Failure(f"please install {' '.join(missing)}, or run this as root on Debian or Ubuntu")
-    with step(f"installing {' '.join(missing)}"):
+        raise Failure(f"please install {' '.join(missing())}, or run this as root on Debian or Ubuntu")
+    with PACKAGES_LOCK.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if wanted := missing():
+            _install(wanted)
+
+
+def _install(packages: list[str]) -> None:
+    with step(f"installing {' '.join(packages)}"):
         run("apt-get", "-qq", "update")
         run(
             "env", "DEBIAN_FRONTEND=noninteractive",
             "apt-get", "-qq", "-o", "Dpkg::Options::=--force-unsafe-io", "install", "-y", "--no-install-recommends",
-            *missing,
+            *packages,
         )  # fmt: skip
 
 
