@@ -7,9 +7,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import secrets
 import shutil
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +38,26 @@ ESSENTIAL: dict[str, Any] = {
 }  # fmt: skip
 
 
+def _ports() -> Iterator[int]:
+    """None twice, none that another worker of pytest-xdist chooses, and none that the kernel gives to a connection."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    first = 20_000 + worker % 12 * 1000
+    yield from filter(_is_free, random.sample(range(first, first + 1000), 1000))
+
+
+def _is_free(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.socket() as probe:
+        probe.bind(("127.0.0.1", port))
+        return True
+    return False
+
+
+PORTS = _ports()
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port of 127.0.0.1 that is still free when a server starts."""
+    return next(PORTS)
 
 
 def person(name: str, **more: Any) -> dict[str, Any]:

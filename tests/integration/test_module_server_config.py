@@ -11,7 +11,6 @@ import http.cookiejar
 import json
 import os
 import re
-import socket
 import subprocess
 import urllib.error
 import urllib.parse
@@ -23,6 +22,7 @@ from typing import Any
 
 import pytest
 from ansible_runner import four_runs, run
+from hub_site import free_port
 
 from testbed.patience import SOON, until
 
@@ -95,12 +95,12 @@ class Site:
 
 @contextlib.contextmanager
 def serve(python: Path, config: str, tmp_path: Path, port: int = 0, options: tuple[str, ...] = ()) -> Iterator[Site]:
-    with socket.create_server(("127.0.0.1", port)) as probe:
-        port = probe.getsockname()[1]
+    port = port or free_port()
     # JUPYTER_TOKEN stands for what an image may bring along: the file must win.
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "JUPYTER_TOKEN": "from-the-image"}
     environment["JUPYTER_CONFIG_PATH"] = str(Path(config).parent)
     command = [str(python), "-m", "jupyter_server", "--no-browser", "--allow-root", f"--ServerApp.port={port}"]
+    command += ["--ServerApp.port_retries=0"]
     log = tmp_path / "server.log"
     command += options
     with log.open("w") as stream, subprocess.Popen(command, env=environment, cwd=tmp_path, stderr=stream) as process:
