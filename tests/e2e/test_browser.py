@@ -11,7 +11,8 @@ import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
 from testbed import engine
-from testbed.patience import PATIENCE
+from testbed.patience import PATIENCE, until
+from testbed.run import run
 
 from .conftest import ROOT, Site, enter, passwords, reset
 
@@ -20,10 +21,19 @@ OUTPUT = ROOT / "tests" / "output"
 expect.set_options(timeout=PATIENCE * 1000)
 
 
-@pytest.fixture(scope="session")
-def chromium() -> Path:
+@pytest.fixture
+def chromium(at: str, tmp_path: Path) -> Path:
+    """Chromium in the network of the instances' host.
+
+    It cancels all requests whenever an interface of its network comes or goes (net::ERR_NETWORK_CHANGED), as those of
+    containers do on the machine. JupyterLab then starts without the extensions whose settings did not arrive.
+    """
     engine.install_packages("chromium")
-    return Path("/usr/bin/chromium")
+    process = run("docker", "inspect", "--format", "{{.State.Pid}}", at).strip()
+    program = tmp_path / "chromium"
+    program.write_text(f'#!/bin/sh\nexec nsenter --net --target {process} /usr/bin/chromium "$@"\n')
+    program.chmod(0o755)
+    return program
 
 
 @pytest.fixture
@@ -93,6 +103,9 @@ def test_an_open_page_lives_through_a_reset(page: Page, tao: Site) -> None:
     page.locator("input[type=password]").press("Enter")
     run_a_cell(page)
     page.keyboard.press("Control+s")
+    notebook = page.url.rpartition("/")[2]
+    with tao.lab().login(tao.secret) as lab:
+        until(lambda: "carrels: 42" in str(lab.get(notebook)), "the cell's output is saved")
     code, output = reset(tao, "--people", "ignore", "--no-pull")
     assert code == 0, output
     page.wait_for_timeout(5000)
@@ -105,6 +118,9 @@ def test_an_open_page_lives_through_a_reset(page: Page, tao: Site) -> None:
 
 
 def run_a_cell(page: Page) -> None:
+    page.wait_for_url("**/lab**")
+    # JupyterLab opens what an earlier run had open, instead of its launcher
+    page.goto(f"{page.url.partition('?')[0]}?reset")
     page.locator('.jp-LauncherCard[data-category="Notebook"]').first.click()
     cell = page.locator(".jp-Notebook .jp-Cell .cm-content").first
     expect(page.get_by_text("Python 3 (ipykernel) | Idle")).to_be_visible()

@@ -79,15 +79,16 @@ class ResetSite(HubSite):
         (self.folder / "proxy.env").write_text(f"CONFIGPROXY_AUTH_TOKEN={self.secrets['proxy_token']}\n")
         (self.folder / "instance.json").write_text(json.dumps({"state": "present"}))
         self.compose("up", "--detach", "--wait")
+        self.wait()
 
     def down(self) -> None:
         super().down()
         self.compose("down")
         run("docker", "image", "rm", "--force", self.tag, check=False)
 
-    def compose(self, *arguments: str) -> None:
+    def compose(self, *arguments: str) -> str:
         command = ["docker", "compose", "--project-directory", str(self.folder), *arguments]
-        subprocess.run(command, env=self.environment, check=True, capture_output=True)
+        return subprocess.run(command, env=self.environment, check=True, capture_output=True, text=True).stdout
 
     def settings(self, **changes: Any) -> None:
         content = {
@@ -173,6 +174,13 @@ def service_id(site: ResetSite, service: str) -> str:
     return run("docker", "inspect", "--format", "{{.Id}}", f"{site.name}-{service}-1").strip()
 
 
+def config_hashes(site: ResetSite, service: str) -> set[str]:
+    """Of the container and of its declaration; if they differ, the next `compose up` recreates the container."""
+    label = '{{index .Config.Labels "com.docker.compose.config-hash"}}'
+    container = run("docker", "inspect", "--format", label, f"{site.name}-{service}-1")
+    return {container.strip(), site.compose("config", "--hash", service).split()[1]}
+
+
 def test_idle_servers_are_new_and_a_busy_one_when_it_is_idle(site: ResetSite, labs: dict[str, tuple[Hub, Lab]]) -> None:
     busy, *idle = USERS
     before = site.container_ids()
@@ -200,6 +208,7 @@ def test_idle_servers_are_new_and_a_busy_one_when_it_is_idle(site: ResetSite, la
     code, state = site.end(process)
     assert (code, state["result"], state["server"], state["warnings"]) == (0, "done", None, [])
     assert service_id(site, "hub") != hub and service_id(site, "proxy") == proxy
+    assert len(config_hashes(site, "hub")) == 1, "the next site run leaves it"
     for user, new in site.container_ids().items():
         assert new not in ("", before[user])
         assert site.inside(user, f"ls /opt/new; cat {HOME}/kept").split() == ["/opt/new", user]

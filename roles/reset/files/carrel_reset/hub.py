@@ -52,6 +52,7 @@ class Hub:
             run.warn("the hub does not answer; its containers are started")
             try:
                 self._up()
+                self._wait_for_answer()
             except EngineError as error:
                 run.warn(f"the hub could not be started: {error}")
         if run.state.interrupted:
@@ -134,8 +135,15 @@ class Hub:
                 raise ResetError(f"the hub does not become healthy: {again}\n{self._log()}") from again
 
     def _start_hub(self) -> None:
-        self._up("--no-deps", "--force-recreate", "hub")
-        # compose 2.26 reports a hub that ends and is restarted again and again as running
+        # Without --no-deps: compose before 2.32 would leave depends_on out of the container's config-hash, and the next
+        # site run would recreate the hub again. The proxy and the database stay, unless their files changed.
+        self._up("--force-recreate", "hub")
+        self._wait_for_answer()
+
+    def _wait_for_answer(self) -> None:
+        """Healthy is not enough: compose 2.26 reports a hub that ends and is restarted again and again as running, and
+        the proxy ends connections until it has the hub's routes (starting.mjs).
+        """
         end = time.monotonic() + self.run.settings.start_timeout_seconds
         while not self.answers():
             if time.monotonic() > end:

@@ -201,7 +201,7 @@ class Lab:
 
     def _start(self, which: int) -> None:
         """Start a server from its image; ResetError or EngineError unless one can log in."""
-        up = ["up", "--detach", "--no-deps", "--force-recreate"]
+        up = ["up", "--detach", "--force-recreate"]
         self.engine.compose(*up, f"lab-{which}", timeout=self.settings.start_timeout_seconds + 60)
         self._wait_until_healthy(which)
         web.prove(self.settings.ports[which - 1])
