@@ -131,8 +131,6 @@ def main() -> None:
     password = module.params["password"] or secrets.token_hex(24)
     given = {**module.params["given"], "settings": {**module.params["settings"], "password": password}}
     code, output, said = module.run_command([backup.PROGRAM, "move", step], data=json.dumps(given), binary_data=True)
-    if code == move.LOCKED:
-        module.fail_json(msg=f"{step}: another step of the move is running")
     if code != move.DONE:
         module.fail_json(msg=f"{step}: {printable.text(said).strip() or f'exit code {code}'}")
     answer = json.loads(output)

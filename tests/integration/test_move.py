@@ -92,8 +92,12 @@ def test_an_instance_arrives_as_it_was(machine: Machine) -> None:
 import sqlite3
 print(sqlite3.connect(f"{directory}/data/hub/jupyterhub.sqlite").execute("select name from users").fetchall())
 print(open(f"{directory}/hub/secrets.json").read(), os.stat(f"{directory}/hub/secrets.json").st_uid)
+folder = os.stat(f"{directory}/hub")
+print(folder.st_uid, folder.st_gid, oct(folder.st_mode & 0o7777))
 """
-    assert new.site.python(look) == f'[(\'ada\',)]\n{{"cookie_secret": "abc"}} {new.site.first - 1}'
+    account = new.site.first - 1
+    expected = f'[(\'ada\',)]\n{{"cookie_secret": "abc"}} {account}\n0 {account} 0o750'
+    assert new.site.python(look) == expected, "its folder, too, is as the role hub makes it"
     kept = machine.run("find", f"{new.site.directory}/data/.kept", "-name", "before").stdout.split()
     assert len(kept) == 1, "what was there is kept"
     for side in (old, new):

@@ -5,9 +5,13 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import fcntl
+import io
 import json
 import os
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,15 +20,16 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import move
-from carrel_backup import backup, containers, receiving, restore, sending, settings, transfer
+from carrel_backup import backup, containers, moving, receiving, restore, sending, settings, transfer
 from carrel_backup.commands import Account, CommandError
 from carrel_backup.journal import Journal
 from carrel_backup.restic import Restic
-from carrel_backup.run import DONE, BackupError, Run
+from carrel_backup.run import DONE, LOCKED, BackupError, Run
 from carrel_backup.state import State
 from carrel_backup.transfer import Move
 from plan_helpers import good, host, lab
 
+from testbed.patience import PATIENCE
 from testbed.virtual_host import virtual_host
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -122,6 +127,30 @@ def test_whoever_came_before_the_locks_goes_before(engine: Engine, monkeypatch: 
     with pytest.raises(BackupError, match="a playbook is changing"):
         sending.hold(Move(engine, {}))
     assert engine.running == ["tao"]
+
+
+def test_the_step_of_a_killed_run_goes_before(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("carrel_backup.commands.account_of", lambda _settings: engine.account)
+    monkeypatch.setattr(moving, "STEPS", {"begin": lambda _move: {"password": "x"}})
+    monkeypatch.setattr(Run, "prepare", lambda _self: None)
+
+    def begin() -> int:
+        given = {"settings": dataclasses.asdict(engine.settings)}
+        monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(given)))
+        return moving.main("begin")
+
+    with open(f"{engine.settings.state_directory}/lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        monkeypatch.setattr(moving, "LOCK_SECONDS", 0)
+        assert begin() == LOCKED
+        assert "run the playbook again once it has ended" in capsys.readouterr().err
+        monkeypatch.setattr(moving, "LOCK_SECONDS", PATIENCE)
+        ending = threading.Timer(1, fcntl.flock, [lock, fcntl.LOCK_UN])
+        ending.start()
+        assert begin() == DONE, "one that ends soon is waited for"
+        ending.join()
 
 
 @pytest.fixture

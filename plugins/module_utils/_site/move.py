@@ -15,7 +15,7 @@ STATE_DIRECTORY = "/var/lib/carrel/{}/move"
 RUN_DIRECTORY = "/run/carrel/move/{}"
 DEADLINE_SECONDS = 24 * 60 * 60
 CERTIFICATE = re.compile(r"^-----BEGIN CERTIFICATE-----$.+?^-----END CERTIFICATE-----$", re.MULTILINE | re.DOTALL)
-DONE, FAILED, USAGE, LOCKED = range(4)  # exit codes of the program
+DONE = 0  # the program's exit code
 
 
 def settings(job: Mapping[str, Any], engines: Mapping[str, Any], host: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import json
 import os
 import shutil
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -30,6 +31,12 @@ from .state import State
 from .transfer import Move, as_account, let_go, write
 
 HURRY = ("commit", "undo")  # while requests wait
+LOCK_SECONDS = 60  # a step of a run that was killed goes on until it ends
+LOOK_SECONDS = 0.5
+AT_WORK = (
+    "another step of the move is running, perhaps of a run that was killed: run the playbook again once it has ended"
+    " (journalctl -t carrel-backup)"
+)
 
 
 def begin(move: Move) -> dict[str, Any]:
@@ -81,7 +88,7 @@ def main(step: str) -> int:
         run.prepare()
         answer = STEPS[step](Move(run, given))
     except BlockingIOError:
-        print("another step of the move is running", file=sys.stderr)
+        print(AT_WORK, file=sys.stderr)
         return LOCKED
     except (BackupError, CommandError, ResticError, SettingsError, OSError, ValueError, KeyError) as error:
         print(error if not isinstance(error, KeyError) else f"{error} is missing", file=sys.stderr)
@@ -97,6 +104,18 @@ def start(found: settings.Settings, hurry: bool) -> Run:
     account = dataclasses.replace(commands.account_of(found), kindly=not hurry)
     os.makedirs(found.state_directory, 0o711, exist_ok=True)
     lock = os.open(f"{found.state_directory}/lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    wait_for(lock)
     state = State(f"{found.state_directory}/state.json", found.name)
     return Run(found, account, Restic(found, account, lock), Journal(found.name, "move", "carrel-backup"), state, lock)
+
+
+def wait_for(lock: int) -> None:
+    """Take the lock. Raises BlockingIOError if another step keeps it."""
+    end = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > end:
+                raise
+        time.sleep(LOOK_SECONDS)

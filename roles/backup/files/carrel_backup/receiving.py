@@ -38,6 +38,8 @@ def receive(move: Move) -> dict[str, Any]:
     write(f"{run.settings.state_directory}/received.json", json.dumps({"leaves": leaves, "database": dumped}))
     for name in secrets:
         put_secret(f"{move.tree}/instance/{name}", f"{move.directory}/{name}")
+    if run.settings.kind == "hub":
+        like_the_role(f"{move.directory}/hub", run.account.gid)
     token = run.settings.token_file or ""
     staged = f"{move.tree}/stage/files/{os.path.basename(token)}"
     if token and os.path.lexists(staged):
@@ -53,6 +55,16 @@ def put_secret(staged: str, path: str) -> None:
     text, status = restore.read_secret(staged)
     os.close(restore.make_parents(os.path.dirname(path)))
     restore.write_secret(path, text, (status.st_uid, status.st_gid), stat.S_IMODE(status.st_mode) & 0o600)
+
+
+def like_the_role(path: str, group: int) -> None:
+    """Give root's directory, which was made for the secrets, the group and mode that the role hub expects."""
+    descriptor = restore.make_parents(path)
+    try:
+        os.fchown(descriptor, 0, group)
+        os.fchmod(descriptor, 0o750)
+    finally:
+        os.close(descriptor)
 
 
 def pause(move: Move) -> dict[str, Any]:
