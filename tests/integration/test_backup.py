@@ -58,8 +58,7 @@ for folder, text in (("d", "mine"), (other, "secret")):
 os.symlink("../../grace-40uni-2eexample/home/d", "link")
 code = '''
 import ctypes, os, time
-end = time.time() + 60
-while time.time() < end and not os.path.exists("/srv/stop"):
+while not os.path.exists("/srv/stop"):
     ctypes.CDLL(None).renameat2(-100, b"d", -100, b"link", 2)
     time.sleep(0.002)
 '''
@@ -212,7 +211,12 @@ def test_a_file_that_grows_and_a_database_with_writers(machine: Machine) -> None
         "  with base: base.execute('INSERT INTO t VALUES (1, 1)'); base.execute('INSERT INTO t VALUES (2, 2)')\n"
         "  base.close()\n  open('/srv/busy/data/users/ada/home/grows', 'a').write('x' * 100000)\n"
     )
-    starter = "for number in range(20): subprocess.Popen([sys.executable, '-c', writer], stdout=-3, stderr=-3)"
+    starter = (
+        "import sqlite3, time\n"
+        "for number in range(20): subprocess.Popen([sys.executable, '-c', writer], stdout=-3, stderr=-3)\n"
+        "base = sqlite3.connect('/srv/busy/data/hub/jupyterhub.sqlite', timeout=30)\n"
+        "while not base.execute('SELECT count(*) FROM t').fetchone()[0]: time.sleep(0.01)"
+    )
     machine.python(starter, writer=writer)
     code, entry = site.backup()
     assert (code, entry["result"]) == (DONE, "done"), entry
@@ -231,15 +235,17 @@ def test_a_link_in_place_of_a_folder_is_not_followed(machine: Machine) -> None:
     site = machine.site("swap")
     site.backup()
     site.python(SWAP)
-    for number in range(20):  # until it was a folder when restic came by
-        site.backup()
-        snapshot = site.snapshots()[-1]["id"]
-        site.restic("restore", f"{snapshot}:/instance/data/users/ada", "--target", f"/srv/swapped/{number}")
-        if machine.run("grep", "-rlx", "mine", "/srv/swapped", check=False).stdout:
-            break
-    else:
-        pytest.fail("it was no folder whenever restic came by")
-    machine.run("touch", "/srv/stop")
+    try:
+        for number in range(20):  # until it was a folder when restic came by
+            site.backup()
+            snapshot = site.snapshots()[-1]["id"]
+            site.restic("restore", f"{snapshot}:/instance/data/users/ada", "--target", f"/srv/swapped/{number}")
+            if machine.run("grep", "-rlx", "mine", "/srv/swapped", check=False).stdout:
+                break
+        else:
+            pytest.fail("it was no folder whenever restic came by")
+    finally:
+        machine.run("touch", "/srv/stop")
     found = machine.run("grep", "-rlx", "secret", "/srv/swapped", check=False)
     assert found.stdout == "", "somebody else's files in ada's backup"
 
@@ -281,13 +287,17 @@ def test_two_at_once_and_kill_at_any_moment(machine: Machine) -> None:
     )
     code = (
         "import signal, time\n"
-        "p = subprocess.Popen(['carrel-backup', *command], stdout=-3, stderr=-3)\n"
+        "command = ['carrel-backup', 'run', 'killed']\n"
+        "p = subprocess.Popen(command, stdout=-3, stderr=-3)\n"
+        "while f' {p.pid} ' not in open('/proc/locks').read() and p.poll() is None: time.sleep(0.001)\n"
+        "p.send_signal(signal.SIGSTOP)\n"  # it must not end before the second has begun
+        "print(subprocess.run(command, stdout=-3, stderr=-3).returncode)\n"
+        "p.send_signal(signal.SIGCONT)\n"
         "time.sleep(seconds)\n"
-        "print(subprocess.run(['carrel-backup', 'run', 'killed'], stdout=-3, stderr=-3).returncode)\n"
         "p.kill(); p.wait()\n"
     )
     for seconds in (0.4, 0.8, 1.2, 1.8):
-        assert machine.python(code, seconds=seconds, command=["run", "killed"]) == str(LOCKED)
+        assert machine.python(code, seconds=seconds) == str(LOCKED)
         wait_for_nobody(machine)
     assert machine.run("pgrep", "-x", "restic", check=False).stdout == ""
     code_of, entry = site.backup()
@@ -313,10 +323,14 @@ def test_a_lock_of_a_dead_process_goes_and_no_other(machine: Machine) -> None:
     env = {"RESTIC_PASSWORD": "secret", "RESTIC_REPOSITORY": "/srv/repositories/locked", "HOME": "/root"}
     hold = (
         "import time\n"
-        "p = subprocess.Popen(['restic', '-q', 'prune'], env={**os.environ, **env}, stdout=-3, stderr=-3)\n"
-        "while not os.listdir('/srv/repositories/locked/locks') and p.poll() is None: time.sleep(0.001)\n"
-        "p.send_signal(9); p.wait()\nsubprocess.run(['chown', '-R', 'locked:locked', '/srv/repositories/locked'])\n"
-        "print(len(os.listdir('/srv/repositories/locked/locks')))"
+        "def locks(): return [name for name in os.listdir('/srv/repositories/locked/locks') if 'tmp' not in name]\n"
+        "for _ in range(50):\n"  # until it did not end before the look
+        "  p = subprocess.Popen(['restic', '-q', 'prune'], env={**os.environ, **env}, stdout=-3, stderr=-3)\n"
+        "  while not locks() and p.poll() is None: time.sleep(0.001)\n"
+        "  p.send_signal(9); p.wait()\n"
+        "  if locks(): break\n"
+        "subprocess.run(['chown', '-R', 'locked:locked', '/srv/repositories/locked'])\n"
+        "print(len(locks()))"
     )
     assert machine.python(hold, env=env) == "1"
     code, entry = site.backup()

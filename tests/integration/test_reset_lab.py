@@ -123,12 +123,14 @@ def test_a_real_lab(make: Make, tmp_path: Path) -> None:
 
 
 def test_an_image_that_never_becomes_healthy(make: Make) -> None:
-    site = make(rotate_token=True, start_timeout_seconds=4)
+    site = make(rotate_token=True)
     assert site.reset().code == 0
     before, known, homes = identity(site), token(site), site.homes()
     good = run("docker", "image", "inspect", "--format", "{{.Id}}", site.tag)
     image = broken(site)
+    patience, site.settings["start_timeout_seconds"] = site.settings["start_timeout_seconds"], 4
     failed = site.reset()
+    site.settings["start_timeout_seconds"] = patience
     assert failed.code == 1 and failed.state["result"] == "failed", failed.output
     assert "the disk of the server is on fire" in failed.state["message"]
     assert failed.state["message"].endswith("The instance runs as before.")
@@ -139,20 +141,20 @@ def test_an_image_that_never_becomes_healthy(make: Make) -> None:
     assert config["ServerApp"]["token"] == config["IdentityProvider"]["token"] == known
 
     # Nothing runs and the tag is bad: the last image that was healthy is taken.
-    run("docker", "tag", image, site.tag)
+    unstartable = broken(site, 'ENTRYPOINT ["/missing"]')
     run("docker", "rm", "--force", *site.containers().values())
     fallback = site.reset()
     assert fallback.code == 1 and f"runs from {good}, which was healthy before" in fallback.state["message"]
     assert ask(site, "api")[0] == 200 and fallback.state["server"] == site.asked()
     assert ask(site, "api/status", token(site))[0] == 200
     run("docker", "rm", "--force", *site.containers().values())
-    site.settings["images"] = []
+    site.settings.update(images=[], start_timeout_seconds=4)
     (site.state_directory / "state.json").unlink()
     run("docker", "tag", image, site.tag)
     lost = site.reset()
     assert lost.code == 5 and lost.state["message"].endswith("The instance does not answer."), lost.output
     site.remove()
-    run("docker", "image", "rm", "--force", image)
+    run("docker", "image", "rm", "--force", image, unstartable)
 
 
 def test_two_at_once(make: Make) -> None:
