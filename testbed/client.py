@@ -13,6 +13,9 @@ from urllib.parse import quote, urlsplit
 
 import requests
 import websocket
+from requests.adapters import HTTPAdapter
+from urllib3.exceptions import ReadTimeoutError
+from urllib3.util.retry import Retry
 
 from testbed.patience import PATIENCE
 
@@ -25,15 +28,38 @@ class KernelDied(Exception):
     """The kernel's process ended before it answered."""
 
 
+class Again(Retry):
+    """What took too long was asked for: it is no connection that the server closed meanwhile."""
+
+    def increment(self, *rest: Any, **more: Any) -> Again:
+        if isinstance(more.get("error"), ReadTimeoutError):
+            raise more["error"]
+        return super().increment(*rest, **more)
+
+
+# Once, as a browser does: Node.js closes a connection that nobody uses for 5 s, perhaps just when it is used again.
+AGAIN = Again(
+    total=None, connect=0, read=1, redirect=0, status=0, other=0, allowed_methods=("GET", "HEAD"),
+    respect_retry_after_header=False,
+)  # fmt: skip
+
+
+def session(verify: str | bool) -> requests.Session:
+    """What Lab and Hub send their requests with."""
+    http = requests.Session()
+    http.verify, http.trust_env = verify, False
+    for scheme in ("http://", "https://"):
+        http.mount(scheme, HTTPAdapter(max_retries=AGAIN))
+    return http
+
+
 class Lab:
     """A session at a lab; use it as a context manager, which stops the kernels and terminals that it started."""
 
     def __init__(self, url: str, verify: str | bool = True, timeout: float = PATIENCE) -> None:
         self.url = url if url.endswith("/") else url + "/"
         self.timeout = timeout
-        self.http = requests.Session()
-        self.http.verify = verify
-        self.http.trust_env = False
+        self.http = session(verify)
         self._started: list[str] = []
 
     def __enter__(self) -> Lab:

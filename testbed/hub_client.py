@@ -16,7 +16,7 @@ import requests
 
 from testbed.patience import PATIENCE, until
 
-from .client import Lab, LoginError
+from .client import Lab, LoginError, session
 
 FIELD = re.compile(r'<input\b[^>]*\bname="([^"]+)"[^>]*\bvalue="([^"]*)"')
 REFUSAL = re.compile(r'class="(?:login_error|alert[^"]*)"[^>]*>(.*?)</(?:p|div)>', re.DOTALL)
@@ -33,9 +33,7 @@ class Hub:
         self.url = url if url.endswith("/") else url + "/"
         self.timeout = timeout
         self.username = ""
-        self.http = requests.Session()
-        self.http.verify = verify
-        self.http.trust_env = False
+        self.http = session(verify)
 
     def __enter__(self) -> Hub:
         return self
