@@ -15,15 +15,13 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._shared.escape impo
 from apache_front import apache, names_below, vhost
 from hub_site import HubSite, free_port, person
 from module_runner import open_to_all
-from playwright.sync_api import BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import BrowserContext, Page, expect
 
-from testbed import engine
+from testbed.browser import chromium
 from testbed.client import LoginError
 from testbed.hub_client import Hub
 from testbed.patience import PATIENCE, until
 
-# a loaded machine takes long to draw a page
-expect.set_options(timeout=PATIENCE * 1000)
 PASSWORDS = {"ada": "lovelace", "eve": "apple and snake", "alan.t@uni.example": "turing"}
 DIARY = "what nobody else shall read"
 # A user's server is hers: whatever it serves, it serves to visitors who never logged in to it, too.
@@ -147,15 +145,8 @@ def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Site]]
 
 @pytest.fixture
 def browser(sites: dict[str, Site]) -> Iterator[BrowserContext]:
-    engine.install_packages("chromium")
-    with sync_playwright() as playwright:
-        quiet = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
-        names = "--host-resolver-rules=MAP *.test 127.0.0.1"
-        chromium = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=[*quiet, names])
-        context = chromium.new_context(ignore_https_errors=True)
-        context.set_default_timeout(PATIENCE * 1000)
+    with chromium(ignore_https_errors=True) as context:
         yield context
-        chromium.close()
 
 
 def enter(browser: BrowserContext, site: Site) -> Page:

@@ -19,9 +19,9 @@ import pytest
 import requests
 from hub_site import HubSite, free_port, person
 from module_runner import open_to_all
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
-from testbed import engine
+from testbed.browser import chromium
 from testbed.patience import SOON, until
 from testbed.run import run, succeeds
 
@@ -166,19 +166,15 @@ def test_the_hub_s_own_page_says_where_to_begin(lms: Lms, http: requests.Session
 
 
 def test_a_launch_in_a_browser(lms: Lms) -> None:
-    engine.install_packages("chromium")
     asked = {
         "hub": f"{lms.site.url}hub/lti13/oauth_login", "iss": lms.issuer, "client_id": "ABCDEF",
         "target_link_uri": f"{lms.site.url}hub/home", "login_hint": json.dumps({"email": ADA}),
     }  # fmt: skip
-    with sync_playwright() as playwright:
-        quiet = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=quiet)
+    with chromium() as browser:
         page = browser.new_page()
         page.goto(f"{lms.issuer}/course?{urlencode(asked)}")
         page.get_by_role("button", name="The hub").click()
-        expect(page.get_by_role("link", name="Admin")).to_be_visible(timeout=30_000)
-        browser.close()
+        expect(page.get_by_role("link", name="Admin")).to_be_visible()
 
 
 def test_a_platform_that_is_away_holds_up_nobody(lms: Lms, http: requests.Session) -> None:

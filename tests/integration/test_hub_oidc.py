@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 import shutil
@@ -14,10 +15,12 @@ import hub_image
 import pytest
 from hub_site import HubSite, free_port, person
 from module_runner import open_to_all
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from testbed import engine
-from testbed.run import ROOT, run, step
+from testbed.browser import chromium
+from testbed.patience import until
+from testbed.run import ROOT, run, step, succeeds
 
 PACKAGES = ROOT / ".cache" / "oidc-provider"
 VERSION = "8.8.1"  # the last for Node.js 20
@@ -25,12 +28,16 @@ VERSION = "8.8.1"  # the last for Node.js 20
 
 @pytest.fixture(scope="module")
 def packages() -> Path:
-    if not (PACKAGES / "node_modules" / "oidc-provider").exists():
-        if not shutil.which("npm"):
-            engine.install_packages("npm")
-        PACKAGES.mkdir(parents=True, exist_ok=True)
-        with step("installing oidc-provider"):
-            run("npm", "install", "--no-audit", "--no-fund", "--prefix", PACKAGES, f"oidc-provider@{VERSION}")
+    PACKAGES.mkdir(parents=True, exist_ok=True)
+    # the workers of pytest-xdist share them
+    with open(f"{PACKAGES}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (PACKAGES / "installed").exists():
+            if not shutil.which("npm"):
+                engine.install_packages("npm")
+            with step("installing oidc-provider"):
+                run("npm", "install", "--no-audit", "--no-fund", "--prefix", PACKAGES, f"oidc-provider@{VERSION}")
+            (PACKAGES / "installed").touch()
     return PACKAGES / "node_modules"
 
 
@@ -60,6 +67,8 @@ def site(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[H
             "--volume", f"{folder}/oidc_provider.js:/provider/oidc_provider.js:ro", images[0],
             "node", "/provider/oidc_provider.js", issuer, f"{site.url}hub/oauth_callback",
         )  # fmt: skip
+        ask = "import socket; socket.create_connection(('provider', 9000), 1)"
+        until(lambda: succeeds("docker", "exec", f"{site.name}-hub", "python3", "-c", ask), "the provider answers")
         yield site
     finally:
         site.down()
@@ -67,14 +76,8 @@ def site(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[H
 
 @pytest.fixture
 def page() -> Iterator[Page]:
-    engine.install_packages("chromium")
-    with sync_playwright() as playwright:
-        quiet = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=quiet)
-        context = browser.new_context()
-        context.set_default_timeout(30_000)
-        yield context.new_page()
-        browser.close()
+    with chromium() as browser:
+        yield browser.new_page()
 
 
 def log_in(page: Page, site: HubSite, name: str) -> None:

@@ -22,7 +22,7 @@ from test_hub_oidc import packages, page
 
 from testbed import images, pki
 from testbed.client import LoginError
-from testbed.patience import PATIENCE, SOON, until
+from testbed.patience import until
 from testbed.run import run, succeeds
 
 __all__ = ["packages", "page"]
@@ -199,7 +199,7 @@ def test_groups_of_each_provider_have_their_mounts(page: Page, site: HubSite, pr
     sso(page, site, "ada")
     expect(page.get_by_text("sso-ada").first).to_be_visible()
     page.goto(f"{site.url}hub/spawn")
-    page.wait_for_url("**/user/sso-ada/lab**", wait_until="domcontentloaded", timeout=PATIENCE * 1000)
+    page.wait_for_url("**/user/sso-ada/lab**", wait_until="domcontentloaded")
     mounts = run("docker", "inspect", "--format", "{{json .Mounts}}", site.container("sso-ada"))
     assert "/home/jovyan/work/seminar" in mounts and "work/statistics" not in mounts
 
@@ -211,7 +211,7 @@ def test_who_leaves_the_list_loses_access_and_others_keep_theirs(site: HubSite, 
         ada = site.people.pop("guests-ada")
         site.write()
         try:
-            until(lambda: guest.request("GET", "api/user", check=False).status_code == 403, "the session ends", SOON)
+            until(lambda: guest.request("GET", "api/user", check=False).status_code == 403, "the session ends")
             assert student.user()["name"] == "bob"
             with pytest.raises(LoginError):
                 log_in(site, "ada", "guest-secret", GUESTS)
