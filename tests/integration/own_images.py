@@ -9,7 +9,7 @@ import json
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import requests
@@ -81,10 +81,26 @@ def password_registry(folder: Path) -> Iterator[str]:
         "http": {"addr": ":5000"}, "auth": {"htpasswd": {"realm": "test", "path": "/etc/registry/htpasswd"}},
     }  # fmt: skip
     (folder / "config.yml").write_text(json.dumps(config))
-    name = run("docker", "run", "--detach", "--publish", "127.0.0.1::5000", "--volume", f"{folder}:/etc/registry:ro",
-               images.build("registry", parent=images.base()),
-               "docker-registry", "serve", "/etc/registry/config.yml")  # fmt: skip
+    with registry(
+        "docker-registry", "serve", "/etc/registry/config.yml", options=["--volume", f"{folder}:/etc/registry:ro"]
+    ) as address:
+        yield address
+
+
+@contextlib.contextmanager
+def registry(*command: str, options: Sequence[str] = ()) -> Iterator[str]:
+    """Run a command in the registry's image until it listens; yield its address."""
+    image = images.build("registry", parent=images.base())
+    name = run("docker", "run", "--detach", "--publish", "127.0.0.1::5000", *options, image, *command)
     try:
-        yield run("docker", "port", name, "5000/tcp")
+        address = run("docker", "port", name, "5000/tcp")
+
+        def listens() -> bool:
+            with contextlib.suppress(requests.RequestException):
+                return requests.get(f"http://{address}/v2/", timeout=SOON).status_code in (200, 401)
+            return False
+
+        until(listens, lambda: f"the registry listens:\n{run('docker', 'logs', name)[-2000:]}")
+        yield address
     finally:
         run("docker", "rm", "--force", "--volumes", name)

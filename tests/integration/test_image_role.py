@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import own_images
 import pytest
 from image_role import play
 from own_images import inside
@@ -14,13 +15,11 @@ from testbed.run import run
 
 @pytest.fixture(scope="module")
 def registry():
-    name = run("docker", "run", "--detach", "--publish", "127.0.0.1::5000",
-               images.build("registry", parent=images.base()), "sh", "-c",
-               "sed -i '/tls:/,$d' /etc/docker/registry/config.yml"
-               " && exec docker-registry serve /etc/docker/registry/config.yml")  # fmt: skip
-    address = run("docker", "port", name, "5000/tcp")
-    yield address
-    run("docker", "rm", "--force", "--volumes", name)
+    config = "/etc/docker/registry/config.yml"
+    with own_images.registry(
+        "sh", "-c", f"sed -i '/tls:/,$d' {config} && exec docker-registry serve {config}"
+    ) as address:
+        yield address
     listed = run("docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}").split()
     run("docker", "image", "rm", *(image for image in listed if image.startswith(address)))
 
