@@ -204,9 +204,8 @@ def kill_a_run(folder: Path, seconds: int) -> None:
     time.sleep(seconds)
     run.send_signal(signal.SIGKILL)
     run.wait()
-    # the modules that it had started may still be at work
-    time.sleep(3)
     _end(str(inventory))
+    until(lambda: not _modules(), "the modules that it had started end")
 
 
 def _end(argument: str) -> None:
@@ -215,6 +214,13 @@ def _end(argument: str) -> None:
         with contextlib.suppress(OSError):
             if argument.encode() in (process / "cmdline").read_bytes().split(b"\0"):
                 os.kill(int(process.name), signal.SIGKILL)
+
+
+def _modules() -> str:
+    """The processes of Ansible on the host, and those here that start them. Each of its commands ends like this."""
+    end = ".*&& sleep 0"
+    here = subprocess.run(["pgrep", "-f", f"exec .*{HOST}{end}"], text=True, stdout=subprocess.PIPE, check=False)
+    return here.stdout + run_on(HOST, "pgrep", "-f", end, check=False)
 
 
 def test_the_built_collection_runs_by_its_full_name(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import websocket
 
 from testbed.client import LoginError
 from testbed.load import Load
+from testbed.patience import PATIENCE
 
 from .conftest import Play, Site, hostvars, reset, run_on, until
 from .resets import ANOTHER, DONE, HOST, PUT_OFF, home, servers, settings, state, whole, work
@@ -33,7 +34,8 @@ def test_a_reset_has_no_downtime_and_keeps_only_the_home(tao: Site) -> None:
         lab.run(KEPT)
         tao.docker("exec", "--user", "0", tao.container_name(), "touch", "/opt/gone")
         before, kept = servers(tao), home(tao)
-        with Load(tao.url + "api/contents/kept.bin?content=0", tao.ca, dict(lab.http.cookies)) as load:
+        cookies, url = dict(lab.http.cookies), f"{tao.url}api/contents/kept.bin?content=0"
+        with Load(url, tao.ca, cookies, timeout_seconds=PATIENCE) as load:
             time.sleep(2)
             code, output = reset(tao, "--people", "ignore")
             time.sleep(2)
@@ -107,7 +109,7 @@ def test_people_get_a_notice_before(tao: Site) -> None:
         process = subprocess.Popen(["docker", "exec", HOST, "carrel-reset", "tao", "--scheduled", "--people", "ignore"])
         terminal.run("", "reset")
         assert "reset" in lab.get("RESET-NOTICE.txt")
-        assert process.wait(120) == DONE
+        assert process.wait(PATIENCE) == DONE
     assert home(tao) == kept
     assert state(tao)["scheduled_for"]
 
@@ -126,7 +128,7 @@ def test_two_at_once(tao: Site) -> None:
         until(lambda: state(tao)["step"] in ("start", "switch", "drain"), "the first has begun")
         code, output = reset(tao, "--people", "ignore", "--no-pull")
         assert code == ANOTHER and "another" in output
-        assert first.wait(120) == DONE
+        assert first.wait(PATIENCE) == DONE
     assert len(servers(tao)) == 1 and state(tao)["result"] == "done"
 
 
