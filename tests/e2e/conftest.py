@@ -239,6 +239,13 @@ class Playbook:
         return sum(int(line.split("changed=")[1].split()[0]) for line in self.output.splitlines() if "changed=" in line)
 
 
+def inventory(folder: Path, hosts: dict[str, Any]) -> Path:
+    """Write an inventory of hosts with these variables into the folder."""
+    path = folder / "inventory.yml"
+    path.write_text(yaml.safe_dump({"all": {"hosts": hosts}}))
+    return path
+
+
 def ansible_playbook(
     folder: Path,
     hosts: dict[str, Any],
@@ -247,10 +254,8 @@ def ansible_playbook(
     environment: dict[str, str] | None = None,
 ) -> Playbook:
     """Run a playbook on hosts with these variables; their inventory is written into the folder."""
-    inventory = folder / "inventory.yml"
-    inventory.write_text(yaml.safe_dump({"all": {"hosts": hosts}}))
     done = subprocess.run(
-        ["ansible-playbook", "-i", inventory, playbook, *arguments],
+        ["ansible-playbook", "-i", inventory(folder, hosts), playbook, *arguments],
         cwd=ROOT, env=environment or plain(), text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
     )  # fmt: skip
