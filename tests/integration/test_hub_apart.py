@@ -19,7 +19,7 @@ from module_runner import open_to_all
 
 from testbed.client import Lab
 from testbed.hub_client import Hub
-from testbed.patience import SOON, until
+from testbed.patience import until
 from testbed.run import run
 
 USERS = ("ada", "grace")
@@ -107,7 +107,7 @@ def test_each_server_has_a_network_with_the_hub_and_its_proxy(
 def test_nobody_reaches_anothers_ports(site: HubSite, servers: dict[str, tuple[Hub, Lab]]) -> None:
     mine, other = (site.container(name) for name in USERS)
     pairs = [(host, port) for host in [*addresses(other).values(), other] for port in (PORT, 8888)]
-    until(lambda: set(tried(other, pairs).values()) == {"takes it"}, "the other one listens", SOON)
+    until(lambda: set(tried(other, pairs).values()) == {"takes it"}, "the other one listens")
     assert set(tried(mine, pairs).values()) == {"nothing"}
     of_engine = [(host, port) for host in (*gateways(other), *gateways(mine)) for port in (PORT, 8888)]
     assert len(of_engine) == 4 and set(tried(mine, of_engine).values()) <= {"nothing", "refuses"}
@@ -152,7 +152,7 @@ def test_servers_survive_new_containers_of_hub_and_proxy(site: HubSite, servers:
             return answer.status_code == 200
         return False
 
-    until(answers, "the new proxy reaches the server", SOON)
+    until(answers, "the new proxy reaches the server")
     assert not {"takes it"} & set(tried(site.container(USERS[0]), [(site.container(USERS[1]), PORT)]).values())
 
 

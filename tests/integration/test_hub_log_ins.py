@@ -17,7 +17,7 @@ from module_runner import open_to_all
 
 from testbed.client import Lab, LoginError
 from testbed.hub_client import Hub
-from testbed.patience import PATIENCE, SOON, until
+from testbed.patience import PATIENCE, until
 from testbed.run import run
 
 
@@ -80,13 +80,13 @@ def test_a_new_password_ends_sessions_and_tokens_but_not_the_server(site: HubSit
         assert (asks(made), asks(own), enters(mine), enters(thiefs)) == (200, 200, True, True)
         assert "changed" in ada.change_password("first-ada", "my own one")
         assert (asks(made), asks(own), logged_in(thief), logged_in(ada)) == (403, 200, False, True)
-        until(lambda: not enters(thiefs), "the thief is out", SOON)
+        until(lambda: not enters(thiefs), "the thief is out")
         assert enters(mine)
         assert "changed" in ada.change_password("my own one", "another one"), "the form's token is the new session's"
         site.passwords["ada"] = "second-ada"
         site.write()
-        until(lambda: not logged_in(ada), "her session ends", SOON)
-        until(lambda: not enters(mine), "her token ends", SOON)
+        until(lambda: not logged_in(ada), "her session ends")
+        until(lambda: not enters(mine), "her token ends")
         assert asks(own) == 200
         with site.session().login("ada", "second-ada") as again:
             assert enters(again.lab())
@@ -112,7 +112,7 @@ def test_strangers_wait_for_an_admin_s_approval(site: HubSite) -> None:
         time.sleep(3)
         assert eve.user()["name"] == "eve"
         prof.decide("eve", "withdraw")
-        until(lambda: eve.request("GET", "api/user", check=False).status_code == 403, "eve is out", SOON)
+        until(lambda: eve.request("GET", "api/user", check=False).status_code == 403, "eve is out")
         eve.sign_up("spam", "my password")
         assert "1 waits for approval" in prof.request("GET", "authorize").text
         page = prof.decide("", "discard-all")
@@ -151,17 +151,15 @@ def test_a_class_that_logs_in_at_once_does_not_block_others(site: HubSite) -> No
         with site.session() as session:
             return session.login(name, students[name]).username == name
 
-    others = []
-    began = time.monotonic()
+    answers = 0
     with ThreadPoolExecutor(len(students)) as threads:
         asked = [threads.submit(log_in, name) for name in students]
         while not all(each.done() for each in asked):
-            before = time.monotonic()
-            requests.get(f"{site.url}hub/health", timeout=PATIENCE)
-            others.append(time.monotonic() - before)
+            assert requests.get(f"{site.url}hub/health", timeout=PATIENCE).status_code == 200
+            answers += 1
             time.sleep(0.02)
     assert all(each.result() for each in asked)
-    assert max(others) < (time.monotonic() - began) / 3, sorted(others)[-3:]
+    assert answers > len(students), "with passwords in the hub's main thread there are a few"
     for name in students:
         del site.people[name], site.passwords[name]
     site.write()
