@@ -25,7 +25,10 @@ shutil.rmtree(f"{directory}/data")
 os.chdir(directory)
 for path, mode, owner, group in (("data", 0o711, 0, 0), ("data/notebooks", 0o750, uid, gid), ("server", 0o755, 0, 0)):
     os.mkdir(path); os.chown(path, owner, group); os.chmod(path, mode)
-for path, text, owner in (("server/cookie_secret", secret, uid), ("token", secret, uid - 1000)):
+config = json.dumps({"ServerApp": {"ip": secret, "password": secret}})
+os.makedirs("/srv/tokens", exist_ok=True)
+for path, text, owner in (("server/cookie_secret", secret, uid), ("server/jupyter_server_config.json", config, uid),
+                          ("token", secret, uid - 1000), ("/srv/tokens/lab", secret, uid - 1000)):
     with open(path, "w") as stream: stream.write(text)
     os.chown(path, owner, owner); os.chmod(path, 0o400)
 """
@@ -99,28 +102,34 @@ def test_a_group_comes_back_and_nobody_else(machine: Machine) -> None:
 
 
 def test_a_whole_lab_onto_another_range(machine: Machine) -> None:
-    here, there = machine.site("lab", kind="lab"), machine.site("lab-there", kind="lab")
+    here, there = machine.site("lab", kind="lab", token_file="/srv/tokens/lab"), machine.site("lab-there", kind="lab")
     here.python(LAB, secret="of then")
-    there.python(LAB, secret="of now")
     notebooks = f"{here.directory}/data/notebooks"
     here.python("open('map.ipynb', 'w').write('{}'); os.chown('map.ipynb', uid, gid)", folder=notebooks)
     assert here.backup()[0] == DONE
+    there.python(LAB, secret="of now")
     machine.python(MOVE, here=here.name, there=there.name)
     assert machine.run("carrel-backup", "run", here.name, check=False).returncode == FAILED
     assert last(there, "backup")["message"].startswith("the repository has backups of it")
     assert machine.run("carrel-backup", "restore", here.name, check=False).returncode == DONE, last(there, "restore")
     found = there.python(
-        "for path in ('data/notebooks', 'data/notebooks/map.ipynb', 'server/cookie_secret', 'token'):\n"
+        "secrets = ('server/cookie_secret', 'server/jupyter_server_config.json', 'token', '/srv/tokens/lab')\n"
+        "for path in ('data/notebooks', 'data/notebooks/map.ipynb', *secrets):\n"
         "  s = os.stat(path); print(path, s.st_uid - uid, oct(s.st_mode & 0o777))\n"
-        "print(open('server/cookie_secret').read(), '|', open('token').read())",
+        "for path in secrets: print(' '.join(open(path).read().split()))",
         folder=there.directory,
     )
     assert found.splitlines() == [
         "data/notebooks 0 0o750",
         "data/notebooks/map.ipynb 0 0o644",
         "server/cookie_secret 0 0o400",
+        "server/jupyter_server_config.json 0 0o400",
         "token -1000 0o400",
-        "of then | of then",
+        "/srv/tokens/lab -1000 0o600",
+        "of then",
+        '{ "ServerApp": { "ip": "of now", "password": "of then" } }',
+        "of then",
+        "of then",
     ]
     assert machine.run("carrel-backup", "run", here.name, check=False).returncode == DONE, "it goes on from here"
 

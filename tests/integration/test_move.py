@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from backup_site import Machine, Site, started
 from test_backup import LISTING, STRANGE
+from test_backup_restore import LAB
 
 SECRETS = """
 os.makedirs(f"{directory}/hub", 0o711, exist_ok=True)
@@ -34,11 +35,11 @@ def machine() -> Iterator[Machine]:
 class Side:
     """One of the two hosts: here they are two directories and accounts of one container."""
 
-    def __init__(self, site: Site, label: str) -> None:
+    def __init__(self, site: Site, label: str, kind: str = "hub") -> None:
         self.site, self.label = site, label
         state, ids = f"/var/lib/carrel/{site.name}/move", {"start": site.first, "count": 65536}
         self.settings: dict[str, Any] = {
-            "version": 1, "name": "moving", "kind": "hub", "host": label, "account": site.name,
+            "version": 1, "name": "moving", "kind": kind, "host": label, "account": site.name,
             "directory": site.directory, "socket": "/run/none.sock", "state_directory": state,
             "run_directory": f"/run/carrel/move/{site.name}", "repository": f"{state}/repository", "subuid": ids,
             "subgid": ids, "token_file": None, "exclude": [], "keep": {}, "append_only": False,
@@ -105,6 +106,19 @@ print(folder.st_uid, folder.st_gid, oct(folder.st_mode & 0o7777))
         state = side.settings["state_directory"]
         assert machine.run("test", "!", "-e", state, check=False).returncode == 0
     assert machine.run("ls", f"{new.site.directory}/data/.restoring").stdout == ""
+
+
+def test_what_signs_a_labs_cookies_arrives_before_the_lab_is_set_up(machine: Machine) -> None:
+    old, new = Side(machine.site("lab-leaving"), "old", "lab"), Side(machine.site("lab-arriving"), "new", "lab")
+    old.site.python(LAB, secret="of then")
+    old.settings["password"] = new.settings["password"] = old.step("begin")["password"]
+    carry(old, new, new.step("begin")["have"])
+    look = """
+for path in ("server/cookie_secret", "server/jupyter_server_config.json", "token"):
+    print(path, os.stat(path).st_uid - uid, " ".join(open(path).read().split()))
+"""
+    here, there = (side.site.python(look, folder=side.site.directory) for side in (old, new))
+    assert there == here and there.count("of then") == 4
 
 
 def in_container(side: Side, number: int) -> int:

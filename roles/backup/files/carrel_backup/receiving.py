@@ -9,7 +9,7 @@ import os
 import stat
 from typing import Any
 
-from . import containers, database, files, restore
+from . import containers, credentials, database, files, restore
 from .run import BackupError
 from .state import State
 from .transfer import DATABASE, TAR, Move, as_account, let_go, stop, write, write_record
@@ -28,22 +28,19 @@ def receive(move: Move) -> dict[str, Any]:
     manifest = restore.manifest_of(run, snapshot)
     dumped = manifest.database
     leaves = restore.data_leaves(manifest.leaves, dumped)
-    secrets = restore.secrets_of(run.settings.kind, manifest.leaves)
-    paths = restore.paths_of([*leaves, *secrets], dumped)
+    secrets = credentials.of(run.settings, manifest.leaves)
+    paths = restore.paths_of(leaves, dumped)
     # A failed try has moved this directory's content into place, so it is restored again.
     missing = [path for path in paths if not os.path.lexists(f"{move.tree}/{path}")]
     if missing:
         restore.check_room(run, snapshot, missing)
-    restore.fetch(run, snapshot, [*paths, "stage/files"], move.tree, "--delete", "--overwrite=if-changed")
+    restore.fetch(run, snapshot, [*paths, *secrets], move.tree, "--delete", "--overwrite=if-changed")
     write(f"{run.settings.state_directory}/received.json", json.dumps({"leaves": leaves, "database": dumped}))
-    for name in secrets:
-        put_secret(f"{move.tree}/instance/{name}", f"{move.directory}/{name}")
+    for staged, path in secrets.items():
+        if os.path.lexists(f"{move.tree}/{staged}"):
+            put_secret(f"{move.tree}/{staged}", path)
     if run.settings.kind == "hub":
         like_the_role(f"{move.directory}/hub", run.account.gid)
-    token = run.settings.token_file or ""
-    staged = f"{move.tree}/stage/files/{os.path.basename(token)}"
-    if token and os.path.lexists(staged):
-        put_secret(staged, token)
     if move.given["place"]:
         with containers.resets_kept_out(run):
             place(move)
@@ -52,9 +49,11 @@ def receive(move: Move) -> dict[str, Any]:
 
 def put_secret(staged: str, path: str) -> None:
     """Write the secrets that sign people's cookies, before the instance is set up, so that it uses them."""
-    text, status = restore.read_secret(staged)
+    text, status = credentials.read(staged)
     os.close(restore.make_parents(os.path.dirname(path)))
-    restore.write_secret(path, text, (status.st_uid, status.st_gid), stat.S_IMODE(status.st_mode) & 0o600)
+    if path.endswith(f"/{credentials.SERVER}") and os.path.lexists(path):  # of the lab, set up meanwhile
+        text = credentials.signed(files.read(path), text, credentials.TOKEN + credentials.PASSWORD)
+    credentials.write(path, text, (status.st_uid, status.st_gid), stat.S_IMODE(status.st_mode) & 0o600)
 
 
 def like_the_role(path: str, group: int) -> None:

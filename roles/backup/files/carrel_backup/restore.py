@@ -7,14 +7,13 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
-import json
 import os
 import stat
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from . import containers, database, files, images, projects, targets
+from . import containers, credentials, database, images, projects, targets
 from . import manifest as manifests
 from .backup import GIB, MANIFEST, gib, is_database
 from .commands import CommandError
@@ -28,10 +27,7 @@ from .wanted import Wanted, path_of, tags
 RENAME_EXCHANGE = 2
 BESIDE = "data/.restoring"
 KEPT = "data/.kept"
-LONGEST_SECRET = 64 * 2**10
 RESERVE = 20, 10 * GIB  # space that stays free: a twentieth of the file system, but no more than this
-# Secrets that exist only here, generated once on the host; the others come from the inventory or are generated again.
-SECRETS = {"lab": ("server/cookie_secret", "token"), "hub": ("hub/secrets.json",)}
 
 
 def restore(run: Run, snapshot: str, wanted: Wanted) -> int:
@@ -216,8 +212,8 @@ def restore_leaves(run: Run, snapshot: str, wanted: Wanted, manifest: Manifest, 
         raise BackupError(f"{', '.join(occupied[:5])} has data, which overwrite would move aside to {directory}/{KEPT}")
     containers.refuse(containers.using(run, leaves, whole), wanted.stop)
     dumped = manifest.database if whole else None
-    secrets = secrets_of(run.settings.kind, manifest.leaves) if whole else []
-    paths = paths_of([*leaves, *secrets], dumped)
+    secrets = credentials.of(run.settings, manifest.leaves) if whole else {}
+    paths = [*paths_of(leaves, dumped), *secrets]
     check_room(run, snapshot, paths)
     with fetched(run, snapshot, paths) as tree:
         take_sqlite(run, tree, dumped)
@@ -227,8 +223,8 @@ def restore_leaves(run: Run, snapshot: str, wanted: Wanted, manifest: Manifest, 
                 run.step("place", f"put {len(leaves)} directories in place")
                 for leaf in leaves:
                     place(run, f"{tree}/instance/{leaf}", leaf)
-                for name in secrets:
-                    restore_secret(run, f"{tree}/instance/{name}", name)
+                for staged, secret in secrets.items():
+                    credentials.bring(run, f"{tree}/{staged}", secret)
                 if dumped == database.POSTGRESQL:
                     load(run, f"{tree}/stage/database/{dumped}", stopped)
             finally:
@@ -240,9 +236,9 @@ def data_leaves(leaves: Sequence[str], dumped: str | None) -> list[str]:
     return [leaf for leaf in leaves if leaf.startswith("data/") and not (dumped and is_database(leaf))]
 
 
-def paths_of(names: Sequence[str], dumped: str | None) -> list[str]:
+def paths_of(leaves: Sequence[str], dumped: str | None) -> list[str]:
     """The paths of the instance's files and of the database's dump in a snapshot."""
-    return [*(f"instance/{name}" for name in names), *([f"stage/database/{dumped}"] if dumped else [])]
+    return [*(f"instance/{leaf}" for leaf in leaves), *([f"stage/database/{dumped}"] if dumped else [])]
 
 
 def take_sqlite(run: Run, tree: str, dumped: str | None) -> None:
@@ -250,11 +246,6 @@ def take_sqlite(run: Run, tree: str, dumped: str | None) -> None:
     if dumped == database.SQLITE:
         run.inside("integrity", f"{tree}/stage/database/{dumped}")
         run.inside("move", f"{tree}/stage/database/{dumped}", f"{tree}/instance/data/hub/{dumped}")
-
-
-def secrets_of(kind: str, leaves: Sequence[str]) -> list[str]:
-    """The secrets of the snapshot, alone or in a directory that the account can read."""
-    return [name for name in SECRETS[kind] if name.partition("/")[0] in leaves or name in leaves]
 
 
 def is_occupied(path: str) -> bool:
@@ -356,43 +347,3 @@ def exchange(source: int, source_name: str, target: int, target_name: str) -> No
         number = ctypes.get_errno()
         error = FileNotFoundError if number == errno.ENOENT else OSError
         raise error(number, os.strerror(number), target_name)
-
-
-def restore_secret(run: Run, staged: str, name: str) -> None:
-    """Restore cookie secrets, so that people stay logged in, and a lab's token."""
-    path = f"{run.settings.directory}/{name}"
-    try:
-        text, status = read_secret(staged)
-        owner, mode = (status.st_uid, status.st_gid), stat.S_IMODE(status.st_mode) & 0o600
-        if name == "hub/secrets.json":  # the database's password must be that of the server on this host
-            text, owner, mode = merged(files.read(path), text), (run.account.uid, run.account.gid), 0o600
-        write_secret(path, text, owner, mode)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        run.warn(f"{name} was not restored, so people have to log in again: {error}")
-
-
-def read_secret(staged: str) -> tuple[str, os.stat_result]:
-    with open(targets.opened(staged, os.O_RDONLY), encoding="utf-8") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "it is not a regular file")
-        return file.read(LONGEST_SECRET), status
-
-
-def write_secret(path: str, text: str, owner: tuple[int, int], mode: int) -> None:
-    """Replace a file in a directory of root's."""
-    fresh = f"{path}.restored"
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(fresh)
-    with open(
-        os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w", encoding="utf-8"
-    ) as file:
-        file.write(text)
-        os.fchown(file.fileno(), *owner)
-        os.fchmod(file.fileno(), mode)
-    os.rename(fresh, path)
-
-
-def merged(now: str, then: str) -> str:
-    secrets = {**json.loads(now), "cookie_secret": json.loads(then)["cookie_secret"]}
-    return json.dumps(secrets, indent=1, sort_keys=True) + "\n"
