@@ -28,8 +28,6 @@ class Load:
     cookies: dict[str, str] = field(default_factory=dict)
     per_second: float = 20
     timeout_seconds: float = TIMEOUT_SECONDS
-    # A server that reloads closes connections that nobody uses; browsers then repeat a request, and requests does not.
-    keep_alive: bool = True
     answers: list[tuple[float, str]] = field(default_factory=list)
 
     def __enter__(self) -> Load:
@@ -72,8 +70,8 @@ class Load:
             self._sessions.http = requests.Session()
             self._sessions.http.trust_env = False
             self._sessions.http.cookies.update(self.cookies)
-            if not self.keep_alive:
-                self._sessions.http.headers["Connection"] = "close"
+            # A server may close an idle connection just when it is used; then browsers ask again, requests does not.
+            self._sessions.http.headers["Connection"] = "close"
         try:
             answer = self._sessions.http.get(
                 self.url, verify=self.verify, timeout=self.timeout_seconds, allow_redirects=False

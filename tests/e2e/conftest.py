@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import json
@@ -159,6 +160,17 @@ def geo() -> Site:
 def enter(hub: Site, user: str, password: str | None = None) -> Hub:
     """Log in to the hub, with the inventory's password unless another is given."""
     return Hub(hub.url, hub.ca).login(user, password or passwords()[user])
+
+
+@contextlib.contextmanager
+def visit(hub: Site, user: str) -> Iterator[Hub]:
+    """Log in to the hub; no server is there before and after, even if a test fails."""
+    with enter(hub, user) as session:
+        session.stop()
+        try:
+            yield session
+        finally:
+            session.stop()
 
 
 def reset(site: Site, *arguments: str) -> tuple[int, str]:

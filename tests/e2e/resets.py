@@ -19,8 +19,8 @@ from .conftest import Site, reset, run_on, until
 HOST = "carrel-test-1"
 DONE, FAILED, ANOTHER, PUT_OFF, DOWN = 0, 1, 3, 4, 5
 HOME = (
-    "cd /srv/$0/data && find . -printf '%p %y %U:%G %m %s %l\\n' | LC_ALL=C sort "
-    "&& find . -type f -exec sha256sum {} + | LC_ALL=C sort"
+    "cd /srv/$0/data && find \"$@\" -printf '%p %y %U:%G %m %s %l\\n' | LC_ALL=C sort "
+    '&& find "$@" -type f -exec sha256sum {} + | LC_ALL=C sort'
 )
 
 
@@ -32,9 +32,9 @@ def servers(site: Site) -> list[str]:
     return site.started(*names, check=False).splitlines() if names else []
 
 
-def home(site: Site) -> str:
-    """Everything that people keep: names, owners, modes, sizes, links and content."""
-    return run_on(site.host, "sh", "-c", HOME, site.name)
+def home(site: Site, *folders: str) -> str:
+    """Everything that people keep, or folders of it: names, owners, modes, sizes, links and content."""
+    return run_on(site.host, "sh", "-c", HOME, site.name, *(folders or (".",)))
 
 
 def state(site: Site) -> dict[str, Any]:

@@ -5,45 +5,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
-from testbed import engine
-from testbed.patience import PATIENCE, until
-from testbed.run import run
+from testbed.browser import chromium
+from testbed.patience import until
 
 from .conftest import ROOT, Site, enter, passwords, reset
 
 OUTPUT = ROOT / "tests" / "output"
-# a loaded machine takes long to draw JupyterLab
-expect.set_options(timeout=PATIENCE * 1000)
 
 
 @pytest.fixture
-def chromium(at: str, tmp_path: Path) -> Path:
-    """Chromium in the network of the instances' host.
-
-    It cancels all requests whenever an interface of its network comes or goes (net::ERR_NETWORK_CHANGED), as those of
-    containers do on the machine. JupyterLab then starts without the extensions whose settings did not arrive.
-    """
-    engine.install_packages("chromium")
-    process = run("docker", "inspect", "--format", "{{.State.Pid}}", at).strip()
-    program = tmp_path / "chromium"
-    program.write_text(f'#!/bin/sh\nexec nsenter --net --target {process} /usr/bin/chromium "$@"\n')
-    program.chmod(0o755)
-    return program
-
-
-@pytest.fixture
-def page(chromium: Path) -> Iterator[Page]:
-    with sync_playwright() as playwright:
-        quiet = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
-        browser = playwright.chromium.launch(executable_path=chromium, args=quiet)
-        # the test bed's authority is not in Chromium's store; that TLS verifies is what the other tests show
-        context = browser.new_context(ignore_https_errors=True, viewport={"width": 1280, "height": 800})
-        context.set_default_timeout(60_000)
+def page() -> Iterator[Page]:
+    # the test bed's authority is not in Chromium's store; that TLS verifies is what the other tests show
+    with chromium(ignore_https_errors=True, viewport={"width": 1280, "height": 800}) as context:
         page = context.new_page()
         # pytest shows it if the test fails
         page.on("console", lambda said: print("console:", said.type, said.text) if said.type == "error" else None)
@@ -53,7 +30,6 @@ def page(chromium: Path) -> Iterator[Page]:
         lost = page.locator(".jp-Dialog", has_text="Server Connection Error")
         page.add_locator_handler(lost, lambda dialog: dialog.locator(".jp-Dialog-button").last.click())
         yield page
-        browser.close()
 
 
 def test_somebody_reads_the_notice_logs_in_and_runs_a_cell(page: Page, geo: Site) -> None:
@@ -118,9 +94,6 @@ def test_an_open_page_lives_through_a_reset(page: Page, tao: Site) -> None:
 
 
 def run_a_cell(page: Page) -> None:
-    page.wait_for_url("**/lab**")
-    # JupyterLab opens what an earlier run had open, instead of its launcher
-    page.goto(f"{page.url.partition('?')[0]}?reset")
     page.locator('.jp-LauncherCard[data-category="Notebook"]').first.click()
     cell = page.locator(".jp-Notebook .jp-Cell .cm-content").first
     expect(page.get_by_text("Python 3 (ipykernel) | Idle")).to_be_visible()

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 
 import pytest
@@ -13,7 +14,7 @@ from testbed.client import Lab, LoginError
 from testbed.hub_client import Hub, SpawnError
 from testbed.patience import PATIENCE, SOON, until
 
-from .conftest import Site, enter, passwords, run_on
+from .conftest import Site, enter, passwords, run_on, visit
 
 HOME = "/srv/class/data/users"
 
@@ -21,15 +22,13 @@ HOME = "/srv/class/data/users"
 @pytest.fixture(scope="module")
 def labs(hub: Site) -> Iterator[dict[str, Lab]]:
     """Three people at work at the same time."""
-    sessions = {user: enter(hub, user) for user in ("ada", "grace", "prof")}
-    for session in sessions.values():
-        session.start()
-    for session in sessions.values():
-        session.wait()
-    yield {user: session.lab() for user, session in sessions.items()}
-    for session in sessions.values():
-        session.stop()
-        session.http.close()
+    with contextlib.ExitStack() as stack:
+        sessions = {user: stack.enter_context(visit(hub, user)) for user in ("ada", "grace", "prof")}
+        for session in sessions.values():
+            session.start()
+        for session in sessions.values():
+            session.wait()
+        yield {user: session.lab() for user, session in sessions.items()}
 
 
 def shell(lab: Lab, command: str) -> str:

@@ -16,7 +16,7 @@ from testbed.hub_client import Hub
 from testbed.patience import PATIENCE
 from testbed.secrets import SECRETS, Unsafe, environment
 
-from .conftest import Play, Site, answers, enter, passwords, run_on, until
+from .conftest import Play, Site, answers, enter, passwords, run_on, until, visit
 from .untold import LOUD, untold
 
 Instances = list[dict[str, Any]]
@@ -38,7 +38,7 @@ def runs(hub: Site, user: str) -> bool:
 
 @pytest.fixture
 def ada(hub: Site) -> Iterator[Hub]:
-    with enter(hub, "ada") as session:
+    with visit(hub, "ada") as session:
         yield session
 
 
@@ -50,7 +50,6 @@ def test_a_restart_of_the_hub_stops_no_kernel(hub: Site, ada: Hub) -> None:
         assert kernel.run("print(x + 1)").strip() == "42", "the websocket lived on, as the proxy does"
         until(lambda: answers(hub), "the hub is back")
         assert enter(hub, "ada").lab().run("print('new')").strip() == "new"
-    ada.stop()
 
 
 def test_a_starting_hub_gets_a_page_that_says_so(hub: Site) -> None:
@@ -143,10 +142,8 @@ def test_a_new_setting_and_a_declared_image_recreate_the_hub_and_no_servers(
         kernel = lab.connect(kernel.identifier)
         assert kernel.run("print(x + 1)").strip() == "42"
         kernel.socket.close()
-    with enter(hub, "grace") as grace:
-        with grace.spawn() as lab:
-            assert lab.run("import os; print(os.environ['BUILT'])").strip() == "7"
-        grace.stop()
+    with visit(hub, "grace") as grace, grace.spawn() as lab:
+        assert lab.run("import os; print(os.environ['BUILT'])").strip() == "7"
     culler = {"idle_seconds": 5, "every_seconds": 2}
     assert play(HOST, lambda instances: instances[0].update(culler=culler)).code == 0
     until(lambda: not runs(hub, "ada"), "the idle server is culled")

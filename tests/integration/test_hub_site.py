@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import time
@@ -294,6 +295,23 @@ def test_metrics_and_health(site: HubSite) -> None:
     assert "jupyterhub_running_servers" in requests.get(page, headers=headers, timeout=PATIENCE).text
     assert requests.get(f"{site.url}hub/api/users", headers=headers, timeout=PATIENCE).status_code == 403
     assert health(site) == "ok"
+
+
+def test_the_proxy_keeps_an_idle_connection(site: HubSite) -> None:
+    """Node.js itself ends it after five seconds, perhaps just when Apache uses it again."""
+    connection = http.client.HTTPConnection("127.0.0.1", site.port, timeout=PATIENCE)
+    with contextlib.closing(connection):
+        for pause in (7, 0):
+            connection.request("GET", "/class/hub/health")
+            answer = connection.getresponse()
+            answer.read()
+            assert answer.status == 200 and connection.sock is not None, "it does not say that it closes"
+            kept = connection.sock
+            time.sleep(pause)
+            assert connection.sock is kept
+        kept.settimeout(0.1)
+        with pytest.raises(TimeoutError):
+            kept.recv(1)
 
 
 def test_a_restart_of_the_hub_keeps_servers_and_their_variables(site: HubSite, ada: tuple[Hub, Kernel]) -> None:

@@ -162,7 +162,7 @@ def test_a_lab_moves_while_people_use_it(hosts: Hosts, lab: Lab, capsys: pytest.
     assert any(line.startswith("750 1000:100 2 ") for line in before)
     cookies = dict(lab.http.cookies)
     url = LAB["url"] + "api/contents/kept.py"
-    with Load(url, str(pki.CA), cookies, timeout_seconds=PATIENCE, keep_alive=False) as load:
+    with Load(url, str(pki.CA), cookies, timeout_seconds=PATIENCE) as load:
         moved = hosts.move("tao", ONE)
     with capsys.disabled():
         print(f"\ntests/move: {len(load.answers)} requests, {load.longest_gap:.1f} s at most without an answer")

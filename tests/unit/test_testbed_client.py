@@ -12,6 +12,7 @@ import pytest
 import requests
 
 from testbed.client import session
+from testbed.load import Load
 from testbed.patience import SOON, until
 from testbed.web_server import WebServer
 
@@ -82,3 +83,11 @@ def test_what_takes_long_is_not_asked_for_again(server: WebServer) -> None:
 def test_an_answer_is_an_answer(server: WebServer) -> None:
     assert ask(server, "GET", "/busy") == 503
     assert Handler.asked == ["/kept", "/busy"]
+
+
+@pytest.mark.parametrize(("path", "failure"), [("/kept", None), ("/never", "ConnectionError"), ("/busy", "503")])
+def test_a_load_counts_each_failure(server: WebServer, path: str, failure: str | None) -> None:
+    url = f"http://127.0.0.1:{server.server_port}{path}"
+    with Load(url, True, timeout_seconds=SOON) as load:
+        until(lambda: load.answers, "the first answer")
+    assert load.failures[:1] == ([failure] if failure else [])
