@@ -24,7 +24,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PYTHONPATH := $(CURDIR)/.cache/collections:$(CURDIR)
 
-.PHONY: help venv demo demo-down test test-quick test-hosts e2e integration demo-test upgrade moves platforms test-vm lint unit sanity docs pictures release bench clean
+.PHONY: help venv demo demo-down test test-quick test-hosts e2e integration demo-test upgrade moves disaster platforms test-vm lint unit sanity docs pictures release bench clean
 
 # How long a part took, for CI's log.
 timed = TIMEFORMAT='make: $(1) took %0R s'; time
@@ -69,7 +69,7 @@ test-quick: lint unit
 # All of them wait a lot: in parallel two take little longer than one.
 test-hosts: venv
 	@$(MAKE) --no-print-directory --jobs 2 e2e integration
-	@$(MAKE) --no-print-directory --jobs 2 demo-test upgrade moves platforms
+	@$(MAKE) --no-print-directory --jobs 2 demo-test upgrade moves disaster platforms
 
 e2e: venv
 	@rm -f .cache/e2e.xml
@@ -87,6 +87,9 @@ upgrade: venv
 
 moves: venv
 	@$(call beside,move,--durations 0)
+
+disaster: venv
+	@$(call beside,disaster,--durations 0)
 
 platforms: venv
 	$(call timed,tests/platforms) pytest tests/platforms

@@ -175,6 +175,17 @@ def reboot(names: list[str]) -> None:
             wait(name)
 
 
+def replace(name: str) -> None:
+    """Start a bare host with the name, the ports and the group of a host that is lost with all that was on it."""
+    (lost,) = json.loads(run("docker", "inspect", name))
+    bound = lost["HostConfig"]["PortBindings"].items()
+    ports = [f"{outer['HostPort']}:{inner.partition('/')[0]}" for inner, outers in bound for outer in outers]
+    with step(f"replacing {name}"):
+        run("docker", "rm", "--force", "--volumes", name)
+        run("docker", "volume", "rm", "--force", f"{name}-srv")
+    up(lost["Config"]["Labels"][LABEL], [f"{name}={','.join(ports)}"])
+
+
 def down(group: str) -> bool:
     """Remove a group's hosts and volumes, with the last group the registry; return whether nothing is left."""
     names = containers(group)
