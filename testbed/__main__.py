@@ -5,23 +5,11 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import fcntl
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 from . import engine, hosts, images, pki, vm
 from .run import Failure, run
-
-
-@contextlib.contextmanager
-def alone() -> Iterator[None]:
-    """Wait until no other program brings up or removes hosts: they share network and registry."""
-    with (Path(tempfile.gettempdir()) / "carrel-testbed-hosts.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def registry() -> str:
@@ -41,14 +29,14 @@ def registry() -> str:
 
 def up(group: str, specs: list[str], release: str = images.RELEASE) -> None:
     """Bring up the registry and a group of hosts with a release of Debian."""
-    with alone(), engine.up():
+    with images.alone("hosts"), engine.up():
         registry()
         hosts.up(group, specs, release)
 
 
 def down(group: str) -> None:
     """Remove a group of hosts; with the last one the registry, the network and an engine that was started here."""
-    with alone():
+    with images.alone("hosts"):
         if engine.answers() and hosts.down(group):
             engine.down()
 

@@ -4,10 +4,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from . import engine
@@ -62,8 +64,7 @@ def build_context(name: str, context: Path, args: dict[str, str], salt: str = ""
         if path.is_file():
             digest.update(repr((str(path.relative_to(context)), path.stat().st_mode)).encode() + path.read_bytes())
     tag = f"carrel-testbed/{name}:{digest.hexdigest()[:12]}"
-    with (Path(tempfile.gettempdir()) / f"carrel-testbed-{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with alone(name):
         if not succeeds("docker", "image", "inspect", tag):
             arguments = [f"--build-arg={key}={value}" for key, value in args.items()]
             with step(f"building the image {name}"):
@@ -71,11 +72,19 @@ def build_context(name: str, context: Path, args: dict[str, str], salt: str = ""
     return tag
 
 
+@contextlib.contextmanager
+def alone(name: str) -> Iterator[None]:
+    """Keep other processes out that do the same: build an image, tag for the registry, bring up or remove hosts."""
+    with (Path(tempfile.gettempdir()) / f"carrel-testbed-{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def push(tag: str, registry: str, name: str) -> str:
     """Push an image to a registry as NAME:1.0, unless it is there; return the name without the registry's address."""
     target = f"{registry}/{name}"
-    run("docker", "tag", tag, target)
-    with step(f"pushing {name}"):
+    with alone("push"), step(f"pushing {name}"):
+        run("docker", "tag", tag, target)
         run("docker", "push", "--quiet", target)
     return name
 

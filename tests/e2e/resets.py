@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Iterator
 from typing import Any
 
-from testbed import hosts
+from testbed import hosts, images
 from testbed.client import Kernel, Lab
 from testbed.run import run
 
@@ -77,15 +77,16 @@ def push(tag: str, *lines: str) -> str:
     address = f"127.0.0.1:{run('docker', 'port', hosts.REGISTRY, '5000/tcp').rsplit(':', 1)[1]}/carrel/lab"
     name = f"{address}:{tag}"
     dockerfile = "\n".join([f"FROM {address}:1.0", "USER root", *lines, "USER 1000:100"])
-    subprocess.run(
-        ["docker", "build", "--quiet", "--force-rm", "--tag", name, "-"],
-        input=dockerfile, text=True, check=True, stdout=subprocess.DEVNULL,
-    )  # fmt: skip
-    run("docker", "push", "--quiet", name)
-    try:
-        return run("docker", "image", "inspect", "--format", "{{.Id}}", name)
-    finally:
-        run("docker", "image", "rm", name, f"{address}:1.0")
+    with images.alone("push"):
+        subprocess.run(
+            ["docker", "build", "--quiet", "--force-rm", "--tag", name, "-"],
+            input=dockerfile, text=True, check=True, stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+        run("docker", "push", "--quiet", name)
+        try:
+            return run("docker", "image", "inspect", "--format", "{{.Id}}", name)
+        finally:
+            run("docker", "image", "rm", name, f"{address}:1.0")
 
 
 def work(lab: Lab, code: str) -> Kernel:
