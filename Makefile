@@ -3,9 +3,10 @@
 #
 #   make demo        from nothing to running instances on two test hosts
 #   make demo-down   remove them
-#   make test        everything: linters, unit and sanity tests, real hosts, a real browser
+#   make test        everything but test-long and test-vm: linters, unit and sanity tests, real hosts, a real browser
 #   make test-quick  linters and tests that need no host; four minutes on two cores
 #   make sanity      ansible-test's sanity tests and antsibull-docs' lint, on a copy; they install tools in ~/.ansible/test
+#   make test-long   moves to another host, and the loss of a host; 20 minutes on two cores, so not in `make test`
 #   make test-vm     limits and a real reboot, in a virtual machine; slow without KVM
 #   make docs        write the reference of the inventory's keys, and the documentation as a site in .cache/site
 #   make pictures    the documentation's pictures; those of a browser at work are of the last `make test`
@@ -24,7 +25,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PYTHONPATH := $(CURDIR)/.cache/collections:$(CURDIR)
 
-.PHONY: help venv demo demo-down test test-quick test-hosts e2e integration beside-e2e demo-test upgrade moves disaster platforms test-vm lint unit sanity docs pictures release bench clean
+.PHONY: help venv demo demo-down test test-quick test-hosts test-long e2e integration demo-test upgrade moves disaster platforms test-vm lint unit sanity docs pictures release bench clean
 
 # How long a part took, for CI's log.
 timed = TIMEFORMAT='make: $(1) took %0R s'; time
@@ -68,8 +69,11 @@ test-quick: lint unit
 
 # All of them wait a lot: in parallel two take little longer than one.
 test-hosts: venv
-	@$(MAKE) --no-print-directory --jobs 2 e2e beside-e2e
-	@$(MAKE) --no-print-directory --jobs 2 demo-test upgrade disaster platforms
+	@$(MAKE) --no-print-directory --jobs 2 e2e integration
+	@$(MAKE) --no-print-directory --jobs 2 demo-test upgrade platforms
+
+test-long: venv
+	@$(MAKE) --no-print-directory --jobs 2 moves disaster
 
 e2e: venv
 	@rm -f .cache/e2e.xml
@@ -78,10 +82,6 @@ e2e: venv
 
 integration: venv
 	@$(call beside,integration,--numprocesses auto --dist loadfile --no-loadscope-reorder --durations 30)
-
-# Integration tests take less time than the others: moves fill the rest of it.
-beside-e2e: integration
-	@$(MAKE) --no-print-directory moves
 
 demo-test: venv
 	$(call timed,tests/demo) pytest --durations 0 tests/demo
