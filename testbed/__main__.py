@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from . import engine, hosts, images, pki, vm
-from .run import Failure, run
+from .run import Failure, alone, run
 
 
 def registry() -> str:
@@ -29,14 +29,14 @@ def registry() -> str:
 
 def up(group: str, specs: list[str], release: str = images.RELEASE) -> None:
     """Bring up the registry and a group of hosts with a release of Debian."""
-    with images.alone("hosts"), engine.up():
+    with alone("hosts"), engine.up():
         registry()
         hosts.up(group, specs, release)
 
 
 def down(group: str) -> None:
     """Remove a group of hosts; with the last one the registry, the network and an engine that was started here."""
-    with images.alone("hosts"):
+    with alone("hosts"):
         if engine.answers() and hosts.down(group):
             engine.down()
 

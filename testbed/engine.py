@@ -18,11 +18,10 @@ from typing import IO
 
 from testbed.patience import until
 
-from .run import Failure, run, step, succeeds
+from .run import Failure, alone, run, step, succeeds
 
 PID_FILE = Path("/run/carrel-testbed-dockerd.pid")
 LOCK_FILE = Path(tempfile.gettempdir()) / "carrel-testbed-engine.lock"
-PACKAGES_LOCK = Path(tempfile.gettempdir()) / "carrel-testbed-packages.lock"
 LOG_FILE = Path("/var/log/carrel-testbed-dockerd.log")
 
 
@@ -36,8 +35,7 @@ def install_packages(*packages: str) -> None:
         return
     if os.geteuid() or not shutil.which("apt-get"):
         raise Failure(f"please install {' '.join(missing())}, or run this as root on Debian or Ubuntu")
-    with PACKAGES_LOCK.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with alone("packages"):
         if wanted := missing():
             _install(wanted)
 

@@ -4,16 +4,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 from . import engine
-from .run import ROOT, Failure, run, step, succeeds
+from .run import ROOT, Failure, alone, run, step, succeeds
 
 RELEASE = "trixie"
 BASE = f"debian:{RELEASE}-slim"
@@ -70,14 +67,6 @@ def build_context(name: str, context: Path, args: dict[str, str], salt: str = ""
             with step(f"building the image {name}"):
                 run("docker", "build", "--tag", tag, *arguments, context)
     return tag
-
-
-@contextlib.contextmanager
-def alone(name: str) -> Iterator[None]:
-    """Keep other processes out that do the same: build an image, tag for the registry, bring up or remove hosts."""
-    with (Path(tempfile.gettempdir()) / f"carrel-testbed-{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def push(tag: str, registry: str, name: str) -> str:

@@ -10,9 +10,9 @@ import subprocess
 from collections.abc import Iterator
 from typing import Any
 
-from testbed import hosts, images
+from testbed import hosts
 from testbed.client import Kernel, Lab
-from testbed.run import run
+from testbed.run import alone, run
 
 from .conftest import Site, reset, run_on, until
 
@@ -77,7 +77,7 @@ def push(tag: str, *lines: str) -> str:
     address = f"127.0.0.1:{run('docker', 'port', hosts.REGISTRY, '5000/tcp').rsplit(':', 1)[1]}/carrel/lab"
     name = f"{address}:{tag}"
     dockerfile = "\n".join([f"FROM {address}:1.0", "USER root", *lines, "USER 1000:100"])
-    with images.alone("push"):
+    with alone("push"):
         subprocess.run(
             ["docker", "build", "--quiet", "--force-rm", "--tag", name, "-"],
             input=dockerfile, text=True, check=True, stdout=subprocess.DEVNULL,

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import secrets
 import shutil
@@ -20,7 +19,7 @@ from playwright.sync_api import Page, expect
 from testbed import engine
 from testbed.browser import chromium
 from testbed.patience import until
-from testbed.run import ROOT, run, step, succeeds
+from testbed.run import ROOT, alone, run, step, succeeds
 
 PACKAGES = ROOT / ".cache" / "oidc-provider"
 VERSION = "8.8.1"  # the last for Node.js 20
@@ -30,8 +29,7 @@ VERSION = "8.8.1"  # the last for Node.js 20
 def packages() -> Path:
     PACKAGES.mkdir(parents=True, exist_ok=True)
     # the workers of pytest-xdist share them
-    with open(f"{PACKAGES}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with alone("oidc-provider"):
         if not (PACKAGES / "installed").exists():
             if not shutil.which("npm"):
                 engine.install_packages("npm")

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import subprocess
@@ -19,6 +18,7 @@ from test_lab_started import LOG_TOKENS, SCRIPTS
 from test_module_server_config import Site, python, serve
 
 from testbed.patience import PATIENCE
+from testbed.run import alone
 
 __all__ = ["python"]  # a fixture
 DIES = "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)"
@@ -29,8 +29,7 @@ def with_kernel(python: Path) -> Path:
     prefix = python.parents[1]
     if prefix.name == "2.0.1":
         pytest.skip("the newest and the oldest are enough, because kernels take time")
-    with open(f"{prefix}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with alone(f"server-{prefix.name}"):
         if not (prefix / "kernel").exists():
             subprocess.run([prefix / "bin" / "pip", "install", "--quiet", "ipykernel"], check=True)
             (prefix / "kernel").touch()

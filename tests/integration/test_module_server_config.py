@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import http.cookiejar
 import json
@@ -25,6 +24,7 @@ from ansible_runner import four_runs, run
 from hub_site import free_port
 
 from testbed.patience import SOON, until
+from testbed.run import alone
 
 PASSWORD = "right pass $ü'\""
 SERVERS = Path(__file__).parents[2] / ".cache" / "servers"
@@ -46,8 +46,7 @@ def python(request: pytest.FixtureRequest) -> Path:
     prefix = SERVERS / (request.param.lstrip("=") or "latest")
     prefix.parent.mkdir(parents=True, exist_ok=True)
     # the workers of pytest-xdist share these environments
-    with open(f"{prefix}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with alone(f"server-{prefix.name}"):
         if not (prefix / "installed").exists():
             venv.create(prefix, with_pip=True, clear=True)
             requirements = [f"jupyter_server{request.param}", "setuptools<81"]  # 1.24 imports pkg_resources
