@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from testbed import __main__ as testbed
-from testbed import hosts, images, pki
+from testbed import hosts, pki
 from testbed.run import ROOT, Failure, run, step
 
 from . import hub, reset
@@ -30,13 +30,7 @@ RUNS = 3
 
 def inventory(path: Path, instances: list[dict[str, Any]], name: str = HOST) -> Path:
     """Write an inventory of one host."""
-    certificates = [str(found) for found in sorted(images.MACHINE_CERTIFICATES.glob("*.crt"))]
-    host = {
-        "ansible_connection": "community.docker.docker", "ansible_user": "root",
-        "ansible_python_interpreter": "/usr/bin/python3", "jupyter_instances": instances,
-        "jupyter_tls": {"mode": "files", "certificate": "/etc/ssl/site.crt", "private_key": "/etc/ssl/site.key"},
-        "hub_base_image": f"{hosts.REGISTRY_NAME}/{images.BASE}", "hub_extra_ca_certificates": certificates,
-    }  # fmt: skip
+    host = {**hosts.variables(), "jupyter_instances": instances}
     path.write_text(json.dumps({"all": {"hosts": {name: host}}}))
     return path
 

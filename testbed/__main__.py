@@ -27,6 +27,11 @@ def registry() -> str:
     return address
 
 
+def push_hub_base() -> str:
+    """Push what hubs' images are built from in little time; return its name for hosts.variables."""
+    return images.push(images.build("hub-base", parent=images.base()), hosts.registry_address(), "carrel/hub-base:1.0")
+
+
 def up(group: str, specs: list[str], release: str = images.RELEASE) -> None:
     """Bring up the registry and a group of hosts with a release of Debian."""
     with alone("hosts"), engine.up():

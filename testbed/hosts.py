@@ -9,6 +9,7 @@ import ssl
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from testbed.patience import SOON, until
 
@@ -31,6 +32,18 @@ FLAGS = (
     "--tmpfs=/run", "--tmpfs=/run/lock", "--tmpfs=/tmp:exec", "--env=container=docker", "--stop-signal=SIGRTMIN+3",
 )  # fmt: skip
 INIT = "umount -R /sys/fs/cgroup; mount -t cgroup2 cgroup2 /sys/fs/cgroup && exec /sbin/init"
+
+
+def variables(hub_base: str = images.BASE) -> dict[str, Any]:
+    """A test host's variables for Ansible: how to reach it, its certificate, and what hubs' images are built from."""
+    return {
+        "ansible_connection": "community.docker.docker",
+        "ansible_user": "root",
+        "ansible_python_interpreter": "/usr/bin/python3",
+        "jupyter_tls": {"mode": "files", "certificate": "/etc/ssl/site.crt", "private_key": "/etc/ssl/site.key"},
+        "hub_base_image": f"{REGISTRY_NAME}/{hub_base}",
+        "hub_extra_ca_certificates": sorted(map(str, images.MACHINE_CERTIFICATES.glob("*.crt"))),
+    }
 
 
 def containers(group: str | None = None) -> list[str]:
@@ -77,10 +90,14 @@ def registry_up(registry_image: str) -> str:
             )  # fmt: skip
             _put(REGISTRY, pki.CERTIFICATE, "/etc/ssl/registry.crt")
             _put(REGISTRY, pki.KEY, "/etc/ssl/registry.key")
-    port = run("docker", "port", REGISTRY, "5000/tcp").rsplit(":", 1)[1]
-    address = f"127.0.0.1:{port}"
+    address = registry_address()
     _wait_for_registry(f"https://{address}/v2/")
     return address
+
+
+def registry_address() -> str:
+    """The address that the machine pushes to while the registry runs."""
+    return f"127.0.0.1:{run('docker', 'port', REGISTRY, '5000/tcp').rsplit(':', 1)[1]}"
 
 
 def _wait_for_registry(url: str) -> None:

@@ -21,29 +21,27 @@ from testbed import hosts, images
 from testbed.client import Lab
 from testbed.hub_client import Hub, LoginError
 from testbed.run import run
-from tests.e2e.conftest import ROOT, Site, ansible_playbook, inventory, plain, run_on
+from tests.e2e.conftest import ROOT, Site, ansible_playbook, inventory, run_on, run_playbook
 
 GROUP = "disaster"
 HOST = "carrel-disaster-1"
 SERVER = "carrel-disaster-backups"
 PAGE = ROOT / "docs" / "howto" / "disaster.md"
 BLOCK = re.compile(r"^ *```\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
-REGISTRY = "registry.carrel.test:5000"
-HUB_BASE = "carrel/hub-base:1.0"
 LAB: dict[str, Any] = {
-    "name": "tao", "kind": "lab", "url": "https://localhost:8485/", "image": f"{REGISTRY}/carrel/lab:1.0",
+    "name": "tao", "kind": "lab", "url": "https://localhost:8485/", "image": f"{hosts.REGISTRY_NAME}/carrel/lab:1.0",
     "engine": "class", "token_file": "/var/lib/tokens/tao",
     "backup": {"repository": f"rest:http://{SERVER}:8000", "append_only": True},
 }  # fmt: skip
 HUB: dict[str, Any] = {
-    "name": "class", "kind": "hub", "url": "https://localhost:8486/", "image": f"{REGISTRY}/carrel/lab:1.0",
+    "name": "class", "kind": "hub", "url": "https://localhost:8486/", "image": f"{hosts.REGISTRY_NAME}/carrel/lab:1.0",
     "authenticator": {"type": "native", "signup": True},
     "users": [
         {"name": "prof", "admin": True, "password": "professor of statistics"},
         {"name": "ada", "password": "the first password of ada"},
     ],
     "groups": {"statistics": {"members": ["ada"], "admins": ["prof"]}},
-    "database": {"type": "postgresql", "image": f"{REGISTRY}/carrel/postgres:17"},
+    "database": {"type": "postgresql", "image": f"{hosts.REGISTRY_NAME}/carrel/postgres:17"},
 }  # fmt: skip
 TAO, CLASS = Site(HOST, LAB), Site(HOST, HUB)
 OWN = "a password of ada's own"
@@ -69,36 +67,30 @@ for top in ("class/data/groups", "class/data/shared", "class/data/users", "tao/d
 """
 
 
-def variables(folder: Path) -> dict[str, Any]:
+def variables(folder: Path, hub_base: str) -> dict[str, Any]:
     return {
         HOST: {
-            "ansible_connection": "community.docker.docker",
-            "ansible_user": "root",
-            "ansible_python_interpreter": "/usr/bin/python3",
-            "hub_base_image": f"{REGISTRY}/{HUB_BASE}",
-            "hub_extra_ca_certificates": sorted(map(str, images.MACHINE_CERTIFICATES.glob("*.crt"))),
+            **hosts.variables(hub_base),
             "jupyter_backup": {"repository": "/srv/backup", "password": "pa$$word with 'quotes' and ünïcode"},
             "jupyter_instances": [LAB, HUB],
             "jupyter_status_html": str(folder / "status.html"),
-            "jupyter_tls": {"mode": "files", "certificate": "/etc/ssl/site.crt", "private_key": "/etc/ssl/site.key"},
         }
     }
 
 
 @pytest.fixture
-def host() -> Iterator[None]:
-    """A host, and a server for repositories."""
+def hub_base() -> Iterator[str]:
+    """A host, and a server for repositories; what the hub's image is built from there."""
     testbed.down(GROUP)
     try:
         testbed.up(GROUP, [f"{HOST}=8485,8486"])
-        images.push(images.build("hub-base", parent=images.base()), testbed.registry(), HUB_BASE)
         run(
             "docker", "run", "--detach", "--init", "--name", SERVER, "--label", f"{hosts.LABEL}={GROUP}",
             "--label", f"{hosts.CHECKOUT}={ROOT}", "--network", hosts.NETWORK,
             images.build("backup", parent=images.base()), "restic-rest-server", "--no-auth", "--append-only",
             "--listen=:8000", "--path=/srv",
         )  # fmt: skip
-        yield
+        yield testbed.push_hub_base()
     finally:
         testbed.down(GROUP)
 
@@ -120,12 +112,9 @@ def follow(command: list[str]) -> str:
     """As the page says: playbooks here, anything else on the host."""
     if command[0] != "ansible-playbook":
         return run_on(HOST, *command)
-    done = subprocess.run(
-        command, cwd=ROOT, env=plain(), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
-    )
-    print(done.stdout)
-    assert done.returncode == 0, command
-    return done.stdout
+    done = run_playbook(command)
+    assert done.code == 0, command
+    return done.output
 
 
 def belongings() -> list[str]:
@@ -165,8 +154,8 @@ def lose(folder: Path) -> None:
         subprocess.run(tar, stdin=stream, check=True)
 
 
-def test_the_page_brings_everything_back(host: None, tmp_path: Path) -> None:
-    declared = variables(tmp_path)
+def test_the_page_brings_everything_back(hub_base: str, tmp_path: Path) -> None:
+    declared = variables(tmp_path, hub_base)
     assert ansible_playbook(tmp_path, declared, "playbooks/site.yml").code == 0
     lab, prof = TAO.lab().login(TAO.secret), Hub(CLASS.url, CLASS.ca).login("prof", "professor of statistics")
     work(lab, prof)

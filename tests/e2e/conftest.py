@@ -11,7 +11,7 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -266,9 +266,13 @@ def ansible_playbook(
     environment: dict[str, str] | None = None,
 ) -> Playbook:
     """Run a playbook on hosts with these variables; their inventory is written into the folder."""
+    return run_playbook(["ansible-playbook", "-i", inventory(folder, hosts), playbook, *arguments], environment)
+
+
+def run_playbook(command: Sequence[str | Path], environment: dict[str, str] | None = None) -> Playbook:
+    """Run a command of Ansible in the checkout, and print what it says."""
     done = subprocess.run(
-        ["ansible-playbook", "-i", inventory(folder, hosts), playbook, *arguments],
-        cwd=ROOT, env=environment or plain(), text=True,
+        command, cwd=ROOT, env=environment or plain(), text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
     )  # fmt: skip
     print(done.stdout)

@@ -74,7 +74,7 @@ def whole(site: Site) -> None:
 
 def push(tag: str, *lines: str) -> str:
     """Build an image on top of the lab's and push it to the registry; return its id."""
-    address = f"127.0.0.1:{run('docker', 'port', hosts.REGISTRY, '5000/tcp').rsplit(':', 1)[1]}/carrel/lab"
+    address = f"{hosts.registry_address()}/carrel/lab"
     name = f"{address}:{tag}"
     dockerfile = "\n".join([f"FROM {address}:1.0", "USER root", *lines, "USER 1000:100"])
     with alone("push"):

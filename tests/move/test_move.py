@@ -20,7 +20,8 @@ import pytest
 import requests
 
 from testbed import __main__ as testbed
-from testbed import images, pki
+from testbed import hosts as testbed_hosts
+from testbed import pki
 from testbed.client import Lab, LoginError
 from testbed.hub_client import Hub
 from testbed.load import Load
@@ -41,7 +42,6 @@ HUB: dict[str, Any] = {
     ],
     "groups": {"statistics": {"members": ["ada"], "admins": ["prof"]}},
 }  # fmt: skip
-HUB_BASE = "carrel/hub-base:1.0"
 DECLARED = {"tao": LAB, "class": HUB}
 # The names lead to the host on which an instance is at first; 8478 leads to the lab once it has moved.
 PORTS = {ONE: "8477,8478:8476", TWO: "8476"}
@@ -58,8 +58,8 @@ LISTING = "cd; find . -path './.*' -prune -o -printf '%m %U:%G %n %s %l %p\\n'"
 class Hosts:
     """The inventory of the two hosts, and the playbooks that run with it."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, hub_base: str) -> None:
+        self.folder, self.hub_base = folder, hub_base
         self.instances: dict[str, list[dict[str, Any]]] = {ONE: [HUB], TWO: [LAB]}
 
     def play(self, playbook: str, *arguments: str) -> Playbook:
@@ -96,14 +96,7 @@ class Hosts:
             self.instances[host] = [*others, {**DECLARED[name], **gone}]
 
     def variables(self) -> dict[str, Any]:
-        common = {
-            "ansible_connection": "community.docker.docker",
-            "ansible_user": "root",
-            "ansible_python_interpreter": "/usr/bin/python3",
-            "hub_base_image": f"registry.carrel.test:5000/{HUB_BASE}",
-            "hub_extra_ca_certificates": sorted(map(str, images.MACHINE_CERTIFICATES.glob("*.crt"))),
-            "jupyter_tls": {"mode": "files", "certificate": "/etc/ssl/site.crt", "private_key": "/etc/ssl/site.key"},
-        }
+        common = testbed_hosts.variables(self.hub_base)
         return {host: {**common, "jupyter_instances": declared} for host, declared in self.instances.items()}
 
 
@@ -116,8 +109,7 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
     testbed.down("move")  # what a run that was killed has left
     try:
         testbed.up("move", [f"{host}={ports}" for host, ports in PORTS.items()])
-        images.push(images.build("hub-base", parent=images.base()), testbed.registry(), HUB_BASE)
-        hosts = Hosts(tmp_path_factory.mktemp("hosts"))
+        hosts = Hosts(tmp_path_factory.mktemp("hosts"), testbed.push_hub_base())
         assert hosts.play("site").code == 0
         yield hosts
     finally:

@@ -20,7 +20,7 @@ import yaml
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.version import VERSION, order
 
 from testbed import __main__ as testbed
-from testbed import images, pki, release
+from testbed import hosts, pki, release
 from testbed.client import Lab, LoginError
 from testbed.hub_client import Hub
 from testbed.load import Load
@@ -98,17 +98,7 @@ class Release:
 
 
 def variables() -> dict[str, Any]:
-    return {
-        HOST: {
-            "ansible_connection": "community.docker.docker",
-            "ansible_user": "root",
-            "ansible_python_interpreter": "/usr/bin/python3",
-            "hub_base_image": f"registry.carrel.test:5000/{images.BASE}",
-            "hub_extra_ca_certificates": sorted(map(str, images.MACHINE_CERTIFICATES.glob("*.crt"))),
-            "jupyter_tls": {"mode": "files", "certificate": "/etc/ssl/site.crt", "private_key": "/etc/ssl/site.key"},
-            "jupyter_instances": [LAB, HUB],
-        }
-    }
+    return {HOST: {**hosts.variables(), "jupyter_instances": [LAB, HUB]}}
 
 
 def written() -> dict[str, str]:
