@@ -24,12 +24,13 @@ NETWORKS = 100
 # In the hub's container, as the hub does for people who start and stop servers.
 MAKE = """
 import json, statistics, sys, time
+from carrel_hub.egress import Limit
 from carrel_hub.networks import Networks
 ours, made, joined = Networks(sys.argv[1]), [], []
 for number in range(int(sys.argv[2])):
     name = f"{sys.argv[1]}_users_user{number}"
     began = time.perf_counter()
-    ours.make(name, f"user{number}", None)
+    ours.make(name, f"user{number}", Limit("", None))
     made.append(time.perf_counter() - began)
     ours.join(name)
     joined.append(time.perf_counter() - began - made[-1])

@@ -62,6 +62,7 @@ _HUB: dict[str, dict[str, Any]] = {
     "dummy_password": {"description": "Password of the authenticator dummy.", "type": "str", "no_log": True},
     "authenticator_secrets": {"description": "Traits that are secrets, by name.", "type": "dict", "no_log": True},
     "provider_groups": {"description": "Names at the identity provider, by the group here.", "type": "dict"},
+    "group_egress": {"description": "C(egress) of groups that have their own, by group.", "type": "dict"},
     "backups": {
         "description": "Whether people get the page on which they bring back files from backups of their homes.",
         "type": "bool",

@@ -5,10 +5,12 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import hub_image
 import pytest
@@ -185,6 +187,7 @@ def test_a_network_goes_with_its_server_and_a_remaining_one_with_the_next_start(
 
 GATEWAY, ALLOWED, OTHER = "203.0.113.1", "203.0.113.2", "203.0.113.9"
 POOLED = "198.19.255.250"  # as if a site had the addresses that servers' networks have
+EGRESS = {"mirror": [f"{ALLOWED}/32"], "web": [f"{OTHER}/32"], "all": ["0.0.0.0/0"]}  # of groups
 
 
 @pytest.fixture(scope="module")
@@ -209,9 +212,18 @@ def outside(site: HubSite) -> Iterator[Pairs]:
     finally:
         run("ip", "link", "delete", link, check=False)
         run("docker", "rm", "--force", name, check=False)
-        table = f"carrel_{egress.prefix(site.name).rstrip('-')}"
-        host = ["--network", "host", "--cap-add", "NET_ADMIN", site.hub_image]
-        run("docker", "run", "--rm", *host, "nft", "delete", "table", "inet", table, check=False)
+        without_rules(site)
+
+
+def without_rules(site: HubSite) -> None:
+    """Remove all rules, as a restart of the engine does."""
+    of = [names for count in range(len(EGRESS) + 1) for names in itertools.combinations(sorted(EGRESS), count)]
+    tables = [f"carrel_{egress.prefix(site.name, names).rstrip('-')}" for names in of]
+    host = ["--network", "host", "--cap-add", "NET_ADMIN", site.hub_image, "nft"]
+    # nft deletes no table that is not there, so it makes each of them first.
+    run(
+        "docker", "run", "--rm", *host, "".join(f"add table inet {each}; delete table inet {each}; " for each in tables)
+    )
 
 
 @pytest.mark.parametrize(
@@ -242,11 +254,55 @@ def test_servers_connect_where_egress_allows_and_to_the_hub(
     assert tried(f"{site.name}-hub", outside) == dict.fromkeys(outside, "takes it"), "the hub connects as before"
 
 
+def started(site: HubSite, name: str, pairs: Pairs) -> list[str]:
+    """What comes of connections out of a new server."""
+    with site.session().login(name, site.passwords[name]) as session:
+        session.stop()
+        with session.spawn() as lab:
+            assert lab.run("print(6 * 7)").strip() == "42"
+    return list(tried(site.container(name), pairs).values())
+
+
+def test_a_group_has_its_own_egress_and_several_allow_what_one_allows(site: HubSite, outside: Pairs) -> None:
+    ada, grace = USERS
+    groups = {name: {"members": [], "admins": [], "mounts": []} for name in EGRESS}
+    site.mounts["groups"] = groups
+    site.config.update(egress={"allow": []}, group_egress={name: {"allow": nets} for name, nets in EGRESS.items()})
+    groups["mirror"]["members"] = [ada]
+    site.replace_hub()
+    assert started(site, ada, outside) == ["takes it", "nothing", "nothing"]
+    assert set(started(site, grace, outside)) == {"nothing"}, "the hub's own counts for who is in no group"
+    servers = [(server, 53) for server in egress.resolvers(Path("/etc/resolv.conf").read_text())]
+    assert tried(site.container(ada), servers) == tried(f"{site.name}-hub", servers)
+    assert set(tried(site.container(grace), servers).values()) <= {"nothing"}
+
+    # from the next start of a server, without a new hub
+    groups["web"]["admins"], groups["all"]["members"] = [ada], [grace]
+    site.write()
+    assert started(site, ada, outside) == ["takes it", "takes it", "nothing"]
+    assert set(started(site, grace, outside)) == {"takes it"}
+
+    # Changed networks count for servers that run, and so does what a restart of the engine took away.
+    site.config["group_egress"]["web"] = {"allow": [f"{POOLED}/32"]}
+    site.replace_hub()
+    changed = ["takes it", "nothing", "takes it"]
+    assert list(tried(site.container(ada), outside).values()) == changed
+    without_rules(site)
+    assert set(tried(site.container(ada), outside).values()) == {"takes it"}, "it is the rules that limit"
+    run("docker", "restart", f"{site.name}-hub")
+    site.wait()
+    assert list(tried(site.container(ada), outside).values()) == changed
+
+    del site.config["group_egress"]["mirror"], site.config["group_egress"]["web"]
+    site.replace_hub()
+    assert set(started(site, ada, outside)) == {"nothing"}, "the hub's own again"
+
+
 @pytest.mark.parametrize(("option", "works"), [("--cap-add", True), ("--cap-drop", False)])
 def test_what_nft_says_is_how_the_program_ends(site: HubSite, option: str, works: bool) -> None:
     """In a network namespace of its own, with and without the right to set rules."""
     command = ["docker", "run", "--rm", "--network", "none", option, "NET_ADMIN", site.hub_image]
-    command += ["python3", "-m", "carrel_hub.egress", "cabc-", "192.0.2.0/24"]
+    command += ["python3", "-m", "carrel_hub.egress", "cabc-=192.0.2.0/24,192.0.2.7/32", "cdef-=0.0.0.0/0"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode == 0) is works and ("Operation not permitted" in done.stderr) is not works
 

@@ -193,6 +193,13 @@ HUB_CASES: list[tuple[str, str, str, dict[str, Any]]] = [
     ("network", f"{CLASS}.egress.allow[0]", "is not a network of IPv4", at_hub(egress={"allow": ["2001:db8::/32"]})),
     ("wrong_type", f"{CLASS}.egress.allow[0]", "in quotes, for example 192", at_hub(egress={"allow": [7]})),
     ("missing", f"{CLASS}.egress.allow", "[] for none", at_hub(egress={})),
+    ("missing", f"{CLASS}.groups.g.egress.allow", "[] for none", at_hub(groups={"g": {"egress": {}}})),
+    (
+        "network",
+        f"{CLASS}.groups.g.egress.allow[0]",
+        "docs/howto/firewall.md",
+        at_hub(groups={"g": {"egress": {"allow": ["pypi.org"]}}}),
+    ),
     ("range", f"{CLASS}.culler.every_seconds", "from 1", at_hub(culler={"every_seconds": 0})),
     ("swap_alone", f"{CLASS}.limits.swap", "write memory too", at_hub(limits={"swap": "1G"})),
     ("swap_alone", f"{CLASS}.users[0].swap", "write memory too", at_hub(users=[{"name": "ada", "swap": "1G"}])),

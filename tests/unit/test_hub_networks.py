@@ -13,11 +13,15 @@ from typing import Any
 import pytest
 import requests
 import yaml
-from carrel_hub import egress, networks, spawner
+from carrel_hub import __main__ as hub
+from carrel_hub import egress, networks, provider_groups, spawner
+from carrel_hub.people import Roster
 from docker.errors import APIError, NotFound
 from dockerspawner import DockerSpawner
 
 ALL = 16384
+LIMIT = egress.Limit("cabc-", ("192.0.2.0/24", "198.51.100.7/32"))
+BRIDGED = "network, internal False, bridge ['com.docker.network.bridge.name']"
 ABSENT = Path(__file__).resolve().parents[2] / "roles" / "hub" / "tasks" / "absent.yml"
 
 
@@ -36,6 +40,7 @@ class Engine:
         self.fails: dict[tuple[str, ...], APIError] = {}
         self.made: dict[str, Any] = {}
         self.status = 0
+        self.calls: list[str] = []
 
     def _call(self, *what: str) -> None:
         if what in self.fails:
@@ -76,6 +81,10 @@ class Engine:
             raise refusal(403, f"network {name} has active endpoints")
         del self.networks_[name]
 
+    def create_network(self, name: str, **options: Any) -> None:
+        self.calls.append(f"network, internal {options['internal']}, bridge {list(options['options'] or {})}")
+        self.networks_[name] = {}
+
     def create_host_config(self, **options: Any) -> dict[str, Any]:
         return options
 
@@ -83,6 +92,7 @@ class Engine:
         if options["name"] in self.made:
             raise refusal(409, "is already in use by container")
         self.made[options["name"]] = options["labels"]
+        self.calls.append(" ".join(command[3:]))
         return {"Id": options["name"]}
 
     def start(self, name: str) -> None:
@@ -106,6 +116,7 @@ class Engine:
 def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
     engine = Engine()
     monkeypatch.setattr(networks.docker, "APIClient", lambda version: engine)
+    monkeypatch.setattr(networks, "_LIMITED", set())
     return engine
 
 
@@ -139,11 +150,55 @@ def test_the_hub_s_own_network_comes_first_in_the_alphabet(user: str) -> None:
 
 def test_bridges_have_names_that_the_kernel_takes_and_the_rules_know() -> None:
     bridges = {
-        networks._bridge("class101", subnet) for subnet in ("198.18.0.0/29", "198.18.0.8/29", "198.19.255.248/29")
+        networks._bridge(egress.prefix("class101"), subnet)
+        for subnet in ("198.18.0.0/29", "198.18.0.8/29", "198.19.255.248/29")
     }
     assert len(bridges) == 3
     assert all(name.startswith(egress.prefix("class101")) and len(name) <= 15 for name in bridges)
-    assert egress.prefix("class101") != egress.prefix("class102")
+    assert len({egress.prefix(*of) for of in [("class101",), ("class102",), ("class101", ["a"])]}) == 3
+
+
+HUB = {"allow": ["192.0.2.0/24"]}
+MIRROR, WEB, NOTHING = {"allow": ["198.51.100.7/32"]}, {"allow": ["203.0.113.0/24"]}, {"allow": []}
+
+
+@pytest.mark.parametrize(
+    ("of_hub", "groups", "allowed"),
+    [
+        (None, ["none"], None),
+        (HUB, [], ("192.0.2.0/24",)),
+        (HUB, ["none", "not declared"], ("192.0.2.0/24",)),
+        (HUB, ["mirror"], ("198.51.100.7/32",)),
+        (HUB, ["nothing"], ()),
+        (None, ["nothing", "none"], ()),
+        (NOTHING, ["web", "nothing", "mirror"], ("198.51.100.7/32", "203.0.113.0/24")),
+    ],
+)  # fmt: skip
+def test_groups_count_before_the_hub_and_the_widest_of_them(
+    of_hub: dict[str, list[str]] | None, groups: list[str], allowed: tuple[str, ...] | None
+) -> None:
+    config = {"name": "class", "egress": of_hub, "group_egress": {"mirror": MIRROR, "web": WEB, "nothing": NOTHING}}
+    assert egress.limit(config, groups).allowed == allowed
+
+
+def test_bridges_keep_their_names_when_networks_change() -> None:
+    config = {"name": "class", "egress": HUB, "group_egress": {"a": MIRROR, "b": WEB}}
+    before = egress.limit(config, ["b", "a"])
+    config["group_egress"] = {"a": MIRROR, "b": NOTHING}
+    assert egress.limit(config, ["a", "b"]).prefix == before.prefix
+    assert egress.limit(config).prefix == egress.prefix("class")
+
+
+def test_a_hub_sets_the_rules_of_all_who_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    people = {"a": ["ada", "grace"], "b": ["grace"], "not declared": ["alan"]}
+    monkeypatch.setattr(hub, "read_roster", lambda: Roster({}, frozenset(), people, {"a": ["cn=a"]}))
+    monkeypatch.setattr(provider_groups, "recent", lambda: {"linus": ["cn=a"], "alan": ["cn=z"]})
+    config: dict[str, Any] = {"name": "class", "egress": HUB, "group_egress": {"a": MIRROR, "b": WEB}}
+    assert hub.limits(config) == {egress.limit(config, groups) for groups in ([], ["a"], ["a", "b"])}
+    assert provider_groups.by_person(hub.read_roster())["linus"] == {"a"}
+    config["group_egress"] = {}
+    monkeypatch.setattr(hub, "read_roster", lambda: pytest.fail("no group needs it"))
+    assert hub.limits(config) == {egress.limit(config)}
 
 
 def test_rules_allow_the_networks_and_the_name_servers_alone() -> None:
@@ -204,12 +259,28 @@ def test_a_network_goes_although_the_proxy_has_just_gone(engine: Engine) -> None
 
 def test_a_hub_that_was_killed_while_it_set_the_rules_leaves_nothing_that_stays(engine: Engine) -> None:
     engine.made["class-egress"] = {}
-    networks.Networks("class").limit(["192.0.2.0/24"])
+    networks.Networks("class").limit([LIMIT])
     assert engine.made == {}
     engine.status = 1
     with pytest.raises(networks.NoNetwork, match=r"egress cannot be limited.*Operation not permitted"):
-        networks.Networks("class").limit(["192.0.2.0/24"])
+        networks.Networks("class").limit([LIMIT])
     assert engine.made == {}
+
+
+def test_rules_are_set_before_the_first_network_and_once(engine: Engine) -> None:
+    ours = networks.Networks("class")
+    for user in ("ada", "grace"):
+        ours.make(user, user, LIMIT)
+    assert engine.calls == ["cabc-=192.0.2.0/24,198.51.100.7/32", BRIDGED, BRIDGED]
+    engine.calls.clear()
+    ours.make("alan", "alan", egress.Limit("cabc-", None))
+    ours.make("linus", "linus", egress.Limit("cabc-", ()))
+    assert engine.calls == ["network, internal False, bridge []", "network, internal True, bridge []"]
+    engine.calls.clear()
+    engine.status = 1
+    with pytest.raises(networks.NoNetwork, match="egress cannot be limited"):
+        ours.make("ada", "ada", LIMIT._replace(prefix="cdef-"))
+    assert engine.calls == ["cdef-=192.0.2.0/24,198.51.100.7/32"], "and no network"
 
 
 def test_the_container_that_sets_the_rules_is_known_as_the_instance_s(
@@ -217,7 +288,7 @@ def test_the_container_that_sets_the_rules_is_known_as_the_instance_s(
 ) -> None:
     monkeypatch.setattr(engine, "start", lambda name: labels.append(engine.made[name]))
     labels: list[dict[str, str]] = []
-    networks.Networks("class").limit(["192.0.2.0/24"])
+    networks.Networks("class").limit([LIMIT])
     assert labels == [{"carrel.instance": "class"}], "and not as a user's server"
 
 

@@ -51,7 +51,7 @@ def instance(**changes: Any) -> dict[str, Any]:
         "shutdown_on_logout": False, "default_url": "/lab", "concurrent_spawns": 20, "active_servers": 0,
         "spawn_timeout_seconds": 60, "http_timeout_seconds": 60, "database": {"type": "sqlite", "image": None},
         "settings": {}, "extra_config": [], "extra_packages": [], "services": [], "provider_groups": {},
-        "backups": False, "user_domains": False, "sharing": False, "egress": None,
+        "backups": False, "user_domains": False, "sharing": False, "egress": None, "group_egress": {},
         "login": {"notice": None, "notice_html": None, "template": None},
         "start_timeout_seconds": 120, "server_settings": {}, "own": [], **changes,
     }  # fmt: skip

@@ -208,7 +208,7 @@ def test_what_the_administrator_adds() -> None:
     service = {"name": "stats", "access": "everybody", "scopes": ["list:users"]}
     instance = hub(
         extra_config=["exam.py", "hub/b.py"], extra_packages=["a[b]==1.0"], services=[service],
-        groups={"g": {"members": ["ada"], "provider_groups": ["cn=g,dc=x"]}},
+        groups={"g": {"members": ["ada"], "provider_groups": ["cn=g,dc=x"], "egress": {"allow": []}}, "h": {}},
         authenticator={"type": "ldap", "server_address": "ldap", "secret_settings": {"lookup_dn_search_password": "x"}},
     )  # fmt: skip
     plan = good([instance], files=files)
@@ -217,6 +217,7 @@ def test_what_the_administrator_adds() -> None:
     assert result["extra_packages"] == ["a[b]==1.0"]
     assert result["services"] == [{**service, "url": None, "command": None, "environment": {}}]
     assert result["provider_groups"] == {"g": ["cn=g,dc=x"]}
+    assert result["group_egress"] == {"g": {"allow": []}}
     assert result["authenticator"]["secret_settings"] == ["lookup_dn_search_password"]
     assert result["authenticator_secrets"] == {"lookup_dn_search_password": "x"}
     (line,) = plan["summary"]

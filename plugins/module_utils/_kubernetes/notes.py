@@ -111,6 +111,7 @@ def _left(hub: Mapping[str, Any], reset: Mapping[str, Any], location: Mapping[st
         ("extra_config", "Put them into `hub.extraConfig`; the chart has no list of what they must leave alone."),
         ("extra_packages", "Build a hub's image with them and name it in `hub.image`."),
         ("egress", "Set `singleuser.networkPolicy.egress`."),
+        ("group_egress", "The chart has one policy for all; label servers by group, and write a policy a label."),
         ("services", "Declare them in `hub.services` and `hub.loadRoles`."),
         ("provider_groups", "Set `manage_groups` and `auth_state_groups_key` of the authenticator."),
     ):

@@ -26,6 +26,7 @@ def hub_data(hub: Hub) -> dict[str, Any]:
         "authenticator_secrets": hub.authenticator.secrets,
         "backups": hub.wanted and hub.backup is not None,
         "provider_groups": {name: group.provider_groups for name, group in hub.groups.items() if group.provider_groups},
+        "group_egress": {name: group.egress for name, group in hub.groups.items() if group.egress is not None},
     }
 
 

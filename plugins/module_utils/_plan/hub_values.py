@@ -125,6 +125,7 @@ class Group:
     admins: Any = dataclasses.field(default_factory=list)
     mounts: Any = None
     provider_groups: Any = dataclasses.field(default_factory=list)
+    egress: Any = None
     limits: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -159,6 +160,24 @@ def read_mount(value: Any, path: str, problems: Problems) -> dict[str, Any] | In
     return keys if isinstance(keys, Invalid) else filled(MOUNT, keys)
 
 
+EGRESS: dict[str, Key] = {
+    "allow": Key(
+        types.NETWORKS,
+        "Networks that they may connect to; an empty list: none.",
+        example=["192.0.2.0/24", "198.51.100.7"],
+        needed="a list of networks, [] for none",
+    ),
+}
+_egress = record_of(EGRESS)
+
+
+def egress(value: Any, path: str, problems: Problems) -> dict[str, Any] | Invalid:
+    keys: dict[str, Any] | Invalid = _egress(value, path, problems)
+    return INVALID if isinstance(keys, Invalid) or not given(keys["allow"]) or INVALID in keys["allow"] else keys
+
+
+EGRESS_TYPE = Type(egress, "a mapping", "nothing", "dict", keys=EGRESS)
+
 _NAMES = types.listing(types.text("a name in quotes"), "a list of names", "a list of names")
 GROUP: dict[str, Key] = {
     "members": Key(_NAMES, "Members of the group.", example=["ada"], default=[]),
@@ -183,6 +202,12 @@ GROUP: dict[str, Key] = {
         "Groups of the identity provider; their members join this group at their next log-in.",
         example=["cn=statistics,ou=groups,dc=uni,dc=example"],
         default=[],
+    ),
+    "egress": Key(
+        EGRESS_TYPE,
+        "Where members' containers may connect to; with several groups, to all that one of them allows.",
+        example={"allow": ["0.0.0.0/0"]},
+        unset="the hub's egress",
     ),
     **LIMITS,
 }
@@ -227,22 +252,6 @@ _culler = mapping_of(CULLER)
 def culler(value: Any, path: str, problems: Problems) -> dict[str, int] | Invalid:
     keys = _culler(value, path, problems)
     return INVALID if isinstance(keys, Invalid) or INVALID in keys.values() else filled(CULLER, keys)
-
-
-EGRESS: dict[str, Key] = {
-    "allow": Key(
-        types.NETWORKS,
-        "Networks that they may connect to; an empty list: none.",
-        example=["192.0.2.0/24", "198.51.100.7"],
-        needed="a list of networks, [] for none",
-    ),
-}
-_egress = record_of(EGRESS)
-
-
-def egress(value: Any, path: str, problems: Problems) -> dict[str, Any] | Invalid:
-    keys: dict[str, Any] | Invalid = _egress(value, path, problems)
-    return INVALID if isinstance(keys, Invalid) or not given(keys["allow"]) or INVALID in keys["allow"] else keys
 
 
 IMAGE_CHOICE: dict[str, Key] = {
@@ -335,6 +344,5 @@ USERS_TYPE = Type(users, "a list of names or mappings", "ada", "list", "dict", k
 FILES_TYPE = Type(files, "a path or a list of paths", 1, "list", "str")
 GROUPS_TYPE = Type(groups, "names and mappings", ["statistics"], "list", "dict", keys=GROUP)
 CULLER_TYPE = Type(culler, "a mapping", 3600, "dict", keys=CULLER)
-EGRESS_TYPE = Type(egress, "a mapping", "nothing", "dict", keys=EGRESS)
 IMAGES_TYPE = Type(images, "a list of mappings", [], "list", "dict", keys=IMAGE_CHOICE)
 DATABASE_TYPE = Type(database, "sqlite, postgresql, or a mapping", "mysql", "dict", keys=DATABASE)

@@ -46,7 +46,7 @@ _AS_DECLARED = (
     "gpu_devices",
     "normalize_usernames", "culler", "shutdown_on_logout", "default_url", "concurrent_spawns", "active_servers",
     "spawn_timeout_seconds", "http_timeout_seconds", "extra_config", "services", "backups",
-    "user_domains", "sharing", "egress",
+    "user_domains", "sharing", "egress", "group_egress",
 )  # fmt: skip
 
 

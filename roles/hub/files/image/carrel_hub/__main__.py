@@ -7,17 +7,19 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from docker.errors import DockerException
 from requests import RequestException
 from sqlalchemy import create_engine
 from sqlalchemy.exc import OperationalError
 
-from . import database, networks
+from . import database, egress, networks, provider_groups
 from .config import database_url
 from .files import DIRECTORY, STATE, Unusable, read_json
+from .people import read_roster
 
 SECONDS = 2.0
 SWITCH = "switch.json"
@@ -51,14 +53,18 @@ def take_over(url: str) -> None:
         say(f"took {rows} rows over from the database that was used before")
 
 
+def limits(config: Mapping[str, Any]) -> set[egress.Limit]:
+    """Return the hub's limit, and those of all members of groups, so that changes also count for servers that run."""
+    members = provider_groups.by_person(read_roster()).values() if config["group_egress"] else ()
+    return {egress.limit(config), *(egress.limit(config, groups) for groups in members)}
+
+
 def main() -> NoReturn:
     config, secrets = read_json(DIRECTORY / "config.json"), read_json(DIRECTORY / "secrets.json")
     url = database_url(config, secrets, STATE)
     wait_for(url)
     take_over(url)
-    allowed = config["egress"] and config["egress"]["allow"]
-    if allowed:
-        networks.work(config["name"], lambda ours: ours.limit(allowed))
+    networks.work(config["name"], lambda ours: ours.limit(limits(config)))
     # JupyterHub stops servers that it cannot reach.
     networks.work(config["name"], networks.Networks.settle)
     program = Path(__file__).parents[1] / "bin" / "jupyterhub_config.py"

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""python3 -m carrel_hub.egress PREFIX NETWORK …: limit where containers behind bridges called PREFIX… may connect.
+"""python3 -m carrel_hub.egress PREFIX=NETWORK,… …: limit where containers behind bridges called PREFIX… may connect.
 
 The hub runs this in a container in the engine's own network namespace, through which all containers connect.
 """
@@ -10,9 +10,10 @@ from __future__ import annotations
 import ipaddress
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from pathlib import Path
+from typing import Any, NamedTuple
 
 RESOLV_CONF = Path("/etc/resolv.conf")
 _RULES = """\
@@ -32,9 +33,28 @@ table inet {name} {{
 _NAMES = "ip daddr {{ {resolvers} }} meta l4proto {{ tcp, udp }} th dport 53 accept"
 
 
-def prefix(instance: str) -> str:
-    """Return the beginning of the names of an instance's bridges. The kernel allows 15 characters for a name."""
-    return f"c{sha256(instance.encode()).hexdigest()[:8]}-"
+class Limit(NamedTuple):
+    """Where servers may connect to whose bridges have this prefix. None: everywhere."""
+
+    prefix: str
+    allowed: tuple[str, ...] | None
+
+
+def limit(config: Mapping[str, Any], groups: Iterable[str] = ()) -> Limit:
+    """Return the limit of a member of GROUPS: all that any of them allows; the hub's if none of them has one.
+
+    The prefix depends on the groups' names only, so that changed networks also count for servers that run.
+    """
+    of_groups: Mapping[str, Any] = config["group_egress"]
+    names = sorted(of_groups.keys() & set(groups))
+    each = [of_groups[name] for name in names] or [config["egress"]]
+    allowed = None if each == [None] else tuple(network for one in each for network in one["allow"])
+    return Limit(prefix(config["name"], names), allowed)
+
+
+def prefix(instance: str, groups: Iterable[str] = ()) -> str:
+    """Return the beginning of bridges' names. The kernel allows 15 characters for a name."""
+    return f"c{sha256('/'.join([instance, *groups]).encode()).hexdigest()[:8]}-"
 
 
 def rules(of: str, allowed: Iterable[str], resolvers: Iterable[str]) -> str:
@@ -58,8 +78,9 @@ def resolvers(text: str) -> set[str]:
 
 
 def main() -> int:
-    of, *allowed = sys.argv[1:]
-    text = rules(of, allowed, resolvers(RESOLV_CONF.read_text(encoding="utf-8")))
+    servers = resolvers(RESOLV_CONF.read_text(encoding="utf-8"))
+    limits = [argument.split("=") for argument in sys.argv[1:]]
+    text = "".join(rules(of, allowed.split(","), servers) for of, allowed in limits)
     return subprocess.run(["nft", "--file", "-"], input=text, text=True, check=False).returncode
 
 

@@ -13,7 +13,7 @@ import contextlib
 import ipaddress
 import logging
 import socket
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -35,6 +35,7 @@ LABEL = "carrel.instance"
 PROXY = "proxy"
 HUB = "hub"
 _THREAD = ThreadPoolExecutor(1, "networks")
+_LIMITED: set[egress.Limit] = set()  # those with rules that this process has set
 log = logging.getLogger(__name__)
 
 
@@ -71,19 +72,17 @@ class Networks:
         self._client = docker.APIClient(version="auto")
         self.close = self._client.close
 
-    def make(self, name: str, user: str, allowed: Sequence[str] | None) -> None:
-        """Make the network for a user's server that does not run yet. An old network of it is removed first.
-
-        ALLOWED has networks to which the server may connect. None: all.
-        """
+    def make(self, name: str, user: str, limit: egress.Limit) -> None:
+        """Make the network for a user's server that does not run yet. An old network of it is removed first."""
         self.remove(name)
+        self.limit({limit} - _LIMITED)
         for subnet, _unused in zip(free_subnets(self._subnets()), range(TRIES)):
             pool = docker.types.IPAMPool(subnet=subnet)
             try:
                 self._client.create_network(
                     name, driver="bridge", check_duplicate=True, ipam=docker.types.IPAMConfig(pool_configs=[pool]),
-                    labels={LABEL: self._instance, "carrel.user": user}, internal=allowed == [],
-                    options={BRIDGE: _bridge(self._instance, subnet)} if allowed else None,
+                    labels={LABEL: self._instance, "carrel.user": user}, internal=limit.allowed == (),
+                    options={BRIDGE: _bridge(limit.prefix, subnet)} if limit.allowed else None,
                 )  # fmt: skip
             except APIError as error:
                 # Another hub of this engine was faster.
@@ -109,13 +108,17 @@ class Networks:
         with contextlib.suppress(APIError):
             self._client.disconnect_container_from_network(container, name, force=True)
 
-    def limit(self, allowed: Sequence[str]) -> None:
+    def limit(self, limits: Iterable[egress.Limit]) -> None:
         """Set the rules for networks of `make`. A restart of the engine removes them, but also restarts the hub."""
+        wanted = {each for each in limits if each.allowed}
+        if not wanted:
+            return
         host = self._client.create_host_config(
             network_mode="host", cap_drop=["ALL"], cap_add=["NET_ADMIN"], security_opt=["no-new-privileges:true"],
             read_only=True,
         )  # fmt: skip
-        command = ["python3", "-m", "carrel_hub.egress", egress.prefix(self._instance), *allowed]
+        command = ["python3", "-m", "carrel_hub.egress"]
+        command += sorted(f"{each.prefix}={','.join(each.allowed or ())}" for each in wanted)
         name = f"{self._instance}-egress"
         self._drop(name)  # from a hub that was killed meanwhile
         try:
@@ -128,6 +131,7 @@ class Networks:
                 raise NoNetwork(f"egress cannot be limited, because the engine's nftables fail: {said}")
         finally:
             self._drop(name)
+        _LIMITED.update(wanted)
 
     def _drop(self, name: str) -> None:
         with contextlib.suppress(NotFound):
@@ -177,9 +181,9 @@ class Networks:
         return {HUB: self._client.inspect_container(socket.gethostname()), **dict(zip([PROXY], proxies))}
 
 
-def _bridge(instance: str, subnet: str) -> str:
+def _bridge(prefix: str, subnet: str) -> str:
     number = int(ipaddress.IPv4Network(subnet).network_address) - int(POOL.network_address)
-    return f"{egress.prefix(instance)}{number:x}"
+    return f"{prefix}{number:x}"
 
 
 def _networks(container: Mapping[str, Any]) -> Iterable[str]:

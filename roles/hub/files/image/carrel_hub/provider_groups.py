@@ -43,5 +43,15 @@ def recent() -> dict[str, list[str]]:
     return {name: entry["groups"] for name, entry in known.items() if isinstance(entry, dict) and entry["at"] > since}
 
 
+def by_person(roster: Roster) -> dict[str, set[str]]:
+    """Return the groups of everybody who is in one, by the inventory or by the provider."""
+    found: dict[str, set[str]] = {}
+    for members in (roster.groups, memberships(roster)):
+        for group, names in members.items():
+            for name in names:
+                found.setdefault(name, set()).add(group)
+    return found
+
+
 def groups_of(roster: Roster, name: str) -> list[str]:
     return [group for group, names in memberships(roster).items() if name in names]

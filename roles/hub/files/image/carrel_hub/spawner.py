@@ -17,7 +17,7 @@ from dockerspawner import DockerSpawner
 from requests import RequestException
 from traitlets import Unicode, default
 
-from . import networks, provider_groups, spawning
+from . import egress, networks, provider_groups, spawning
 from .files import DIRECTORY, Unusable, read_json
 from .people import read_roster
 
@@ -68,8 +68,8 @@ class CarrelSpawner(DockerSpawner):  # type: ignore[misc]
             self.log.error("%s gets no server: %s", self.user.name, error)
             raise spawning.SpawnRefused(spawning.NO_MOUNTS) from error
         try:
-            allowed = self._egress and self._egress["allow"]
-            await networks.in_thread(self.instance, lambda ours: ours.make(self.network_name, self.user.name, allowed))
+            made = (self.network_name, self.user.name, self._egress)
+            await networks.in_thread(self.instance, lambda ours: ours.make(*made))
             joined = networks.in_thread(self.instance, lambda ours: ours.join(self.network_name))
             address = await _beside(super().start(), joined)
         except networks.NoNetwork as error:
@@ -164,7 +164,7 @@ class CarrelSpawner(DockerSpawner):  # type: ignore[misc]
         roster = read_roster()
         self.mounts = spawning.mounts(config, text, name, provider_groups.groups_of(roster, name))
         limits = roster.limits(name, config["limits"])
-        self._egress = config["egress"]
+        self._egress = egress.limit(config, provider_groups.by_person(roster).get(name, ()))
         self._host_config = {**config["host_config"], **in_docker_py(limits, config["controllers"])}
         self._devices, self._gpu_devices, self._gpus = config["devices"], config["gpu_devices"], limits.get("gpus")
         self._give(self._devices, {})
