@@ -87,7 +87,9 @@ options:
         elements: dict
         suboptions:
           source:
-            description: A directory below O(path), relative or absolute. It is created if it is missing.
+            description:
+              - A directory below O(path), relative or absolute, but not in its users, hub or database. It is created if
+                it is missing.
             type: str
             required: true
           target:

@@ -230,6 +230,25 @@ def test_a_file_that_grows_and_a_database_with_writers(machine: Machine) -> None
     assert "/instance/data/hub/jupyterhub.sqlite" not in names
 
 
+def test_what_only_has_a_name_of_ours_is_backed_up(machine: Machine) -> None:
+    site = machine.site("names", database="sqlite")
+    machine.python(
+        "import sqlite3\n"
+        "path = '/srv/names/data/hub/jupyterhub.sqlite'\n"
+        "sqlite3.connect(path).execute('CREATE TABLE t (a)')\n"
+        "subprocess.run(['chown', 'names:names', path], check=True)\n"
+        "os.rename('/srv/names/data/users/grace-40uni-2eexample', '/srv/names/data/users/build')"
+    )
+    site.python("folder = 'instance/data/hub'; os.makedirs(folder); open(f'{folder}/jupyterhub.sqlite', 'w').close()")
+    site.python("open('x', 'w').close()", folder="/srv/names/data/users/build/home")
+    assert site.backup()[0] == DONE
+    paths = [str(node["path"]) for node in listed(site, "/instance/data")]
+    assert "/instance/data/users/build/home/x" in paths
+    assert [path for path in paths if path.endswith("data/hub/jupyterhub.sqlite")] == [
+        "/instance/data/users/ada/home/instance/data/hub/jupyterhub.sqlite"
+    ]
+
+
 def test_a_link_in_place_of_a_folder_is_not_followed(machine: Machine) -> None:
     """Somebody exchanges a folder with a link to somebody else's, as fast as possible, while it is archived."""
     site = machine.site("swap")

@@ -150,6 +150,8 @@ def test_the_hub_can_hand_it_to_docker() -> None:
         ({"groups": [group("g", mounts=[{"source": DATA + "/", "target": "x"}])]}, "plain path below"),
         ({"groups": [group("g", mounts=[{"source": "users/bob/home", "target": "x"}])]}, "users' own files"),
         ({"groups": [group("g", mounts=[{"source": "users", "target": "x"}])]}, "users' own files"),
+        ({"groups": [group("g", mounts=[{"source": "database", "target": "x"}])]}, "folder of the hub itself"),
+        ({"groups": [group("g", mounts=[{"source": "hub/x", "target": "x"}])]}, "folder of the hub itself"),
         ({"groups": [group("g", mounts=[{"source": "shared/deep", "target": "x"}])]}, "lies in the source shared"),
         ({"groups": [group("g", mounts=[{"source": "x", "target": "../x"}])]}, "plain path without"),
         ({"groups": [group("g", mounts=[{"source": "x", "target": "/etc"}])]}, "outside of the home"),

@@ -14,6 +14,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._shared.escape impo
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.mounts import VERSION, Mount, Mounts, MountsError
 
 USERS = "users"
+HUBS = ("hub", "database")  # backups have these as a dump of the database
 SHOWN = 20
 # DockerSpawner fills in what stands in braces.
 _BAD = re.compile(r"[{}\x00-\x1f\x7f]")
@@ -135,6 +136,8 @@ class Plan:
             self.problems.append(f"{whose}: the source {source!r} must be a plain path below {self._path}")
         elif parts[0] == USERS:
             self.problems.append(f"{whose}: the source {source!r} has users' own files: only users_view shows them")
+        elif parts[0] in HUBS:
+            self.problems.append(f"{whose}: the source {source!r} is a folder of the hub itself: choose another name")
         else:
             self.sources.add(relative)
             self.limits[relative] = max(disk or 0, self.limits.get(relative, 0))

@@ -133,7 +133,7 @@ _MODE = types.choice("none", "ro", "rw")
 MOUNT: dict[str, Key] = {
     "source": Key(
         types.text("a folder below the instance's data"),
-        "Folder below /srv/NAME/data; made if it is missing.",
+        "Folder below /srv/NAME/data, but not in its users, hub or database; made if it is missing.",
         example="groups/statistics",
         needed="a folder below the instance's data, for example groups/statistics",
     ),

@@ -225,7 +225,8 @@ def name_unread(run: Run, answer: Answer) -> None:
 def snapshot(run: Run, paths: Sequence[str], tags: Sequence[str], dumped: str | None) -> Answer:
     excluded = [*run.settings.exclude]
     if dumped == database.SQLITE:
-        excluded += [f"/**/instance/{pattern}" for pattern in targets.DATABASES]
+        view = f"{run.settings.run_directory}/view/instance"  # people may have folders of the same names
+        excluded += [f"{view}/{pattern}" for pattern in targets.DATABASES]
     arguments = [
         "backup", "--files-from-raw=-", f"--host={run.settings.name}", "--group-by=host,tags", RETRY,
         *(f"--tag={tag}" for tag in tags), *(f"--exclude={pattern}" for pattern in excluded),

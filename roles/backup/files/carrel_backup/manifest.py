@@ -8,16 +8,9 @@ import dataclasses
 import json
 from typing import Any
 
-from . import images
+from . import images, targets
 from .database import POSTGRESQL, SQLITE
 from .run import BackupError
-
-ROOTS = {
-    ".archive",
-    ".kept",
-    ".restoring",
-    ".bringing",
-}  # folders in data that only root enters: nothing of a snapshot replaces them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,4 +43,5 @@ def read(text: str, kind: str) -> Manifest:
 
 def is_plain(path: str) -> bool:
     """Whether it is relative, without empty parts, . and .., and not in one of root's directories."""
-    return "\0" not in path and not ({"", ".", ".."} | ROOTS) & set(path.split("/"))
+    in_roots = any(f"{path}/".startswith(f"{root}/") for root in targets.ROOTS)
+    return "\0" not in path and not {"", ".", ".."} & set(path.split("/")) and not in_roots

@@ -15,8 +15,9 @@ from collections.abc import Iterator
 from .escape import unescape
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-# Archived homes, files of restores (old ones, and new ones not yet in place), and copies from the control node.
-LEFT_OUT = (".archive", ".kept", ".restoring", ".bringing", "build")
+# Files of restores (old ones, and new ones not yet in place), and archived homes: only root enters these.
+ROOTS = ("data/.kept", "data/.restoring", "data/.bringing", "data/users/.archive")
+LEFT_OUT = (*ROOTS, "build")  # and copies from the control node
 # Databases have a dump; copies of their files would not be consistent.
 DATABASES = ("data/database", "data/hub/jupyterhub.sqlite*")
 
@@ -32,10 +33,10 @@ def leaves(directory: str, account: int, groups: frozenset[int]) -> list[str]:
 
 def _leaves(above: int, path: str, account: int, groups: frozenset[int]) -> Iterator[str]:
     for name in os.listdir(above):
-        if name in LEFT_OUT and os.stat(name, dir_fd=above, follow_symlinks=False).st_uid == 0:
-            continue
         child = f"{path}/{name}" if path else name
         status = os.stat(name, dir_fd=above, follow_symlinks=False)
+        if child in LEFT_OUT and status.st_uid == 0:
+            continue
         if not stat.S_ISDIR(status.st_mode) or not _descend(status, account, groups):
             yield child
             continue
