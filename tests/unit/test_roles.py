@@ -56,6 +56,30 @@ def test_the_contract_has_every_key_of_the_plan(role: str, name: str) -> None:
     assert set(options[name]["options"]) == set(planned)
 
 
+def connecting(tasks: list[Any], given: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Tasks that run on the control node, with the variables of what is around them."""
+    for task in tasks:
+        variables = {**given["vars"], **task.get("vars", {})}
+        whole = {"delegate_to": task.get("delegate_to", given.get("delegate_to")), "vars": variables}
+        for inner in ("block", "rescue", "always"):
+            yield from connecting(task.get(inner, []), whole)
+        if whole["delegate_to"] == "localhost" and not task.keys() & {"block", "ansible.builtin.set_fact"}:
+            yield {**task, **whole}
+
+
+def test_nothing_on_the_control_node_needs_root() -> None:
+    """An inventory with ansible_become for all hosts means it for localhost, too, and it has priority over `become`."""
+    found = []
+    for path in sorted((ROOT / "playbooks").rglob("*.yml")):
+        for each in load(path):
+            plays = [each] if "hosts" in each or "import_playbook" in each else [{"tasks": [each]}]
+            for play in plays:
+                around = {"vars": play.get("vars", {})}
+                found += list(connecting([*play.get("pre_tasks", []), *play.get("tasks", [])], around))
+    assert len(found) >= 8
+    assert [task["name"] for task in found if task["vars"].get("ansible_become") is not False] == []
+
+
 @pytest.mark.parametrize("role", ROLES)
 def test_inputs_and_internals_carry_the_roles_name(role: str) -> None:
     folder = ROOT / "roles" / role
