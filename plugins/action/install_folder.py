@@ -65,14 +65,12 @@ class ActionModule(ActionBase):
         with tempfile.NamedTemporaryFile(suffix=".tar") as local:
             pack(folder, self._task.args.get("files") or {}, local)
             local.flush()
-            remote = self._connection._shell.join_path(self._make_tmp_path(), "folder.tar")
+            # Ansible has made this folder, and removes it after the task.
+            remote = self._connection._shell.join_path(self._connection._shell.tmpdir, "folder.tar")
             self._transfer_file(local.name, remote)
             self._fixup_perms2((self._connection._shell.tmpdir, remote))
-        try:
-            arguments = {"src": str(folder), "dest": dest, "archive": remote}
-            result.update(self._execute_module(MODULE, arguments, task_vars=task_vars))
-        finally:
-            self._remove_tmp_path(self._connection._shell.tmpdir)
+        arguments = {"src": str(folder), "dest": dest, "archive": remote}
+        result.update(self._execute_module(MODULE, arguments, task_vars=task_vars))
         return result
 
     def _find(self, src: str) -> Path:

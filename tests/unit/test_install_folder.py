@@ -40,7 +40,9 @@ def install(tmp_path: Path, source: Path, dest: Path, *options: str, **more: Any
     task = {"carrel.jupyter.install_folder": {"src": str(source), "dest": str(dest), **more}}
     playbook = tmp_path / "play.yml"
     playbook.write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": [task]}]))
-    done = run(tmp_path, {"h1": HERE}, playbook, "--diff", *options)
+    remote = tmp_path / "remote"
+    done = run(tmp_path, {"h1": {**HERE, "ansible_remote_tmp": str(remote)}}, playbook, "--diff", *options)
+    assert not remote.exists() or os.listdir(remote) == [], "nothing is left on the host"
     return done.returncode, done.stdout + done.stderr
 
 
