@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from test_plan_action import HERE, run
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir())
@@ -28,6 +29,35 @@ def test_defaults_agree_with_the_contract(role: str) -> None:
     promised = {name: option["default"] for name, option in options.items() if "default" in option}
     assert load(folder / "defaults" / "main.yml") == promised
     assert all(option.get("required") for name, option in options.items() if name not in promised)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_inputs_that_are_text_count_as_what_they_mean(role: str) -> None:
+    """INI inventories and -e NAME=false give the text "false", which Jinja takes for true."""
+    options = load(ROOT / "roles" / role / "meta" / "argument_specs.yml")["argument_specs"]["main"]["options"]
+    files = [path for part in ("tasks", "vars", "templates") for path in (ROOT / "roles" / role / part).rglob("*.*")]
+    for name, option in options.items():
+        if option["type"] in ("bool", "int"):
+            # A colon follows in texts.
+            use = rf"(?<!\w){name}(?![\w:])"
+            read = rf"\)? \| (map\(')?{option['type']}\b"
+            assert any(re.search(use, file.read_text()) for file in files), name
+            assert [file for file in files if re.search(rf"{use}(?!{read})", file.read_text())] == [], name
+
+
+@pytest.mark.parametrize(("text", "units"), [("false", []), ("true", ["docker.service", "docker.socket"])])
+def test_the_hosts_own_docker_is_stopped_only_if_wished(tmp_path: Path, text: str, units: list[str]) -> None:
+    probe = tmp_path / "probe.yml"
+    play = {
+        "hosts": "all",
+        "gather_facts": False,
+        "vars_files": [str(ROOT / "roles" / "rootless_docker" / "vars" / "main.yml")],
+        "vars": {"__rootless_docker_host": {"installed": {"dockerd": True, "containerd": True}}},
+        "tasks": [{"ansible.builtin.assert": {"that": f"__rootless_docker_rootful_units == {units}"}}],
+    }
+    probe.write_text(yaml.safe_dump([play]), encoding="utf-8")
+    done = run(tmp_path, {"h1": HERE}, probe, "-e", f"rootless_docker_disable_rootful={text}")
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 KEYS = {"aliases", "choices", "default", "description", "elements", "no_log", "options", "required", "type"}
