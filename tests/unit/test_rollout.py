@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan import rollout
-from plan_helpers import HOST, good, host, lab, plan, two
+from plan_helpers import HOST, good, host, hub, lab, plan, two
 from test_plan_action import AWAY, HERE, run
 
 ROOT = Path(__file__).parents[2]
@@ -24,12 +25,24 @@ def decided(hosts: str = "abcde", **keys: Any) -> rollout.Rollout:
 
 def test_without_a_rollout_all_go_at_once() -> None:
     plans = dict.fromkeys("ab", good([lab()]))
-    assert rollout.decide(plans, GROUPS) == rollout.Rollout(["a", "b"], [0], 100, 0)
+    assert rollout.decide(plans, GROUPS) == rollout.Rollout(["a", "b"], ["!all"], [0], 100, 0)
+
+
+def test_without_instances_nobody_goes() -> None:
+    assert rollout.decide({}, GROUPS) == rollout.Rollout(["!all"], ["!all"], [0], 100, 0)
 
 
 def test_canaries_go_first() -> None:
     found = decided(canaries=["e", "early"], batch="30%", max_failures="10%", pause_seconds=5)
-    assert found == rollout.Rollout(["c", "d", "e", "a", "b"], [3, 1], 10, 5)
+    assert found == rollout.Rollout(["c", "d", "e", "a", "b"], ["!all"], [3, 1], 10, 5)
+
+
+def test_hubs_after_the_first_batch_get_access_before_it() -> None:
+    keys = {"rollout": {"canaries": ["c"], "batch": 1}}
+    plans = {**dict.fromkeys("abc", good([hub()], **keys)), "d": good([lab()], **keys)}
+    assert rollout.decide(plans, GROUPS).access == ["a", "b"]
+    assert rollout.decide({"c": plans["c"]}, GROUPS).access == ["!all"]
+    assert rollout.decide({"a": good([hub()]), "b": good([hub()])}, GROUPS).access == ["!all"]
 
 
 def test_a_batch_has_one_host_at_least() -> None:
@@ -39,7 +52,7 @@ def test_a_batch_has_one_host_at_least() -> None:
 
 
 def test_canaries_that_are_left_out_of_a_run_are_no_mistake() -> None:
-    assert decided("ab", canaries=["early"], batch=1) == rollout.Rollout(["a", "b"], [1], 0, 0)
+    assert decided("ab", canaries=["early"], batch=1) == rollout.Rollout(["a", "b"], ["!all"], [1], 0, 0)
     assert decided("cd", canaries=["early"], batch=1).serial == [2]
 
 
@@ -61,15 +74,29 @@ def test_a_batch_of_nothing(batch: Any) -> None:
 
 def test_a_batch_with_failures() -> None:
     chosen = decided(canaries=["a"], batch=2, max_failures="50%")._asdict()
-    assert rollout.outcome(chosen, "b", []) == ""
-    assert rollout.outcome(chosen, "b", ["a"]) == ""  # of a batch before
-    within = rollout.outcome(chosen, "c", ["b"])
+    assert rollout.outcome(chosen, "b", [], {}) == ""
+    assert rollout.outcome(chosen, "b", ["a"], {}) == ""  # of a batch before
+    within = rollout.outcome(chosen, "c", ["b"], {})
     assert "b failed, 1 of 2 hosts" in within and within.endswith("For these alone: --limit b")
     assert not rollout.stops(chosen, "c", ["b"])
-    beyond = rollout.outcome(chosen, "c", ["b", "c"])
+    beyond = rollout.outcome(chosen, "c", ["b", "c"], {})
     assert "the rollout stops, 2 hosts stay as they are" in beyond and beyond.endswith("--limit b,c,d,e")
     assert rollout.stops(chosen, "c", ["b", "c"]) and rollout.stops(chosen, "a", ["a"])
-    assert not rollout.stops(rollout.Rollout(["a"], [0], 100, 0)._asdict(), "a", ["a"])
+    assert not rollout.stops(rollout.Rollout(["a"], ["!all"], [0], 100, 0)._asdict(), "a", ["a"])
+
+
+def test_the_advice_names_the_host_that_builds_images() -> None:
+    chosen = decided(batch=2, max_failures="50%")._asdict()
+    builders = {"a": "", "b": "build", "c": "build", "d": "build", "e": "build"}
+    assert rollout.outcome(chosen, "a", ["a"], builders).endswith("--limit a")
+    assert rollout.outcome(chosen, "a", ["b"], builders).endswith("--limit b,build")
+    assert rollout.outcome(chosen, "a", ["a", "b"], builders).endswith("--limit a,b,c,d,e,build")
+
+
+def test_a_batch_that_failed_as_a_whole_stops_the_rollout_whatever_the_limit() -> None:
+    chosen = decided("abc", batch=1, max_failures="100%")._asdict()
+    assert rollout.stops(chosen, "a", ["a"]) and not rollout.stops(chosen, "c", ["c"]), "nobody is left"
+    assert "That is the whole batch: the rollout stops, 2 hosts stay" in rollout.outcome(chosen, "a", ["a"], {})
 
 
 def test_chosen_instances_leave_the_host_as_it_is() -> None:
@@ -101,9 +128,12 @@ def test_names_that_nobody_has() -> None:
 
 
 def site(folder: Path, hosts: dict[str, Any], *arguments: str) -> tuple[int, str]:
-    """site.yml as far as it only reads: with a tag that no task has."""
+    """site.yml as far as it only reads: with a tag that no task has. Variables that are `...` are left out."""
     absent = {"jupyter_instances": [{"name": "tao", "state": "absent"}]}
-    shown = {name: {**absent, **keys} for name, keys in hosts.items()}
+    shown = {
+        name: {key: value for key, value in {**absent, **keys}.items() if value is not ...}
+        for name, keys in hosts.items()
+    }
     done = run(folder, shown, ROOT / "playbooks/site.yml", "--tags", "reads_only", "-f", "2", *arguments)
     return done.returncode, " ".join((done.stdout + done.stderr).split())
 
@@ -131,6 +161,63 @@ def test_hosts_go_in_batches_and_failures_within_the_limit_stop_nobody(tmp_path:
     first = said.partition("PLAY [Set up the instances]")[2].partition("PLAY [Set up the instances]")[0]
     assert "[h3]" in first and "[h1]" not in first
     assert "h2 failed, 1 of 2 hosts in this batch" in said and "--limit h2" in said
+
+
+NONE = {"jupyter_instances": ...}
+
+
+def test_a_host_without_instances_is_in_no_batch(tmp_path: Path) -> None:
+    keys = {"jupyter_rollout": {"canaries": ["h1", "h2"], "batch": 1}}
+    hosts = {"h1": {**HERE, **keys}, "h2": {**HERE, **keys, **NONE}, "h3": {**HERE, **keys}}
+    code, said = site(tmp_path, hosts)
+    assert code == 0 and gone_through(said) == ["h1", "h3"] and "failed," not in said
+    dead = {**hosts, "h1": {**AWAY, **keys}}
+    code, said = site(tmp_path, dead)
+    assert code and "UNREACHABLE" in said and gone_through(said) == ["h1"], "h2 does not hide the dead canary"
+
+
+def test_hosts_without_instances_alone_are_no_run_over_all(tmp_path: Path) -> None:
+    hosts = {"h1": {**HERE, "jupyter_rollout": {"batch": 1}}, "h2": {**HERE, **NONE}}
+    code, said = site(tmp_path, hosts, "-e", "jupyter_hosts=h2")
+    assert code == 0 and gone_through(said) == []
+
+
+def test_a_batch_that_failed_as_a_whole_is_reported(tmp_path: Path) -> None:
+    keys = {"jupyter_rollout": {"batch": 1, "max_failures": "100%"}}
+    failed = {"__jupyter_failures": [{"task": "Set up Apache", "message": "broken"}]}
+    code, said = site(tmp_path, {"h1": {**HERE, **keys, **failed}, "h2": {**HERE, **keys}})
+    assert code and gone_through(said) == ["h1"]
+    assert "h1 failed, 1 of 1 hosts in this batch. That is the whole batch: the rollout stops, 1 hosts stay" in said
+
+
+def test_what_to_do_next_is_said_once(tmp_path: Path) -> None:
+    keys = {"jupyter_rollout": {"batch": 2, "max_failures": "50%"}}
+    hosts = {"h1": {**AWAY, **keys}, **{name: {**HERE, **keys} for name in ("h2", "h3", "h4")}}
+    _code, said = site(tmp_path, hosts)
+    assert gone_through(said) == ["h1", "h2", "h3", "h4"] and "msg: ''" not in said
+    assert said.count("h1 failed, 1 of 2 hosts in this batch") == 1
+
+
+def test_a_pause_may_be_longer_than_the_limit_of_a_task(tmp_path: Path) -> None:
+    (play,) = (play for play in yaml.safe_load((ROOT / "playbooks" / "site.yml").read_text()) if "serial" in play)
+    kept = ("gather_facts", "serial", "vars")
+    pause = {**{key: play[key] for key in kept}, "hosts": "all", "timeout": 1, "tasks": play["pre_tasks"][:1]}
+    decision = {"hosts": "localhost", "gather_facts": False, "tasks": [
+        {"ansible.builtin.set_fact": {"__jupyter_rollout": {"serial": [1], "pause_seconds": 3}}},
+    ]}  # fmt: skip
+    playbook = tmp_path / "pause.yml"
+    playbook.write_text(yaml.safe_dump([decision, pause]), encoding="utf-8")
+    done = run(tmp_path, {"h1": HERE, "h2": HERE}, playbook)
+    assert done.returncode == 0 and "Pausing for 3 seconds" in done.stdout, done.stdout + done.stderr
+
+
+def test_people_who_are_blocked_do_not_wait_for_a_canary(tmp_path: Path) -> None:
+    keys = {"jupyter_rollout": {"canaries": ["h1"], "batch": 1}, "jupyter_instances": [hub(tls="selfsigned")]}
+    hosts = {"h1": {**AWAY, **keys}, "h2": {**HERE, **keys}, "h3": {**AWAY, **keys}}
+    done = run(tmp_path, hosts, ROOT / "playbooks/site.yml", "--check", "--tags", "hub_configure")
+    said = " ".join((done.stdout + done.stderr).split())
+    assert done.returncode and re.search(r"Access \| Update access to the deployed hubs\] \*+ ok: \[h2\]", said)
+    assert gone_through(said) == ["h1"], "the canary stops the rest"
 
 
 def test_bad_input_touches_nothing(tmp_path: Path) -> None:

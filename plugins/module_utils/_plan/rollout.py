@@ -58,6 +58,7 @@ KEYS: dict[str, Key] = {
     ),
 }
 _read = mapping_of(KEYS)
+_NOBODY = ["!all"]
 
 
 def _rollout(value: Any, path: str, problems: Problems) -> dict[str, Any] | Invalid:
@@ -74,23 +75,28 @@ ROLLOUT = Key(
 
 
 class Rollout(NamedTuple):
-    """The values for the play of site.yml."""
+    """The values for the plays of site.yml. Ansible takes an empty list of hosts for all of them."""
 
     hosts: list[str]
+    access: list[str]
     serial: list[str | int]
     max_fail_percentage: int
     pause_seconds: int
 
 
 def decide(plans: Mapping[str, Mapping[str, Any]], groups: Mapping[str, Sequence[str]]) -> Rollout:
-    """Decide the batches. PLANS is by host in the inventory's order, GROUPS are the inventory's. Raises ValueError."""
+    """Decide the batches, and who gets access to hubs before them.
+
+    PLANS is by host in the inventory's order, without hosts that declare no instances; GROUPS are the inventory's.
+    Raises ValueError.
+    """
     hosts = list(plans)
     wanted = next((plan["rollout"] for plan in plans.values()), None)
     for host, plan in plans.items():
         if plan["rollout"] != wanted:
             raise ValueError(f"jupyter_rollout is another for {host} than for {hosts[0]}; write it in group_vars/all")
     if wanted is None:
-        return Rollout(hosts, [0], 100, 0)
+        return Rollout(hosts or _NOBODY, _NOBODY, [0], 100, 0)
     known = {*groups, *(host for members in groups.values() for host in members)}
     canaries: set[str] = set()
     for name in wanted["canaries"]:
@@ -105,7 +111,9 @@ def decide(plans: Mapping[str, Mapping[str, Any]], groups: Mapping[str, Sequence
     if isinstance(batch, str):
         batch = max(1, len(others) * int(batch.rstrip("%")) // 100)
     serial = [*([len(first)] if first else []), *([batch] if others else [])]
-    return Rollout(first + others, serial or [0], int(wanted["max_failures"].rstrip("%")), wanted["pause_seconds"])
+    later = [host for host in (first + others)[serial[0] :] if plans[host]["hub_instances"]]
+    max_failures = int(wanted["max_failures"].rstrip("%"))
+    return Rollout(first + others, later or _NOBODY, serial, max_failures, wanted["pause_seconds"])
 
 
 def unknown_instances(only: Sequence[str], plans: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -119,11 +127,16 @@ def unknown_instances(only: Sequence[str], plans: Sequence[Mapping[str, Any]]) -
     return found
 
 
-def outcome(rollout: Mapping[str, Any], host: str, failed: Sequence[str]) -> str:
+def outcome(rollout: Mapping[str, Any], host: str, failed: Sequence[str], builders: Mapping[str, str]) -> str:
     """Return the message after the batch of HOST, or an empty text if no host of the batch is in FAILED.
 
+    BUILDERS has, by host, the one that builds images for it, or an empty text: without that, it has no images to pull.
     Ansible's own max_fail_percentage does not count hosts that cannot be reached.
     """
+
+    def alone(names: Sequence[str]) -> str:
+        return ",".join(dict.fromkeys([*names, *(builder for name in names if (builder := builders.get(name)))]))
+
     batch, after = _batch(rollout, host)
     bad = [name for name in batch if name in failed]
     if not bad:
@@ -131,17 +144,20 @@ def outcome(rollout: Mapping[str, Any], host: str, failed: Sequence[str]) -> str
     again = "Correct what is reported and run the same command again: hosts that are done change nothing."
     text = f"{', '.join(bad)} failed, {len(bad)} of {len(batch)} hosts in this batch."
     if not stops(rollout, host, failed):
-        return f"{text} {again} For these alone: --limit {','.join(bad)}"
+        return f"{text} {again} For these alone: --limit {alone(bad)}"
     left = list(dict.fromkeys([*failed, *after]))
+    extent = "the whole batch" if len(bad) == len(batch) else f"more than {rollout['max_fail_percentage']}%"
     return (
-        f"{text} That is more than {rollout['max_fail_percentage']}%: the rollout stops, {len(after)} hosts stay as "
-        f"they are. {again} For the rest alone: --limit {','.join(left)}"
+        f"{text} That is {extent}: the rollout stops, {len(after)} hosts stay as they are. {again} "
+        f"For the rest alone: --limit {alone(left)}"
     )
 
 
 def stops(rollout: Mapping[str, Any], host: str, failed: Sequence[str]) -> bool:
-    batch, _after = _batch(rollout, host)
-    return 100 * sum(name in failed for name in batch) > int(rollout["max_fail_percentage"]) * len(batch)
+    """Ansible itself stops when all hosts of a batch failed, whatever the limit."""
+    batch, after = _batch(rollout, host)
+    bad = sum(name in failed for name in batch)
+    return 100 * bad > int(rollout["max_fail_percentage"]) * len(batch) or (bool(after) and bad == len(batch))
 
 
 def _batch(rollout: Mapping[str, Any], host: str) -> tuple[list[str], list[str]]:
