@@ -135,6 +135,7 @@ def main() -> None:
         module.fail_json(msg=f"{step}: {printable.text(said).strip() or f'exit code {code}'}")
     answer = json.loads(output)
     kept = {"password": answer.pop("password")} if "password" in answer else {}
+    kept["warnings"] = answer.pop("warnings", [])
     module.exit_json(changed=step not in ("begin", "probe"), answer=answer, **kept)
 
 

@@ -43,6 +43,16 @@ with base: base.execute("CREATE TABLE users (name)"); base.execute("INSERT INTO 
 base.close()
 subprocess.run(["chown", "-R", f"{account}:{account}", f"{directory}/data/hub", f"{directory}/hub"], check=True)
 """
+PARTS = """
+for name, file in (("scratch", "x"), ("cache", "x"), ("home", "thesis")):
+    folder = f"{directory}/data/users/ada/{name}"
+    os.makedirs(folder, exist_ok=True)
+    open(f"{folder}/{file}", "w").close()
+    subprocess.run(["chown", "-R", f"{uid}:{gid}", folder], check=True)
+other = f"{directory}/data/users/grace-40uni-2eexample/home"
+os.chown(other, 5, 5)  # of an account that has nothing to do with the instance
+os.symlink("/etc", f"{directory}/data/old")
+"""
 FILL = """
 import time
 p = subprocess.Popen(["carrel-backup", "restore", name, "--user", "ada", "--overwrite"], stdout=-3, stderr=-3)
@@ -159,6 +169,39 @@ def test_a_whole_hub_onto_another_range(machine: Machine) -> None:
     ]  # fmt: skip
     kept = machine.run("find", f"{there.directory}/data/.kept", "-name", "newer").stdout
     assert len(kept.splitlines()) == 1
+
+
+def test_one_part_that_a_snapshot_lacks_keeps_no_other_back(machine: Machine) -> None:
+    site = machine.site("parts", database="sqlite", exclude=["scratch", "cache/*"])
+    site.python(HUB, secret="then", account="parts")
+    site.python(PARTS)
+    code, entry = site.backup()
+    assert code == INCOMPLETE and "could not be read" in "".join(entry["warnings"])
+    site.python("os.unlink('thesis'); open('newer', 'w').close()")
+    change = "import sqlite3\nbase = sqlite3.connect(path)\nwith base: base.execute('DELETE FROM users')\n"
+    machine.python(change, path="/srv/parts/data/hub/jupyterhub.sqlite")
+    code, entry = site.command("restore", "--overwrite")
+    assert code == INCOMPLETE, entry
+    said = sorted(warning.partition(", so")[0] for warning in entry["warnings"])
+    assert said == [
+        "data/old is not a directory in the snapshot",
+        "data/users/ada/scratch is not in the snapshot",
+        "data/users/grace-40uni-2eexample/home is not in the snapshot",
+    ]
+    found = site.python(
+        "import sqlite3\n"
+        "print(os.listdir(), os.listdir('../cache'), os.listdir('../scratch'), os.readlink(f'{directory}/data/old'))\n"
+        "base = sqlite3.connect(f'{directory}/data/hub/jupyterhub.sqlite')\n"
+        "print(base.execute('SELECT name FROM users').fetchall())"
+    )
+    assert found.splitlines() == ["['thesis'] [] ['x'] /etc", "[('then',)]"]
+    code, entry = site.command("restore", "--user", "grace@uni.example", "--overwrite")
+    assert code == FAILED and "has nothing of data/users/grace-40uni-2eexample/home" in entry["message"]
+    assert machine.run("ls", f"{site.directory}/data/.restoring").stdout == ""
+    for user, missing in (("ada", "ada/scratch"), ("grace@uni.example", "grace-40uni-2eexample/home")):
+        code, entry = site.command("drill", "--user", user)
+        assert code == FAILED and f"data/users/{missing}: it is not in the snapshot" in entry["message"], entry
+    assert site.command("drill", "--group", "statistics")[0] == DONE
 
 
 def last(site: Site, command: str) -> dict[str, str]:

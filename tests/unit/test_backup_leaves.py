@@ -4,11 +4,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 import pytest
-from carrel_backup import manifest, targets
+from carrel_backup import inside, manifest, receiving, restore, targets
+from carrel_backup.transfer import Move
+from test_backup_shadow import Engine, engine_of
 
 ACCOUNT = 12345
 
@@ -29,3 +32,46 @@ def test_only_the_directories_that_are_made_for_it_are_left_out(tmp_path: Path) 
     leaves = targets.leaves(str(tmp_path), ACCOUNT, frozenset())
     assert leaves == sorted(str(path.relative_to(tmp_path)) for path in kept)
     assert all(manifest.is_plain(leaf) for leaf in leaves), "a restore accepts them"
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Engine:
+    return engine_of("hub", tmp_path)
+
+
+def test_what_a_snapshot_lacks_is_named_and_the_rest_goes_on(hub: Engine, tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    (tree / "instance/data/groups/g").mkdir(parents=True)
+    (tree / "instance/data/README").write_text("")
+    (tree / "instance/data/link").symlink_to(tree)
+    leaves = ["data/README", "data/groups/g", "data/link", "data/users/ada/home"]
+    assert restore.directories(hub, str(tree), leaves) == ["data/groups/g"]
+    assert hub.state.entry["warnings"] == [
+        "data/README is not a directory in the snapshot, so it was not restored: make it again by hand",
+        "data/link is not a directory in the snapshot, so it was not restored: make it again by hand",
+        "data/users/ada/home is not in the snapshot, so it was not restored; an earlier one may have it (--snapshot)",
+    ]
+
+
+def test_a_move_goes_on_without_what_the_snapshot_lacks(
+    hub: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = manifest.Manifest(["data/README", "data/groups/g"], None, [])
+    monkeypatch.setattr(restore, "manifest_of", lambda *_given: listed)
+    monkeypatch.setattr(receiving, "as_account", lambda *_given, **_more: "")
+    monkeypatch.setattr(restore, "check_room", lambda *_given: None)
+    monkeypatch.setattr(
+        restore, "fetch", lambda _run, _snapshot, _paths, tree, *_options: os.makedirs(f"{tree}/instance/data/groups/g")
+    )
+    (tmp_path / "pack").touch()
+    move = Move(hub, {"pack": str(tmp_path / "pack"), "more": False, "snapshot": "abc", "place": False})
+    (said,) = receiving.receive(move)["warnings"]
+    assert "data/README is not a directory" in said or "data/README is not in the snapshot" in said
+    received = json.loads(Path(hub.settings.state_directory, "received.json").read_text())
+    assert received == {"leaves": ["data/groups/g"], "database": None}
+
+
+def test_a_drill_of_what_the_snapshot_lacks_fails(tmp_path: Path) -> None:
+    below = "instance/data/users/ada/home"
+    found = inside.compare(str(tmp_path), {"nodes": [], "samples": [], "below": [below]})
+    assert found["problems"] == [f"{below}: it is not in the snapshot, though its list names it"]

@@ -22,8 +22,12 @@ LOOK_SECONDS = 0.5
 TOUCH_SECONDS = 60
 
 
-class InUseError(BackupError):
-    """Somebody uses the files, and nothing has been replaced yet."""
+class UntouchedError(BackupError):
+    """The command failed, and nothing has been replaced yet."""
+
+
+class InUseError(UntouchedError):
+    """Somebody uses the files."""
 
 
 def using(run: Run, leaves: Sequence[str], whole: bool) -> list[dict[str, str]]:

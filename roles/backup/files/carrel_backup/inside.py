@@ -90,10 +90,12 @@ def compare(tree: str, expected: dict[str, Any]) -> dict[str, Any]:
     for below in expected["below"]:
         root = os.path.join(tree, below)
         if os.path.lexists(root):
-            present[below] = os.lstat(root)
+            present[as_listed(below)] = os.lstat(root)
             # as restic's JSON writes names that are not UTF-8
             present |= {as_listed(os.path.join(below, path)): status for path, status in walk(root)}
     listed = {node["path"].lstrip("/"): node for node in expected["nodes"]}
+    absent = [below for below in expected["below"] if as_listed(below) not in listed]
+    problems += [f"{below}: it is not in the snapshot, though its list names it" for below in absent]
     for path, node in listed.items():
         status = present.get(path)
         if status is None:
@@ -286,6 +288,7 @@ def main(command: str, *arguments: str) -> int:
             tree, restored, leaf, label = arguments
             answer = bring(tree, restored, leaf, label, json.load(sys.stdin))
         elif command == "move":
+            os.makedirs(os.path.dirname(arguments[1]), exist_ok=True)  # the snapshot may not have it
             os.rename(*arguments)
         elif command == "write":
             write(arguments[0], json.load(sys.stdin))

@@ -35,7 +35,8 @@ def receive(move: Move) -> dict[str, Any]:
     if missing:
         restore.check_room(run, snapshot, missing)
     restore.fetch(run, snapshot, [*paths, *secrets], move.tree, "--delete", "--overwrite=if-changed")
-    write(f"{run.settings.state_directory}/received.json", json.dumps({"leaves": leaves, "database": dumped}))
+    there = restore.directories(run, move.tree, leaves)
+    write(f"{run.settings.state_directory}/received.json", json.dumps({"leaves": there, "database": dumped}))
     for staged, path in secrets.items():
         if os.path.lexists(f"{move.tree}/{staged}"):
             put_secret(f"{move.tree}/{staged}", path)
@@ -44,7 +45,7 @@ def receive(move: Move) -> dict[str, Any]:
     if move.given["place"]:
         with containers.resets_kept_out(run):
             place(move)
-    return {}
+    return {"warnings": run.state.entry["warnings"]}
 
 
 def put_secret(staged: str, path: str) -> None:

@@ -134,7 +134,7 @@ def fetched(run: Run, snapshot: str, paths: Sequence[str], *options: str, throwa
     try:
         yield f"{beside}/tree"
         done = True
-    except containers.InUseError:
+    except containers.UntouchedError:
         done = True
         raise
     finally:
@@ -217,11 +217,14 @@ def restore_leaves(run: Run, snapshot: str, wanted: Wanted, manifest: Manifest, 
     check_room(run, snapshot, paths)
     with fetched(run, snapshot, paths) as tree:
         take_sqlite(run, tree, dumped)
+        there = directories(run, tree, leaves)
+        if leaves and not there:
+            raise containers.UntouchedError(f"the snapshot {snapshot[:8]} has nothing of {', '.join(leaves[:5])}")
         with containers.resets_kept_out(run):
             try:
                 stopped = containers.stop(run, leaves, whole, wanted.stop)
-                run.step("place", f"put {len(leaves)} directories in place")
-                for leaf in leaves:
+                run.step("place", f"put {len(there)} directories in place")
+                for leaf in there:
                     place(run, f"{tree}/instance/{leaf}", leaf)
                 for staged, secret in secrets.items():
                     credentials.bring(run, f"{tree}/{staged}", secret)
@@ -239,6 +242,23 @@ def data_leaves(leaves: Sequence[str], dumped: str | None) -> list[str]:
 def paths_of(leaves: Sequence[str], dumped: str | None) -> list[str]:
     """The paths of the instance's files and of the database's dump in a snapshot."""
     return [*(f"instance/{leaf}" for leaf in leaves), *([f"stage/database/{dumped}"] if dumped else [])]
+
+
+def directories(run: Run, tree: str, leaves: Sequence[str]) -> list[str]:
+    """The directories that were restored into TREE; the others are named in warnings.
+
+    The list was made before restic read them: it may have excluded one, or not been allowed to read it.
+    """
+    found = []
+    for leaf in leaves:
+        try:
+            os.close(targets.opened(f"{tree}/instance/{leaf}"))
+            found.append(leaf)
+        except FileNotFoundError:
+            run.warn(f"{leaf} is not in the snapshot, so it was not restored; an earlier one may have it (--snapshot)")
+        except OSError:
+            run.warn(f"{leaf} is not a directory in the snapshot, so it was not restored: make it again by hand")
+    return found
 
 
 def take_sqlite(run: Run, tree: str, dumped: str | None) -> None:
