@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The server that a drill starts: a real one of the test bed's lab image, in the outer engine."""
+"""What needs an engine: the server that a drill starts, of the test bed's lab image, and a server of PostgreSQL."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from carrel_backup import images, inside, shadow
+from carrel_backup import containers, database, images, inside, manifest, restore, shadow
 from carrel_backup.commands import Account
 from carrel_backup.journal import Journal
 from carrel_backup.restic import Restic
 from carrel_backup.run import BackupError, Run
 from carrel_backup.settings import Settings
 from carrel_backup.state import State
+from carrel_backup.wanted import Wanted
 
+from testbed import images as testbed_images
 from testbed.run import run as program
 
 UID, GID = 1000, 100
@@ -122,3 +124,57 @@ def test_what_a_killed_drill_left_is_cleared(outer: Outer, tree: str) -> None:
     shadow.clear(outer)
     assert outer.left() == "" and not os.path.exists(beside)
     assert outer.state.entry["warnings"] == []
+
+
+def test_the_database_of_a_held_hub_comes_back_or_nothing_does(
+    outer: Outer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = dataclasses.replace(outer, settings=dataclasses.replace(outer.settings, kind="hub"))
+    labels = [f"--label=com.docker.compose.{key}" for key in (f"project={hub.settings.name}", "service=database")]
+    secret = ["--env=POSTGRES_USER=jupyterhub", "--env=POSTGRES_PASSWORD=x"]
+    image = testbed_images.build("postgres", parent=testbed_images.base())
+    found = manifest.Manifest(["data/groups/g"], database.POSTGRESQL, [])
+    with pytest.raises(BackupError, match="has no server that could load"):
+        restore.restore_leaves(hub, "abc", Wanted(), found, found.leaves)
+    identity = hub.docker("run", "--detach", *labels, *secret, image).strip()
+
+    def names(query: str = "SELECT name FROM people") -> str:
+        return hub.docker(
+            "exec", identity, "psql", "--username=jupyterhub", "--tuples-only", f"--command={query}"
+        ).strip()
+
+    def fetch(_run: Run, _snapshot: str, _paths: object, tree: str) -> None:
+        """Stands in for restic, which the other tests of restores have."""
+        for path in ("instance/data/groups/g", "stage/database"):
+            Path(tree, path).mkdir(parents=True)
+        Path(tree, "instance/data/groups/g/then").touch()
+        Path(tree, "stage/database", database.POSTGRESQL).write_bytes(fetched)
+
+    monkeypatch.setattr(restore, "fetch", fetch)
+    monkeypatch.setattr(restore, "check_room", lambda *_given: None)
+    folder = tmp_path / "data/groups/g"
+    folder.mkdir(parents=True)
+    (folder / "now").touch()
+    overwrite = Wanted(overwrite=True, stop=True)
+    try:
+        database.wait(hub, identity)
+        names("CREATE TABLE people AS SELECT 'then' AS name")
+        hub.docker(
+            "exec", identity, "pg_dump", "--username=jupyterhub", "--format=custom", target=str(tmp_path / "dump")
+        )
+        names("UPDATE people SET name = 'now'")
+        hub.docker("stop", identity)
+        good = (tmp_path / "dump").read_bytes()
+        fetched = good[: len(good) // 2]
+        with pytest.raises(containers.UntouchedError, match="was not loaded, and nothing was restored"):
+            restore.restore_leaves(hub, "abc", overwrite, found, found.leaves)
+        assert os.listdir(folder) == ["now"] and os.listdir(tmp_path / "data/.restoring") == []
+        fetched = good
+        restore.restore_leaves(hub, "abc", overwrite, found, found.leaves)
+        assert os.listdir(folder) == ["then"]
+        assert hub.database_container() is None, "it stays stopped"
+        hub.docker("start", identity)
+        database.wait(hub, identity)
+        assert names() == "then"
+    finally:
+        hub.docker("rm", "--force", "--volumes", identity)

@@ -7,10 +7,13 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from carrel_backup import inside, manifest, receiving, restore, targets
+from carrel_backup.run import BackupError
 from carrel_backup.transfer import Move
+from carrel_backup.wanted import Wanted
 from test_backup_shadow import Engine, engine_of
 
 ACCOUNT = 12345
@@ -69,6 +72,42 @@ def test_a_move_goes_on_without_what_the_snapshot_lacks(
     assert "data/README is not a directory" in said or "data/README is not in the snapshot" in said
     received = json.loads(Path(hub.settings.state_directory, "received.json").read_text())
     assert received == {"leaves": ["data/groups/g"], "database": None}
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "refused"),
+    [
+        ({"database": "jupyterhub.sqlite"}, "postgresql", "set database: sqlite in the inventory"),
+        ({"database": "jupyterhub.pgdump"}, "sqlite", "set database: postgresql in the inventory"),
+        ({"instance": {"database": "postgresql"}}, "sqlite", "set database: postgresql in the inventory"),
+        ({"database": "jupyterhub.sqlite"}, "sqlite", ""),
+        ({"instance": {"database": "oracle"}}, "sqlite", ""),
+        ({"instance": [], "database": None}, "sqlite", ""),
+    ],
+)
+def test_a_database_of_another_type_is_refused_before_anything_is_fetched(
+    hub: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, then: dict[str, Any], now: str, refused: str
+) -> None:
+    """Only a restore of everything brings the database."""
+    text = json.dumps({"leaves": ["data/users/ada/home"], "database": None, "samples": [], **then})
+    (tmp_path / "instance.json").write_text(json.dumps({"database": now}))
+    chosen = {"id": "abcdefgh", "time": "2030-01-01T02:30:00Z", "on": "geo1"}
+    monkeypatch.setattr(restore, "listed", lambda _run: [])
+    monkeypatch.setattr(restore, "pick", lambda *_given: chosen)
+    monkeypatch.setattr(restore, "manifest_of", lambda *_given: manifest.read(text, "hub"))
+    fetched: list[Wanted] = []
+    monkeypatch.setattr(restore, "restore_leaves", lambda _run, _id, wanted, *_given: fetched.append(wanted))
+    monkeypatch.setattr(restore, "restore_path", lambda _run, _found, wanted, *_given: fetched.append(wanted))
+    parts = [Wanted(user="ada"), Wanted(path="data/hub/x")]
+    for part in parts:
+        restore.restore(hub, "latest", part)
+    if refused:
+        with pytest.raises(BackupError, match=refused):
+            restore.restore(hub, "latest", Wanted())
+    else:
+        parts.append(Wanted())
+        restore.restore(hub, "latest", Wanted())
+    assert fetched == parts
 
 
 def test_a_drill_of_what_the_snapshot_lacks_fails(tmp_path: Path) -> None:

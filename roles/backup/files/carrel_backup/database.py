@@ -9,14 +9,15 @@ import secrets
 import time
 from typing import Any
 
-from . import targets
+from . import containers, targets
 from .commands import CommandError
-from .run import Run
+from .run import BackupError, Run
 
 USER = "jupyterhub"
 START_SECONDS = 120
 SQLITE = "jupyterhub.sqlite"
 POSTGRESQL = "jupyterhub.pgdump"
+TYPES = {SQLITE: "sqlite", POSTGRESQL: "postgresql"}
 
 
 def dump(run: Run, record: dict[str, Any]) -> str | None:
@@ -45,6 +46,29 @@ def dump(run: Run, record: dict[str, Any]) -> str | None:
     finally:
         run.own(folder)
     return None
+
+
+def check_type(run: Run, then: str | None) -> None:
+    """Refuse a database that the hub would not use: it would begin with an empty one, or keep that of now."""
+    now = run.record().get("database") if run.settings.kind == "hub" else None
+    if then and now and then != now:
+        raise BackupError(
+            f"the snapshot's database is {then}, and that of {run.settings.name} is {now}: set database: {then} in the"
+            " inventory, run the site playbook and restore again; or restore only files (--user, --group, --path)"
+        )
+
+
+def server(run: Run) -> str:
+    """The container of the hub's PostgreSQL, also if it is stopped. Raises BackupError."""
+    if containers.listens(run.settings.socket):
+        project = f"label=com.docker.compose.project={run.settings.name}"
+        found = run.containers(project, "label=com.docker.compose.service=database", running=False)
+        if found:
+            return found[0]["ID"]
+    raise BackupError(
+        f"{run.settings.name} has no server that could load the database's dump: set state: present in the inventory,"
+        " run the site playbook and restore again; or restore only files (--user, --group, --path)"
+    )
 
 
 def drill_postgresql(run: Run, dumped: str) -> None:

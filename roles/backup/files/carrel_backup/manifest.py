@@ -9,7 +9,7 @@ import json
 from typing import Any
 
 from . import images, targets
-from .database import POSTGRESQL, SQLITE
+from .database import POSTGRESQL, SQLITE, TYPES
 from .run import BackupError
 
 
@@ -21,6 +21,7 @@ class Manifest:
     database: str | None
     samples: list[dict[str, Any]]
     server: images.Server | None = None  # None: the snapshot does not say
+    database_type: str | None = None  # also without a dump
 
 
 def read(text: str, kind: str) -> Manifest:
@@ -38,7 +39,16 @@ def read(text: str, kind: str) -> Manifest:
         isinstance(each, dict) and isinstance(each.get("path"), str) for each in samples
     ):
         raise BackupError("the snapshot's manifest has invalid samples: somebody changed it")
-    return Manifest(leaves, database, samples, images.read(content.get("server")))
+    return Manifest(leaves, database, samples, images.read(content.get("server")), type_of(database, content))
+
+
+def type_of(dumped: str | None, content: Any) -> str | None:
+    """The type of the hub's database; without a dump, what the record of the instance says."""
+    if dumped is not None:
+        return TYPES[dumped]
+    record = content.get("instance")
+    found = record.get("database") if isinstance(record, dict) else None
+    return found if found in TYPES.values() else None
 
 
 def is_plain(path: str) -> bool:

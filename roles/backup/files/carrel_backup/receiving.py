@@ -12,7 +12,7 @@ from typing import Any
 from . import containers, credentials, database, files, restore
 from .run import BackupError
 from .state import State
-from .transfer import DATABASE, TAR, Move, as_account, let_go, stop, write, write_record
+from .transfer import TAR, Move, as_account, let_go, stop, write, write_record
 
 
 def receive(move: Move) -> dict[str, Any]:
@@ -43,6 +43,7 @@ def receive(move: Move) -> dict[str, Any]:
     if run.settings.kind == "hub":
         like_the_role(f"{move.directory}/hub", run.account.gid)
     if move.given["place"]:
+        database.check_type(run, manifest.database_type)
         with containers.resets_kept_out(run):
             place(move)
     return {"warnings": run.state.entry["warnings"]}
@@ -81,14 +82,11 @@ def place(move: Move) -> None:
     received = json.loads(files.read(f"{run.settings.state_directory}/received.json"))
     dumped = received["database"]
     restore.take_sqlite(run, move.tree, dumped)
+    if dumped == database.POSTGRESQL:
+        restore.load(run, f"{move.tree}/stage/database/{dumped}")
     run.step("place", f"put {len(received['leaves'])} directories in place")
     for leaf in received["leaves"]:
         restore.place(run, f"{move.tree}/instance/{leaf}", leaf)
-    if dumped == database.POSTGRESQL:
-        project = f"label=com.docker.compose.project={run.settings.name}"
-        restore.load(
-            run, f"{move.tree}/stage/database/{dumped}", run.containers(project, f"label={DATABASE}", running=False)
-        )
     containers.start(run)
     if run.state.owed:
         raise BackupError(

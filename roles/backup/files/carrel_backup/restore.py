@@ -34,6 +34,8 @@ def restore(run: Run, snapshot: str, wanted: Wanted) -> int:
     whole = wanted.user is None and wanted.group is None
     found = pick(listed(run), snapshot, tags(wanted), run.settings.host)
     manifest = manifest_of(run, found["id"])
+    if whole and wanted.path is None:
+        database.check_type(run, manifest.database_type)
     server = images.of_then(run, manifest.server) if wanted.image else None
     put_old_aside(run)
     if wanted.path is not None:
@@ -214,6 +216,8 @@ def restore_leaves(run: Run, snapshot: str, wanted: Wanted, manifest: Manifest, 
     dumped = manifest.database if whole else None
     secrets = credentials.of(run.settings, manifest.leaves) if whole else {}
     paths = [*paths_of(leaves, dumped), *secrets]
+    if dumped == database.POSTGRESQL:
+        database.server(run)
     check_room(run, snapshot, paths)
     with fetched(run, snapshot, paths) as tree:
         take_sqlite(run, tree, dumped)
@@ -222,14 +226,14 @@ def restore_leaves(run: Run, snapshot: str, wanted: Wanted, manifest: Manifest, 
             raise containers.UntouchedError(f"the snapshot {snapshot[:8]} has nothing of {', '.join(leaves[:5])}")
         with containers.resets_kept_out(run):
             try:
-                stopped = containers.stop(run, leaves, whole, wanted.stop)
+                containers.stop(run, leaves, whole, wanted.stop)
+                if dumped == database.POSTGRESQL:  # first: if it fails, all is as it was
+                    load(run, f"{tree}/stage/database/{dumped}")
                 run.step("place", f"put {len(there)} directories in place")
                 for leaf in there:
                     place(run, f"{tree}/instance/{leaf}", leaf)
                 for staged, secret in secrets.items():
                     credentials.bring(run, f"{tree}/{staged}", secret)
-                if dumped == database.POSTGRESQL:
-                    load(run, f"{tree}/stage/database/{dumped}", stopped)
             finally:
                 containers.start(run)
 
@@ -282,16 +286,22 @@ def is_occupied(path: str) -> bool:
         os.close(descriptor)
 
 
-def load(run: Run, dumped: str, stopped: Sequence[Mapping[str, str]]) -> None:
+def load(run: Run, dumped: str) -> None:
     """Load PostgreSQL's dump while the hub is stopped; it replaces the database's content."""
-    server = next((each for each in stopped if "com.docker.compose.service=database" in each["Labels"]), None)
-    if server is None:
-        run.warn("the database's server did not run, so its dump was not loaded")
-        return
+    server = database.server(run)
     run.step("database", "load the database's dump")
-    run.docker("start", server["ID"])
-    database.wait(run, server["ID"])
-    database.load(run, server["ID"], dumped, database.USER, "--clean", "--if-exists")
+    try:
+        run.docker("start", server)
+        database.wait(run, server)
+        database.load(run, server, dumped, database.USER, "--clean", "--if-exists")
+    except (CommandError, OSError) as error:
+        raise containers.UntouchedError(
+            f"the database's dump was not loaded, and nothing was restored: {error}"
+        ) from error
+    finally:
+        if server not in run.state.owed:  # of a hub that is held
+            with contextlib.suppress(CommandError):
+                run.docker("stop", server)
 
 
 def place(run: Run, staged: str, leaf: str) -> None:
