@@ -25,7 +25,7 @@ from carrel_backup import claims, containers, drill, inside, manifest, restore, 
 from carrel_backup.commands import Account, CommandError
 from carrel_backup.journal import Journal
 from carrel_backup.restic import Answer, Restic, ResticError
-from carrel_backup.run import BackupError, Run
+from carrel_backup.run import FAILED, BackupError, Run
 from carrel_backup.state import State
 from carrel_backup.wanted import Wanted
 from locks import is_free
@@ -347,13 +347,14 @@ class Engine(Run):
     late: list[str]
 
     def containers(self, *_filters: str, running: bool = True) -> list[dict[str, str]]:
-        label = {"hub": "com.docker.compose.project=tao", "ada": ""}
-        return [{"ID": name, "Names": name, "Labels": label[name]} for name in self.running]
+        own = "com.docker.compose.project=tao"
+        return [{"ID": name, "Names": name, "Labels": "" if name == "ada" else own} for name in self.running]
 
     def docker(self, *arguments: str, **_more: Any) -> str:
         command, name = arguments
         self.said.append(f"{command} {name}")
-        assert command == "start" or name != "hub" or "hub" in recorded(self), "what to start is written down first"
+        own = {each for each in self.running if each != "ada"}
+        assert command == "start" or own <= recorded(self).keys(), "what to start is written down first"
         if self.broken and self.broken in f"{command} {name}":
             raise CommandError(f"docker {command}: {self.broken}")
         if command == "stop":
@@ -472,7 +473,7 @@ def test_a_claim_after_the_lock_is_seen_and_gets_the_instance(
 
 
 def test_a_container_that_is_gone_is_no_error(engine: Engine) -> None:
-    engine.state.owe("hub", "hub")
+    engine.state.owe({"hub": "hub"})
     engine.broken = "start hub"
     engine.docker = lambda *_arguments, **_more: fail("No such container: hub")  # type: ignore[method-assign]
     containers.start(engine)
@@ -495,6 +496,26 @@ def test_a_failed_stop_and_a_killed_restore_leave_a_note_for_the_next_run(engine
     engine.broken = ""
     containers.start(engine)
     assert engine.said[-1] == "start hub" and recorded(engine) == {}
+
+
+def test_a_full_disk_stops_nothing_and_starts_what_is_stopped(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engine.running = ["hub", "proxy", "ada"]
+    path, engine.state.path = engine.state.path, "/dev/full/state.json"
+    with pytest.raises(containers.UntouchedError, match="cannot be written, so nothing was restored"):
+        containers.stop(engine, [], True, may_stop=True)
+    assert engine.said == []
+    engine.state.path = path
+    containers.stop(engine, [], True, may_stop=True)
+    engine.state = State(path, "tao")  # after a kill, and the disk has filled up
+    engine.state.path = "/dev/full/state.json"
+    engine.said = []
+    monkeypatch.setattr(Run, "prepare", lambda _self: fail("no space left on device"))
+    assert program.act(engine, "restore", program.arguments(["restore", "tao"])) == FAILED
+    assert engine.said == ["start hub", "start proxy"] and engine.state.owed == {}
+    said = capsys.readouterr().err
+    assert "failed: no space left on device" in said and "/dev/full/state.json could not be written" in said
 
 
 def test_only_an_engine_that_is_not_there_has_no_containers(engine: Engine) -> None:

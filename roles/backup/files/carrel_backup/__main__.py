@@ -104,8 +104,8 @@ def act(run: Run, what: str, options: argparse.Namespace) -> int:
         run.journal.info("begin", f"the last {run.state.interrupted} was interrupted")
     code = FAILED
     try:
+        containers.start(run)  # first: what follows needs space on the disk
         run.prepare()
-        containers.start(run)
         shadow.clear(run)
         run.check_server()
         run.check_restic()
@@ -133,6 +133,8 @@ def act(run: Run, what: str, options: argparse.Namespace) -> int:
     entry = run.state.entry
     say = run.journal.error if code == FAILED else run.journal.info
     say("end", f"{entry['result']}: {entry['message']} ({entry['seconds']} s)")
+    if run.state.trouble:
+        run.journal.warning("end", run.state.trouble)
     return code
 
 

@@ -84,12 +84,13 @@ def stop_all(
         users = found()
         if not users:
             return own
+        own += [container for container in users if "com.docker.compose.project=" in container["Labels"]]
+        try:
+            run.state.owe({container["ID"]: container["Names"] for container in own})
+        except OSError as error:
+            raise UntouchedError(f"{run.state.path} cannot be written, so nothing was restored: {error}") from error
         run.step("stop", f"stop {', '.join(container['Names'] for container in users)}")
         for group in [users] if at_once else [[container] for container in users]:
-            for container in group:
-                if "com.docker.compose.project=" in container["Labels"]:
-                    own.append(container)
-                    run.state.owe(container["ID"], container["Names"])
             unless_gone(run, "stop", *(container["ID"] for container in group))
     if users := found():
         names = ", ".join(container["Names"] for container in users)

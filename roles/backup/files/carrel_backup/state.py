@@ -8,6 +8,7 @@ import datetime
 import json
 import os
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from . import files, printable
@@ -38,6 +39,7 @@ class State:
             "begun": None,
             "past": [],
         }
+        self.trouble: str | None = None  # why the file could not be written
         self.interrupted: str | None = None  # the step at which an earlier run was killed
         self._began = self._written = 0.0
         self._command = ""
@@ -60,13 +62,14 @@ class State:
         found: dict[str, str] = self.content["start"]
         return found
 
-    def owe(self, identity: str, name: str) -> None:
-        self.owed[identity] = printable.text(name)
+    def owe(self, containers: Mapping[str, str]) -> None:
+        """Raises OSError."""
+        self.owed.update({identity: printable.text(name) for identity, name in containers.items()})
         self.write()
 
     def paid(self, identity: str) -> None:
         del self.owed[identity]
-        self.write()
+        self.note()
 
     @property
     def begun(self) -> str | None:
@@ -104,22 +107,22 @@ class State:
             "what": what, "result": "running", "step": "begin", "message": "", "exit_code": None, "started": now(),
             "ended": None, "seconds": None, "progress": None, "warnings": [], "good": good,
         }  # fmt: skip
-        self.write()
+        self.note()
 
     def step(self, step: str, message: str) -> None:
         self.entry.update(step=step, message=printable.text(message), progress=None)
-        self.write()
+        self.note()
 
     def progress(self, content: dict[str, Any]) -> None:
         """Record the progress of a long step, every few seconds."""
         self.entry["progress"] = content
         if time.monotonic() - self._written > EVERY_SECONDS:
-            self.write()
+            self.note()
 
     def warn(self, text: str) -> None:
         if len(self.entry["warnings"]) < WARNINGS:
             self.entry["warnings"].append(printable.text(text))
-            self.write()
+            self.note()
 
     def finish(self, result: str, message: str, exit_code: int, **found: Any) -> None:
         """FOUND: facts about the run; `good` keeps those of the last good run."""
@@ -130,13 +133,21 @@ class State:
         if found:
             entry["good"] = {"ended": entry["ended"], **found}
         self._remember(self._command, entry)
-        self.write()
+        self.note()
 
     def _remember(self, command: str, entry: dict[str, Any]) -> None:
         kept = ("what", "result", "message", "started", "ended", "seconds")
         self.content["history"] = [
             {"command": command, **{key: entry[key] for key in kept}}, *self.content["history"]
         ][:HISTORY]  # fmt: skip
+
+    def note(self) -> None:
+        """Write it if that is possible: a full disk must not keep stopped containers from starting."""
+        try:
+            self.write()
+            self.trouble = None
+        except OSError as error:
+            self.trouble = f"{self.path} could not be written: {error}"
 
     def write(self) -> None:
         self._written = time.monotonic()
