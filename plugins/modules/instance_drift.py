@@ -127,7 +127,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.carrel.jupyter.plugins.module_utils._host import drift, hub_drift, lab_drift
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import compose_project, drift, hub_drift, lab_drift
 from ansible_collections.carrel.jupyter.plugins.module_utils._site.drift import bounded
 
 # Engines, registries and Apache are waited for, and one that does not answer must keep few of the others waiting.
@@ -173,7 +173,7 @@ def main() -> None:
         changed_by_hand={name: each.by_hand for name, each in zip(names, found) if each.by_hand},
         as_declared=[name for name, texts in reasons.items() if not texts],
         made_anew_in_vain={name: each.in_vain for name, each in zip(names, found) if each.in_vain},
-        settled=[drift.MADE_ANEW.format(name) for name, each in zip(names, found) if each.settled],
+        settled=[compose_project.MADE_ANEW.format(name) for name, each in zip(names, found) if each.settled],
         notes=[note for each in found for note in each.notes],
         strangers={name: each for name, each in strangers.items() if each},
         diff=[part for each in found for part in each.tracker.diffs],

@@ -131,6 +131,30 @@ def test_every_panel_has_an_answer(prometheus: Site, hub: Site) -> None:
         ada.stop()
 
 
+def test_changes_by_hand_are_counted(prometheus: Site, hub: Site) -> None:
+    file, proxy = f"/srv/{hub.name}/hub/jupyter_config.py", f"{hub.name}-proxy-1"
+
+    def drift() -> dict[str, float]:
+        found = asked(hub, "query", f'carrel_instance_drift{{name="{hub.name}"}}') or {"result": []}
+        return {series["metric"]["what"]: float(series["value"][1]) for series in found["result"]}
+
+    def comes(wanted: dict[str, float]) -> None:
+        run_on(hub.host, "systemctl", "start", "carrel-metrics@health")
+        until(lambda: drift() == wanted, lambda: f"{wanted}: {drift()}")
+
+    run_on(hub.host, "systemctl", "start", "carrel-metrics@health")
+    until(lambda: len(drift()) == 4, lambda: f"all are counted: {drift()}")
+    before = drift()
+    try:
+        run_on(hub.host, "chmod", "0666", file)
+        hub.docker("update", "--restart=no", proxy)
+        comes({**before, "files": before["files"] + 1, "containers": before["containers"] + 1})
+    finally:
+        run_on(hub.host, "chmod", "0644", file)
+        hub.docker("update", "--restart=unless-stopped", proxy)
+    comes(before)
+
+
 def test_every_alert_can_be_evaluated(prometheus: Site, hub: Site) -> None:
     def health() -> dict[str, str]:
         groups = (asked(hub, "rules") or {"groups": []})["groups"]

@@ -20,12 +20,12 @@ from ansible_collections.carrel.jupyter.plugins.filter import lab as lab_filter
 from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import File
 from ansible_collections.carrel.jupyter.plugins.module_utils._engine import docker_login
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import claims, hub_drift, lab_drift
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.compose_project import made_anew
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.drift import (
     Found,
     Project,
     Surroundings,
     looked,
-    made_anew,
     strangers,
 )
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.engine_api import EngineError
@@ -496,7 +496,7 @@ def test_recreating_in_vain_is_a_note(tmp_path: Path) -> None:
 
     first = Found()
     reasons = compare(first)
-    assert reasons[-1] == unhealthy and len(reasons) > 1 and list(first.by_hand) == ["lab-2"]
+    assert reasons[0] == unhealthy and len(reasons) > 1 and list(first.by_hand) == ["lab-2"]
     written = tmp_path / "made_anew.json"
     # A reset gave the lab's place to the other service meanwhile.
     written.write_text(json.dumps({"lab-1": first.by_hand["lab-2"]}))

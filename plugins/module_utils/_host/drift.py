@@ -12,6 +12,12 @@ from urllib.parse import quote
 from ansible_collections.carrel.jupyter.plugins.module_utils._changes.tracker import Tracker
 from ansible_collections.carrel.jupyter.plugins.module_utils._engine import docker_login
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import claims, docker_logins, files, instance_ports
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.compose_project import (
+    MADE_ANEW,
+    STOPPED,
+    ComposeProject,
+    made_anew,
+)
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.engine_api import EngineAPI, EngineError
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.image_probe import (
     Engine,
@@ -23,8 +29,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._host.install impor
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.request import ask
 from ansible_collections.carrel.jupyter.plugins.module_utils._report import printable
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.login_page import LoginPageError
-from ansible_collections.carrel.jupyter.plugins.module_utils._site import container, drift, health
-from ansible_collections.carrel.jupyter.plugins.module_utils._site.lab_health import judge
+from ansible_collections.carrel.jupyter.plugins.module_utils._site import drift, health
 
 # Errors whose texts say what to do and contain no secrets.
 TOLD = (files.UnsafePathError, ForeignOwnerError, EngineError, ProbeError, LoginPageError, OSError)
@@ -33,9 +38,6 @@ REGISTRY_SECONDS = 30
 # Bytes of an answer about a container, an image or a project's containers. Many engines are asked at once.
 LONGEST = 4 * 2**20
 URL_SECONDS = 10
-MADE_ANEW = "/var/lib/carrel/{}/made_anew.json"
-# Paused and restarting containers count as running.
-STOPPED = ("created", "exited", "dead")
 
 
 @dataclass(frozen=True)
@@ -90,49 +92,18 @@ def looked(look: Look, instance: Mapping[str, Any], around: Surroundings) -> Fou
     return found
 
 
-def made_anew(path: str) -> dict[str, list[str]]:
-    """Return what the role recorded when it recreated containers. Empty if the file is missing or damaged."""
-    file = files.read(path)
-    return read_cache(file.content if file else None)
-
-
-class Project:
-    """An instance's compose project in its engine."""
+class Project(ComposeProject):
+    """An instance's compose project, compared with its declaration."""
 
     def __init__(self, name: str, engine: Mapping[str, Any]) -> None:
-        self.name, self._engine = name, engine
-        self._api = EngineAPI(engine["socket"], CALL_SECONDS, longest=LONGEST)
-
-    def containers(self) -> list[dict[str, Any]]:
-        """Return all containers, also those that do not run."""
-        found: list[dict[str, Any]] = self._api.call("GET", "/containers/json", label=[f"{drift.PROJECT}={self.name}"])
-        # Containers of `docker compose run` have a service's labels, but compose leaves them alone.
-        return [each for each in found if (each.get("Labels") or {}).get(drift.ONE_OFF) != "True"]
-
-    def running(self) -> list[str]:
-        return [str(each["Labels"][drift.SERVICE]) for each in self.containers() if each["State"] not in STOPPED]
+        super().__init__(name, EngineAPI(engine["socket"], CALL_SECONDS, longest=LONGEST))
+        self._engine = engine
 
     def users_running(self) -> list[str]:
         """Return the running containers of a hub's users."""
         api = EngineAPI(self._engine["socket"], CALL_SECONDS)  # there may be thousands of them
         found = api.call("GET", "/containers/json", label=[f"carrel.instance={self.name}", "carrel.user"])
         return [str(each["Id"]) for each in found if each["State"] not in STOPPED]
-
-    def image(self, name: str) -> dict[str, Any] | None:
-        """Return Docker's answer about an image. None if the engine does not have it."""
-        return self._get(f"/images/{quote(name, safe='/:@')}/json")
-
-    def container(self, identifier: str) -> dict[str, Any] | None:
-        return self._get(f"/containers/{quote(identifier, safe='')}/json")
-
-    def _get(self, path: str) -> dict[str, Any] | None:
-        try:
-            found: dict[str, Any] = self._api.call("GET", path)
-        except EngineError as error:
-            if error.status == 404:
-                return None
-            raise
-        return found
 
     def moved(self, name: str, inspected: Mapping[str, Any]) -> str | None:
         """Return why the image is not the registry's. The registry is asked with the account's log-in."""
@@ -158,16 +129,11 @@ class Project:
         pages: str | None = None,
     ) -> list[str]:
         """Return how a container differs from its service, and whether its server is healthy."""
-        mine = [each for each in listed if (each.get("Labels") or {}).get(drift.SERVICE) == name]
-        there = self.container(str(mine[0]["Id"])) if mine else None
-        if there is None:
-            return ["it does not run: there is no container"]
-        image = self.image(service["image"].replace("$$", "$"))
-        if image is None:
-            return []  # the caller reports it
-        compared = container.differences(self.name, service, environment, image, there, pages)
-        differences = compared.texts
-        by_hand = drift.bounded(compared.by_hand)
+        seen = self.examine(service, name, environment, listed, pages)
+        if seen.differences is None:
+            return [seen.state] if seen.state else []  # the caller reports an image that is not there
+        differences = seen.differences.texts
+        by_hand = drift.bounded(seen.differences.by_hand)
         # If a difference comes back, the engine makes it, or this comparison is wrong. In a lab, the other service may
         # have it by now.
         if by_hand and by_hand in found.made_anew.values():
@@ -179,12 +145,7 @@ class Project:
             differences = []
         elif by_hand:
             found.by_hand[name] = by_hand
-        verdict = judge(there, None)
-        if not there["State"]["Running"]:
-            return [f"it is stopped: {verdict.seen}", *differences]
-        if there["State"].get("Paused"):
-            return ["it is paused; docker unpause resumes it", *differences]
-        return [*differences, *([] if verdict.ready else [f"it is not healthy: {verdict.seen}"])]
+        return [*([seen.state] if seen.state else []), *differences]
 
 
 def unbuilt(image: Any) -> list[str]:

@@ -16,6 +16,7 @@ from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import backup_state, files, instance_ports, quotas
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.deployed import Deployed
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.disk_usage import directory_bytes, images_bytes
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.engine_api import EngineAPI, EngineError
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.engine_programs import replaced
@@ -82,6 +83,8 @@ class Instance:
             disk=self.attempt("the disk", self.disk, api) if self.record else None,
             unreadable=self.unreadable,
         )
+        if self.record and self.options.get("drift"):
+            found["drift"] = self.drift(api, containers)
         examined: dict[str, Any] = printable.clean(_status.examine(found, self.now))
         return examined
 
@@ -188,6 +191,13 @@ class Instance:
         config = parse_instance(read(self.hub_file("config.json")) or "{}")
         tags = [entry["image"] for entry in config.get("images", [])]
         return [_status.image(tag, self.image(api, tag)) for tag in tags]
+
+    def drift(self, api: EngineAPI | None, listed: list[Any]) -> dict[str, int]:
+        """Return how much differs from what the site playbook last deployed, by what it is."""
+        deployed = Deployed(self.root, self.record)
+        changed = self.attempt("what was deployed", deployed.changed_files)
+        counted = self.attempt("the compose project", deployed.differences, api, listed) if api else None
+        return {**({} if changed is None else {"files": len(changed)}), **(counted or {})}
 
     def hub_file(self, name: str) -> str:
         return self.path(self.record["directory"].lstrip("/"), "hub", name)

@@ -43,6 +43,7 @@ def text_of(what: str, settings: Mapping[str, Any], root: str) -> str:
         "connect_to": "127.0.0.1",
         "timeout_seconds": settings["timeout_seconds"],
         "disk": what == "disk",
+        "drift": what == "health",
         "disk_timeout_seconds": settings["disk_timeout_seconds"],
     }
     instances = collect(root, options, datetime.now(timezone.utc))

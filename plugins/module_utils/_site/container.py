@@ -47,7 +47,12 @@ class Differences:
 
     # The container was made from another declaration. compose notices this by itself and recreates it.
     made: str | None
-    found: list[str]
+    image: list[str]
+    others: list[str]
+
+    @property
+    def found(self) -> list[str]:
+        return [*self.image, *self.others]
 
     @property
     def by_hand(self) -> list[str]:
@@ -87,8 +92,7 @@ def differences(
     older = container["Image"] != image["Id"]
     variables = _environment(environment, wanted.get("environment", {}), image, container)
     mounts = _mounts(wanted.get("volumes", []), image, container)
-    found = [
-        *_image(wanted, older, container),
+    others = [
         *_keys(project, wanted, image, container),
         *([f"environment {', '.join(variables)}"] if variables else []),
         *(f"mount at {at} {_mount(there)} instead of {_mount(declared)}" for at, there, declared in mounts),
@@ -102,7 +106,7 @@ def differences(
         of_labels or older or not environment.keys().isdisjoint(variables) or any(_of(pages, *each) for each in mounts)
     ):
         made = "from another declaration"
-    return Differences(made, found)
+    return Differences(made, list(_image(wanted, older, container)), others)
 
 
 def _plain(value: Any) -> Any:

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import posixpath
 from collections.abc import Mapping, Sequence
@@ -15,7 +14,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._shared.login_page 
     notice_from_html,
     notice_from_text,
 )
-from ansible_collections.carrel.jupyter.plugins.module_utils._site import backup, container
+from ansible_collections.carrel.jupyter.plugins.module_utils._site import backup, container, deployed
 from ansible_collections.carrel.jupyter.plugins.module_utils._site.compose import (
     bind,
     container_owner,
@@ -309,11 +308,11 @@ def _database(instance: Mapping[str, Any]) -> dict[str, Any]:
 
 def labelled(decided: Mapping[str, Any], secrets: str) -> dict[str, Any]:
     """Return the compose project with labels that recreate the hub's container if config.json or secrets change."""
-    checksum = hashlib.sha256(f"{decided['config']}{secrets}".encode()).hexdigest()
+    checksum = deployed.hub_config(decided["config"], secrets)
     services = {}
     for name, service in decided["compose"]["services"].items():
         labels = {container.MADE_OF: container.made_of(service)}
-        services[name] = {**service, "labels": {**labels, "carrel.hub-config": checksum} if name == "hub" else labels}
+        services[name] = {**service, "labels": {**labels, deployed.HUB_CONFIG: checksum} if name == "hub" else labels}
     return {**decided["compose"], "services": services}
 
 
@@ -326,17 +325,18 @@ def files(
     """
     root = instance["directory"]
     compose_text = json.dumps(labelled(decided, secrets), indent=2, ensure_ascii=False) + "\n"
-    record_text = record("hub", instance, database=instance["database"]["type"])
-    return {
+    wanted = {
         "files": [
             *decided["files"],
             {"path": f"{root}/compose.yaml", "content": compose_text, "group": engine["gid"], "mode": "0640"},
-            {"path": f"/var/lib/carrel/{instance['name']}/instance.json", "content": record_text},
             {"path": f"{root}/hub/{SERVER_CONFIG[0]}", "content": server},
         ],
         "secret_contents": decided["secret_contents"],
         "absent": decided["absent"],
     }
+    record_path = f"/var/lib/carrel/{instance['name']}/instance.json"
+    record_text = record("hub", instance, database=instance["database"]["type"])
+    return deployed.described(instance["name"], wanted, {"path": record_path, "content": record_text})
 
 
 def secret_options(

@@ -10,7 +10,7 @@ from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._engine.ids import mapped_id
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared import disk, limits
-from ansible_collections.carrel.jupyter.plugins.module_utils._site import container, server_settings
+from ansible_collections.carrel.jupyter.plugins.module_utils._site import container, deployed, server_settings
 from ansible_collections.carrel.jupyter.plugins.module_utils._site.compose import (
     bind,
     container_owner,
@@ -152,7 +152,7 @@ def labelled(decided: Mapping[str, Any], server_config: str) -> dict[str, Any]:
     services = {}
     for name, service in decided["compose"]["services"].items():
         made_of = container.made_of(service, text)
-        labels = {**service["labels"], "carrel.server-config": server_config, container.MADE_OF: made_of}
+        labels = {**service["labels"], deployed.SERVER_CONFIG: server_config, container.MADE_OF: made_of}
         services[name] = {**service, "labels": labels}
     return {**decided["compose"], "services": services}
 
@@ -170,17 +170,17 @@ def files(
     """
     root = instance["directory"]
     compose_text = json.dumps(labelled(decided, server_config), indent=2, ensure_ascii=False) + "\n"
-    record_path = f"/var/lib/carrel/{instance['name']}/instance.json"
-    return {
+    wanted = {
         "files": [
             *({"path": f"{root}/server/{name}", "content": text} for name, text in programs.items()),
             {"path": f"{root}/server/smoke.json", "content": smoke(instance)},
             {"path": f"{root}/.env", "owner": engine["uid"], "group": engine["gid"], "mode": "0600"},
             {"path": f"{root}/compose.yaml", "content": compose_text, "group": engine["gid"], "mode": "0640"},
-            {"path": record_path, "content": lab_record(instance)},
         ],
         "secret_contents": {f"{root}/.env": dotenv(decided["environment"])},
     }
+    record_path = f"/var/lib/carrel/{instance['name']}/instance.json"
+    return deployed.described(instance["name"], wanted, {"path": record_path, "content": lab_record(instance)})
 
 
 def smoke(instance: Mapping[str, Any]) -> str:
