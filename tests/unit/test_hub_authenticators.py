@@ -305,6 +305,31 @@ def test_listed_people_come_from_their_google_organization(desk: Path, more: dic
     assert (found["name"] if found else None) == name
 
 
+@pytest.mark.parametrize(
+    ("more", "welcome"),
+    [
+        ({}, True),  # many providers have no such claim
+        ({"email_verified": True}, True),
+        ({"email_verified": "true"}, True),
+        ({"email_verified": False}, False),
+        ({"email_verified": "false"}, False),
+        ({"email_verified": None}, False),
+    ],
+)
+def test_an_address_that_was_not_verified_lets_nobody_in(desk: Path, more: dict[str, Any], welcome: bool) -> None:
+    write_roster(desk, {"prof@uni.example": user(identity="prof@uni.example")}, [])
+    with provider({"sub": "eve", "email": "prof@uni.example", **more}) as url:
+        gate = authenticators.CarrelOidcAuthenticator(
+            **PROVIDER, token_url=url, userdata_url=url, enable_pkce=False, username_claim="email", login_service="Uni",
+            oauth_callback_url="http://127.0.0.1/hub/oauth_callback",
+        )  # fmt: skip
+        if welcome:
+            assert asyncio.run(gate.get_authenticated_user(Caller(), None))["name"] == "prof@uni.example"
+            return
+        with pytest.raises(web.HTTPError, match="Uni has not verified your e-mail address"):
+            asyncio.run(gate.get_authenticated_user(Caller(), None))
+
+
 def test_a_provider_that_does_not_answer_is_explained(desk: Path) -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))

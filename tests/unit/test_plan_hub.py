@@ -262,6 +262,7 @@ def test_warnings() -> None:
         "if that is a normalized name"
         in warnings(authenticator=OIDC, normalize_usernames=True, users=["ada--uni-example"])[0]
     )
+    assert "the provider must verify" in warnings(authenticator={**OIDC, "username_claim": "email"})[0]
     files = {"/inventory/a.csv": f"name,password\nada,{PASSWORD}\n"}
     (warning,) = good([hub(users=..., users_csv="a.csv")], files=files)["warnings"]
     assert "a.csv holds passwords" in warning and PASSWORD not in warning

@@ -267,6 +267,11 @@ class People:
         single = self._authenticator.single if self._authenticator else []
         if any(one.type == "dummy" for one in single):
             hub.warnings.append("anybody who knows the authenticator's one password can log in as any user")
+        if any(one.public.get("username_claim") == "email" for one in single):
+            hub.warnings.append(
+                "username_claim: email makes the address the name, so the provider must verify them, and never give"
+                " one to two people"
+            )
         native = next((one for one in single if one.type == "native"), None)
         if native is None:
             return

@@ -41,7 +41,7 @@ TOO_OFTEN = "Too many wrong passwords. Please wait a minute, then try again."
 NO_NAME = (
     "The identity provider does not say who you are: {claim} is missing or is no text. Please tell the administrator."
 )
-UNVERIFIED = "Google has not verified your e-mail address. Please verify it there, then try again."
+UNVERIFIED = "{} has not verified your e-mail address. Please verify it there, then try again."
 ANOTHERS = (
     "Your name here would be {name}, but names like that are of people who log in another way. "
     "Please tell the administrator."
@@ -358,7 +358,7 @@ class CarrelGoogleAuthenticator(OAuthMixin, GoogleOAuthenticator):  # type: igno
     async def check_blocked_users(self, username: str, authentication: dict[str, Any] | None = None) -> bool:
         """Refuse unverified addresses: anybody can put another person's address into a Google account."""
         if authentication and not authentication["auth_state"][self.user_auth_state_key].get("verified_email"):
-            raise web.HTTPError(403, UNVERIFIED)
+            raise web.HTTPError(403, UNVERIFIED.format("Google"))
         return await super().check_blocked_users(username, authentication)
 
 
@@ -383,7 +383,14 @@ class CarrelAzureAdAuthenticator(OAuthMixin, AzureAdOAuthenticator):  # type: ig
 
 
 class CarrelOidcAuthenticator(OAuthMixin, GenericOAuthenticator):  # type: ignore[misc]
-    pass
+    async def check_blocked_users(self, username: str, authentication: dict[str, Any] | None = None) -> bool:
+        """Refuse addresses that the provider says it has not verified (OpenID Connect Core, 5.1 and 5.7)."""
+        if authentication and self.username_claim == "email":
+            account = authentication["auth_state"][self.user_auth_state_key]
+            # Amazon Cognito writes text.
+            if account.get("email_verified", True) not in (True, "true"):
+                raise web.HTTPError(403, UNVERIFIED.format(self.login_service))
+        return await super().check_blocked_users(username, authentication)
 
 
 class CarrelDummyAuthenticator(RosterMixin, DummyAuthenticator):  # type: ignore[misc]
