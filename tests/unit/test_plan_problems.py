@@ -134,6 +134,7 @@ CASES: list[tuple[str, str, str, dict[str, Any]]] = [
     ("name_reserved", "jupyter_instances[0].name", "system group", here(name="users")),
     ("name_reserved", "jupyter_instances[0].name", "systemd", here(name="systemd-lab")),
     ("name_reserved", f"{TAO}.engine", "'root'", here(engine="root")),
+    ("name_reserved", "jupyter_instances[0] (backup-a).name", "the backups of a would", here(name="backup-a")),
     (
         "name_twice",
         "jupyter_instances[1] (tao).name",

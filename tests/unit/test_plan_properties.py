@@ -13,7 +13,7 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.carrel.jupyter.plugins.filter.mapped_id import FilterModule
 from ansible_collections.carrel.jupyter.plugins.module_utils._engine.ids import mapped_id
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.defaults import KEYS as INSTANCE
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan.names import read_name, reserved
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.names import read_name, reserved, taken
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.nearest import nearest
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.ports import allocate
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems
@@ -24,7 +24,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from plan_helpers import HOST, host, lab, plan
 
-NAMES = st.from_regex(r"\A[a-z][a-z0-9-]{0,6}[a-z0-9]\Z").filter(lambda name: reserved(name) is None)
+NAMES = st.from_regex(r"\A[a-z][a-z0-9-]{0,6}[a-z0-9]\Z").filter(lambda name: not (reserved(name) or taken(name)))
 NAME_LIKE = st.text("abz019-_.A \n", max_size=40) | st.text(max_size=10)
 LABELS = st.from_regex(r"\A[a-z]([a-z0-9-]{0,8}[a-z0-9])?\Z")
 SEGMENTS = st.from_regex(r"\A[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,8}\Z")

@@ -9,6 +9,7 @@ from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub_keys import Hub
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.keys import Instance, Lab
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.names import taken
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems, show
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import given, known
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.url import SERVER_PATHS, Url
@@ -26,6 +27,9 @@ def check_instances(instances: Sequence[Instance], base_dir: str, problems: Prob
     _check_domains([instance for instance in wanted if isinstance(instance.url, Url)], problems)
     public = {instance.url.port for instance in wanted if isinstance(instance.url, Url) and given(instance.url.port)}
     for instance in wanted:
+        reason = taken(instance.name) if given(instance.name) else None
+        if reason:
+            problems.add(f"{instance.path}.name", "name_reserved", value=show(instance.name), reason=reason)
         if instance.port in public:
             problems.add(f"{instance.path}.port", "port_public", value=instance.port)
 

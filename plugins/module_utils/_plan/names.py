@@ -38,10 +38,17 @@ def reserved(name: str) -> str | None:
     return _REASONS.get(name)
 
 
+def taken(name: str) -> str | None:
+    """Return what has the file of an instance's resets in /etc/cron.d already. None if nothing has."""
+    if name.startswith("backup-"):
+        return f"its resets and the backups of {name.removeprefix('backup-')} would have the same file in /etc/cron.d"
+    return None
+
+
 def _suggest(value: str) -> str | None:
     """Suggest a valid name that looks like VALUE."""
     name = re.sub(r"[^a-z0-9]+", "-", value[:64].lower()).lstrip("-0123456789")[:31].strip("-")
-    return name if name and reserved(name) is None else None
+    return name if name and reserved(name) is None and taken(name) is None else None
 
 
 def read_name(value: Any, path: str, problems: Problems) -> str | Invalid:
