@@ -70,7 +70,8 @@ def main() -> None:
         module.fail_json(msg=str(error))
     code, output, said = module.run_command([decide.PROGRAM, "snapshots", name, "--json"])
     if code:
-        module.fail_json(msg=printable.text(said).strip() or f"carrel-backup ended with exit code {code}")
+        why = printable.text(said).strip() or f"carrel-backup ended with exit code {code}"
+        module.fail_json(msg=f"snapshots of {name} could not be read: {why}")
     module.exit_json(changed=False, snapshots=printable.clean(json.loads(output)))
 
 
