@@ -5,9 +5,12 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from ansible_runner import PLAYBOOK
 from backup_site import DONE, FAILED, INCOMPLETE, LISTING, LOCKED, USAGE, Machine, Site, started
 
 from testbed.patience import until
@@ -182,19 +185,53 @@ def test_onto_another_host_with_another_range(machine: Machine) -> None:
     assert found == "0 0 mine"
 
 
-def test_what_goes_away_and_what_cannot_be_read_is_named(machine: Machine) -> None:
+def before_removal(site: Site, folder: Path) -> tuple[bool, str]:
+    """Whether the instance would be removed after its last backup, and what Ansible printed."""
+    last = {"name": "carrel.jupyter.backup", "tasks_from": "last.yml"}
+    task = {"ansible.builtin.include_role": last, "vars": {"__backup_last": site.name}}
+    variables = {"ansible_connection": "community.docker.docker", "ansible_python_interpreter": "/usr/bin/python3"}
+    play = [{"hosts": "all", "gather_facts": False, "vars": variables, "tasks": [task]}]
+    (folder / "play.json").write_text(json.dumps(play))
+    command = [str(PLAYBOOK), "--inventory", f"{site.machine.name},", str(folder / "play.json")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.returncode == 0, done.stdout + done.stderr
+
+
+def test_what_goes_away_and_what_cannot_be_read_is_named(machine: Machine, tmp_path: Path) -> None:
     site = machine.site("named")
     site.python("open('x', 'w').close()")
     assert site.backup()[0] == DONE
-    machine.run("mv", f"{site.directory}/data/users/grace-40uni-2eexample", "/srv/elsewhere")
+    good = site.state()["backup"]["good"]
+    grace = f"{site.directory}/data/users/grace-40uni-2eexample"
+    machine.run("mv", grace, "/srv/elsewhere")
     # root's own file below somebody's home: the account has no power over it
     site.python("open('roots', 'w').close(); os.chmod('roots', 0o600)")
     code, entry = site.backup()
     assert (code, entry["result"]) == (INCOMPLETE, "incomplete")
     said = "\n".join(entry["warnings"])
-    assert "data/users/grace-40uni-2eexample/home was in the last backup" in said
+    assert "data/users/grace-40uni-2eexample/home was in an earlier backup" in said
     assert "data/users/ada/home/roots could not be read" in said
     assert [node for node in listed(site, "/instance/data/users/ada/home") if node["name"] == "x"]
+    assert entry["good"] == good and entry["taken"]["snapshot"] == site.snapshots()[-1]["id"]
+    site.python("os.unlink('roots')")
+    removed, printed = before_removal(site, tmp_path)
+    assert not removed and "home was in an earlier backup" in printed, "it is named until it is back"
+    assert "It was the last backup before named is removed" in printed, printed
+    machine.run("mv", "/srv/elsewhere", grace)
+    removed, printed = before_removal(site, tmp_path)
+    assert removed, printed
+    machine.run("mkdir", "--mode=700", f"{site.directory}/data/users/.archive")
+    archived = f"{site.directory}/data/users/.archive/grace-40uni-2eexample-20300101T000000Z"
+    machine.run("mv", grace, archived)
+    assert site.backup()[0] == DONE, "as the site playbook does it"
+    machine.run("mv", archived, grace)
+    assert site.backup()[0] == DONE
+    machine.run("rm", "-r", grace)
+    code, entry = site.backup()
+    assert code == INCOMPLETE and "carrel-backup run named --accept-missing" in entry["warnings"][-1]
+    assert site.backup("--accept-missing")[0] == DONE
+    code, entry = site.backup()
+    assert code == DONE and entry["good"]["snapshot"] == site.snapshots()[-1]["id"]
 
 
 def test_a_file_that_grows_and_a_database_with_writers(machine: Machine) -> None:

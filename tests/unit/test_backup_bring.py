@@ -21,6 +21,7 @@ from carrel_backup import answer, asked, inside, trees
 from carrel_backup.asked import RefusedError
 from carrel_backup.commands import Account
 from carrel_backup.restic import Answer, Restic
+from carrel_backup.run import INCOMPLETE
 from test_backup_shadow import Engine, engine_of
 
 SNAPSHOT = {"id": "ab" * 32, "time": "2030-01-31T02:30:00.5Z"}
@@ -140,6 +141,15 @@ def test_a_folder_with_too_many_files_is_told(hub: Engine) -> None:
     endless = Restic(hub.settings, Endless("root", os.getuid(), os.getgid(), "/", frozenset(), ()))
     with pytest.raises(RefusedError, match="too many files to be shown"):
         trees.folder(endless, SNAPSHOT["id"], WANTED.inside)
+
+
+def test_nothing_is_removed_if_its_last_backup_lacks_something() -> None:
+    (block,) = yaml.safe_load((ROLES / "backup" / "tasks" / "last.yml").read_text())
+    taken, checked = block["block"]
+    assert checked["ansible.builtin.fail"]["msg"] == f"{{{{ {taken['register']}.msg }}}}"
+    assert checked["when"] == f"{taken['register']}.exit_code == {INCOMPLETE}"
+    (said,) = block["rescue"]
+    assert "backup: {enabled: false}" in said["ansible.builtin.fail"]["msg"]
 
 
 @pytest.mark.parametrize("kind", ["hub", "lab"])

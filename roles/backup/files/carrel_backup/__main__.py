@@ -58,10 +58,15 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--stop", action="store_true", help="stop containers that use the files")
     parser.add_argument("--image", action="store_true", help="restore: a whole instance with the image of that time")
     parser.add_argument("--anew", action="store_true", help="run: begin a new series beside another host's backups")
+    parser.add_argument(
+        "--accept-missing", action="store_true", help="run: directories of earlier backups are gone for good"
+    )
     parser.add_argument("--json", action="store_true", help="snapshots as JSON")
     options = parser.parse_args(argv)
     if options.image and (options.command != "restore" or options.user or options.group or options.path):
         parser.error("--image is for the restore of a whole instance")
+    if options.accept_missing and (options.command != "run" or options.user or options.group):
+        parser.error("--accept-missing is for the backup of a whole instance")
     return options
 
 
@@ -110,7 +115,7 @@ def act(run: Run, what: str, options: argparse.Namespace) -> int:
         run.check_server()
         run.check_restic()
         if what == "backup":
-            code = backup(run, options.user, options.group, options.anew)
+            code = backup(run, options.user, options.group, options.anew, accept=options.accept_missing)
         elif what == "restore":
             wanted = Wanted(
                 options.user,

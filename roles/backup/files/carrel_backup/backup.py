@@ -29,8 +29,18 @@ GIB = 2**30
 RETRY = "--retry-lock=2m"
 
 
-def backup(run: Run, user: str | None = None, group: str | None = None, anew: bool = False, brief: bool = False) -> int:
-    """BRIEF: leave out what only drills and other hosts' backups need; for the repository of a move."""
+def backup(
+    run: Run,
+    user: str | None = None,
+    group: str | None = None,
+    anew: bool = False,
+    brief: bool = False,
+    accept: bool = False,
+) -> int:
+    """BRIEF: leave out what only drills and other hosts' backups need; for the repository of a move.
+
+    ACCEPT that directories of earlier backups are not there any more.
+    """
     record = run.record()
     whole = user is None and group is None
     leaves = run.leaves()
@@ -40,11 +50,13 @@ def backup(run: Run, user: str | None = None, group: str | None = None, anew: bo
     if not brief:
         check_past(run, anew)
     empty_stage(run)
-    dumped = None
+    dumped, lost = None, list[str]()
     if whole:
         run.step("database", "dump the database")
         dumped = database.dump(run, record)
-        name_missing(run, leaves)
+        lost = missing(run, leaves)
+        if not accept:
+            name_missing(run, lost, brief)
     run.step("manifest", "list the files, and take samples")
     write_manifest(run, record, chosen, dumped, brief)
     paths = [f"instance/{leaf}" for leaf in chosen if not (dumped and is_database(leaf))] + staged(run)
@@ -52,7 +64,7 @@ def backup(run: Run, user: str | None = None, group: str | None = None, anew: bo
     answer = snapshot(run, paths, [TAG, host_tag(run.settings.host), WHOLE if whole else tag(user, group)], dumped)
     name_unread(run, answer)
     if whole:
-        remember(run, leaves)
+        remember(run, leaves if accept or brief else [*leaves, *lost])
         if not run.settings.append_only:
             run.step("forget", "remove snapshots that are too old")
             forget(run)
@@ -63,7 +75,7 @@ def backup(run: Run, user: str | None = None, group: str | None = None, anew: bo
     complete = answer.code == 0 and not run.state.entry["warnings"]
     text = f"{found['files']} files, {gib(found['bytes'])}, of which {gib(found['added_bytes'])} are new"
     code = DONE if complete else INCOMPLETE
-    run.state.finish("done" if complete else "incomplete", text, code, **(found if whole else {}))
+    run.state.finish("done" if complete else "incomplete", text, code, good=complete, **(found if whole else {}))
     return code
 
 
@@ -193,17 +205,27 @@ def server(run: Run) -> dict[str, Any] | None:
         return None
 
 
-def name_missing(run: Run, leaves: Sequence[str]) -> None:
-    """Name what the last backup had and this one has not: restic does not report it."""
+def missing(run: Run, leaves: Sequence[str]) -> list[str]:
+    """The directories that earlier backups had and this one has not, such as those on a disk that is not mounted.
+
+    restic does not report it. The site playbook itself may remove what is not data.
+    """
     try:
         before = json.loads(files.read(f"{run.settings.state_directory}/leaves.json"))
     except (OSError, ValueError):
-        return
-    gone = sorted(set(before) - set(leaves))
-    for leaf in gone[:MOST_NAMED]:
-        run.warn(f"{leaf} was in the last backup and is not there any more")
-    if len(gone) > MOST_NAMED:
-        run.warn(f"{len(gone) - MOST_NAMED} more were in the last backup and are not there any more")
+        return []
+    archived = targets.archived(run.settings.directory)
+    gone = set(before) - set(leaves)
+    return sorted(leaf for leaf in gone if is_data(leaf) and targets.directory_of(leaf) not in archived)
+
+
+def name_missing(run: Run, lost: Sequence[str], brief: bool) -> None:
+    for leaf in lost[:MOST_NAMED]:
+        run.warn(f"{leaf} was in an earlier backup and is not there any more")
+    if len(lost) > MOST_NAMED:
+        run.warn(f"{len(lost) - MOST_NAMED} more were in earlier backups and are not there any more")
+    if lost and not brief:
+        run.warn(f"if these are gone for good, accept that: carrel-backup run {run.settings.name} --accept-missing")
 
 
 def remember(run: Run, leaves: Sequence[str]) -> None:
@@ -244,7 +266,7 @@ def snapshot(run: Run, paths: Sequence[str], tags: Sequence[str], dumped: str | 
     except ResticError as error:
         if error.code != restic.NO_REPOSITORY:
             raise
-        if run.state.last("backup").get("good"):
+        if run.state.last("backup").get("taken"):
             raise BackupError(
                 f"{error}, though there was one: is a disk not mounted, or the address wrong? For a new one, remove"
                 f" {run.settings.state_directory}/state.json"

@@ -40,7 +40,11 @@ def dump(run: Run, record: dict[str, Any]) -> str | None:
                 target = f"{folder}/{POSTGRESQL}"
                 run.docker("exec", container, "pg_dump", "--username", USER, "--format=custom", USER, target=target)
                 return POSTGRESQL
-            run.warn("the database's server is stopped; its files are backed up as they are, without a dump")
+            said = "the database's server is stopped; its files are backed up as they are, without a dump"
+            if record.get("state") == "held":  # it was stopped on purpose, and nothing is missing
+                run.step("database", said)
+            else:
+                run.warn(said)
     except (CommandError, OSError) as error:
         run.warn(f"the database was not dumped, and its files are backed up as they are: {error}")
     finally:

@@ -34,7 +34,7 @@ def send(move: Move) -> dict[str, Any]:
         code = backup.backup(run, brief=True)
         if code != DONE and move.given["hold"]:
             raise BackupError(f"not everything could be read: {'; '.join(run.state.entry['warnings'][:5])}")
-        snapshot = run.state.entry["good"]["snapshot"]
+        snapshot = run.state.entry["taken"]["snapshot"]
     else:
         snapshot = move.given["of"]
     printed = as_account(run, "find", ".", "-type", "f", "-not", "-path", "./locks/*", "-printf", "%s %P\\0")

@@ -103,9 +103,11 @@ class State:
                 self._remember(other, last)
         self._command, self._began = command, time.monotonic()
         good = self.last(command).get("good")
+        taken = self.last(command).get("taken", good)
         self.content[command] = {
             "what": what, "result": "running", "step": "begin", "message": "", "exit_code": None, "started": now(),
             "ended": None, "seconds": None, "progress": None, "warnings": [], "good": good,
+            "taken": taken,
         }  # fmt: skip
         self.note()
 
@@ -124,14 +126,16 @@ class State:
             self.entry["warnings"].append(printable.text(text))
             self.note()
 
-    def finish(self, result: str, message: str, exit_code: int, **found: Any) -> None:
-        """FOUND: facts about the run; `good` keeps those of the last good run."""
+    def finish(self, result: str, message: str, exit_code: int, good: bool = True, **found: Any) -> None:
+        """FOUND: facts about the run; `taken` keeps those of the last run that has some, `good` those of a good one."""
         entry = self.entry
         seconds = round(time.monotonic() - self._began, 1)
         entry.update(result=result, message=printable.text(message), exit_code=exit_code, ended=now(), seconds=seconds)
         entry.update(progress=None)
         if found:
-            entry["good"] = {"ended": entry["ended"], **found}
+            entry["taken"] = {"ended": entry["ended"], **found}
+            if good:
+                entry["good"] = entry["taken"]
         self._remember(self._command, entry)
         self.note()
 

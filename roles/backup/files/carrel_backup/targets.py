@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 from collections.abc import Iterator
 
@@ -16,7 +17,9 @@ from .escape import unescape
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Files of restores (old ones, and new ones not yet in place), and archived homes: only root enters these.
-ROOTS = ("data/.kept", "data/.restoring", "data/.bringing", "data/users/.archive")
+ARCHIVE = "data/users/.archive"
+ROOTS = ("data/.kept", "data/.restoring", "data/.bringing", ARCHIVE, "data/users/.trash")
+ARCHIVED = re.compile(r"(.+)-\d{8}T\d{6}Z(-\d+)?")
 LEFT_OUT = (*ROOTS, "build")  # and copies from the control node
 # Databases have a dump; copies of their files would not be consistent.
 DATABASES = ("data/database", "data/hub/jupyterhub.sqlite*")
@@ -57,8 +60,24 @@ def _descend(status: os.stat_result, account: int, groups: frozenset[int]) -> bo
 
 def user_of(leaf: str) -> str | None:
     """The user who owns the directory."""
+    name = directory_of(leaf)
+    return unescape(name) if name is not None else None
+
+
+def directory_of(leaf: str) -> str | None:
+    """The name of the directory with all of a user's directories."""
     parts = leaf.split("/")
-    return unescape(parts[2]) if parts[:2] == ["data", "users"] and len(parts) > 3 else None
+    return parts[2] if parts[:2] == ["data", "users"] and len(parts) > 3 else None
+
+
+def archived(directory: str) -> set[str]:
+    """The users' directories that the site playbook has moved to the archive, and that are not there any more."""
+    try:
+        entries = os.listdir(f"{directory}/{ARCHIVE}")
+    except FileNotFoundError:
+        return set()
+    names = {found[1] for found in map(ARCHIVED.fullmatch, entries) if found}
+    return {name for name in names if not os.path.lexists(f"{directory}/data/users/{name}")}
 
 
 def group_of(leaf: str) -> str | None:
