@@ -45,6 +45,11 @@ def unknown(only: Sequence[str], plans: Sequence[Mapping[str, Any]]) -> list[str
     return rollout.unknown_instances(only, plans)
 
 
+def serial(decided: Mapping[str, Any]) -> Any:
+    """Return the play's C(serial); 0, all hosts at once, if there was no host to decide about."""
+    return decided.get("serial", 0)
+
+
 class FilterModule:
     """For playbooks/site.yml alone, not part of the collection's interface."""
 
@@ -52,6 +57,7 @@ class FilterModule:
         return {
             "_rollout": decide,
             "_rollout_unknown": unknown,
+            "_rollout_serial": serial,
             "_rollout_outcome": rollout.outcome,
             "_rollout_stops": rollout.stops,
         }

@@ -228,3 +228,9 @@ def test_bad_input_touches_nothing(tmp_path: Path) -> None:
         code, said = site(tmp_path, {"h1": {**HERE, **keys}}, *arguments)
         assert code and message in said and "Nothing was touched" in said
         assert "Read what is on the host" not in said
+
+
+def test_the_filters_are_loaded_once_and_not_by_each_task() -> None:
+    """Ansible loads those of a collection in the process that first uses one; each task has a process of its own."""
+    (play,) = (play for play in yaml.safe_load((ROOT / "playbooks" / "site.yml").read_text()) if "serial" in play)
+    assert "| carrel.jupyter._" in play["serial"]
