@@ -95,5 +95,7 @@ def test_the_site_playbook_writes_it_before_it_touches_anything_else() -> None:
         ["ansible-playbook", "-i", "host,", "playbooks/site.yml", "--list-tasks"],
         cwd=ROOT, capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
-    first = next(task for task in re.findall(r"^ +(carrel\.jupyter\.\w+ : .*?)\s*TAGS", listing, re.MULTILINE))
-    assert first == "carrel.jupyter.hub : Access | Read the engines, instances and packages of the host"
+    plays = re.split(r"^ +play #", listing, flags=re.MULTILINE)
+    tasks = [re.findall(r"^ +(carrel\.jupyter\.\w+ : .*?)\s*TAGS", play, re.MULTILINE) for play in plays]
+    first = "carrel.jupyter.hub : Access | Read the engines, instances and packages of the host"
+    assert [found[0] for found in tasks if found] == [first] * 2, "for later batches, and for each batch itself"
