@@ -41,6 +41,7 @@ _SITE: dict[str, dict[str, Any]] = {
         "description": "Limits of a container, each unset for none; sizes are bytes. Of a hub, for who is not listed.",
         "type": "dict",
     },
+    "moved_from": {"description": "The host from which it was moved here; unset if it was not.", "type": "str"},
     "own": {
         "description": "What of it is the administrator's own, such as server_settings, in words.",
         "type": "list",

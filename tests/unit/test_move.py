@@ -73,6 +73,16 @@ def test_the_old_host_forwards_and_has_no_backups_any_more() -> None:
     assert good([lab()])["apache_vhosts"][0]["locations"][0]["moved"] is None
 
 
+def test_the_site_playbook_leaves_the_record_of_a_move_as_it_is() -> None:
+    """Otherwise the first run after a move would change it, and no later one would miss the declaration."""
+    record = {"engine": "tao", "port": 8801, "state": "present", "directory": "/srv/tao", "moved_from": "lab1"}
+    for declared, kept in ((lab(), "moved_from"), (lab(moved_to="192.0.2.7"), "moved_to")):
+        there = {"moved_to": "192.0.2.7"} if kept == "moved_to" else {}
+        found = good([declared], current=host(instances={"tao": {**record, **there}}))
+        written = json.loads(compose.record("lab", found["lab_instances"][0]))
+        assert {"moved_from", "moved_to"} & written.keys() == {kept}
+
+
 def test_what_cannot_be_moved_is_refused() -> None:
     plans = {"a": good([lab()], entry="tao"), "b": good([lab(moved_to="192.0.2.7")], entry="tao"), "c": good([])}
     assert move.hosts_of("tao", plans) == ["a"]

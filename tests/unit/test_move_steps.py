@@ -116,8 +116,10 @@ def test_nothing_is_given_away_once_requests_wait_no_more(engine: Engine, monkey
         sending.commit(one)
     assert engine.running == ["tao"] and "moved_to" not in engine.record()
     Path(one.folder, "hold").touch()
+    transfer.write_record(one, {**engine.record(), "moved_from": "lab1"})
     sending.commit(one)
     assert engine.running == [] and engine.record()["moved_to"] == TARGET["address"]
+    assert "moved_from" not in engine.record(), "it is elsewhere now"
 
 
 def test_whoever_came_before_the_locks_goes_before(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -192,6 +192,7 @@ def _site(instance: Lab | Hub, host: Host | None, base_dir: str) -> dict[str, An
         "base_url": url.path if url else None,
         "login": instance.login or dict.fromkeys(LOGIN),
         "limits": {**instance.limits, "swap": instance.limits["swap"] or None},
+        "moved_from": host.records.get(instance.name, {}).get("moved_from") if host else None,
         "own": own(instance) if instance.wanted else [],
     }
 

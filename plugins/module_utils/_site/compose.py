@@ -100,6 +100,8 @@ def _quoted(value: str) -> str:
 def record(kind: str, instance: Mapping[str, Any], **further: Any) -> str:
     """Return /var/lib/carrel/NAME/instance.json: what the next run must know about an instance."""
     kept = {key: instance[key] for key in ("name", "engine", "directory", "port", "state", "url", "own")}
-    if instance.get("moved_to"):  # the old copy after a move
-        kept["moved_to"] = instance["moved_to"]
+    # of an old copy after a move, or of an instance that was moved here
+    moved = next((key for key in ("moved_to", "moved_from") if instance.get(key)), None)
+    if moved:
+        kept[moved] = instance[moved]
     return json.dumps({"kind": kind, "collection": VERSION, **kept, **further}, indent=2, sort_keys=True) + "\n"

@@ -119,6 +119,7 @@ def commit(move: Move) -> dict[str, Any]:
         raise BackupError("requests do not wait any more, so people may have written meanwhile; try again")
     stop(move)
     content = {**move.run.record(), "state": "held", "moved_to": move.given["target"]["address"]}
+    content.pop("moved_from", None)
     write_record(move, content)
     write(f"{move.folder}/go", json.dumps(move.given["target"]))
     return {}
