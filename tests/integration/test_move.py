@@ -57,7 +57,7 @@ class Side:
 
 
 def carry(old: Side, new: Side, have: list[str], place: bool = False) -> list[str]:
-    sent = old.step("send", hold=False, snapshot=True, have=have)
+    sent = old.step("send", hold=False, snapshot=True, have=have, owner="0")
     new.step("receive", pack=sent["pack"], more=sent["more"], snapshot=sent["snapshot"], place=place)
     found: list[str] = sent["have"]
     return found
@@ -75,7 +75,7 @@ def test_an_instance_arrives_as_it_was(machine: Machine) -> None:
     old.site.python("os.unlink('a.ipynb'); open('later', 'w').close(); os.chown('later', uid, gid)")
     # A step that is killed is done again.
     command = ["docker", "exec", "--interactive", machine.name, "timeout", "--signal=KILL", "0.3", "carrel-backup"]
-    given = old.given({"hold": False, "snapshot": True, "have": have})
+    given = old.given({"hold": False, "snapshot": True, "have": have, "owner": "0"})
     subprocess.run([*command, "move", "send"], input=given, text=True, check=False, capture_output=True)
     carry(old, new, have, place=True)
 

@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A lab and a hub with PostgreSQL move to another host while people use them, and the hub moves back.
 
-The tests look at one move after the other, in the order in which they stand here.
+Ansible logs in by ssh as a user who becomes root with a password: with pipelining to one host, without it to the other.
+The last move is done as root, without ssh. The tests look at one move after the other, in the order in which they stand
+here.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import resource
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -21,7 +24,7 @@ import requests
 
 from testbed import __main__ as testbed
 from testbed import hosts as testbed_hosts
-from testbed import pki
+from testbed import pki, ssh
 from testbed.client import Lab, LoginError
 from testbed.hub_client import Hub
 from testbed.load import Load
@@ -44,15 +47,31 @@ HUB: dict[str, Any] = {
 }  # fmt: skip
 DECLARED = {"tao": LAB, "class": HUB}
 # The names lead to the host on which an instance is at first; 8478 leads to the lab once it has moved.
-PORTS = {ONE: "8477,8478:8476", TWO: "8476"}
+PORTS = {ONE: "8477,8478:8476,8479:22", TWO: "8476,8480:22"}
+SSH_PORTS = {ONE: 8479, TWO: 8480}
 WRITE = """
 import os
 open('kept.py', 'w').write('kept'); os.chmod('kept.py', 0o750)
 os.link('kept.py', 'linked.py'); os.symlink('kept.py', 'also.py')
 """
+# More than two parts, because it can't be compressed; and files that change until the server stops.
+CHANGE = """
+import os, random, time
+while True:
+    with open('growing', 'ab') as growing: growing.write(os.urandom(2**16))
+    with open('large', 'r+b') as large:
+        large.seek(random.randrange(2**24)); large.write(os.urandom(2**16))
+    time.sleep(0.5)
+"""
+LARGE = f"""
+import os, subprocess, sys
+with open('large', 'wb') as large:
+    for _ in range(600): large.write(os.urandom(2**20))
+subprocess.Popen([sys.executable, '-c', {CHANGE!r}])
+"""
 READ = "print(open('kept.py').read(), end='')"
 # As the containers see them, because the hosts may map them to other ids.
-LISTING = "cd; find . -path './.*' -prune -o -printf '%m %U:%G %n %s %l %p\\n'"
+LISTING = "cd; find . -path './.*' -prune -o -not -name growing -printf '%m %U:%G %n %s %l %p\\n'"
 
 
 class Hosts:
@@ -60,6 +79,10 @@ class Hosts:
 
     def __init__(self, folder: Path, hub_base: str) -> None:
         self.folder, self.hub_base = folder, hub_base
+        self.reached = {
+            host: {**ssh.reach(host, port, folder), "ansible_pipelining": host == TWO}
+            for host, port in SSH_PORTS.items()
+        }
         self.instances: dict[str, list[dict[str, Any]]] = {ONE: [HUB], TWO: [LAB]}
 
     def play(self, playbook: str, *arguments: str) -> Playbook:
@@ -68,16 +91,21 @@ class Hosts:
     def move(self, name: str, target: str) -> Playbook:
         return self.play("move", *extra(name, target))
 
-    def move_killed(self, name: str, target: str, at: str) -> None:
-        """Start a move from the first host, and kill its playbook as soon as a file is there."""
+    def move_killed(self, name: str, target: str, host: str, *at: str) -> None:
+        """Start a move, and kill its playbook as soon as a command on a host prints anything."""
         command = ["ansible-playbook", "-i", inventory(self.folder, self.variables()), "playbooks/move.yml"]
         with (self.folder / "killed.log").open("w+") as log:
             playbook = subprocess.Popen(
                 [*command, *extra(name, target)],
-                cwd=ROOT, env=plain(), stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+                cwd=ROOT, env={**plain(), "TMPDIR": str(self.folder)}, stdout=log, stderr=subprocess.STDOUT,
+                start_new_session=True,
             )  # fmt: skip
             try:
-                until(lambda: playbook.poll() is not None or run_on(ONE, "find", at, check=False), f"{at} is there")
+                until(
+                    lambda: playbook.poll() is not None or run_on(host, *at, check=False),
+                    f"{at} prints something",
+                    3 * PATIENCE,
+                )
             finally:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(playbook.pid, signal.SIGKILL)
@@ -97,7 +125,10 @@ class Hosts:
 
     def variables(self) -> dict[str, Any]:
         common = testbed_hosts.variables(self.hub_base)
-        return {host: {**common, "jupyter_instances": declared} for host, declared in self.instances.items()}
+        return {
+            host: {**common, **self.reached.get(host, {}), "jupyter_instances": declared}
+            for host, declared in self.instances.items()
+        }
 
 
 def extra(name: str, target: str) -> list[str]:
@@ -138,6 +169,15 @@ def listing(host: str, declared: dict[str, Any], container: str) -> list[str]:
     return sorted(Site(host, declared).docker("exec", container, "sh", "-c", f'"{LISTING}"').splitlines())
 
 
+def content(host: str) -> str:
+    return run_on(
+        host,
+        "sh",
+        "-c",
+        "cd /srv/tao/data/notebooks && find . -path './.*' -prune -o -type f -exec sha256sum {} + | sort",
+    )
+
+
 def forwards(host: str, name: str) -> bool:
     return "moved_to" in run_on(host, "cat", f"/var/lib/carrel/{name}/instance.json")
 
@@ -150,6 +190,7 @@ def at_work(ada: Hub) -> str:
 
 def test_a_lab_moves_while_people_use_it(hosts: Hosts, lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     old, new = Site(TWO, LAB), Site(ONE, LAB)
+    lab.run(LARGE)
     before, token = listing(TWO, LAB, old.container_name()), old.secret
     assert any(line.startswith("750 1000:100 2 ") for line in before)
     cookies = dict(lab.http.cookies)
@@ -162,7 +203,10 @@ def test_a_lab_moves_while_people_use_it(hosts: Hosts, lab: Lab, capsys: pytest.
     hosts.write_down("tao", moved)
     assert load.failures == []
     assert forwards(TWO, "tao") and not forwards(ONE, "tao")
+    # Neither Ansible nor the programs that it starts keep a whole part.
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 200 * 2**10
     assert listing(ONE, LAB, new.container_name()) == before
+    assert content(ONE) == content(TWO)
     assert new.secret == token
     with Lab(LAB["url"], str(pki.CA)).login(token) as again:
         assert again.run(READ) == "kept"
@@ -173,7 +217,7 @@ def test_a_lab_moves_while_people_use_it(hosts: Hosts, lab: Lab, capsys: pytest.
 
 
 def test_a_move_that_is_killed_in_the_middle_is_run_again(hosts: Hosts, ada: Hub) -> None:
-    hosts.move_killed("class", TWO, "/run/carrel/move/class/hold")
+    hosts.move_killed("class", TWO, ONE, "find", "/run/carrel/move/class/hold")
     moved = hosts.move("class", TWO)
     assert moved.code == 0
     hosts.write_down("class", moved)
@@ -195,9 +239,14 @@ def test_first_passwords_and_changed_ones_count(ada: Hub) -> None:
         Hub(HUB["url"], str(pki.CA)).login("ada", FIRST)
 
 
-def test_the_way_back(hosts: Hosts, ada: Hub) -> None:
+def test_the_way_back_is_killed_after_the_switch(hosts: Hosts, ada: Hub) -> None:
+    hosts.reached = {}  # as root, without ssh
     with ada.lab() as lab:
         lab.run("open('kept.py', 'w').write('kept on the new host')")
+    hosts.move_killed("class", ONE, TWO, "grep", "moved_to", "/var/lib/carrel/class/instance.json")
+    # Apache still sends requests to the gate, which has its new target.
+    assert run_on(TWO, "find", "/run/carrel/move/class/hold")
+    assert ada.user()["name"] == "ada"
     moved = hosts.move("class", ONE)
     assert moved.code == 0
     hosts.write_down("class", moved)
@@ -206,8 +255,7 @@ def test_the_way_back(hosts: Hosts, ada: Hub) -> None:
 
 
 def test_the_site_playbook_changes_nothing_any_more(hosts: Hosts, lab: Lab, ada: Hub) -> None:
-    assert hosts.play("site").code == 0
-    second = hosts.play("site")
-    assert (second.code, second.changed) == (0, 0)
+    after = hosts.play("site")
+    assert (after.code, after.changed) == (0, 0)
     assert ada.user()["name"] == "ada"
     assert lab.request("GET", "api/status", allow_redirects=False).status_code == 200

@@ -35,6 +35,8 @@ from testbed.virtual_host import virtual_host
 ROOT = Path(__file__).resolve().parents[2]
 RANGE = {"start": 165536, "count": 65536}
 ENGINES = {"tao": {"uid": 1001, "gid": 1001, "socket": "", "subuid": RANGE, "subgid": RANGE}}
+LOGS_IN = 4321 if os.geteuid() == 0 else os.getuid()
+FIRST = {"hold": False, "snapshot": True, "have": [], "owner": str(LOGS_IN)}
 TARGET = {"address": "192.0.2.7", "port": 443, "tls": True, "server_name": "tao.example.org", "certificates": None}
 
 
@@ -172,19 +174,20 @@ def repository(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_snapshot_that_was_taken_is_the_one_that_is_placed(engine: Engine, repository: Path) -> None:
-    given = {"hold": False, "snapshot": True, "have": ["12 data/one"]}
+    given = {**FIRST, "have": ["12 data/one"]}
     sent = sending.send(Move(engine, given))
     assert sent["snapshot"] == "b" * 64 and not sent["more"] and "5000 data/one" in sent["have"]
     more = sending.send(Move(engine, {**given, "snapshot": False, "of": "c" * 64, "have": sent["have"]}))
     assert more["snapshot"] == "c" * 64
-    assert os.path.getsize(sent["pack"]) > 0
+    part = os.stat(sent["pack"])
+    assert (part.st_uid, part.st_mode & 0o777) == (LOGS_IN, 0o600) and part.st_size > 0
 
 
 def test_tar_does_not_write_without_end(engine: Engine, repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sending, "TAR", ("prlimit", "--fsize=2000", *sending.TAR[2:]))
     assert f"--fsize={2 * sending.PACK_BYTES}" in transfer.TAR
     with pytest.raises(CommandError):
-        sending.send(Move(engine, {"hold": False, "snapshot": True, "have": []}))
+        sending.send(Move(engine, FIRST))
 
 
 def test_there_must_be_room_for_what_is_not_here_yet(
@@ -195,7 +198,7 @@ def test_there_must_be_room_for_what_is_not_here_yet(
     monkeypatch.setattr(restore, "manifest_of", lambda *_given: listing)
     monkeypatch.setattr(restore, "check_room", lambda _run, snapshot, paths: measured.append((snapshot, paths)))
     monkeypatch.setattr(restore, "fetch", lambda *_given: None)
-    sent = sending.send(Move(engine, {"hold": False, "snapshot": True, "have": []}))
+    sent = sending.send(Move(engine, FIRST))
     one = Move(engine, {**sent, "place": False})
     Path(one.tree, "instance/data/home/ada").mkdir(parents=True)
     receiving.receive(one)

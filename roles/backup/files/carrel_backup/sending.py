@@ -41,13 +41,12 @@ def send(move: Move) -> dict[str, Any]:
     chosen, more = choose(printed, move.given["have"], PACK_BYTES)
     with contextlib.suppress(FileNotFoundError):
         os.unlink(move.pack)
-    owner = int(os.environ.get("SUDO_UID", "0"))  # the user who logs in to fetch it
     with open(os.open(move.pack, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         names = [name_of(item) for item in chosen]
         as_account(run, *TAR, "--create", "--no-recursion", "--null", "--files-from=-", given=names, stdout=file)
-        os.fchown(file.fileno(), owner, -1)
+        os.fchown(file.fileno(), int(move.given["owner"]), -1)  # who logs in to fetch it
     have = sorted({*move.given["have"], *chosen})
-    return {"more": more, "have": have, "snapshot": snapshot, "pack": move.pack, "owner": owner}
+    return {"more": more, "have": have, "snapshot": snapshot, "pack": move.pack}
 
 
 def choose(printed: str, have: Sequence[str], most: int) -> tuple[list[str], bool]:
