@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from carrel_backup import containers, database, images, inside, manifest, restore, shadow
+from carrel_backup import containers, database, images, inside, manifest, receiving, restore, shadow
 from carrel_backup.commands import Account
 from carrel_backup.journal import Journal
 from carrel_backup.restic import Restic
 from carrel_backup.run import BackupError, Run
 from carrel_backup.settings import Settings
 from carrel_backup.state import State
+from carrel_backup.transfer import Move
 from carrel_backup.wanted import Wanted
 
 from testbed import images as testbed_images
@@ -174,6 +175,18 @@ def test_the_database_of_a_held_hub_comes_back_or_nothing_does(
         assert os.listdir(folder) == ["then"]
         assert hub.database_container() is None, "it stays stopped"
         hub.docker("start", identity)
+        database.wait(hub, identity)
+        assert names() == "then"
+        # A move stops it first, and starts it again.
+        names("UPDATE people SET name = 'now'")
+        (folder / "then").rename(folder / "now")
+        move = Move(hub, {})
+        fetch(hub, "abc", [], move.tree)
+        received = {"leaves": found.leaves, "database": database.POSTGRESQL}
+        Path(hub.settings.state_directory).mkdir(exist_ok=True)
+        Path(hub.settings.state_directory, "received.json").write_text(json.dumps(received))
+        receiving.place(move)
+        assert os.listdir(folder) == ["then"] and hub.state.owed == {}
         database.wait(hub, identity)
         assert names() == "then"
     finally:
