@@ -6,7 +6,7 @@
 #   make test        everything but test-long and test-vm: linters, unit and sanity tests, real hosts, a real browser
 #   make test-quick  linters and tests that need no host; four minutes on two cores
 #   make sanity      ansible-test's sanity tests and antsibull-docs' lint, on a copy; they install tools in ~/.ansible/test
-#   make test-long   moves to another host, and the loss of a host; 20 minutes on two cores, so not in `make test`
+#   make test-long   moves to another host, the loss of a host, and takeovers; 25 minutes on two cores, so not in `make test`
 #   make test-vm     limits and a real reboot, in a virtual machine; slow without KVM
 #   make docs        write the reference of the inventory's keys, and the documentation as a site in .cache/site
 #   make pictures    the documentation's pictures; those of a browser at work are of the last `make test`
@@ -25,7 +25,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PYTHONPATH := $(CURDIR)/.cache/collections:$(CURDIR)
 
-.PHONY: help venv demo demo-down test test-quick test-hosts test-long e2e integration demo-test upgrade moves disaster platforms test-vm lint unit sanity docs pictures release bench clean
+.PHONY: help venv demo demo-down test test-quick test-hosts test-long e2e integration demo-test upgrade moves disaster takeover platforms test-vm lint unit sanity docs pictures release bench clean
 
 # How long a part took, for CI's log.
 timed = TIMEFORMAT='make: $(1) took %0R s'; time
@@ -73,7 +73,7 @@ test-hosts: venv
 	@$(MAKE) --no-print-directory --jobs 2 demo-test upgrade platforms
 
 test-long: venv
-	@$(MAKE) --no-print-directory --jobs 2 moves disaster
+	@$(MAKE) --no-print-directory --jobs 2 moves disaster takeover
 
 e2e: venv
 	@rm -f .cache/e2e.xml
@@ -94,6 +94,9 @@ moves: venv
 
 disaster: venv
 	@$(call beside,disaster,--durations 0)
+
+takeover: venv
+	@$(call beside,adopt,--durations 0)
 
 platforms: venv
 	$(call timed,tests/platforms) pytest tests/platforms

@@ -42,7 +42,7 @@ PLAYBOOKS = (
     "jupyter_restore_stop", "jupyter_restore_user", "jupyter_backup_drill", "jupyter_backup_group",
     "jupyter_backup_user", "jupyter_status_disk", "jupyter_status_html", "jupyter_status_strict",
     "jupyter_z2jh_directory", "jupyter_move_address", "jupyter_move_instance", "jupyter_move_to",
-    "jupyter_adopt_directory",
+    "jupyter_adopt_directory", "jupyter_adopted", "jupyter_takeover", "jupyter_takeover_back",
 )  # fmt: skip
 # Lists of instances that groups of hosts add: the name of each begins so.
 GROUPS = "jupyter_instances_"

@@ -1,7 +1,7 @@
 # Copyright: the carrel.jupyter authors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The filter of playbooks/adopt.yml over the pure functions that decide."""
+"""The filters of playbooks/adopt.yml and takeover.yml over the pure functions that decide."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from typing import Any
 
 import yaml
 from ansible_collections.carrel.jupyter.plugins.module_utils._adopt import host as _host
+from ansible_collections.carrel.jupyter.plugins.module_utils._adopt import takeover
 from ansible_collections.carrel.jupyter.plugins.module_utils._adopt.report import report
 
 DOCUMENTATION = r"""
 name: _adopt
-short_description: For the playbook adopt alone
+short_description: For the playbooks adopt and takeover alone
 description:
   - This filter is not part of the collection's interface. It may change with any release.
 author:
@@ -68,7 +69,10 @@ def files(survey: Mapping[str, Any], host: str) -> dict[str, str]:
     adoption = _host.adopt(json.loads(json.dumps(survey)))  # YAML's dumper does not know Ansible's own types of texts
     found = {f"{host}.md": report(adoption, host, survey["base_dir"])}
     if adoption.instances:
-        variables = {"jupyter_instances": [_declared(entry) for entry in adoption.instances]}
+        variables = {
+            "jupyter_instances": [_declared(entry) for entry in adoption.instances],
+            "jupyter_adopted": _raw(adoption.takeovers),
+        }
         found[f"host_vars/{host}/jupyter.yml"] = HEAD + _yaml(variables)
     if adoption.secrets:
         found[f"host_vars/{host}/vault.yml"] = SECRETS + _yaml({_host.SECRETS: _raw(adoption.secrets)})
@@ -81,7 +85,12 @@ def _declared(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 class FilterModule:
-    """For the playbook alone, not part of the collection's interface."""
+    """For the playbooks alone, not part of the collection's interface."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
-        return {"_adopt_files": files}
+        return {
+            "_adopt_files": files,
+            "_adopt_foreseen": takeover.foreseen,
+            "_adopt_not_chosen": takeover.not_chosen,
+            "_adopt_undeclared": takeover.undeclared,
+        }

@@ -10,6 +10,7 @@ import pytest
 import yaml
 from adopt_helpers import ENVS, JOB, NOTEBOOKS, PASSWORD, SITE, container, engine, mount, one, planned, refused, survey
 from ansible_collections.carrel.jupyter.plugins.filter import adopt as plugin
+from ansible_collections.carrel.jupyter.plugins.module_utils._adopt import takeover
 from ansible_collections.carrel.jupyter.plugins.module_utils._adopt.host import Adoption, adopt
 from plan_helpers import host, plan
 
@@ -30,7 +31,12 @@ def test_a_carto_lab_of_its_own_playbooks() -> None:
     assert adoption.takeovers == [
         {
             "account": "tao", "unit": "docker.service",
-            "instances": [{"name": "tao-lab", "notebooks": "/srv/tao/notebooks"}],
+            "instances": [
+                {
+                    "name": "tao-lab", "notebooks": "/srv/tao/notebooks", "port": 9288,
+                    "container": "lbsn-jupyterlab", "running": True,
+                }
+            ],
             "files": ["/etc/apache2/sites-enabled/tao.conf", "/etc/cron.daily/reset_jupyter_tao"], "shared": [],
         }
     ]  # fmt: skip
@@ -225,8 +231,8 @@ def test_the_files_keep_secrets_apart() -> None:
     assert entry["port"] == 9288
     for words in (
         "tao-lab: https://tao.example.org/",
-        "cp -a -T /srv/tao/notebooks /srv/tao-lab/data/notebooks",
-        "mv /etc/apache2/sites-enabled/tao.conf /etc/cron.daily/reset_jupyter_tao /root/adopted/tao/",
+        "- /srv/tao/notebooks is moved to /srv/tao-lab/data/notebooks\n",
+        f"- {JOB['path']} is moved to /etc/carrel/adopted/tao{JOB['path']}; look into it first: all that is in it ends",
         "pulls quay.io/ioer-fdz/carto-lab-docker:v1.1.0; if that was built on this host, push it",
     ):
         assert words in found["lab1.md"]
@@ -242,29 +248,34 @@ def test_the_plan_refuses_until_the_old_setup_has_ended() -> None:
     entries = [{**entry, **found.secrets[entry["name"]]} for entry in found.instances]
     _result, problems = plan(entries, current=host(accounts={"tao": 1001}, listening_ports=[22, 9288]))
     assert {problem.path.rpartition(".")[2] for problem in problems} == {"engine", "port"}
-    now = host(accounts={"tao": 1001}, engines={"tao": {}}, listening_ports=[22])
-    result, problems = plan(entries, current=now)
+    now = host(accounts={"tao": 1001}, listening_ports=[22, 9288])
+    result, problems = plan(entries, current=takeover.foreseen(now, found.takeovers))
     assert not problems and result and result["lab_instances"][0]["port"] == 9288
+    assert takeover.foreseen(now, []) == now
+    assert takeover.undeclared(found.takeovers[0], result["lab_instances"]) == []
+    for other in ({"engine": "geo"}, {"state": "absent"}, {"name": "geo"}):
+        lab = {**result["lab_instances"][0], **other}
+        assert takeover.undeclared(found.takeovers[0], [lab]) == ["tao-lab"]
 
 
-def test_the_report_says_how_to_end_the_old_setup() -> None:
-    text = plugin.files(survey(base_dir="/data/a b", folders=["tao"], sites=[]), "lab1")["lab1.md"]
-    assert """
-```
-su - tao -c 'XDG_RUNTIME_DIR=/run/user/$(id -u) systemctl --user disable --now docker.service'
-mkdir -p '/data/a b/tao-lab/data'
-cp -a -T /srv/tao/notebooks '/data/a b/tao-lab/data/notebooks'
-# look into each file first: all that is in it ends
-mkdir -p /root/adopted/tao
-mv /etc/cron.daily/reset_jupyter_tao /root/adopted/tao/
-mkdir -p /etc/rootless-docker/tao
-```
-""" in text  # fmt: skip
-    assert "systemctl reload apache2" in plugin.files(survey(), "lab1")["lab1.md"]
+def test_an_account_is_taken_over_on_one_host() -> None:
+    adopted = {"lab1": [{"account": "tao"}, {"account": "geo"}], "lab2": [{"account": "geo"}], "lab3": []}
+    assert takeover.not_chosen(["tao", "geo", "ada"], adopted) == [
+        "geo is in jupyter_adopted of lab1 and lab2",
+        "ada is in jupyter_adopted of no host",
+    ]
+
+
+def test_the_report_says_how_the_old_setup_ends() -> None:
     nginx = {**SITE, "path": "/etc/nginx/sites-enabled/tao.conf"}
+    text = plugin.files(survey(base_dir="/data", folders=["tao"], sites=[nginx], cron=[]), "lab1")["lab1.md"]
     assert (
-        "move all other sites of nginx to Apache, then run\n# systemctl disable --now nginx\n"
-        in plugin.files(survey(sites=[nginx]), "lab1")["lab1.md"]
+        """
+- YOUR PART: Apache needs the ports of nginx: move its other sites to Apache, and stop it: systemctl disable --now nginx
+- the engine of tao is stopped, and its unit docker.service disabled
+- /srv/tao/notebooks is moved to /data/tao-lab/data/notebooks
+- /etc/nginx/sites-enabled/tao.conf is moved to /etc/carrel/adopted/tao/etc/nginx/sites-enabled/tao.conf; look"""
+        in text
     )
 
 
@@ -312,9 +323,9 @@ def test_limits_of_the_old_site_come_first() -> None:
 def test_files_that_do_more_are_edited_by_hand() -> None:
     shared = {**SITE, "shared": True}
     text = plugin.files(survey(sites=[shared], cron=[{**JOB, "shared": True}]), "lab1")["lab1.md"]
-    assert "\nmv " not in text and "systemctl reload apache2" in text
     for path in (SITE["path"], JOB["path"]):
-        assert f"# edit {path} by hand, because it does more or is of others: take out the part of these labs" in text
+        assert f"{path} is moved" not in text
+        assert f"- YOUR PART: {path} does more than these labs, or is of others: take their part out of it" in text
     geo = {**JOB, "projects": ["tao", "/srv/geo/lab"]}
     assert adopt(survey(cron=[geo])).takeovers[0]["shared"] == [JOB["path"]]
     own = {**JOB, "projects": ["tao", "/srv/tao/jupyterlab"]}

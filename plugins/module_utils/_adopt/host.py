@@ -21,7 +21,7 @@ REFERENCES = ("password", "token", "environment", "command")
 
 @dataclass
 class Adoption:
-    """`notes` by instance; `left` is what is not adopted, and why; `takeovers` is what each old setup has that ends."""
+    """`notes` by instance; `left` is what is not adopted, and why; `takeovers` is the variable jupyter_adopted."""
 
     instances: list[dict[str, Any]] = field(default_factory=list)
     secrets: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -109,7 +109,7 @@ def _engine(engine: Mapping[str, Any], survey: Mapping[str, Any], adoption: Adop
         {
             "account": account,
             "unit": engine["unit"],
-            "instances": [{"name": found.entry["name"], "notebooks": found.data} for found in adopted],
+            "instances": [found.old for found in adopted],
             "files": sorted({file["path"] for file in files} - shared),
             "shared": sorted(shared),
         }

@@ -30,11 +30,11 @@ class Refusal(Exception):
 
 @dataclass
 class Found:
-    """`entry` without secrets; `data` is the folder of the host with the notebooks."""
+    """`entry` without secrets; `old` is what jupyter_adopted has of it."""
 
     entry: dict[str, Any]
     secrets: dict[str, Any]
-    data: str
+    old: dict[str, Any]
     notes: list[str] = field(default_factory=list)
     # of the web server and of cron: `path`, and whether it is `shared` with others
     files: list[dict[str, Any]] = field(default_factory=list)
@@ -113,7 +113,11 @@ def describe(name: str, container: Mapping[str, Any], engine: Mapping[str, Any],
             "its command is in the secrets' file, because it may have a token or a password: give those to the keys "
             "token and password (the playbook plan and compose.yaml show a command)"
         )
-    return Found(entry, secrets, root["source"], notes, [*where.sites, *jobs])
+    old = {
+        "name": name, "notebooks": root["source"], "port": published["host"], "container": container["name"],
+        "running": container["running"],
+    }  # fmt: skip
+    return Found(entry, secrets, old, notes, [*where.sites, *jobs])
 
 
 def _port(container: Mapping[str, Any], host: Mapping[str, Any]) -> Mapping[str, Any]:

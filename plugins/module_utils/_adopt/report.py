@@ -4,14 +4,12 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ansible_collections.carrel.jupyter.plugins.module_utils._adopt import takeover
 from ansible_collections.carrel.jupyter.plugins.module_utils._adopt.host import Adoption
 from ansible_collections.carrel.jupyter.plugins.module_utils._report import printable
-
-_ASIDE = "/root/adopted"
 
 
 def report(adoption: Adoption, host: str, base: str) -> str:
@@ -26,37 +24,27 @@ def report(adoption: Adoption, host: str, base: str) -> str:
             f"- the new engine starts empty and pulls {printable.line(entry['image'])}; if that was built on this "
             "host, push it to a registry first, or write build with the Dockerfile's folder"
         )
-    for takeover in adoption.takeovers:
-        lines += ["", f"## To take over what {takeover['account']} runs", ""]
-        lines += [
-            "As root on the host, once the plan is right (docs/howto/adopt.md). The lab is down from here on.",
-            "",
-        ]
-        lines += ["```", *map(printable.line, _commands(takeover, base)), "```"]
+    for entry in adoption.takeovers:
+        lines += ["", f"## To take over what {entry['account']} runs", "", "docs/howto/adopt.md has the commands.", ""]
+        lines += [f"- {printable.line(step)}" for step in _steps(entry, base)]
     if adoption.left:
         lines += ["", "## Not adopted", "", *(f"- {printable.line(text)}" for text in adoption.left)]
     return "\n".join(lines) + "\n"
 
 
-def _commands(takeover: Mapping[str, Any], base: str) -> Iterator[str]:
-    """The old setup ends and stays; the new one gets a copy of the notebooks."""
-    account, files, shared = takeover["account"], takeover["files"], takeover["shared"]
-    user = f"XDG_RUNTIME_DIR=/run/user/$(id -u) systemctl --user disable --now {takeover['unit']}"
-    yield f"su - {account} -c '{user}'"
-    for instance in takeover["instances"]:
-        data = f"{base}/{instance['name']}/data"
-        yield f"mkdir -p {shlex.quote(data)}"
-        yield f"cp -a -T {shlex.quote(instance['notebooks'])} {shlex.quote(data + '/notebooks')}"
-    if files:
-        yield "# look into each file first: all that is in it ends"
-        yield f"mkdir -p {_ASIDE}/{account}"
-        yield f"mv {shlex.join(files)} {_ASIDE}/{account}/"
-    for path in shared:
-        yield f"# edit {path} by hand, because it does more or is of others: take out the part of these labs"
-    everything = [*files, *shared]
-    if any(path.startswith("/etc/apache2/") for path in everything):
-        yield "systemctl reload apache2"
-    if any(path.startswith("/etc/nginx/") for path in everything):
-        yield "# Apache needs the ports of nginx: move all other sites of nginx to Apache, then run"
-        yield "# systemctl disable --now nginx"
-    yield f"mkdir -p /etc/rootless-docker/{account}"
+def _steps(entry: Mapping[str, Any], base: str) -> Iterator[str]:
+    """The part of the administrator first."""
+    for path in entry["shared"]:
+        yield (
+            f"YOUR PART: {path} does more than these labs, or is of others: take their part out of it by hand, and "
+            "remove the path from shared in jupyter_adopted"
+        )
+    if any(path.startswith("/etc/nginx/") for path in (*entry["files"], *entry["shared"])):
+        yield (
+            "YOUR PART: Apache needs the ports of nginx: move its other sites to Apache, and stop it: systemctl "
+            "disable --now nginx"
+        )
+    yield f"the engine of {entry['account']} is stopped, and its unit {entry['unit']} disabled"
+    for old, new in takeover.moves(entry, base).items():
+        aside = "" if old not in entry["files"] else "; look into it first: all that is in it ends"
+        yield f"{old} is moved to {new}{aside}"
