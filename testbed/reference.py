@@ -47,16 +47,17 @@ _SITE: dict[str, dict[str, Any]] = {
         "type": "list",
         "elements": "str",
     },
+    "smoke": {
+        "description": "Notebooks that run in new servers, each with C(name), C(kernel) (unset for the usual one) and "
+        "C(cells), each with C(number), C(source) and whether it C(raises) an exception; of a hub also with C(images), "
+        "the numbers of its images in which it runs.",
+        "type": "list",
+        "elements": "dict",
+    },
 }
 _LAB: dict[str, dict[str, Any]] = {
     "second_port": {"description": "Port of the server that takes over during a reset.", "type": "int"},
     "image": {"description": "The image; unset where one is built.", "type": "str"},
-    "smoke": {
-        "description": "Notebooks that run in each new server, each with C(name), C(kernel) (unset for the usual one) "
-        "and C(cells), each with C(number), C(source) and whether it C(raises) an exception.",
-        "type": "list",
-        "elements": "dict",
-    },
 }
 _HUB: dict[str, dict[str, Any]] = {
     "client_secret": {"description": "Secret at the identity provider.", "type": "str", "no_log": True},

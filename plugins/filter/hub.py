@@ -11,7 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.carrel.jupyter.plugins.module_utils._site import compose, hub, hub_access, hub_images
+from ansible_collections.carrel.jupyter.plugins.module_utils._site import (
+    compose,
+    hub,
+    hub_access,
+    hub_images,
+    hub_smoke,
+)
 from ansible_collections.carrel.jupyter.plugins.plugin_utils._folder import digest
 
 DOCUMENTATION = r"""
@@ -70,4 +76,6 @@ class FilterModule:
             "_hub_image_name": image_name,
             "_hub_named": named,
             "_hub_record": record,
+            "_hub_smoke_due": hub_smoke.due,
+            "_hub_smoke_files": hub_smoke.files,
         }

@@ -119,7 +119,7 @@ def main() -> None:
         if tracker.note(resets, f"{resets}\n" if os.path.lexists(resets) else None, None) and not module.check_mode:
             directories.remove_tree(resets)
         # The record last: until it is gone, the next run knows that something is left to do.
-        for name_of_it in ("made_anew", "deployed", "image", "instance"):
+        for name_of_it in ("made_anew", "deployed", "smoked", "image", "instance"):
             path = f"{state}/{name_of_it}.json"
             if tracker.note(path, files.read(path) and "present\n", None) and not module.check_mode:
                 files.remove(path)

@@ -138,7 +138,7 @@ instances:
         - The last reset, with C(result) (V(running), V(done), V(failed), V(put off), V(held) or V(interrupted)),
           C(step), C(message), C(started), C(ended), C(warnings), and C(put_off), how many times in a row.
         - C(commands), the results of the administrator's own commands before and after it.
-        - C(smoke), the result of a lab's smoke notebooks; null if none ran.
+        - C(smoke), the result of the smoke notebooks; null if none ran.
       type: dict
       returned: always
       sample:

@@ -20,6 +20,7 @@ import hub_image
 import pytest
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.escape import escape
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import hub as _hub
+from ansible_collections.carrel.jupyter.plugins.module_utils._site import hub_smoke
 from hub_site import HOME, HubSite, person
 from module_runner import open_to_all
 
@@ -108,6 +109,28 @@ class ResetSite(HubSite):
             "compose_files": [str(self.folder / "compose.yaml")], "lead_seconds": 0, **changes,
         }  # fmt: skip
         (self.folder / "settings" / f"{self.name}.json").write_text(json.dumps(content))
+
+    def smoke(self, *cells: str) -> None:
+        """Write what the role writes for a hub with a notebook of these cells."""
+        made = [{"number": number, "source": source, "raises": False} for number, source in enumerate(cells, 1)]
+        limits = {"memory": 2**30, "pids": 500}
+        instance = {
+            "name": self.name, "directory": str(self.folder), "home": HOME, "persist": {}, "environment": {},
+            "images": [{"title": "Lab", "image": self.tag}], "command": self.config["command"], "sudo": None,
+            "devices": [], "limits": limits, "server_settings": {"ServerApp": {"max_body_size": 1000}},
+            "smoke": [{"name": "check.ipynb", "kernel": None, "cells": made, "images": [0]}],
+            "smoke_timeout_seconds": 60, "spawn_timeout_seconds": 60, "http_timeout_seconds": 30,
+        }  # fmt: skip
+        of_labs = ("smoke", "activity", "kernel_client")
+        names = ("hub/files/server/trial.py", *(f"lab/files/{name}.py" for name in of_labs))
+        programs = {Path(name).name: (ROOT / "roles" / name).read_text() for name in names}
+        python = run("docker", "run", "--rm", "--entrypoint", "sh", self.lab_image, "-c", "command -v python3").strip()
+        facts, owner = [{"uid": 1000, "gid": 100, "python": python}], {"uid": 1000, "gid": 100}
+        engine = {"gid": 0, "controllers": ["memory", "pids"]}
+        wanted = hub_smoke.files(instance, engine, owner, facts, programs)
+        (self.folder / "smoke").mkdir(exist_ok=True)
+        for file in wanted["files"]:
+            Path(file["path"]).write_text(file.get("content") or wanted["secret_contents"][file["path"]])
 
     def begin(self, **changes: Any) -> subprocess.Popen[str]:
         self.settings(**changes)
@@ -263,6 +286,32 @@ def test_a_new_image_that_does_not_serve_goes_back(site: ResetSite, labs: dict[s
     assert site.container_ids() == before, "nobody's server was tried"
     assert run("docker", "image", "inspect", "--format", "{{.Id}}", site.tag).strip() == good
     run("docker", "image", "rm", bad, worse)
+
+
+def test_a_new_image_in_which_a_notebook_fails_is_given_to_nobody(
+    site: ResetSite, labs: dict[str, tuple[Hub, Lab]]
+) -> None:
+    """Its server starts, with the hub's limits; the trial runs beside the servers, which do not notice."""
+    good, before = site.image_of(USERS[0]), site.container_ids()
+    library = "python3 -c 'import sysconfig; print(sysconfig.get_path(\"purelib\"))'"
+    bad = image(site, f"RUN echo 'raise ImportError(\"libgeo.so.1: cannot open\")' > $({library})/geo.py")
+    site.smoke("import os\nassert os.getuid() == 1000 and os.listdir() == []", "import geo")
+    code, state = site.reset(people="ignore", smoke_seconds=60)
+    said = "check.ipynb, cell 2: ImportError: libgeo.so.1: cannot open"
+    assert code == 1 and said in state["message"] and bad in state["message"], state
+    assert state["smoke"].startswith("failed: ") and said in state["smoke"]
+    assert site.container_ids() == before, "nobody's server was tried"
+    assert run("docker", "image", "inspect", "--format", "{{.Id}}", site.tag).strip() == good
+    ends = image(site, KNOWS_ITS_VERSION_ALONE)
+    code, state = site.reset(people="ignore", smoke_seconds=60)
+    assert code == 1 and ends in state["message"] and "The server has ended" in state["message"], state
+    assert site.container_ids() == before
+    site.smoke("6 * 7")
+    new = image(site, "RUN touch /opt/good")
+    code, state = site.reset(people="ignore", smoke_seconds=60)
+    assert code == 0 and state["smoke"].startswith("check.ipynb passed in "), state
+    assert all(site.image_of(user) == new for user in USERS)
+    assert run("docker", "ps", "--all", "--quiet", "--filter", f"label=carrel.smoke={site.name}") == ""
 
 
 def test_a_server_whose_reset_was_killed_is_started_by_the_next(

@@ -32,7 +32,7 @@ SMOKE_CASES: list[tuple[str, str, str, dict[str, Any]]] = [
     ("wrong_type", f"{TAO}.smoke", "for example [notebooks/check.ipynb]", here(smoke="check.ipynb")),
     ("wrong_type", f"{TAO}.smoke[0]", "is a whole number", here(smoke=[7])),
     ("range", f"{TAO}.smoke_timeout_seconds", "to 3600", here(smoke_timeout_seconds=0)),
-    ("other_kind", f"{CLASS}.smoke", "smoke notebooks run in labs alone", at_hub(smoke=["check.ipynb"])),
+    ("smoke_file", f"{CLASS}.smoke[0]", "missing.ipynb' can't be read", at_hub(smoke=["missing.ipynb"])),
     ("smoke_file", f"{TAO}.smoke[0]", "(No such file or directory); write", here(smoke=["missing.ipynb"])),
     ("smoke_file", f"{TAO}.smoke[0]", "'/inventory/binary.ipynb' can't be read", here(smoke=["binary.ipynb"])),
     ("smoke_file", "jupyter_images[0].smoke[0]", "missing", {"images": [{"name": "s", "smoke": ["missing.ipynb"]}]}),

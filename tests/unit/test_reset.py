@@ -87,6 +87,8 @@ def test_how_long_a_reset_may_be_at_work() -> None:
     assert reset.longest({}) == reset.longest(JOB) == 2050
     assert reset.longest({**JOB, "pull_timeout_seconds": 60, "deadline_seconds": 7200}) == 310
     assert reset.longest({**JOB, "smoke_seconds": 300}) == 2350
+    hub = {**JOB, "smoke_seconds": 300, "kind": "hub", "images": ["a:1", "b:1"]}
+    assert reset.longest(hub) == 2350 - 300 + 2 * (300 + reset.TRIAL_SECONDS)
 
 
 def cron(**changes: Any) -> tuple[list[int], str]:

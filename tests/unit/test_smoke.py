@@ -67,11 +67,21 @@ def test_those_of_an_absent_lab_are_not_read() -> None:
     assert planned(state="absent", smoke=["missing.ipynb"])["lab_instances"][0]["smoke"] == []
 
 
-def test_a_hub_says_that_its_image_has_some_that_do_not_run_there() -> None:
-    images = [{"title": "a", "image": {"declared": "maps"}}, {"title": "b", "image": "b:1"}]
-    plan = good([hub(image=..., images=images)], files=FILES, images=MAPS)
-    assert "class101: the smoke notebooks of the image maps run in labs alone, not here" in plan["warnings"]
-    assert plan["reset_jobs"][0]["smoke_seconds"] == 0
+def test_a_hub_runs_an_images_notebooks_in_this_image_and_its_own_in_all() -> None:
+    images = [{"title": "a", "image": "b:1"}, {"title": "b", "image": {"declared": "maps"}}]
+    plan = good([hub(image=..., images=images, smoke=["check.ipynb"])], files=FILES, images=MAPS)
+    (instance,) = plan["hub_instances"]
+    assert [(each["name"], each["images"]) for each in instance["smoke"]] == [
+        ("/data/maps.ipynb", [1]),
+        ("check.ipynb", [0, 1]),
+    ]
+    assert "; smoke /data/maps.ipynb, check.ipynb" in plan["summary"][0]
+    assert plan["reset_jobs"][0]["smoke_seconds"] == 300
+
+
+def test_a_hub_with_one_image_runs_them_in_it() -> None:
+    plan = good([hub(image={"declared": "maps"}, smoke=["check.ipynb"])], files=FILES, images=MAPS)
+    assert [each["images"] for each in plan["hub_instances"][0]["smoke"]] == [[0], [0]]
 
 
 class Open(kernel_client.Channel):

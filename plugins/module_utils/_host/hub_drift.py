@@ -25,7 +25,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._host.named_volumes
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.user_backend import Backend
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.user_directories import UserDirectories
 from ansible_collections.carrel.jupyter.plugins.module_utils._people.group_mounts import Plan
-from ansible_collections.carrel.jupyter.plugins.module_utils._site import drift, hub, hub_images
+from ansible_collections.carrel.jupyter.plugins.module_utils._site import drift, hub, hub_images, hub_smoke
 from ansible_collections.carrel.jupyter.plugins.module_utils._site.compose import record
 
 STATE = "/var/lib/carrel/{}"
@@ -67,6 +67,8 @@ def _present(instance: Mapping[str, Any], engine: Mapping[str, Any], around: Sur
     _people(instance, engine, decided, found)
     checksum = secret_files.checksum(texts)
     install(found, hub.files(instance, engine, decided, checksum, around.programs[SERVER]))
+    smoke = {name: text for name, text in around.programs.items() if name != SERVER}
+    install(found, hub_smoke.files(instance, engine, decided, images, smoke))
     other = "postgresql" if instance["database"]["type"] == "sqlite" else "sqlite"
     for path in (f"{root}/data/{DATABASES[other]}", f"{root}/data/hub/switch.json"):
         if os.path.lexists(path):

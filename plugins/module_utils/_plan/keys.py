@@ -128,6 +128,19 @@ COMMON: dict[str, Key] = {
     "start_timeout_seconds": Key(
         types.whole(1, 3600), "How long a new container may take until its server answers.", example=300, default=120
     ),
+    "smoke": Key(
+        types.NOTEBOOKS,
+        "Notebooks of the control node that run in each new server of a lab, and in a server from each new image of a "
+        "hub, before people get it; if one fails, they keep the old one.",
+        example=["notebooks/check.ipynb"],
+        default=[],
+    ),
+    "smoke_timeout_seconds": Key(
+        types.whole(1, 3600),
+        "How long the smoke notebooks may take together.",
+        example=600,
+        default=300,
+    ),
     "proxy": Key(
         parts.PROXY_TYPE,
         "Limits and websockets in Apache.",
@@ -227,21 +240,6 @@ LAB: dict[str, Key] = {
         instead="write owner",
     ),
     **LAB_LIMITS,
-    "smoke": Key(
-        types.NOTEBOOKS,
-        "Notebooks of the control node that run in each new server before people get it; if one fails, they keep the "
-        "old one.",
-        example=["notebooks/check.ipynb"],
-        default=[],
-        instead="leave it out, smoke notebooks run in labs alone",
-    ),
-    "smoke_timeout_seconds": Key(
-        types.whole(1, 3600),
-        "How long the smoke notebooks may take together.",
-        example=600,
-        default=300,
-        instead="leave it out, smoke notebooks run in labs alone",
-    ),
     "collaboration": Key(types.BOOLEAN, "Real-time collaboration.", example=True, unset="as the image has it"),
     "idle_shutdown_seconds": Key(
         types.whole(0, 366 * types.DAY),

@@ -85,12 +85,12 @@ def make_plan(inputs: Inputs, control: ControlNode, problems: Problems) -> dict[
             instance.state = "held"
         check_instance(instance, tls, control, problems)
         check_declared(instance, images, problems)
-        check_smoke(instance, images, control, problems)
         merge_backup(instance, backup, problems)
         if isinstance(instance, Lab):
             check_lab(instance, control, problems)
         else:
             check_hub(instance, known_base_dir, control, problems)
+        check_smoke(instance, images, control, problems)
     check_instances(instances, known_base_dir, problems)
     only = None if inputs.only is None else set(inputs.only)
     if host:

@@ -194,6 +194,8 @@ def _site(instance: Lab | Hub, host: Host | None, base_dir: str) -> dict[str, An
         "limits": {**instance.limits, "swap": instance.limits["swap"] or None},
         "moved_from": host.records.get(instance.name, {}).get("moved_from") if host else None,
         "own": own(instance) if instance.wanted else [],
+        # The notebooks of an absent instance were not read.
+        "smoke": instance.smoke if instance.wanted else [],
     }
 
 
@@ -203,8 +205,6 @@ def _lab(lab: Lab, site: dict[str, Any]) -> dict[str, Any]:
         "second_port": lab.second_port,
         "volumes": [volume._asdict() for volume in lab.volumes],
         "token_file": _token_file(lab, site["directory"]),
-        # The notebooks of an absent lab were not read.
-        "smoke": lab.smoke if lab.wanted else [],
     }
 
 
@@ -218,7 +218,7 @@ def _reset(instance: Lab | Hub, host: Host | None, base_dir: str) -> dict[str, A
         "kind": instance.kind,
         "ports": [] if None in ports else ports,
         "images": _images(instance),
-        "smoke_seconds": instance.smoke_timeout_seconds if isinstance(instance, Lab) and instance.smoke else 0,
+        "smoke_seconds": instance.smoke_timeout_seconds if instance.smoke else 0,
         "notebooks": instance.notebooks if isinstance(instance, Lab) else instance.home,
         "token_file": _token_file(instance, site["directory"]) if isinstance(instance, Lab) else None,
     }
@@ -258,6 +258,7 @@ def _summary(instance: Lab | Hub, host: Host | None) -> str:
         port,
         reset_text(instance.reset),
         after,
+        *([smoke_text(instance.smoke)] if instance.smoke else []),
         *mine,
     ]
     return f"{instance.name}: " + "; ".join(parts)
@@ -266,5 +267,4 @@ def _summary(instance: Lab | Hub, host: Host | None) -> str:
 def _lab_summary(lab: Lab) -> tuple[str, str]:
     """Return the parts of the summary before and after the engine and the port."""
     what = f"image {image_text(lab.image)}" if lab.image else f"built from {lab.build['context']}"
-    after = [f"limits {limits_text(lab.limits)}", *([smoke_text(lab.smoke)] if lab.smoke else [])]
-    return what, "; ".join(after)
+    return what, f"limits {limits_text(lab.limits)}"

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Read smoke notebooks from files of the control node, for a lab's new server to run."""
+"""Read smoke notebooks from files of the control node, for new servers to run."""
 
 from __future__ import annotations
 
@@ -38,17 +38,23 @@ def read_notebooks(paths: object, path: str, control: ControlNode, problems: Pro
 
 
 def check_smoke(instance: Lab | Hub, images: Images | Invalid, control: ControlNode, problems: Problems) -> None:
-    """Fill in a lab's notebooks, those of its image first. IMAGES has the notebooks of jupyter_images by name."""
+    """Fill in the notebooks, those of images first. IMAGES has the notebooks of jupyter_images by name.
+
+    A hub's notebooks have `images`: the numbers of the hub's images in which they run.
+    """
     of_images = {} if isinstance(images, Invalid) else images
+    own = read_notebooks(instance.smoke, f"{instance.path}.smoke", control, problems)
     if isinstance(instance, Lab):
-        own = read_notebooks(instance.smoke, f"{instance.path}.smoke", control, problems)
         declared = declared_name(instance.image) if instance.image else None
         instance.smoke = [*of_images.get(declared or "", []), *own]
         return
     names = [declared_name(item["image"]) for item in known(instance.images)]
-    for name in dict.fromkeys(names):
-        if of_images.get(name or ""):
-            instance.warnings.append(f"the smoke notebooks of the image {name} run in labs alone, not here")
+    found = [
+        {**notebook, "images": [number for number, each in enumerate(names) if each == name]}
+        for name in dict.fromkeys(filter(None, names))
+        for notebook in of_images.get(name, [])
+    ]
+    instance.smoke = [*found, *({**notebook, "images": list(range(len(names)))} for notebook in own)]
 
 
 def parsed(text: str) -> dict[str, Any]:

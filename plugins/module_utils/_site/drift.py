@@ -13,8 +13,8 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._report import prin
 PROJECT = "com.docker.compose.project"
 SERVICE = "com.docker.compose.service"
 MOST = 20
-# Labels of an instance's containers, of its users' containers, and of the container of a drill.
-OF_INSTANCE = (PROJECT, "carrel.instance", "carrel.drill")
+# Labels of an instance's containers, of its users' containers, and of those of a drill and of smoke notebooks.
+OF_INSTANCE = (PROJECT, "carrel.instance", "carrel.drill", "carrel.smoke")
 ONE_OFF = "com.docker.compose.oneoff"
 
 

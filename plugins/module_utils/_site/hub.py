@@ -168,7 +168,7 @@ def config(
         **{key: instance[key] for key in _AS_DECLARED},
         "network": f"{instance['name']}_users",
         "volumes": [{"name": name, "target": path} for name, path in _kept(instance).items()] if named else [],
-        "environment": _environment(instance),
+        "environment": environment(instance),
         "mounts": [*server, *([] if overrides(instance, images) is None else [settings])],
         "provider_groups": sorted({name for names in instance["provider_groups"].values() for name in names}),
         "controllers": sorted(engine["controllers"]),
@@ -179,7 +179,7 @@ def config(
     }
 
 
-def _environment(instance: Mapping[str, Any]) -> dict[str, str]:
+def environment(instance: Mapping[str, Any]) -> dict[str, str]:
     variables = dict(instance["environment"])
     if instance["server_settings"]:
         own = variables.get("JUPYTER_CONFIG_PATH")

@@ -20,6 +20,7 @@ SETTINGS = "/etc/carrel/reset/{}.json"
 STATE_DIRECTORY = "/var/lib/carrel/{}/reset"
 OBSOLETE_PROGRAM = "/usr/local/lib/carrel/reset.py"
 SPARE_SECONDS = 120
+TRIAL_SECONDS = 300  # until a throwaway server for smoke notebooks has started
 _AT_WORK = {"pull_timeout_seconds": 1800, "start_timeout_seconds": 120, "drain_seconds": 10}
 HEAD = "# Managed by carrel.jupyter, role reset\n"
 
@@ -78,6 +79,8 @@ def longest(settings: Mapping[str, Any]) -> int:
     """Return how many seconds a reset may work, without waiting for people. Without settings, the defaults count."""
     commands = sum(int(settings["command_seconds"]) for key in ("before", "after") if settings.get(key))
     smoke = int(settings.get("smoke_seconds", 0))
+    if smoke and settings["kind"] == "hub":
+        smoke = len(settings["images"]) * (smoke + TRIAL_SECONDS)
     return sum(int(settings.get(key, default)) for key, default in _AT_WORK.items()) + smoke + commands + SPARE_SECONDS
 
 

@@ -13,6 +13,7 @@ import os
 import sys
 import time
 import uuid
+from typing import Any
 
 import activity
 import kernel_client
@@ -51,17 +52,20 @@ def run(server, api, notebook, end):
         raise kernel_client.Failure(f"{where}: {'it does not end in time' if late else error}") from error
 
 
+def run_all(server: kernel_client.Server, api: str, wanted: dict[str, Any]) -> None:
+    began = time.monotonic()
+    for notebook in wanted["notebooks"]:
+        run(server, api, notebook, began + wanted["seconds"])
+    names = ", ".join(notebook["name"] for notebook in wanted["notebooks"])
+    print(f"{names} passed in {time.monotonic() - began:.0f} s")
+
+
 def main(base_url, port=activity.PORT):
     path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "smoke.json")
     with open(path, encoding="utf-8") as file:
         wanted = json.load(file)
-    began = time.monotonic()
     logging.disable(logging.WARNING)  # what is said of old names for settings is not of the notebooks
-    server = connected(port)
-    for notebook in wanted["notebooks"]:
-        run(server, f"{base_url}api/", notebook, began + wanted["seconds"])
-    names = ", ".join(notebook["name"] for notebook in wanted["notebooks"])
-    print(f"{names} passed in {time.monotonic() - began:.0f} s")
+    run_all(connected(port), f"{base_url}api/", wanted)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from . import files, images, web
+from . import files, images, trial, web
 from .api import ApiError
 from .engine import LAST_LINES, Container, EngineError
 from .run import LOOK_EVERY_SECONDS, PutOff, ResetError, Run
@@ -171,17 +171,20 @@ class Hub:
             raise ResetError(f"{path}: {type(error).__name__}: {error}; run the site playbook again") from error
 
     def _check_new_images(self) -> None:
-        """At night there may be no server on which to try a new image: let the image at least print its version."""
+        """At night there may be no server on which to try a new image: let it print its version, and run notebooks."""
         program = self._of("config.json", "command")[0]
+        seconds = sum(self._of("config.json", f"{key}_timeout_seconds") for key in ("spawn", "http"))
         for tag in self.images():
             new, good = self._id(tag), images.known_good(self.run, tag, None)
-            if not new or not good or new in good or program != SINGLEUSER:
+            if not new or not good or new in good:
                 continue
-            self.run.step("start", f"check that the new image of {tag} has a working {program}")
-            command = ["run", "--rm", "--network", "none", "--entrypoint", program, new, "--version"]
             try:
-                self.run.engine.docker(*command, timeout=VERSION_SECONDS)
-            except EngineError as error:
+                if program == SINGLEUSER:
+                    self.run.step("start", f"check that the new image of {tag} has a working {program}")
+                    command = ["run", "--rm", "--network", "none", "--entrypoint", program, new, "--version"]
+                    self.run.engine.docker(*command, timeout=VERSION_SECONDS)
+                trial.attempt(self.run, tag, seconds)
+            except (EngineError, ResetError) as error:
                 images.restore(self.run, {tag: good[0]})
                 raise ResetError(f"{tag} was new ({new}) and means {good[0]} again: {error}") from error
 

@@ -1,0 +1,144 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A compose project with a throwaway server for each image of a hub's users, in which the smoke notebooks run.
+
+The server has the command, the environment and the limits of people's servers, and their folders, which are empty. It
+has no network, and neither people's files nor the hub's secrets: trial.py answers in the hub's place.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared import limits
+from ansible_collections.carrel.jupyter.plugins.module_utils._site import hub
+from ansible_collections.carrel.jupyter.plugins.module_utils._site.compose import bind, devices, escaped, guards
+
+AT = "/opt/carrel-smoke"  # the folder in the container
+LABEL = "carrel.smoke"
+RECORD = "/var/lib/carrel/{}/smoked.json"
+_USER = "carrel-smoke"
+_PREFIX = f"/user/{_USER}/"
+_HUB = "http://127.0.0.1:8081/hub/api"
+_SCOPES = json.dumps([f"access:servers!server={_USER}/"])
+_ENVIRONMENT = {
+    "JUPYTERHUB_ACTIVITY_URL": f"{_HUB}/users/{_USER}/activity",
+    # Nobody else reaches the server, so this is no secret.
+    "JUPYTERHUB_API_TOKEN": _USER,
+    "JUPYTERHUB_API_URL": _HUB,
+    "JUPYTERHUB_BASE_URL": "/",
+    "JUPYTERHUB_CLIENT_ID": f"jupyterhub-user-{_USER}",
+    "JUPYTERHUB_HOST": "",
+    "JUPYTERHUB_OAUTH_ACCESS_SCOPES": _SCOPES,
+    "JUPYTERHUB_OAUTH_CALLBACK_URL": f"{_PREFIX}oauth_callback",
+    "JUPYTERHUB_OAUTH_SCOPES": _SCOPES,
+    "JUPYTERHUB_SERVER_NAME": "",
+    "JUPYTERHUB_SERVICE_PREFIX": _PREFIX,
+    "JUPYTERHUB_SERVICE_URL": f"http://127.0.0.1:8888{_PREFIX}",
+    "JUPYTERHUB_USER": _USER,
+}
+
+
+def directory(instance: Mapping[str, Any]) -> str:
+    return f"{instance['directory']}/smoke"
+
+
+def tried(instance: Mapping[str, Any]) -> dict[int, list[Mapping[str, Any]]]:
+    """Return the notebooks by the number of the image in which they run."""
+    found = {
+        number: [notebook for notebook in instance["smoke"] if number in notebook["images"]]
+        for number in range(len(instance["images"]))
+    }
+    return {number: notebooks for number, notebooks in found.items() if notebooks}
+
+
+def files(
+    instance: Mapping[str, Any],
+    engine: Mapping[str, Any],
+    decided: Mapping[str, Any],
+    images: Sequence[Mapping[str, Any]],
+    programs: Mapping[str, str],
+) -> dict[str, Any]:
+    """Return what install_files writes. PROGRAMS are the files that run in the container, by name."""
+    root, notebooks = directory(instance), tried(instance)
+    settings, compose = f"{root}/{hub.SERVER_SETTINGS[0]}", f"{root}/compose.yaml"
+    if not notebooks:
+        return {"directories": [], "files": [], "secret_contents": {}, "absent": [compose]}
+    services = {
+        service(number): _server(instance, engine, decided, images[number], instance["images"][number]["image"])
+        for number in notebooks
+    }
+    # No instance has this name, because names have no underscore.
+    project = escaped({"name": f"{instance['name']}_smoke", "services": services})
+    texts = {
+        **programs,
+        **{f"{service(number)}.json": _wanted(instance, each) for number, each in notebooks.items()},
+        **({hub.SERVER_SETTINGS[0]: hub.json_text(instance["server_settings"])} if instance["server_settings"] else {}),
+    }
+    return {
+        "directories": [{"path": instance["directory"], "mode": "0711"}, {"path": root, "mode": "0755"}],
+        "files": [
+            *({"path": f"{root}/{name}", "content": text} for name, text in texts.items()),
+            {"path": compose, "group": engine["gid"], "mode": "0640"},
+        ],
+        "secret_contents": {compose: hub.json_text(project)},
+        "absent": [] if instance["server_settings"] else [settings],
+    }
+
+
+def service(number: int) -> str:
+    return f"image-{number + 1}"
+
+
+def due(
+    instance: Mapping[str, Any], images: Sequence[Mapping[str, Any]], passed: Sequence[str], before: Sequence[Any]
+) -> list[dict[str, Any]]:
+    """Return what must be tried: images that have not PASSED. BEFORE are the engine's answers before the pull."""
+    old = {tag: image["Id"] for image in before for tag in image.get("RepoTags") or []}
+    found = []
+    for number in tried(instance):
+        image, tag = images[number], instance["images"][number]["image"]
+        new, known = image["image_id"], old.get(tag)
+        if new not in passed:
+            about = {"service": service(number), "tag": tag, "id": new, "python": image["python"]}
+            found.append({**about, "old": None if known == new else known})
+    return found
+
+
+def _wanted(instance: Mapping[str, Any], notebooks: Sequence[Mapping[str, Any]]) -> str:
+    kept = [{key: each[key] for key in ("name", "kernel", "cells")} for each in notebooks]
+    start = instance["spawn_timeout_seconds"] + instance["http_timeout_seconds"]
+    return hub.json_text({"seconds": instance["smoke_timeout_seconds"], "start_seconds": start, "notebooks": kept})
+
+
+def _server(
+    instance: Mapping[str, Any],
+    engine: Mapping[str, Any],
+    decided: Mapping[str, Any],
+    image: Mapping[str, Any],
+    name: str,
+) -> dict[str, Any]:
+    root = directory(instance)
+    source, target = hub.SERVER_SETTINGS
+    settings = [bind(f"{root}/{source}", target, True)] if instance["server_settings"] else []
+    owner = f"uid={decided['uid']},gid={decided['gid']},mode=0700,exec"
+    return {
+        **guards(instance, image["uid"] == 0),
+        **limits.in_compose(instance["limits"], engine["controllers"]),
+        **devices(instance["devices"]),
+        "image": name,
+        "pull_policy": "never",
+        "command": instance["command"],
+        "network_mode": "none",
+        "restart": "no",
+        "stop_grace_period": "1s",
+        "healthcheck": {"disable": True},
+        "labels": {LABEL: instance["name"], "carrel.python": image["python"]},
+        "environment": {
+            **hub.environment(instance), **_ENVIRONMENT, "JUPYTERHUB_ROOT_DIR": instance["home"],
+        },
+        "tmpfs": [f"{path}:{owner}" for path in (instance["home"], *instance["persist"].values())],
+        "volumes": [bind(root, AT, True), *settings],
+    }  # fmt: skip

@@ -1,0 +1,80 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The throwaway servers of a hub's smoke notebooks; a real one is in tests/integration/test_reset_hub.py."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ansible_collections.carrel.jupyter.plugins.module_utils._site import hub_smoke
+from test_hub_project import ENGINE, IMAGE, instance
+
+CELLS = [{"number": 1, "source": "1", "raises": False}]
+NOTEBOOKS = [
+    {"name": "maps.ipynb", "kernel": "ir", "cells": CELLS, "images": [1]},
+    {"name": "check.ipynb", "kernel": None, "cells": CELLS, "images": [0, 1]},
+]
+IMAGES = [{"title": "a", "image": "a:1"}, {"title": "b", "image": "b:$1"}]
+FACTS = [{**IMAGE, "image_id": "sha256:a"}, {**IMAGE, "image_id": "sha256:b", "python": "/opt/python"}]
+OWNER = {"uid": 1000, "gid": 100}
+
+
+def hub(**changes: Any) -> dict[str, Any]:
+    return instance(**{"images": IMAGES, "smoke": NOTEBOOKS, "smoke_timeout_seconds": 300, **changes})
+
+
+def project(**changes: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    wanted = hub_smoke.files(hub(**changes), ENGINE, OWNER, FACTS, {"trial.py": "print()"})
+    return wanted, json.loads(wanted["secret_contents"]["/srv/class101/smoke/compose.yaml"])
+
+
+def test_each_image_runs_its_notebooks() -> None:
+    wanted, made = project()
+    content = {file["path"].rpartition("/")[2]: file.get("content") for file in wanted["files"]}
+    wanted_by = {name: json.loads(content[f"{name}.json"]) for name in made["services"]}
+    ran = {name: [each["name"] for each in about["notebooks"]] for name, about in wanted_by.items()}
+    assert ran == {"image-1": ["check.ipynb"], "image-2": ["maps.ipynb", "check.ipynb"]}
+    assert (wanted_by["image-1"]["seconds"], wanted_by["image-1"]["start_seconds"]) == (300, 120)
+    assert made["services"]["image-2"]["image"] == "b:$$1"
+    assert made["services"]["image-2"]["labels"]["carrel.python"] == "/opt/python"
+
+
+def test_the_server_is_as_peoples_are_but_alone_and_empty() -> None:
+    _wanted, made = project(
+        environment={"A": "secret $"}, limits={"memory": 2**30, "pids": 100}, server_settings={"ServerApp": {"port": 1}}
+    )
+    server = made["services"]["image-1"]
+    assert server["environment"]["A"] == "secret $$" and server["command"] == ["jupyterhub-singleuser"]
+    assert (server["mem_limit"], server["pids_limit"]) == (2**30, 100)
+    assert server["cap_drop"] == ["ALL"] and server["security_opt"] == ["no-new-privileges:true"]
+    assert server["network_mode"] == "none" and server["restart"] == "no"
+    owned = "uid=1000,gid=100,mode=0700,exec"
+    assert server["tmpfs"] == [f"/home/jovyan/work:{owned}", f"/home/jovyan/.jupyter/lab:{owned}"]
+    sources = {volume["source"]: volume["read_only"] for volume in server["volumes"]}
+    assert sources == {"/srv/class101/smoke": True, "/srv/class101/smoke/server_settings.json": True}
+    assert server["environment"]["JUPYTER_CONFIG_PATH"] == "/etc/carrel"
+
+
+def test_only_the_engines_account_reads_the_environment() -> None:
+    wanted, _made = project()
+    (file,) = (file for file in wanted["files"] if file["path"].endswith("compose.yaml"))
+    assert (file["mode"], file["group"]) == ("0640", ENGINE["gid"]) and "content" not in file
+
+
+def test_without_notebooks_there_is_no_project() -> None:
+    wanted = hub_smoke.files(hub(smoke=[]), ENGINE, OWNER, FACTS, {"trial.py": ""})
+    assert wanted == {
+        "directories": [], "files": [], "secret_contents": {}, "absent": ["/srv/class101/smoke/compose.yaml"],
+    }  # fmt: skip
+
+
+def test_an_image_is_tried_until_it_has_passed_and_the_tag_can_go_back() -> None:
+    before = [{"Id": "sha256:old", "RepoTags": ["a:1", "c:1"]}, {"Id": "sha256:b", "RepoTags": ["b:$1"]}]
+    first, second = hub_smoke.due(hub(), FACTS, [], before)
+    assert first == {
+        "service": "image-1", "tag": "a:1", "id": "sha256:a", "python": "/opt/bin/python3", "old": "sha256:old",
+    }  # fmt: skip
+    assert second["old"] is None, "it is the image that the tag meant"
+    assert hub_smoke.due(hub(), FACTS, ["sha256:b"], []) == [{**first, "old": None}]
+    assert hub_smoke.due(hub(), FACTS, ["sha256:a", "sha256:b"], before) == []
