@@ -95,6 +95,7 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
         host.deploy()
         host.note_what_recreating_does_not_mend()
         yield host
+    succeeds("docker", "rm", "--force", f"{host.name}-by-hand-{SERVICE}", f"{host.name}-by-hand-postgres")
     succeeds("docker", "rmi", "--force", host.tag)
 
 
