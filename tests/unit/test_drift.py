@@ -18,7 +18,7 @@ from ansible.module_utils.testing import patch_module_args
 from ansible_collections.carrel.jupyter.plugins.filter import hub as hub_filter
 from ansible_collections.carrel.jupyter.plugins.filter import lab as lab_filter
 from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import File
-from ansible_collections.carrel.jupyter.plugins.module_utils._engine import docker_login
+from ansible_collections.carrel.jupyter.plugins.module_utils._engine import docker_login, egress
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import claims, hub_drift, lab_drift
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.compose_project import made_anew
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.drift import (
@@ -130,6 +130,7 @@ BY_HAND: list[tuple[Callable[[dict[str, Any]], None], str]] = [
     (_set(HOST, "IpcMode", value="host"), "IpcMode host, which is not declared"),
     (_set(HOST, "DeviceRequests", value=[{"Driver": "cdi", "DeviceIDs": ["nvidia.com/gpu=0"]}]), "deploy"),
     (_set(HOST, "Devices", value=[{"PathOnHost": "/dev/fuse"}]), "Devices"),
+    (_set(HOST, "Annotations", value={"carrel.egress": ""}), 'annotations {"carrel.egress": ""} instead of none'),
     (_set("Mounts", 1, "RW", value=True), "mount at /etc/carrel /srv/tao/server rw instead of /srv/tao/server ro"),
     (lambda there: there["Mounts"].pop(), "mount at /etc/carrel none instead of /srv/tao/server ro"),
     (
@@ -233,6 +234,17 @@ def test_declared_graphics_cards_are_no_difference() -> None:
     request = {"Driver": "cdi", "Count": 0, "DeviceIDs": ["nvidia.com/gpu=0", "nvidia.com/gpu=1"], "Options": None}
     there["HostConfig"]["DeviceRequests"] = [request]
     assert not [text for text in differences(there, service) if "deploy" in text]
+
+
+def test_limits_on_where_a_lab_connects_to_are_compared() -> None:
+    service = {**SERVICE, **egress.in_compose({"allow": ["192.0.2.0/24"]})}
+    there = copy.deepcopy(CONTAINER)
+    there["HostConfig"].update(Runtime="carrel-egress", Annotations={"carrel.egress": "192.0.2.0/24"})
+    assert differences(there, service) == []
+    there["HostConfig"].update(Runtime="runc", Annotations=None)
+    assert [text.partition(": ")[2] for text in differences(there, service)] == [
+        "runtime runc instead of carrel-egress", 'annotations none instead of {"carrel.egress": "192.0.2.0/24"}',
+    ]  # fmt: skip
 
 
 def test_a_container_of_an_older_declaration_is_recognized() -> None:

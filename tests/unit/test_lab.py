@@ -25,7 +25,8 @@ def instance(**changes: Any) -> dict[str, Any]:
         "sudo": None,
         "notebooks": "/home/jovyan/work", "persist": {}, "volumes": [],
         "environment": {}, "collaboration": None, "idle_shutdown_seconds": 0,
-        "devices": [], "limits": {}, "start_timeout_seconds": 120, "server_settings": {}, "own": [], **changes,
+        "devices": [], "egress": None, "limits": {}, "start_timeout_seconds": 120, "server_settings": {}, "own": [],
+        **changes,
     }  # fmt: skip
 
 
@@ -206,6 +207,15 @@ def test_the_record_has_no_secret() -> None:
         "own": [], "state": "present",
         "url": "https://example.org/tao/",
     }  # fmt: skip
+
+
+def test_a_lab_with_egress_has_a_runtime_that_is_told_the_networks() -> None:
+    for service in lab.compose(instance(egress={"allow": ["192.0.2.0/24", "198.51.100.7/32"]}), IMAGE, [])[
+        "services"
+    ].values():
+        assert service["runtime"] == "carrel-egress"
+        assert service["annotations"] == {"carrel.egress": "192.0.2.0/24,198.51.100.7/32"}
+    assert "runtime" not in lab.compose(instance(), IMAGE, [])["services"]["lab-1"]
 
 
 def test_devices_are_asked_for_by_their_cdi_names() -> None:

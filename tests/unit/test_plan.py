@@ -42,6 +42,15 @@ def test_engines_with_devices_know_cdi() -> None:
     assert plan["lab_instances"][0]["devices"] == ["nvidia.com/gpu=0"]
 
 
+def test_engines_of_labs_with_egress_know_the_runtime() -> None:
+    with_both = lab(name="geo", url="https://geo.example.org/", engine="tao", devices=["nvidia.com/gpu=0"])
+    plan = good([lab(egress={"allow": []}), with_both, hub(name="zoo", egress={"allow": []})])
+    options = {engine["name"]: engine.get("daemon_options", {}) for engine in plan["rootless_docker_engines"]}
+    assert set(options["tao"]) == {"runtimes", "features", "cdi-spec-dirs"}
+    assert options["zoo"] == {}, "hubs set rules themselves"
+    assert plan["lab_instances"][0]["egress"] == {"allow": []}
+
+
 def test_result_has_the_keys_of_the_contract() -> None:
     zoo = hub(name="zoo", url="https://zoo.example.org", groups={"statistics": {"members": ["ada"]}})
     declared = lab(name="geo", url="https://geo.example.org", image={"declared": "statistics"})

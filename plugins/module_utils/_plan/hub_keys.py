@@ -129,12 +129,6 @@ HUB: dict[str, Key] = {
         default=[],
         instead="write devices",
     ),
-    "egress": Key(
-        hub_values.EGRESS_TYPE,
-        "Where users' containers may connect to, besides the hub.",
-        example={"allow": ["192.0.2.0/24"]},
-        unset="everywhere",
-    ),
     "culler": Key(
         hub_values.CULLER_TYPE,
         "When idle servers are stopped.",

@@ -160,24 +160,6 @@ def read_mount(value: Any, path: str, problems: Problems) -> dict[str, Any] | In
     return keys if isinstance(keys, Invalid) else filled(MOUNT, keys)
 
 
-EGRESS: dict[str, Key] = {
-    "allow": Key(
-        types.NETWORKS,
-        "Networks that they may connect to; an empty list: none.",
-        example=["192.0.2.0/24", "198.51.100.7"],
-        needed="a list of networks, [] for none",
-    ),
-}
-_egress = record_of(EGRESS)
-
-
-def egress(value: Any, path: str, problems: Problems) -> dict[str, Any] | Invalid:
-    keys: dict[str, Any] | Invalid = _egress(value, path, problems)
-    return INVALID if isinstance(keys, Invalid) or not given(keys["allow"]) or INVALID in keys["allow"] else keys
-
-
-EGRESS_TYPE = Type(egress, "a mapping", "nothing", "dict", keys=EGRESS)
-
 _NAMES = types.listing(types.text("a name in quotes"), "a list of names", "a list of names")
 GROUP: dict[str, Key] = {
     "members": Key(_NAMES, "Members of the group.", example=["ada"], default=[]),
@@ -204,7 +186,7 @@ GROUP: dict[str, Key] = {
         default=[],
     ),
     "egress": Key(
-        EGRESS_TYPE,
+        parts.EGRESS_TYPE,
         "Where members' containers may connect to; with several groups, to all that one of them allows.",
         example={"allow": ["0.0.0.0/0"]},
         unset="the hub's egress",

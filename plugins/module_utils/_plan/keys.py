@@ -113,6 +113,12 @@ COMMON: dict[str, Key] = {
         example=["nvidia.com/gpu=0"],
         default=[],
     ),
+    "egress": Key(
+        parts.EGRESS_TYPE,
+        "Where the container may connect to; in a hub, every user's container, besides the hub.",
+        example={"allow": ["192.0.2.0/24"]},
+        unset="everywhere",
+    ),
     "server_settings": Key(
         SERVER_SETTINGS_TYPE,
         "Traits of jupyter_server and JupyterLab, by class; in a hub, for every user's server. Put no secrets here.",

@@ -242,9 +242,26 @@ def read_login(value: Any, path: str, problems: Problems) -> dict[str, str | Non
     return {key: parts.get(key) for key in LOGIN}
 
 
+EGRESS: dict[str, Key] = {
+    "allow": Key(
+        types.NETWORKS,
+        "Networks that they may connect to; an empty list: none.",
+        example=["192.0.2.0/24", "198.51.100.7"],
+        needed="a list of networks, [] for none",
+    ),
+}
+_egress = record_of(EGRESS)
+
+
+def read_egress(value: Any, path: str, problems: Problems) -> dict[str, Any] | Invalid:
+    keys: dict[str, Any] | Invalid = _egress(value, path, problems)
+    return INVALID if isinstance(keys, Invalid) or not given(keys["allow"]) or INVALID in keys["allow"] else keys
+
+
 TLS_TYPE = Type(read_tls, "a mode, or a mapping", "letsencrypt", "raw", keys=TLS)
 PROXY_TYPE = Type(read_proxy, "a mapping", "upgrade", "dict", keys=PROXY)
 VOLUME_TYPE = Type(read_volume, "a mapping", "/data:/data", "dict", keys=VOLUME)
 IMAGE_TYPE = Type(read_image, "an image reference, or `{declared: NAME}` with a name in jupyter_images", "Lab:1.0")
 BUILD_TYPE = Type(read_build, "a folder of the control node, or a mapping", {}, "dict", keys=BUILD)
 LOGIN_TYPE = Type(read_login, "a mapping with exactly one of its keys", {}, "dict", keys=LOGIN)
+EGRESS_TYPE = Type(read_egress, "a mapping", "nothing", "dict", keys=EGRESS)

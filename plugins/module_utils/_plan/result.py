@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._engine.devices import CDI_OPTIONS
+from ansible_collections.carrel.jupyter.plugins.module_utils._engine.egress import RUNTIME_OPTIONS
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.host import (
     Host,
     directory_of,
@@ -54,11 +55,16 @@ def _engines(instances: Sequence[Instance], host: Host | None) -> list[dict[str,
     """Return the engines that must run, including those from which an instance must be removed."""
     recorded = host.engines if host else {}
     wanted = [engine_of(instance, host) for instance in instances if instance.wanted or instance.name in recorded]
-    with_devices = {engine_of(instance, host) for instance in instances if instance.wanted and instance.named_devices}
-    options: dict[str, dict[str, Any]] = {name: {"daemon_options": CDI_OPTIONS} for name in with_devices}
-    for instance in instances:
-        if instance.wanted and instance.engine_disk:
-            option = options.setdefault(engine_of(instance, host), {})
+    options: dict[str, dict[str, Any]] = {}
+    for instance in (instance for instance in instances if instance.wanted):
+        option = options.setdefault(engine_of(instance, host), {})
+        daemon = {
+            **(CDI_OPTIONS if instance.named_devices else {}),
+            **(RUNTIME_OPTIONS if isinstance(instance, Lab) and instance.egress else {}),
+        }
+        if daemon:
+            option["daemon_options"] = {**option.get("daemon_options", {}), **daemon}
+        if instance.engine_disk:
             option["disk"] = max(instance.engine_disk, option.get("disk", 0))
     return [{"name": name, "state": "started", **options.get(name, {})} for name in dict.fromkeys(wanted)]
 

@@ -34,7 +34,7 @@ _NOT_COMPARED = (
     "stop_grace_period",
 )
 # Values that the engine's daemon.json decides if nothing is declared.
-_ENGINE_CHOOSES = ("hostname", "shm_size")
+_ENGINE_CHOOSES = ("hostname", "shm_size", "runtime")
 # docker and compose set these in each container, from `proxies` in the caller's config.json.
 _PROXIES = frozenset(
     name for each in ("http", "https", "ftp", "no", "all") for name in (f"{each}_proxy", f"{each}_proxy".upper())
@@ -282,9 +282,10 @@ _READ: dict[str, tuple[Callable[[Any, Any], Any], Any, Callable[[Any], Any]]] = 
     ),
     "deploy": (lambda config, host: _requests(host.get("DeviceRequests")), [], _devices),
     "ports": (lambda config, host: _bindings(host), [], sorted),
+    "runtime": (lambda config, host: host.get("Runtime"), None, _same),
+    "annotations": (lambda config, host: host.get("Annotations") or {}, {}, _same),
 }  # fmt: skip
-# Keys that could give a container more than it needs, with the values that the engine chooses by default. The runtime
-# is not among them, because daemon.json may choose any.
+# Keys that could give a container more than it needs, with the values that the engine chooses by default.
 _UNDECLARED: dict[str, tuple[str, ...]] = {
     "Privileged": (), "PidMode": (), "UTSMode": (), "UsernsMode": (), "IpcMode": ("private", "shareable"),
     "Devices": (), "VolumesFrom": (), "CgroupParent": (), "GroupAdd": (),

@@ -8,6 +8,7 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from ansible_collections.carrel.jupyter.plugins.module_utils._engine import egress
 from ansible_collections.carrel.jupyter.plugins.module_utils._engine.ids import mapped_id
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared import disk, limits
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import container, deployed, server_settings
@@ -121,6 +122,7 @@ def compose(instance: Mapping[str, Any], image: Mapping[str, Any], controllers: 
         **guards(instance, image["uid"] == 0),
         **limits.in_compose(instance["limits"], controllers),
         **devices(instance["devices"]),
+        **egress.in_compose(instance["egress"]),
         "image": image["image"],
         "pull_policy": "never",
         "hostname": instance["name"],
