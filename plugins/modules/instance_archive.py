@@ -13,6 +13,8 @@ description:
     space, and keeps all owners and modes. Nothing is deleted.
   - Frees the instance's name and ports by removing its record under C(/var/lib/carrel), with the records of its image
     and its resets.
+  - Moves the state of its backups into C(.backup) of the archive, so that they go on if the instance comes back, and an
+    instance of the same name does not continue them.
   - The engine and its account stay, because files in the archive belong to the account;
     M(carrel.jupyter.instance_purge) deletes all of these for good.
   - To bring an instance back, move its directory back and declare it again.
@@ -60,10 +62,12 @@ import os
 import time
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import File
 from ansible_collections.carrel.jupyter.plugins.module_utils._changes.tracker import Tracker
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import directories, files
 
 STATE = "/var/lib/carrel/{}"
+BACKUPS = ("state.json", "leaves.json")  # as in carrel_backup/state.py, which takes them back
 
 
 def archive(directory: str, target: str) -> None:
@@ -79,6 +83,21 @@ def archive(directory: str, target: str) -> None:
             os.close(archives)
     finally:
         os.close(above)
+
+
+def keep_past(state: str, directory: str, tracker: Tracker, check_mode: bool) -> None:
+    """Move the state of the backups into the directory. Without one, nothing can come back that needs it."""
+    for name in BACKUPS:
+        path, kept = f"{state}/backup/{name}", f"{directory}/.backup/{name}"
+        found = files.read(path)
+        if found is None:
+            continue
+        tracker.note(path, "present\n", None)
+        if check_mode:
+            continue
+        if os.path.lexists(directory):
+            files.write(kept, File(found.content, 0o600))
+        files.remove(path)
 
 
 def check_archives(path: str) -> None:
@@ -110,9 +129,12 @@ def main() -> None:
     tracker = Tracker()
     moved = False
     try:
-        if os.path.lexists(directory):
+        there = os.path.lexists(directory)
+        if there:
             os.close(files.open_directory(directory))
             check_archives(os.path.dirname(target))
+        keep_past(state, directory, tracker, module.check_mode)
+        if there:
             moved = tracker.note(directory, f"{directory}\n", f"{target}\n")
             if not module.check_mode:
                 archive(directory, target)

@@ -10,7 +10,8 @@ short_description: Delete for good what C(state=absent) keeps of an instance
 version_added: 0.1.0
 author: the carrel.jupyter authors (@carrel)
 description:
-  - Deletes the archives of the instance, and the engine with its name, including images, volumes and configuration.
+  - Deletes the archives of the instance, what C(/var/lib/carrel) has of its backups, and the engine with its name,
+    including images, volumes and configuration.
   - Deletes the account with its home and its subordinate ids if the role rootless_docker made it, which the
     account's comment in C(/etc/passwd) says. Any other account is kept, with a warning that says how to delete it.
   - Deletes nothing while the instance, or another one that uses its engine, is on the host, nor while an archive of
@@ -225,6 +226,7 @@ def purge(name: str, archive: str, tracker: Tracker, check_mode: bool) -> tuple[
     if name in entries(os.path.dirname(archive)):
         wrong.append(f"{os.path.dirname(archive)}/{name} is not archived yet")
     trees = [f"{archive}/{entry}" for entry in _purge.archives(name, entries(archive))]
+    trees += [f"{STATE}/{name}/backup"] if "backup" in entries(f"{STATE}/{name}") else []
     if account:
         trees += engine_trees(name, account, made)
     # It cannot be moved, and would stop the purge half-way.
@@ -240,6 +242,8 @@ def purge(name: str, archive: str, tracker: Tracker, check_mode: bool) -> tuple[
     if not check_mode:
         for path in trees:
             directories.remove_tree(path)
+        with contextlib.suppress(OSError):
+            os.rmdir(f"{STATE}/{name}")
     if made and not check_mode:
         # It also takes the account's lines out of /etc/subuid and /etc/subgid.
         run("userdel", name)

@@ -434,6 +434,47 @@ def test_an_append_only_server(machine: Machine) -> None:
     forget = "RESTIC_PASSWORD=secret restic --no-cache -r rest:http://127.0.0.1:8000/append/ forget latest"
     machine.run("sh", "-c", forget, check=False)
     assert len(site.snapshots()) == 2
+    removed(site)
+    site.python("open('x', 'w').write('the namesake'); os.chown('x', uid, gid)")
+    assert site.backup("--anew")[0] == site.backup()[0] == DONE, "old snapshots need not be changed"
+    site.python("os.unlink('x')")
+    assert site.command("restore", "--user", "ada", "--path", "x")[0] == DONE
+    assert site.python("print(open('x').read())") == "the namesake"
+
+
+def removed(site: Site) -> str:
+    """What instance_archive does with the state of the backups; returns the place in the archive."""
+    return site.machine.python(
+        "os.makedirs(archive := f'/srv/.archive/{name}/.backup')\n"
+        "for file in ('state.json', 'leaves.json'):\n"
+        "  os.rename(f'/var/lib/carrel/{name}/backup/{file}', f'{archive}/{file}')\n"
+        "print(archive)",
+        name=site.name,
+    )
+
+
+def test_an_instance_with_the_name_of_a_removed_one_does_not_continue_its_backups(machine: Machine) -> None:
+    site = machine.site("again", keep={"daily": 1})
+    site.python("open('x', 'w').write('the old course'); os.chown('x', uid, gid)")
+    assert site.backup()[0] == DONE
+    old = site.snapshots()[0]["id"]
+    archive = removed(site)
+    site.python("open('x', 'w').write('the new one')")
+    code, entry = site.backup()
+    assert code == FAILED and "--anew" in entry["message"]
+    code, entry = site.command("drill")
+    assert code == FAILED and "perhaps of a removed instance" in entry["message"]
+    assert site.backup("--anew")[0] == site.backup()[0] == DONE
+    kept = site.snapshots()
+    assert len(kept) == 2 and kept[0]["id"] == old, "each series is thinned out by itself"
+    code, entry = site.command("drill")
+    assert code == DONE and entry["good"]["snapshot"] == kept[1]["id"]
+    # the old one comes back
+    machine.run("mv", archive, site.directory)
+    code, entry = site.command("restore", "--user", "ada", "--path", "x", "--overwrite")
+    assert code == DONE and site.python("print(open('x').read())") == "the old course"
+    assert site.backup()[0] == DONE and site.state()["series"] is None
+    assert machine.run("ls", "-A", f"{site.directory}/.backup").stdout == ""
 
 
 def test_wrong_use_touches_nothing(machine: Machine) -> None:

@@ -26,7 +26,7 @@ from carrel_backup.commands import Account, CommandError
 from carrel_backup.journal import Journal
 from carrel_backup.restic import Answer, Restic, ResticError
 from carrel_backup.run import FAILED, BackupError, Run
-from carrel_backup.state import State
+from carrel_backup.state import State, bring_back
 from carrel_backup.wanted import Wanted
 from locks import is_free
 from plan_helpers import lab, plan
@@ -194,11 +194,17 @@ def test_the_report_has_the_age_of_the_last_good_one() -> None:
 
 
 SNAPSHOTS = [
-    {"id": "aaaaaaaa11", "time": "2030-01-01T02:30:11.123456789Z", "of": "whole", "on": "geo1"},
-    {"id": "bbbbbbbb22", "time": "2030-01-02T02:30:11.5Z", "of": "whole", "on": "geo1"},
-    {"id": "cccccccc33", "time": "2030-01-02T15:00:00Z", "of": "user:ada", "on": "geo1"},
-    {"id": "dddddddd44", "time": "2030-01-03T15:00:00Z", "of": "whole", "on": "geo2"},
+    {"id": "aaaaaaaa11", "time": "2030-01-01T02:30:11.123456789Z", "of": "whole", "on": "geo1", "series": None},
+    {"id": "bbbbbbbb22", "time": "2030-01-02T02:30:11.5Z", "of": "whole", "on": "geo1", "series": None},
+    {"id": "cccccccc33", "time": "2030-01-02T15:00:00Z", "of": "user:ada", "on": "geo1", "series": None},
+    {"id": "dddddddd44", "time": "2030-01-03T15:00:00Z", "of": "whole", "on": "geo2", "series": None},
 ]
+
+
+def past(begun: str | None = "2030-01-01T02:30:00+00:00", series: str | None = None, *hosts: str) -> State:
+    found = State("", "tao")
+    found.content.update(begun=begun, series=series, past=list(hosts))
+    return found
 
 
 @pytest.mark.parametrize(
@@ -214,17 +220,38 @@ SNAPSHOTS = [
     ],
 )
 def test_the_snapshot_that_is_meant(wanted: str, tags: list[str], found: str) -> None:
-    assert snapshots.pick(SNAPSHOTS, wanted, tags, "geo1")["id"] == found
+    assert snapshots.pick(SNAPSHOTS, wanted, tags, "geo1", past())["id"] == found
 
 
 @pytest.mark.parametrize("wanted", ["2029-12-31", "eeeeee", "aaa", "cccccccc", "yesterday"])
 def test_no_snapshot_is_meant(wanted: str) -> None:
     with pytest.raises(BackupError, match="carrel-backup snapshots"):
-        snapshots.pick(SNAPSHOTS, wanted, ["whole"], "geo1")
+        snapshots.pick(SNAPSHOTS, wanted, ["whole"], "geo1", past())
 
 
 def test_after_a_move_the_other_hosts_count() -> None:
-    assert snapshots.pick(SNAPSHOTS, "latest", ["whole"], "geo3")["id"] == "dddddddd44"
+    assert snapshots.pick(SNAPSHOTS, "latest", ["whole"], "geo3", past())["id"] == "dddddddd44"
+
+
+def test_a_series_has_its_own_snapshots_alone() -> None:
+    """Those of a removed instance with the same name on the same host are older ones, or newer ones if it is back."""
+    second = {**SNAPSHOTS[1], "id": "eeeeeeee55", "series": BEGUN}
+    everything = [SNAPSHOTS[0], second]
+
+    def latest(state: State, found: list[dict[str, Any]] = everything) -> object:
+        return snapshots.pick(found, "latest", ["whole"], "geo1", state)["id"]
+
+    assert latest(past(series=BEGUN)) == "eeeeeeee55" and latest(past()) == "aaaaaaaa11"
+    assert latest(past(begun=None)) == "eeeeeeee55", "a host that was lost may be restored from everything"
+    with pytest.raises(BackupError, match="no snapshot latest"):
+        latest(past(series=BEGUN), SNAPSHOTS)
+    by_id = snapshots.pick(everything, "aaaaaaaa", ["whole"], "geo1", past(series=BEGUN))
+    assert by_id["id"] == "aaaaaaaa11", "who names it gets it"
+    tags = ["carrel", "on:geo1", f"since:{BEGUN}", "whole"]
+    found = snapshots.described({"id": "x", "time": BEFORE, "tags": tags})
+    assert (found["series"], found["of"], found["on"]) == (BEGUN, "whole", "geo1")
+    odd = {"id": "x", "time": BEFORE, "tags": ["carrel", "since:a,on:geo2", "whole"]}
+    assert snapshots.described(odd)["series"] is None, "the account can write tags"
 
 
 def taken(moment: str, host: str, of: str = "whole") -> dict[str, Any]:
@@ -582,10 +609,32 @@ def test_a_new_host_begins_beside_an_old_past_only_if_told(engine: Engine) -> No
     with pytest.raises(BackupError, match="--anew"):
         carrel_backup.backup.check_past(engine, anew=False)
     assert State(engine.state.path, "tao").begun is None
+    engine.state.content["past"] = ["geo2"]
     carrel_backup.backup.check_past(engine, anew=True)
-    assert State(engine.state.path, "tao").begun
+    state = State(engine.state.path, "tao")
+    assert state.begun and state.series and state.past == []
     carrel_backup.backup.check_past(engine, anew=False)
-    assert State(engine.state.path, "tao").past == []
+    assert State(engine.state.path, "tao").content == state.content
+
+
+def test_no_drill_uses_the_backups_of_a_removed_instance(engine: Engine) -> None:
+    engine.restic = Repository(engine, {"id": "abc", **taken(AFTER, "geo1")})
+    with pytest.raises(BackupError, match="perhaps of a removed instance, and this one has neither made nor restored"):
+        drill.drill(engine, None)
+
+
+def test_the_state_of_an_archive_that_is_back_is_used_again(tmp_path: Path) -> None:
+    kept, here = tmp_path / "srv" / ".backup", tmp_path / "backup"
+    kept.mkdir(parents=True)
+    here.mkdir()
+    bring_back(str(tmp_path / "srv"), str(here))
+    assert list(here.iterdir()) == []
+    (kept / "state.json").write_text('{"version": 1, "begun": "2030"}')
+    (kept / "leaves.json").write_text("[]")
+    for _unused in range(2):
+        bring_back(str(tmp_path / "srv"), str(here))
+        assert State(str(here / "state.json"), "tao").begun == "2030" and (here / "leaves.json").read_text() == "[]"
+        assert list(kept.iterdir()) == []
 
 
 def test_a_whole_restore_makes_the_other_hosts_past_its_own(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -600,6 +649,10 @@ def test_a_whole_restore_makes_the_other_hosts_past_its_own(engine: Engine, monk
     for _unused in range(2):
         restore.restore(engine, "latest", Wanted())
         assert State(engine.state.path, "tao").past == ["geo2"]
+    chosen.update(on="geo3", series=BEGUN)
+    restore.restore(engine, "latest", Wanted())
+    state = State(engine.state.path, "tao")
+    assert (state.past, state.series) == (["geo3"], BEGUN), "only those of the series that goes on"
 
 
 def test_a_host_forgets_its_own_snapshots_alone(engine: Engine) -> None:
@@ -607,6 +660,9 @@ def test_a_host_forgets_its_own_snapshots_alone(engine: Engine) -> None:
     carrel_backup.backup.forget(engine)
     (asked,) = [each for each in repository.asked if each[0] == "forget"]
     assert asked[1] == "--tag=carrel,on:geo1"
+    engine.state.begin_anew()
+    carrel_backup.backup.forget(engine)
+    assert repository.asked[-1][1] == f"--tag=carrel,on:geo1,since:{engine.state.series}"
 
 
 def test_a_list_of_snapshots_leaves_no_password_behind(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

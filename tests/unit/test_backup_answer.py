@@ -17,6 +17,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._site import backup
 from carrel_backup import asked, inside, snapshots, trees
 from carrel_backup.answer import opened_lock
 from carrel_backup.asked import RefusedError
+from carrel_backup.state import State
 
 SNAPSHOT = "ab" * 32
 ALL = [{"what": "folder", "user": "ada", "snapshot": SNAPSHOT, "parts": ["a"]}]
@@ -68,7 +69,8 @@ def test_what_is_no_request_is_refused(text: str) -> None:
 
 def snapshot(identity: str, of: str, *homes: str, on: str = "geo1") -> dict[str, Any]:
     paths = [f"/run/carrel/backup/class101/view/instance/data/users/{home}/home" for home in homes]
-    return {"id": identity, "time": f"2030-01-{identity}T02:30:00.123456789Z", "of": of, "on": on, "paths": paths}
+    return {"id": identity, "time": f"2030-01-{identity}T02:30:00.123456789Z", "of": of, "on": on, "series": None,
+            "paths": paths}  # fmt: skip
 
 
 def test_only_snapshots_that_have_the_home_are_listed_newest_first() -> None:
@@ -81,10 +83,17 @@ def test_only_snapshots_that_have_the_home_are_listed_newest_first() -> None:
         snapshot("06", "whole", "bada"),
         snapshot("07", "whole", "ada", on="another"),
     ]
-    assert [each["id"] for each in asked.of_user(found, read(), ["geo1"])] == ["04", "02"]
-    assert [each["id"] for each in asked.of_user(found[-1:], read(), ["geo1"])] == ["07"], "after a move, the other's"
-    both = [each["id"] for each in asked.of_user(found, read(), ["geo1", "another"])]
+    state = State("", "class101")
+    assert asked.of_user(found, read(), "geo1", state) == [], "they may be of a removed hub, with another ada"
+    state.content["begun"] = "2030-01-01T02:30:00+00:00"
+    assert [each["id"] for each in asked.of_user(found, read(), "geo1", state)] == ["04", "02"]
+    moved = [each["id"] for each in asked.of_user(found[-1:], read(), "geo1", state)]
+    assert moved == ["07"], "after a move, the other's"
+    state.content["past"] = ["another"]
+    both = [each["id"] for each in asked.of_user(found, read(), "geo1", state)]
     assert both == ["07", "04", "02"], "the past on another host stays"
+    state.content["series"] = "2030-01-09T02:30:00+00:00"
+    assert asked.of_user(found, read(), "geo1", state) == []
     assert asked.when(found[0]["time"]) == "2030-01-01T02:30:00+00:00"
 
 

@@ -92,7 +92,7 @@ def test_the_site_playbook_finds_that_nobody_changed_the_credentials(
 ) -> None:
     """So it keeps the cookie secret. Where backups have begun, a password of then does not count again."""
     if begun:
-        lab.state.begin_past(again=True)
+        lab.state.begin_past()
     now = configured(HASHES["now"], "a token of now", "of now", ip="of now")
     path = put(Path(lab.settings.directory) / credentials.SERVER, now)
     then = configured(HASHES["then"], "a token of then", "of then", ip="of then")

@@ -155,15 +155,22 @@ def test_archive_moves_everything_and_frees_the_name(tmp_path: Path) -> None:
     (instance / "data" / "kept").write_text("kept")
     os.chown(instance / "data" / "kept", 12345, 12345)
     resets = Path("/var/lib/carrel/tao-of-the-unit-tests/reset")
-    resets.mkdir(parents=True, exist_ok=True)
+    backups = resets.parent / "backup"
+    for folder in (resets, backups):
+        folder.mkdir(parents=True, exist_ok=True)
+    for name in ("state", "leaves"):
+        (backups / f"{name}.json").write_text(name)
     (resets / "second").symlink_to(tmp_path)
     for name in ("instance", "image"):
         (resets.parent / f"{name}.json").write_text("{}")
     try:
         four_runs("instance_archive", name="tao-of-the-unit-tests", directory=str(instance))
-        assert not resets.parent.exists()
+        assert list(resets.parent.iterdir()) == [backups] and list(backups.iterdir()) == []
     finally:
         shutil.rmtree(resets.parent, ignore_errors=True)
+    for name in ("state", "leaves"):
+        (file,) = (tmp_path / ".archive").glob(f"tao-of-the-unit-tests-*/.backup/{name}.json")
+        assert (file.read_text(), stat.S_IMODE(file.stat().st_mode)) == (name, 0o600)
     (kept,) = (tmp_path / ".archive").glob("tao-of-the-unit-tests-*/data/kept")
     assert (kept.read_text(), kept.stat().st_uid) == ("kept", 12345)
     assert stat.S_IMODE((tmp_path / ".archive").stat().st_mode) == 0o700

@@ -91,7 +91,11 @@ def test_no_reset_starts_what_was_stopped_on_the_new_host(engine: Engine) -> Non
     one = Move(engine, {"from": "lab1"})
     receiving.pause(one)
     assert engine.record()["state"] == "held" and engine.running == []
+    received = Path(engine.settings.state_directory, "received.json")
+    received.write_text(json.dumps({"leaves": [], "database": None, "series": "2030-01-01T02:30:00+00:00"}))
     receiving.settle(one)
+    backups = transfer.backups_of(engine)
+    assert (backups.past, backups.series) == (["lab1"], "2030-01-01T02:30:00+00:00")
     assert engine.record() == {"engine": "tao", "port": 8801, "state": "present", "moved_from": "lab1"}
 
 
@@ -201,6 +205,7 @@ def test_there_must_be_room_for_what_is_not_here_yet(
     sent = sending.send(Move(engine, FIRST))
     one = Move(engine, {**sent, "place": False})
     Path(one.tree, "instance/data/home/ada").mkdir(parents=True)
+    monkeypatch.setattr(receiving, "listed", lambda _run: [])
     receiving.receive(one)
     assert measured == [("b" * 64, ["instance/data/home/ben"])]
     # Nor does a reset of the new host start anything while directories are exchanged.

@@ -96,6 +96,9 @@ class Host:
             (path / "file").touch()
             os.chown(path, UID, UID)
         self.configure(self.root)
+        self.backups = folder / "state" / "tao" / "backup"
+        self.backups.mkdir(parents=True)
+        (self.backups / "state.json").touch()
         patch.setattr(instance_purge, "ENGINES", str(self.engine.parent))
         patch.setattr(instance_purge, "STATE", str(folder / "state"))
         for kind in ("uid", "gid"):
@@ -124,6 +127,7 @@ def test_the_role_s_account_goes_with_its_home(host: Host) -> None:
     assert "account tao" in deleted and kept == ""
     assert host.commands[-1] == "userdel tao"
     assert not any(path.exists() for path in (host.home, host.root, host.engine, host.archive / f"tao-{STAMP}"))
+    assert not host.backups.parent.exists(), "the next instance with the name does not go on with its backups"
 
 
 @pytest.mark.parametrize("comment", ["", "Tao Example,,,", f"Tao,{_purge.COMMENT}"])

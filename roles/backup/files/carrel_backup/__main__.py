@@ -21,7 +21,7 @@ from .restic import Restic, ResticError
 from .run import DONE, FAILED, LOCKED, USAGE, BackupError, Run
 from .settings import Settings, load
 from .snapshots import listed, pick
-from .state import State
+from .state import State, bring_back
 from .wanted import Wanted, path_of, tags
 
 DESCRIPTION = "Back up an instance, restore from its backups, and test restores."
@@ -97,6 +97,7 @@ def main(argv: list[str]) -> int:
     except BlockingIOError:
         journal.error("begin", "a backup, restore or drill of it is running")
         return LOCKED
+    bring_back(settings.directory, settings.state_directory)
     state = State(f"{settings.state_directory}/state.json", settings.name)
     run = Run(settings, account, Restic(settings, account, lock), journal, state, lock)
     return act(run, what, options)
@@ -145,9 +146,8 @@ def act(run: Run, what: str, options: argparse.Namespace) -> int:
 
 def look(settings: Settings, account: commands.Account, options: argparse.Namespace) -> int:
     """List snapshots, or a folder of one. This needs no lock, and waits for nobody."""
-    run = Run(
-        settings, account, Restic(settings, account), Journal(settings.name, "list"), State("", settings.name), -1
-    )
+    state = State(f"{settings.state_directory}/state.json", settings.name)
+    run = Run(settings, account, Restic(settings, account), Journal(settings.name, "list"), state, -1)
     try:
         run.prepare()
         if options.command == "folder":
@@ -169,7 +169,7 @@ def look(settings: Settings, account: commands.Account, options: argparse.Namesp
 def folder(run: Run, options: argparse.Namespace) -> list[str]:
     """List a folder of a snapshot; without --path, all directories of the user, the group or the instance."""
     wanted = Wanted(options.user, options.group, options.path or "")
-    found = pick(listed(run), options.snapshot, tags(wanted), run.settings.host)
+    found = pick(listed(run), options.snapshot, tags(wanted), run.settings.host, run.state)
     path = path_of(wanted)
     entries = trees.folder(run.restic, found["id"], ["instance", *path.split("/")] if path else ["instance"])
     if options.json:

@@ -109,8 +109,8 @@ def act(settings: Settings, account: Account, journal: Journal, wanted: Asked, h
         run.prepare()
         run.check_server()
         found = [{**described(each), "paths": each.get("paths") or []} for each in run.restic.snapshots()]
-        past = State(f"{settings.state_directory}/state.json", settings.name).past
-        mine = asked.of_user(found, wanted, [settings.host, *past])
+        state = State(f"{settings.state_directory}/state.json", settings.name)
+        mine = asked.of_user(found, wanted, settings.host, state)
         if wanted.what == "snapshots":
             return {"snapshots": [{"id": each["id"], "time": asked.when(each["time"])} for each in mine]}
         snapshot = next((each for each in mine if each["id"] == wanted.snapshot), None)

@@ -14,6 +14,7 @@ from typing import Any
 from .backup import WHOLE, tag
 from .escape import escape, username_problem
 from .snapshots import ours, parsed
+from .state import State
 
 LONGEST = 64 * 2**10  # bytes of a request
 LONGEST_NAME = 255
@@ -76,13 +77,19 @@ def is_name(part: str) -> bool:
     return 0 < length <= LONGEST_NAME and part not in (".", "..") and not {"/", "\0"} & set(part)
 
 
-def of_user(snapshots: Sequence[Mapping[str, Any]], asked: Asked, hosts: Sequence[str]) -> list[Mapping[str, Any]]:
-    """The snapshots with the user's home, newest first: those of these HOSTS, or all if they have none yet."""
+def of_user(snapshots: Sequence[Mapping[str, Any]], asked: Asked, host: str, state: State) -> list[Mapping[str, Any]]:
+    """The snapshots with the user's home, newest first.
+
+    There are none before the instance's first backup or restore: they may be of a removed instance, whose users with
+    the same names are other people.
+    """
+    if state.begun is None:
+        return []
     tags = (WHOLE, tag(asked.user, None))
     home = f"/instance/{asked.leaf}"
     fitting = [each for each in snapshots if each["of"] in tags and any(path.endswith(home) for path in each["paths"])]
     # never both: another host may have a different instance of the same name in the repository
-    return ours(fitting, *hosts)[::-1]
+    return ours(fitting, state, host, *state.past)[::-1]
 
 
 def recent(times: Sequence[object], now: float) -> list[float]:

@@ -17,7 +17,7 @@ from . import database, files, restic, targets
 from . import images as of_images
 from .commands import CommandError
 from .escape import escape
-from .restic import TAG, Answer, ResticError, host_of, host_tag
+from .restic import TAG, Answer, ResticError, host_of, host_tag, series_tags
 from .run import DONE, INCOMPLETE, BackupError, Run
 from .state import now
 
@@ -61,7 +61,7 @@ def backup(
     write_manifest(run, record, chosen, dumped, brief)
     paths = [f"instance/{leaf}" for leaf in chosen if not (dumped and is_database(leaf))] + staged(run)
     run.step("snapshot", f"back up {len(chosen)} directories and files")
-    answer = snapshot(run, paths, [TAG, host_tag(run.settings.host), WHOLE if whole else tag(user, group)], dumped)
+    answer = snapshot(run, paths, [*own_tags(run), WHOLE if whole else tag(user, group)], dumped)
     name_unread(run, answer)
     if whole:
         remember(run, leaves if accept or brief else [*leaves, *lost])
@@ -95,7 +95,10 @@ def check_past(run: Run, anew: bool) -> None:
                 f"{refused}. Restore it (carrel-backup restore {name}), give one host another repository, or begin a"
                 f" new series beside it (carrel-backup run {name} --anew)"
             )
-    run.state.begin_past(again=anew)
+    if anew:
+        run.state.begin_anew()
+    else:
+        run.state.begin_past()
 
 
 def another_past(snapshots: Sequence[Mapping[str, Any]], host: str, begun: str | None) -> str | None:
@@ -117,6 +120,11 @@ def another_past(snapshots: Sequence[Mapping[str, Any]], host: str, begun: str |
     if whose != host and datetime.datetime.fromisoformat(newest) > datetime.datetime.fromisoformat(begun):
         return f"the last backup in its repository, of {newest[:19]}, is another host's: {whose or '?'}, not {host}"
     return None
+
+
+def own_tags(run: Run) -> list[str]:
+    """The tags of this host's snapshots."""
+    return [TAG, host_tag(run.settings.host), *series_tags(run.state.series)]
 
 
 def tag(user: str | None, group: str | None) -> str:
@@ -283,7 +291,7 @@ def forget(run: Run) -> None:
         return
     path = f"{run.settings.state_directory}/pruned"
     prune = ["--prune"] if is_due(path) else []
-    mine = f"--tag={TAG},{host_tag(run.settings.host)}"
+    mine = f"--tag={','.join(own_tags(run))}"
     arguments = ["forget", mine, f"--host={run.settings.name}", "--group-by=tags", *keep, *prune]
     try:
         run.restic.call(*arguments, RETRY)

@@ -26,10 +26,18 @@ MOST_NAMED = 20
 
 def drill(run: Run, snapshot: str | None, user: str | None = None, group: str | None = None) -> int:
     everything = listed(run)
-    recent = ours([each for each in everything if each["of"] == WHOLE], run.settings.host)[-RECENT:]
+    whole = [each for each in everything if each["of"] == WHOLE]
+    if whole and run.state.begun is None:
+        raise BackupError(
+            f"the repository has backups of {run.settings.name}, perhaps of a removed instance, and this one has"
+            " neither made nor restored any"
+        )
+    recent = ours(whole, run.state, run.settings.host)[-RECENT:]
     if not recent:
         raise BackupError("there is no snapshot yet")
-    chosen = pick(everything, snapshot, [WHOLE], run.settings.host) if snapshot else random.choice(recent)  # noqa: S311 - no secret
+    chosen = random.choice(recent)  # noqa: S311 - no secret
+    if snapshot:
+        chosen = pick(everything, snapshot, [WHOLE], run.settings.host, run.state)
     manifest = restore.manifest_of(run, chosen["id"])
     dumped = manifest.database
     extra = [f"stage/database/{dumped}"] if dumped else []

@@ -11,8 +11,8 @@ from typing import Any
 
 from . import containers, credentials, database, files, restore
 from .run import BackupError
-from .state import State
-from .transfer import TAR, Move, as_account, let_go, stop, write, write_record
+from .snapshots import listed
+from .transfer import TAR, Move, as_account, backups_of, let_go, stop, write, write_record
 
 
 def receive(move: Move) -> dict[str, Any]:
@@ -36,7 +36,9 @@ def receive(move: Move) -> dict[str, Any]:
         restore.check_room(run, snapshot, missing)
     restore.fetch(run, snapshot, [*paths, *secrets], move.tree, "--delete", "--overwrite=if-changed")
     there = restore.directories(run, move.tree, leaves)
-    write(f"{run.settings.state_directory}/received.json", json.dumps({"leaves": there, "database": dumped}))
+    series = next((each["series"] for each in listed(run) if each["id"] == snapshot), None)
+    received = {"leaves": there, "database": dumped, "series": series}
+    write(f"{run.settings.state_directory}/received.json", json.dumps(received))
     for staged, path in secrets.items():
         if os.path.lexists(f"{move.tree}/{staged}"):
             put_secret(f"{move.tree}/{staged}", path)
@@ -79,7 +81,7 @@ def place(move: Move) -> None:
     """Put the received files in place, and start the instance."""
     run = move.run
     stop(move)
-    received = json.loads(files.read(f"{run.settings.state_directory}/received.json"))
+    received = last_received(move)
     dumped = received["database"]
     restore.take_sqlite(run, move.tree, dumped)
     if dumped == database.POSTGRESQL:
@@ -100,7 +102,12 @@ def settle(move: Move) -> dict[str, Any]:
     content = {**move.run.record(), "state": "present", "moved_from": move.given["from"]}
     content.pop("moved_to", None)
     write_record(move, content)
-    backups = f"{os.path.dirname(move.run.settings.state_directory)}/backup"
-    os.makedirs(backups, 0o711, exist_ok=True)
-    State(f"{backups}/state.json", move.run.settings.name).begin_past(again=True, after=move.given["from"])
+    state = backups_of(move.run)
+    os.makedirs(os.path.dirname(state.path), 0o711, exist_ok=True)
+    state.go_on(move.given["from"], last_received(move).get("series"))
     return {}
+
+
+def last_received(move: Move) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(files.read(f"{move.run.settings.state_directory}/received.json"))
+    return found

@@ -7,6 +7,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -26,17 +27,28 @@ ADVICE = {
 }
 MOST_ERRORS = 1000
 TAG = "carrel"
+ON, SINCE = "on:", "since:"
+SERIES = re.compile(rf"{SINCE}([0-9T:+-]{{1,40}})")  # as now() in state.py, for the account can write tags
 
 Message = Callable[[Mapping[str, Any]], None]
 
 
 def host_tag(host: str) -> str:
     """The tag of a host's snapshots; --host is the instance's name, so that they are found wherever it moves."""
-    return f"on:{escape(host)}"
+    return f"{ON}{escape(host)}"
 
 
 def host_of(tags: Sequence[str]) -> str | None:
-    return next((unescape(tag[3:]) for tag in tags if tag.startswith("on:")), None)
+    return next((unescape(tag.removeprefix(ON)) for tag in tags if tag.startswith(ON)), None)
+
+
+def series_tags(series: str | None) -> list[str]:
+    """The tag of a series that began beside older backups. A tag of the new ones also works if none can be changed."""
+    return [] if series is None else [f"{SINCE}{series}"]
+
+
+def series_of(tags: Sequence[str]) -> str | None:
+    return next((found[1] for tag in tags if (found := SERIES.fullmatch(tag))), None)
 
 
 class ResticError(Exception):

@@ -32,7 +32,7 @@ RESERVE = 20, 10 * GIB  # space that stays free: a twentieth of the file system,
 
 def restore(run: Run, snapshot: str, wanted: Wanted) -> int:
     whole = wanted.user is None and wanted.group is None
-    found = pick(listed(run), snapshot, tags(wanted), run.settings.host)
+    found = pick(listed(run), snapshot, tags(wanted), run.settings.host, run.state)
     manifest = manifest_of(run, found["id"])
     if whole and wanted.path is None:
         database.check_type(run, manifest.database_type)
@@ -49,7 +49,7 @@ def restore(run: Run, snapshot: str, wanted: Wanted) -> int:
             raise BackupError(f"the snapshot {found['id'][:8]} has nothing of {wanted.user or wanted.group}")
         restore_leaves(run, found["id"], wanted, manifest, leaves)
         if whole:
-            run.state.begin_past(again=True, after=found["on"])
+            run.state.go_on(found["on"], found["series"])
     if server is not None:
         images.use(run, server)
     complete = not run.state.entry["warnings"]

@@ -16,7 +16,7 @@ from typing import Any
 from . import backup, claims, commands, containers, gate
 from .commands import CommandError
 from .run import DONE, FAILED, BackupError, Run
-from .transfer import DATABASE, PACK_BYTES, TAR, Move, as_account, let_go, stop, write, write_record
+from .transfer import DATABASE, PACK_BYTES, TAR, Move, as_account, backups_of, let_go, stop, write, write_record
 
 GATE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "gate.py")
 WAIT_SECONDS = 600  # requests wait no longer
@@ -31,6 +31,7 @@ def send(move: Move) -> dict[str, Any]:
     if move.given["hold"] and move.given["snapshot"]:  # only with the first part
         hold(move)
     if move.given["snapshot"]:
+        run.state.content["series"] = backups_of(run).series  # a tag of the snapshot tells the new host
         code = backup.backup(run, brief=True)
         if code != DONE and move.given["hold"]:
             raise BackupError(f"not everything could be read: {'; '.join(run.state.entry['warnings'][:5])}")

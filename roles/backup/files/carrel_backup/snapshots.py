@@ -8,8 +8,9 @@ import datetime
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .restic import TAG, host_of
+from .restic import ON, SINCE, TAG, host_of, series_of
 from .run import BackupError, Run
+from .state import State
 
 
 def listed(run: Run) -> list[dict[str, Any]]:
@@ -22,8 +23,9 @@ def described(snapshot: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "id": snapshot["id"],
         "time": snapshot["time"],
-        "of": next((tag for tag in tags if tag != TAG and not tag.startswith("on:")), "?"),
+        "of": next((tag for tag in tags if tag != TAG and not tag.startswith((ON, SINCE))), "?"),
         "on": host_of(tags),
+        "series": series_of(tags),
         "files": summary.get("total_files_processed", 0),
         "bytes": summary.get("total_bytes_processed", 0),
         "added_bytes": summary.get("data_added_packed", 0),
@@ -32,12 +34,18 @@ def described(snapshot: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def ours(snapshots: Sequence[Mapping[str, Any]], *hosts: str) -> list[Mapping[str, Any]]:
-    """The snapshots of these hosts; all if they have none yet, after a move."""
-    return [each for each in snapshots if each["on"] in hosts] or list(snapshots)
+def ours(snapshots: Sequence[Mapping[str, Any]], state: State, *hosts: str) -> list[Mapping[str, Any]]:
+    """The snapshots of these hosts; of all if they have none yet, after a move.
+
+    Once an instance has begun its backups, those of another series, perhaps of a removed instance, do not count.
+    """
+    found = [each for each in snapshots if state.begun is None or each["series"] == state.series]
+    return [each for each in found if each["on"] in hosts] or found
 
 
-def pick(snapshots: Sequence[Mapping[str, Any]], wanted: str, tags: Sequence[str], host: str) -> Mapping[str, Any]:
+def pick(
+    snapshots: Sequence[Mapping[str, Any]], wanted: str, tags: Sequence[str], host: str, state: State
+) -> Mapping[str, Any]:
     """Choose a snapshot with one of these tags: by the beginning of its id, or the newest one up to a time.
 
     Without an id, another host's snapshot is chosen only if none of this host fits.
@@ -47,9 +55,10 @@ def pick(snapshots: Sequence[Mapping[str, Any]], wanted: str, tags: Sequence[str
     if wanted != "latest":
         by_id = [each for each in fitting if len(wanted) >= 6 and each["id"].startswith(wanted)]
         fitting = by_id or [each for each in fitting if (moment := end_of(wanted)) and parsed(each["time"]) <= moment]
-    if not fitting:
+    chosen = by_id or ours(fitting, state, host)
+    if not chosen:
         raise BackupError(f"there is no snapshot {wanted} of {' or '.join(tags)}; carrel-backup snapshots lists them")
-    return (fitting if by_id else ours(fitting, host))[-1]
+    return chosen[-1]
 
 
 def label(time: str) -> str:

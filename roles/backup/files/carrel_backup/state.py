@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import os
@@ -18,11 +19,33 @@ HISTORY = 30
 WARNINGS = 100
 EVERY_SECONDS = 5
 COMMANDS = ("backup", "restore", "drill")
+KEPT = ".backup"  # in an instance's directory: where instance_archive puts these files
+FILES = ("state.json", "leaves.json")
 
 
 def now() -> str:
     """UTC, as ISO 8601."""
     return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+
+
+def bring_back(directory: str, state_directory: str) -> None:
+    """Take the files of a removed instance that is back from the archive, so that its backups go on."""
+    for name in FILES:
+        kept, path = f"{directory}/{KEPT}/{name}", f"{state_directory}/{name}"
+        with contextlib.suppress(FileNotFoundError):
+            replace(path, files.read(kept))
+            os.unlink(kept)
+
+
+def replace(path: str, text: str) -> None:
+    """Write a file in one step. A reader gets the old or the new one."""
+    fresh = f"{path}.new"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    with open(os.open(fresh, flags, 0o644), "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.rename(fresh, path)
 
 
 class State:
@@ -37,6 +60,7 @@ class State:
             "history": [],
             "start": {},
             "begun": None,
+            "series": None,
             "past": [],
         }
         self.trouble: str | None = None  # why the file could not be written
@@ -78,18 +102,34 @@ class State:
         return found
 
     @property
+    def series(self) -> str | None:
+        """When --anew began the series to which the backups belong; None: the first one."""
+        found: str | None = self.content["series"]
+        return found
+
+    @property
     def past(self) -> list[str]:
-        """Other hosts with backups of this instance: it was restored from their backups, or moved from there."""
+        """Other hosts with backups of the series: the instance was restored from their backups, or moved from there."""
         found: list[str] = self.content["past"]
         return found
 
-    def begin_past(self, again: bool, after: str | None = None) -> None:
-        """AFTER: the host whose backups this host continues."""
-        if again or self.begun is None:
+    def begin_past(self) -> None:
+        """The first backup."""
+        if self.begun is None:
             self.content["begun"] = now()
-            if after is not None and after not in self.past:
-                self.past.append(after)
             self.write()
+
+    def begin_anew(self) -> None:
+        self.content.update(begun=now(), series=now(), past=[])
+        self.write()
+
+    def go_on(self, after: str | None, series: str | None) -> None:
+        """Continue a series of AFTER, a host."""
+        past = self.past if series == self.series else []
+        if after is not None and after not in past:
+            past = [*past, after]
+        self.content.update(begun=now(), series=series, past=past)
+        self.write()
 
     def last(self, command: str) -> dict[str, Any]:
         return self.content[command] or {}
@@ -155,11 +195,4 @@ class State:
 
     def write(self) -> None:
         self._written = time.monotonic()
-        fresh = f"{self.path}.new"
-        with open(
-            os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644), "w"
-        ) as file:
-            json.dump(self.content, file, indent=1, ensure_ascii=True)
-            file.flush()
-            os.fsync(file.fileno())
-        os.rename(fresh, self.path)
+        replace(self.path, json.dumps(self.content, indent=1, ensure_ascii=True))

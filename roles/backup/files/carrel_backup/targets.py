@@ -20,7 +20,7 @@ DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 ARCHIVE = "data/users/.archive"
 ROOTS = ("data/.kept", "data/.restoring", "data/.bringing", ARCHIVE, "data/users/.trash")
 ARCHIVED = re.compile(r"(.+)-\d{8}T\d{6}Z(-\d+)?")
-LEFT_OUT = (*ROOTS, "build")  # and copies from the control node
+LEFT_OUT = (*ROOTS, ".backup", "build")  # the state of an archived instance's backups, copies from the control node
 # Databases have a dump; copies of their files would not be consistent.
 DATABASES = ("data/database", "data/hub/jupyterhub.sqlite*")
 

@@ -14,6 +14,7 @@ from typing import IO, Any
 from . import commands, containers, restore
 from .commands import CommandError
 from .run import Run
+from .state import State
 
 TREE = f"{restore.BESIDE}/move"
 PACK_BYTES = 256 * 2**20  # of one part; restic's files have 16 MiB
@@ -77,6 +78,11 @@ def write(path: str, text: str, mode: int = 0o644) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.rename(f"{path}.new", path)
+
+
+def backups_of(run: Run) -> State:
+    """The state of the instance's own backups, beside that of the move."""
+    return State(f"{os.path.dirname(run.settings.state_directory)}/backup/state.json", run.settings.name)
 
 
 def write_record(move: Move, content: Mapping[str, Any]) -> None:
