@@ -72,7 +72,13 @@ def test_an_instance_arrives_as_it_was(machine: Machine) -> None:
     old.settings["password"] = new.settings["password"] = old.step("begin")["password"]
     have = carry(old, new, new.step("begin")["have"])
     assert new.site.python("print(os.listdir())") == "['before']", "nothing is in place yet"
-    old.site.python("os.unlink('a.ipynb'); open('later', 'w').close(); os.chown('later', uid, gid)")
+    old.site.python(
+        "os.unlink('a.ipynb'); open('later', 'w').close(); os.chown('later', uid, gid)\n"
+        "for name, text in (('two', 'HARD'), (b'not-utf-8-\\xff\\xfe', 'X')):\n"  # of the same size
+        "  times = os.stat(name).st_mtime_ns\n"
+        "  with open(name, 'w') as file: file.write(text)\n"
+        "  os.utime(name, ns=(times, times))"
+    )
     # A step that is killed is done again.
     command = ["docker", "exec", "--interactive", machine.name, "timeout", "--signal=KILL", "0.3", "carrel-backup"]
     given = old.given({"hold": False, "snapshot": True, "have": have, "owner": "0"})

@@ -30,6 +30,7 @@ BUSY_SECONDS = 60
 MOST_PROBLEMS = 200
 MOST_FOLDERS = 100
 AT_FDCWD, RENAME_NOREPLACE = -100, 1
+MARK = "\ufffd"
 MISSING, REFUSED = "/missing", "/refused"  # not the name of a file
 
 
@@ -261,6 +262,26 @@ def empty(folder: str) -> None:
                 os.unlink(entry.path)
 
 
+def remove(tree: str, paths: list[str]) -> None:
+    """Remove files at these paths, as restic lists them: with a mark in place of what is not UTF-8."""
+    for path in paths:
+        _remove(os.open(tree, DIRECTORY), path.split("/"))
+
+
+def _remove(above: int, parts: list[str]) -> None:
+    try:
+        name, *below = parts
+        alike = [each for each in os.listdir(above) if MARK in as_listed(each)] if MARK in name else [name]
+        for each in alike:
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
+                if below:
+                    _remove(os.open(each, DIRECTORY, dir_fd=above), below)
+                else:
+                    os.unlink(each, dir_fd=above)
+    finally:
+        os.close(above)
+
+
 def exists(name: str, directory: int) -> bool:
     try:
         os.stat(name, dir_fd=directory, follow_symlinks=False)
@@ -292,6 +313,8 @@ def main(command: str, *arguments: str) -> int:
             os.rename(*arguments)
         elif command == "write":
             write(arguments[0], json.load(sys.stdin))
+        elif command == "remove":
+            remove(arguments[0], json.load(sys.stdin))
         elif command == "empty":
             empty(arguments[0])
     except (OSError, ValueError, sqlite3.Error) as error:

@@ -172,25 +172,40 @@ class Restic:
 
     def walk(self, snapshot: str, paths: Sequence[str], take: Message) -> None:
         """Give TAKE each file and directory of the snapshot at these paths, one by one: there may be millions."""
+        self._list("node", take, "ls", "--recursive", snapshot, *(f"/{path}" for path in paths))
+
+    def rewritten(self, before: str, after: str) -> list[str]:
+        """The files whose content differs between two snapshots, also if size and time do not."""
+        found: list[str] = []
+
+        def take(change: Mapping[str, Any]) -> None:
+            if "M" in str(change.get("modifier")):
+                found.append(str(change["path"]).lstrip("/"))
+
+        self._list("change", take, "diff", before, after)
+        return found
+
+    def _list(self, kind: str, take: Message, *arguments: str) -> None:
+        """Give TAKE each message of a kind."""
         said = []
 
         def line(text: str, error: bool) -> None:
             message = _object(text)
             if error:
                 said.append(str(message.get("message", text)).strip())
-            elif message.get("message_type") == "node":
+            elif message.get("message_type") == kind:
                 take(message)
 
-        command = [*self.account.mapped(), "restic", "--json", "--no-lock", "ls", "--recursive", snapshot]
+        command = [*self.account.mapped(), "restic", "--json", "--no-lock", *arguments]
         try:
             code, _unused, _unused = commands.run(
-                [*command, *(f"/{path}" for path in paths)], self.settings.deadline_seconds, "restic ls",
-                environment=self._environment, line=line,
+                command, self.settings.deadline_seconds, f"restic {arguments[0]}", environment=self._environment,
+                line=line,
             )  # fmt: skip
         except CommandError as error:
             raise ResticError(str(error), 1) from error
         if code:
-            raise ResticError(self._explain("ls", code, said, []), code)
+            raise ResticError(self._explain(arguments[0], code, said, []), code)
 
     def snapshots(self) -> list[dict[str, Any]]:
         """The snapshots of this instance, oldest first."""
