@@ -14,6 +14,8 @@ description:
     including images, volumes and configuration.
   - Deletes the account with its home and its subordinate ids if the role rootless_docker made it, which the
     account's comment in C(/etc/passwd) says. Any other account is kept, with a warning that says how to delete it.
+  - Gives the directories of its local backup repositories to root, so that the next account with the ids cannot read or
+    delete the snapshots. If the instance comes back, its first backup gives them to its account.
   - Deletes nothing while the instance, or another one that uses its engine, is on the host, nor while an archive of
     another instance has files of the account, because another account would get its ids.
   - An account without a folder in C(/etc/rootless-docker) has no engine and is never touched.
@@ -62,7 +64,7 @@ import os
 import pwd
 import stat
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
@@ -179,16 +181,7 @@ def mounts() -> str:
 
 def owned(path: str | None, account: pwd.struct_passwd) -> bool:
     """Whether a directory is the account's, and not a link that leads to one."""
-    if not path:
-        return False
-    try:
-        descriptor = _files.open_directory(path)
-    except FileNotFoundError:
-        return False
-    try:
-        return os.fstat(descriptor).st_uid == account.pw_uid
-    finally:
-        os.close(descriptor)
+    return path is not None and owner(path) == account.pw_uid
 
 
 def engine_trees(name: str, account: pwd.struct_passwd, made: bool) -> list[str]:
@@ -199,6 +192,41 @@ def engine_trees(name: str, account: pwd.struct_passwd, made: bool) -> list[str]
     # A data root in a home goes or stays with the home.
     roots = [root] if not inside and (made or not around) else []
     return [path for path in (home if made else None, *roots) if path and owned(path, account)]
+
+
+def repositories(folders: Iterable[str]) -> list[str]:
+    """The local repositories that the states of an instance's backups name, as far as they are not root's."""
+    found = {path for folder in folders for path in noted(f"{folder}/state.json")}
+    return sorted(path for path in found if owner(path) not in (0, None))
+
+
+def noted(state: str) -> list[str]:
+    file = _files.read(state)
+    try:
+        return list(map(str, json.loads(file.content).get("repositories", []))) if file else []
+    except (ValueError, AttributeError, TypeError):
+        return []
+
+
+def owner(path: str) -> int | None:
+    try:
+        descriptor = _files.open_directory(path)
+    except FileNotFoundError:
+        return None
+    try:
+        return os.fstat(descriptor).st_uid
+    finally:
+        os.close(descriptor)
+
+
+def close(path: str) -> None:
+    """Make a directory root's alone."""
+    descriptor = _files.open_directory(path)
+    try:
+        os.fchown(descriptor, 0, 0)
+        os.fchmod(descriptor, 0o700)
+    finally:
+        os.close(descriptor)
 
 
 def stop(account: pwd.struct_passwd, made: bool) -> None:
@@ -226,7 +254,9 @@ def purge(name: str, archive: str, tracker: Tracker, check_mode: bool) -> tuple[
     if name in entries(os.path.dirname(archive)):
         wrong.append(f"{os.path.dirname(archive)}/{name} is not archived yet")
     trees = [f"{archive}/{entry}" for entry in _purge.archives(name, entries(archive))]
-    trees += [f"{STATE}/{name}/backup"] if "backup" in entries(f"{STATE}/{name}") else []
+    backups = [f"{STATE}/{name}/backup"] if "backup" in entries(f"{STATE}/{name}") else []
+    closed = repositories([*(f"{tree}/.backup" for tree in trees), *backups])
+    trees += backups
     if account:
         trees += engine_trees(name, account, made)
     # It cannot be moved, and would stop the purge half-way.
@@ -235,11 +265,15 @@ def purge(name: str, archive: str, tracker: Tracker, check_mode: bool) -> tuple[
         raise PurgeError("; ".join(wrong))
     for path in trees:
         tracker.note(path, "present\n", None)
+    for path in closed:
+        tracker.note(path, f"owner {owner(path)}\n", "owner 0, mode 0700\n")
     if account and made:
         tracker.note(f"account {name}", f"{account.pw_uid}:{account.pw_gid}\n", None)
     if account and not check_mode:
         stop(account, made)
     if not check_mode:
+        for path in closed:
+            close(path)
         for path in trees:
             directories.remove_tree(path)
         with contextlib.suppress(OSError):

@@ -445,9 +445,9 @@ def test_an_append_only_server(machine: Machine) -> None:
 def removed(site: Site) -> str:
     """What instance_archive does with the state of the backups; returns the place in the archive."""
     return site.machine.python(
-        "os.makedirs(archive := f'/srv/.archive/{name}/.backup')\n"
+        "import shutil; os.makedirs(archive := f'/srv/.archive/{name}/.backup')\n"
         "for file in ('state.json', 'leaves.json'):\n"
-        "  os.rename(f'/var/lib/carrel/{name}/backup/{file}', f'{archive}/{file}')\n"
+        "  shutil.move(f'/var/lib/carrel/{name}/backup/{file}', archive)\n"
         "print(archive)",
         name=site.name,
     )
@@ -475,6 +475,19 @@ def test_an_instance_with_the_name_of_a_removed_one_does_not_continue_its_backup
     assert code == DONE and site.python("print(open('x').read())") == "the old course"
     assert site.backup()[0] == DONE and site.state()["series"] is None
     assert machine.run("ls", "-A", f"{site.directory}/.backup").stdout == ""
+
+
+def test_a_repository_that_a_purge_took_belongs_to_the_account_that_returns(machine: Machine) -> None:
+    site = machine.site("purged")
+    site.python("open('x', 'w').write('mine'); os.chown('x', uid, gid)")
+    assert site.backup()[0] == DONE
+    repository = "/srv/repositories/purged"
+    assert site.state()["repositories"] == [repository]
+    # purged, and set up again with another uid: the files in it belong to the former one, or to somebody else by now
+    machine.run("sh", "-c", f"chown -R 54321:54321 {repository}; chown root:root {repository}")
+    machine.run("rm", f"{site.home}/x")
+    assert site.command("restore", "--user", "ada", "--path", "x")[0] == DONE
+    assert site.backup()[0] == DONE
 
 
 def test_wrong_use_touches_nothing(machine: Machine) -> None:

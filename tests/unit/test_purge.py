@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
+import stat
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -128,6 +130,33 @@ def test_the_role_s_account_goes_with_its_home(host: Host) -> None:
     assert host.commands[-1] == "userdel tao"
     assert not any(path.exists() for path in (host.home, host.root, host.engine, host.archive / f"tao-{STAMP}"))
     assert not host.backups.parent.exists(), "the next instance with the name does not go on with its backups"
+
+
+def test_the_next_account_with_the_ids_does_not_get_the_repository(host: Host, tmp_path: Path) -> None:
+    local, earlier, others = (tmp_path / name for name in ("backup", "earlier", "others"))
+    for path in (local, earlier, others):
+        (path / "data").mkdir(parents=True)
+        os.chown(path, UID, UID)
+    archived = host.archive / f"tao-{STAMP}" / ".backup"
+    archived.mkdir()
+    (archived / "state.json").write_text(json.dumps({"repositories": [str(earlier), str(tmp_path / "gone")]}))
+    (host.backups / "state.json").write_text(json.dumps({"repositories": [str(local)]}))
+    host.purge(check_mode=True)
+    assert local.stat().st_uid == UID
+    assert str(local) not in host.purge()[0], "it is not deleted"
+    for path in (local, earlier):
+        assert (path.stat().st_uid, path.stat().st_gid, stat.S_IMODE(path.stat().st_mode)) == (0, 0, 0o700)
+    assert others.stat().st_uid == UID
+
+
+def test_a_link_in_a_repository_s_place_stops_a_purge(host: Host, tmp_path: Path) -> None:
+    (tmp_path / "victim").mkdir()
+    os.chown(tmp_path / "victim", UID, UID)
+    (tmp_path / "link").symlink_to(tmp_path / "victim")
+    (host.backups / "state.json").write_text(json.dumps({"repositories": [str(tmp_path / "link")]}))
+    with pytest.raises(files.UnsafePathError, match="link is a symbolic link"):
+        host.purge()
+    assert (tmp_path / "victim").stat().st_uid == UID and host.home.exists()
 
 
 @pytest.mark.parametrize("comment", ["", "Tao Example,,,", f"Tao,{_purge.COMMENT}"])

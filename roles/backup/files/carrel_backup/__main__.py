@@ -112,6 +112,8 @@ def act(run: Run, what: str, options: argparse.Namespace) -> int:
     try:
         containers.start(run)  # first: what follows needs space on the disk
         run.prepare()
+        if run.settings.local:
+            run.state.note_repository(run.settings.repository)
         shadow.clear(run)
         run.check_server()
         run.check_restic()

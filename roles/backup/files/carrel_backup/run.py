@@ -80,6 +80,8 @@ class Run:
         if settings.local and not os.path.lexists(settings.repository):
             os.makedirs(os.path.dirname(settings.repository), 0o711, exist_ok=True)
             self.own(settings.repository)
+        elif settings.local:
+            targets.give(settings.repository, self.account.uid, self.account.gid)
 
     def check_server(self) -> None:
         """Refuse a REST server that does not answer: restic would try for a quarter of an hour, and keep the lock."""

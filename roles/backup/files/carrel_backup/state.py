@@ -62,6 +62,7 @@ class State:
             "begun": None,
             "series": None,
             "past": [],
+            "repositories": [],
         }
         self.trouble: str | None = None  # why the file could not be written
         self.interrupted: str | None = None  # the step at which an earlier run was killed
@@ -112,6 +113,12 @@ class State:
         """Other hosts with backups of the series: the instance was restored from their backups, or moved from there."""
         found: list[str] = self.content["past"]
         return found
+
+    def note_repository(self, path: str) -> None:
+        """A directory of this host, which a purge of the instance takes from the account."""
+        if path not in self.content["repositories"]:
+            self.content["repositories"].append(path)
+            self.write()
 
     def begin_past(self) -> None:
         """The first backup."""

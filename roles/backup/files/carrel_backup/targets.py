@@ -94,6 +94,28 @@ def chosen(found: list[str], user: str | None, group: str | None) -> list[str]:
     return found
 
 
+def give(repository: str, uid: int, gid: int) -> None:
+    """Give a repository of root's to an account: one that a purge took from the account's predecessor.
+
+    Only root could change anything in it meanwhile. What restic does not make is left alone.
+    """
+    try:
+        top = opened(repository)
+    except OSError:  # restic reports it better
+        return
+    try:
+        if os.fstat(top).st_uid != 0 or not {"config", "data", "keys", "snapshots"} <= set(os.listdir(top)):
+            return
+        for _folder, folders, names, descriptor in os.fwalk(".", dir_fd=top):
+            for name in (*folders, *names):
+                status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+                if stat.S_ISDIR(status.st_mode) or (stat.S_ISREG(status.st_mode) and status.st_nlink == 1):
+                    os.chown(name, uid, gid, dir_fd=descriptor, follow_symlinks=False)
+        os.fchown(top, uid, gid)  # last, or a killed run would leave the rest to nobody
+    finally:
+        os.close(top)
+
+
 def opened(path: str, flags: int = DIRECTORY) -> int:
     """A descriptor of an absolute path, no part of which is a link or leads up."""
     if ".." in path.split("/"):
