@@ -37,6 +37,9 @@ options:
   connect_to:
     description: Address of Apache for requests to the public URLs. Without it the URLs are not checked.
     type: str
+  control_time:
+    description: As in M(carrel.jupyter.user_volumes).
+    type: str
   known:
     description: The names of all instances. With it, containers in O(engines) that belong to none of them are found.
     type: list
@@ -143,12 +146,13 @@ def main() -> None:
             "engines": {"type": "dict", "default": {}},
             "programs": {"type": "dict", "default": {}},
             "connect_to": {"type": "str"},
+            "control_time": {"type": "str"},
             "known": {"type": "list", "elements": "str"},
         },
         supports_check_mode=True,
     )
     given = module.params
-    around = drift.Surroundings(given["engines"], given["programs"], given["connect_to"])
+    around = drift.Surroundings(given["engines"], given["programs"], given["connect_to"], given["control_time"])
     try:
         instances: list[tuple[drift.Look, dict[str, Any]]] = [
             (lab_drift.look, each) for each in json.loads(given["labs"] or "[]")

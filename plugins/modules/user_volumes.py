@@ -103,6 +103,11 @@ options:
       - Delete, for good, directories that have been in the archive for this many days, by the time in their names. By
         default nothing is deleted.
     type: int
+  control_time:
+    description:
+      - The time of the control node, in UTC. If the host's clock differs from it by more than a day,
+        O(delete_after_days) deletes nothing, with a warning.
+    type: str
   purge:
     description: Allow O(users[].state=absent), and complete a deletion that was interrupted.
     type: bool
@@ -112,7 +117,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Create the directories of a hub's users and archive those of users who left
+- name: Create the directories of a hub's users, archive those of users who left, and delete them a year later
   carrel.jupyter.user_volumes:
     path: /srv/class101/data/users
     account: class101
@@ -120,6 +125,8 @@ EXAMPLES = r"""
       - name: ada@uni.example
       - name: grace@uni.example
     prune: archive
+    delete_after_days: 365
+    control_time: "{{ now(utc=true, fmt='%Y-%m-%dT%H:%M:%SZ') }}"
 
 - name: Delete the files of one user for good
   carrel.jupyter.user_volumes:
@@ -210,6 +217,7 @@ def main() -> None:
             **ARGUMENTS,
             "prune": {"type": "str", "choices": ["keep", "archive"], "default": "keep"},
             "delete_after_days": {"type": "int"},
+            "control_time": {"type": "str"},
             "purge": {"type": "bool", "default": False},
         },
         required_if=[("backend", "directories", ["path"]), ("backend", "volumes", ["socket", "prefix"])],

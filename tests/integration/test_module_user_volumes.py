@@ -453,6 +453,26 @@ def test_what_was_archived_long_ago_is_deleted_only_if_that_is_asked(base: Path)
     assert sorted(os.listdir(base)) == [".archive", "ada"]
 
 
+def test_nothing_is_deleted_while_a_clock_is_wrong(base: Path) -> None:
+    """Of the host or of the control node: the module cannot know."""
+    run(base, "ada")
+    archived(base, "bob", "20200101T000000Z", "kept")
+    options = {"prune": "archive", "delete_after_days": 10}
+    for hours in (-25, 25):
+        then = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + hours * 3600))
+        answer = run(base, "ada", control_time=then, **options)
+        assert not answer["changed"] and "delete_after_days deletes nothing" in str(answer["warnings"])
+    assert os.listdir(base / ".archive") == ["bob-20200101T000000Z"]
+    # Of two times the later one counts, or what a slow clock archives would be deleted at once.
+    later = run(base, "joe", gone("ada"), control_time="2040-01-31T02:30:00Z", **options)
+    assert later["archived"] == {"ada": f"{base}/.archive/ada-20400131T023000Z"}
+    soon = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 23 * 3600))
+    assert run(base, "joe", control_time=soon, **options)["deleted"] == ["bob"]
+    assert run(base, "joe", check=True, control_time="soon")["msg"].startswith(
+        "control_time is 'soon': write it in UTC"
+    )
+
+
 def test_nothing_of_somebody_who_is_listed_is_deleted(base: Path) -> None:
     """Neither what comes back in the same run, nor what is held; check mode says the same."""
     stamp = "20200101T000000Z"

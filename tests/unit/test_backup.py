@@ -233,6 +233,30 @@ def test_after_a_move_the_other_hosts_count() -> None:
     assert snapshots.pick(SNAPSHOTS, "latest", ["whole"], "geo3", past())["id"] == "dddddddd44"
 
 
+def test_a_snapshot_of_the_future_is_not_the_latest() -> None:
+    """A host's clock was wrong once."""
+    moment = datetime.now(timezone.utc)
+    soon, ahead = (
+        {**SNAPSHOTS[0], "id": name * 10, "time": (moment + timedelta(hours=hours)).isoformat()}
+        for name, hours in (("a", 20), ("b", 28))
+    )
+
+    def picked(found: list[dict[str, Any]], wanted: str = "latest") -> object:
+        return snapshots.pick(found, wanted, ["whole"], "geo1", past())["id"]
+
+    assert picked([soon, ahead]) == "a" * 10, "clocks may differ a little"
+    assert picked([ahead]) == "b" * 10, "or this host's clock is slow"
+    assert picked([soon, ahead], "bbbbbb") == "b" * 10
+
+
+def test_a_backup_names_snapshots_of_the_future(engine: Engine, capsys: pytest.CaptureFixture[str]) -> None:
+    ahead = datetime.now(timezone.utc) + timedelta(days=400)
+    engine.restic = Repository(engine, {"id": "abcdefghij", **taken(ahead.isoformat(), "geo2")})
+    engine.state.begin_past()
+    carrel_backup.backup.check_past(engine, anew=False)
+    assert "snapshots of the future, from a host whose clock was wrong: abcdefgh." in capsys.readouterr().err
+
+
 def test_a_series_has_its_own_snapshots_alone() -> None:
     """Those of a removed instance with the same name on the same host are older ones, or newer ones if it is back."""
     second = {**SNAPSHOTS[1], "id": "eeeeeeee55", "series": BEGUN}
@@ -271,12 +295,15 @@ BEFORE, BEGUN, AFTER = "2030-01-01T02:30:00Z", "2030-01-02T02:30:00+00:00", "203
         ([taken(BEFORE, "geo2")], BEGUN, None),
         ([taken(AFTER, "geo1")], BEGUN, None),
         ([taken(BEFORE, "geo1"), taken(AFTER, "geo2-2eexample")], BEGUN, "another host's: geo2.example, not geo1"),
+        ([taken(AFTER, "geo1"), taken("2040-01-01T00:00:00Z", "geo2")], BEGUN, None),
+        ([taken(AFTER, "geo2"), taken("2040-01-01T00:00:00Z", "geo1")], BEGUN, "another host's: geo2, not geo1"),
+        ([taken("2040-01-01T00:00:00Z", "geo1")], None, "this host has not been restored yet"),
     ],
 )
 def test_a_host_goes_on_with_its_own_past_alone(
     snapshots: list[dict[str, Any]], begun: str | None, refused: str | None
 ) -> None:
-    said = carrel_backup.backup.another_past(snapshots, "geo1", begun)
+    said = carrel_backup.backup.another_past(snapshots, "geo1", begun, NOW)
     assert said is None if refused is None else refused in str(said)
 
 
@@ -286,6 +313,29 @@ def test_whose_a_directory_is() -> None:
     assert targets.chosen(found, "ada", None) == ["data/users/ada/home"]
     assert targets.chosen(found, None, "g") == ["data/groups/g"]
     assert targets.chosen(found, "a*", None) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_repository_that_a_purge_took_is_given_to_the_next_account(tmp_path: Path) -> None:
+    repository = tmp_path / "repository"
+    for name in ("data/00", "keys", "snapshots"):
+        (repository / name).mkdir(parents=True)
+    victim = tmp_path / "victim"
+    victim.touch()
+    os.link(victim, repository / "keys" / "hard")
+    (repository / "keys" / "link").symlink_to(victim)
+    targets.give(str(repository), 12345, 12345)
+    assert repository.stat().st_uid == 0, "it is not one of restic's"
+    (repository / "config").touch()
+    os.chown(repository / "data" / "00", 12340, 12340)
+    targets.give(str(repository), 12345, 12345)
+    owners = {name: (repository / name).stat().st_uid for name in (".", "config", "data", "data/00", "keys")}
+    assert set(owners.values()) == {12345}, owners
+    assert victim.stat().st_uid == 0
+    os.chown(repository / "config", 12340, 12340)
+    targets.give(str(repository), 12346, 12346)
+    assert (repository / "config").stat().st_uid == 12340, "another account's is left alone"
+    targets.give(str(tmp_path / "missing"), 12345, 12345)
 
 
 def test_a_pattern_means_one_path_alone() -> None:
@@ -605,7 +655,7 @@ def test_a_table_of_snapshots_has_whole_names() -> None:
 
 
 def test_a_new_host_begins_beside_an_old_past_only_if_told(engine: Engine) -> None:
-    engine.restic = Repository(engine, taken(AFTER, "geo1"))
+    engine.restic = Repository(engine, {"id": "abc", **taken(AFTER, "geo1")})
     with pytest.raises(BackupError, match="--anew"):
         carrel_backup.backup.check_past(engine, anew=False)
     assert State(engine.state.path, "tao").begun is None

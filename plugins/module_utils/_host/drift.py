@@ -47,6 +47,7 @@ class Surroundings:
     engines: Mapping[str, Mapping[str, Any]]  # from instance_info
     programs: Mapping[str, str]  # the role's files by name
     connect_to: str | None = None  # Apache's address for requests to public URLs; None: no requests
+    control_time: str | None = None
 
 
 @dataclass

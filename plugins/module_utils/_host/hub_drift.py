@@ -64,7 +64,7 @@ def _present(instance: Mapping[str, Any], engine: Mapping[str, Any], around: Sur
     texts = secret_files.apply(hub.secret_options(instance, engine, decided), True, found.tracker)
     roster = {"path": f"{root}/hub/roster.json", "content": decided["roster"], "group": engine["gid"], "mode": "0640"}
     install(found, {"files": [roster]})
-    _people(instance, engine, decided, found)
+    _people(instance, engine, decided, found, around.control_time)
     checksum = secret_files.checksum(texts)
     install(found, hub.files(instance, engine, decided, checksum, around.programs[SERVER]))
     smoke = {name: text for name, text in around.programs.items() if name != SERVER}
@@ -118,10 +118,16 @@ def _images(instance: Mapping[str, Any], project: Project, found: Found) -> list
     return None if problems else results
 
 
-def _people(instance: Mapping[str, Any], engine: Mapping[str, Any], decided: Mapping[str, Any], found: Found) -> None:
+def _people(
+    instance: Mapping[str, Any],
+    engine: Mapping[str, Any],
+    decided: Mapping[str, Any],
+    found: Found,
+    control_time: str | None = None,
+) -> None:
     account = instance["engine"]
     uid, gid = host_ids(account, decided["uid"], decided["gid"])
-    options = hub.volume_options(instance, engine, decided)
+    options = hub.volume_options(instance, engine, decided, control_time)
     work: Backend
     if instance["backend"] == "volumes":
         work = NamedVolumes(options, True, uid, gid, host_ids(account, 0, 0)[0])

@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -123,7 +122,7 @@ class NamedVolumes(Backend):
         for volume in volumes:
             if self.engine.call("GET", "/containers/json", volume=[volume["Name"]]):
                 raise InUseError(f"the volume {volume['Name']} is in use: stop the user's server first")
-        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        stamp = self.stamp()
         for volume in volumes:
             self.before.append(volume["Name"])
             self.after.append(f"{volume['Name']}.archived-TIME")

@@ -12,7 +12,12 @@ from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import files
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.directories import ForeignOwnerError, Wanted
-from ansible_collections.carrel.jupyter.plugins.module_utils._people.user_volumes import by_directory
+from ansible_collections.carrel.jupyter.plugins.module_utils._people.user_volumes import (
+    by_directory,
+    control_time,
+    stamp,
+    wrong_clock,
+)
 from ansible_collections.carrel.jupyter.plugins.module_utils._site.quotas import ForeignProjectError
 
 
@@ -28,6 +33,7 @@ class Backend(abc.ABC):
         self.parameters = parameters
         self.check_mode = check_mode
         self.where = where
+        self.control_time = control_time(parameters)
         self.stem = stem  # followed by a user's escaped name: the place of the user's files
         self.leaves = [(leaf["name"], Wanted(uid, gid, int(leaf["mode"], 8))) for leaf in parameters["directories"]]
         self.before: list[str] = []
@@ -91,8 +97,15 @@ class Backend(abc.ABC):
                 self.make(directory, user)
         days = self.parameters.get("delete_after_days")
         if days is not None and self.parameters["prune"] == "archive":
+            wrong = wrong_clock(time.time(), self.control_time)
+            if wrong:
+                self.warnings.append(f"{self.where}: {wrong}")
+                return
             with self.reporting():
                 self.expire(time.time() - days * 86400, by_directory(users, "present", "held"))
+
+    def stamp(self) -> str:
+        return stamp(time.time(), self.control_time)
 
     def _prune(self, listed: set[str]) -> None:
         for directory in sorted(set(self.there()) - listed):

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -153,7 +152,7 @@ class UserDirectories(Backend):
 
     def archive(self, directory: str, user: str) -> None:
         os.close(self._close_by(directory))
-        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        stamp = self.stamp()
         name, number = f"{directory}-{stamp}", 1
         while os.path.lexists(f"{self.path}/{ARCHIVE}/{name}"):
             name, number = f"{directory}-{stamp}-{number}", number + 1

@@ -18,6 +18,8 @@ PREFIX = re.compile(r"[a-z][a-z0-9-]{0,30}")
 STAMP = "%Y%m%dT%H%M%SZ"
 # No escaped name has a capital letter.
 ARCHIVE = re.compile(r"(.+)-(\d{8}T\d{6}Z)(?:-\d+)?")
+CONTROL_TIME = "%Y-%m-%dT%H:%M:%SZ"
+DAY = 86400
 LEAF = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
 
@@ -54,7 +56,33 @@ def problems(parameters: Mapping[str, Any]) -> list[str]:
             )
     if not leaves:
         found.append("the list of directories is empty: leave it out for the default")
+    try:
+        control_time(parameters)
+    except ValueError:
+        found.append(f"control_time is {parameters['control_time']!r}: write it in UTC, such as 2030-01-31T02:30:00Z")
     return found
+
+
+def control_time(parameters: Mapping[str, Any]) -> float | None:
+    """The seconds of the control node's time. Raises ValueError."""
+    text = parameters.get("control_time")
+    return None if text is None else datetime.strptime(text, CONTROL_TIME).replace(tzinfo=timezone.utc).timestamp()
+
+
+def wrong_clock(host: float, control: float | None) -> str | None:
+    """Why nothing is deleted because of its age, if one of the two clocks must be wrong."""
+    if control is None or abs(host - control) <= DAY:
+        return None
+    said = [datetime.fromtimestamp(each, timezone.utc).strftime("%Y-%m-%d %H:%M") for each in (host, control)]
+    return (
+        f"the clock of this host says {said[0]} UTC and that of the control node {said[1]}, so delete_after_days"
+        " deletes nothing: set the wrong one and run again"
+    )
+
+
+def stamp(host: float, control: float | None) -> str:
+    """The time in an archive's name: of two clocks the later one, so that nothing is deleted too early."""
+    return datetime.fromtimestamp(max(host, control or host), timezone.utc).strftime(STAMP)
 
 
 def _path_problems(path: str) -> list[str]:

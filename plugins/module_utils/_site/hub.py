@@ -357,7 +357,10 @@ def secret_options(
 
 
 def volume_options(
-    instance: Mapping[str, Any], engine: Mapping[str, Any], decided: Mapping[str, Any]
+    instance: Mapping[str, Any],
+    engine: Mapping[str, Any],
+    decided: Mapping[str, Any],
+    control_time: str | None,
 ) -> dict[str, Any]:
     """Return the options of the module user_volumes."""
     named = instance["backend"] == "volumes"
@@ -370,6 +373,7 @@ def volume_options(
         "directories": [{**leaf, "mode": "0700"} for leaf in decided["user_directories"]],
         "prune": instance["prune"],
         "delete_after_days": instance.get("delete_after_days"),
+        "control_time": control_time,
         "purge": False,
     }
 

@@ -19,6 +19,7 @@ from .commands import CommandError
 from .escape import escape
 from .restic import TAG, Answer, ResticError, host_of, host_tag, series_tags
 from .run import DONE, INCOMPLETE, BackupError, Run
+from .snapshots import is_ahead, utc
 from .state import now
 
 WHOLE = "whole"
@@ -88,7 +89,14 @@ def check_past(run: Run, anew: bool) -> None:
             if error.code != restic.NO_REPOSITORY:
                 raise
             snapshots = []
-        refused = another_past(snapshots, run.settings.host, run.state.begun)
+        refused = another_past(snapshots, run.settings.host, run.state.begun, utc())
+        ahead = [each["id"][:8] for each in snapshots if is_ahead(each["time"], utc())]
+        if ahead:
+            run.journal.warning(
+                "begin",
+                f"snapshots of the future, from a host whose clock was wrong: {', '.join(ahead[:MOST_NAMED])}. They are"
+                " not taken for the latest ones; remove them with restic",
+            )
         if refused:
             name = run.settings.name
             raise BackupError(
@@ -101,13 +109,17 @@ def check_past(run: Run, anew: bool) -> None:
         run.state.begin_past()
 
 
-def another_past(snapshots: Sequence[Mapping[str, Any]], host: str, begun: str | None) -> str | None:
+def another_past(
+    snapshots: Sequence[Mapping[str, Any]], host: str, begun: str | None, now: datetime.datetime
+) -> str | None:
     """Why a host whose backups have BEGUN then must not add to these snapshots; None if it may.
 
     A host that was lost and set up again is empty: its first backup would be the `latest` that a restore uses. And if
     two hosts with instances of the same name share a repository, their backups get mixed up.
     """
     whole = [each for each in snapshots if WHOLE in (each.get("tags") or [])]
+    if begun is not None:
+        whole = [each for each in whole if not is_ahead(each["time"], now)]
     if not whole:
         return None
     newest = str(whole[-1]["time"])

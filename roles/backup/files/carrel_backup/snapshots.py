@@ -55,10 +55,22 @@ def pick(
     if wanted != "latest":
         by_id = [each for each in fitting if len(wanted) >= 6 and each["id"].startswith(wanted)]
         fitting = by_id or [each for each in fitting if (moment := end_of(wanted)) and parsed(each["time"]) <= moment]
+    else:
+        # A host whose clock is slow may have no others.
+        fitting = [each for each in fitting if not is_ahead(each["time"], utc())] or fitting
     chosen = by_id or ours(fitting, state, host)
     if not chosen:
         raise BackupError(f"there is no snapshot {wanted} of {' or '.join(tags)}; carrel-backup snapshots lists them")
     return chosen[-1]
+
+
+def is_ahead(time: str, now: datetime.datetime) -> bool:
+    """Whether a snapshot is of a host whose clock was wrong. Clocks may differ by a day."""
+    return parsed(time) > now + datetime.timedelta(days=1)
+
+
+def utc() -> datetime.datetime:
+    return datetime.datetime.now(datetime.timezone.utc)
 
 
 def label(time: str) -> str:
