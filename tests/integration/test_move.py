@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from backup_site import Machine, Site, started
+from backup_site import DONE, LOCKED, Machine, Site, started
 from test_backup import LISTING, STRANGE
 from test_backup_restore import LAB
 
@@ -72,6 +72,10 @@ def test_an_instance_arrives_as_it_was(machine: Machine) -> None:
     old.settings["password"] = new.settings["password"] = old.step("begin")["password"]
     have = carry(old, new, new.step("begin")["have"])
     assert new.site.python("print(os.listdir())") == "['before']", "nothing is in place yet"
+    # The new host's own backups have their jobs already.
+    assert new.site.backup()[0] == DONE
+    assert new.site.command("restore", "--user", "ada", "--path", "before", "--overwrite")[0] == DONE
+    assert new.site.command("drill")[0] == LOCKED
     old.site.python(
         "os.unlink('a.ipynb'); open('later', 'w').close(); os.chown('later', uid, gid)\n"
         "for name, text in (('two', 'HARD'), (b'not-utf-8-\\xff\\xfe', 'X')):\n"  # of the same size

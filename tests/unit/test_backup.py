@@ -603,6 +603,20 @@ def test_only_an_engine_that_is_not_there_has_no_containers(engine: Engine) -> N
     assert containers.using(engine, [], True) == []
 
 
+def test_the_tree_of_a_move_to_this_host_is_left_alone(engine: Engine, tmp_path: Path) -> None:
+    beside = Path(engine.settings.directory, restore.BESIDE)
+    for name in (restore.MOVING, "20300101T000000Z"):
+        (beside / name).mkdir(parents=True)
+    move = tmp_path / "move" / "move.json"
+    move.parent.mkdir()
+    move.touch()
+    restore.put_old_aside(engine)
+    assert os.listdir(beside) == [restore.MOVING]
+    move.unlink()  # given up
+    restore.put_old_aside(engine)
+    assert os.listdir(beside) == []
+
+
 def test_a_refusal_keeps_no_copy_of_what_was_fetched(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(restore, "fetch", lambda *_arguments: None)  # restic is in the integration tests
     with pytest.raises(containers.InUseError), restore.fetched(engine, "abc", []):

@@ -244,7 +244,7 @@ def outcome(name: str, command: str, code: int, said: str, state: Mapping[str, A
         return Outcome(f"{command} of {name}, not complete: {own}; {named}", changed=True, warning=True)
     if code == LOCKED:
         return Outcome(
-            f"{command} of {name}: a backup, restore or drill of it is running; try again later", failed=True
+            f"{command} of {name}: a backup, restore, drill or move of it is running; try again later", failed=True
         )
     if code == USAGE:
         return Outcome(f"{said.strip() or 'wrong settings'}", failed=True)

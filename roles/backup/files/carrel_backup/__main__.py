@@ -33,7 +33,7 @@ exit codes:
   0  done
   1  failed
   2  wrong usage or settings
-  3  a backup, restore or drill of the instance is running
+  3  a backup, restore or drill of the instance is running, or, for a drill, a move of it to this host
   4  done, but not all of it: the warnings name what is missing
 """
 
@@ -96,6 +96,13 @@ def main(argv: list[str]) -> int:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         journal.error("begin", "a backup, restore or drill of it is running")
+        return LOCKED
+    if what == "drill" and restore.is_arriving(settings):
+        journal.error(
+            "begin",
+            "a move of it to this host has not ended: run the playbook move again, or give the move up by removing"
+            f" {os.path.dirname(settings.state_directory)}/move",
+        )
         return LOCKED
     bring_back(settings.directory, settings.state_directory)
     state = State(f"{settings.state_directory}/state.json", settings.name)

@@ -21,12 +21,14 @@ from .inside import MISSING, REFUSED
 from .manifest import Manifest
 from .restic import Answer, ResticError
 from .run import DONE, INCOMPLETE, BackupError, Run
+from .settings import Settings
 from .snapshots import label, listed, pick
 from .wanted import Wanted, path_of, tags
 
 RENAME_EXCHANGE = 2
 BESIDE = "data/.restoring"
 KEPT = "data/.kept"
+MOVING = "move"  # the tree of a move to this host, beside those of restores
 RESERVE = 20, 10 * GIB  # space that stays free: a twentieth of the file system, but no more than this
 
 
@@ -95,12 +97,20 @@ def put_old_aside(run: Run) -> None:
     """The rest of a killed restore may be the old files: keep it, too."""
     folder = f"{run.settings.directory}/{BESIDE}"
     for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
+        if name == MOVING and is_arriving(run.settings):
+            continue
         kept = kept_folder(run)
         os.rename(f"{folder}/{name}", f"{kept}/{name}-interrupted")
         run.warn(
             f"files of an interrupted restore were moved to {kept}/{name}-interrupted; remove them once you have"
             " checked them"
         )
+
+
+def is_arriving(settings: Settings) -> bool:
+    """Whether a move to this host has not ended. It has a lock of its own."""
+    move = f"{os.path.dirname(settings.state_directory)}/move/move.json"
+    return os.path.exists(move) and os.path.isdir(f"{settings.directory}/{BESIDE}/{MOVING}")
 
 
 def room(run: Run) -> int:

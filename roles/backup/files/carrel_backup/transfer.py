@@ -16,7 +16,7 @@ from .commands import CommandError
 from .run import Run
 from .state import State
 
-TREE = f"{restore.BESIDE}/move"
+TREE = f"{restore.BESIDE}/{restore.MOVING}"
 PACK_BYTES = 256 * 2**20  # of one part; restic's files have 16 MiB
 # An account can make endless sparse files. A part also has tar's headers.
 TAR = ("prlimit", f"--fsize={2 * PACK_BYTES}", "tar")
