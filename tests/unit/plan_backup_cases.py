@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from plan_helpers import CLASS, TAO, at_hub, here
+from plan_helpers import CLASS, TAO, at_hub, here, two
 
 GOOD = {"repository": "/srv/backup", "password": "a secret"}
 
@@ -24,6 +24,22 @@ BACKUP_CASES: list[tuple[str, str, str, dict[str, Any]]] = [
         f"{TAO}.backup.repository",
         "RESTIC_REST_PASSWORD in environment",
         here(backup={**GOOD, "repository": "rest:https://me:SECRET@backup.example.org/"}),
+    ),
+    *(
+        ("repository_place", f"{TAO}.backup.repository", said, here(backup={**GOOD, "repository": place}))
+        for place, said in (
+            ("/srv/tao/backup", "/srv/tao/backup/tao can't be the repository: it holds an instance"),
+            ("/srv", "/srv/tao can't be"),
+            ("//srv/x/../tao/data/", "/srv/tao/data/tao can't be"),
+            ("/srv/.archive", "it holds removed instances"),
+            ("/srv/docker/tao", "engines write there"),
+        )
+    ),
+    (
+        "repository_place",
+        f"{TAO}.backup.repository",
+        "it holds an instance",
+        {"instances": two({"backup": {**GOOD, "repository": "/srv/geo/data"}}, {})},
     ),
     ("time", f"{TAO}.backup.at", '"01:25"', here(backup={**GOOD, "at": "daily"})),
     ("range", f"{TAO}.backup.keep.daily", "to 1000", here(backup={**GOOD, "keep": {"daily": -1}})),

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from posixpath import normpath
 from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub_keys import Hub
@@ -13,7 +14,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.names import 
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems, show
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import given, known
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.url import SERVER_PATHS, Url
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan.values import inside
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.values import DATA_ROOT, inside
 
 
 def check_instances(instances: Sequence[Instance], base_dir: str, problems: Problems) -> None:
@@ -22,6 +23,7 @@ def check_instances(instances: Sequence[Instance], base_dir: str, problems: Prob
     _twice(wanted, lambda instance: instance.address and str(instance.address), "url", "url_twice", problems)
     _twice(wanted, lambda instance: instance.port, "port", "port_twice", problems)
     _check_tokens([instance for instance in wanted if isinstance(instance, Lab)], instances, base_dir, problems)
+    _check_repositories(wanted, instances, base_dir, problems)
     _check_engines(wanted, problems)
     _check_sites([instance for instance in wanted if instance.address], problems)
     _check_domains([instance for instance in wanted if isinstance(instance.url, Url)], problems)
@@ -69,6 +71,23 @@ def _check_tokens(labs: Sequence[Lab], instances: Sequence[Instance], base_dir: 
         reason = next((why for folder, why in folders.items() if inside(lab.token_file, folder)), None)
         if reason:
             problems.add(f"{lab.path}.token_file", "token_place", value=show(lab.token_file), reason=reason)
+
+
+def _check_repositories(
+    wanted: Sequence[Instance], instances: Sequence[Instance], base_dir: str, problems: Problems
+) -> None:
+    """Check that no local repository is in its own backup, or in anything else that goes away or is somebody's."""
+    folders = {f"{base_dir}/{instance.name}": "it holds an instance" for instance in instances if given(instance.name)}
+    folders[f"{base_dir}/.archive"] = "it holds removed instances"
+    folders[DATA_ROOT] = "engines write there"
+    for instance in wanted:
+        place = instance.backup["repository"] if isinstance(instance.backup, dict) else None
+        if not given(instance.name) or not isinstance(place, str) or not place.startswith("/"):
+            continue
+        path = normpath(f"/{place.strip('/')}/{instance.name}")
+        reason = next((why for folder, why in folders.items() if inside(path, folder) or inside(folder, path)), None)
+        if reason:
+            problems.add(f"{instance.path}.backup.repository", "repository_place", value=path, reason=reason)
 
 
 def _check_engines(instances: Sequence[Instance], problems: Problems) -> None:

@@ -89,6 +89,7 @@ MESSAGES: dict[str, str] = {
     "timezone": "{value} is not a time zone; write a name such as {near}",
     "repository": "{value} is not a place for repositories; write an absolute path, or an address that begins with "
     "rest:https://, s3: or sftp:",
+    "repository_place": "{value} can't be the repository: {reason}; write a path elsewhere, for example /srv/backup",
     "repository_password": "contains a password before '@'; write RESTIC_REST_USERNAME and RESTIC_REST_PASSWORD in "
     "environment, from a vault",
     "backup_volumes": "there are no backups of named volumes, in which this hub keeps its homes (backend: volumes); "

@@ -50,13 +50,14 @@ _IMAGE = re.compile(
 )
 
 # Places where a generated token could be lost, be unreadable for the account, or be replaced by others.
+DATA_ROOT = "/srv/docker"  # of the engines, by default
 _FORBIDDEN_TOKENS = {
     **dict.fromkeys(("/proc", "/sys"), "it is the kernel's"),
     **dict.fromkeys(("/dev", "/run", "/var/run"), "it is empty after a reboot"),
     **dict.fromkeys(("/tmp", "/var/tmp"), "anybody can write there"),  # noqa: S108 - refused
     "/home": "accounts write there",
     "/root": "the engine's account can't go there",
-    "/srv/docker": "engines write there",
+    DATA_ROOT: "engines write there",
     "/var/lib/carrel": "accounts write there",
 }
 
