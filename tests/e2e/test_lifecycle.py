@@ -154,6 +154,7 @@ def test_absent_archives_and_can_be_brought_back(play: Play, atlas: Site, tao: S
     with atlas.lab().login(atlas.secret) as lab:
         assert lab.get("kept.txt") == "kept"
     assert "last.txt" in run_on(HOST, "carrel-backup", "folder", "atlas", "--path", "data/notebooks")
+    run_on(HOST, "carrel-backup", "run", "atlas")  # its backups go on
 
 
 def test_a_purge_deletes_what_is_left_of_a_removed_instance_and_nothing_else(play: Play, tao: Site) -> None:
@@ -162,9 +163,11 @@ def test_a_purge_deletes_what_is_left_of_a_removed_instance_and_nothing_else(pla
         useradd --create-home --comment 'rootless Docker engine of carrel.jupyter' gone
         mkdir -p /etc/rootless-docker/gone /srv/docker/gone/deep /srv/.archive/gone-20261122T230102Z
         echo '{"data-root": "/srv/docker/gone"}' > /etc/rootless-docker/gone/daemon.json
+        mkdir -p /srv/.archive/gone-20261122T230102Z/.backup /srv/backup/gone
+        echo '{"repositories": ["/srv/backup/gone"]}' > /srv/.archive/gone-20261122T230102Z/.backup/state.json
         ln -s /srv/tao /srv/docker/gone/link
         ln -s /srv/tao /home/gone/link
-        chown -R --no-dereference gone: /srv/docker/gone /home/gone
+        chown -R --no-dereference gone: /srv/docker/gone /home/gone /srv/backup/gone
     """
     run_on(HOST, "sh", "-ec", script)
 
@@ -178,6 +181,8 @@ def test_a_purge_deletes_what_is_left_of_a_removed_instance_and_nothing_else(pla
     left = "grep -h ^gone: /etc/passwd /etc/group /etc/subuid /etc/subgid; ls -d /home/gone /etc/rootless-docker/gone"
     left += " /srv/docker/gone /srv/.archive/gone-* 2>/dev/null || true"
     assert run_on(HOST, "sh", "-c", left) == ""
+    assert run_on(HOST, "stat", "--format=%U %a", "/srv/backup/gone").strip() == "root 700"
+    run_on(HOST, "rmdir", "/srv/backup/gone")
     tao.lab().login(tao.secret)
 
 

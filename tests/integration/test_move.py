@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from backup_site import DONE, LOCKED, Machine, Site, started
+from backup_site import DONE, INCOMPLETE, LOCKED, Machine, Site, started
 from test_backup import LISTING, STRANGE
 from test_backup_restore import LAB
 
@@ -69,11 +69,12 @@ def test_an_instance_arrives_as_it_was(machine: Machine) -> None:
     new = Side(machine.site("arriving", database="sqlite"), "new")
     old.site.python(STRANGE + SECRETS)
     new.site.python("open('before', 'w').close()")
+    assert old.site.backup("--anew")[0] == DONE
     old.settings["password"] = new.settings["password"] = old.step("begin")["password"]
     have = carry(old, new, new.step("begin")["have"])
     assert new.site.python("print(os.listdir())") == "['before']", "nothing is in place yet"
     # The new host's own backups have their jobs already.
-    assert new.site.backup()[0] == DONE
+    assert new.site.backup()[0] == INCOMPLETE, "it has no database yet"
     assert new.site.command("restore", "--user", "ada", "--path", "before", "--overwrite")[0] == DONE
     assert new.site.command("drill")[0] == LOCKED
     old.site.python(
@@ -111,6 +112,9 @@ print(folder.st_uid, folder.st_gid, oct(folder.st_mode & 0o7777))
     assert new.site.python(look) == expected, "its folder, too, is as the role hub makes it"
     kept = machine.run("find", f"{new.site.directory}/data/.kept", "-name", "before").stdout.split()
     assert len(kept) == 1, "what was there is kept"
+    new.step("settle")
+    state = new.site.state()
+    assert state["series"] and state["series"] == old.site.state()["series"] and state["past"] == ["old"]
     for side in (old, new):
         side.step("finish")
         state = side.settings["state_directory"]

@@ -729,6 +729,13 @@ def test_a_host_forgets_its_own_snapshots_alone(engine: Engine) -> None:
     assert repository.asked[-1][1] == f"--tag=carrel,on:geo1,since:{engine.state.series}"
 
 
+@pytest.mark.parametrize(("hours", "due"), [(0, False), (-167, False), (-169, True), (169, True)])
+def test_space_is_freed_once_a_week_also_after_a_clock_was_wrong(tmp_path: Path, hours: int, due: bool) -> None:
+    path = tmp_path / "pruned"
+    path.write_text((datetime.now(timezone.utc) + timedelta(hours=hours)).isoformat())
+    assert carrel_backup.backup.is_due(str(path)) is due
+
+
 def test_a_list_of_snapshots_leaves_no_password_behind(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     run_directory = Path(engine.settings.run_directory)
     there: list[str] = []

@@ -104,7 +104,11 @@ def main(argv: list[str]) -> int:
             f" {os.path.dirname(settings.state_directory)}/move",
         )
         return LOCKED
-    bring_back(settings.directory, settings.state_directory)
+    try:
+        bring_back(settings.directory, settings.state_directory)
+    except OSError as error:
+        journal.error("begin", f"the state of its backups in the archive that is back: {error}")
+        return FAILED
     state = State(f"{settings.state_directory}/state.json", settings.name)
     run = Run(settings, account, Restic(settings, account, lock), journal, state, lock)
     return act(run, what, options)

@@ -320,4 +320,4 @@ def is_due(path: str) -> bool:
         last = datetime.datetime.fromisoformat(files.read(path).strip())
     except (OSError, ValueError):
         return True
-    return datetime.datetime.now(datetime.timezone.utc) - last > datetime.timedelta(days=PRUNE_DAYS)
+    return abs(utc() - last) > datetime.timedelta(days=PRUNE_DAYS)  # a clock may have been ahead
