@@ -327,6 +327,9 @@ def test_a_repository_that_a_purge_took_is_given_to_the_next_account(tmp_path: P
     targets.give(str(repository), 12345, 12345)
     assert repository.stat().st_uid == 0, "it is not one of restic's"
     (repository / "config").touch()
+    targets.give(str(repository), 12345, 12345)
+    assert repository.stat().st_uid == 0, "somebody else can enter it"
+    repository.chmod(0o700)
     os.chown(repository / "data" / "00", 12340, 12340)
     targets.give(str(repository), 12345, 12345)
     owners = {name: (repository / name).stat().st_uid for name in (".", "config", "data", "data/00", "keys")}

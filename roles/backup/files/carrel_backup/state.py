@@ -118,7 +118,7 @@ class State:
         """A directory of this host, which a purge of the instance takes from the account."""
         if path not in self.content["repositories"]:
             self.content["repositories"].append(path)
-            self.write()
+            self.note()
 
     def begin_past(self) -> None:
         """The first backup."""

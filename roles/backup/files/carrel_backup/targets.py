@@ -21,6 +21,7 @@ ARCHIVE = "data/users/.archive"
 ROOTS = ("data/.kept", "data/.restoring", "data/.bringing", ARCHIVE, "data/users/.trash")
 ARCHIVED = re.compile(r"(.+)-\d{8}T\d{6}Z(-\d+)?")
 LEFT_OUT = (*ROOTS, ".backup", "build")  # the state of an archived instance's backups, copies from the control node
+REPOSITORY = {"config", "data", "keys", "snapshots"}
 # Databases have a dump; copies of their files would not be consistent.
 DATABASES = ("data/database", "data/hub/jupyterhub.sqlite*")
 
@@ -97,14 +98,15 @@ def chosen(found: list[str], user: str | None, group: str | None) -> list[str]:
 def give(repository: str, uid: int, gid: int) -> None:
     """Give a repository of root's to an account: one that a purge took from the account's predecessor.
 
-    Only root could change anything in it meanwhile. What restic does not make is left alone.
+    Only root can enter it, so nobody changes anything in it meanwhile. What restic does not make is left alone.
     """
     try:
         top = opened(repository)
     except OSError:  # restic reports it better
         return
     try:
-        if os.fstat(top).st_uid != 0 or not {"config", "data", "keys", "snapshots"} <= set(os.listdir(top)):
+        status = os.fstat(top)
+        if status.st_uid != 0 or status.st_mode & 0o077 or not set(os.listdir(top)) >= REPOSITORY:
             return
         for _folder, folders, names, descriptor in os.fwalk(".", dir_fd=top):
             for name in (*folders, *names):
