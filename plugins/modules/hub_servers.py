@@ -73,6 +73,7 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.carrel.jupyter.plugins.module_utils._changes.tracker import Tracker
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import engine_socket
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.process import EndlessError, run
 
 REMOVAL_SECONDS = 30
@@ -83,11 +84,11 @@ def docker(
     module: AnsibleModule, *arguments: str, check: bool = True, seconds: float = SECONDS
 ) -> tuple[list[str], str]:
     """The words that a docker command prints, and its errors."""
-    command = ["docker", "--host", f"unix://{module.params['socket']}", *arguments]
     # --host and an environment that selects a context exclude each other
     try:
+        command = [*engine_socket.docker(module.params["socket"]), *arguments]
         done = run(command, seconds, environment={"DOCKER_CONTEXT": "", "DOCKER_HOST": ""})
-    except EndlessError as error:
+    except (EndlessError, engine_socket.SocketError) as error:
         module.fail_json(msg=str(error))
     if done.code != 0 and check:
         module.fail_json(msg=f"docker {arguments[0]} failed: {done.errors.strip()}")

@@ -202,7 +202,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.carrel.jupyter.plugins.module_utils._changes.tracker import Tracker
-from ansible_collections.carrel.jupyter.plugins.module_utils._host import process
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import engine_socket, process
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.image_probe import SECONDS, Engine, ProbeError
 from ansible_collections.carrel.jupyter.plugins.module_utils._images import build as _image_build
 from ansible_collections.carrel.jupyter.plugins.module_utils._images import kernels as _kernels
@@ -214,7 +214,7 @@ BUILD_SECONDS = 6 * 60 * 60
 class Builder:
     def __init__(self, module: AnsibleModule) -> None:
         self.module, self.tracker = module, Tracker()
-        self.docker = ["docker", "--host", f"unix://{module.params['socket']}"]
+        self.docker = engine_socket.docker(module.params["socket"])
         self.environment = {"DOCKER_CONTEXT": "", "DOCKER_HOST": "", "BUILDKIT_PROGRESS": "plain"}
         if module.params["docker_config"]:
             self.environment["DOCKER_CONFIG"] = module.params["docker_config"]
@@ -223,7 +223,7 @@ class Builder:
         """Run docker, again while the network fails; return the status and everything that was printed."""
         pause = self.module.params["pause_seconds"]
         for left in reversed(range(self.module.params["tries"])):
-            status, output, error = self._run([*self.docker, *command], BUILD_SECONDS)
+            status, output, error = self._run([*command], BUILD_SECONDS)
             log = output + error
             if status == 0 or not left or not _image_log.is_network(log):
                 break
@@ -233,13 +233,13 @@ class Builder:
 
     def _run(self, command: list[str], seconds: float = SECONDS, data: str = "") -> tuple[int, str, str]:
         try:
-            done = process.run(command, seconds, environment=self.environment, data=data)
+            done = process.run([*self.docker, *command], seconds, environment=self.environment, data=data)
         except (process.EndlessError, OSError) as error:
             raise ProbeError(str(error)) from error
         return done.code, done.output, done.errors
 
     def inspect(self, image: str) -> dict[str, Any] | None:
-        status, output, error = self._run([*self.docker, "image", "inspect", image])
+        status, output, error = self._run(["image", "inspect", image])
         if status and "no such image" not in error.lower():
             raise ProbeError(f"the engine at {self.module.params['socket']} does not answer: {error.strip()}")
         return None if status else json.loads(output)[0]
@@ -378,10 +378,10 @@ def main() -> None:
     for build in builds:
         for warning in _image_build.unpinned(build) if build else []:
             module.warn(warning)
-    builder = Builder(module)
     try:
+        builder = Builder(module)
         answers = [builder.build(image, build) for image, build in zip(declared, builds)]
-    except (ProbeError, _kernels.KernelError) as error:
+    except (ProbeError, _kernels.KernelError, engine_socket.SocketError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(**builder.tracker.result(images=answers))
 

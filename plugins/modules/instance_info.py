@@ -75,7 +75,7 @@ engines:
     - Each engine with a folder in C(/etc/rootless-docker), by name.
     - C(engines.NAME.uid) and the keys that depend on it are null if the account does not exist; a range is null if the
       account has none.
-    - C(engines.NAME.running) says whether its socket is there.
+    - C(engines.NAME.running) says whether its socket is there, and is its own.
     - C(engines.NAME.controllers) are the cgroup controllers that the account's containers have; a limit without its
       controller is not enforced.
   type: dict
@@ -147,6 +147,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import engine_socket
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.facts import (
     first_range,
     installed_packages,
@@ -208,7 +209,7 @@ def read_engines(root: Path, accounts: dict[str, pwd.struct_passwd]) -> dict[str
             "socket": f"/run/user/{uid}/docker.sock" if account else None,
             "subuid": first_range(subuid, name, uid),
             "subgid": first_range(subgid, name, uid),
-            "running": account is not None and (root / f"run/user/{uid}/docker.sock").exists(),
+            "running": account is not None and engine_socket.is_own(f"{root}/run/user/{uid}/docker.sock"),
             "controllers": read_text(root / CONTROLLERS.format(uid)).split(),
         }
     return engines

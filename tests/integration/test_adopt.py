@@ -85,6 +85,7 @@ echo tao:165536:65536 >> /etc/subuid
 echo tao:165536:65536 >> /etc/subgid
 mkdir -p /etc/rootless-docker /run/user/{UID}
 touch /run/user/{UID}/docker.sock
+chown {UID} /run/user/{UID}
 mount --bind "$WORLD/docker.sock" /run/user/{UID}/docker.sock
 rm -f /run/docker.sock
 exec "$@"

@@ -62,7 +62,7 @@ def test_no_server_is_not_healthy(image):
 
 def test_the_roles_find_the_server_in_it(image):
     def ask(command: list[str], text: str) -> tuple[int, str, str]:
-        done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+        done = subprocess.run(["docker", *command], input=text, capture_output=True, text=True, check=False)
         return done.returncode, done.stdout, done.stderr
 
     found = image_probe.Engine("/var/run/docker.sock", image, None, ask).examine(None, False, jupyterlab=True)

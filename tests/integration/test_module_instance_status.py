@@ -8,6 +8,9 @@ import contextlib
 import json
 import os
 import secrets
+import shutil
+import socket
+import socketserver
 import ssl
 import subprocess
 import sys
@@ -66,6 +69,21 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     server.server_close()
 
 
+class Relay(socketserver.StreamRequestHandler):
+    """Passes everything on to the outer engine, whose socket is no account's own."""
+
+    def handle(self) -> None:
+        with socket.socket(socket.AF_UNIX) as engine:
+            engine.connect("/var/run/docker.sock")
+            threading.Thread(target=self.back, args=[engine], daemon=True).start()
+            while asked := self.request.recv(65536):
+                engine.sendall(asked)
+
+    def back(self, engine: socket.socket) -> None:
+        with contextlib.suppress(OSError), engine.makefile("rb", buffering=0) as answers:
+            shutil.copyfileobj(answers, self.wfile)
+
+
 class Host:
     """A folder that stands for a host's root, and one instance of the outer engine."""
 
@@ -82,7 +100,9 @@ class Host:
         (root / "srv/tao").mkdir(parents=True)
         self.socket = root / "run/user/0/docker.sock"
         self.socket.parent.mkdir(parents=True)
-        self.socket.symlink_to("/var/run/docker.sock")
+        self.relay = socketserver.ThreadingUnixStreamServer(str(self.socket), Relay)
+        self.relay.daemon_threads = True
+        threading.Thread(target=self.relay.serve_forever, daemon=True).start()
         self.tag = f"{self.name}:1"
         docker("tag", images.base(), self.tag)
 
@@ -110,6 +130,8 @@ class Host:
         everything = docker("ps", "--all", "--quiet", "--filter", f"name={self.name}").split()
         subprocess.run(["docker", "rm", "--force", *everything], capture_output=True, check=False)
         subprocess.run(["docker", "rmi", self.tag], capture_output=True, check=False)
+        self.relay.shutdown()
+        self.relay.server_close()
 
 
 @pytest.fixture
@@ -187,6 +209,13 @@ def test_an_engine_that_is_stopped(host: Host) -> None:
     host.socket.unlink()
     assert "does not answer" in host.problems()[0] and host.status()["containers"] is None
     assert host.problems(state="held") == []
+
+
+def test_a_link_to_another_engine_is_not_followed(host: Host) -> None:
+    host.start("lab-1")
+    host.socket.unlink()
+    host.socket.symlink_to("/var/run/docker.sock")
+    assert "so nothing was asked there" in host.problems()[0] and host.status()["containers"] is None
 
 
 def test_a_site_that_does_not_answer(host: Host, url: str) -> None:

@@ -48,7 +48,10 @@ def test_a_host_with_an_engine(tmp_path: Path) -> None:
     write(tmp_path, f"{service}/cgroup.controllers", "cpu memory pids\n")
     status = "Package: {}\nStatus: install ok {}\nVersion: 1\n\n"
     write(tmp_path, "var/lib/dpkg/status", status.format("cron", "installed") + status.format("gone", "config-files"))
-    write(tmp_path, "run/user/1001/docker.sock", "")
+    path = tmp_path / "run/user/1001/docker.sock"
+    path.parent.mkdir(parents=True)
+    with socket.socket(socket.AF_UNIX) as engine:
+        engine.bind(str(path))
     write(tmp_path, "proc/meminfo", "MemTotal:       16384000 kB\nMemFree: 1 kB\n")
     write(tmp_path, "proc/sys/net/ipv4/ip_local_port_range", "32768\t60999\n")
     facts = collect(tmp_path, ACCOUNTS)

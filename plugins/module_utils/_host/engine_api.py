@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Call Docker's Engine API over its socket: one connection for many calls, instead of many docker commands.
 
-The socket belongs to the engine's account, so answers may be slow, endless or nonsense.
+The socket belongs to the engine's account, so answers may be slow, endless or nonsense, and a link may be in its place.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from __future__ import annotations
 import http.client
 import json
 import math
+import os
 import socket
 import time
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
-from ansible_collections.carrel.jupyter.plugins.module_utils._host import sockets
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import engine_socket, sockets
 from ansible_collections.carrel.jupyter.plugins.module_utils._report import printable
 
 TIMEOUT = 60
@@ -37,27 +38,23 @@ class _Connection(http.client.HTTPConnection):
         self.path, self.end = path, 0.0
 
     def connect(self) -> None:
-        self.sock = sockets.connect(socket.AF_UNIX, self.path, self.end)
+        descriptor = engine_socket.opened(self.path)
+        try:
+            self.sock = sockets.connect(socket.AF_UNIX, engine_socket.through(descriptor), self.end)
+        finally:
+            os.close(descriptor)
 
 
 class EngineAPI:
-    """An engine behind a socket. A call takes at most TIMEOUT seconds, all together TOTAL; an answer has LONGEST bytes.
-
-    THROUGH is a path that surely leads to the socket, if somebody could replace PATH.
-    """
+    """An engine behind a socket. A call takes at most TIMEOUT seconds, all take TOTAL; an answer has LONGEST bytes."""
 
     def __init__(
-        self,
-        path: str,
-        timeout: float = TIMEOUT,
-        total: float = math.inf,
-        longest: int | None = None,
-        through: str | None = None,
+        self, path: str, timeout: float = TIMEOUT, total: float = math.inf, longest: int | None = None
     ) -> None:
         self.path = path
         self._longest = LONGEST if longest is None else longest
         self._timeout, self._end = timeout, time.monotonic() + total
-        self._connection = _Connection(through or path)
+        self._connection = _Connection(path)
 
     def call(
         self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None, **filters: list[str]
@@ -66,6 +63,8 @@ class EngineAPI:
         query = "?" + urlencode({"all": "1", "filters": json.dumps(filters)}) if filters else ""
         try:
             status, reason, text = self._ask(method, path + query, None if body is None else json.dumps(body), headers)
+        except engine_socket.ForeignSocketError as error:
+            raise EngineError(0, str(error)) from error
         except (OSError, http.client.HTTPException) as error:
             self._connection.close()
             raise EngineError(0, f"the engine at {self.path} does not answer: {error}. Is it running?") from error

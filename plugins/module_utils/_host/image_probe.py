@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import File
-from ansible_collections.carrel.jupyter.plugins.module_utils._host import files, process, server_check
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import engine_socket, files, process, server_check
 from ansible_collections.carrel.jupyter.plugins.module_utils._report import printable
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import server_settings
 
@@ -189,10 +189,9 @@ SECONDS = 300  # for one answer of a container
 
 
 class Engine:
-    """Asks an engine through the docker command. `run` does the I/O."""
+    """Asks an engine through the docker command. RUN does the I/O; it gets what follows `docker --host SOCKET`."""
 
     def __init__(self, socket: str, image: str, user: str | None, run: Run) -> None:
-        self._docker = ["docker", "--host", f"unix://{socket}"]
         self._socket, self._image, self._user, self._run = socket, image, user, run
 
     @classmethod
@@ -202,12 +201,16 @@ class Engine:
             module.fail_json(
                 msg="the docker command is missing on this host: install it (Debian's package is docker-cli)"
             )
+        try:
+            docker = engine_socket.docker(module.params["socket"])
+        except engine_socket.SocketError as error:
+            module.fail_json(msg=str(error))
         # docker refuses --host if the environment selects a context.
         plain = {"DOCKER_CONTEXT": "", "DOCKER_HOST": ""}
 
         def run(command: list[str], standard_input: str) -> tuple[int, str, str]:
             try:
-                done = process.run(command, SECONDS, environment=plain, data=standard_input)
+                done = process.run([*docker, *command], SECONDS, environment=plain, data=standard_input)
             except process.EndlessError as error:
                 raise ProbeError(str(error)) from error
             return done.code, done.output, done.errors
@@ -235,7 +238,7 @@ class Engine:
         return image
 
     def inspect(self) -> dict[str, Any]:
-        status, output, error = self._run([*self._docker, "image", "inspect", self._image], "")
+        status, output, error = self._run(["image", "inspect", self._image], "")
         if status != 0 and "no such image" in error.lower():
             raise MissingImageError(
                 f"image {self._image} is not in the engine at {self._socket}: pull or build it first"
@@ -312,7 +315,7 @@ class Engine:
         return pages
 
     def _container(self, entrypoint: str, arguments: list[str], standard_input: str) -> str:
-        command = [*self._docker, "run", "--rm", "--interactive", "--pull", "never", "--network", "none"]
+        command = ["run", "--rm", "--interactive", "--pull", "never", "--network", "none"]
         command += ["--log-driver", "none", "--no-healthcheck", "--entrypoint", entrypoint]
         command += ["--user", self._user] if self._user else []
         status, output, error = self._run([*command, self._image, *arguments], standard_input)

@@ -102,50 +102,30 @@ def _engines() -> Iterator[dict[str, Any]]:
             "ranges": {kind: _count(text, account) for kind, text in ranges.items()},
         }  # fmt: skip
         advice = f"start it, as {account.pw_name}: systemctl --user start {UNIT}"
-        yield {**engine, **_containers(path, advice, account.pw_uid)}
+        yield {**engine, **_containers(path, advice)}
     if os.path.exists(ROOTFUL):
         nobody: dict[str, Any] = dict.fromkeys(("home", "unit", "subuid", "subgid", "ranges"))
         root = {"account": None, "uid": 0, "gid": 0, "on_hold": False, **nobody}
-        yield {**root, **_containers(ROOTFUL, "start it: systemctl start docker")}
+        yield {**root, **_containers(os.path.realpath(ROOTFUL), "start it: systemctl start docker")}
 
 
 def _count(text: str, account: pwd.struct_passwd) -> int:
     return sum(entry.owner in (account.pw_name, str(account.pw_uid)) for entry in subordinate_ids.parse(text))
 
 
-def _containers(path: str, advice: str, owner: int | None = None) -> dict[str, Any]:
-    """Return an engine's containers. The socket must belong to OWNER, and may answer anything."""
+def _containers(path: str, advice: str) -> dict[str, Any]:
+    """Return an engine's containers. It may answer anything."""
     try:
-        with _held(path, owner) as through:
-            engine = EngineAPI(path, total=SECONDS, longest=LONGEST, through=through)
-            listed = engine.call("GET", "/containers/json?all=1")
-            if len(listed) > MOST:
-                return {"containers": [], "problem": f"it has more than {MOST} containers: adopt is for a few"}
-            found = [shapes.checked(_container(engine, str(item["Id"]))) for item in listed]
+        engine = EngineAPI(path, total=SECONDS, longest=LONGEST)
+        listed = engine.call("GET", "/containers/json?all=1")
+        if len(listed) > MOST:
+            return {"containers": [], "problem": f"it has more than {MOST} containers: adopt is for a few"}
+        found = [shapes.checked(_container(engine, str(item["Id"]))) for item in listed]
         return {"containers": found, "problem": None}
     except EngineError as error:
         return {"containers": [], "problem": f"{error}; {advice}, and adopt again"}
-    except PermissionError:
-        return {"containers": [], "problem": f"{path} is no socket of the account's own, so nothing was asked there"}
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError):
         return {"containers": [], "problem": f"the engine at {path} does not answer as Docker does"}
-
-
-@contextlib.contextmanager
-def _held(path: str, owner: int | None) -> Iterator[str | None]:
-    """Yield a path to the present socket: the account could replace it with a link to another engine's socket."""
-    try:
-        descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except FileNotFoundError:
-        yield None  # the caller gets the error when it connects
-        return
-    try:
-        status = os.fstat(descriptor)
-        if owner is not None and not (stat.S_ISSOCK(status.st_mode) and status.st_uid == owner):
-            raise PermissionError(path)
-        yield None if owner is None else f"/proc/self/fd/{descriptor}"
-    finally:
-        os.close(descriptor)
 
 
 def _container(engine: EngineAPI, identity: str) -> dict[str, Any]:

@@ -1,0 +1,85 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Find an engine's own socket. Its account can put a link to another engine's, such as root's, in its place.
+
+It is also on hosts, as the docker command of root's tasks: docker --host unix://SOCKET ARGUMENTS. So it needs only the
+standard library.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+ALIAS, RUN = "/var/run/", "/run/"  # the first is a link of root's to the second
+HOST = ["--host", "unix://"]
+
+
+class SocketError(Exception):
+    """The socket cannot be used. The text says what to do."""
+
+
+class ForeignSocketError(SocketError):
+    """Something else is in the socket's place."""
+
+
+def opened(path: str) -> int:
+    """Return a descriptor of the socket, which must belong to its directory's owner. Nothing is sent there."""
+    *folders, name = (RUN + path[len(ALIAS) :] if path.startswith(ALIAS) else path).split("/")
+    above = os.open("/", DIRECTORY)
+    try:
+        for folder in filter(None, folders):
+            below = os.open(folder, DIRECTORY, dir_fd=above)
+            os.close(above)
+            above = below
+        owner = os.fstat(above).st_uid
+        descriptor = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above)
+    finally:
+        os.close(above)
+    status = os.fstat(descriptor)
+    if not stat.S_ISSOCK(status.st_mode) or status.st_uid != owner:
+        os.close(descriptor)
+        raise ForeignSocketError(
+            f"{path} is no socket of its directory's owner, so nothing was asked there. See what it is, and restart the"
+            " engine, which makes its socket anew"
+        )
+    return descriptor
+
+
+def through(descriptor: int) -> str:
+    """Return a path to the socket, for this process and those that it starts. Nobody can change where it leads."""
+    return f"/proc/{os.getpid()}/fd/{descriptor}"
+
+
+def is_own(path: str) -> bool:
+    try:
+        os.close(opened(path))
+    except (ForeignSocketError, OSError):
+        return False
+    return True
+
+
+def docker(path: str, keep: bool = False) -> list[str]:
+    """Return the docker command for this engine. The descriptor stays open: until this process ends."""
+    try:
+        descriptor = opened(path)
+    except OSError as error:
+        raise SocketError(f"the engine at {path} does not answer: {error}. Is it running?") from error
+    os.set_inheritable(descriptor, keep)
+    return ["docker", HOST[0], HOST[1] + through(descriptor)]
+
+
+def main() -> None:
+    option, host, *arguments = [*sys.argv[1:], "", ""]
+    if option != HOST[0] or not host.startswith(HOST[1]):
+        sys.exit(f"{sys.argv[0]}: the first arguments must be --host unix://SOCKET")
+    try:
+        os.execvp("docker", [*docker(host[len(HOST[1]) :], keep=True), *arguments[:-2]])  # noqa: S606 - no shell
+    except (SocketError, OSError) as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()
