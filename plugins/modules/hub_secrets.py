@@ -12,7 +12,7 @@ author: the carrel.jupyter authors (@carrel)
 description:
   - Writes C(hub/secrets.json), C(hub/passwords.json), C(proxy.env), C(metrics-token), C(service-NAME-token) for each of
     O(services) and, if the hub has or had a PostgreSQL, C(database-password) below O(directory). Only the engine's
-    account can read them.
+    account can read them; C(proxy.env) belongs to root, which reads it, too, with C(docker compose).
   - The cookie secret and the tokens are generated if they are missing, and kept from then on. To get new ones, remove
     C(hub/secrets.json) and run again, which logs everybody out. But keep a C(database_password) in it, because the
     database has the old one.

@@ -184,8 +184,10 @@ def test_metrics_need_their_own_token(hub: Site) -> None:
 
 
 def test_secrets_are_closed_and_on_no_command_line(hub: Site) -> None:
-    for name in ("hub/secrets.json", "hub/passwords.json", "proxy.env", "metrics-token"):
+    for name in ("hub/secrets.json", "hub/passwords.json", "metrics-token"):
         assert run_on(hub.host, "stat", "--format=%U %a", f"/srv/class/{name}").strip() == "class 600"
+    for name in ("proxy.env", "compose.yaml"):  # root's docker compose reads them
+        assert run_on(hub.host, "stat", "--format=%U:%G %a", f"/srv/class/{name}").strip() == "root:class 640"
     secrets = [*passwords().values(), run_on(hub.host, "cat", "/srv/class/metrics-token").strip()]
     lines = run_on(hub.host, "sh", "-c", "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' '")
     assert "jupyterhub" in lines

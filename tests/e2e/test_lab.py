@@ -87,10 +87,12 @@ def _mapped(site: Site, number: int, kind: str) -> int:
     return int(line.group(1)) + number - 1
 
 
-def test_secrets_are_readable_by_their_owner_alone(site: Site) -> None:
+def test_secrets_are_readable_by_the_account_alone(site: Site) -> None:
     modes = run_on(site.host, "find", f"/srv/{site.name}", "-maxdepth", "2", "-type", "f", "-printf", "%p %m\n")
     by_name = dict(line.rsplit(" ", 1) for line in modes.splitlines())
-    assert by_name[f"/srv/{site.name}/.env"] == "600"
+    assert by_name[f"/srv/{site.name}/.env"] == "640"
+    for path in (".env", "compose.yaml", "login/compose.yaml"):  # root's docker compose reads them
+        assert run_on(site.host, "stat", "--format=%U", f"/srv/{site.name}/{path}").strip() == "root"
     assert by_name[f"/srv/{site.name}/server/jupyter_server_config.json"] == "400"
     if "password" not in site.declared:
         assert run_on(site.host, "stat", "--format", "%a", site.token_file).strip() == "600"

@@ -47,8 +47,8 @@ for person in ("ada", "grace-40uni-2eexample"):
 directory(f"{base}/data/groups/statistics", 0o2770, user, people)
 directory(f"{base}/data/hub", 0o700, uid, uid)
 with open(f"{base}/proxy.env", "w") as stream: stream.write("CONFIGPROXY_AUTH_TOKEN=x")
-os.chown(f"{base}/proxy.env", uid, uid)
-os.chmod(f"{base}/proxy.env", 0o600)
+os.chown(f"{base}/proxy.env", 0, uid)
+os.chmod(f"{base}/proxy.env", 0o640)
 directory(f"/var/lib/carrel/{name}", 0o755)
 with open(f"/var/lib/carrel/{name}/instance.json", "w") as stream:
     json.dump({"name": name, "kind": "hub", "engine": name, "directory": base, "database": wanted["database"]}, stream)

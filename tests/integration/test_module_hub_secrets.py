@@ -36,7 +36,8 @@ def test_four_runs_write_once_and_show_nothing(arguments: dict[str, Any], tmp_pa
     check, *others = four_runs("hub_secrets", arguments)
     written = tree(tmp_path)
     assert written.keys() - {"hub"} == FILES
-    assert all(written[name][:3] == (0o600, 1001, 1002) for name in FILES)
+    assert all(written[name][:3] == (0o600, 1001, 1002) for name in FILES - {"proxy.env"})
+    assert written["proxy.env"][:3] == (0o640, 0, 1002)  # root's docker compose reads it
     assert all(shows_none(answer["output"], tmp_path) for answer in (check, *others))
     checksum = hashlib.sha256((tmp_path / "hub" / "secrets.json").read_bytes()).hexdigest()
     assert {answer["checksum"] for answer in others} == {checksum}

@@ -157,6 +157,12 @@ def test_a_new_server_configuration_changes_the_project() -> None:
     assert lab.labelled(decided, "one") != lab.labelled(decided, "two")
 
 
+def test_what_compose_reads_as_root_belongs_to_root() -> None:
+    written = lab.files(instance(smoke=[], smoke_timeout_seconds=0), ENGINE, project(), "one", {})["files"]
+    modes = {file["path"]: (file.get("owner", 0), file["group"], file["mode"]) for file in written if "group" in file}
+    assert modes == {"/srv/tao/.env": (0, ENGINE["gid"], "0640"), "/srv/tao/compose.yaml": (0, ENGINE["gid"], "0640")}
+
+
 def test_a_new_environment_changes_the_project() -> None:
     before, after = (lab.labelled(project(environment={"A": value}), "one") for value in ("1", "2"))
     assert before != after

@@ -16,6 +16,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._host import files
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import hub_secrets
 
 SECRETS = "hub/secrets.json"
+READ_BY_COMPOSE = "proxy.env"  # as root, so the account may not write it
 
 
 def described(file: File | None, shown: str) -> str:
@@ -33,7 +34,8 @@ def apply(params: Mapping[str, Any], check_mode: bool, tracker: Tracker) -> dict
     for name, text in texts.items():
         path = f"{params['directory']}/{name}"
         present = files.read(path)
-        wanted = None if text is None else File(text.encode(), 0o600, params["owner"], params["group"])
+        mode, owner = (0o640, 0) if name == READ_BY_COMPOSE else (0o600, params["owner"])
+        wanted = None if text is None else File(text.encode(), mode, owner, params["group"])
         old, new = hub_secrets.masked(present.content.decode() if present else None, text)
         differs = tracker.note(path, present, wanted, show=(described(present, old), described(wanted, new)))
         if differs and not check_mode:

@@ -176,7 +176,7 @@ def files(
         "files": [
             *({"path": f"{root}/server/{name}", "content": text} for name, text in programs.items()),
             {"path": f"{root}/server/smoke.json", "content": smoke(instance)},
-            {"path": f"{root}/.env", "owner": engine["uid"], "group": engine["gid"], "mode": "0600"},
+            {"path": f"{root}/.env", "group": engine["gid"], "mode": "0640"},
             {"path": f"{root}/compose.yaml", "content": compose_text, "group": engine["gid"], "mode": "0640"},
         ],
         "secret_contents": {f"{root}/.env": dotenv(decided["environment"])},
