@@ -7,6 +7,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import socketserver
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._site import deploy
 from lab_site import ENGINE, SERVICE, SOCKET, LabSite, module
 from module_runner import open_to_all
 from prometheus_client.parser import text_string_to_metric_families
+from test_module_instance_status import Relay
 
 from testbed.patience import until
 from testbed.run import ROOT, run, succeeds
@@ -38,7 +41,9 @@ class Host:
         for folder in (root / "etc/carrel", root / "run/user/0"):
             folder.mkdir(parents=True)
         (root / "etc/carrel/monitoring.json").write_text(json.dumps(settings))
-        (root / "run/user/0/docker.sock").symlink_to(SOCKET)
+        relay = socketserver.ThreadingUnixStreamServer(str(root / "run/user/0/docker.sock"), Relay)
+        relay.daemon_threads = True
+        threading.Thread(target=relay.serve_forever, daemon=True).start()
 
     def deploy(self) -> None:
         """Write files as the role's tasks/deploy.yml does, but the state below this root."""

@@ -60,7 +60,7 @@ def test_files_are_described_last_and_for_root_alone() -> None:
     ]
     environment = wanted["secret_contents"]["/srv/tao/.env"]
     assert described["/srv/tao/.env"] == {
-        "sha256": hashlib.sha256(environment.encode()).hexdigest(), "mode": "0600", "uid": 1001, "gid": 1002,
+        "sha256": hashlib.sha256(environment.encode()).hexdigest(), "mode": "0640", "uid": 0, "gid": 1002,
     }  # fmt: skip
 
 
