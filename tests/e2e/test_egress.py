@@ -14,13 +14,14 @@ from testbed.patience import until
 
 from .conftest import Site, answers, reset, run_on, sites
 
+SECONDS = 5  # where packets are dropped, nothing ever answers
 ALLOWED, OTHER, PORT = "203.0.113.2", "203.0.113.9", 9999  # addresses of the host, beyond the engine
 # Which of the addresses take a connection, and whether a name of the engine's name server is found.
 TRY = f"""
 import json, socket
 def takes(address):
     try:
-        socket.create_connection((address, {PORT}), timeout=2).close()
+        socket.create_connection((address, {PORT}), timeout={SECONDS}).close()
     except OSError:
         return False
     return True
