@@ -262,8 +262,8 @@ def test_a_series_has_its_own_snapshots_alone() -> None:
     second = {**SNAPSHOTS[1], "id": "eeeeeeee55", "series": BEGUN}
     everything = [SNAPSHOTS[0], second]
 
-    def latest(state: State, found: list[dict[str, Any]] = everything) -> object:
-        return snapshots.pick(found, "latest", ["whole"], "geo1", state)["id"]
+    def latest(state: State, found: Sequence[dict[str, Any]] = ()) -> object:
+        return snapshots.pick(found or everything, "latest", ["whole"], "geo1", state)["id"]
 
     assert latest(past(series=BEGUN)) == "eeeeeeee55" and latest(past()) == "aaaaaaaa11"
     assert latest(past(begun=None)) == "eeeeeeee55", "a host that was lost may be restored from everything"

@@ -1,20 +1,14 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Find an engine's own socket. Its account can put a link to another engine's, such as root's, in its place.
-
-It is also on hosts, as the docker command of root's tasks: docker --host unix://SOCKET ARGUMENTS. So it needs only the
-standard library.
-"""
+"""Find an engine's own socket. Its account can put a link to another engine's, such as root's, in its place."""
 
 from __future__ import annotations
 
 import os
 import stat
-import sys
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 ALIAS, RUN = "/var/run/", "/run/"  # the first is a link of root's to the second
-HOST = ["--host", "unix://"]
 
 
 class SocketError(Exception):
@@ -61,25 +55,10 @@ def is_own(path: str) -> bool:
     return True
 
 
-def docker(path: str, keep: bool = False) -> list[str]:
+def docker(path: str) -> list[str]:
     """Return the docker command for this engine. The descriptor stays open: until this process ends."""
     try:
         descriptor = opened(path)
     except OSError as error:
         raise SocketError(f"the engine at {path} does not answer: {error}. Is it running?") from error
-    os.set_inheritable(descriptor, keep)
-    return ["docker", HOST[0], HOST[1] + through(descriptor)]
-
-
-def main() -> None:
-    option, host, *arguments = [*sys.argv[1:], "", ""]
-    if option != HOST[0] or not host.startswith(HOST[1]):
-        sys.exit(f"{sys.argv[0]}: the first arguments must be --host unix://SOCKET")
-    try:
-        os.execvp("docker", [*docker(host[len(HOST[1]) :], keep=True), *arguments[:-2]])  # noqa: S606 - no shell
-    except (SocketError, OSError) as error:
-        sys.exit(str(error))
-
-
-if __name__ == "__main__":
-    main()
+    return ["docker", "--host", f"unix://{through(descriptor)}"]

@@ -85,7 +85,7 @@ def _check_repositories(
         if not given(instance.name) or not isinstance(place, str) or not place.startswith("/"):
             continue
         path = normpath(f"/{place.strip('/')}/{instance.name}")
-        reason = next((why for folder, why in folders.items() if inside(path, folder) or inside(folder, path)), None)
+        reason = next((why for other, why in folders.items() if inside(path, other) or inside(other, path)), None)
         if reason:
             problems.add(f"{instance.path}.backup.repository", "repository_place", value=path, reason=reason)
 
