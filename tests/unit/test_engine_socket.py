@@ -132,36 +132,20 @@ print(sys.argv[1], *sys.argv[3:])
 """
 
 
-@pytest.fixture
-def program(tmp_path: Path) -> Path:
-    """The program as the roles install it."""
-    file = tmp_path / "bin" / "program"
-    file.parent.mkdir()
-    file.write_text(f"#!{sys.executable} -I\n{Path(engine_socket.__file__).read_text()}")
-    file.chmod(0o755)
-    return file
-
-
-def test_the_program_runs_docker_with_the_socket_that_was_checked(
-    tmp_path: Path, place: Path, others: socket.socket, program: Path
-) -> None:
+def test_docker_asks_the_socket_that_was_checked(tmp_path: Path, place: Path, others: socket.socket) -> None:
     docker = tmp_path / "bin" / "docker"
+    docker.parent.mkdir()
     docker.write_text(DOCKER.format(python=sys.executable, place=str(place), others=str(tmp_path / "others.sock")))
     docker.chmod(0o755)
-    command = [program, "--host", f"unix://{place}", "compose", "up", ""]
     environment = {"PATH": str(docker.parent)}
     with listening(place) as server:
+        command = [*engine_socket.docker(str(place)), "compose", "up", ""]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         assert (done.returncode, done.stdout, done.stderr) == (0, "--host compose up \n", "")
         server.settimeout(0)
         server.accept()[0].close()
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 1 and "so nothing was asked there" in done.stderr
+    with pytest.raises(engine_socket.ForeignSocketError):
+        engine_socket.docker(str(place))
+    others.settimeout(0)
     with pytest.raises(BlockingIOError):
         others.accept()
-
-
-@pytest.mark.parametrize("arguments", [[], ["ps"], ["--host"], ["--host", "tcp://127.0.0.1:1", "ps"]])
-def test_the_program_needs_a_socket(program: Path, arguments: list[str]) -> None:
-    done = subprocess.run([program, *arguments], capture_output=True, text=True, check=False)
-    assert done.returncode == 1 and "the first arguments must be --host unix://SOCKET" in done.stderr
