@@ -7,7 +7,7 @@
 #   make test-quick  linters and tests that need no host; four minutes on two cores
 #   make sanity      ansible-test's sanity tests and antsibull-docs' lint, on a copy; they install tools in ~/.ansible/test
 #   make test-long   moves to another host, the loss of a host, and takeovers; 25 minutes on two cores, so not in `make test`
-#   make test-vm     limits and a real reboot, in a virtual machine; slow without KVM
+#   make test-vm     limits, a real reboot and power cuts, in a virtual machine; slow without KVM
 #   make docs        write the reference of the inventory's keys, and the documentation as a site in .cache/site
 #   make pictures    the documentation's pictures; those of a browser at work are of the last `make test`
 #   make release     changelog, tarball, commit and tag of the version in galaxy.yml; pushes nothing

@@ -19,6 +19,7 @@ from .run import STATE, Failure, run, step
 
 VM = STATE / "vm"
 PID_FILE, CONSOLE, KEY, KNOWN_HOSTS = (VM / name for name in ("qemu.pid", "console.log", "id_ed25519", "known_hosts"))
+WRITTEN = VM / "written.qcow2"
 SSH_PORT, SITE_PORT = 8470, 8471
 SSH_OPTIONS = (
     f"-oIdentityFile={KEY}", "-oIdentitiesOnly=yes", f"-oUserKnownHostsFile={KNOWN_HOSTS}", "-oHostKeyAlias=carrel-vm",
@@ -74,24 +75,29 @@ def _accelerator() -> str:
     return "kvm" if {"vmx", "svm"} & set(flags) and os.access("/dev/kvm", os.W_OK) else "tcg,thread=multi"
 
 
+def _start() -> None:
+    folder = _disk()
+    forward = ",".join(
+        f"hostfwd=tcp:127.0.0.1:{outer}-:{inner}" for outer, inner in ((SSH_PORT, 22), (SITE_PORT, SITE_PORT))
+    )
+    with step("starting the virtual machine"):
+        run(
+            "qemu-system-x86_64", "-nodefaults", "-display", "none", "-serial", f"file:{CONSOLE}",
+            "-accel", _accelerator(), "-cpu", "max", "-smp", "2", "-m", "3G",
+            "-kernel", folder / "vmlinuz", "-initrd", folder / "initrd.img",
+            "-append", "root=/dev/vda rw console=ttyS0 systemd.firstboot=off",
+            "-drive", f"file={WRITTEN},format=qcow2,if=virtio,cache=unsafe",
+            "-nic", f"user,model=virtio-net-pci,net=192.168.76.0/24,{forward}",
+            "-device", "virtio-rng-pci", "-pidfile", PID_FILE, "-daemonize",
+        )  # fmt: skip
+
+
 def up() -> None:
-    """Start the machine, unless it runs, and wait until it is up; what it writes is lost with its end."""
-    engine.install_packages("openssh-client", "qemu-system-x86")
+    """Start the machine, unless it runs, and wait until it is up; what it writes is lost with `down`."""
+    engine.install_packages("openssh-client", "qemu-system-x86", "qemu-utils")
     if not _pid():
-        folder = _disk()
-        forward = ",".join(
-            f"hostfwd=tcp:127.0.0.1:{outer}-:{inner}" for outer, inner in ((SSH_PORT, 22), (SITE_PORT, SITE_PORT))
-        )
-        with step("starting the virtual machine"):
-            run(
-                "qemu-system-x86_64", "-nodefaults", "-display", "none", "-serial", f"file:{CONSOLE}",
-                "-accel", _accelerator(), "-cpu", "max", "-smp", "2", "-m", "3G",
-                "-kernel", folder / "vmlinuz", "-initrd", folder / "initrd.img",
-                "-append", "root=/dev/vda rw console=ttyS0 systemd.firstboot=off",
-                "-drive", f"file={folder / 'disk'},format=raw,if=virtio,snapshot=on,cache=unsafe",
-                "-nic", f"user,model=virtio-net-pci,net=192.168.76.0/24,{forward}",
-                "-device", "virtio-rng-pci", "-pidfile", PID_FILE, "-daemonize",
-            )  # fmt: skip
+        run("qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", _disk() / "disk", WRITTEN)
+        _start()
     with step("waiting for the virtual machine"):
         wait()
     for source, target in (
@@ -139,6 +145,18 @@ def reboot() -> None:
         wait(former)
 
 
+def cut_power() -> None:
+    """End the machine as a power cut does, with what its kernel has not yet written, and start it again."""
+    with step("cutting the power of the virtual machine"):
+        former, pid = boot_id(), _pid()
+        if not (former and pid):
+            raise Failure("the virtual machine does not run")
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: not _pid(), f"qemu (pid {pid}) ends", error=Failure)
+    _start()
+    wait(former)
+
+
 def down() -> None:
     """End the machine; its disk as it was made stays as a cache."""
     pid = _pid()
@@ -147,6 +165,7 @@ def down() -> None:
     with step("ending the virtual machine"):
         os.kill(pid, signal.SIGTERM)
         until(lambda: not _pid(), f"qemu (pid {pid}) ends", error=Failure)
+    WRITTEN.unlink(missing_ok=True)
 
 
 def _pid() -> int | None:

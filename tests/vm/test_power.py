@@ -1,0 +1,54 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A reboot, and power cuts while the lab runs and while the site playbook changes it."""
+
+from __future__ import annotations
+
+import time
+
+from vm_lab import PASSWORD, URL, Machine, answers, limits
+
+from testbed import pki, vm
+from testbed.client import Lab
+from testbed.patience import until
+
+
+def whole(memory: int) -> None:
+    """The lab runs with that limit of memory, and has the file that was saved."""
+    until(answers, "the lab answers", pause=1)
+    with Lab(URL, str(pki.CA), timeout=120) as lab:
+        assert limits(lab.login(PASSWORD))["memory.max"] == str(memory * 2**20)
+        assert lab.get("kept.txt") == "saved before"
+
+
+def test_all_comes_back_after_a_reboot(lab: Lab) -> None:
+    lab.put("kept.txt", "saved before")
+    vm.reboot()
+    whole(300)
+    uid = vm.ssh("id -u tao")
+    controllers = vm.ssh(f"cat /sys/fs/cgroup/user.slice/user-{uid}.slice/user@{uid}.service/cgroup.controllers")
+    assert set(controllers.split()) >= {"cpu", "cpuset", "io", "memory", "pids"}
+
+
+def test_all_comes_back_after_a_power_cut(machine: Machine) -> None:
+    vm.cut_power()
+    whole(300)
+
+
+def test_the_next_run_completes_one_that_a_power_cut_ended(machine: Machine) -> None:
+    machine.lab["memory"] = "320M"
+    running = machine.start()
+    assert running.stdout
+    for line in running.stdout:
+        if "Deploy | Start the server" in line:
+            break
+    else:
+        raise AssertionError("the run did not start the server")
+    time.sleep(5)  # in the middle of `docker compose up`, which takes half a minute here
+    vm.cut_power()
+    running.communicate()
+    assert running.returncode != 0
+
+    machine.play()
+    whole(320)
+    assert "changed=0" in machine.play()

@@ -1,0 +1,30 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The host's own cron starts the reset, by the host's own clock."""
+
+from __future__ import annotations
+
+import json
+
+from vm_lab import PASSWORD, URL, Machine, server
+
+from testbed import pki, vm
+from testbed.client import Lab
+from testbed.patience import until
+
+
+def test_cron_resets_the_lab_at_its_time(machine: Machine) -> None:
+    before = server()
+    minute, hour = vm.ssh("grep -v '^[A-Z#]' /etc/cron.d/carrel-tao").split()[:2]
+    vm.ssh(f'date --set "$(date --date tomorrow +%F) {hour}:{minute}:00 1 minute ago"')
+
+    def done() -> bool:
+        state = json.loads(vm.ssh("cat /var/lib/carrel/tao/reset/state.json", check=False) or "{}")
+        return state.get("result") == "done"
+
+    until(done, lambda: vm.ssh("cat /var/lib/carrel/tao/reset/state.json; cat /etc/cron.d/carrel-tao; date"), pause=5)
+    after = server()
+    assert after.split()[0] != before.split()[0]
+    assert after.split()[1:] == ["0", "healthy"]
+    with Lab(URL, str(pki.CA), timeout=120) as lab:
+        assert lab.login(PASSWORD).get("kept.txt") == "saved before"
