@@ -120,6 +120,10 @@ print(folder.st_uid, folder.st_gid, oct(folder.st_mode & 0o7777))
         state = side.settings["state_directory"]
         assert machine.run("test", "!", "-e", state, check=False).returncode == 0
     assert machine.run("ls", f"{new.site.directory}/data/.restoring").stdout == ""
+    before = new.site.state()
+    for step in ("settle", "finish"):  # as in another run of the playbook
+        new.step(step)
+    assert new.site.state() == before
 
 
 def test_what_signs_a_labs_cookies_arrives_before_the_lab_is_set_up(machine: Machine) -> None:

@@ -99,6 +99,19 @@ def test_no_reset_starts_what_was_stopped_on_the_new_host(engine: Engine) -> Non
     assert engine.record() == {"engine": "tao", "port": 8801, "state": "present", "moved_from": "lab1"}
 
 
+def test_a_move_that_has_ended_can_be_run_again(engine: Engine) -> None:
+    one = Move(engine, {"from": "lab1"})
+    received = Path(engine.settings.state_directory, "received.json")
+    received.write_text(json.dumps({"leaves": [], "database": None, "series": "2030-01-01T02:30:00+00:00"}))
+    receiving.settle(one)
+    before = transfer.backups_of(engine).content
+    moving.finish(one)
+    Path(engine.settings.state_directory).mkdir()  # each step makes it
+    receiving.settle(one)
+    assert transfer.backups_of(engine).content == before
+    assert engine.record()["moved_from"] == "lab1"
+
+
 def test_who_is_started_meanwhile_is_stopped_too(engine: Engine) -> None:
     engine.running, engine.late = ["tao", "gone"], ["ada"]
     engine.broken = "gone"

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import stat
@@ -116,13 +117,18 @@ def place(move: Move) -> None:
 
 
 def settle(move: Move) -> dict[str, Any]:
-    """Record that the instance, with its backups, belongs to this host now."""
+    """Record that the instance, with its backups, belongs to this host now.
+
+    A move that has ended may be run again. Its files are gone by then, and the backups go on already.
+    """
     content = {**move.run.record(), "state": "present", "moved_from": move.given["from"]}
     content.pop("moved_to", None)
     write_record(move, content)
-    state = backups_of(move.run)
-    os.makedirs(os.path.dirname(state.path), 0o711, exist_ok=True)
-    state.go_on(move.given["from"], last_received(move).get("series"))
+    with contextlib.suppress(FileNotFoundError):
+        series = last_received(move).get("series")
+        state = backups_of(move.run)
+        os.makedirs(os.path.dirname(state.path), 0o711, exist_ok=True)
+        state.go_on(move.given["from"], series)
     return {}
 
 
