@@ -23,9 +23,12 @@ from carrel_backup.commands import Account
 from carrel_backup.restic import Answer, Restic
 from carrel_backup.run import INCOMPLETE
 from test_backup_shadow import Engine, engine_of
+from test_plan_action import HERE
+from test_plan_action import run as ansible
 
 SNAPSHOT = {"id": "ab" * 32, "time": "2030-01-31T02:30:00.5Z"}
 WANTED = asked.Asked("bring", "ada", SNAPSHOT["id"], ("thesis",), 0)
+BUILTIN = "ansible.builtin"
 ROLES = Path(__file__).parents[2] / "roles"
 
 
@@ -159,3 +162,21 @@ def test_a_last_snapshot_is_of_what_is_there_and_comes_before_the_claim(kind: st
     assert snapshot["ansible.builtin.include_role"]["tasks_from"] == "last.yml"
     assert snapshot["when"] == f"{first['register']}.stat.exists"
     assert "carrel.jupyter.instance_claim" in claim
+
+
+def test_a_hub_that_is_being_removed_is_recorded_as_held_before_its_database_stops(tmp_path: Path) -> None:
+    """Otherwise the last backup of the next run would lack a dump. Nothing else of the record changes."""
+    tasks = yaml.safe_load((ROLES / "hub" / "tasks" / "absent.yml").read_text())
+    (number,) = [number for number, task in enumerate(tasks) if "carrel.jupyter.install_files" in task][:-1]
+    stopping = next(number for number, task in enumerate(tasks) if task.get(f"{BUILTIN}.include_tasks") == "stop.yml")
+    assert number < stopping
+    before = {"name": "tao", "kind": "hub", "port": 8801, "state": "present", "database": "postgresql"}
+    path = tmp_path / "instance.json"
+    (file,) = tasks[number]["carrel.jupyter.install_files"]["files"]
+    task = {f"{BUILTIN}.copy": {"dest": str(path), "content": file["content"]}, "when": tasks[number]["when"]}
+    known = {"__hub_recorded": before, "__hub_directory": {"stat": {"exists": True}}}
+    playbook = tmp_path / "play.yml"
+    playbook.write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "vars": known, "tasks": [task]}]))
+    done = ansible(tmp_path, {"h1": HERE}, playbook)
+    assert done.returncode == 0, done.stdout
+    assert json.loads(path.read_text()) == {**before, "state": "held"}
