@@ -15,12 +15,13 @@ description:
   - Deletes the account with its home and its subordinate ids if the role rootless_docker made it, which the
     account's comment in C(/etc/passwd) says. Any other account is kept, with a warning that says how to delete it.
   - Gives the directories of its local backup repositories to root, so that the next account with the ids cannot read or
-    delete the snapshots. If the instance comes back, its first backup gives them to its account.
+    delete the snapshots. If the instance comes back, its first backup gives them to its account. A warning names each
+    repository that cannot be given to root.
   - Deletes nothing while the instance, or another one that uses its engine, is on the host, nor while an archive of
     another instance has files of the account, because another account would get its ids.
   - An account without a folder in C(/etc/rootless-docker) has no engine and is never touched.
-  - Follows only links above a home or a data root, since C(/home) may be one. Deletes nothing while a file system is
-    mounted on or in one of the directories.
+  - Follows only links above a home, a data root or a repository, since C(/home) may be one. Deletes nothing while a
+    file system is mounted on or in one of the directories.
 extends_documentation_fragment:
   - carrel.jupyter.attributes
 attributes:
@@ -194,10 +195,28 @@ def engine_trees(name: str, account: pwd.struct_passwd, made: bool) -> list[str]
     return [path for path in (home if made else None, *roots) if path and owned(path, account)]
 
 
-def repositories(folders: Iterable[str]) -> list[str]:
-    """The local repositories that the states of an instance's backups name, as far as they are not root's."""
-    found = {path for folder in folders for path in noted(f"{folder}/state.json")}
-    return sorted(path for path in found if owner(path) not in (0, None))
+def repositories(folders: Iterable[str], account: pwd.struct_passwd | None) -> tuple[list[str], list[str]]:
+    """The account's local repositories, which the states of an instance's backups name; warnings about others."""
+    own, warnings = set[str](), list[str]()
+    for path in sorted({path for folder in folders for path in noted(f"{folder}/state.json")}):
+        found = real(path)
+        try:
+            uid = owner(found)
+        except (_files.UnsafePathError, OSError) as error:
+            warnings.append(_purge.left_open(path, str(error)))
+            continue
+        if account and uid == account.pw_uid:
+            own.add(found)
+        elif uid and not has_account(uid):
+            warnings.append(_purge.left_open(path, f"it belongs to the uid {uid}, which no account has"))
+    return sorted(own), warnings
+
+
+def has_account(uid: int) -> bool:
+    try:
+        return bool(pwd.getpwuid(uid))
+    except KeyError:
+        return False
 
 
 def noted(state: str) -> list[str]:
@@ -219,14 +238,19 @@ def owner(path: str) -> int | None:
         os.close(descriptor)
 
 
-def close(path: str) -> None:
-    """Make a directory root's alone."""
-    descriptor = _files.open_directory(path)
+def close(path: str, account: pwd.struct_passwd) -> list[str]:
+    """Make a directory of the account's root's alone; return warnings."""
     try:
-        os.fchown(descriptor, 0, 0)
-        os.fchmod(descriptor, 0o700)
-    finally:
-        os.close(descriptor)
+        descriptor = _files.open_directory(path)
+        try:
+            if os.fstat(descriptor).st_uid == account.pw_uid:
+                os.fchown(descriptor, 0, 0)
+                os.fchmod(descriptor, 0o700)
+        finally:
+            os.close(descriptor)
+    except (_files.UnsafePathError, OSError) as error:
+        return [_purge.left_open(path, str(error))]
+    return []
 
 
 def stop(account: pwd.struct_passwd, made: bool) -> None:
@@ -246,7 +270,7 @@ def run(*command: str) -> None:
         raise PurgeError(f"{' '.join(command)} failed: {(done.stderr or done.stdout).strip()}")
 
 
-def purge(name: str, archive: str, tracker: Tracker, check_mode: bool) -> tuple[list[str], str]:
+def purge(name: str, archive: str, tracker: Tracker, check_mode: bool) -> tuple[list[str], list[str]]:
     """Purge; return what was deleted, and warnings about what is kept."""
     account = account_of(name)
     made = account is not None and _purge.made_by_role(account.pw_gecos)
@@ -255,7 +279,7 @@ def purge(name: str, archive: str, tracker: Tracker, check_mode: bool) -> tuple[
         wrong.append(f"{os.path.dirname(archive)}/{name} is not archived yet")
     trees = [f"{archive}/{entry}" for entry in _purge.archives(name, entries(archive))]
     backups = [f"{STATE}/{name}/backup"] if "backup" in entries(f"{STATE}/{name}") else []
-    closed = repositories([*(f"{tree}/.backup" for tree in trees), *backups])
+    closed, warnings = repositories([*(f"{tree}/.backup" for tree in trees), *backups], account)
     trees += backups
     if account:
         trees += engine_trees(name, account, made)
@@ -265,15 +289,16 @@ def purge(name: str, archive: str, tracker: Tracker, check_mode: bool) -> tuple[
         raise PurgeError("; ".join(wrong))
     for path in trees:
         tracker.note(path, "present\n", None)
-    for path in closed:
-        tracker.note(path, f"owner {owner(path)}\n", "owner 0, mode 0700\n")
+    if account:
+        for path in closed:
+            tracker.note(path, f"owner {account.pw_uid}\n", "owner 0, mode 0700\n")
     if account and made:
         tracker.note(f"account {name}", f"{account.pw_uid}:{account.pw_gid}\n", None)
     if account and not check_mode:
         stop(account, made)
-    if not check_mode:
         for path in closed:
-            close(path)
+            warnings += close(path, account)
+    if not check_mode:
         for path in trees:
             directories.remove_tree(path)
         with contextlib.suppress(OSError):
@@ -287,8 +312,9 @@ def purge(name: str, archive: str, tracker: Tracker, check_mode: bool) -> tuple[
         # The last step, because this folder marks an engine.
         if not check_mode:
             directories.remove_tree(f"{ENGINES}/{name}")
-    kept = _purge.kept(name, account.pw_dir) if account and not made else ""
-    return trees + ([f"account {name}"] if made else []), kept
+    if account and not made:
+        warnings.append(_purge.kept(name, account.pw_dir))
+    return trees + ([f"account {name}"] if made else []), warnings
 
 
 def main() -> None:
@@ -299,14 +325,14 @@ def main() -> None:
     name, tracker = module.params["name"], Tracker()
     archive = str(Path(module.params["base_dir"]) / ".archive")
     try:
-        deleted, kept = purge(name, archive, tracker, module.check_mode)
+        deleted, warnings = purge(name, archive, tracker, module.check_mode)
     except (
         PurgeError, _files.UnsafePathError, directories.ForeignOwnerError, OSError, ValueError,
         subprocess.TimeoutExpired,
     ) as error:  # fmt: skip
         module.fail_json(msg=f"{name}: {error}", changed=tracker.changed)
-    if kept:
-        module.warn(kept)
+    for text in warnings:
+        module.warn(text)
     module.exit_json(**tracker.result(deleted=deleted))
 
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pwd
@@ -115,7 +116,7 @@ class Host:
     def configure(self, data_root: Path) -> None:
         (self.engine / "daemon.json").write_text(f'{{"data-root": "{data_root}"}}')
 
-    def purge(self, check_mode: bool = False) -> tuple[list[str], str]:
+    def purge(self, check_mode: bool = False) -> tuple[list[str], list[str]]:
         return instance_purge.purge("tao", str(self.archive), Tracker(), check_mode)
 
 
@@ -126,7 +127,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
 
 def test_the_role_s_account_goes_with_its_home(host: Host) -> None:
     deleted, kept = host.purge()
-    assert "account tao" in deleted and kept == ""
+    assert "account tao" in deleted and kept == []
     assert host.commands[-1] == "userdel tao"
     assert not any(path.exists() for path in (host.home, host.root, host.engine, host.archive / f"tao-{STAMP}"))
     assert not host.backups.parent.exists(), "the next instance with the name does not go on with its backups"
@@ -149,21 +150,65 @@ def test_the_next_account_with_the_ids_does_not_get_the_repository(host: Host, t
     assert others.stat().st_uid == UID
 
 
-def test_a_link_in_a_repository_s_place_stops_a_purge(host: Host, tmp_path: Path) -> None:
+@pytest.mark.parametrize("check_mode", [True, False])
+def test_a_repository_that_is_not_given_to_root_is_named_and_stops_no_purge(
+    host: Host, tmp_path: Path, check_mode: bool
+) -> None:
     (tmp_path / "victim").mkdir()
     os.chown(tmp_path / "victim", UID, UID)
     (tmp_path / "link").symlink_to(tmp_path / "victim")
-    (host.backups / "state.json").write_text(json.dumps({"repositories": [str(tmp_path / "link")]}))
-    with pytest.raises(files.UnsafePathError, match="link is a symbolic link"):
-        host.purge()
-    assert (tmp_path / "victim").stat().st_uid == UID and host.home.exists()
+    for name, uid in (("nobodys", UID + 1), ("another", 1)):
+        (tmp_path / name).mkdir()
+        os.chown(tmp_path / name, uid, uid)
+    paths = [str(tmp_path / name) for name in ("another", "link", "nobodys")]
+    (host.backups / "state.json").write_text(json.dumps({"repositories": paths}))
+    _deleted, (link, nobodys) = host.purge(check_mode)
+    assert f"{tmp_path}/link is a symbolic link" in link and link.endswith(f"chown root:root {tmp_path}/link")
+    assert f"it belongs to the uid {UID + 1}, which no account has" in nobodys
+    assert nobodys.endswith(f"chown root:root {tmp_path}/nobodys")
+    assert [(tmp_path / name).stat().st_uid for name in ("another", "victim", "nobodys")] == [1, UID, UID + 1]
+    assert host.home.exists() is check_mode
+
+
+def test_a_link_above_a_repository_is_followed(host: Host, tmp_path: Path) -> None:
+    (tmp_path / "disk" / "backup").mkdir(parents=True)
+    os.chown(tmp_path / "disk" / "backup", UID, UID)
+    (tmp_path / "link").symlink_to("disk")
+    (host.backups / "state.json").write_text(json.dumps({"repositories": [str(tmp_path / "link" / "backup")]}))
+    assert host.purge()[1] == []
+    assert (tmp_path / "disk" / "backup").stat().st_uid == 0
+
+
+@pytest.mark.parametrize("where", ["_files.open_directory", "os.fchown"])
+def test_a_repository_that_root_cannot_change_stops_no_purge(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """Such as one on NFS, where root is nobody; it may also refuse only the change."""
+    path = tmp_path / "backup"
+    path.mkdir()
+    os.chown(path, UID, UID)
+    (host.backups / "state.json").write_text(json.dumps({"repositories": [str(path)]}))
+
+    module, name = where.split(".")
+    there = getattr(getattr(instance_purge, module), name)
+
+    def refuse(what: str | int, *given: Any, **more: Any) -> Any:
+        if what == str(path) or name == "fchown":
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+        return there(what, *given, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"{instance_purge.__name__}.{where}", refuse)
+        (said,) = host.purge()[1]
+    assert said.startswith(f"the backup repository {path} was not given to root: [Errno 1] Operation not permitted.")
+    assert path.stat().st_uid == UID and not host.home.exists()
 
 
 @pytest.mark.parametrize("comment", ["", "Tao Example,,,", f"Tao,{_purge.COMMENT}"])
 @pytest.mark.parametrize("check_mode", [True, False])
 def test_an_account_that_may_be_a_person_s_is_kept(host: Host, comment: str, check_mode: bool) -> None:
     host.comment = comment
-    deleted, kept = host.purge(check_mode)
+    deleted, (kept,) = host.purge(check_mode)
     assert "account tao" not in deleted and str(host.home) not in deleted
     assert kept.endswith("userdel --remove tao") and str(host.home) in kept
     assert (host.home / "file").exists()

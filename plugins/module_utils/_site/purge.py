@@ -27,6 +27,11 @@ def kept(name: str, home: str) -> str:
     )
 
 
+def left_open(path: str, why: str) -> str:
+    """Return the warning for a repository that the account's successor could read and delete."""
+    return f"the backup repository {path} was not given to root: {why}. Do it yourself: chown root:root {path}"
+
+
 def archives(name: str, found: Iterable[str]) -> list[str]:
     """Return an instance's archives from the names in the folder of archives."""
     pattern = re.compile(rf"{re.escape(name)}-\d{{8}}T\d{{6}}Z")
