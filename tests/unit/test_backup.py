@@ -375,6 +375,14 @@ def test_a_manifest_is_read() -> None:
     assert manifest.read(manifest_text(), "lab").database is None
 
 
+def test_what_was_being_deleted_is_not_restored_from_an_old_snapshot() -> None:
+    kept = ["data/hub", "data/users/.trashy/home", "data/users/ada/home"]
+    deleted = ["data/users/.trash", "data/users/.trash/bob-20200101T000000Z/home"]
+    assert manifest.read(manifest_text(leaves=sorted(kept + deleted)), "hub").leaves == kept
+    with pytest.raises(BackupError, match="somebody changed it"):
+        manifest.read(manifest_text(leaves=["data/users/.trash/../../../etc"]), "hub")
+
+
 @pytest.mark.parametrize(
     "more",
     [

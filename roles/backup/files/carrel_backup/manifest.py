@@ -39,6 +39,7 @@ def read(text: str, kind: str) -> Manifest:
         isinstance(each, dict) and isinstance(each.get("path"), str) for each in samples
     ):
         raise BackupError("the snapshot's manifest has invalid samples: somebody changed it")
+    leaves = [leaf for leaf in leaves if not f"{leaf}/".startswith(f"{targets.TRASH}/")]
     return Manifest(leaves, database, samples, images.read(content.get("server")), type_of(database, content))
 
 

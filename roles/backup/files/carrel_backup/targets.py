@@ -18,9 +18,11 @@ from .escape import unescape
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Files of restores (old ones, and new ones not yet in place), and archived homes: only root enters these.
 ARCHIVE = "data/users/.archive"
-ROOTS = ("data/.kept", "data/.restoring", "data/.bringing", ARCHIVE, "data/users/.trash")
+ROOTS = ("data/.kept", "data/.restoring", "data/.bringing", ARCHIVE)
+TRASH = "data/users/.trash"  # what is being deleted; in backups of version 0.1.0
 ARCHIVED = re.compile(r"(.+)-\d{8}T\d{6}Z(-\d+)?")
-LEFT_OUT = (*ROOTS, ".backup", "build")  # the state of an archived instance's backups, copies from the control node
+# The last two: the state of an archived instance's backups, copies from the control node.
+LEFT_OUT = (*ROOTS, TRASH, ".backup", "build")
 REPOSITORY = {"config", "data", "keys", "snapshots"}
 # Databases have a dump; copies of their files would not be consistent.
 DATABASES = ("data/database", "data/hub/jupyterhub.sqlite*")
