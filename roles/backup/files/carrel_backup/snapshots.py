@@ -60,7 +60,10 @@ def pick(
         fitting = [each for each in fitting if not is_ahead(each["time"], utc())] or fitting
     chosen = by_id or ours(fitting, state, host)
     if not chosen:
-        raise BackupError(f"there is no snapshot {wanted} of {' or '.join(tags)}; carrel-backup snapshots lists them")
+        said = f"there is no snapshot {wanted} of {' or '.join(tags)}"
+        if fitting:
+            said += " in this series; those that fit belong to another series (before --anew): name one by its id"
+        raise BackupError(f"{said}; carrel-backup snapshots lists them")
     return chosen[-1]
 
 
