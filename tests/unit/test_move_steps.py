@@ -200,6 +200,20 @@ def test_the_snapshot_that_was_taken_is_the_one_that_is_placed(engine: Engine, r
     assert (part.st_uid, part.st_mode & 0o777) == (LOGS_IN, 0o600) and part.st_size > 0
 
 
+def test_an_instance_that_is_back_from_the_archive_and_moves_at_once_keeps_its_series(
+    engine: Engine, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The snapshot of the last round tells the new host; backups wait by then."""
+    kept = Path(engine.settings.directory, ".backup", "state.json")
+    kept.parent.mkdir(parents=True)
+    series = "2030-01-01T02:30:00+00:00"
+    kept.write_text(json.dumps({"version": 1, "series": series, "begun": series}))
+    monkeypatch.setattr(sending, "hold", lambda _move: None)
+    sending.send(Move(engine, {**FIRST, "hold": True}))
+    assert engine.state.series == transfer.backups_of(engine).series == series
+    assert not kept.exists()
+
+
 def test_tar_does_not_write_without_end(engine: Engine, repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sending, "TAR", ("prlimit", "--fsize=2000", *sending.TAR[2:]))
     assert f"--fsize={2 * sending.PACK_BYTES}" in transfer.TAR

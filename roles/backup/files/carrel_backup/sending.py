@@ -16,6 +16,7 @@ from typing import Any
 from . import backup, claims, commands, containers, gate
 from .commands import CommandError
 from .run import DONE, FAILED, BackupError, Run
+from .state import bring_back
 from .transfer import DATABASE, PACK_BYTES, TAR, Move, as_account, backups_of, let_go, stop, write, write_record
 
 GATE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "gate.py")
@@ -30,6 +31,9 @@ def send(move: Move) -> dict[str, Any]:
     run = move.run
     if move.given["hold"] and move.given["snapshot"]:  # only with the first part
         hold(move)
+        folder = os.path.dirname(backups_of(run).path)
+        os.makedirs(folder, 0o711, exist_ok=True)
+        bring_back(move.directory, folder)  # no backup does it meanwhile
     if move.given["snapshot"]:
         run.state.content["series"] = backups_of(run).series  # a tag of the snapshot tells the new host
         code = backup.backup(run, brief=True)
