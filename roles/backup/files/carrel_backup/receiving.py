@@ -36,7 +36,7 @@ def receive(move: Move) -> dict[str, Any]:
     if missing:
         restore.check_room(run, snapshot, missing)
     restore.fetch(run, snapshot, [*paths, *secrets], move.tree, "--delete", f"--overwrite={prepare_tree(move)}")
-    there = restore.directories(run, move.tree, leaves)
+    there, lacking = restore.directories(move.tree, leaves, advice="")
     series = next((each["series"] for each in listed(run) if each["id"] == snapshot), None)
     received = {"snapshot": snapshot, "leaves": there, "database": dumped, "series": series}
     write(f"{run.settings.state_directory}/received.json", json.dumps(received))
@@ -46,6 +46,8 @@ def receive(move: Move) -> dict[str, Any]:
     if run.settings.kind == "hub":
         like_the_role(f"{move.directory}/hub", run.account.gid)
     if move.given["place"]:
+        for text in lacking:
+            run.warn(text)
         database.check_type(run, manifest.database_type)
         with containers.resets_kept_out(run):
             place(move)

@@ -231,7 +231,9 @@ def restore_leaves(run: Run, snapshot: str, wanted: Wanted, manifest: Manifest, 
     check_room(run, snapshot, paths)
     with fetched(run, snapshot, paths) as tree:
         take_sqlite(run, tree, dumped)
-        there = directories(run, tree, leaves)
+        there, lacking = directories(tree, leaves)
+        for text in lacking:
+            run.warn(text)
         if leaves and not there:
             raise containers.UntouchedError(f"the snapshot {snapshot[:8]} has nothing of {', '.join(leaves[:5])}")
         with containers.resets_kept_out(run):
@@ -258,21 +260,23 @@ def paths_of(leaves: Sequence[str], dumped: str | None) -> list[str]:
     return [*(f"instance/{leaf}" for leaf in leaves), *([f"stage/database/{dumped}"] if dumped else [])]
 
 
-def directories(run: Run, tree: str, leaves: Sequence[str]) -> list[str]:
-    """The directories that were restored into TREE; the others are named in warnings.
+def directories(
+    tree: str, leaves: Sequence[str], advice: str = "; an earlier one may have it (--snapshot)"
+) -> tuple[list[str], list[str]]:
+    """The directories that were restored into TREE, and what is to be said about the others.
 
     The list was made before restic read them: it may have excluded one, or not been allowed to read it.
     """
-    found = []
+    found, lacking = list[str](), list[str]()
     for leaf in leaves:
         try:
             os.close(targets.opened(f"{tree}/instance/{leaf}"))
             found.append(leaf)
         except FileNotFoundError:
-            run.warn(f"{leaf} is not in the snapshot, so it was not restored; an earlier one may have it (--snapshot)")
+            lacking.append(f"{leaf} is not in the snapshot, so it was not restored{advice}")
         except OSError:
-            run.warn(f"{leaf} is not a directory in the snapshot, so it was not restored: make it again by hand")
-    return found
+            lacking.append(f"{leaf} is not a directory in the snapshot, so it was not restored: make it again by hand")
+    return found, lacking
 
 
 def take_sqlite(run: Run, tree: str, dumped: str | None) -> None:
