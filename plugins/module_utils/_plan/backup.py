@@ -46,7 +46,8 @@ BACKUP: dict[str, Key] = {
     "enabled": Key(types.BOOLEAN, "Whether there are backups.", example=False, default=True),
     "repository": Key(
         Type(_repository, "a path on the host, or an address with rest:, s3: or sftp:", "backup.example.org"),
-        "Place of the repositories; /NAME is added for each instance.",
+        "Place of the repositories; /NAME is added for each instance. A path is not in an instance's directory, in"
+        " .archive beside it or in /srv/docker.",
         example="rest:https://backup.example.org:8000/geo1",
         needed="where the repositories are, for example rest:https://backup.example.org:8000/geo1",
     ),
