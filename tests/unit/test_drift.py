@@ -19,7 +19,7 @@ from ansible_collections.carrel.jupyter.plugins.filter import hub as hub_filter
 from ansible_collections.carrel.jupyter.plugins.filter import lab as lab_filter
 from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import File
 from ansible_collections.carrel.jupyter.plugins.module_utils._engine import docker_login, egress
-from ansible_collections.carrel.jupyter.plugins.module_utils._host import claims, hub_drift, lab_drift
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import claims, hub_drift, image_probe, lab_drift
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.compose_project import made_anew
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.drift import (
     Found,
@@ -29,8 +29,9 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._host.drift import 
     strangers,
 )
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.engine_api import EngineError
-from ansible_collections.carrel.jupyter.plugins.module_utils._site import container, drift, hub, lab
+from ansible_collections.carrel.jupyter.plugins.module_utils._site import container, drift, hub, hub_smoke, lab
 from ansible_collections.carrel.jupyter.plugins.modules import instance_drift
+from test_hub_project import IMAGE as HUB_IMAGE
 from test_hub_project import instance
 from test_hub_project import project as hub_project
 from test_lab import project
@@ -435,6 +436,34 @@ def test_unenforceable_limits_are_reported_whatever_the_images_are(tmp_path: Pat
     hub_instance = instance(images=unbuilt, users=[], limits={"memory": 2**30, "cpus": None, "pids": None})
     found = looked(hub_drift.look, hub_instance, Surroundings(engines={"class101": engine_of_it}, programs={}))
     assert "without their limits on memory" in found.notes[0] and "the image geo of jupyter_images" in found.reasons[0]
+
+
+def test_an_image_differs_until_it_has_passed_the_smoke_notebooks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next run must try it again, although nothing else has changed."""
+    monkeypatch.setattr(hub_drift, "STATE", str(tmp_path / "{}"))
+    monkeypatch.setattr(hub_smoke, "RECORD", str(tmp_path / "{}" / "smoked.json"))
+    (tmp_path / "class101").mkdir()
+    server = image_probe.Server("2.0", "/t", "/opt/bin/python3", "", HUB_IMAGE["servers"][0]["jupyterhub"])
+    image = image_probe.Image(ID, [], [], 1000, 100, [server], True, None)
+    key = image_probe.Engine("", "lab:1", None, lambda _command, _text: (1, "", "")).cache_key(IMAGE)
+    (tmp_path / "class101" / "image.json").write_bytes(image_probe.extend_cache({}, key, image))
+    engine_of_it = {"running": True, "socket": str(tmp_path / "s"), "controllers": [], "home": "/home/class101"}
+    around = Surroundings(engines={"class101": engine_of_it}, programs={})
+
+    def differs(*notebooks: dict[str, Any]) -> bool:
+        images = [{"title": "Default", "image": "lab:1"}]
+        of_it = instance(images=images, smoke=list(notebooks), settings={}, backups=False, pull="missing", users=[])
+        found = looked(hub_drift.look, {**of_it, "hub_image": "carrel/hub:1"}, around)
+        return "the image lab:1 has not passed the smoke notebooks yet" in found.reasons
+
+    notebook = {"name": "check.ipynb", "images": [0]}
+    with engine(tmp_path / "s", docker(IMAGE)):
+        assert not differs() and differs(notebook)
+        for passed, expected in (["sha256:old"], True), (["sha256:old", ID], False):
+            (tmp_path / "class101" / "smoked.json").write_text(json.dumps(passed))
+            assert differs(notebook) == expected
 
 
 def test_warnings_about_users_directories_are_notes(tmp_path: Path) -> None:

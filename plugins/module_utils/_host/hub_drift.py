@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import files, group_directories, secret_files
@@ -58,6 +58,7 @@ def _present(instance: Mapping[str, Any], engine: Mapping[str, Any], around: Sur
     images = _images(instance, project, found)
     if images is None:
         return
+    _untried(instance, images, found)
     decided = hub.project(instance, engine, images, instance["hub_image"])
     root = instance["directory"]
     install(found, {"directories": decided["directories"]})
@@ -116,6 +117,14 @@ def _images(instance: Mapping[str, Any], project: Project, found: Found) -> list
     problems = hub_images.problems(instance, results)
     found.reasons += problems
     return None if problems else results
+
+
+def _untried(instance: Mapping[str, Any], images: Sequence[Mapping[str, Any]], found: Found) -> None:
+    """Otherwise a run after one whose smoke notebooks failed would find nothing to do, and succeed."""
+    record = files.read(hub_smoke.RECORD.format(instance["name"]))
+    passed = json.loads(record.content) if record else []
+    for trial in hub_smoke.due(instance, images, passed, []):
+        found.reasons.append(f"the image {trial['tag']} has not passed the smoke notebooks yet")
 
 
 def _people(
