@@ -81,6 +81,14 @@ def test_an_image_is_tried_until_it_has_passed_and_the_tag_can_go_back() -> None
     assert hub_smoke.due(hub(), FACTS, ["sha256:a", "sha256:b"], before) == []
 
 
+def test_each_image_of_a_run_that_passes_is_recorded() -> None:
+    passed = hub_smoke.with_passed(hub_smoke.with_passed(["sha256:old"], "sha256:a"), "sha256:b")
+    assert passed == ["sha256:old", "sha256:a", "sha256:b"] and hub_smoke.due(hub(), FACTS, passed, []) == []
+    assert hub_smoke.with_passed(passed, "sha256:a") == ["sha256:old", "sha256:b", "sha256:a"]
+    many = [str(number) for number in range(hub_smoke.KEPT)]
+    assert hub_smoke.with_passed(many, "sha256:a") == [*many[1:], "sha256:a"]
+
+
 @pytest.mark.parametrize(
     ("declared", "listed"),
     [

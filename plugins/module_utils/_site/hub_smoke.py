@@ -20,6 +20,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._site.compose impor
 AT = "/opt/carrel-smoke"  # the folder in the container
 LABEL = "carrel.smoke"
 RECORD = "/var/lib/carrel/{}/smoked.json"
+KEPT = 200  # ids in the record; with fewer than a hub has images, each run would try some again
 _USER = "carrel-smoke"
 _PREFIX = f"/user/{_USER}/"
 _HUB = "http://127.0.0.1:8081/hub/api"
@@ -106,6 +107,11 @@ def due(
             about = {"service": service(number), "tag": tag, "id": new, "python": image["python"]}
             found.append({**about, "old": None if known == new else known})
     return found
+
+
+def with_passed(passed: Sequence[str], image_id: str) -> list[str]:
+    """Return the ids of images that have PASSED, with another one. The oldest are dropped."""
+    return [*(each for each in passed if each != image_id), image_id][-KEPT:]
 
 
 def _wanted(instance: Mapping[str, Any], notebooks: Sequence[Mapping[str, Any]]) -> str:
