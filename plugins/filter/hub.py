@@ -79,4 +79,5 @@ class FilterModule:
             "_hub_smoke_due": hub_smoke.due,
             "_hub_smoke_files": hub_smoke.files,
             "_hub_smoke_passed": hub_smoke.with_passed,
+            "_hub_smoke_refusal": hub_smoke.refusal,
         }

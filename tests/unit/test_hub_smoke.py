@@ -8,8 +8,9 @@ import json
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import hub_smoke
-from test_hub_project import ENGINE, IMAGE, instance
+from test_hub_project import ENGINE, IMAGE, ROOT, instance
 
 CELLS = [{"number": 1, "source": "1", "raises": False}]
 NOTEBOOKS = [
@@ -87,6 +88,20 @@ def test_each_image_of_a_run_that_passes_is_recorded() -> None:
     assert hub_smoke.with_passed(passed, "sha256:a") == ["sha256:old", "sha256:b", "sha256:a"]
     many = [str(number) for number in range(hub_smoke.KEPT)]
     assert hub_smoke.with_passed(many, "sha256:a") == [*many[1:], "sha256:a"]
+
+
+def test_only_a_notebook_that_failed_is_blamed() -> None:
+    tasks = yaml.safe_load((ROOT / "roles/hub/tasks/trial.yml").read_text())
+    start, runs, *_others = (task["name"] for task in tasks[1]["block"])
+    trial = {"tag": "a:1", "old": "sha256:old"}
+    assert hub_smoke.refusal(trial, runs, "check.ipynb, cell 2: ImportError: libgeo") == (
+        "a smoke notebook failed in the image a:1, and the tag means the old image again: "
+        "check.ipynb, cell 2: ImportError: libgeo"
+    )
+    assert hub_smoke.refusal({**trial, "old": None}, start, "no space left on device") == (
+        "the image a:1 could not be tried with the smoke notebooks, and the tag still means it, because this run has "
+        "replaced no other image: no space left on device"
+    )
 
 
 @pytest.mark.parametrize(

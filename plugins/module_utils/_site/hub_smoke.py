@@ -20,6 +20,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._site.compose impor
 AT = "/opt/carrel-smoke"  # the folder in the container
 LABEL = "carrel.smoke"
 RECORD = "/var/lib/carrel/{}/smoked.json"
+RUNS = "Trial | Run the notebooks"  # the task
 KEPT = 200  # ids in the record; with fewer than a hub has images, each run would try some again
 _USER = "carrel-smoke"
 _PREFIX = f"/user/{_USER}/"
@@ -112,6 +113,19 @@ def due(
 def with_passed(passed: Sequence[str], image_id: str) -> list[str]:
     """Return the ids of images that have PASSED, with another one. The oldest are dropped."""
     return [*(each for each in passed if each != image_id), image_id][-KEPT:]
+
+
+def refusal(trial: Mapping[str, Any], task: str, why: str) -> str:
+    """Say why an image, one of those that are due, is refused. TASK is what failed in trial.yml."""
+    image = f"the image {trial['tag']}"
+    what = (
+        f"a smoke notebook failed in {image}"
+        if task == RUNS
+        else f"{image} could not be tried with the smoke notebooks"
+    )
+    if trial["old"] is None:
+        return f"{what}, and the tag still means it, because this run has replaced no other image: {why}"
+    return f"{what}, and the tag means the old image again: {why}"
 
 
 def _wanted(instance: Mapping[str, Any], notebooks: Sequence[Mapping[str, Any]]) -> str:
