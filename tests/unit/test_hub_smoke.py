@@ -5,10 +5,14 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.carrel.jupyter.plugins.module_utils._changes.tracker import Tracker
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.install import Installation
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import hub_smoke
 from test_hub_project import ENGINE, IMAGE, ROOT, instance
 
@@ -66,9 +70,27 @@ def test_only_the_engines_account_reads_the_environment() -> None:
 
 def test_without_notebooks_there_is_no_project() -> None:
     wanted = hub_smoke.files(hub(smoke=[]), ENGINE, OWNER, FACTS, {"trial.py": ""})
-    assert wanted == {
-        "directories": [], "files": [], "secret_contents": {}, "absent": ["/srv/class101/smoke/compose.yaml"],
-    }  # fmt: skip
+    absent = wanted.pop("absent")
+    assert wanted == {"directories": [], "files": [], "secret_contents": {}}
+    assert "/srv/class101/smoke/compose.yaml" in absent
+
+
+def test_nothing_stays_of_notebooks_that_are_not_declared_any_more(tmp_path: Path) -> None:
+    def left(**changes: Any) -> set[str]:
+        options = hub_smoke.files(
+            hub(directory=str(tmp_path), **changes), {**ENGINE, "gid": os.getgid()}, OWNER, FACTS, {"trial.py": ""}
+        )
+        tracker = Tracker()
+        Installation(tracker, False).run(
+            options["directories"], options["files"], options["secret_contents"], options["absent"], []
+        )
+        return {path.name for path in (tmp_path / "smoke").iterdir()}
+
+    settings = {"ServerApp": {"allow_origin": "*"}}
+    all_of_them = {"trial.py", "compose.yaml", "image-1.json", "image-2.json", "server_settings.json"}
+    assert left(server_settings=settings) == all_of_them
+    assert left(smoke=NOTEBOOKS[:1]) == {"trial.py", "compose.yaml", "image-2.json"}
+    assert left(smoke=[]) == set()
 
 
 def test_an_image_is_tried_until_it_has_passed_and_the_tag_can_go_back() -> None:

@@ -22,6 +22,7 @@ LABEL = "carrel.smoke"
 RECORD = "/var/lib/carrel/{}/smoked.json"
 RUNS = "Trial | Run the notebooks"  # the task
 KEPT = 200  # ids in the record; with fewer than a hub has images, each run would try some again
+CLEARED = 50  # files of notebooks that are not declared any more; everybody on the host could read them
 _USER = "carrel-smoke"
 _PREFIX = f"/user/{_USER}/"
 _HUB = "http://127.0.0.1:8081/hub/api"
@@ -66,9 +67,11 @@ def files(
 ) -> dict[str, Any]:
     """Return what install_files writes. PROGRAMS are the files that run in the container, by name."""
     root, notebooks = directory(instance), tried(instance)
-    settings, compose = f"{root}/{hub.SERVER_SETTINGS[0]}", f"{root}/compose.yaml"
+    compose = f"{root}/compose.yaml"
+    known = [*programs, hub.SERVER_SETTINGS[0], *(f"{service(number)}.json" for number in range(CLEARED))]
     if not notebooks:
-        return {"directories": [], "files": [], "secret_contents": {}, "absent": [compose]}
+        absent = [compose, *(f"{root}/{name}" for name in known)]
+        return {"directories": [], "files": [], "secret_contents": {}, "absent": absent}
     services = {
         service(number): _server(instance, engine, decided, images[number], instance["images"][number]["image"])
         for number in notebooks
@@ -87,7 +90,7 @@ def files(
             {"path": compose, "group": engine["gid"], "mode": "0640"},
         ],
         "secret_contents": {compose: hub.json_text(project)},
-        "absent": [] if instance["server_settings"] else [settings],
+        "absent": [f"{root}/{name}" for name in known if name not in texts],
     }
 
 
