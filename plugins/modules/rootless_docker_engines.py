@@ -16,6 +16,7 @@ description:
   - Writes one user unit for all engines, the delegation of cgroup controllers, the accounts' C(DOCKER_HOST), and each
     engine's C(/etc/rootless-docker/NAME/daemon.json) and data root. Nothing is written in an account's home.
   - An engine is restarted only if the unit or its own C(daemon.json) is newer than its process.
+  - The runtime C(carrel-egress) stays in a C(daemon.json) that has it, because containers may need it to start.
   - C(dockerd) validates every C(daemon.json) before anything is changed. If an engine does not start with a new one,
     it gets its old one back.
   - Stopping an engine deletes nothing.
@@ -144,12 +145,16 @@ class Engine:
         self.data_root: str = options["data_root"] or os.path.join(module.params["data_root"], self.name)
         self.disk: int = options["disk"]
         self.path = decide.config_path(self.name)
+        self.former = files.read(self.path)
         self.config = File(
             decide.daemon_json(
-                self.name, self.data_root, module.params["daemon_options"], options["daemon_options"]
+                self.name,
+                self.data_root,
+                module.params["daemon_options"],
+                options["daemon_options"],
+                self.former.content if self.former else b"{}",
             ).encode()
         )
-        self.former = files.read(self.path)
         # In check mode it may be missing.
         self.found: Account | None = None
         with contextlib.suppress(KeyError):

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from ansible_collections.carrel.jupyter.plugins.module_utils._engine.egress import RUNTIME_OPTIONS
 from ansible_collections.carrel.jupyter.plugins.module_utils._engine.requirements import (
     Host,
     missing,
@@ -20,6 +24,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._engine.rootless_do
     merge,
     unit_text,
 )
+from ansible_collections.carrel.jupyter.plugins.modules import rootless_docker_engines
 
 GOOD = Host(
     os_id="debian",
@@ -109,6 +114,43 @@ def test_daemon_json() -> None:
     }
     assert text.endswith("}\n")
     assert common["log-opts"] == {"max-size": "10m", "max-file": "3"}
+
+
+def test_the_runtime_for_egress_stays_once_it_is_there() -> None:
+    """Containers of labs that have lost egress, or are absent or not in the inventory, start with it alone."""
+    common = {"runtimes": {"kata": {"path": "/usr/bin/kata"}}}
+    never = daemon_json("ada", "/srv/docker/ada", common, {})
+    with_lab = daemon_json("ada", "/srv/docker/ada", common, RUNTIME_OPTIONS, never.encode())
+    assert json.loads(with_lab)["runtimes"] == {**common["runtimes"], **RUNTIME_OPTIONS["runtimes"]}
+    without = daemon_json("ada", "/srv/docker/ada", common, {}, with_lab.encode())
+    assert without == with_lab, "a changed file restarts the engine"
+    assert daemon_json("ada", "/srv/docker/ada", common, {}, never.encode()) == never
+    assert (
+        json.loads(daemon_json("ada", "/srv/docker/ada", {}, {}, with_lab.encode()))["runtimes"]
+        == RUNTIME_OPTIONS["runtimes"]
+    )
+
+
+@pytest.mark.parametrize("former", [b"", b"{", b"[]", b"null", b"{}", b"\xff", b'{"runtimes": ["carrel-egress"]}'])
+def test_a_former_configuration_without_the_runtime(former: bytes) -> None:
+    assert json.loads(daemon_json("ada", "/srv/docker/ada", {}, {}, former)) == {"data-root": "/srv/docker/ada"}
+
+
+@pytest.mark.parametrize("check_mode", [True, False])
+def test_the_module_reads_the_former_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, check_mode: bool
+) -> None:
+    monkeypatch.setattr(rootless_docker_engines.decide, "config_path", lambda name: f"{tmp_path}/{name}.json")
+
+    def engine(daemon_options: dict[str, Any]) -> rootless_docker_engines.Engine:
+        module: Any = SimpleNamespace(check_mode=check_mode, params={"data_root": "/srv/docker", "daemon_options": {}})
+        options = {"name": "root", "state": "started", "data_root": None, "disk": 0, "daemon_options": daemon_options}
+        return rootless_docker_engines.Engine(module, options)
+
+    assert b"runtimes" not in engine({}).config.content
+    (tmp_path / "root.json").write_bytes(engine(RUNTIME_OPTIONS).config.content)
+    later = engine({})
+    assert later.former and later.config.content == later.former.content
 
 
 @pytest.mark.parametrize("key", ["data-root", "hosts"])

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.carrel.jupyter.plugins.module_utils._engine.egress import RUNTIME, RUNTIME_OPTIONS
+
 UNIT = "rootless-docker.service"
 UNIT_PATH = f"/etc/systemd/user/{UNIT}"
 UNIT_LINK = f"/etc/systemd/user/default.target.wants/{UNIT}"
@@ -95,13 +97,27 @@ def unit_text(launcher: str, environment: Mapping[str, str]) -> str:
     return _UNIT.format(launcher=launcher, environment="".join(lines))
 
 
-def daemon_json(name: str, data_root: str, common: Mapping[str, Any], own: Mapping[str, Any]) -> str:
-    """An engine's dockerd configuration: its own options over those of all engines."""
-    options = merge(common, own)
+def daemon_json(
+    name: str, data_root: str, common: Mapping[str, Any], own: Mapping[str, Any], former: bytes = b"{}"
+) -> str:
+    """An engine's dockerd configuration: its own options over those of all engines.
+
+    If the FORMER one has the runtime of labs with egress, it stays: their containers start with no other, and some may
+    be there until the role lab replaces or removes them.
+    """
+    options = merge(merge(common, RUNTIME_OPTIONS if _has_runtime(former) else {}), own)
     for key, instead in RESERVED.items():
         if key in options:
             raise ValueError(f"engine {name}: {key!r} may not be among the daemon options: {instead}")
     return json.dumps({**options, "data-root": data_root}, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def _has_runtime(former: bytes) -> bool:
+    try:
+        runtimes = json.loads(former)["runtimes"]
+    except (ValueError, LookupError, TypeError):
+        return False
+    return isinstance(runtimes, Mapping) and RUNTIME in runtimes
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
