@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -74,12 +75,12 @@ def test_a_batch_of_nothing(batch: Any) -> None:
 
 def test_a_batch_with_failures() -> None:
     chosen = decided(canaries=["a"], batch=2, max_failures="50%")._asdict()
-    assert rollout.outcome(chosen, "b", [], {}) == ""
-    assert rollout.outcome(chosen, "b", ["a"], {}) == ""  # of a batch before
-    within = rollout.outcome(chosen, "c", ["b"], {})
+    assert rollout.outcome(chosen, "b", [], {}, {}) == ""
+    assert rollout.outcome(chosen, "b", ["a"], {}, {}) == ""  # of a batch before
+    within = rollout.outcome(chosen, "c", ["b"], {}, {})
     assert "b failed, 1 of 2 hosts" in within and within.endswith("For these alone: --limit b")
     assert not rollout.stops(chosen, "c", ["b"])
-    beyond = rollout.outcome(chosen, "c", ["b", "c"], {})
+    beyond = rollout.outcome(chosen, "c", ["b", "c"], {}, {})
     assert "the rollout stops, 2 hosts stay as they are" in beyond and beyond.endswith("--limit b,c,d,e")
     assert rollout.stops(chosen, "c", ["b", "c"]) and rollout.stops(chosen, "a", ["a"])
     assert not rollout.stops(rollout.Rollout(["a"], ["!all"], [0], 100, 0)._asdict(), "a", ["a"])
@@ -88,15 +89,38 @@ def test_a_batch_with_failures() -> None:
 def test_the_advice_names_the_host_that_builds_images() -> None:
     chosen = decided(batch=2, max_failures="50%")._asdict()
     builders = {"a": "", "b": "build", "c": "build", "d": "build", "e": "build"}
-    assert rollout.outcome(chosen, "a", ["a"], builders).endswith("--limit a")
-    assert rollout.outcome(chosen, "a", ["b"], builders).endswith("--limit b,build")
-    assert rollout.outcome(chosen, "a", ["a", "b"], builders).endswith("--limit a,b,c,d,e,build")
+    assert rollout.outcome(chosen, "a", ["a"], builders, {}).endswith("--limit a")
+    assert rollout.outcome(chosen, "a", ["b"], builders, {}).endswith("--limit b,build")
+    assert rollout.outcome(chosen, "a", ["a", "b"], builders, {}).endswith("--limit a,b,c,d,e,build")
 
 
 def test_a_batch_that_failed_as_a_whole_stops_the_rollout_whatever_the_limit() -> None:
     chosen = decided("abc", batch=1, max_failures="100%")._asdict()
     assert rollout.stops(chosen, "a", ["a"]) and not rollout.stops(chosen, "c", ["c"]), "nobody is left"
-    assert "That is the whole batch: the rollout stops, 2 hosts stay" in rollout.outcome(chosen, "a", ["a"], {})
+    assert "That is the whole batch: the rollout stops, 2 hosts stay" in rollout.outcome(chosen, "a", ["a"], {}, {})
+
+
+@pytest.mark.parametrize(
+    ("access", "stay"),
+    [
+        ({}, "2 hosts stay as they are."),
+        ({"a": True, "b": "", "c": ""}, "2 hosts stay as they are."),
+        ({"a": "", "b": True, "c": ""}, "2 hosts stay as they are, except for access to hubs."),
+        (
+            {"a": "", "b": False, "c": True},
+            "2 hosts stay as they are, except for access to hubs, which could not be updated on b.",
+        ),
+        ({"b": False, "c": False}, "as they are, except for access to hubs, which could not be updated on b, c."),
+    ],
+)
+def test_what_a_rollout_that_stops_has_changed_all_the_same(access: dict[str, bool | str], stay: str) -> None:
+    chosen = decided("abc", batch=1)._asdict()
+    assert f"{stay} Correct what is reported" in rollout.outcome(chosen, "a", ["a"], {}, access)
+
+
+def test_one_host_stays_as_it_is() -> None:
+    chosen = decided("ab", batch=1)._asdict()
+    assert "the rollout stops, 1 host stays as it is. Correct" in rollout.outcome(chosen, "a", ["a"], {}, {})
 
 
 def test_chosen_instances_leave_the_host_as_it_is() -> None:
@@ -148,7 +172,8 @@ def test_a_broken_canary_stops_the_rollout_with_advice(tmp_path: Path) -> None:
     hosts = {"h1": {**HERE, **keys}, "h2": {**HERE, **keys}, "h3": {**AWAY, **keys}, "h4": {**HERE, **keys}}
     code, said = site(tmp_path, hosts)
     assert code and gone_through(said) == ["h3", "h4"]
-    assert "h3 failed, 1 of 2 hosts in this batch. That is more than 0%: the rollout stops, 2 hosts stay" in said
+    assert "h3 failed, 1 of 2 hosts in this batch. That is more than 0%: the rollout stops" in said
+    assert "2 hosts stay as they are. Correct" in said, "there are no hubs"
     assert "--limit h3,h1,h2" in said
 
 
@@ -187,7 +212,7 @@ def test_a_batch_that_failed_as_a_whole_is_reported(tmp_path: Path) -> None:
     failed = {"__jupyter_failures": [{"task": "Set up Apache", "message": "broken"}]}
     code, said = site(tmp_path, {"h1": {**HERE, **keys, **failed}, "h2": {**HERE, **keys}})
     assert code and gone_through(said) == ["h1"]
-    assert "h1 failed, 1 of 1 hosts in this batch. That is the whole batch: the rollout stops, 1 hosts stay" in said
+    assert "h1 failed, 1 of 1 hosts in this batch. That is the whole batch: the rollout stops, 1 host stays" in said
 
 
 def test_what_to_do_next_is_said_once(tmp_path: Path) -> None:
@@ -218,6 +243,26 @@ def test_people_who_are_blocked_do_not_wait_for_a_canary(tmp_path: Path) -> None
     said = " ".join((done.stdout + done.stderr).split())
     assert done.returncode and re.search(r"Access \| Update access to the deployed hubs\] \*+ ok: \[h2\]", said)
     assert gone_through(said) == ["h1"], "the canary stops the rest"
+
+
+def test_access_that_cannot_be_updated_is_reported_even_if_the_rollout_stops(tmp_path: Path) -> None:
+    (tmp_path / "class101").mkdir()
+    (tmp_path / "class101" / "hub").symlink_to(tmp_path)
+    there = {"name": "class101", "directory": f"{tmp_path}/class101", "roster": "", "mounts": "{}"}
+    broken = {"__hub_access_there": {"hubs": [{**there, "owner": 1, "group": 1}], "passwords": {}}}
+    rollout_keys = {"jupyter_rollout": {"canaries": ["h1"], "batch": 1}}
+    keys = {**rollout_keys, "jupyter_instances": [hub(tls="selfsigned")]}
+    canary = {"__jupyter_failures": [{"task": "Set up Apache", "message": "broken"}], **rollout_keys}
+    hosts = {"h1": {**HERE, **canary}, "h2": {**HERE, **keys}, "h3": {**AWAY, **keys}}
+    code, said = site(tmp_path, hosts, "--check", "--tags", "hub_configure")
+    assert code and gone_through(said) == ["h1"], "the canary stops the rest"
+    assert "2 hosts stay as they are, except for access to hubs, which could not be updated on h3. Correct" in said
+    code, said = site(tmp_path, hosts, "--check", "--tags", "hub_configure", "-e", json.dumps(broken))
+    assert code and gone_through(said) == ["h1"]
+    reported = said.partition("TASK [Report hubs whose access could not be updated]")[2].partition("PLAY [")[0]
+    assert "1 of 1 instances of kind hub on h2 failed" in reported and "...ignoring" in reported
+    assert f"{tmp_path}/class101/hub is a symbolic link" in reported
+    assert "2 hosts stay as they are, except for access to hubs, which could not be updated on h2, h3. Correct" in said
 
 
 def test_bad_input_touches_nothing(tmp_path: Path) -> None:

@@ -127,10 +127,18 @@ def unknown_instances(only: Sequence[str], plans: Sequence[Mapping[str, Any]]) -
     return found
 
 
-def outcome(rollout: Mapping[str, Any], host: str, failed: Sequence[str], builders: Mapping[str, str]) -> str:
+def outcome(
+    rollout: Mapping[str, Any],
+    host: str,
+    failed: Sequence[str],
+    builders: Mapping[str, str],
+    access: Mapping[str, bool | str],
+) -> str:
     """Return the message after the batch of HOST, or an empty text if no host of the batch is in FAILED.
 
     BUILDERS has, by host, the one that builds images for it, or an empty text: without that, it has no images to pull.
+    ACCESS says, by host, whether access to its hubs was updated before the batches, or is an empty text if this run
+    updates none.
     Ansible's own max_fail_percentage does not count hosts that cannot be reached.
     """
 
@@ -148,9 +156,17 @@ def outcome(rollout: Mapping[str, Any], host: str, failed: Sequence[str], builde
     left = list(dict.fromkeys([*failed, *after]))
     extent = "the whole batch" if len(bad) == len(batch) else f"more than {rollout['max_fail_percentage']}%"
     return (
-        f"{text} That is {extent}: the rollout stops, {len(after)} hosts stay as they are. {again} "
+        f"{text} That is {extent}: the rollout stops, {_untouched(after, access)}. {again} "
         f"For the rest alone: --limit {alone(left)}"
     )
+
+
+def _untouched(hosts: Sequence[str], access: Mapping[str, bool | str]) -> str:
+    text = "1 host stays as it is" if len(hosts) == 1 else f"{len(hosts)} hosts stay as they are"
+    if any(access.get(name, "") != "" for name in hosts):
+        text += ", except for access to hubs"
+    missed = [name for name in hosts if access.get(name) is False]
+    return text + (f", which could not be updated on {', '.join(missed)}" if missed else "")
 
 
 def stops(rollout: Mapping[str, Any], host: str, failed: Sequence[str]) -> bool:
