@@ -107,9 +107,9 @@ def counts_memory(host: str) -> bool:
 def test_every_panel_has_an_answer(prometheus: Site, hub: Site) -> None:
     code, _output = reset(hub, "--people", "skip", "--no-pull")
     assert code == DONE
-    for command in ("run", "drill"):
-        # It warns, with an exit code, of people whom other tests have removed.
-        run_on(hub.host, "carrel-backup", command, hub.name, check=False)
+    # Other tests have removed people; a backup that lacks them does not count as a good one.
+    for command in (["run", hub.name, "--accept-missing"], ["drill", hub.name]):
+        run_on(hub.host, "carrel-backup", *command, check=False)
     with enter(hub, "ada") as ada:
         # increase() wants two samples of a counter that grew
         for _unused in range(2):
