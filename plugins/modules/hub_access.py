@@ -13,6 +13,8 @@ description:
   - Replaces C(hub/roster.json), C(hub/passwords.json) and C(hub/mounts.json) of each hub. A running hub reads the
     roster every second, so people who were removed from the list lose access within seconds, even if a later step
     fails.
+  - C(hub/identities.json) remembers whose each name is. If a name was somebody else's, C(hub/roster.json) leaves it out
+    until M(carrel.jupyter.user_volumes) has archived the old files, so that nobody gets the files of somebody else.
   - Directories that do not exist on the host are left out of C(hub/mounts.json) until
     M(carrel.jupyter.group_mounts) has created them.
   - A hub without its directory C(hub) is skipped, because nobody uses it yet.
@@ -85,7 +87,9 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import File
 from ansible_collections.carrel.jupyter.plugins.module_utils._changes.tracker import Tracker
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import files, mounts
-from ansible_collections.carrel.jupyter.plugins.module_utils._people import mounts_file
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.user_identities import Identities
+from ansible_collections.carrel.jupyter.plugins.module_utils._people import mounts_file, user_identities
+from ansible_collections.carrel.jupyter.plugins.module_utils._site import hub as hub_site
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import hub_secrets
 
 HIDDEN = ("passwords\n", "passwords, some of them new\n")
@@ -93,7 +97,12 @@ HIDDEN = ("passwords\n", "passwords, some of them new\n")
 
 def wanted_files(hub: dict[str, Any], passwords: dict[str, str]) -> Iterator[tuple[str, File]]:
     """The most important first: people who are not in the roster get nothing."""
-    yield "roster.json", File(hub["roster"].encode(), 0o640, 0, hub["group"])
+    roster = json.loads(hub["roster"])
+    identities = Identities(hub["directory"], {name: user["identity"] for name, user in roster["users"].items()})
+    others = identities.others()
+    yield "identities.json", identities.file(identities.lasting())
+    text = hub_site.json_text(user_identities.without(roster, others)) if others else hub["roster"]
+    yield "roster.json", File(text.encode(), 0o640, 0, hub["group"])
     content = json.loads(hub["mounts"])
     missing = mounts.unusable(content, f"{hub['directory']}/data")
     text = mounts_file.text(mounts_file.without(content, missing))

@@ -47,6 +47,12 @@ options:
         C(carrel.user) is the user's name.
       - Required with O(backend=volumes).
     type: str
+  hub_directory:
+    description:
+      - The hub's directory. C(hub/identities.json) in it remembers whose each name is. If O(users[].identity) is
+        somebody else than before, the old directories are archived, and new ones are created.
+      - Without it, whoever has a name gets the directories with this name.
+    type: path
   users:
     description: All users of the hub.
     type: list
@@ -57,6 +63,10 @@ options:
         description: The name as JupyterHub knows it, so in lower case.
         type: str
         required: true
+      identity:
+        description:
+          - The name as the identity provider has it. Different ones can be simplified to the same O(users[].name).
+        type: str
       state:
         description:
           - V(present) creates missing directories. A user who has no directories, but has some in the archive, gets the
@@ -204,10 +214,12 @@ def main() -> None:
             "path": {"type": "str"},
             "socket": {"type": "path"},
             "prefix": {"type": "str"},
+            "hub_directory": {"type": "path"},
             "users": {
                 "type": "list", "elements": "dict", "required": True,
                 "options": {
-                    **name, "state": {"type": "str", "choices": states, "default": "present"}, "disk": {"type": "int"},
+                    **name, "identity": {"type": "str"},
+                    "state": {"type": "str", "choices": states, "default": "present"}, "disk": {"type": "int"},
                 },
             },
             "directories": {

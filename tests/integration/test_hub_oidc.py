@@ -11,14 +11,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import hub_image
+import module_runner
 import pytest
-from hub_site import HubSite, free_port, person
+import requests
+from hub_site import HOME, HubSite, free_port, person
 from module_runner import open_to_all
 from playwright.sync_api import Page, expect
 
 from testbed import engine
 from testbed.browser import chromium
-from testbed.patience import until
+from testbed.patience import PATIENCE, until
 from testbed.run import ROOT, alone, run, step, succeeds
 
 PACKAGES = ROOT / ".cache" / "oidc-provider"
@@ -114,6 +116,70 @@ def test_another_identity_with_the_same_short_name_is_refused(page: Page, site: 
     expect(page.get_by_role("heading", name="that is somebody else's")).to_be_visible()
     page.goto(f"{site.url}hub/home")
     expect(page.get_by_role("button", name="Sign in with the university")).to_be_visible()
+
+
+def with_cookies(page: Page) -> requests.Session:
+    """What asks with the browser's cookies. Playwright itself is in another network."""
+    session = requests.Session()
+    for cookie in page.context.cookies():
+        session.cookies.set(cookie["name"], cookie["value"], domain=cookie["domain"], path=cookie["path"])
+    return session
+
+
+def status(page: Page, url: str) -> int:
+    return with_cookies(page).get(url, timeout=PATIENCE, allow_redirects=False).status_code
+
+
+def enter(page: Page, site: HubSite, name: str) -> bool:
+    """Start the user's server if it does not run, and go there."""
+    page.goto(f"{site.url}hub/spawn/{name}", wait_until="commit")
+    page.goto(f"{site.url}user/{name}/lab", wait_until="commit")
+    return status(page, f"{site.url}user/{name}/api/status") == 200
+
+
+def test_somebody_else_who_gets_the_name_gets_nothing_else(page: Page, site: HubSite) -> None:
+    """In the roster Ada.L leaves, and ada-l comes, whose short name is the same."""
+    name = "ada-l--uni-example"
+    users = {"path": f"{site.folder}/users", "hub_directory": str(site.folder), "uid": 1000, "gid": 100}
+
+    def archive(identity: str) -> None:
+        people = [{"name": name, "identity": identity}]
+        assert "failed" not in module_runner.run("user_volumes", {**users, "users": people})
+
+    def asks(token: str) -> int:
+        headers = {"Authorization": f"token {token}"}
+        return requests.get(f"{site.url}hub/api/user", headers=headers, timeout=PATIENCE).status_code
+
+    archive("Ada.L@uni.example")
+    log_in(page, site, "ada.l@uni.example")
+    expect(page.get_by_text(name).first).to_be_visible()
+    with with_cookies(page) as session:
+        headers = {"X-XSRFToken": session.cookies.get("_xsrf", path="/hub/") or ""}
+        made = session.post(f"{site.url}hub/api/users/{name}/tokens", headers=headers, timeout=PATIENCE)
+    token = made.json()["token"]
+    until(lambda: enter(page, site, name), "the server runs")
+    run("docker", "exec", site.container(name), "sh", "-c", f"echo secret > {HOME}/thesis")
+    assert asks(token) == status(page, f"{site.url}hub/api/user") == 200
+
+    site.people = {name: person("ada-l@uni.example")}
+    archive("ada-l@uni.example")
+    site.write()
+    until(lambda: asks(token) == 403, "the token ends")
+    until(lambda: not site.runs(name), "the server stops")
+    assert status(page, f"{site.url}hub/api/user") == 403
+    assert status(page, f"{site.url}user/{name}/api/status") != 200
+    assert page.context.browser
+    with page.context.browser.new_page() as other:
+        log_in(other, site, "ada-l@uni.example")
+        expect(other.get_by_text(name).first).to_be_visible()
+        expect(other.get_by_role("link", name="Admin")).to_be_hidden()
+        until(lambda: enter(other, site, name), "the new server runs")
+        assert run("docker", "exec", site.container(name), "ls", HOME).split() == []
+        assert status(page, f"{site.url}user/{name}/api/status") != 200
+    assert list((site.folder / "users" / ".archive").glob("*/home/thesis"))
+    page.context.clear_cookies()
+    log_in(page, site, "ada.l@uni.example")
+    expect(page.get_by_role("heading", name="that is somebody else's")).to_be_visible()
 
 
 def test_people_who_are_not_listed_are_refused(page: Page, site: HubSite) -> None:

@@ -179,6 +179,26 @@ def test_what_a_container_has_is_left_alone(prefix: str, state: str) -> None:
         docker("rm", name)
 
 
+def test_somebody_else_with_the_same_name_gets_new_ones(prefix: str, tmp_path: Path) -> None:
+    """Once the old server is gone: a volume that a container has cannot be archived, and is given to nobody."""
+    (tmp_path / "hub").mkdir()
+    image, name = os.environ["CARREL_TEST_LAB_IMAGE"], f"{prefix}-ann"
+    first, second = ({"name": "ann", "identity": f"anna.{who}@uni"} for who in ("schmidt", "mueller"))
+    four_runs(prefix, first, hub_directory=str(tmp_path))
+    (place(f"{prefix}_ann_home") / "thesis").write_text("Schmidt's")
+    docker("create", "--name", name, "--volume", f"{prefix}_ann_home:/mnt", image)
+    try:
+        answer = run(prefix, second, hub_directory=str(tmp_path))
+        assert answer["failed"] and "stop the user's server" in answer["msg"]
+        assert "mueller" not in (tmp_path / "hub" / "identities.json").read_text()
+    finally:
+        docker("rm", name)
+    four_runs(prefix, second, hub_directory=str(tmp_path))
+    assert list(place(f"{prefix}_ann_home").iterdir()) == []
+    (archive,) = [volume for volume in volumes(prefix) if ".archived-" in volume and "_home" in volume]
+    assert (place(archive) / "thesis").read_text() == "Schmidt's"
+
+
 def test_bad_input_and_no_engine(prefix: str) -> None:
     assert "prefix" in run("Hub_1", "ada")["msg"]
     assert "too long" in run(prefix, "n" * 225)["msg"]

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from ansible_collections.carrel.jupyter.plugins.module_utils._site.hub_access import access
 from plan_helpers import good, hub
+from plan_hub_cases import OIDC
 from test_install_files import four_runs, run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,6 +24,8 @@ PEOPLE = [
     {"name": "bob", "groups": ["stat"]},
 ]
 ENGINES = {name: {"uid": 1234, "gid": 4321} for name in ("class101", "class102")}
+
+NORMALIZED: dict[str, Any] = {"authenticator": OIDC, "normalize_usernames": True}
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="files of several owners need root")
 
@@ -62,6 +65,66 @@ def test_people_who_left_are_out_and_missing_directories_are_not_mounted(tmp_pat
     assert set(roster["users"]) == {"prof", "bob"} and roster["blocked"] == ["eve"]
     assert content(files / "passwords.json") == {"prof": "professor"}
     assert content(files / "mounts.json")["groups"]["stat"]["members"] == []
+
+
+def test_somebody_else_with_the_same_name_waits_for_the_archive(tmp_path: Path) -> None:
+    files = on_host(tmp_path)
+    os.chown(files, 0, 4321)
+    terms = [
+        [{"name": f"{person}@students.uni-heidelberg.de", "groups": ["stat"]}, {"name": "bob@uni.example"}]
+        for person in ("anna.schmidt", "anna.mueller")
+    ]
+    four_runs("hub_access", **wanted(tmp_path, {"users": terms[0], **NORMALIZED}))
+    (name,) = set(content(files / "roster.json")["users"]) - {"bob--uni-example"}
+    assert content(files / "identities.json")["users"] == {}, "user_volumes records people, and the roster says it"
+    four_runs("hub_access", **wanted(tmp_path, {"users": terms[1], **NORMALIZED}))
+    roster = content(files / "roster.json")
+    assert set(roster["users"]) == {"bob--uni-example"} and roster["groups"]["stat"] == []
+    assert content(files / "identities.json")["users"] == {
+        name: {"identity": "anna.schmidt@students.uni-heidelberg.de", "since": 0}
+    }
+    status = (files / "identities.json").stat()
+    assert (status.st_uid, status.st_gid, status.st_mode & 0o777) == (0, 4321, 0o640)
+    four_runs("hub_access", **wanted(tmp_path, {"users": terms[0], **NORMALIZED}))
+    assert set(content(files / "roster.json")["users"]) == {name, "bob--uni-example"}
+
+
+@pytest.mark.parametrize(
+    ("file", "known"),
+    [
+        ("identities.json", {"bob--uni-example": {"identity": "b.ob@uni.example", "member_at": 0}, "x": {}, "y": 5}),
+        ("roster-listed.json", {"names": [], "identities": {"bob--uni-example": "b.ob@uni.example"}}),
+    ],
+)
+def test_a_name_that_the_hub_gave_to_a_guest_or_that_left_waits_too(tmp_path: Path, file: str, known: Any) -> None:
+    files = on_host(tmp_path)
+    state = tmp_path / "class101" / "data" / "hub"
+    state.mkdir()
+    (state / file).write_text(json.dumps(known))
+    arguments = wanted(tmp_path, {"users": ["bob@uni.example", "ada@uni.example"], **NORMALIZED})
+    four_runs("hub_access", **arguments)
+    assert set(content(files / "roster.json")["users"]) == {"ada--uni-example"}
+    # What the account writes is nothing to fail by, and no link is followed.
+    for damage in ("[", '{"identities": 1}', "[" * 100_000):
+        (state / file).write_text(damage)
+        (files / "identities.json").unlink(missing_ok=True)
+        assert run("hub_access", **arguments)["failures"] == []
+    (state / file).unlink()
+    os.mkfifo(state / file)
+    assert run("hub_access", **arguments)["failures"] == []
+    assert set(content(files / "roster.json")["users"]) == {"ada--uni-example", "bob--uni-example"}
+
+
+def test_a_damaged_record_is_no_reason_to_let_anybody_in(tmp_path: Path) -> None:
+    files = on_host(tmp_path)
+    (files / "identities.json").write_text('{"version": 2}')
+    ((_name, message),) = [
+        each.values() for each in run("hub_access", **wanted(tmp_path, {"users": PEOPLE}))["failures"]
+    ]
+    assert message == (
+        f"{files}/identities.json is damaged, or is not of version 1: bring it back from a backup, or remove it"
+    )
+    assert not (files / "roster.json").exists()
 
 
 def test_nothing_shows_a_password(tmp_path: Path) -> None:

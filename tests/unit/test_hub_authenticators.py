@@ -19,7 +19,7 @@ from typing import Any
 
 import jwt
 import pytest
-from carrel_hub import authenticators, directory, files, people
+from carrel_hub import authenticators, directory, files, owners, people
 from cryptography.hazmat.primitives.asymmetric import rsa
 from jupyterhub import orm
 from ldap3.core.exceptions import LDAPException
@@ -197,7 +197,7 @@ def test_a_grant_that_was_taken_back_is_a_no(gate: Gate, github: GitHub) -> None
 
 @pytest.mark.parametrize("known", ["bob", {"identity": "bob", "logged_in": 2e9}, {"identity": "bob", "member_at": 0}])
 def test_guests_of_versions_before_log_in_again(gate: Gate, known: Any) -> None:
-    files.write_state(authenticators.IDENTITIES, {"bob": known})
+    files.write_state(owners.IDENTITIES, {"bob": known})
     assert not gate.lets(Guest("bob"))
     with pytest.raises(Exception, match="somebody else's"):
         model = {"identity": "another", "name": "bob", "admin": False, "auth_state": STATE}

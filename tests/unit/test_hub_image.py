@@ -315,7 +315,7 @@ def test_the_roster_answers_and_a_damaged_one_is_refused() -> None:
 def test_users_to_create_and_to_delete(guests: bool, gone: set[str]) -> None:
     roster = Roster({"ada": user(), "new": user(), "blocked": user()}, frozenset({"blocked"}))
     existing = ["ada", "left", "guest", "blocked"]
-    assert changes(roster, existing, ["ada", "left"], guests) == ({"new"}, gone)
+    assert changes(roster, existing, ["ada", "left"], guests, {}) == ({"new"}, gone)
 
 
 def test_the_state_is_for_nobody_else_and_survives_a_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

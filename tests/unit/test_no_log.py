@@ -45,7 +45,7 @@ OWNER = {"owner": 0, "group": 0}
 def cases(folder: Path, secret: str) -> dict[str, list[dict[str, Any]]]:
     env = f"{folder}/.env"
     (folder / "hub").mkdir(exist_ok=True)
-    hub = {"name": "class", "directory": str(folder), "roster": "{}", **OWNER}
+    hub = {"name": "class", "directory": str(folder), "roster": '{"users": {}}', **OWNER}
     mounts = json.dumps({"everyone": [], "groups": {}})
     config = {"path": f"{folder}/server.json", "token_file": f"{folder}/token", **OWNER}
     return {

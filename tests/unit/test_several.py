@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ansible_collections.carrel.jupyter.plugins.module_utils._shared.usernames import prefix_of
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.usernames import prefix_of, same_identity
 from ansible_collections.carrel.jupyter.plugins.module_utils._site.hub import has_own_parts
 from carrel_hub import check, config, files, lti, native, people, provider_groups
 from carrel_hub.configuration import configure
@@ -158,7 +158,7 @@ def test_a_short_name_is_the_one_of_the_plan(gate: CarrelSeveralAuthenticator) -
     model = asyncio.run(uni._identified({"name": "ada.l@uni.example", "auth_state": {"ldap_groups": []}}))
     name = uni.normalize_username(model["name"])
     assert name == person["name"] == "uni-ada-l--uni-example" and uni.owns(name)
-    assert people.same_identity(model["identity"], person["identity"])
+    assert same_identity(model["identity"], person["identity"])
 
 
 LONG = (
@@ -189,7 +189,7 @@ def test_a_prefix_stays_and_leaves_long_names_their_room(gate: CarrelSeveralAuth
         assert model is not None
         name = whole.each[0].normalize_username(model["name"])
         assert name == listed[f"sso-{raw}"] == whole.normalize_username(name), raw
-        assert people.same_identity(model["identity"], f"sso-{raw}")
+        assert same_identity(model["identity"], f"sso-{raw}")
     guest = whole.each[1].normalize_username("maximilian.von.mustermann@uni.example")
     assert guest == whole.each[1].normalize_username("Guests-maximilian.von.mustermann@uni.example")
     assert guest == "guests-maximilian-von-mus--uni-example"

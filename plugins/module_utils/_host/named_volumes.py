@@ -152,13 +152,13 @@ class NamedVolumes(Backend):
         for volume in sorted(volumes, key=lambda volume: str(volume["Name"])):
             labels = volume["Labels"] or {}
             stamp, user = labels.get(ARCHIVED), str(labels.get(USER))
-            if stamp is None or not self._ours(volume) or user in keep.values():
+            if stamp is None or not self._ours(volume):
                 continue
             try:
-                old = archived_at(str(stamp)) < before
+                moment = archived_at(str(stamp))
             except ValueError:
                 continue
-            if not old:
+            if moment >= before or (user in keep.values() and moment > self.since(user)):
                 continue
             with self.reporting():
                 if not self.check_mode:

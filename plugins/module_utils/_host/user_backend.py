@@ -12,12 +12,16 @@ from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import files
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.directories import ForeignOwnerError, Wanted
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.user_identities import Identities
 from ansible_collections.carrel.jupyter.plugins.module_utils._people.user_volumes import (
+    archived_at,
     by_directory,
     control_time,
     stamp,
     wrong_clock,
 )
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.escape import escape
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.usernames import same_identity
 from ansible_collections.carrel.jupyter.plugins.module_utils._site.quotas import ForeignProjectError
 
 
@@ -43,6 +47,8 @@ class Backend(abc.ABC):
         self.deleted: list[str] = []
         self.not_listed: list[str] = []
         self.warnings: list[str] = []
+        self.begun_anew: set[str] = set()  # users whose name was somebody else's until this run
+        self.identities: Identities | None = None
 
     @abc.abstractmethod
     def open(self) -> None:
@@ -65,6 +71,10 @@ class Backend(abc.ABC):
     @abc.abstractmethod
     def delete(self, directory: str, user: str) -> None: ...
 
+    def has_archive(self, directory: str) -> bool:
+        """Whether `make` would bring an archive back."""
+        return False
+
     @abc.abstractmethod
     def expire(self, before: float, keep: Mapping[str, str]) -> None:
         """Delete archives from before this time, except those of listed users, who are in KEEP by directory."""
@@ -84,6 +94,11 @@ class Backend(abc.ABC):
 
     def run(self) -> None:
         users = self.parameters["users"]
+        hub = self.parameters.get("hub_directory")
+        if hub:
+            self.identities = Identities(
+                hub, {user["name"]: user["identity"] for user in users if user.get("identity") is not None}
+            )
         self.open()
         there = set(self.there())
         for state, act in (("absent", self.delete), ("archived", self.archive)):
@@ -91,10 +106,13 @@ class Backend(abc.ABC):
                 if directory in there:
                     with self.reporting():
                         act(directory, user)
+        self._hand_over(there)
         self._prune(set(by_directory(users, "present", "held", "archived", "absent")))
+        refused = self.identities.others() if self.identities else set()
         for directory, user in by_directory(users, "present").items():
-            with self.reporting():
-                self.make(directory, user)
+            if user not in refused:
+                with self.reporting():
+                    self.make(directory, user)
         days = self.parameters.get("delete_after_days")
         if days is not None and self.parameters["prune"] == "archive":
             wrong = wrong_clock(time.time(), self.control_time)
@@ -106,6 +124,46 @@ class Backend(abc.ABC):
 
     def stamp(self) -> str:
         return stamp(time.time(), self.control_time)
+
+    def since(self, user: str) -> int:
+        """Until when archives with this name are of somebody else."""
+        owner = self.identities.owners.get(user) if self.identities else None
+        return owner.since if owner else 0
+
+    def _now(self) -> int:
+        """Until now, with the archives of this run, whose names have the time to the second."""
+        return int(archived_at(self.stamp()))
+
+    def _hand_over(self, there: set[str]) -> None:
+        """Archive what is of somebody else whose name was simplified to the same one."""
+        if self.identities is None:
+            return
+        before = dict(self.identities.owners)
+        new = self.identities.new()
+        for name in sorted(self.identities.others()):
+            with self.reporting():
+                if escape(name) in there:
+                    self.archive(escape(name), name)
+                self.identities.give(name, self._now())
+                self.begun_anew.add(name)
+                old, now = before[name].identity, self.identities.wanted[name]
+                self.warnings.append(
+                    f"{self.where}: {name} was {old} and is {now} now, so the files of {old} go to the archive;"
+                    " if both are one person, move them back by hand"
+                )
+        for name in sorted(new):
+            unsure = not same_identity(name, self.identities.wanted[name]) and self.has_archive(escape(name))
+            self.identities.give(name, self._now() if unsure else 0)
+            if unsure:
+                self.warnings.append(
+                    f"{self.where}: the archive of {name} stays there, because it may be of somebody else: if it is of"
+                    f" {self.identities.wanted[name]}, move it back by hand"
+                )
+        for name, owner in sorted(self.identities.owners.items()):
+            recorded = self.identities.recorded.get(name)
+            self.note(f"identity of {name}:", recorded.identity if recorded else "", owner.identity)
+        if not self.check_mode:
+            self.identities.write()
 
     def _prune(self, listed: set[str]) -> None:
         for directory in sorted(set(self.there()) - listed):

@@ -62,9 +62,10 @@ class UserDirectories(Backend):
         return [name for name in os.listdir(self.base) if not name.startswith(".")]
 
     def make(self, directory: str, user: str) -> None:
-        if self._bring_back(directory) and self.check_mode:
+        if self._bring_back(directory, user) and self.check_mode:
             return
-        descriptor = self._ensure(self.base, directory, directory, self.passage)
+        base = None if self.check_mode and user in self.begun_anew else self.base
+        descriptor = self._ensure(base, directory, directory, self.passage)
         try:
             with self.reporting():
                 self._limit(descriptor, directory, self.limits[user])
@@ -94,11 +95,14 @@ class UserDirectories(Backend):
         finally:
             os.close(archive)
 
-    def _bring_back(self, directory: str) -> bool:
+    def has_archive(self, directory: str) -> bool:
+        return newest(self._archived(), directory) is not None
+
+    def _bring_back(self, directory: str, user: str) -> bool:
         """Give users who are listed again their last archive."""
         if self.base is None or directory in os.listdir(self.base):
             return False
-        name = newest(self._archived(), directory)
+        name = newest(self._archived(), directory, self.since(user))
         if name is None:
             return False
         self.before.append(f"{ARCHIVE}/{name}")
@@ -113,7 +117,11 @@ class UserDirectories(Backend):
 
     def expire(self, before: float, keep: Mapping[str, str]) -> None:
         found = archives(self._archived()).items()
-        old = [(name, of) for name, (of, moment) in found if moment < before and of not in keep]
+        old = [
+            (name, of)
+            for name, (of, moment) in found
+            if moment < before and (of not in keep or moment <= self.since(keep[of]))
+        ]
         # left over from a killed run
         left = self.base is not None and TRASH in os.listdir(self.base)
         if left:

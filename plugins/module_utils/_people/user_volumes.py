@@ -122,9 +122,9 @@ def archives(names: Iterable[str]) -> dict[str, tuple[str, float]]:
     return found
 
 
-def newest(names: Iterable[str], directory: str) -> str | None:
-    """The last archive of a user's directory."""
-    own = {name: moment for name, (of, moment) in archives(names).items() if of == directory}
+def newest(names: Iterable[str], directory: str, since: float = 0) -> str | None:
+    """The last archive of a user's directory. Those until SINCE are of somebody else who had the name."""
+    own = {name: moment for name, (of, moment) in archives(names).items() if of == directory and moment > since}
     return max(own, key=lambda name: (own[name], len(name), name), default=None)
 
 

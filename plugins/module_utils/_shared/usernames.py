@@ -28,6 +28,11 @@ def normalize(raw: str) -> str:
     return (local[: room if room > 0 else _LOCAL] + tail)[:LONGEST]
 
 
+def same_identity(one: str, other: str) -> bool:
+    """Whether two identities are the same. In logins and addresses, providers ignore upper and lower case."""
+    return one.strip().casefold() == other.strip().casefold()
+
+
 def prefix_of(name: str, prefixes: Iterable[str]) -> str | None:
     """The longest prefix that NAME begins with: of several authenticators, the one with it has the name."""
     return max((prefix for prefix in prefixes if name.startswith(prefix)), key=len, default=None)

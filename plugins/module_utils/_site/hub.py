@@ -66,7 +66,10 @@ def project(
         "gid": gid,
         "directories": _directories(instance, engine),
         "users": [
-            *({"name": user["name"], "state": "present", "disk": user.get("disk")} for user in instance["users"]),
+            *(
+                {"name": user["name"], "identity": user["identity"], "state": "present", "disk": user.get("disk")}
+                for user in instance["users"]
+            ),
             *({"name": name, "state": "held", "disk": None} for name in instance.get("held_users", [])),
         ],
         "user_directories": [{"name": name} for name in _kept(instance)],
@@ -369,6 +372,7 @@ def volume_options(
         "path": None if named else f"{instance['directory']}/data/users",
         "socket": engine["socket"] if named else None,
         "prefix": instance["name"] if named else None,
+        "hub_directory": instance["directory"],
         "users": decided["users"],
         "directories": [{**leaf, "mode": "0700"} for leaf in decided["user_directories"]],
         "prune": instance["prune"],

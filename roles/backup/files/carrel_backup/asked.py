@@ -77,17 +77,34 @@ def is_name(part: str) -> bool:
     return 0 < length <= LONGEST_NAME and part not in (".", "..") and not {"/", "\0"} & set(part)
 
 
-def of_user(snapshots: Sequence[Mapping[str, Any]], asked: Asked, host: str, state: State) -> list[Mapping[str, Any]]:
+def since(text: str, user: str) -> int:
+    """Until when the files with the user's name were of somebody else. TEXT is the host's record of identities."""
+    try:
+        owner = json.loads(text)["users"].get(user, {"since": 0})
+        return int(owner["since"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError("hub/identities.json is damaged") from error
+
+
+def of_user(
+    snapshots: Sequence[Mapping[str, Any]], asked: Asked, host: str, state: State, since: float = 0
+) -> list[Mapping[str, Any]]:
     """The snapshots with the user's home, newest first.
 
     There are none before the instance's first backup or restore: they may be of a removed instance, whose users with
-    the same names are other people.
+    the same names are other people. Nor are there any from before SINCE.
     """
     if state.begun is None:
         return []
     tags = (WHOLE, tag(asked.user, None))
     home = f"/instance/{asked.leaf}"
-    fitting = [each for each in snapshots if each["of"] in tags and any(path.endswith(home) for path in each["paths"])]
+    fitting = [
+        each
+        for each in snapshots
+        if each["of"] in tags
+        and any(path.endswith(home) for path in each["paths"])
+        and parsed(each["time"]).timestamp() > since
+    ]
     # never both: another host may have a different instance of the same name in the repository
     return ours(fitting, state, host, *state.past)[::-1]
 

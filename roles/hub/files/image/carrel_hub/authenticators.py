@@ -11,7 +11,11 @@ from http import HTTPStatus
 from typing import Any
 
 import jwt
-from ansible_collections.carrel.jupyter.plugins.module_utils._shared.usernames import normalize_below, prefix_of
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.usernames import (
+    normalize_below,
+    prefix_of,
+    same_identity,
+)
 from jupyterhub.auth import Authenticator, DummyAuthenticator
 from jupyterhub.utils import maybe_future
 from oauthenticator.azuread import AzureAdOAuthenticator
@@ -24,15 +28,12 @@ from tornado import web
 from tornado.httpclient import HTTPClientError
 from traitlets import Bool, List, Unicode, observe
 
-from . import inventory_api, provider_groups, sessions
+from . import inventory_api, owners, provider_groups, sessions
 from .brake import Brake, Visitors
 from .files import Unusable, read_state, write_state
-from .people import Roster, read_roster, same_identity
+from .people import Roster, read_roster
 from .threads import Threads
 
-# People who are not in the roster, by name: the first identity with this name, and when the provider last let it in, or
-# 0 if the person has left. Older versions wrote only the identity, or the time of the last log-in.
-IDENTITIES = "identities.json"
 ASK_SECONDS = 300  # GitHub limits the requests of an hour
 # For this long, the provider's last answer counts if nobody asks it again, or if it does not answer.
 GUEST_SECONDS = provider_groups.REMEMBERED_SECONDS
@@ -46,6 +47,7 @@ ANOTHERS = (
     "Your name here would be {name}, but names like that are of people who log in another way. "
     "Please tell the administrator."
 )
+ENDING = "Somebody else had the name {name}. The hub is still ending their sessions. Please try again in a minute."
 UNUSABLE = (
     "The identity provider's answer cannot be used. Please try again, and tell the administrator if that does not help."
 )
@@ -92,6 +94,9 @@ class RosterMixin(Authenticator):  # type: ignore[misc]
         roster = self.roster()
         if not roster.lists(user.name) and (user.name in roster.blocked or not self.is_guest(user.name)):
             self.log.warning("%s is not in the roster any more", user.name)
+            return False
+        if owners.was_another(roster, user.name):
+            self.log.warning("%s is somebody else in the roster now", user.name)
             return False
         admin = roster.admin(user.name)
         return True if admin == bool(user.admin) else {"name": user.name, "admin": admin}
@@ -206,15 +211,16 @@ class IdentityMixin(RosterMixin):
             groups = [f"{self.provider}:{group}" for group in groups]
         if roster.lists(username):
             self._refuse_another(username, identity, roster.users[username]["identity"])
+            if owners.was_another(roster, username):
+                raise web.HTTPError(503, ENDING.format(name=username))
             provider_groups.remember(username, groups)
             return True
         if not await self.allow_guest(username, authentication):
             return False
-        known = read_state(IDENTITIES)
-        first = known.get(username, identity)
-        first = first if isinstance(first, str) else str(first["identity"])
+        first = {**owners.guests(), **owners.listed()}.get(username, identity)
         self._refuse_another(username, identity, first)
-        write_state(IDENTITIES, {**known, username: {"identity": first, "member_at": time.time()}})
+        known = read_state(owners.IDENTITIES)
+        write_state(owners.IDENTITIES, {**known, username: {"identity": first, "member_at": time.time()}})
         provider_groups.remember(username, groups)
         return True
 
@@ -227,7 +233,7 @@ class IdentityMixin(RosterMixin):
         return self.everybody or bool(allowed)
 
     def is_guest(self, name: str) -> bool:
-        return bool(self.guests) and time.time() - _member_at(name) < GUEST_SECONDS
+        return bool(self.guests) and time.time() - owners.member_at(name) < GUEST_SECONDS
 
     def _refuse_another(self, username: str, identity: str, known: str) -> None:
         if not same_identity(identity, known):
@@ -311,7 +317,7 @@ class CarrelGitHubAuthenticator(OAuthMixin, GitHubOAuthenticator):  # type: igno
         return bool(allowed or (self.guests and self.everybody))
 
     def is_guest(self, name: str) -> bool:
-        return bool(self.guests or self.allowed_organizations) and _member_at(name) > 0
+        return bool(self.guests or self.allowed_organizations) and owners.member_at(name) > 0
 
     async def refresh_user(self, user: Any, handler: Any = None) -> bool | dict[str, Any]:
         answer = await super().refresh_user(user, handler)
@@ -320,7 +326,7 @@ class CarrelGitHubAuthenticator(OAuthMixin, GitHubOAuthenticator):  # type: igno
         return await self._is_still_member(user)
 
     async def _is_still_member(self, user: Any) -> bool:
-        now, member_at = time.time(), _member_at(user.name)
+        now, member_at = time.time(), owners.member_at(user.name)
         remembered = now - member_at < GUEST_SECONDS
         if now - max(member_at, self.asked.get(user.name, 0)) < ASK_SECONDS:
             return remembered
@@ -337,17 +343,12 @@ class CarrelGitHubAuthenticator(OAuthMixin, GitHubOAuthenticator):  # type: igno
                 self.log.warning("GitHub does not say whether %s is a member: %s", user.name, error)
                 return remembered
             member = False
-        known = read_state(IDENTITIES)
-        write_state(IDENTITIES, {**known, user.name: {**known[user.name], "member_at": now if member else 0}})
+        known = read_state(owners.IDENTITIES)
+        write_state(owners.IDENTITIES, {**known, user.name: {**known[user.name], "member_at": now if member else 0}})
         if not member:
             self.log.warning("%s is no member of the organizations any more", user.name)
             sessions.end(user.db, user.name)
         return member
-
-
-def _member_at(name: str) -> float:
-    known = read_state(IDENTITIES).get(name)
-    return float(known.get("member_at", 0)) if isinstance(known, dict) else 0
 
 
 class CarrelGitLabAuthenticator(OAuthMixin, GitLabOAuthenticator):  # type: ignore[misc]

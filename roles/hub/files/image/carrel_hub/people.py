@@ -47,8 +47,3 @@ def parse(content: Mapping[str, Any]) -> Roster:
 
 def read_roster() -> Roster:
     return parse(read_json(DIRECTORY / "roster.json"))
-
-
-def same_identity(one: str, other: str) -> bool:
-    """Whether two identities are the same. In logins and addresses, providers ignore upper and lower case."""
-    return one.strip().casefold() == other.strip().casefold()

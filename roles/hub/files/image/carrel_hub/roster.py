@@ -18,11 +18,10 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
 
-from . import provider_groups
+from . import owners, provider_groups
 from .files import DIRECTORY, Unusable, read_json, read_state, write_state
 from .people import Roster, read_roster
 
-LISTED = "roster-listed.json"  # {"names": [...]}: the users in the roster when it was last applied
 SECONDS = 1.0
 # The hub answers nobody else during a call. Small calls with pauses let it answer others in between.
 USERS_AT_ONCE, MEMBERS_AT_ONCE, PAGE = 10, 50, 100
@@ -31,15 +30,19 @@ REPEAT = 60.0  # also without a change, for users who could not be deleted, and 
 
 
 def changes(
-    roster: Roster, existing: Iterable[str], listed_before: Iterable[str], guests: bool
+    roster: Roster, existing: Iterable[str], listed_before: Iterable[str], guests: bool, known: dict[str, str]
 ) -> tuple[set[str], set[str]]:
-    """Return the users to create and to delete. With GUESTS, people who were never listed may be users, too."""
+    """Return the users to create and to delete. With GUESTS, people who were never listed may be users, too.
+
+    KNOWN is whose the names were. A user whose name is somebody else's now is deleted, then created.
+    """
     there = set(existing)
     listed = {name for name in roster.users if roster.lists(name)}
     gone = there - listed
     if guests:
         gone &= set(listed_before) | roster.blocked
-    return listed - there, gone
+    others = owners.others(roster, known)
+    return listed - there | others, gone | others & there
 
 
 def memberships(
@@ -93,24 +96,27 @@ class Hub:
 def apply(hub: Hub, guests: bool) -> bool:
     """Apply the roster. Return whether everything succeeded."""
     roster = read_roster()
-    before = set(read_state(LISTED).get("names", []))
+    state = read_state(owners.LISTED)
     there = {user["name"] for user in hub.all("users")}
-    create, delete = changes(roster, there, before, guests)
-    done = True
+    create, delete = changes(roster, there, state.get("names", []), guests, owners.known())
+    left = set()
     for name in sorted(delete):
         try:
             hub.call("DELETE", f"/users/{quote(name, safe='')}")
-            print(f"roster: {name} is not listed any more and was deleted", file=sys.stderr, flush=True)
+            why = "is somebody else now" if name in create else "is not listed any more"
+            print(f"roster: {name} {why} and was deleted", file=sys.stderr, flush=True)
         except urllib.error.HTTPError as error:
             # The hub answers 400 while the server is starting or stopping.
             print(f"roster: {name} could not be deleted yet: {error}", file=sys.stderr, flush=True)
-            done = False
-    for names in parts(create, USERS_AT_ONCE):
+            left.add(name)
+    for names in parts(create - left, USERS_AT_ONCE):
         hub.call("POST", "/users", {"usernames": names})
-    apply_groups(hub, roster, (there | create) - delete)
-    if done:
-        write_state(LISTED, {"names": sorted(roster.users)})
-    return done
+    apply_groups(hub, roster, (there - delete) | (create - left))
+    names = state.get("names", []) if left else sorted(roster.users)
+    now = {name: user["identity"] for name, user in roster.users.items() if name not in left}
+    # Also those who left: nobody else gets into the hub as a guest with their name.
+    write_state(owners.LISTED, {"names": names, "identities": {**owners.listed(), **now}})
+    return not left
 
 
 def apply_groups(hub: Hub, roster: Roster, users: set[str]) -> None:

@@ -1,0 +1,63 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whose the names of a hub's users are. Different identities can be simplified to the same name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.usernames import same_identity
+
+
+@dataclass(frozen=True)
+class Owner:
+    identity: str
+    since: int = 0  # seconds since 1970: what was archived until then is of somebody else
+
+
+def parse(text: str | None) -> dict[str, Owner]:
+    """Read the record of a hub. Raises ValueError."""
+    if text is None:
+        return {}
+    try:
+        content = json.loads(text)
+        if content["version"] != 1:
+            raise ValueError
+        return {name: Owner(str(user["identity"]), int(user["since"])) for name, user in content["users"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError("is damaged, or is not of version 1: bring it back from a backup, or remove it") from error
+
+
+def text(owners: Mapping[str, Owner]) -> str:
+    users = {name: {"identity": owner.identity, "since": owner.since} for name, owner in owners.items()}
+    return json.dumps({"version": 1, "users": users}, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def identities(text: str | None, key: str | None) -> dict[str, str]:
+    """Return the identities in a file that a hub reads or writes, by name. What is damaged says nothing."""
+    try:
+        content = json.loads(text or "{}")
+        found = content.get(key, {}) if key else content
+        each = {name: user.get("identity") if isinstance(user, dict) else user for name, user in found.items()}
+    except (ValueError, AttributeError, RecursionError):
+        return {}
+    return {name: identity for name, identity in each.items() if isinstance(identity, str)}
+
+
+def others(owners: Mapping[str, Owner], wanted: Mapping[str, str]) -> set[str]:
+    """Return the names that are somebody else's by now. WANTED has the identities in the inventory."""
+    return {
+        name
+        for name, identity in wanted.items()
+        if name in owners and not same_identity(owners[name].identity, identity)
+    }
+
+
+def without(roster: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
+    """Return a roster that does not list some names."""
+    groups = {group: [name for name in members if name not in names] for group, members in roster["groups"].items()}
+    users = {name: user for name, user in roster["users"].items() if name not in names}
+    return {**roster, "users": users, "groups": groups}

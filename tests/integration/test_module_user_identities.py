@@ -1,0 +1,162 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""user_volumes as root on real files: nobody gets the files of somebody else whose name is simplified alike."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import module_runner
+import pytest
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.escape import escape
+from test_module_user_volumes import GID, UID, archived, facts
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="files of several owners need root")
+NAME, NEW = "ann--uni", "new--uni"
+FOLDER = escape(NAME)
+SCHMIDT, MUELLER = "anna.schmidt@uni", "anna.mueller@uni"
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[Path]:
+    (tmp_path / "hub").mkdir()
+    os.chown(tmp_path / "hub", 0, 4321)
+    yield tmp_path
+
+
+def parameters(hub: Path, identities: dict[str, str], **more: Any) -> dict[str, Any]:
+    users = [{"name": name, "identity": identity} for name, identity in identities.items()]
+    path = str(hub / "data" / "users")
+    return {
+        "path": path,
+        "hub_directory": str(hub),
+        "users": users,
+        "uid": UID,
+        "gid": GID,
+        "allow_empty": True,
+        **more,
+    }
+
+
+def four_runs(hub: Path, identities: dict[str, str], **more: Any) -> list[dict[str, Any]]:
+    return module_runner.four_runs("user_volumes", parameters(hub, identities, **more))
+
+
+def run(hub: Path, identities: dict[str, str], check: bool = False, **more: Any) -> dict[str, Any]:
+    return module_runner.run("user_volumes", parameters(hub, identities, **more), check)
+
+
+def warnings(answer: dict[str, Any]) -> list[str]:
+    return [warning["event"]["msg"] for warning in answer["warnings"]]
+
+
+def home(hub: Path) -> Path:
+    return hub / "data" / "users" / FOLDER / "home"
+
+
+def recorded(hub: Path) -> dict[str, str]:
+    users = json.loads((hub / "hub" / "identities.json").read_text())["users"]
+    return {name: user["identity"] for name, user in users.items()}
+
+
+def test_somebody_else_with_the_same_name_begins_with_nothing(hub: Path) -> None:
+    four_runs(hub, {NAME: SCHMIDT, "ada": "ada"})
+    (home(hub) / "thesis").write_text("Schmidt's")
+    assert not run(hub, {NAME: SCHMIDT.upper(), "ada": "ada"})["changed"], "it is the same person"
+    answers = four_runs(hub, {NAME: MUELLER, "ada": "ada"})
+    assert os.listdir(home(hub)) == [] and facts(home(hub))[0] == UID
+    archive = Path(answers[1]["archived"][NAME])
+    assert (archive / "home" / "thesis").read_text() == "Schmidt's" and facts(archive.parent)[2] == "drwx------"
+    assert recorded(hub) == {NAME: MUELLER, "ada": "ada"}
+    (warning,) = warnings(answers[0])
+    assert warning == (
+        f"{hub}/data/users: {NAME} was {SCHMIDT} and is {MUELLER} now, so the files of {SCHMIDT} go to"
+        " the archive; if both are one person, move them back by hand"
+    )
+    assert facts(hub / "hub" / "identities.json") == (0, 4321, "-rw-r-----")
+
+
+@pytest.mark.parametrize("prune", ["keep", "archive"])
+def test_who_left_and_comes_back_finds_the_files_but_nobody_else_does(hub: Path, prune: str) -> None:
+    run(hub, {NAME: SCHMIDT})
+    (home(hub) / "thesis").write_text("Schmidt's")
+    run(hub, {}, prune=prune)
+    run(hub, {NAME: SCHMIDT}, prune=prune)
+    assert (home(hub) / "thesis").read_text() == "Schmidt's"
+    run(hub, {}, prune=prune)
+    four_runs(hub, {NAME: MUELLER}, prune=prune)
+    assert os.listdir(home(hub)) == []
+    (home(hub) / "notes").write_text("Mueller's")
+    run(hub, {NAME: MUELLER}, prune=prune)
+    assert os.listdir(home(hub)) == ["notes"]
+
+
+def test_a_killed_run_gives_nothing_away(hub: Path) -> None:
+    run(hub, {NAME: SCHMIDT})
+    (home(hub) / "thesis").write_text("Schmidt's")
+    # As if it had been killed after the archive, and after the record.
+    folder = hub / "data" / "users"
+    (folder / ".archive").mkdir(mode=0o700)
+    (folder / FOLDER).rename(folder / ".archive" / f"{FOLDER}-20300101T000000Z")
+    record = json.dumps({"version": 1, "users": {NAME: {"identity": MUELLER, "since": 1893456000}}})
+    for text in ((hub / "hub" / "identities.json").read_text(), record):
+        (hub / "hub" / "identities.json").write_text(text)
+        run(hub, {NAME: MUELLER}, control_time="2030-01-01T00:00:00Z")
+        assert os.listdir(home(hub)) == []
+        (folder / FOLDER / "settings").rmdir()
+        home(hub).rmdir()
+        (folder / FOLDER).rmdir()
+
+
+def test_what_cannot_be_archived_is_given_to_nobody(hub: Path) -> None:
+    run(hub, {NAME: SCHMIDT, "ada": "ada"})
+    os.chown(hub / "data" / "users" / FOLDER, 1234, GID)
+    answer = run(hub, {NAME: MUELLER, "ada": "ada", "bob": "bob"})
+    assert answer["failed"] and "belongs to 1234" in answer["msg"]
+    assert recorded(hub) == {NAME: SCHMIDT, "ada": "ada", "bob": "bob"}
+    assert (hub / "data" / "users" / "bob" / "home").is_dir()
+    (hub / "hub" / "identities.json").write_text("[")
+    assert "identities.json is damaged, or is not of version 1" in run(hub, {NAME: MUELLER})["msg"]
+
+
+def test_a_host_without_a_record_goes_on_as_it_was(hub: Path) -> None:
+    """From before there was a record: the roster is Schmidt's, and nobody knows whose an archive is."""
+    base = hub / "data" / "users"
+    run(hub, {NAME: SCHMIDT, "ada": "ada"})
+    (home(hub) / "thesis").write_text("Schmidt's")
+    (hub / "hub" / "identities.json").unlink()
+    archived(base, escape(NEW), "20260101T000000Z", "of whom?")
+    archived(base, "eve", "20260101T000000Z", "Eve's")
+    roster = {"version": 1, "users": {NAME: {"identity": SCHMIDT}, "ada": {"identity": "ada"}}}
+    (hub / "hub" / "roster.json").write_text(json.dumps(roster))
+    people = {NAME: SCHMIDT, "ada": "ada", "eve": "eve", NEW: "new@uni"}
+    answer = run(hub, people)
+    assert (home(hub) / "thesis").exists() and (base / "eve/home/file").read_text() == "Eve's"
+    assert os.listdir(base / escape(NEW) / "home") == []
+    assert warnings(answer) == [
+        f"{base}: the archive of new--uni stays there, because it may be of somebody else: if it is of new@uni, move it"
+        " back by hand"
+    ]
+    assert not run(hub, people)["changed"]
+    # The hub has the new person's name already, because hub_access came first.
+    roster["users"]["late--uni"] = {"identity": "late@uni"}
+    (hub / "hub" / "roster.json").write_text(json.dumps(roster))
+    archived(base, escape("late--uni"), "20260101T000000Z", "of whom?")
+    assert len(warnings(run(hub, {**people, "late--uni": "late@uni"}))) == 1
+    assert os.listdir(base / escape("late--uni") / "home") == []
+    run(hub, {**people, NAME: MUELLER})
+    assert os.listdir(home(hub)) == []
+
+
+def test_what_somebody_else_left_is_deleted_in_time(hub: Path) -> None:
+    run(hub, {NAME: SCHMIDT})
+    archived(hub / "data" / "users", FOLDER, "20260101T000000Z", "long ago")
+    options = {"prune": "archive", "delete_after_days": 10}
+    assert not run(hub, {NAME: SCHMIDT}, **options)["deleted"], "it is of a listed user"
+    assert run(hub, {NAME: MUELLER}, **options)["deleted"] == [NAME]
+    (left,) = os.listdir(hub / "data" / "users" / ".archive")
+    assert left.startswith(f"{FOLDER}-") and "20260101" not in left
