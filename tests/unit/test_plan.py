@@ -333,6 +333,35 @@ def test_engines_that_share_an_origin_are_warned_of(keys: dict[str, Any], shared
     assert [line[: len(shared or "")] for line in found] == ([shared] if shared else [])
 
 
+def store(*secrets: str, at: str = "rest:https://backup.example.org", **more: str) -> dict[str, Any]:
+    password, account = secrets
+    return {"repository": at, "password": password, "environment": {"RESTIC_REST_PASSWORD": account, **more}}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "shared"),
+    [
+        ({}, {}, True),
+        ({}, {"engine": "tao"}, False),
+        ({}, {"state": "absent"}, False),
+        ({}, {"backup": {"enabled": False}}, False),
+        ({}, {"backup": {"repository": "/srv/backup"}}, False),
+        ({}, {"backup": store("own", "own")}, False),
+        ({}, {"backup": store("own", "common")}, True),
+        ({}, {"backup": store("common", "own")}, True),
+        ({}, {"backup": store("own", "own", RESTIC_CACERT="/etc/ca.pem")}, False),
+    ],
+)
+def test_engines_that_share_a_store_are_warned_of(first: dict[str, Any], second: dict[str, Any], shared: bool) -> None:
+    common = store("common", "common", RESTIC_CACERT="/etc/ca.pem")
+    found = good(two(first, second), backup=common)["warnings"]
+    warning = (
+        "tao, geo: share a password or account for backups, so whoever takes over the engine of one can read the"
+        " backups of all, though their engines differ. Write a backup.password and backup.environment for each instance"
+    )
+    assert found == [warning] * shared
+
+
 def test_summary_shows_no_secret() -> None:
     secrets = {"password": 3 * "SECRET", "token": 3 * "SECRET", "environment": {"A": "SECRET"}}
     result = good([lab(**secrets, memory="8G", cpus=2, pids=500)])

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan import types, values
@@ -14,6 +14,8 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems impo
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.reset import read_time
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import INVALID, Invalid, given, text
 
+# Variables of restic that let into a store.
+ACCOUNT = re.compile(r"PASSWORD|SECRET|KEY|TOKEN")
 PLACES = ("/", "rest:http://", "rest:https://", "s3:", "sftp:")
 
 
@@ -137,3 +139,23 @@ def merge_backup(instance: Any, common: Any, problems: Problems) -> None:
     if given(getattr(instance, "backend", None)) and instance.backend == "volumes":
         problems.add(f"{instance.path}.backup", "backup_volumes")
     instance.backup = {key: item for key, item in filled(BACKUP, found).items() if key != "enabled"}
+
+
+def shared_stores(instances: Sequence[Any], engines: Sequence[str]) -> list[str]:
+    """Warn about engines that can read each other's backups. Each engine has the password while restic runs."""
+    users: dict[object, dict[str, str]] = {}
+    for instance, engine in zip(instances, engines):
+        backup = instance.backup
+        if not instance.wanted or backup is None or backup["repository"].startswith("/"):
+            continue
+        for secret in {("password", backup["password"]), *backup["environment"].items()}:
+            if ACCOUNT.search(secret[0].upper()):
+                users.setdefault(secret, {})[instance.name] = engine
+    sharing = {name for names in users.values() if len(set(names.values())) > 1 for name in names}
+    if not sharing:
+        return []
+    names = ", ".join(instance.name for instance in instances if instance.name in sharing)
+    return [
+        f"{names}: share a password or account for backups, so whoever takes over the engine of one can read the"
+        " backups of all, though their engines differ. Write a backup.password and backup.environment for each instance"
+    ]

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.backup import shared_stores
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub_keys import Hub
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.keys import Instance, Lab
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.nearest import nearest
@@ -196,6 +197,7 @@ def warnings_about(instances: Sequence[Instance], host: Host | None) -> list[str
             lines.append(f"{instance.name}: nobody else is on the engine '{engine}'; did you mean '{near}'?")
         lines += [f"{instance.name}: {warning}" for warning in instance.warnings]
     lines += _shared_origins(instances, engines)
+    lines += shared_stores(instances, engines)
     if host is None:
         return lines
     for name in sorted(set(host.engines) - names):
