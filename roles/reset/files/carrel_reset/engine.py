@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from . import printable, programs
+from . import names, printable, programs
 
 LAST_LINES = 15
 LOOKS = 3
@@ -115,7 +115,7 @@ class Engine:
             if "no such image" in str(error).lower():
                 return None
             raise
-        repository = familiar(tag or name)
+        repository = names.repository(tag or name)
         digests = [digest.partition("@") for digest in raw["RepoDigests"] or []]
         return Image(raw["Id"], next((digest for where, _unused, digest in digests if where == repository), None))
 
@@ -171,16 +171,6 @@ class Engine:
 def limited(command: Sequence[str], seconds: int) -> list[str]:
     """timeout(1) also ends the command's children, even if this program is killed."""
     return ["timeout", "--kill-after=5", str(max(seconds, 1)), *command]
-
-
-def familiar(reference: str) -> str:
-    """An image's repository as Docker lists it: without tag and digest, and for Docker Hub without the registry."""
-    repository = reference.partition("@")[0]
-    if ":" in repository.rpartition("/")[2]:
-        repository = repository.rpartition(":")[0]
-    for part in ("docker.io/", "index.docker.io/", "library/"):
-        repository = repository.removeprefix(part)
-    return repository
 
 
 def _last_check(state: dict[str, Any]) -> int | None:
