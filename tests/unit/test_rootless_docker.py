@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ansible_collections.carrel.jupyter.plugins.module_utils._engine.devices import CDI_OPTIONS
 from ansible_collections.carrel.jupyter.plugins.module_utils._engine.egress import RUNTIME_OPTIONS
 from ansible_collections.carrel.jupyter.plugins.module_utils._engine.requirements import (
     Host,
@@ -116,23 +117,40 @@ def test_daemon_json() -> None:
     assert common["log-opts"] == {"max-size": "10m", "max-file": "3"}
 
 
-def test_the_runtime_for_egress_stays_once_it_is_there() -> None:
-    """Containers of labs that have lost egress, or are absent or not in the inventory, start with it alone."""
-    common = {"runtimes": {"kata": {"path": "/usr/bin/kata"}}}
+@pytest.mark.parametrize("options", [RUNTIME_OPTIONS, CDI_OPTIONS, {**RUNTIME_OPTIONS, **CDI_OPTIONS}])
+def test_what_containers_may_need_stays_once_it_is_there(options: dict[str, Any]) -> None:
+    """Containers that have lost egress or devices, or are absent or not in the inventory, may start with it alone."""
+    common = {"runtimes": {"kata": {"path": "/usr/bin/kata"}}, "features": {"buildkit": True}}
     never = daemon_json("ada", "/srv/docker/ada", common, {})
-    with_lab = daemon_json("ada", "/srv/docker/ada", common, RUNTIME_OPTIONS, never.encode())
-    assert json.loads(with_lab)["runtimes"] == {**common["runtimes"], **RUNTIME_OPTIONS["runtimes"]}
-    without = daemon_json("ada", "/srv/docker/ada", common, {}, with_lab.encode())
-    assert without == with_lab, "a changed file restarts the engine"
+    once = daemon_json("ada", "/srv/docker/ada", common, options, never.encode())
+    assert json.loads(once) == {"data-root": "/srv/docker/ada", **merge(common, options)}
+    without = daemon_json("ada", "/srv/docker/ada", common, {}, once.encode())
+    assert without == once, "a changed file restarts the engine"
     assert daemon_json("ada", "/srv/docker/ada", common, {}, never.encode()) == never
-    assert (
-        json.loads(daemon_json("ada", "/srv/docker/ada", {}, {}, with_lab.encode()))["runtimes"]
-        == RUNTIME_OPTIONS["runtimes"]
-    )
+    assert json.loads(daemon_json("ada", "/srv/docker/ada", {}, {}, once.encode())) == {
+        "data-root": "/srv/docker/ada",
+        **options,
+    }
 
 
-@pytest.mark.parametrize("former", [b"", b"{", b"[]", b"null", b"{}", b"\xff", b'{"runtimes": ["carrel-egress"]}'])
-def test_a_former_configuration_without_the_runtime(former: bytes) -> None:
+@pytest.mark.parametrize("side", [0, 1])
+def test_what_stays_can_be_turned_off(side: int) -> None:
+    once = daemon_json("ada", "/srv/docker/ada", {}, CDI_OPTIONS)
+    options: list[dict[str, Any]] = [{}, {}]
+    options[side] = {"features": {"cdi": False}}
+    off = daemon_json("ada", "/srv/docker/ada", *options, once.encode())
+    assert off == daemon_json("ada", "/srv/docker/ada", *options)
+    assert daemon_json("ada", "/srv/docker/ada", *options, off.encode()) == off
+
+
+@pytest.mark.parametrize(
+    "former",
+    [
+        b"", b"{", b"[]", b"null", b"{}", b"\xff", b'{"runtimes": ["carrel-egress"]}', b'{"features": {"cdi": true}}',
+        b'{"features": {"cdi": false}, "cdi-spec-dirs": ["/etc/cdi"]}',
+    ],
+)  # fmt: skip
+def test_a_former_configuration_without_what_stays(former: bytes) -> None:
     assert json.loads(daemon_json("ada", "/srv/docker/ada", {}, {}, former)) == {"data-root": "/srv/docker/ada"}
 
 
@@ -147,8 +165,8 @@ def test_the_module_reads_the_former_configuration(
         options = {"name": "root", "state": "started", "data_root": None, "disk": 0, "daemon_options": daemon_options}
         return rootless_docker_engines.Engine(module, options)
 
-    assert b"runtimes" not in engine({}).config.content
-    (tmp_path / "root.json").write_bytes(engine(RUNTIME_OPTIONS).config.content)
+    assert b"cdi" not in engine({}).config.content
+    (tmp_path / "root.json").write_bytes(engine(CDI_OPTIONS).config.content)
     later = engine({})
     assert later.former and later.config.content == later.former.content
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.carrel.jupyter.plugins.module_utils._engine.devices import CDI_OPTIONS
 from ansible_collections.carrel.jupyter.plugins.module_utils._engine.egress import RUNTIME, RUNTIME_OPTIONS
 
 UNIT = "rootless-docker.service"
@@ -100,24 +101,35 @@ def unit_text(launcher: str, environment: Mapping[str, str]) -> str:
 def daemon_json(
     name: str, data_root: str, common: Mapping[str, Any], own: Mapping[str, Any], former: bytes = b"{}"
 ) -> str:
-    """An engine's dockerd configuration: its own options over those of all engines.
-
-    If the FORMER one has the runtime of labs with egress, it stays: their containers start with no other, and some may
-    be there until the role lab replaces or removes them.
-    """
-    options = merge(merge(common, RUNTIME_OPTIONS if _has_runtime(former) else {}), own)
+    """An engine's dockerd configuration: its own options over those of all engines, and these over what stays."""
+    options = merge(common, own)
+    options = merge(_staying(former, options), options)
     for key, instead in RESERVED.items():
         if key in options:
             raise ValueError(f"engine {name}: {key!r} may not be among the daemon options: {instead}")
     return json.dumps({**options, "data-root": data_root}, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-def _has_runtime(former: bytes) -> bool:
+def _staying(former: bytes, wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of the FORMER configuration that stay when no instance wants them any more.
+
+    Containers of labs with egress and containers with devices start with no others, and some may be there until their
+    role replaces or removes them. Without the options, the engine would restart with its containers, too.
+    """
     try:
-        runtimes = json.loads(former)["runtimes"]
-    except (ValueError, LookupError, TypeError):
-        return False
-    return isinstance(runtimes, Mapping) and RUNTIME in runtimes
+        found = json.loads(former)
+    except ValueError:
+        return {}
+    stays = dict(RUNTIME_OPTIONS) if _at(found, "runtimes", RUNTIME) else {}
+    if _at(found, "features", "cdi") and _at(found, "cdi-spec-dirs") and _at(wanted, "features", "cdi") is not False:
+        stays.update(CDI_OPTIONS)
+    return stays
+
+
+def _at(options: Any, *keys: str) -> Any:
+    for key in keys:
+        options = options.get(key) if isinstance(options, Mapping) else None
+    return options
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
