@@ -52,10 +52,12 @@ snapshots:
 import json
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.carrel.jupyter.plugins.module_utils._host import files
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import files, process
 from ansible_collections.carrel.jupyter.plugins.module_utils._report import printable
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import backup as decide
 from ansible_collections.carrel.jupyter.plugins.module_utils._site.reset import NAME
+
+SECONDS = 660  # the program ends earlier by itself, and says why
 
 
 def main() -> None:
@@ -68,11 +70,14 @@ def main() -> None:
             module.exit_json(changed=False, snapshots=[], skipped=True, msg=f"{name} has no backups")
     except (files.UnsafePathError, OSError) as error:
         module.fail_json(msg=str(error))
-    code, output, said = module.run_command([decide.PROGRAM, "snapshots", name, "--json"])
-    if code:
-        why = printable.text(said).strip() or f"carrel-backup ended with exit code {code}"
+    try:
+        done = process.run([decide.PROGRAM, "snapshots", name, "--json"], SECONDS)
+    except (process.EndlessError, OSError) as error:
+        module.fail_json(msg=f"snapshots of {name} could not be read: {error}")
+    if done.code:
+        why = done.errors.strip() or f"carrel-backup ended with exit code {done.code}"
         module.fail_json(msg=f"snapshots of {name} could not be read: {why}")
-    module.exit_json(changed=False, snapshots=printable.clean(json.loads(output)))
+    module.exit_json(changed=False, snapshots=printable.clean(json.loads(done.output)))
 
 
 if __name__ == "__main__":

@@ -1,13 +1,19 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What playbooks/snapshots.yml shows. Its module, which needs a host with backups, is replaced."""
+"""What playbooks/snapshots.yml shows, with a stand-in for its module, and the module with one for carrel-backup."""
 
 from __future__ import annotations
 
+import json
+import time
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
+from ansible.module_utils.testing import patch_module_args
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import programs
+from ansible_collections.carrel.jupyter.plugins.modules import instance_snapshots
 from test_plan_action import HERE, ROOT, run
 
 MODULE = """
@@ -54,3 +60,40 @@ def test_good_repositories_are_a_good_run(tmp_path: Path) -> None:
     for names in ((), ("geo", "none")):
         code, said = snapshots(tmp_path, *names)
         assert code == 0 and ("geogeoge" in said) is bool(names)
+
+
+@pytest.fixture
+def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    """Run the module, with a program that does what a script says."""
+    program = tmp_path / "carrel-backup"
+    (tmp_path / "tao.json").write_text("{}")
+    monkeypatch.setattr(instance_snapshots.decide, "PROGRAM", str(program))
+    monkeypatch.setattr(instance_snapshots.decide, "SETTINGS", f"{tmp_path}/{{}}.json")
+
+    def answer(script: str) -> dict[str, Any]:
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
+        with patch_module_args({"name": "tao"}), pytest.raises(SystemExit):
+            instance_snapshots.main()
+        said: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return said
+
+    return answer
+
+
+def test_the_module_returns_what_the_program_lists(ask: Any) -> None:
+    assert ask('[ "$*" = "snapshots tao --json" ] && echo \'[{"id": "3cf1"}]\'')["snapshots"] == [{"id": "3cf1"}]
+
+
+def test_the_module_says_why_the_program_failed(ask: Any) -> None:
+    assert ask("echo 'no \033[2Jrepository' >&2; exit 1")["msg"] == "snapshots of tao could not be read: no repository"
+    assert ask("exit 3")["msg"].endswith("could not be read: carrel-backup ended with exit code 3")
+
+
+def test_the_module_waits_and_reads_no_longer_than_its_limits(ask: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(programs, "LONGEST", 2**20)
+    assert "printed more than 1048576 bytes and was killed" in ask("exec cat /dev/zero")["msg"]
+    monkeypatch.setattr(instance_snapshots, "SECONDS", 1)
+    began = time.monotonic()
+    assert "did not end within 1 s and was killed" in ask("sleep 60")["msg"]
+    assert time.monotonic() - began < 30

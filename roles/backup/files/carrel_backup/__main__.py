@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import fcntl
 import json
 import os
@@ -18,7 +19,7 @@ from .commands import CommandError
 from .jobs import SettingsError
 from .journal import Journal
 from .restic import Restic, ResticError
-from .run import DONE, FAILED, LOCKED, USAGE, BackupError, Run
+from .run import DONE, FAILED, LOCKED, SHORT_SECONDS, USAGE, BackupError, Run
 from .settings import Settings, load
 from .snapshots import listed, pick
 from .state import State, bring_back
@@ -159,10 +160,12 @@ def act(run: Run, what: str, options: argparse.Namespace) -> int:
 
 def look(settings: Settings, account: commands.Account, options: argparse.Namespace) -> int:
     """List snapshots, or a folder of one. This needs no lock, and waits for nobody."""
+    settings = dataclasses.replace(settings, deadline_seconds=min(SHORT_SECONDS, settings.deadline_seconds))
     state = State(f"{settings.state_directory}/state.json", settings.name)
     run = Run(settings, account, Restic(settings, account), Journal(settings.name, "list"), state, -1)
     try:
         run.prepare()
+        run.check_server()
         if options.command == "folder":
             lines = folder(run, options)
         elif options.json:

@@ -25,19 +25,7 @@ MOST_NAMED = 20
 
 
 def drill(run: Run, snapshot: str | None, user: str | None = None, group: str | None = None) -> int:
-    everything = listed(run)
-    whole = [each for each in everything if each["of"] == WHOLE]
-    if whole and run.state.begun is None:
-        raise BackupError(
-            f"the repository has backups of {run.settings.name}, perhaps of a removed instance, and this one has"
-            " neither made nor restored any"
-        )
-    recent = ours(whole, run.state, run.settings.host)[-RECENT:]
-    if not recent:
-        raise BackupError("there is no snapshot yet")
-    chosen = random.choice(recent)  # noqa: S311 - no secret
-    if snapshot:
-        chosen = pick(everything, snapshot, [WHOLE], run.settings.host, run.state)
+    chosen = choice(run, listed(run), snapshot)
     manifest = restore.manifest_of(run, chosen["id"])
     dumped = manifest.database
     extra = [f"stage/database/{dumped}"] if dumped else []
@@ -68,6 +56,30 @@ def drill(run: Run, snapshot: str | None, user: str | None = None, group: str | 
     code = INCOMPLETE if run.state.entry["warnings"] else DONE
     run.state.finish("incomplete" if code else "done", text, code, snapshot=chosen["id"], of=who, server=seen)
     return code
+
+
+def choice(run: Run, everything: Sequence[Mapping[str, Any]], snapshot: str | None) -> Mapping[str, Any]:
+    """The SNAPSHOT that was named, or a random recent one of the series."""
+    name = run.settings.name
+    whole = [each for each in everything if each["of"] == WHOLE]
+    if whole and run.state.begun is None:
+        raise BackupError(
+            f"the repository has backups of {name}, perhaps of a removed instance, and this one has neither made nor"
+            f" restored any. Restore it (carrel-backup restore {name}), or begin a new series beside it (carrel-backup"
+            f" run {name} --anew)"
+        )
+    if snapshot:
+        return pick(everything, snapshot, [WHOLE], run.settings.host, run.state)
+    recent = ours(whole, run.state, run.settings.host)[-RECENT:]
+    if not recent and whole:
+        raise BackupError(
+            f"all {len(whole)} snapshots belong to another series, as before --anew. Make one of this series"
+            f" (carrel-backup run {name}), or name the snapshot to try (--snapshot ID; carrel-backup snapshots {name}"
+            " lists them)"
+        )
+    if not recent:
+        raise BackupError(f"there is no snapshot yet; carrel-backup run {name} makes one")
+    return random.choice(recent)  # noqa: S311 - no secret
 
 
 def show(
