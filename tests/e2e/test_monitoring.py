@@ -16,7 +16,7 @@ from testbed import hosts, images, pki
 from testbed.patience import until
 from testbed.run import run, succeeds
 
-from .conftest import ROOT, Site, ansible_playbook, enter, hostvars, hub_site, reset, run_on
+from .conftest import ROOT, Site, ansible_playbook, hostvars, hub_site, reset, run_on, visit
 from .resets import DONE
 
 ROLE = ROOT / "roles" / "monitoring"
@@ -109,8 +109,8 @@ def test_every_panel_has_an_answer(prometheus: Site, hub: Site) -> None:
     assert code == DONE
     # Other tests have removed people; a backup that lacks them does not count as a good one.
     for command in (["run", hub.name, "--accept-missing"], ["drill", hub.name]):
-        run_on(hub.host, "carrel-backup", *command, check=False)
-    with enter(hub, "ada") as ada:
+        print(run_on(hub.host, "carrel-backup", *command, check=False))
+    with visit(hub, "ada") as ada:
         # increase() wants two samples of a counter that grew
         for _unused in range(2):
             ada.stop()
@@ -128,7 +128,6 @@ def test_every_panel_has_an_answer(prometheus: Site, hub: Site) -> None:
         assert len(wanted) > 20
         for text in wanted:
             until(lambda text=text: values(hub, text), f"Prometheus answers {text}")
-        ada.stop()
 
 
 def test_changes_by_hand_are_counted(prometheus: Site, hub: Site) -> None:
