@@ -11,7 +11,7 @@
 #   make docs        write the reference of the inventory's keys, and the documentation as a site in .cache/site
 #   make pictures    the documentation's pictures; those of a browser at work are of the last `make test`
 #   make release     changelog, tarball, commit and tag of the version in galaxy.yml; pushes nothing
-#   make bench       measure; results in bench/. PARTS="volumes images" leaves out parts that need a host
+#   make bench       measure; results in bench/. PARTS="fleet volumes images" leaves out parts that need a host
 #   make clean       remove caches: images, virtual environment
 
 SHELL := /bin/bash

@@ -11,11 +11,12 @@ import sys
 
 from testbed.run import ROOT, Failure
 
-from . import backup, images, log_ins, networks, scale, site, user_volumes
+from . import backup, fleet, images, log_ins, networks, scale, site, user_volumes
 
 PARTS = {
     "site": site.measure,
     "scale": scale.measure,
+    "fleet": fleet.measure,
     "log_ins": log_ins.measure,
     "networks": networks.measure,
     "volumes": user_volumes.measure,
