@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 import shlex
 
-from vm_lab import Machine, answers, server
+from vm_lab import SECONDS, Machine, answers, server
 
 from testbed import vm
 from testbed.client import Lab
@@ -22,13 +22,13 @@ def test_an_upgrade_of_dockers_packages_stops_nothing_and_is_told(machine: Machi
     vm.ssh(
         "DEBIAN_FRONTEND=noninteractive apt-get -qq install --reinstall docker.io containerd rootlesskit slirp4netns"
     )
-    assert kernel.run("print(kept)").strip() == "42"
+    assert lab.connect(kernel.identifier).run("print(kept)").strip() == "42"
     assert server() == before
     assert vm.ssh("systemctl is-enabled docker.service docker.socket", check=False) == rootful
 
     output = machine.play()
     assert "changed=0" in output
-    assert kernel.run("print(kept)").strip() == "42"
+    assert lab.connect(kernel.identifier).run("print(kept)").strip() == "42"
     told = re.search(
         r"the engine tao still runs the old ([\w, ]+) although .*?: (su .+ restart rootless-docker')",
         " ".join(output.split()),
@@ -37,5 +37,5 @@ def test_an_upgrade_of_dockers_packages_stops_nothing_and_is_told(machine: Machi
     assert "dockerd" in told[1] and "containerd" in told[1]
 
     vm.ssh(f"script --quiet --return --command {shlex.quote(told[2])} /dev/null")
-    until(answers, "the lab answers", pause=1)
+    until(answers, "the lab answers", SECONDS, pause=1)
     assert "still runs the old" not in machine.play()

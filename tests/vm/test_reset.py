@@ -5,24 +5,31 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
-from vm_lab import PASSWORD, URL, Machine, server
+from vm_lab import PASSWORD, SECONDS, URL, Machine, server
 
 from testbed import pki, vm
 from testbed.client import Lab
-from testbed.patience import until
+from testbed.patience import PATIENCE, until
+
+
+def state() -> dict[str, Any]:
+    """What the lab's last reset wrote; a site run that changed the lab's container was one, too."""
+    found: dict[str, Any] = json.loads(vm.ssh("cat /var/lib/carrel/tao/reset/state.json", check=False) or "{}")
+    return found
 
 
 def test_cron_resets_the_lab_at_its_time(machine: Machine) -> None:
-    before = server()
+    before, earlier = server(), state()
     minute, hour = vm.ssh("grep -v '^[A-Z#]' /etc/cron.d/carrel-tao").split()[:2]
     vm.ssh(f'date --set "$(date --date tomorrow +%F) {hour}:{minute}:00 1 minute ago"')
 
     def done() -> bool:
-        state = json.loads(vm.ssh("cat /var/lib/carrel/tao/reset/state.json", check=False) or "{}")
-        return state.get("result") == "done"
+        now = state()
+        return now.get("result") == "done" and now["started"] != earlier.get("started")
 
-    until(done, lambda: vm.ssh("cat /var/lib/carrel/tao/reset/state.json; cat /etc/cron.d/carrel-tao; date"), pause=5)
+    until(done, lambda: f"{state()} {vm.ssh('cat /etc/cron.d/carrel-tao; date')}", SECONDS + PATIENCE, pause=5)
     after = server()
     assert after.split()[0] != before.split()[0]
     assert after.split()[1:] == ["0", "healthy"]
