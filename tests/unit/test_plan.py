@@ -333,33 +333,63 @@ def test_engines_that_share_an_origin_are_warned_of(keys: dict[str, Any], shared
     assert [line[: len(shared or "")] for line in found] == ([shared] if shared else [])
 
 
-def store(*secrets: str, at: str = "rest:https://backup.example.org", **more: str) -> dict[str, Any]:
-    password, account = secrets
-    return {"repository": at, "password": password, "environment": {"RESTIC_REST_PASSWORD": account, **more}}
+def store(*secrets: str, at: str = "rest:https://backup.example.org/a", **more: Any) -> dict[str, Any]:
+    """A backup with a password, and an account if there is one."""
+    accounts = {f"RESTIC_REST_{name}": value for name, value in zip(("PASSWORD", "USERNAME"), secrets[1:])}
+    return {"repository": at, "password": secrets[0], "environment": {"RESTIC_CACERT": "/ca.pem", **accounts}, **more}
+
+
+ELSEWHERE = "rest:https://other.example.org/a"
+ONE, NO_READER = "use the same account and the same password", "one can delete the backups"
+NONE = "have no account for rest:https://backup.example.org and the same password"
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "shared"),
+    ("common", "second", "said"),
     [
-        ({}, {}, True),
-        ({}, {"engine": "tao"}, False),
-        ({}, {"state": "absent"}, False),
-        ({}, {"backup": {"enabled": False}}, False),
-        ({}, {"backup": {"repository": "/srv/backup"}}, False),
-        ({}, {"backup": store("own", "own")}, False),
-        ({}, {"backup": store("own", "common")}, True),
-        ({}, {"backup": store("common", "own")}, True),
-        ({}, {"backup": store("own", "own", RESTIC_CACERT="/etc/ca.pem")}, False),
+        (store("all", "all"), {}, ONE),
+        (store("all"), {}, NONE),
+        (store("all"), {"backup": {"repository": "rest:https://backup.example.org/b"}}, NONE),
+        (store("all"), {"backup": {"repository": ELSEWHERE}}, None),
+        (store("all", "all"), {"backup": {"repository": ELSEWHERE}}, ONE),
+        (store("all", "all"), {"engine": "tao"}, None),
+        (store("all", "all"), {"state": "absent"}, None),
+        (store("all", "all"), {"backup": {"enabled": False}}, None),
+        (store("all", "all"), {"backup": {"repository": "/srv/backup"}}, None),
+        (store("all", at="/srv/backup"), {}, None),
+        (store("all", "all"), {"backup": store("own", "own")}, None),
+        (store("all", "all"), {"backup": store("own", "all")}, NO_READER),
+        (store("all", "all", append_only=True), {"backup": store("own", "all")}, None),
+        (store("all"), {"backup": store("own")}, NO_READER),
+        (store("all", "all", "tao"), {"backup": store("all", "own", "geo")}, None),
+        (store("all", "all", "tao"), {"backup": store("all", "all", "geo")}, ONE),
     ],
 )
-def test_engines_that_share_a_store_are_warned_of(first: dict[str, Any], second: dict[str, Any], shared: bool) -> None:
-    common = store("common", "common", RESTIC_CACERT="/etc/ca.pem")
-    found = good(two(first, second), backup=common)["warnings"]
-    warning = (
-        "tao, geo: share a password or account for backups, so whoever takes over the engine of one can read the"
-        " backups of all, though their engines differ. Write a backup.password and backup.environment for each instance"
-    )
-    assert found == [warning] * shared
+def test_engines_that_share_a_store_are_warned_of(
+    common: dict[str, Any], second: dict[str, Any], said: str | None
+) -> None:
+    found = good(two({}, second), backup=common)["warnings"]
+    assert [line for line in found if line.startswith("tao, geo: ")] == found
+    assert len(found) == (said is not None)
+    assert all((said or "") in line for line in found)
+
+
+def test_each_shared_store_has_a_warning_of_its_own() -> None:
+    accounts = {
+        "a": store("first", "one"), "b": store("first", "one"), "c": store("second", "one"),
+        "d": store("third"), "e": store("third"), "f": store("first", "its own", "f"),
+    }  # fmt: skip
+    labs = [lab(name=name, url=f"https://{name}.example.org", backup=backup) for name, backup in accounts.items()]
+    advice = "Write a backup.password and a backup.environment with an account for each instance"
+    assert good(labs)["warnings"] == [
+        "a, b: use the same account and the same password for backups, so whoever takes over the engine of one can read"
+        f" the backups of all, and delete them unless the store forbids that. {advice}",
+        "a, b, c: use the same account for backups, so whoever takes over the engine of one can delete the backups of"
+        " all. Write a backup.environment with an account for each instance, or use a store that forbids it and"
+        " append_only: true",
+        "d, e: have no account for rest:https://backup.example.org and the same password for backups, so whoever takes"
+        f" over the engine of one can read the backups of all, and delete them unless the store forbids that. {advice}",
+    ]
 
 
 def test_summary_shows_no_secret() -> None:

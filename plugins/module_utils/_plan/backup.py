@@ -15,7 +15,16 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.reset import 
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import INVALID, Invalid, given, text
 
 # Variables of restic that let into a store.
-ACCOUNT = re.compile(r"PASSWORD|SECRET|KEY|TOKEN")
+ACCOUNT = re.compile(r"PASSWORD|SECRET|KEY|TOKEN|CREDENTIALS")
+_TAKEN = "so whoever takes over the engine of one can"
+_READ = (
+    f"{_TAKEN} read the backups of all, and delete them unless the store forbids that. Write a backup.password and a"
+    " backup.environment with an account for each instance"
+)
+_DELETE = (
+    f"{_TAKEN} delete the backups of all. Write a backup.environment with an account for each instance, or use a store"
+    " that forbids it and append_only: true"
+)
 PLACES = ("/", "rest:http://", "rest:https://", "s3:", "sftp:")
 
 
@@ -142,20 +151,31 @@ def merge_backup(instance: Any, common: Any, problems: Problems) -> None:
 
 
 def shared_stores(instances: Sequence[Any], engines: Sequence[str]) -> list[str]:
-    """Warn about engines that can read each other's backups. Each engine has the password while restic runs."""
-    users: dict[object, dict[str, str]] = {}
+    """Warn about engines that reach each other's backups. Each engine has password and account while restic runs."""
+    reached: dict[object, dict[str, str]] = {}
+    backups = {}
     for instance, engine in zip(instances, engines):
-        backup = instance.backup
-        if not instance.wanted or backup is None or backup["repository"].startswith("/"):
+        if not instance.wanted or instance.backup is None or instance.backup["repository"].startswith("/"):
             continue
-        for secret in {("password", backup["password"]), *backup["environment"].items()}:
-            if ACCOUNT.search(secret[0].upper()):
-                users.setdefault(secret, {})[instance.name] = engine
-    sharing = {name for names in users.values() if len(set(names.values())) > 1 for name in names}
-    if not sharing:
-        return []
-    names = ", ".join(instance.name for instance in instances if instance.name in sharing)
-    return [
-        f"{names}: share a password or account for backups, so whoever takes over the engine of one can read the"
-        " backups of all, though their engines differ. Write a backup.password and backup.environment for each instance"
-    ]
+        backups[instance.name] = instance.backup
+        for account in _accounts(instance.backup):
+            reached.setdefault(account, {})[instance.name] = engine
+    lines = []
+    for account, group in reached.items():
+        what = f"have no account for {account}" if isinstance(account, str) else "use the same account"
+        readers = []
+        for password in dict.fromkeys(backups[name]["password"] for name in group):
+            same = {name: engine for name, engine in group.items() if backups[name]["password"] == password}
+            if len(set(same.values())) > 1:
+                readers.append(same)
+                lines.append(f"{', '.join(same)}: {what} and the same password for backups, {_READ}")
+        removable = not all(backups[name]["append_only"] for name in group)
+        if len(set(group.values())) > 1 and group not in readers and removable:
+            lines.append(f"{', '.join(group)}: {what} for backups, {_DELETE}")
+    return list(dict.fromkeys(lines))  # a store may need several variables
+
+
+def _accounts(backup: Mapping[str, Any]) -> list[object]:
+    """What lets into the store; the store itself if there is no account."""
+    found: list[object] = [item for item in backup["environment"].items() if ACCOUNT.search(item[0].upper())]
+    return found or [re.sub(r"(?<=[^/:])/.*", "", backup["repository"])]
