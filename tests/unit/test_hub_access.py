@@ -105,14 +105,23 @@ def test_a_name_that_the_hub_gave_to_a_guest_or_that_left_waits_too(tmp_path: Pa
     four_runs("hub_access", **arguments)
     assert set(content(files / "roster.json")["users"]) == {"ada--uni-example"}
     # What the account writes is nothing to fail by, and no link is followed.
-    for damage in ("[", '{"identities": 1}', "[" * 100_000):
+    bad = [known_as(known, identity) for identity in ("\ud800", "\x1b[2J", "a\nb", "\u202e", "x" * 1001)]
+    for damage in ("[", '{"identities": 1}', "[" * 100_000, *bad):
         (state / file).write_text(damage)
-        (files / "identities.json").unlink(missing_ok=True)
+        for ours in ("identities.json", "roster.json"):
+            (files / ours).unlink(missing_ok=True)
         assert run("hub_access", **arguments)["failures"] == []
+        assert set(content(files / "roster.json")["users"]) == {"ada--uni-example", "bob--uni-example"}
+        assert content(files / "identities.json")["users"] == {}
     (state / file).unlink()
     os.mkfifo(state / file)
     assert run("hub_access", **arguments)["failures"] == []
     assert set(content(files / "roster.json")["users"]) == {"ada--uni-example", "bob--uni-example"}
+
+
+def known_as(known: Any, identity: str) -> str:
+    """The hub's file, with another identity."""
+    return json.dumps(known).replace("b.ob@uni.example", json.dumps(identity)[1:-1])
 
 
 def test_a_damaged_record_is_no_reason_to_let_anybody_in(tmp_path: Path) -> None:

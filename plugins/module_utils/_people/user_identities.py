@@ -11,6 +11,8 @@ from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.usernames import same_identity
 
+LONGEST = 1000  # characters of an identity
+
 
 @dataclass(frozen=True)
 class Owner:
@@ -44,7 +46,12 @@ def identities(text: str | None, key: str | None) -> dict[str, str]:
         each = {name: user.get("identity") if isinstance(user, dict) else user for name, user in found.items()}
     except (ValueError, AttributeError, RecursionError):
         return {}
-    return {name: identity for name, identity in each.items() if isinstance(identity, str)}
+    return {name: identity for name, identity in each.items() if isinstance(identity, str) and is_plain(identity)}
+
+
+def is_plain(identity: str) -> bool:
+    """Whether it can be an identity: warnings and files have it, and a terminal shows it."""
+    return len(identity) <= LONGEST and identity.isprintable()
 
 
 def others(owners: Mapping[str, Owner], wanted: Mapping[str, str]) -> set[str]:
