@@ -48,6 +48,27 @@ def test_an_instance_has_the_account_s_name_where_its_folder_is_free() -> None:
     assert entry["name"] == "tao" and "engine" not in entry
 
 
+@pytest.mark.parametrize(
+    ("account", "folders", "name"),
+    [("backup-geo", [], "geo"), ("backup-geo", ["geo"], "geo-lab"), ("backup-backup-geo", [], "geo")],
+)
+def test_a_name_whose_resets_would_have_the_file_of_backups_is_changed(
+    account: str, folders: list[str], name: str
+) -> None:
+    adoption = adopt(survey(engine(account=account), folders=folders))
+    (entry,) = planned(adoption)
+    assert (entry["name"], entry["engine"]) == (name, account)
+    because = (
+        f"it is called {name}, because as {account} its resets and the backups of {account[7:]} would have the same"
+    )
+    assert because in "".join(adoption.notes[name])
+
+
+@pytest.mark.parametrize("account", ["backup-1", "backup-www-data"])
+def test_a_name_that_nothing_is_left_of_is_refused(account: str) -> None:
+    assert f"no lab can be called {account}, because its resets" in refused(engine(account=account))
+
+
 def test_docker_stacks_with_a_token_on_its_command_line() -> None:
     ids = {"uid": 165536 + 999, "gid": 165536 + 99}
     entry, notes = one(

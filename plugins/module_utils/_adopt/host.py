@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from ansible_collections.carrel.jupyter.plugins.module_utils._adopt import lab
 from ansible_collections.carrel.jupyter.plugins.module_utils._adopt.address import UnknownAddressError
 from ansible_collections.carrel.jupyter.plugins.module_utils._engine.requirements import FIRST_ORDINARY_UID
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan.names import read_name
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.names import read_name, taken
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import INVALID
 
@@ -119,8 +120,11 @@ def _engine(engine: Mapping[str, Any], survey: Mapping[str, Any], adoption: Adop
 def _lab(
     engine: Mapping[str, Any], container: Mapping[str, Any], alone: bool, survey: Mapping[str, Any], adoption: Adoption
 ) -> lab.Found:
-    name = _name(str(engine["account"] if alone else container["project"] or container["name"]), survey, adoption)
+    wanted = str(engine["account"] if alone else container["project"] or container["name"])
+    name = _name(wanted, survey, adoption)
     found = lab.describe(name, container, engine, survey)
+    if reason := taken(wanted):
+        found.notes.append(f"it is called {name}, because as {wanted} {reason}")
     entry = dict(found.entry)
     for key in found.secrets:
         entry[key] = f"{{{{ {SECRETS}['{name}'].{key} }}}}"
@@ -138,6 +142,12 @@ def _name(wanted: str, survey: Mapping[str, Any], adoption: Adoption) -> str:
             f"{wanted!r} is not a name for an instance or an engine here (a-z, 0-9 and '-'): rename the account, or "
             "declare a new lab"
         )
+    if reason := taken(wanted):
+        wanted = re.sub("^(backup-)+", "", wanted)
+        if read_name(wanted, "name", Problems()) is INVALID:
+            raise lab.Refusal(
+                f"no lab can be called backup-{wanted}, because {reason}: rename the account, or declare a new lab"
+            )
     used = {*survey["folders"], *survey["instances"], *(entry["name"] for entry in adoption.instances)}
     if wanted in used:
         wanted = f"{wanted[:27]}-lab"
