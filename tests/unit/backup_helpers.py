@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """An instance with backups, a stand-in for its engine, and one for restic."""
 
+from __future__ import annotations
+
 import contextlib
 import json
 import os

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the role backup installs, what a run came to, and what the status says about backups."""
 
+from __future__ import annotations
+
 import json
 from datetime import timedelta
 from pathlib import Path
@@ -9,10 +11,12 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import backup_state
 from ansible_collections.carrel.jupyter.plugins.module_utils._report import backups, report
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import backup
 from backup_helpers import COMMON, NOW, install, jobs
 from carrel_backup import settings
+from carrel_backup.state import bring_back
 from test_install_files import run as run_module
 
 
@@ -168,3 +172,25 @@ def test_a_restore_of_what_has_no_backups_fails() -> None:
 def test_a_host_that_cannot_be_reached_ends_a_restore() -> None:
     (play,) = yaml.safe_load((Path(__file__).parents[2] / "playbooks" / "restore.yml").read_text())
     assert play["any_errors_fatal"] is True
+
+
+def test_an_instance_that_is_back_from_the_archive_shows_its_backups(tmp_path: Path) -> None:
+    """carrel-backup moves the state back at its next command, perhaps a day later."""
+    found = tmp_path / "etc/carrel/backup/tao.json"
+    kept = tmp_path / "srv/tao/.backup/state.json"
+    own = tmp_path / "var/lib/carrel/tao/backup/state.json"
+    for path in (found, kept, own):
+        path.parent.mkdir(parents=True)
+    (text,) = [file["content"] for file in install(jobs())["files"] if file["path"] == "/etc/carrel/backup/tao.json"]
+    found.write_text(text)
+
+    def good() -> object:
+        return (backup_state.read(str(tmp_path), "tao") or {})["good"]
+
+    assert good() is None
+    own.write_text(json.dumps({"backup": {"good": {"ended": "2030-01-01T00:00:00+00:00"}}}))
+    assert good() == "2030-01-01T00:00:00+00:00"
+    kept.write_text(json.dumps({"backup": {"good": {"ended": "2029-01-01T00:00:00+00:00"}}}))
+    assert good() == "2029-01-01T00:00:00+00:00", "carrel-backup would use this one, too"
+    bring_back(str(tmp_path / "srv/tao"), str(own.parent))
+    assert good() == "2029-01-01T00:00:00+00:00" and not kept.exists()

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Containers that use what is restored: they are stopped and started again, and resets are kept out."""
 
+from __future__ import annotations
+
 import fcntl
 import os
 import time

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Directories and files of a restore and a drill: whose they are, where they lead, and whether there is room."""
 
+from __future__ import annotations
+
 import json
 import os
 import sys

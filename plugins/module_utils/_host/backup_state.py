@@ -10,6 +10,7 @@ from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import files
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.locks import locked
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.facts import parse_instance
 from ansible_collections.carrel.jupyter.plugins.module_utils._report import backups
 
 
@@ -21,4 +22,11 @@ def read(root: str, name: str) -> dict[str, Any] | None:
     if text is None:
         return None
     since = datetime.fromtimestamp(os.stat(settings).st_mtime, timezone.utc)
-    return backups.read(text, files.read_text(f"{folder}/state.json"), locked(f"{folder}/lock"), since)
+    kept = _kept(root, str(parse_instance(text).get("directory", "")))
+    state = files.read_text(f"{folder}/state.json") if kept is None else kept
+    return backups.read(text, state, locked(f"{folder}/lock"), since)
+
+
+def _kept(root: str, directory: str) -> str | None:
+    """Return the state that came back with the instance from the archive, until carrel-backup moves it to its place."""
+    return files.read_text(os.path.join(root, f"{directory.lstrip('/')}/.backup/state.json"))
