@@ -13,9 +13,10 @@ description:
   - Writes C(hub/secrets.json), C(hub/passwords.json), C(proxy.env), C(metrics-token), C(service-NAME-token) for each of
     O(services) and, if the hub has or had a PostgreSQL, C(database-password) below O(directory). Only the engine's
     account can read them; C(proxy.env) belongs to root, which reads it, too, with C(docker compose).
-  - The cookie secret and the tokens are generated if they are missing, and kept from then on. To get new ones, remove
-    C(hub/secrets.json) and run again, which logs everybody out. But keep a C(database_password) in it, because the
-    database has the old one.
+  - The cookie secret, the tokens and the database's password are generated if they are missing, and kept from then on.
+    To replace a secret, delete its key from C(hub/secrets.json) and run again; everybody has to log in again.
+  - Never delete C(database_password), because PostgreSQL still uses it. If it is missing, the module takes it from
+    C(database-password).
   - A damaged file is an error, because new secrets would lock people or the hub out.
 options:
   directory:

@@ -73,6 +73,24 @@ def test_a_lost_token_is_generated_again(arguments: dict[str, Any], tmp_path: Pa
     assert {**after, "cookie_secret": before["cookie_secret"]} == before
 
 
+@pytest.mark.parametrize("lost", ["file", "key"])
+@pytest.mark.parametrize("database", [True, False])
+def test_a_lost_password_of_the_database_comes_from_its_own_file(
+    arguments: dict[str, Any], tmp_path: Path, lost: str, database: bool
+) -> None:
+    run("hub_secrets", arguments)
+    before, kept = secrets(tmp_path), tree(tmp_path)["database-password"]
+    path = tmp_path / "hub" / "secrets.json"
+    if lost == "file":
+        path.unlink()
+    else:
+        path.write_text(json.dumps({name: value for name, value in before.items() if name != "database_password"}))
+    check, *others = four_runs("hub_secrets", {**arguments, "database": database})
+    assert tree(tmp_path)["database-password"] == kept
+    assert secrets(tmp_path)["database_password"] == before["database_password"]
+    assert all(shows_none(answer["output"], tmp_path) for answer in (check, *others))
+
+
 @pytest.mark.parametrize("bad", ["damaged", "link", "linked directory"])
 def test_files_that_cannot_be_trusted_are_not_touched(arguments: dict[str, Any], tmp_path: Path, bad: str) -> None:
     elsewhere = tmp_path / "elsewhere"

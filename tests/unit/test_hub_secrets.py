@@ -44,8 +44,27 @@ def test_an_unusable_secret_is_replaced(bad: Any) -> None:
 
 @pytest.mark.parametrize("content", [b"{", b"[]", b"\xff"])
 def test_a_damaged_file_is_never_replaced(content: bytes) -> None:
-    with pytest.raises(hub_secrets.DamagedError, match="/x is damaged"):
+    with pytest.raises(hub_secrets.DamagedError, match="/x is damaged.*keep the file database-password"):
         hub_secrets.parse("/x", content)
+
+
+@pytest.mark.parametrize("bad", [{}, {"database_password": None}, {"database_password": "short"}])
+def test_a_lost_password_of_the_database_comes_from_its_own_file(bad: dict[str, Any]) -> None:
+    password = "a1" * 32
+    found = hub_secrets.with_database_password(bad, "/x", f"{password}\n".encode())
+    assert complete(found, database=True)["database_password"] == password
+
+
+def test_secrets_json_decides_if_both_have_a_password() -> None:
+    before = complete({}, database=True)
+    assert hub_secrets.with_database_password(before, "/x", b"b2" * 32) == before
+
+
+@pytest.mark.parametrize("content", [b"", b"short", b"\xff" * 64])
+def test_a_new_password_never_replaces_one_that_cannot_be_read(content: bytes) -> None:
+    with pytest.raises(hub_secrets.DamagedError, match=r"/x holds no password.*PostgreSQL still uses the old one"):
+        hub_secrets.with_database_password({}, "/x", content)
+    assert hub_secrets.with_database_password({}, "/x", None) == {}
 
 
 def test_each_program_gets_its_own() -> None:

@@ -27,6 +27,9 @@ def apply(params: Mapping[str, Any], check_mode: bool, tracker: Tracker) -> dict
     """Compare, then write. Return each file's text by its name."""
     before = files.read(f"{params['directory']}/{SECRETS}")
     known = hub_secrets.parse(f"{params['directory']}/{SECRETS}", before.content if before else None)
+    password = f"{params['directory']}/{hub_secrets.DATABASE_PASSWORD}"
+    file = files.read(password)
+    known = hub_secrets.with_database_password(known, password, file.content if file else None)
     given = {name: params[name] for name in ("client_secret", "dummy_password")}
     given |= {hub_secrets.AUTHENTICATOR + name: value for name, value in params["authenticator_secrets"].items()}
     content = hub_secrets.complete(known, given, params["database"], lambda: secrets.token_hex(32), params["services"])

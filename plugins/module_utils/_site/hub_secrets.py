@@ -14,6 +14,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._site.compose impor
 HIDDEN = "********"
 GENERATED = ("cookie_secret", "proxy_token", "metrics_token", "reset_token", "database_password")
 SERVICE = "services/"  # followed by a service's name: its token
+DATABASE_PASSWORD = "database-password"  # noqa: S105 - the name of a file
 AUTHENTICATOR = "authenticator/"  # followed by a trait's name: its value
 _TOKEN = re.compile(r"[0-9a-f]{64}")  # the hub reads the cookie secret as hexadecimal digits
 
@@ -28,14 +29,31 @@ def parse(path: str, content: bytes | None) -> dict[str, Any]:
         return {}
     try:
         found = json.loads(content)
+        if not isinstance(found, dict):
+            raise ValueError("it holds no object")
     except ValueError as error:
         raise DamagedError(
-            f"{path} is damaged: {error}. Restore it from a backup; if you remove it, new secrets are generated and "
-            "everybody has to log in again"
+            f"{path} is damaged: {error}. Restore it from a backup. If there is none, remove it, but keep the file "
+            "database-password, and run again: new secrets are generated, and everybody has to log in again"
         ) from error
-    if not isinstance(found, dict):
-        raise DamagedError(f"{path} is damaged: it holds no object. Restore it from a backup")
     return found
+
+
+def with_database_password(present: Mapping[str, Any], path: str, content: bytes | None) -> dict[str, Any]:
+    """Take a missing database's password from the file at PATH: PostgreSQL reads a new one only for a new database."""
+    if content is None or _usable(present.get("database_password")):
+        return dict(present)
+    password = content.decode("ascii", "replace").strip()
+    if not _usable(password):
+        raise DamagedError(
+            f"{path} holds no password, and hub/secrets.json has none either. Restore one of them from a backup; "
+            "PostgreSQL still uses the old one"
+        )
+    return {**present, "database_password": password}
+
+
+def _usable(secret: Any) -> bool:
+    return isinstance(secret, str) and _TOKEN.fullmatch(secret) is not None
 
 
 def complete(
@@ -48,9 +66,8 @@ def complete(
     """Return the content of secrets.json. A database's password is kept, because it is also in the database's files."""
     found: dict[str, str | None] = dict(given)
     for name in (*GENERATED, *(f"{SERVICE}{service}" for service in services)):
-        old = present.get(name)
-        if isinstance(old, str) and _TOKEN.fullmatch(old):
-            found[name] = old
+        if _usable(present.get(name)):
+            found[name] = present[name]
         else:
             found[name] = generate() if name != "database_password" or database else None
     return found
@@ -68,7 +85,7 @@ def texts(
         "hub/passwords.json": json_text(passwords),
         "proxy.env": dotenv({"CONFIGPROXY_AUTH_TOKEN": secrets["proxy_token"] or ""}),
         "metrics-token": f"{secrets['metrics_token']}\n",
-        "database-password": secrets["database_password"],
+        DATABASE_PASSWORD: secrets["database_password"],
     }
 
 
