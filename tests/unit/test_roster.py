@@ -6,9 +6,13 @@ from __future__ import annotations
 
 import csv
 import io
+import re
+from pathlib import Path
 
+import pytest
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub_values import USER, read_user
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan.roster import Roster, read_roster
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.roster import COLUMNS, Roster, read_roster
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import INVALID
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,6 +38,21 @@ def test_every_column() -> None:
     assert ada.password == "SECRET SECRET"
     assert (grace.name, grace.groups, grace.admin, grace.limits) == ("grace", ["stat", "geo"], False, {})
     assert grace.path == "users_csv (class.csv line 3)"
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+def test_each_column_takes_the_key_s_example(column: str) -> None:
+    fields = {"name": "ada", column: USER[column].example}
+    cells = [";".join(value) if isinstance(value, list) else str(value) for value in fields.values()]
+    roster, problems = rows(f"{','.join(fields)}\n{','.join(cells)}\n")
+    assert problems == []
+    assert roster.users == [read_user(fields, "users_csv (class.csv line 2)", Problems())]
+
+
+def test_the_reference_lists_every_column() -> None:
+    page = (Path(__file__).parents[2] / "docs/reference/hub-inventory.md").read_text()
+    listed = next(line for line in page.splitlines() if "the others are" in line)
+    assert ["name", *re.findall(r"`(\w+)`", listed)] == COLUMNS
 
 
 def test_as_spreadsheets_write_it() -> None:

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Read users from a CSV file: name,groups,admin,memory and, optionally, swap, cpus, pids and password."""
+"""Read users from a CSV file, whose columns are a user's keys."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub_values import USER, User, read_user
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.nearest import nearest
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems, show
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import Computed
 
 COLUMNS = [name for name, key in USER.items() if key.type.argument != "dict"]
 _YES, _NO = ("true", "yes", "1"), ("false", "no", "0")
@@ -95,7 +96,7 @@ def _columns(row: list[str], here: str, problems: Problems) -> list[str | None] 
 
 
 def _values(fields: Iterable[tuple[str | None, str]]) -> dict[str, Any]:
-    """Convert values to what YAML would give. Other text stays text, and the reader of the key refuses it."""
+    """Return values as YAML would give them. Other text stays text, and the reader of the key refuses it."""
     result: dict[str, Any] = {}
     for key, field in fields:
         value = field if key == "password" else field.strip()
@@ -106,8 +107,6 @@ def _values(fields: Iterable[tuple[str | None, str]]) -> dict[str, Any]:
         elif key == "admin":
             folded = value.lower()
             result[key] = folded in _YES if folded in (*_YES, *_NO) else value
-        elif key in ("cpus", "pids") and re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,6})?", value):
-            result[key] = float(value) if "." in value else int(value)
         else:
-            result[key] = value
+            result[key] = Computed(value)
     return result

@@ -24,7 +24,7 @@ INVALID: Final = Invalid.INVALID
 
 
 class Computed(str):
-    """Text from a template. Keys that need a number or a truth value convert it."""
+    """Text from a template or a CSV file. Keys that need a number or a truth value convert it."""
 
     def plain(self) -> str | int | float | bool:
         if re.fullmatch(r"-?[0-9]{1,18}", self):
