@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
 from ansible.errors import AnsibleAction
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
@@ -33,6 +34,7 @@ VARIABLES = {
 }
 
 
+KERNELS = Path(__file__).parents[2] / "images/kernels"
 PREFIX = "jupyter_"
 # Read by the playbooks alone.
 PLAYBOOKS = (
@@ -61,7 +63,7 @@ def misspelt(names: Iterable[str]) -> list[str]:
 
 
 class ControlFiles:
-    """The files of the control node; implements _plan_lab.ControlNode."""
+    """The files of the control node; implements _plan.instance.ControlNode."""
 
     def __init__(self, inventory_dir: str | None) -> None:
         self._base = inventory_dir or os.getcwd()
@@ -78,6 +80,9 @@ class ControlFiles:
     def read_text(self, path: str) -> str:
         with open(path, encoding="utf-8") as file:
             return file.read()
+
+    def kernels(self) -> Mapping[str, Any]:
+        return {file.stem: yaml.safe_load(file.read_text(encoding="utf-8")) for file in KERNELS.glob("*.yml")}
 
     def timezones(self) -> Mapping[str, str]:
         return timezones()
@@ -121,6 +126,7 @@ class ActionModule(ActionBase):
             current=self._task.args.get("current"),
             only=self._task.args.get("only"),
             groups=groups,
+            kernels=None if raw["images"] is None else renderer.render(variables.get("image_kernels"), "image_kernels"),
             moving=variables.get("__jupyter_moving"),
             entry=variables.get("jupyter_move_instance"),
             **raw,

@@ -59,8 +59,8 @@ options:
     description:
       - Images that are built on the host, for the instances whose C(image) is a mapping with C(declared), its
         name; variable C(jupyter_images).
-      - Each is an entry of the role image's C(image_builds). Only names and folders are checked here, the rest by
-        M(carrel.jupyter.image_build).
+      - Each is an entry of the role image's C(image_builds). Its kernels are the collection's and those of the
+        variable C(image_kernels).
     type: list
     elements: dict
   allow_downgrade:

@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import yaml
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.plan import Inputs, make_plan
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problem, Problems
 
@@ -18,6 +20,7 @@ HOST: dict[str, Any] = {
     "memory_bytes": 8 << 30,
     "cpus": 4,
 }
+KERNELS = Path(__file__).parents[2] / "images/kernels"
 TAO = "jupyter_instances[0] (tao)"
 CLASS = "jupyter_instances[0] (class101)"
 GEO = "jupyter_instances[1] (geo)"
@@ -44,6 +47,9 @@ class Control:
         if "binary" in path:
             return b"\xff".decode("utf-8")
         return self.files.get(path, "<form></form>")
+
+    def kernels(self) -> dict[str, Any]:
+        return {file.stem: yaml.safe_load(file.read_text()) for file in KERNELS.glob("*.yml")}
 
     def timezones(self) -> dict[str, str]:
         today = {name: name for name in ("Europe/Berlin", "America/New_York", "UTC", "Asia/Kolkata")}

@@ -13,6 +13,21 @@ DECLARED = [{"name": "statistics", "kernels": ["r"]}]
 TWO = [{"title": "a", "image": "a:1"}, {"title": "b", "image": {"declared": "statistic"}}]
 
 
+LUA = {"images": [{"name": "s", "kernels": ["lua"]}]}
+SHORT = {"title": "Lua", "language": "lua"}
+# What the engine's host would refuse.
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"kernels": ["bsh"]}, "kernels: there is no kernel bsh; did you mean bash?"),
+    ({"kernels": ["r", {"name": "r", "environment": "x"}]}, "kernels: r has one environment"),
+    ({"push": "Registry/"}, "push: 'Registry/' is not a registry; write its address"),
+    ({"folder": "mapnik", "push": "Registry/"}, "push: 'Registry/' is not a registry"),
+    ({"pip": ["--pre"]}, "pip: '--pre' is not a package"),
+    ({"files": [{"dest": "motd", "content": ""}]}, "files: dest: 'motd' is not an absolute path"),
+    ({"files": [{"dest": "/motd", "content": "", "mode": "rw"}]}, "files: mode: 'rw' is not a mode"),
+    ({"extra_ca_certificates": ["/etc/ca.pem"]}, "one is not PEM"),
+]
+
+
 def _declared(key: str) -> dict[str, Any]:
     return {**here(image={key: "statistics"}), "images": DECLARED}
 
@@ -114,6 +129,15 @@ IMAGE_CASES: list[tuple[str, str, str, dict[str, Any]]] = [
         "'/inventory/missing' is not a folder",
         {"images": [{"name": "mapnik", "folder": "missing"}]},
     ),
+    *[("declared_image", "jupyter_images[0]", text, {"images": [{"name": "s", **keys}]}) for keys, text in WRONG],
+    (
+        "declared_kernel",
+        "image_kernels",
+        "kernel lua: argv, smoke, tested is missing",
+        {**LUA, "kernels": {"lua": SHORT}},
+    ),
+    ("declared_kernel", "image_kernels", "kernel lua is not a mapping", {**LUA, "kernels": {"lua": None}}),
+    ("wrong_type", "image_kernels", "a mapping of names to kernels", {**LUA, "kernels": ["lua"]}),
     ("build_pull", f"{TAO}.pull", "leave pull out", {**here(image=STATISTICS, pull="always"), "images": DECLARED}),
     (
         "build_pull",

@@ -44,7 +44,7 @@ def test_an_unusable_secret_is_replaced(bad: Any) -> None:
 
 @pytest.mark.parametrize("content", [b"{", b"[]", b"\xff"])
 def test_a_damaged_file_is_never_replaced(content: bytes) -> None:
-    with pytest.raises(hub_secrets.DamagedError, match="/x is damaged.*keep the file database-password"):
+    with pytest.raises(hub_secrets.DamagedError, match=r"/x is damaged.*keep the file database-password"):
         hub_secrets.parse("/x", content)
 
 

@@ -110,9 +110,9 @@ def test_a_folders_tag_is_its_content_and_its_arguments():
         ({"base": "debian trixie"}, "image lab: base: 'debian trixie' is not an image"),
         (
             {"kernels": ["bsh"]},
-            "image lab: kernels: there is no kernel bsh; did you mean bash? The known",
+            "image lab: kernels: there is no kernel bsh; did you mean bash?",
         ),
-        ({"apt": ["--yes"]}, "image lab: packages: apt: '--yes' is not a package"),
+        ({"apt": ["--yes"]}, "image lab: apt: '--yes' is not a package"),
         ({"extra_ca_certificates": ["/etc/ca.pem"]}, "image lab: extra_ca_certificates: one is not PEM"),
         (
             {"files": [{"dest": "motd", "content": "", "mode": "0644"}]},

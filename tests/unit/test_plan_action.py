@@ -119,15 +119,21 @@ def test_all_problems_in_one_message_without_a_secret(tmp_path: Path) -> None:
         build="images/missing",
         image=None,
     )
+    # lua is the host's own, r the collection's.
+    lua = {"title": "Lua", "language": "lua", "argv": ["lua"], "smoke": {"code": "1", "output": "1"}, "tested": True}
+    images = [{"name": "geo", "kernels": ["r", "lua", "{{ 'luaa' }}"], "push": "R"}]
+    host = {**HERE, "jupyter_instances": [bad], "jupyter_images": images, "image_kernels": {"lua": lua}}
     probe = tmp_path / "probe.yml"
     probe.write_text(PROBE, encoding="utf-8")
-    done = run(tmp_path, {"h1": {**HERE, "jupyter_instances": [bad]}}, probe, "-vvv")
+    done = run(tmp_path, {"h1": host}, probe, "-vvv")
     assert done.returncode == 2
     printed = done.stdout + done.stderr
     assert "xq7SECRET" not in printed
-    assert "h1: 5 problems in its variables" in printed
+    assert "h1: 7 problems in its variables" in printed
     assert printed.count("(tao).imag: unknown key") == 1
     for line in (
+        "jupyter_images[0]: push: 'R' is not a registry; write",
+        "jupyter_images[0]: kernels: there is no kernel luaa; did you mean lua?",
         "jupyter_instances[0] (tao).password: could not be rendered: 'nowhere' is undefined",
         "jupyter_instances[0] (tao).token: could not be rendered: Ansible",
         "jupyter_instances[0] (tao).imag: unknown key; did you mean 'image'?",

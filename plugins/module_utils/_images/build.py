@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -69,35 +69,62 @@ class Build:
     certificates: list[str] = field(default_factory=list)  # PEM
 
 
-def read(declaration: Mapping[str, Any], known: Mapping[str, Kernel]) -> Build:
-    """Return a build from an entry of image_builds; every message begins with the image's name."""
-    name = declaration["name"]
+def problems(image: Mapping[str, Any], known: Mapping[str, Kernel]) -> Iterator[str]:
+    """Return everything that is wrong with an entry of image_builds that has every key."""
+    if not NAME.fullmatch(image["name"]):
+        yield (
+            f"{image['name']!r} is not a name for an image; write lower-case letters and digits, between them '.', "
+            "'_', '-' and '/'"
+        )
+    yield from _text_problems(image)
+    if image["push"] is not None and not _REGISTRY.fullmatch(image["push"]):
+        yield (
+            f"push: {image['push']!r} is not a registry; write its address, such as registry.example.org or "
+            "registry.example.org:5000/jupyter"
+        )
+    if image["folder"]:
+        return
+    if re.search(r"\s", image["base"]):
+        yield f"base: {image['base']!r} is not an image; write one such as debian:trixie-slim"
+    for key in "apt", "conda", "pip", "npm":
+        yield from _refused(_kernels.check_packages, key, image[key])
+    single = [text for item in image["kernels"] for text in _refused(_kernels.choose, [item], known)]
+    yield from single or _refused(_kernels.choose, image["kernels"], known)
+    for certificate in image["extra_ca_certificates"]:
+        if "-----BEGIN CERTIFICATE-----" not in certificate:
+            yield "extra_ca_certificates: one is not PEM; give the text, -----BEGIN CERTIFICATE----- …"
+    for file in image["files"]:
+        if not re.fullmatch(r"/[^\s\"\\$]*[^/\s\"\\$]", file["dest"]) or "/../" in file["dest"]:
+            yield f"files: dest: {file['dest']!r} is not an absolute path; write one without spaces and '..'"
+        if not isinstance(file["mode"], str) or not re.fullmatch(r"[0-7]{3,4}", file["mode"]):
+            yield f"files: mode: {file['mode']!r} is not a mode; write octal digits in quotes: '0644'"
+
+
+def _text_problems(image: Mapping[str, Any]) -> Iterator[str]:
+    """YAML reads 3.10 as 3.1."""
+    for option in "build_args", "labels":
+        for key, value in image[option].items():
+            if option == "build_args" and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key):
+                yield f"build_args: {key!r} is not the name of a variable"
+            elif not isinstance(value, str):
+                yield f"{option}: {key} is not text, and YAML may have changed it; write it in quotes"
+
+
+def _refused(check: Callable[..., object], *values: object) -> Iterator[str]:
     try:
-        if not NAME.fullmatch(name):
-            raise KernelError(
-                f"{name!r} is not a name for an image; write lower-case letters, digits and . _ - / between them"
-            )
-        if re.search(r"\s", declaration["base"]):
-            raise KernelError(f"base: {declaration['base']!r} is not an image; write one such as debian:trixie-slim")
-        for key in "apt", "conda", "pip", "npm":
-            _kernels.check_packages("packages", key, declaration[key])
-        for certificate in declaration["extra_ca_certificates"]:
-            if "-----BEGIN CERTIFICATE-----" not in certificate:
-                raise KernelError("extra_ca_certificates: one is not PEM; give the text, -----BEGIN CERTIFICATE----- …")
-        files = [File(item["dest"], item["content"], item["mode"]) for item in declaration["files"]]
-        for file in files:
-            if not re.fullmatch(r"/[^\s\"\\$]*[^/\s\"\\$]", file.destination) or "/../" in file.destination:
-                raise KernelError(f"files: dest: {file.destination!r} is not an absolute path without spaces")
-            if not isinstance(file.mode, str) or not re.fullmatch(r"[0-7]{3,4}", file.mode):
-                raise KernelError(f"files: mode: {file.mode!r} is not a mode; write octal digits in quotes: '0644'")
-        return Build(
-            name=name, base=declaration["base"], apt=declaration["apt"], conda=declaration["conda"],
-            pip=declaration["pip"], npm=declaration["npm"], kernels=_kernels.choose(declaration["kernels"], known),
-            files=files, build_args=declaration["build_args"], labels=declaration["labels"],
-            certificates=declaration["extra_ca_certificates"],
-        )  # fmt: skip
+        check(*values)
     except KernelError as error:
-        raise KernelError(f"image {name}: {error}") from None
+        yield str(error)
+
+
+def read(image: Mapping[str, Any], known: Mapping[str, Kernel]) -> Build:
+    """Return a build from an entry of image_builds without problems."""
+    return Build(
+        name=image["name"], base=image["base"], apt=image["apt"], conda=image["conda"], pip=image["pip"],
+        npm=image["npm"], kernels=_kernels.choose(image["kernels"], known),
+        files=[File(file["dest"], file["content"], file["mode"]) for file in image["files"]],
+        build_args=image["build_args"], labels=image["labels"], certificates=image["extra_ca_certificates"],
+    )  # fmt: skip
 
 
 def context(build: Build, user: str) -> dict[str, bytes]:
@@ -214,39 +241,14 @@ def read_all(
     declared: Sequence[Mapping[str, Any]], kernels: Mapping[str, Mapping[str, Any]]
 ) -> tuple[list[Build | None], list[str]]:
     """Return a build for each image that is none of a folder's, and every problem at once."""
-    builds: list[Build | None] = []
-    problems: list[str] = []
     names = [image["name"] for image in declared]
-    problems += [f"image {name} is declared twice; give each a name of its own" for name in sorted(_twice(names))]
+    found = [f"image {name} is declared twice; give each a name of its own" for name in sorted(_twice(names))]
     try:
         known = {name: _kernels.read(name, declaration) for name, declaration in kernels.items()}
     except KernelError as error:
         return [], [str(error)]
-    for image in declared:
-        try:
-            _check_texts(image)
-            builds.append(None if image["folder"] else read(image, known))
-        except KernelError as error:
-            problems.append(str(error))
-        if image["push"] is not None and not _REGISTRY.fullmatch(image["push"]):
-            problems.append(
-                f"image {image['name']}: push: {image['push']!r} is not a registry; write its address, such as"
-                " registry.example.org or registry.example.org:5000/jupyter"
-            )
-    return builds, problems
-
-
-def _check_texts(image: Mapping[str, Any]) -> None:
-    """YAML reads 3.10 as 3.1."""
-    for option in "build_args", "labels":
-        for key, value in image[option].items():
-            if option == "build_args" and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key):
-                raise KernelError(f"image {image['name']}: build_args: {key!r} is not the name of a variable")
-            if not isinstance(value, str):
-                raise KernelError(
-                    f"image {image['name']}: {option}: {key} is not text, and YAML may have changed it; "
-                    "write it in quotes"
-                )
+    found += [f"image {image['name']}: {problem}" for image in declared for problem in problems(image, known)]
+    return ([] if found else [None if image["folder"] else read(image, known) for image in declared]), found
 
 
 def _twice(names: Sequence[str]) -> set[str]:

@@ -69,16 +69,18 @@ class Kernel:
 def read(name: str, declaration: Mapping[str, Any]) -> Kernel:
     """Return a kernel from the declaration images/kernels/NAME.yml."""
     known = {item.name for item in fields(Kernel)} - {"name"}
+    if not isinstance(declaration, Mapping):
+        raise KernelError(f"kernel {name} is not a mapping; the keys are: {', '.join(sorted(known))}")
     unknown = sorted(set(declaration) - known)
     if unknown:
-        raise KernelError(
-            f"images/kernels/{name}.yml: unknown key {unknown[0]}; the keys are: {', '.join(sorted(known))}"
-        )
+        raise KernelError(f"kernel {name}: unknown key {unknown[0]}; the keys are: {', '.join(sorted(known))}")
     missing = [key for key in ("title", "language", "argv", "smoke", "tested") if key not in declaration]
     if missing:
-        raise KernelError(f"images/kernels/{name}.yml: {', '.join(missing)} is missing")
+        raise KernelError(f"kernel {name}: {', '.join(missing)} is missing")
     if not declaration["tested"] and not declaration.get("reason"):
-        raise KernelError(f"images/kernels/{name}.yml: explain in the key reason why it is not tested")
+        raise KernelError(f"kernel {name}: explain in the key reason why it is not tested")
+    if not isinstance(declaration["smoke"], Mapping) or set(declaration["smoke"]) != {"code", "output"}:
+        raise KernelError(f"kernel {name}: smoke is not a cell; write {{code, output}}")
     return Kernel(name=name, **{**declaration, "smoke": Smoke(**declaration["smoke"])})
 
 
@@ -103,8 +105,8 @@ def _choose(item: Any, known: Mapping[str, Kernel]) -> Kernel:
     name = str(options.get("name"))
     if name not in known:
         near = nearest(name, known)
-        hint = f"did you mean {near}? " if near else ""
-        raise KernelError(f"kernels: there is no kernel {name}; {hint}The known ones are: {', '.join(sorted(known))}")
+        hint = f"did you mean {near}?" if near else f"the known ones are: {', '.join(sorted(known))}"
+        raise KernelError(f"kernels: there is no kernel {name}; {hint}")
     kernel = known[name]
     environment = options.get("environment", kernel.environment)
     if environment != kernel.environment:
@@ -118,16 +120,16 @@ def _choose(item: Any, known: Mapping[str, Kernel]) -> Kernel:
             )
     more: dict[str, Any] = {key: [*getattr(kernel, key), *options.get(key, [])] for key in _LISTS}
     for key in _LISTS:
-        check_packages(f"kernels: {name}", key, more[key])
+        check_packages(f"kernels: {name}: {key}", more[key])
     title = kernel.title if environment == kernel.environment else f"{kernel.title} ({environment})"
     return replace(kernel, environment=environment, title=options.get("title", title), **more)
 
 
-def check_packages(where: str, key: str, packages: Sequence[Any]) -> None:
+def check_packages(where: str, packages: Sequence[Any]) -> None:
     """Refuse what a package manager would take for an option, or for several packages."""
     for package in packages:
         if not isinstance(package, str) or not re.fullmatch(r"[^\s\-][^\s]*( ?[^\s]+)*", package):
-            raise KernelError(f"{where}: {key}: {package!r} is not a package; write one per line, without options")
+            raise KernelError(f"{where}: {package!r} is not a package; write one per line, without options")
 
 
 def kernelspec(kernel: Kernel) -> str:

@@ -8,23 +8,36 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._images.build import NAME
+from ansible_collections.carrel.jupyter.plugins.module_utils._images.build import problems as wrong
+from ansible_collections.carrel.jupyter.plugins.module_utils._images.declared import completed
+from ansible_collections.carrel.jupyter.plugins.module_utils._images.kernels import Kernel, KernelError
+from ansible_collections.carrel.jupyter.plugins.module_utils._images.kernels import read as read_kernel
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.image_keys import IMAGES
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.instance import ControlNode
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.keys import Instance
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.nearest import nearest
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems, show
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import INVALID, Invalid, given, read
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import (
+    INVALID,
+    Invalid,
+    given,
+    read,
+    wrong_type,
+)
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.smoke import Images, read_notebooks
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.values import declared_name
 
+OWN_BASE = "carrel/lab"  # the collection's own lab image, whose tag the role computes
 
-def read_images(value: Any, control: ControlNode, problems: Problems) -> Images | Invalid:
+
+def read_images(value: Any, kernels: Any, control: ControlNode, problems: Problems) -> Images | Invalid:
     """Return the smoke notebooks by the image's name, also if that is invalid. INVALID: a name is not known."""
     if value is None:
         return {}
     images: list[Any] | Invalid = read(IMAGES.type.read, value, "jupyter_images", problems)
     if isinstance(images, Invalid):
         return INVALID
+    known = _read_kernels(kernels, control, problems)
     names: list[Any] = []
     found: dict[str, list[dict[str, Any]]] = {}
     complete = True
@@ -33,6 +46,7 @@ def read_images(value: Any, control: ControlNode, problems: Problems) -> Images 
         name = image["name"] if isinstance(image, Mapping) else INVALID
         if isinstance(image, Mapping):
             _check_folder(image, path, control, problems)
+            _check_build(value[index], path, known, problems)
         if given(name) and name in names:
             other = f"jupyter_images[{names.index(name)}]"
             problems.add(f"{path}.name", "declared_twice", value=show(name), other=other)
@@ -49,6 +63,35 @@ def _check_folder(image: Mapping[str, Any], path: str, control: ControlNode, pro
     folder = control.absolute(image["folder"]) if isinstance(image["folder"], str) else None
     if folder is not None and not control.is_dir(folder):
         problems.add(f"{path}.folder", "build_context", value=show(folder))
+
+
+def _read_kernels(value: Any, control: ControlNode, problems: Problems) -> dict[str, Kernel] | Invalid:
+    """Return the collection's kernels and the host's own."""
+    if value is not None and not isinstance(value, Mapping):
+        wanted = "a mapping of names to kernels, as in docs/howto/kernels.md"
+        return INVALID if value is INVALID else wrong_type(value, wanted, "image_kernels", problems)
+    if _reported("image_kernels", problems):
+        return INVALID
+    try:
+        return {name: read_kernel(name, kernel) for name, kernel in {**control.kernels(), **(value or {})}.items()}
+    except KernelError as error:
+        problems.add("image_kernels", "declared_kernel", problem=error)
+        return INVALID
+
+
+def _check_build(
+    image: Mapping[str, Any], path: str, kernels: Mapping[str, Kernel] | Invalid, problems: Problems
+) -> None:
+    """Check what image_build would refuse, once every key alone is good."""
+    if isinstance(kernels, Invalid) or _reported(path, problems):
+        return
+    entry = completed(image)
+    for problem in wrong({**entry, "base": entry["base"] or OWN_BASE}, kernels):
+        problems.add(path, "declared_image", problem=problem)
+
+
+def _reported(path: str, problems: Problems) -> bool:
+    return any(problem.path.startswith(path) for problem in problems.items)
 
 
 def check_declared(instance: Instance, known: Collection[str] | Invalid, problems: Problems) -> None:

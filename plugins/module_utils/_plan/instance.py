@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.keys import Instance, Lab
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.parts import Tls
@@ -31,6 +31,9 @@ class ControlNode(Protocol):
 
     def read_text(self, path: str) -> str:
         """Return the text of a file. Raises OSError or UnicodeError."""
+
+    def kernels(self) -> Mapping[str, Any]:
+        """Return the declarations of the collection's kernels by their names."""
 
     def timezones(self) -> Mapping[str, str]:
         """Return the current name of each IANA time zone by all its names. Empty if the machine has no data."""

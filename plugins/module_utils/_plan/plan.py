@@ -49,6 +49,8 @@ class Inputs:
     port_range: Any = None
     tls: Any = None
     images: Any = None
+    # the role image's image_kernels
+    kernels: Any = None
     allow_downgrade: Any = None
     backup: Any = None
     rollout: Any = None
@@ -73,7 +75,7 @@ def make_plan(inputs: Inputs, control: ControlNode, problems: Problems) -> dict[
     allow_downgrade = _read(ALLOW_DOWNGRADE, inputs.allow_downgrade, "jupyter_allow_downgrade", problems)
     backup = _read(BACKUP, inputs.backup, "jupyter_backup", problems)
     rollout = _read(ROLLOUT, inputs.rollout, "jupyter_rollout", problems)
-    images = read_images(inputs.images, control, problems)
+    images = read_images(inputs.images, inputs.kernels, control, problems)
     defaults = read_defaults(inputs.defaults, problems)
     host = read_host(inputs.current, problems)
     raw = foresee(inputs.instances, inputs.moving)

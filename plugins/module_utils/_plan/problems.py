@@ -78,6 +78,8 @@ MESSAGES: dict[str, str] = {
     "'-' and '/'",
     "declared_twice": "{value} is also the name of {other}; give each image a name of its own",
     "declared_unknown": "{value} is not one of jupyter_images{hint}; declare it there",
+    "declared_image": "{problem}",
+    "declared_kernel": "{problem}",
     "beside_folder": "has no effect beside folder; write it into the Dockerfile, or leave folder out",
     "build_context": "{value} is not a folder on the control node; write the folder that holds the Dockerfile",
     "smoke_file": "{value} can't be read on the control node ({error}); write the path of a notebook",
