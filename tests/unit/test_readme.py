@@ -1,14 +1,16 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What README and docs/howto/proxies.md tell people to copy, in an empty folder, against a host that is not there."""
+"""What README, tutorial and docs/howto/proxies.md tell people to copy: in an empty folder, and without a host."""
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,6 +27,34 @@ def planned(folder: Path) -> str:
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/tutorial/lab.md"])
+def test_the_collection_is_installed_as_copied(page: str, tmp_path: Path) -> None:
+    """With an empty home, in the folder in which `make demo` was run: its ansible.cfg finds the checkout itself.
+    Only what needs a network is another: no Ansible, no community.docker, and this repository under the address.
+    """
+    text = (ROOT / page).read_text()
+    (install,) = re.findall(r"```\n([^`]*ansible-galaxy collection install [^`]*)```", text)
+    (clone,) = re.findall(r"^git clone (?:.*)$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    link = ".cache/collections/ansible_collections/carrel"
+    lines = [
+        "set -e",
+        clone,
+        f"mkdir -p {link}; ln -s $PWD {link}/jupyter",
+        *(line for line in install.splitlines() if "ansible/bin" not in line and not re.match("pip|python3", line)),
+        "ansible-playbook -i localhost, carrel.jupyter.plan --list-tasks",
+    ]
+    script = "\n".join(lines).replace("collection install", "collection install --no-deps")
+    address = f'[url "file://{ROOT}"]\n insteadOf = https://github.com/carrel/jupyter\n[safe]\n directory = *\n'
+    (tmp_path / ".gitconfig").write_text(address)
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=tmp_path, env={"HOME": str(tmp_path), "PATH": path, "LC_ALL": "C.UTF-8"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"playbook: {tmp_path}/.ansible/collections/" in done.stdout
 
 
 def test_the_first_lab_works_as_copied(tmp_path: Path) -> None:
