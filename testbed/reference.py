@@ -135,8 +135,9 @@ def _lines(options: Mapping[str, Mapping[str, Any]]) -> str:
 
 def image_options() -> dict[str, dict[str, Any]]:
     """What the role image says about an image, as people write it."""
-    found = {name: _option(key) for name, key in IMAGE.items() if key.handed}
+    found = {name: _option(key) for name, key in IMAGE.items()}
     found["name"]["required"] = True
+    found["smoke"]["description"] += " The playbook site runs them, not this role."
     return found
 
 

@@ -34,7 +34,7 @@ _value:
 
 
 def folders(images: list[dict[str, Any]], base: str) -> list[dict[str, Any]]:
-    """Return entries of jupyter_images without nulls; relative folders begin where the plan looks for them."""
+    """Return images without nulls and keys that are not for the role; relative folders begin at `base`."""
     found = []
     for image in images:
         given = {key: value for key, value in image.items() if value is not None and IMAGE[key].handed}
