@@ -24,7 +24,7 @@ _HEAD = """\
 
 All keys, each with the plan's message for a value that it refuses. The plan reports all mistakes at once, each with the
 path of the key, before any host is touched; `ansible-playbook -i INVENTORY carrel.jupyter.plan` does nothing else.
-`inventories/example` shows all keys in use, and [hub-inventory.md](hub-inventory.md) explains hubs.
+`inventories/example` shows all keys in use. [hub-inventory.md](hub-inventory.md) has the rules about a hub's people.
 
 A key that is missing or null has its default. A null in an instance also removes the value of `jupyter_defaults`. An
 unknown key is an error that suggests the nearest known one.

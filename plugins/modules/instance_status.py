@@ -149,7 +149,7 @@ instances:
         ended: "2030-01-01T01:25:40+00:00"
         warnings: []
         commands: ["before: done"]
-        smoke: notebooks/check.ipynb passed in 4 s
+        smoke: files/notebooks/check.ipynb passed in 4 s
         put_off: 0
     schedule:
       description: C(at), C(timezone), C(next), the next time, C(since), when cron got the job; null without a job.

@@ -22,7 +22,7 @@ options:
   instances:
     description:
       - The instances of the host, with C(kind=lab) or C(kind=hub). C(inventories/example) shows and explains every key,
-        C(docs/reference/hub-inventory.md) has more about hubs.
+        C(docs/reference/hub-inventory.md) has the rules about a hub's people.
       - Lists in variables C(jupyter_instances_WORD) of the host's groups are merged into it by name. For one
         instance, the host's own keys win, and groups must not contradict each other.
       - By default it is read from the variable C(jupyter_instances), and the other options from theirs. Each text in

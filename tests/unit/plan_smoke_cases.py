@@ -29,7 +29,7 @@ _SECOND = f"{TAO}.smoke[1]"
 _FORMAT = "'/inventory/check.ipynb' can't be run: it is no notebook of format 4; save it with Jupyter"
 
 SMOKE_CASES: list[tuple[str, str, str, dict[str, Any]]] = [
-    ("wrong_type", f"{TAO}.smoke", "for example [notebooks/check.ipynb]", here(smoke="check.ipynb")),
+    ("wrong_type", f"{TAO}.smoke", "for example [files/notebooks/check.ipynb]", here(smoke="check.ipynb")),
     ("wrong_type", f"{TAO}.smoke[0]", "is a whole number", here(smoke=[7])),
     ("range", f"{TAO}.smoke_timeout_seconds", "to 3600", here(smoke_timeout_seconds=0)),
     ("smoke_file", f"{CLASS}.smoke[0]", "missing.ipynb' can't be read", at_hub(smoke=["missing.ipynb"])),

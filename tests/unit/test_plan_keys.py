@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,22 @@ def test_the_example_inventory_shows_every_key_once() -> None:
     needed = {"name", "kind", "url", "state", "image", "build", "login", "source", "title", "declared"}
     twice = {path for path in written if written.count(path) > 1 and path.rpartition(".")[2] not in needed}
     assert sorted(twice) == []
+
+
+def test_no_hub_is_shown_with_an_image_that_hubs_refuse() -> None:
+    """docker-stacks' images of that time have JupyterHub 5."""
+    dated = re.compile(r"quay\.io/jupyter/\S+:20\d\d-")
+    hubs = [
+        instance
+        for file in EXAMPLE.parent.glob("*/*_vars/**/*.yml")
+        for key, listed in yaml.safe_load(file.read_text(encoding="utf-8").replace("!unsafe ", "")).items()
+        if key.startswith("jupyter_instances")
+        for instance in listed
+        if instance.get("kind") == "hub"
+    ]
+    assert len(hubs) >= 5
+    assert [hub["name"] for hub in hubs if dated.search(str(hub))] == []
+    assert [path for path, key in every(HUB, "hub") if dated.search(str(key.example))] == []
 
 
 def test_every_variable_is_in_the_example_inventory() -> None:

@@ -23,7 +23,7 @@ HUB: dict[str, Key] = {
     "images": Key(
         hub_values.IMAGES_TYPE,
         "Images from which users choose; the first is the default.",
-        example=[{"title": "Default", "image": "quay.io/jupyter/base-notebook:2025-03-14"}],
+        example=[{"title": "Default", "image": "registry.example.org/course:1.0"}],
         instead="write image",
     ),
     "home": Key(
@@ -88,7 +88,7 @@ HUB: dict[str, Key] = {
     "users_csv": Key(
         hub_values.FILES_TYPE,
         "CSV file with more users, or a list of files; relative paths begin at the inventory's folder.",
-        example="rosters/class101.csv",
+        example="files/rosters/class101.csv",
         default=[],
         handed=False,
     ),
@@ -179,7 +179,7 @@ HUB: dict[str, Key] = {
     "extra_config": Key(
         hub_values.FILES_TYPE,
         "Python file that adds to jupyterhub_config.py, or a list of files; relative paths as in users_csv.",
-        example="hub/announcements.py",
+        example="files/hub/announcements.py",
         default=[],
     ),
     "extra_packages": Key(

@@ -245,8 +245,8 @@ IMAGE_CHOICE: dict[str, Key] = {
     ),
     "image": Key(
         parts.IMAGE_TYPE,
-        "Image of their containers.",
-        example="quay.io/jupyter/scipy-notebook:2025-03-14",
+        "Image of their containers, with jupyterhub of the hub's version, 6.",
+        example="registry.example.org/scipy:1.0",
         needed="an image reference",
     ),
 }

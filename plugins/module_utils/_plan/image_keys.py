@@ -157,7 +157,7 @@ IMAGE: dict[str, Key] = {
         types.text("a folder of the control node that holds a Dockerfile"),
         "Instead of base and packages: a folder of the control node with a Dockerfile. Relative paths begin at the "
         "inventory's folder.",
-        example="images/mapnik",
+        example="files/images/mapnik",
     ),
     "dockerfile": Key(
         types.text("a file name, for example Dockerfile"),
@@ -175,7 +175,7 @@ IMAGE: dict[str, Key] = {
     "smoke": Key(
         types.NOTEBOOKS,
         "Notebooks of the control node that run in each new server of the labs that have this image, before their own.",
-        example=["notebooks/maps.ipynb"],
+        example=["files/notebooks/maps.ipynb"],
         default=[],
         handed=False,
     ),

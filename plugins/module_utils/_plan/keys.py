@@ -58,7 +58,7 @@ COMMON: dict[str, Key] = {
     "image": Key(
         parts.IMAGE_TYPE,
         "Image of its containers; a lab has image or build, a hub image or images.",
-        example="quay.io/jupyter/base-notebook:2025-03-14",
+        example="registry.example.org/course:1.0",
     ),
     "engine": Key(
         types.NAME,
@@ -138,7 +138,7 @@ COMMON: dict[str, Key] = {
         types.NOTEBOOKS,
         "Notebooks of the control node that run in each new server of a lab, and in a server from each new image of a "
         "hub, before people get it; if one fails, they keep the old one.",
-        example=["notebooks/check.ipynb"],
+        example=["files/notebooks/check.ipynb"],
         default=[],
     ),
     "smoke_timeout_seconds": Key(
@@ -185,7 +185,7 @@ LAB: dict[str, Key] = {
     "build": Key(
         parts.BUILD_TYPE,
         "Folder with a Dockerfile that the host builds, instead of image.",
-        example={"context": "images/geo"},
+        example={"context": "files/images/geo"},
         instead="write image or images",
     ),
     "password": Key(

@@ -187,7 +187,7 @@ BUILD: dict[str, Key] = {
     "context": Key(
         types.text("a folder of the control node that holds a Dockerfile"),
         "Folder of the control node; a relative path begins at the inventory's folder.",
-        example="images/geo",
+        example="files/images/geo",
         needed="the folder that holds the Dockerfile",
     ),
     "dockerfile": Key(
@@ -226,7 +226,7 @@ LOGIN: dict[str, Key] = {
     "template": Key(
         types.text("the path of a whole login page on the control node"),
         "Path of your own page on the control node; a relative path begins at the inventory's folder.",
-        example="login/login.html",
+        example="files/login/login.html",
     ),
 }
 _login = mapping_of(LOGIN)

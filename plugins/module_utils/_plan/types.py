@@ -34,8 +34,10 @@ WORDS = Type(
     "a list of words", "start-notebook.py", "list", "str",
 )  # fmt: skip
 NOTEBOOKS = Type(
-    schema.listing(schema.text("the path of a notebook"), "a list of notebooks, for example [notebooks/check.ipynb]"),
-    "a list of paths", "notebooks/check.ipynb", "list", "str",
+    schema.listing(
+        schema.text("the path of a notebook"), "a list of notebooks, for example [files/notebooks/check.ipynb]"
+    ),
+    "a list of paths", "files/notebooks/check.ipynb", "list", "str",
 )  # fmt: skip
 
 
