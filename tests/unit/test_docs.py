@@ -6,13 +6,17 @@ from __future__ import annotations
 
 import re
 import textwrap
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.carrel.jupyter.plugins.module_utils._images import kernels
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub_keys import HUB
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub_values import MOUNT
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.keys import LAB
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.limits import LIMITS
 from plan_helpers import hub, lab, plan
 from plan_smoke_cases import notebook
 
@@ -26,9 +30,11 @@ INPUTS = ("jupyter_instances", "jupyter_defaults", "jupyter_images", "jupyter_tl
 ROSTER = "name,groups,admin,memory\nada@uni.example,statistics;geography,,8G\nprof@uni.example,,yes,\n"
 HUB_ALONE = HUB.keys() - LAB.keys()
 FILES = {
-    **{f"/inventory/rosters/{name}.csv": ROSTER for name in ("class101", "a", "b")},
-    **{f"/inventory/notebooks/{name}.ipynb": notebook("1") for name in ("check", "maps")},
+    **{f"/inventory/files/rosters/{name}.csv": ROSTER for name in ("class101", "a", "b")},
+    **{f"/inventory/files/notebooks/{name}.ipynb": notebook("1") for name in ("check", "maps")},
 }
+# On no host: in a message alone, and in containers of the Kubernetes chart.
+ELSEWHERE = {"/etc/apparmor.d/rootlesskit", "/usr/local/share/carrel/templates"}
 
 
 class Loader(yaml.SafeLoader):
@@ -117,3 +123,53 @@ def test_the_reference_has_every_tag() -> None:
     for file in (ROOT / "roles").glob("*/tasks/*.yml"):
         for found in re.findall(r"tags: \[(.*?)\]", file.read_text()):
             assert all(tag == "always" or f"`{tag}`" in page for tag in found.split(", ")), file
+
+
+def test_the_page_about_people_lists_every_limit_and_key_of_a_mount() -> None:
+    """test_roster.py has the columns of rosters."""
+    page = PAGES["docs/reference/hub-inventory.md"]
+    sections = {part.partition("\n")[0]: part for part in page.split("\n## ")}
+    for title, names in (("Groups", MOUNT), ("Limits", LIMITS)):
+        assert [name for name in names if f"`{name}`" not in sections[title]] == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_files_beside_the_inventory_are_in_its_folder_files(page: str) -> None:
+    """With -i FOLDER, Ansible reads the others as inventories."""
+    keys = "users_csv|smoke|extra_config|template|folder|context|build"
+    paths = [
+        path for listed in re.findall(rf"\b(?:{keys}): \[?([\w./, -]+)", PAGES[page]) for path in listed.split(", ")
+    ]
+    assert [path for path in paths if "/" in path and not path.startswith(("files/", "/"))] == []
+
+
+def test_the_page_about_uninstalling_has_every_path_that_is_written() -> None:
+    page = PAGES["docs/howto/uninstall.md"]
+    removed = re.findall(r"/[\w.@/*-]+[\w*]", page)
+    sources = [*ROOT.glob("roles/*/[tvd]*/*.yml"), *(ROOT / "plugins" / "module_utils").rglob("*.py")]
+    written = set(re.findall(r"^/(?:etc|usr|var)/[^\s{]*", PAGES["docs/reference/files.md"], re.MULTILINE))
+    for source in sources:
+        text = source.read_text()
+        written.update(re.findall(r"^\s*(?:- )?(?:dest|path): (/(?:etc|usr|var)/[^\s{]+)", text, re.MULTILINE))
+        named = re.findall(r"/(?:etc|usr/local|var/lib|root)/[\w.@/-]*", text)
+        written.update(path for path in named if re.search(r"carrel|docker|rootless|delegate|prometheus", path))
+    assert len(written) > 40
+    # What begins with carrel- is a file of that name and more.
+    names = {path.rstrip("/.") + "NAME" * path.endswith("-") for path in written} - ELSEWHERE
+
+    def gone(name: str) -> bool:
+        return any(
+            fnmatch(name, path) or name.startswith(f"{path}/") or path.startswith(f"{name}/") for path in removed
+        )
+
+    assert [name for name in names if not gone(name)] == []
+    timers = yaml.safe_load((ROOT / "roles" / "monitoring" / "vars" / "main.yml").read_text())["__monitoring_timers"]
+    assert all(f"carrel-metrics-{timer}.timer" in page for timer in timers)
+
+
+def test_the_kernel_on_the_page_is_one() -> None:
+    (example,) = re.findall(
+        r"^```yaml\n(image_kernels:\n.*?)^```", PAGES["docs/howto/kernels.md"], re.DOTALL | re.MULTILINE
+    )
+    declared = yaml.safe_load(example)["image_kernels"]
+    assert [kernels.read(name, kernel).name for name, kernel in declared.items()] == ["scheme"]
