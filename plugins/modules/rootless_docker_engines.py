@@ -126,6 +126,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file impor
 from ansible_collections.carrel.jupyter.plugins.module_utils._changes.tracker import Tracker
 from ansible_collections.carrel.jupyter.plugins.module_utils._engine import programs
 from ansible_collections.carrel.jupyter.plugins.module_utils._engine import rootless_docker as decide
+from ansible_collections.carrel.jupyter.plugins.module_utils._engine.units import Unit
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import engine_programs, files
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.account import Account
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.install import Installation
@@ -202,7 +203,7 @@ class Engine:
             files.write(self.path, self.config)
 
     def step(self, unit_is_new: bool) -> str | None:
-        service = self.found.service() if self.found else decide.Service()
+        service = self.found.service() if self.found else Unit()
         youngest = max(_mtime(self.path), _mtime(decide.UNIT_PATH))
         if self.module.check_mode and (unit_is_new or self.config != self.former):
             youngest = time.time()

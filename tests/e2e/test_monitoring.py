@@ -70,6 +70,15 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         assert ansible_playbook(folder, host, "playbooks/monitoring.yml").code == 0
         second = ansible_playbook(folder, host, "playbooks/monitoring.yml")
         assert (second.code, second.changed) == (0, 0)
+        # A run was killed after it had written these.
+        paths = [*(f"/etc/systemd/system/{name}" for name in (UNITS[0], "carrel-metrics@.service"))]
+        run_on(hub.host, "touch", *paths, "/etc/default/prometheus-node-exporter")
+        began = started(hub)
+        third = ansible_playbook(folder, host, "playbooks/monitoring.yml")
+        assert (third.code, third.changed) == (0, 1), third.output
+        ask = ("systemctl", "show", "--property=NeedDaemonReload", "--value", *UNITS, "carrel-metrics@*.service")
+        assert "yes" not in run_on(hub.host, *ask)
+        assert all(new > old for new, old in zip(started(hub), began))
         # What this test measures is not to be replaced meanwhile.
         run_on(hub.host, "systemctl", "stop", *UNITS[:2])
         run(
@@ -82,6 +91,12 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     finally:
         succeeds("docker", "rm", "--force", NAME)
         run_on(hub.host, "systemctl", "disable", "--now", *UNITS, check=False)
+
+
+def started(hub: Site) -> list[int]:
+    """When the first timer and the node exporter began."""
+    ask = ("systemctl", "show", "--property=InactiveExitTimestampMonotonic", "--value", UNITS[0], UNITS[-1])
+    return [int(line) for line in run_on(hub.host, *ask).split()]
 
 
 def asked(hub: Site, *words: str) -> Any:

@@ -243,10 +243,10 @@ def test_sockets_are_opened_and_closed_as_declared() -> None:
         "carrel-backup-page-off.socket      not-found inactive dead      x\n"
         "carrel-backup-page-other.socket    loaded    active   listening of an instance that this run leaves out\n"
     )
-    found = backup.sockets(jobs, listed)
-    assert found["open"] == ["carrel-backup-page-new.socket"]
+    found = backup.sockets(jobs, listed, ["new"])
+    assert found["open"] == [{"name": "carrel-backup-page-class101.socket"}]
     assert found["close"] == ["carrel-backup-page-gone.socket", "carrel-backup-page-off.socket"]
-    assert found["all"] == ["carrel-backup-page-class101.socket", "carrel-backup-page-new.socket"]
-    broken = listed.replace("active   listening", "failed   failed   ", 1)
-    assert "carrel-backup-page-class101.socket" in backup.sockets(jobs, broken)["open"]
-    assert backup.sockets(jobs[:1], "")["open"] == ["carrel-backup-page-class101.socket"]
+    assert [unit["name"] for unit in backup.sockets(jobs[:2], "")["open"]] == [
+        "carrel-backup-page-class101.socket",
+        "carrel-backup-page-new.socket",
+    ]

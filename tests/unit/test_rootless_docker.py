@@ -19,7 +19,6 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._engine.requirement
     warnings,
 )
 from ansible_collections.carrel.jupyter.plugins.module_utils._engine.rootless_docker import (
-    Service,
     daemon_json,
     explain,
     merge,
@@ -190,30 +189,6 @@ def test_unit() -> None:
     first = lines.index('Environment="A=1"')
     assert lines[first + 1] == 'Environment="B=100%% \\"x\\"\\\\"'
     assert "ConditionPathExists=/etc/rootless-docker/%u/daemon.json" in lines
-
-
-SHOWN = "LoadState=loaded\nActiveState={}\nNeedDaemonReload=no\nExecMainStartTimestampMonotonic=50500000\n"
-
-
-@pytest.mark.parametrize(
-    ("active", "configured", "step"),
-    [
-        ("active", 50.4, None),
-        ("active", 50.6, "restart"),
-        ("activating", 50.4, None),
-        ("activating", 50.6, "restart"),
-        ("inactive", 50.4, "start"),
-        ("failed", 50.6, "start"),
-        ("deactivating", 50.4, "start"),
-    ],
-)
-def test_what_brings_an_engine_up(active: str, configured: float, step: str | None) -> None:
-    assert Service.parse(SHOWN.format(active)).step(configured) == step
-
-
-def test_a_manager_without_an_answer() -> None:
-    assert Service.parse("") == Service()
-    assert Service.parse("").step(0) == "start"
 
 
 def test_explain_drops_noise_and_gives_a_hint() -> None:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._engine.devices import CDI_OPTIONS
@@ -138,37 +137,6 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
         old = merged.get(key)
         merged[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
     return merged
-
-
-@dataclass(frozen=True)
-class Service:
-    """The engine's unit, as `systemctl --user show` describes it."""
-
-    load: str = "not-found"
-    active: str = "inactive"
-    needs_reload: bool = False
-    # seconds of the monotonic clock; 0: not started
-    started: float = 0.0
-
-    @classmethod
-    def parse(cls, text: str) -> Service:
-        values = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
-        return cls(
-            load=values.get("LoadState", "not-found"),
-            active=values.get("ActiveState", "inactive"),
-            needs_reload=values.get("NeedDaemonReload") == "yes",
-            started=int(values.get("ExecMainStartTimestampMonotonic") or 0) / 1e6,
-        )
-
-    @property
-    def up(self) -> bool:
-        return self.active in ("active", "activating", "reloading", "refreshing")
-
-    def step(self, configured: float) -> str | None:
-        """How to make the engine run with the configuration of that monotonic second: start, restart or nothing."""
-        if not self.up:
-            return "start"
-        return "restart" if self.started < configured else None
 
 
 def explain(log: str, account: str) -> str:

@@ -8,12 +8,12 @@ import os
 import pwd
 from typing import Any
 
-from ansible_collections.carrel.jupyter.plugins.module_utils._engine.rootless_docker import UNIT, Service
+from ansible_collections.carrel.jupyter.plugins.module_utils._engine.rootless_docker import UNIT
+from ansible_collections.carrel.jupyter.plugins.module_utils._engine.units import PROPERTIES, Unit
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.engine_api import EngineAPI, EngineError
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.process import Done, run
 from ansible_collections.carrel.jupyter.plugins.module_utils._report import printable
 
-PROPERTIES = "LoadState,ActiveState,NeedDaemonReload,ExecMainStartTimestampMonotonic"
 INFO_SECONDS = 10
 LOG_SECONDS = 30
 
@@ -39,10 +39,10 @@ class Account:
     def manager_runs(self) -> bool:
         return os.path.exists(f"{self.runtime}/systemd/private")
 
-    def service(self) -> Service:
+    def service(self) -> Unit:
         if not self.manager_runs:
-            return Service()
-        return Service.parse(self.systemctl("show", UNIT, f"--property={PROPERTIES}").output)
+            return Unit()
+        return Unit.parse(self.systemctl("show", UNIT, f"--property={PROPERTIES}").output)
 
     def info(self) -> dict[str, Any] | None:
         """Return the output of `docker info`. None if the engine does not answer."""

@@ -108,16 +108,13 @@ def page_directories(name: str, group: int) -> list[dict[str, Any]]:
     ]
 
 
-def sockets(jobs: Iterable[Job], listed: str) -> dict[str, list[str]]:
-    """Return the sockets to open and to close. LISTED is what systemctl list-units prints about them."""
-    rows = [line.split() for line in listed.splitlines()]
-    loaded = {row[0] for row in rows if row}
-    listening = {row[0] for row in rows if len(row) > 2 and row[2] == "active"}
-    units = {PAGE_SOCKET.format(job["name"]): has_page(job) for job in jobs}
+def sockets(jobs: Iterable[Job], listed: str, without_engine: Sequence[str] = ()) -> dict[str, list[Any]]:
+    """Return the sockets to open, for systemd_units, and to close. LISTED is what systemctl list-units prints."""
+    loaded = {row.split()[0] for row in listed.splitlines() if row.strip()}
+    units = {PAGE_SOCKET.format(job["name"]): job for job in jobs}
     return {
-        "open": [unit for unit, wanted in units.items() if wanted and unit not in listening],
-        "close": [unit for unit, wanted in units.items() if not wanted and unit in loaded],
-        "all": [unit for unit, wanted in units.items() if wanted],
+        "open": [{"name": unit} for unit, job in units.items() if has_page(job) and job["name"] not in without_engine],
+        "close": [unit for unit, job in units.items() if not has_page(job) and unit in loaded],
     }
 
 
