@@ -54,13 +54,14 @@ def pack(folder: Path, files: Mapping[str, str], stream: IO[bytes]) -> None:
 
 class ActionModule(ActionBase):
     TRANSFERS_FILES = True
-    _VALID_ARGS = frozenset(("src", "dest", "files"))
+    _VALID_ARGS = frozenset(("src", "dest", "files", "alone"))
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
         folder, dest = self._find(self._task.args["src"]), self._task.args["dest"]
-        result.update(self._execute_module(MODULE, {"src": str(folder), "dest": dest}, task_vars=task_vars))
-        if result.get("failed") or not result["changed"] or self._task.check_mode:
+        arguments = {"src": str(folder), "dest": dest, "alone": self._task.args.get("alone", False)}
+        result.update(self._execute_module(MODULE, arguments, task_vars=task_vars))
+        if result.get("failed") or not result["missing"] or self._task.check_mode:
             return result
         with tempfile.NamedTemporaryFile(suffix=".tar") as local:
             pack(folder, self._task.args.get("files") or {}, local)
@@ -69,8 +70,7 @@ class ActionModule(ActionBase):
             remote = self._connection._shell.join_path(self._connection._shell.tmpdir, "folder.tar")
             self._transfer_file(local.name, remote)
             self._fixup_perms2((self._connection._shell.tmpdir, remote))
-        arguments = {"src": str(folder), "dest": dest, "archive": remote}
-        result.update(self._execute_module(MODULE, arguments, task_vars=task_vars))
+        result.update(self._execute_module(MODULE, {**arguments, "archive": remote}, task_vars=task_vars))
         return result
 
     def _find(self, src: str) -> Path:

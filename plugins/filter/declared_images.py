@@ -53,6 +53,7 @@ class FilterModule:
             "_image_entries": declared.entries,
             "_image_folder_tag": build.folder_tag,
             "_image_folders": folders,
+            "_image_place": declared.place,
             "_images_differing": declared.differing,
             "_images_to_compare": declared.to_compare,
         }

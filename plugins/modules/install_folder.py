@@ -29,6 +29,12 @@ options:
     description: The contents of more text files, by their paths in the folder.
     type: dict
     default: {}
+  alone:
+    description:
+      - Whether everything beside O(dest) is removed, such as the folders of earlier builds. If so, keep nothing else in
+        the folder above it.
+    type: bool
+    default: false
   archive:
     description: Path of the archive on the host. The action plugin of the same name sets it; playbooks must not.
     type: path
@@ -50,6 +56,7 @@ EXAMPLES = r"""
   carrel.jupyter.install_folder:
     src: "{{ folder }}"
     dest: "/srv/geo/build/{{ lookup('carrel.jupyter.folder_digest', folder) }}"
+    alone: true
   vars:
     folder: images/geo
 """
@@ -60,6 +67,11 @@ dest:
   returned: success
   type: str
   sample: /srv/geo/build/6f1ed002ab55
+missing:
+  description: Whether the folder was not there.
+  returned: success
+  type: bool
+  sample: false
 """
 
 import os
@@ -89,6 +101,33 @@ def unpack(archive: str, dest: str) -> None:
         os.close(above)
 
 
+def others(dest: str) -> list[str]:
+    """The names beside the folder."""
+    parent, name = os.path.split(dest)
+    try:
+        above = files.open_directory(parent)
+    except FileNotFoundError:
+        return []
+    try:
+        return sorted(set(os.listdir(above)) - {name})
+    finally:
+        os.close(above)
+
+
+def remove(dest: str, names: list[str]) -> None:
+    """Remove what is beside the folder. A link is removed, not what it leads to."""
+    above = files.open_directory(os.path.dirname(dest))
+    try:
+        for name in names:
+            path = f"/proc/self/fd/{above}/{name}"
+            if os.path.isdir(path) and not os.path.islink(path):
+                shutil.rmtree(path)
+            else:
+                os.unlink(path)
+    finally:
+        os.close(above)
+
+
 def main() -> None:
     # Called by the action plugin, first without an archive to ask whether one is needed.
     module = AnsibleModule(
@@ -96,6 +135,7 @@ def main() -> None:
             "src": {"type": "path", "required": True},
             "dest": {"type": "path", "required": True},
             "files": {"type": "dict", "default": {}},
+            "alone": {"type": "bool", "default": False},
             "archive": {"type": "path"},
         },
         supports_check_mode=True,
@@ -103,16 +143,21 @@ def main() -> None:
     dest, archive = module.params["dest"].rstrip("/"), module.params["archive"]
     tracker = Tracker()
     try:
-        there = True
+        missing = False
         try:
             os.close(files.open_directory(dest))
         except FileNotFoundError:
-            there = False
-        if tracker.note(dest, "folder\n" if there else None, "folder\n") and archive and not module.check_mode:
+            missing = True
+        if tracker.note(dest, None if missing else "folder\n", "folder\n") and archive and not module.check_mode:
             unpack(archive, dest)
+        unwanted = others(dest) if module.params["alone"] else []
+        for name in unwanted:
+            tracker.note(f"{os.path.dirname(dest)}/{name}", "of an earlier build\n", None)
+        if unwanted and not module.check_mode and (archive or not missing):
+            remove(dest, unwanted)
     except (files.UnsafePathError, OSError, tarfile.TarError) as error:
         module.fail_json(msg=f"{dest} could not be put in place: {error}")
-    module.exit_json(**tracker.result(dest=dest))
+    module.exit_json(**tracker.result(dest=dest, missing=missing))
 
 
 if __name__ == "__main__":

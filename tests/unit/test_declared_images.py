@@ -89,17 +89,18 @@ JOBS = [{"engine": "tao", "images": ["statistics", "geo"]}, {"engine": "two", "i
 def test_what_the_role_adds_to_the_entries_of_all() -> None:
     common = {
         "build_args": {"A": "all", "B": "all"}, "certificates": ["one"], "directory": "/images", "lab": "carrel/lab:1",
-        "digests": {"geo": "abc"},
+        "digests": {"own/geo": "abc"},
     }  # fmt: skip
     builds = [
         {"name": "statistics", "pip": ["x==1"], "build_args": {"B": "own"}, "extra_ca_certificates": ["two"]},
-        {"name": "geo", "folder": "/control/geo", "base": None},
+        {"name": "own/geo", "folder": "/control/geo", "base": None},
         {"name": "based", "base": "debian:trixie-slim"},
     ]
     assert declared.entries(builds, common) == [
         {"name": "statistics", "pip": ["x==1"], "build_args": {"A": "all", "B": "own"}, "base": "carrel/lab:1",
          "extra_ca_certificates": ["one", "two"]},
-        {"name": "geo", "folder": "/images/abc", "folder_digest": "abc", "build_args": {"A": "all", "B": "all"}},
+        {"name": "own/geo", "folder": "/images/own+geo/abc", "folder_digest": "abc",
+         "build_args": {"A": "all", "B": "all"}},
         {"name": "based", "base": "debian:trixie-slim", "build_args": {"A": "all", "B": "all"},
          "extra_ca_certificates": ["one"]},
     ]  # fmt: skip

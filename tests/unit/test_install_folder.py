@@ -76,6 +76,29 @@ def test_a_killed_run_is_completed_and_a_link_is_not_followed(tmp_path: Path, so
     assert os.listdir(tmp_path / "victim") == []
 
 
+def test_folders_of_earlier_builds_are_removed(tmp_path: Path, source: Path) -> None:
+    parent, victim = tmp_path / "host" / "build", tmp_path / "victim"
+    victim.mkdir()
+    (victim / "kept").touch()
+    (parent / "old" / "deep").mkdir(parents=True)
+    (parent / "old" / "deep" / "link").symlink_to(victim)
+    (parent / "link").symlink_to(victim)
+    (parent / "file").touch()
+    runs = [install(tmp_path, source, parent / "new", *option, alone=True) for option in (["--check"], [], [])]
+    assert ["changed=1" in output for _unused, output in runs] == [True, True, False], runs
+    assert [all(f"{parent}/{name}" in output for name in ("old", "link", "file")) for _unused, output in runs[:2]] == [
+        True,
+        True,
+    ]
+    assert os.listdir(parent) == ["new"] and os.listdir(victim) == ["kept"]
+    (parent / "left").mkdir()  # by a run that was killed before it removed this
+    runs = [install(tmp_path, source, parent / "new", *option, alone=True) for option in (["--check"], [], [])]
+    assert ["changed=1" in output for _unused, output in runs] == [True, True, False], runs
+    (parent / "another").mkdir()
+    assert "changed=0" in install(tmp_path, source, parent / "new")[1], "only if it is alone"
+    assert sorted(os.listdir(parent)) == ["another", "new"]
+
+
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     code, output = install(tmp_path, tmp_path / "nowhere", tmp_path / "host")
     assert code == 2 and "nowhere is not a folder on the control node" in output

@@ -65,7 +65,7 @@ def test_instances_without_a_failed_image_are_set_up_and_the_run_fails(
     assert "geo: unchanged, because there is no image mapnik" in printed
     assert f"the engine at {tmp_path}/docker.sock does not answer" in printed
     # beside the inventory, wherever the playbook is
-    assert list((tmp_path / "images").glob("*/Dockerfile"))
+    assert list((tmp_path / "images").glob("*/*/Dockerfile"))
 
 
 @pytest.mark.parametrize("wrong", [{"image_kernels": "python"}, {"image_pull_from": "nowhere"}])

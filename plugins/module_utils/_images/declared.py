@@ -54,6 +54,11 @@ def bind(plan: Mapping[str, Sequence[Entry]], built: Sequence[Entry], unbuilt: b
     }
 
 
+def place(directory: str, name: str, digest: str) -> str:
+    """Return where the folder of an image is on the host, beside nothing but its earlier ones."""
+    return f"{directory}/{name.replace('/', '+')}/{digest}"
+
+
 def entries(builds: Sequence[Entry], common: Entry) -> list[dict[str, Any]]:
     """Return the entries of image_builds as image_build takes them.
 
@@ -66,7 +71,7 @@ def entries(builds: Sequence[Entry], common: Entry) -> list[dict[str, Any]]:
         given["build_args"] = {**common["build_args"], **given.get("build_args", {})}
         if "folder" in given:
             digest = common["digests"][given["name"]]
-            given.update(folder=f"{common['directory']}/{digest}", folder_digest=digest)
+            given.update(folder=place(common["directory"], given["name"], digest), folder_digest=digest)
         else:
             own = given.get("extra_ca_certificates", [])
             given.update(base=given.get("base") or common["lab"], extra_ca_certificates=[*common["certificates"], *own])
