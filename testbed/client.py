@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import json
+import queue
+import threading
 import time
 import uuid
 from types import TracebackType
@@ -120,7 +122,7 @@ class Lab:
         return self.connect(identifier)
 
     def connect(self, identifier: str) -> Kernel:
-        """Connect to a running kernel, again after a minute of silence: servers close what answers no ping."""
+        """Connect to a running kernel."""
         return Kernel(self.websocket(f"api/kernels/{identifier}/channels"), identifier, self.timeout)
 
     def run(self, code: str) -> str:
@@ -134,11 +136,42 @@ class Lab:
         return Terminal(self.websocket(f"terminals/websocket/{name}"), self.timeout)
 
 
+class Messages:
+    """What comes through a websocket. Pings are answered meanwhile, as in browsers: servers close what answers none."""
+
+    def __init__(self, socket: websocket.WebSocket) -> None:
+        self.socket = socket
+        # The reader waits for as long as the connection lasts; whoever asks has a limit.
+        socket.settimeout(None)
+        self._arrived: queue.Queue[str | Exception] = queue.Queue()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        try:
+            while text := self.socket.recv():
+                self._arrived.put(text if isinstance(text, str) else text.decode())
+            raise ConnectionError("the server closed the websocket")
+        except Exception as error:  # for whoever waits for a message
+            self._arrived.put(error)
+
+    def next(self, seconds: float) -> Any:
+        """The next message; raise TimeoutError, or why the connection ended."""
+        try:
+            found = self._arrived.get(timeout=max(0, seconds))
+        except queue.Empty:
+            raise TimeoutError from None
+        if isinstance(found, Exception):
+            self._arrived.put(found)
+            raise found
+        return json.loads(found)
+
+
 class Kernel:
     """A running kernel behind a websocket."""
 
     def __init__(self, socket: websocket.WebSocket, identifier: str, timeout: float) -> None:
         self.socket, self.identifier, self.timeout = socket, identifier, timeout
+        self.messages = Messages(socket)
 
     def run(self, code: str) -> str:
         """Run code and return what it printed; raise RuntimeError when it failed."""
@@ -157,9 +190,10 @@ class Kernel:
         printed, idle, replied = "", False, False
         deadline = time.monotonic() + self.timeout
         while not (idle and replied):
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"the kernel did not answer within {self.timeout} s")
-            message = json.loads(self.socket.recv())
+            try:
+                message = self.messages.next(deadline - time.monotonic())
+            except TimeoutError:
+                raise TimeoutError(f"the kernel did not answer within {self.timeout} s") from None
             # The server says so of its own accord; no answer will follow.
             if message["content"].get("execution_state") in ("restarting", "dead"):
                 raise KernelDied(f"the kernel died while it ran {code!r}")
@@ -181,15 +215,19 @@ class Terminal:
 
     def __init__(self, socket: websocket.WebSocket, timeout: float) -> None:
         self.socket, self.timeout = socket, timeout
+        self.messages = Messages(socket)
 
     def run(self, line: str, until: str) -> str:
         """Type a line and return what the terminal showed until a text appeared."""
         self.socket.send(json.dumps(["stdin", line + "\r"]))
         shown, deadline = "", time.monotonic() + self.timeout
         while until not in shown:
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"the terminal did not show {until!r} within {self.timeout} s, but {shown!r}")
-            kind, *rest = json.loads(self.socket.recv())
+            try:
+                kind, *rest = self.messages.next(deadline - time.monotonic())
+            except TimeoutError:
+                raise TimeoutError(
+                    f"the terminal did not show {until!r} within {self.timeout} s, but {shown!r}"
+                ) from None
             if kind == "stdout":
                 shown += rest[0]
         return shown

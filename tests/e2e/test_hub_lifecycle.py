@@ -138,8 +138,6 @@ def test_a_new_setting_and_a_declared_image_recreate_the_hub_and_no_servers(
         after = {service: hub.started(f"class-{service}-1") for service in before}
         assert after["hub"] != before["hub"]
         assert (after["proxy"], after["database"]) == (before["proxy"], before["database"])
-        kernel.socket.close()
-        kernel = lab.connect(kernel.identifier)
         assert kernel.run("print(x + 1)").strip() == "42"
         kernel.socket.close()
     with visit(hub, "grace") as grace, grace.spawn() as lab:

@@ -78,9 +78,9 @@ def server(site: HubSite) -> Iterator[tuple[Hub, Lab, str]]:
 
 @pytest.fixture
 def ada(server: tuple[Hub, Lab, str]) -> tuple[Hub, Kernel]:
-    """Always the same kernel, through a new websocket: the server closes those that answer no ping for a minute."""
+    """Always the same kernel, through a new websocket: some tests replace the proxy."""
     session, lab, kernel = server
-    return session, Kernel(lab.websocket(f"api/kernels/{kernel}/channels"), kernel, lab.timeout)
+    return session, lab.connect(kernel)
 
 
 @pytest.fixture
@@ -264,7 +264,7 @@ def test_people_removed_from_the_roster_lose_sessions_tokens_and_server(site: Hu
         token = session.request("POST", f"api/users/{name}/tokens", json={}).json()["token"]
         headers = {"Authorization": f"token {token}"}
         assert requests.get(f"{site.url}hub/api/user", headers=headers, timeout=PATIENCE).status_code == 200
-        one = site.people[name]
+        one, deleted = site.people[name], site.log().count(f"roster: {name} is not listed any more and was deleted")
         if way == "removed":
             del site.people[name]
         else:
@@ -276,6 +276,8 @@ def test_people_removed_from_the_roster_lose_sessions_tokens_and_server(site: Hu
             "the token ends",
         )
         until(lambda: not site.runs(name), "the server ends")
+        # Until the hub has deleted the account, its session would count again.
+        until(lambda: site.log().count(f"roster: {name} is not listed any more and was deleted") > deleted, "so is she")
         assert lab.request("GET", "api/status", check=False, allow_redirects=False).status_code in (302, 403, 424, 503)
         with pytest.raises(LoginError):
             session.login(name, site.passwords[name])

@@ -12,7 +12,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._images import buil
 from ansible_collections.carrel.jupyter.plugins.module_utils._images import kernels
 from own_images import build_files, lab_image, server
 
-from testbed.client import Kernel, Lab
+from testbed.client import Lab
 from testbed.run import ROOT
 
 FOLDER = ROOT / "images" / "kernels"
@@ -28,14 +28,9 @@ def lab() -> Iterator[Lab]:
         yield session
 
 
-def kernel(lab: Lab, spec: str) -> Kernel:
-    identifier = lab.request("POST", "api/kernels", json={"name": spec}).json()["id"]
-    return Kernel(lab.websocket(f"api/kernels/{identifier}/channels"), identifier, 60)
-
-
 @pytest.mark.parametrize("name", TESTED)
 def test_a_kernels_smoke_cell_prints_the_declared_output(lab, name):
-    assert kernel(lab, KNOWN[name].spec).run(KNOWN[name].smoke.code).rstrip() == KNOWN[name].smoke.output
+    assert lab.kernel(KNOWN[name].spec).run(KNOWN[name].smoke.code).rstrip() == KNOWN[name].smoke.output
 
 
 def test_jupyterlab_offers_each_with_its_title(lab):
@@ -48,18 +43,18 @@ def test_python_environments_are_apart(lab):
     code = (
         "import sys\ntry:\n import humanize\nexcept ImportError:\n humanize = None\nprint(sys.prefix, bool(humanize))"
     )
-    assert kernel(lab, "python3").run(code) == "/opt/kernels/python False\n"
-    assert kernel(lab, "python-second").run(code) == "/opt/kernels/second True\n"
+    assert lab.kernel("python3").run(code) == "/opt/kernels/python False\n"
+    assert lab.kernel("python-second").run(code) == "/opt/kernels/second True\n"
 
 
 def test_cpp_keeps_what_earlier_cells_declare(lab):
-    cpp = kernel(lab, "cpp")
+    cpp = lab.kernel("cpp")
     cpp.run("int twice(int x) { return 2 * x; }")
     assert cpp.run("std::cout << twice(21) << std::endl;") == "42"
 
 
 def test_cpp_cells_that_do_not_compile_have_failed_and_later_ones_run(lab):
-    cpp = kernel(lab, "cpp")
+    cpp = lab.kernel("cpp")
     with pytest.raises(RuntimeError, match="use of undeclared identifier 'nonsense'"):
         cpp.run("int broken = nonsense;")
     assert cpp.run("\n") == "" and cpp.run('std::cout << "fine" << std::endl;') == "fine"

@@ -22,13 +22,13 @@ def test_an_upgrade_of_dockers_packages_stops_nothing_and_is_told(machine: Machi
     vm.ssh(
         "DEBIAN_FRONTEND=noninteractive apt-get -qq install --reinstall docker.io containerd rootlesskit slirp4netns"
     )
-    assert lab.connect(kernel.identifier).run("print(kept)").strip() == "42"
+    assert kernel.run("print(kept)").strip() == "42"
     assert server() == before
     assert vm.ssh("systemctl is-enabled docker.service docker.socket", check=False) == rootful
 
     output = machine.play()
     assert "changed=0" in output
-    assert lab.connect(kernel.identifier).run("print(kept)").strip() == "42"
+    assert kernel.run("print(kept)").strip() == "42"
     told = re.search(
         r"the engine tao still runs the old ([\w, ]+) although .*?: (su .+ restart rootless-docker')",
         " ".join(output.split()),
