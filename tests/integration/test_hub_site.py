@@ -404,6 +404,7 @@ def test_images_to_choose_from_a_limit_of_servers_and_an_end_with_the_session(
 def test_the_database_moves_to_postgresql_and_back(site: HubSite, ada: tuple[Hub, Kernel]) -> None:
     """The session, the password and the running server of today are there in each."""
     session, kernel = ada
+    kernel.run("kept = 'still here'")
     server = f"{site.name}-database"
     image = testbed_images.build("postgres", parent=testbed_images.base())
     password = "p@ss/word%"
