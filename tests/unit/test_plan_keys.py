@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan import keys
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub_keys import HUB
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub_several import ALL_TYPES
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.image_keys import IMAGE
@@ -124,6 +125,18 @@ def test_no_hub_is_shown_with_an_image_that_hubs_refuse() -> None:
     assert len(hubs) >= 5
     assert [hub["name"] for hub in hubs if dated.search(str(hub))] == []
     assert [path for path, key in every(HUB, "hub") if dated.search(str(key.example))] == []
+
+
+def test_every_file_that_declares_keys_is_named_where_people_learn_of_them() -> None:
+    guide = (
+        (EXAMPLE.parents[1] / "CONTRIBUTING.md")
+        .read_text(encoding="utf-8")
+        .partition("## Inventory keys")[2]
+        .partition("\n## ")[0]
+    )
+    texts = {path.name: path.read_text(encoding="utf-8") for path in Path(keys.__file__).parent.glob("*.py")}
+    declaring = {name for name, text in texts.items() if re.search(r"\bKey\(", text)} - {"key.py", "defaults.py"}
+    assert len(declaring) > 10 and {name for name in declaring if f"`{name}`" not in guide} == set()
 
 
 def test_every_variable_is_in_the_example_inventory() -> None:
