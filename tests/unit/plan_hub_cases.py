@@ -51,6 +51,8 @@ DOMAINS = hub(user_domains=True)
 
 OWN_CASES: list[tuple[str, str, str, dict[str, Any]]] = [
     ("extra_config_file", f"{CLASS}.extra_config", "write the path of a file", at_hub(extra_config="missing.py")),
+    ("wrong_type", f"{CLASS}.extra_config", "write the path of a Python file, or a list", at_hub(extra_config=1)),
+    ("wrong_type", f"{CLASS}.extra_config[0]", "write the path of a Python file", at_hub(extra_config=[1])),
     ("file_twice", f"{CLASS}.extra_config[1]", "'a.py' is listed twice", at_hub(extra_config=["a.py", "a.py"])),
     ("package", f"{CLASS}.extra_packages[0]", "write name==version", at_hub(extra_packages=["numpy>=2"])),
     ("package", f"{CLASS}.extra_packages[0]", "is not a package", at_hub(extra_packages=["a==1 --index-url=x"])),

@@ -6,8 +6,6 @@ from __future__ import annotations
 
 import csv
 import io
-import re
-from pathlib import Path
 
 import pytest
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub_values import USER, read_user
@@ -47,12 +45,6 @@ def test_each_column_takes_the_key_s_example(column: str) -> None:
     roster, problems = rows(f"{','.join(fields)}\n{','.join(cells)}\n")
     assert problems == []
     assert roster.users == [read_user(fields, "users_csv (class.csv line 2)", Problems())]
-
-
-def test_the_reference_lists_every_column() -> None:
-    page = (Path(__file__).parents[2] / "docs/reference/hub-inventory.md").read_text()
-    listed = next(line for line in page.splitlines() if "the others are" in line)
-    assert ["name", *re.findall(r"`(\w+)`", listed)] == COLUMNS
 
 
 def test_as_spreadsheets_write_it() -> None:

@@ -86,7 +86,7 @@ HUB: dict[str, Key] = {
         instead="write password or token, which all users of a lab share, or kind: hub",
     ),
     "users_csv": Key(
-        hub_values.FILES_TYPE,
+        hub_values.files("a CSV file"),
         "CSV file with more users, or a list of files; relative paths begin at the inventory's folder.",
         example="files/rosters/class101.csv",
         default=[],
@@ -177,7 +177,7 @@ HUB: dict[str, Key] = {
         default={},
     ),
     "extra_config": Key(
-        hub_values.FILES_TYPE,
+        hub_values.files("a Python file"),
         "Python file that adds to jupyterhub_config.py, or a list of files; relative paths as in users_csv.",
         example="files/hub/announcements.py",
         default=[],

@@ -109,12 +109,15 @@ def users(value: Any, path: str, problems: Problems) -> list[User] | Invalid:
     return [read_user(item, f"{path}[{index}]", problems) for index, item in enumerate(value)]
 
 
-_files = listing(text("the path of a CSV file"), "the path of a CSV file, or a list of paths")
+def files(kind: str) -> Type:
+    """Return the type of one path of the control node, or several."""
+    paths = listing(text(f"the path of {kind}"), f"the path of {kind}, or a list of paths")
 
+    def reader(value: Any, path: str, problems: Problems) -> list[str] | Invalid:
+        result: list[str] | Invalid = paths([value] if isinstance(value, str) else value, path, problems)
+        return result
 
-def files(value: Any, path: str, problems: Problems) -> list[str] | Invalid:
-    result: list[str] | Invalid = _files([value] if isinstance(value, str) else value, path, problems)
-    return result
+    return Type(reader, "a path or a list of paths", 1, "list", "str")
 
 
 @dataclasses.dataclass
@@ -323,7 +326,6 @@ def settings(value: Any, path: str, problems: Problems) -> dict[str, Any] | Inva
 
 
 USERS_TYPE = Type(users, "a list of names or mappings", "ada", "list", "dict", keys=USER)
-FILES_TYPE = Type(files, "a path or a list of paths", 1, "list", "str")
 GROUPS_TYPE = Type(groups, "names and mappings", ["statistics"], "list", "dict", keys=GROUP)
 CULLER_TYPE = Type(culler, "a mapping", 3600, "dict", keys=CULLER)
 IMAGES_TYPE = Type(images, "a list of mappings", [], "list", "dict", keys=IMAGE_CHOICE)
