@@ -100,24 +100,30 @@ EXAMPLES = r"""
         </VirtualHost>
     modules: [proxy, proxy_http]
     listen: ["8080"]
+
+- name: Remove every other site and port of this module, those of instances, too
+  carrel.jupyter.apache_sites:
+    sites:
+      carrel-example.org-8080: "{{ lookup('ansible.builtin.file', 'site.conf') }}"
+    listen: ["8080"]
     prune: true
 """
 
 RETURN = r"""
 paths:
   description: The files that were written or removed, or would be in check mode.
-  returned: success
+  returned: success, and if only single sites were refused
   type: list
   elements: str
   sample: [/etc/apache2/sites-available/carrel-example.org-443.conf]
 action:
   description: What was done to the service, or would be in check mode.
-  returned: success
+  returned: success, and if only single sites were refused
   type: str
   sample: reload
 reason:
   description: The reason for RV(action).
-  returned: success
+  returned: success, and if only single sites were refused
   type: str
   sample: the configuration changed
 refused:

@@ -145,7 +145,7 @@ effective_mounts:
   description:
     - The mounts of each user, as text, sorted by target. A line has the target, the mode, the source and the reason.
     - Programs should read the mounts file instead; C(docs/reference/hub-mounts.md) describes it.
-  returned: success
+  returned: unless the input is refused
   type: dict
   sample:
     ada: |-
@@ -153,13 +153,13 @@ effective_mounts:
       /home/jovyan/work/groups/statistics rw /srv/class101/data/groups/statistics (member of statistics)
 directories:
   description: The mounted directories, without those of users.
-  returned: always
+  returned: unless the input is refused
   type: list
   elements: str
   sample: [/srv/class101/data/groups/statistics, /srv/class101/data/shared]
 owner:
   description: The ids on the host that own the directories.
-  returned: always
+  returned: unless the input is refused
   type: dict
   sample: {uid: 100999, gid: 100099}
 problems:
@@ -229,7 +229,7 @@ def main() -> None:
     try:
         uid, gid = host_ids(given["account"], given["uid"], given["gid"])
     except (ValueError, OSError) as error:
-        module.fail_json(msg=str(error))
+        module.fail_json(msg=str(error), problems=[str(error)])
     path, sources = given["path"].rstrip("/"), sorted(plan.sources)
     tracker = Tracker()
     returned = {

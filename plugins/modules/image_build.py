@@ -30,10 +30,12 @@ options:
         description: The base image; it is pulled if it is missing. Required without O(images[].folder).
         type: str
       folder:
-        description: A folder on the host with your own Dockerfile; only O(images[].build_args) is used with it.
+        description:
+          - A folder on the host with your own Dockerfile; only O(images[].build_args) is used with it.
+          - It requires O(images[].folder_digest), which becomes part of the tag.
         type: path
       folder_digest:
-        description: A digest of the folder's content.
+        description: A digest of the folder's content, for example of the lookup P(carrel.jupyter.folder_digest#lookup).
         type: str
       dockerfile:
         description: The Dockerfile's name in the folder.
@@ -242,7 +244,12 @@ class Builder:
         status, output, error = self._run(["image", "inspect", image])
         if status and "no such image" not in error.lower():
             raise ProbeError(f"the engine at {self.module.params['socket']} does not answer: {error.strip()}")
-        return None if status else json.loads(output)[0]
+        try:
+            return None if status else dict(json.loads(output)[0])
+        except (ValueError, LookupError, TypeError) as error:
+            raise ProbeError(
+                f"the engine at {self.module.params['socket']} gave no JSON about {image}; restart it and run again"
+            ) from error
 
     def base(self, name: str) -> dict[str, Any] | None:
         found = self.inspect(name)

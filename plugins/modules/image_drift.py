@@ -65,11 +65,11 @@ EXAMPLES = r"""
 RETURN = r"""
 changed:
   description: Whether an image is not as declared.
-  returned: always
+  returned: success
   type: bool
 images:
   description: Each image in each engine.
-  returned: always
+  returned: success
   type: list
   elements: dict
   contains:

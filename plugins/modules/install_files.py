@@ -145,7 +145,7 @@ def main() -> None:
     try:
         work.run(given["directories"], given["files"], given["secret_contents"], given["absent"], given["limits"])
     except install.IncompleteError as error:
-        module.fail_json(msg=str(error))
+        module.fail_json(msg=str(error), paths=[])
     except (files.UnsafePathError, install.ForeignOwnerError, ForeignProjectError) as error:
         module.fail_json(msg=str(error), changed=tracker.changed, paths=work.changed)
     except OSError as error:

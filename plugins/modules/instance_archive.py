@@ -52,7 +52,7 @@ EXAMPLES = r"""
 RETURN = r"""
 archive:
   description: The new path of the directory; empty if there was nothing to archive.
-  returned: always
+  returned: success
   type: str
   sample: /srv/.archive/class101-20261122T230102Z
 """

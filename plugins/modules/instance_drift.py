@@ -79,11 +79,11 @@ EXAMPLES = r"""
 RETURN = r"""
 changed:
   description: Whether anything differs.
-  returned: always
+  returned: success
   type: bool
 differing:
   description: The reasons why instances differ, by their names.
-  returned: always
+  returned: success
   type: dict
   sample: {tao: ["/srv/tao/compose.yaml has other content", "it is stopped: it exited with status 137"]}
 changed_by_hand:
@@ -92,35 +92,35 @@ changed_by_hand:
     - Compose does not recreate these by itself.
     - Differences that are the same as when C(/var/lib/carrel/NAME/made_anew.json) was written are notes instead,
       because recreating the container did not help.
-  returned: always
+  returned: success
   type: dict
   sample: {atlas: {lab-1: ["privileged true, which is not declared"]}}
 made_anew_in_vain:
   description: In the same form, the differences that remain after the containers were recreated. Each has a note.
-  returned: always
+  returned: success
   type: dict
   sample: {}
 settled:
   description: The files C(made_anew.json) that are no longer needed, because their instances are as declared now.
-  returned: always
+  returned: success
   type: list
   elements: str
   sample: [/var/lib/carrel/tao/made_anew.json]
 as_declared:
   description: The names of the other instances.
-  returned: always
+  returned: success
   type: list
   elements: str
   sample: [atlas]
 notes:
   description: Warnings that are not differences, such as limits that the engine cannot enforce.
-  returned: always
+  returned: success
   type: list
   elements: str
   sample: []
 strangers:
   description: The containers that belong to none of the instances, by engine.
-  returned: always
+  returned: success
   type: dict
   sample: {tao: [test-postgres]}
 """

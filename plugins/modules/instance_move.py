@@ -11,11 +11,26 @@ version_added: 0.1.0
 author: the carrel.jupyter authors (@carrel)
 description:
   - For the playbook C(carrel.jupyter.move), which runs the steps in order. Each step can be repeated.
-  - Runs the program C(carrel-backup), which the role C(carrel.jupyter.backup) installs.
+  - Runs the program C(carrel-backup), which the role C(carrel.jupyter.backup) installs, except for V(measure).
+  - Files move through a repository on each host, whose new files the playbook carries in parts.
 options:
   step:
     description:
-      - The step. V(measure) returns the size of O(directory) and the free space on the host, and changes nothing.
+      - V(measure), for both hosts, returns the size of O(directory) and the free space there, and changes nothing.
+      - V(begin), for both hosts, records which move it is. It returns the files that the repository has, and its
+        password, which it makes on the old host.
+      - V(probe) checks that the old host reaches the new one's Apache, and trusts its certificate. It changes nothing.
+      - V(relay) lets the new host forward requests until it has an instance again that had left it.
+      - V(send) makes a snapshot on the old host, and packs the files that the new host lacks. With C(hold) in O(given),
+        requests wait from then on, and the containers stop.
+      - V(receive) unpacks them on the new host. With C(place) in O(given), it puts them in place, and
+        starts the instance.
+      - V(pause) stops the new host's containers, after their trial or after a failure.
+      - V(commit) writes on the old host that the instance has moved, and sends the waiting requests to the new one.
+      - V(settle) writes on the new host where the instance comes from.
+      - V(undo) starts the old host's containers after a failure, and sends the waiting requests to them.
+      - V(let_go) lets the old host's Apache send new requests directly again, to where the instance is.
+      - V(finish) removes the move's own files on a host.
     type: str
     required: true
     choices: [measure, begin, probe, relay, send, receive, pause, commit, settle, undo, let_go, finish]
@@ -27,7 +42,13 @@ options:
     description: Password of the repository that transfers the files; V(begin) generates one.
     type: str
   given:
-    description: More input of the step.
+    description:
+      - More input of the step.
+      - V(begin) needs C(from), C(to) and C(here), names of hosts; V(settle) needs C(from).
+      - V(probe) and V(commit) need C(target), C(path), C(expect) and C(seconds), V(relay) C(target), V(undo) C(here);
+        C(target) and C(here) are where a host's Apache listens.
+      - V(send) needs C(hold), C(snapshot), C(have), C(of) and C(owner), V(receive) C(pack), C(more), C(snapshot) and
+        C(place).
     type: dict
     default: {}
   directory:
@@ -57,14 +78,17 @@ EXAMPLES = r"""
 
 RETURN = r"""
 answer:
-  description: The result of the step.
+  description:
+    - The result of the step, empty after most of them.
+    - After V(measure) C(bytes), C(free_bytes) and C(notes), after V(begin) C(have), after V(send) C(more), C(have),
+      C(snapshot) and C(pack), after V(undo) C(moved) and C(down), the containers that did not start.
   type: dict
   returned: success
-  sample: {bytes: 73400320, free_bytes: 21474836480}
+  sample: {bytes: 73400320, free_bytes: 21474836480, notes: []}
 password:
-  description: The password of the repository, after V(begin).
+  description: The password of the repository.
   type: str
-  returned: success
+  returned: after V(begin)
 """
 
 import json
@@ -133,9 +157,13 @@ def main() -> None:
     code, output, said = module.run_command([backup.PROGRAM, "move", step], data=json.dumps(given), binary_data=True)
     if code != move.DONE:
         module.fail_json(msg=f"{step}: {printable.text(said).strip() or f'exit code {code}'}")
-    answer = json.loads(output)
+    try:
+        answer = dict(json.loads(output))
+    except (ValueError, TypeError):
+        module.fail_json(msg=f"{step}: {backup.PROGRAM} gave an answer that is no JSON object; run the playbook again")
     kept = {"password": answer.pop("password")} if "password" in answer else {}
-    kept["warnings"] = answer.pop("warnings", [])
+    for warning in answer.pop("warnings", []):
+        module.warn(warning)
     module.exit_json(changed=step not in ("begin", "probe"), answer=answer, **kept)
 
 

@@ -77,7 +77,11 @@ def main() -> None:
     if done.code:
         why = done.errors.strip() or f"carrel-backup ended with exit code {done.code}"
         module.fail_json(msg=f"snapshots of {name} could not be read: {why}")
-    module.exit_json(changed=False, snapshots=printable.clean(json.loads(done.output)))
+    try:
+        found = json.loads(done.output)
+    except ValueError:
+        module.fail_json(msg=f"snapshots of {name} could not be read: carrel-backup printed no JSON; run site again")
+    module.exit_json(changed=False, snapshots=printable.clean(found))
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ options:
     type: path
     required: true
   timeout_seconds:
-    description: Seconds to wait.
+    description: Seconds to wait, at least 45, because that is how long the first check may take to end.
     type: int
     default: 120
   fresh:

@@ -51,7 +51,7 @@ options:
   ports:
     description:
       - Ports of 127.0.0.1 behind the web server on which only O(account) may listen. If somebody else does, the module
-        fails at once and says who.
+        fails at once and says who. They require O(account).
     type: list
     elements: int
   account:
@@ -79,22 +79,22 @@ EXAMPLES = r"""
 
 RETURN = r"""
 healthy:
-  description: Whether the site answered with an expected status; false only in check mode.
-  returned: success
+  description: Whether the site answered with an expected status. If not, the module fails, except in check mode.
+  returned: unless the input is refused
   type: bool
 status:
   description: The last HTTP status; null without an answer.
-  returned: always
+  returned: unless the input is refused
   type: int
   sample: 200
 version:
   description: The version in the JSON answer, as at C(api) of jupyter_server and JupyterHub; null when there is none.
-  returned: always
+  returned: unless the input is refused
   type: str
   sample: 2.21.1
 elapsed:
   description: Seconds until the answer.
-  returned: always
+  returned: unless the input is refused
   type: float
   sample: 0.031
 """

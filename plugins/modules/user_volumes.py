@@ -159,29 +159,29 @@ EXAMPLES = r"""
 RETURN = r"""
 directories:
   description: The directory of each present user; with volumes, the beginning of their names.
-  returned: always
+  returned: unless the input is refused
   type: dict
   sample: {ada@uni.example: /srv/class101/data/users/ada-40uni-2eexample}
 archived:
   description: The archives, directories or volumes, of users who were archived by this run, or would be in check mode.
-  returned: always
+  returned: unless the input is refused
   type: dict
   sample: {bob: /srv/class101/data/users/.archive/bob-20261122T230102Z}
 deleted:
   description: The users whose directories were deleted by this run, or would be in check mode.
-  returned: always
+  returned: unless the input is refused
   type: list
   elements: str
   sample: []
 not_listed:
   description: Users who have directories but are not in the list. With O(prune=archive) they were archived.
-  returned: always
+  returned: unless the input is refused
   type: list
   elements: str
   sample: [bob]
 owner:
   description: The ids on the host that own the directories.
-  returned: always
+  returned: unless the input is refused
   type: dict
   sample: {uid: 100999, gid: 100099}
 problems:
@@ -243,7 +243,7 @@ def main() -> None:
         uid, gid = host_ids(given["account"], given["uid"], given["gid"])
         root, _unused = host_ids(given["account"], 0, 0)
     except (ValueError, OSError) as error:
-        module.fail_json(msg=str(error))
+        module.fail_json(msg=str(error), problems=[str(error)])
     work: Backend
     if given["backend"] == "volumes":
         work = NamedVolumes(given, module.check_mode, uid, gid, root)

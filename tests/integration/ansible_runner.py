@@ -48,6 +48,7 @@ def run(
     found = re.search(r"^(?:ok|changed|fatal): \[localhost\](?:: FAILED!)? => ", process.stdout, re.MULTILINE)
     assert found, process.stdout + process.stderr
     answer, _unused = json.JSONDecoder().raw_decode(process.stdout, found.end())
+    assert "deprecations" not in answer, answer
     return {**answer, "failed": "FAILED!" in found[0], "output": process.stdout}
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import re
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,58 @@ def test_every_returned_key_is_documented(module: str) -> None:
     assert returned - NOT_RETURNED_BY_US <= set(constants(MODULES[module]).get("RETURN") or {})
 
 
+def ends(source: str) -> list[tuple[bool, set[str]]]:
+    """Whether each end of a module is a failure, and the keys that it returns; without ends whose keys are computed."""
+    found = []
+    for function in (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef)):
+        assigned = {
+            node.targets[0].id: keys_of(node.value)
+            for node in ast.walk(function)
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+        }
+        for node in ast.walk(function):
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+                continue
+            keys = keys_of(node, assigned)
+            if node.func.attr in ("exit_json", "fail_json") and keys is not None:
+                found.append((node.func.attr == "fail_json", keys))
+    return found
+
+
+def keys_of(node: ast.expr, assigned: dict[str, set[str] | None] | None = None) -> set[str] | None:
+    """The keys of a dictionary, or of what a call is given; None if they are computed."""
+    given: list[tuple[str | None, ast.expr]] = []
+    if isinstance(node, ast.Name):
+        return (assigned or {}).get(node.id)
+    if isinstance(node, ast.Dict):
+        given = [
+            (key.value if isinstance(key, ast.Constant) else None, value) for key, value in zip(node.keys, node.values)
+        ]
+    elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith((".result", ".exit_json", ".fail_json")):
+        given = [(keyword.arg, keyword.value) for keyword in node.keywords]
+    else:
+        return None
+    found: set[str] = set()
+    for name, value in given:
+        more = {name} if name else keys_of(value, assigned)
+        if more is None:
+            return None
+        found |= more
+    return found
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_when_a_key_is_returned_is_documented_as_it_is(module: str) -> None:
+    known = ends(MODULES[module])
+    for key, text in (constants(MODULES[module]).get("RETURN") or {}).items():
+        if text["returned"] == "always" and key != "changed":
+            assert all(key in keys for _failed, keys in known), key
+        if text["returned"] == "success":
+            assert not any(key in keys for failed, keys in known if failed), key
+        if text["returned"] == "unless the input is refused":
+            assert any(failed and key not in keys for failed, keys in known), key
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_check_mode_is_documented_as_it_is(module: str) -> None:
     support = documentation(module)["attributes"]["check_mode"]["support"]
@@ -115,6 +168,19 @@ def test_check_mode_is_documented_as_it_is(module: str) -> None:
     ]
     # the module plan is an action plugin
     assert module == "plan" or spec == [support != "none"]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_what_an_option_requires_is_documented(module: str) -> None:
+    options = documentation(module).get("options") or {}
+    inner = {key: value for option in options.values() for key, value in option.get("suboptions", {}).items()}
+    for node in ast.walk(ast.parse(MODULES[module])):
+        pairs = list(zip(node.keys, node.values)) if isinstance(node, ast.Dict) else []
+        pairs += [(ast.Constant(node.arg), node.value)] if isinstance(node, ast.keyword) else []
+        for rule in (value for key, value in pairs if isinstance(key, ast.Constant) and key.value == "required_by"):
+            for option, others in ast.literal_eval(rule).items():
+                said = str({**inner, **options}[option]["description"])
+                assert all(re.search(rf"O\((\w+\[\]\.)?{other}\)", said) for other in others), option
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -106,7 +106,7 @@ def test_a_secret_is_in_no_answer_and_in_no_log(tmp_path: Path, module: str, kin
             check=False,
         )
         assert "Invoked with" in done.stderr, "the module logs its parameters"
-        assert "invocation" in json.loads(done.stdout)
+        assert "invocation" in json.loads(done.stdout) and "deprecations" not in json.loads(done.stdout)
         assert MARK not in done.stdout and MARK not in done.stderr
 
 

@@ -88,6 +88,7 @@ def test_the_module_returns_what_the_program_lists(ask: Any) -> None:
 def test_the_module_says_why_the_program_failed(ask: Any) -> None:
     assert ask("echo 'no \033[2Jrepository' >&2; exit 1")["msg"] == "snapshots of tao could not be read: no repository"
     assert ask("exit 3")["msg"].endswith("could not be read: carrel-backup ended with exit code 3")
+    assert "could not be read: carrel-backup printed no JSON" in ask("echo '{'")["msg"]
 
 
 def test_the_module_waits_and_reads_no_longer_than_its_limits(ask: Any, monkeypatch: pytest.MonkeyPatch) -> None:
