@@ -10,7 +10,7 @@ module: instance_takeover
 short_description: Take over labs that others have set up, or give them back
 version_added: 0.2.0
 description:
-  - Of each account, stops and disables the old engine, moves the folders with notebooks to where the instances have
+  - For each account, stops and disables the old engine, moves the folders with notebooks to where the instances have
     theirs, and the jobs of cron and the sites of the web server to C(/etc/carrel/adopted/ACCOUNT). Nothing is copied or
     deleted.
   - All accounts are checked before anything is changed. What is done is recorded, so that a second run changes nothing,

@@ -296,7 +296,7 @@ CASES: list[tuple[str, str, str, dict[str, Any]]] = [
     ("login_option", f"{TAO}.command[0]", ".hashed_password, which", here(command=[OPEN_PASSWORD])),
     ("login_option", f"{TAO}.environment.NOTEBOOK_ARGS", "use the keys", here(environment=OPEN_ARGS)),
     ("container_path", f"{TAO}.notebooks", "'work' is not a folder", here(notebooks="work")),
-    ("container_path", f"{TAO}.notebooks", "not '/'", here(notebooks="/")),
+    ("container_path", f"{TAO}.notebooks", "other than '/'", here(notebooks="/")),
     ("container_path", f"{TAO}.persist.conda", "/proc", here(persist={"conda": "/proc/self"})),
     (
         "host_path",

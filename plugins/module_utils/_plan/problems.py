@@ -116,9 +116,9 @@ MESSAGES: dict[str, str] = {
     "login_option": "has {option}, which replaces the declared password and token; leave it out, and use the "
     "keys password or token",
     "environment_reserved": "is set by the role itself; {instead}",
-    "container_path": "{value} is not a folder in the container; write an absolute path without '..', not '/' and not "
-    "in /proc, /sys or /dev",
-    "host_path": "{value} is not a path on the host; write an absolute path without '..', not '/'",
+    "container_path": "{value} is not a folder in the container; write an absolute path other than '/', without '..' "
+    "and not in /proc, /sys or /dev",
+    "host_path": "{value} is not a path on the host; write an absolute path other than '/', without '..'",
     "base_dir": "{value} can't be used in cron's lines; write a path of letters, digits, '.', '_' and '-'",
     "source_forbidden": "{value} can't be used: {reason}; choose another folder",
     "relative_path": "{value} leaves the folder; write a path relative to it, without '..'",

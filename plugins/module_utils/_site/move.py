@@ -81,6 +81,7 @@ def advice(name: str, source: str, target: str, address: str) -> list[str]:
         f"{name} is on {target} now, and {source} forwards its requests there. Write that into the inventory:",
         f"1. Copy the entry {name} of jupyter_instances from {source} to {target}, and the variables that it uses.",
         f"2. Add to the entry of {source}: moved_to: {address}",
-        f"3. Let its address lead to {target}. Once nobody comes by {source} any more, write state: absent there.",
+        f"3. Change its DNS record to {target}. When no more requests come through {source}, write state: absent "
+        "there.",
         f"Until 1 and 2 are done, the site playbook refuses {source} and {target}.",
     ]

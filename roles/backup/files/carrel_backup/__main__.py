@@ -50,7 +50,9 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     whose.add_argument("--group", help="only this group of a hub")
     parser.add_argument("--snapshot", default="latest", help="id, time (2030-01-31, 2030-01-31T12:00), or latest")
     parser.add_argument(
-        "--path", help="restore this file or folder: of a user from home on, else as data/notebooks/FILE"
+        "--path",
+        help="restore this file or folder: with --user, relative to the user's home, with --group to the group's "
+        "folder; otherwise, for example, data/notebooks/FILE",
     )
     parser.add_argument("--overwrite", action="store_true", help="move existing files aside")
     parser.add_argument(

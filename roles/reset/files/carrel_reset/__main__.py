@@ -23,7 +23,8 @@ from .state import State
 
 DESCRIPTION = "Recreate an instance's containers, so that everything outside the mounted homes is new."
 EPILOG = """\
-Runs as the account of the instance's engine. Root's only starts it as that account, without root's terminal.
+Runs as the account of the instance's engine. If root starts it, it starts itself again as that account, without root's
+terminal.
 Steps go to the journal (journalctl -t carrel-reset) and to state.json below /var/lib/carrel/NAME/reset.
 
 exit codes:
@@ -31,7 +32,7 @@ exit codes:
   1  failed; the instance runs as before
   2  wrong usage or settings
   3  another reset, a restore or a playbook is at work in the instance
-  4  put off, because people are at work, a playbook is, or the command before it wants that
+  4  put off: people are at work, a playbook is running, or the command `before` asked for it
   5  failed, and the instance does not answer
 """
 
