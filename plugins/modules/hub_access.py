@@ -84,13 +84,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import File
+from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import File, json_text
 from ansible_collections.carrel.jupyter.plugins.module_utils._changes.tracker import Tracker
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import files, mounts
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.user_identities import Identities
 from ansible_collections.carrel.jupyter.plugins.module_utils._people import mounts_file, user_identities
-from ansible_collections.carrel.jupyter.plugins.module_utils._site import hub as hub_site
-from ansible_collections.carrel.jupyter.plugins.module_utils._site import hub_secrets
 
 HIDDEN = ("passwords\n", "passwords, some of them new\n")
 
@@ -101,13 +99,13 @@ def wanted_files(hub: dict[str, Any], passwords: dict[str, str]) -> Iterator[tup
     identities = Identities(hub["directory"], {name: user["identity"] for name, user in roster["users"].items()})
     others = identities.others()
     yield "identities.json", identities.file(identities.lasting())
-    text = hub_site.json_text(user_identities.without(roster, others)) if others else hub["roster"]
+    text = json_text(user_identities.without(roster, others)) if others else hub["roster"]
     yield "roster.json", File(text.encode(), 0o640, 0, hub["group"])
     content = json.loads(hub["mounts"])
     missing = mounts.unusable(content, f"{hub['directory']}/data")
-    text = mounts_file.text(mounts_file.without(content, missing))
+    text = json_text(mounts_file.without(content, missing))
     yield "mounts.json", File(text.encode(), 0o640, 0, hub["group"])
-    yield "passwords.json", File(hub_secrets.json_text(passwords).encode(), 0o600, hub["owner"], hub["group"])
+    yield "passwords.json", File(json_text(passwords).encode(), 0o600, hub["owner"], hub["group"])
 
 
 def apply(module: AnsibleModule, hub: dict[str, Any], tracker: Tracker) -> None:

@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import File
+from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import File, json_text
 from ansible_collections.carrel.jupyter.plugins.module_utils._changes.tracker import Tracker
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import directories, files, mounts
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.directories import Wanted
@@ -144,7 +144,7 @@ def write(
     """Put the mounts file in place. BEFORE is the file that the run found, for TRACKER to compare."""
     path, group = given["file"], given["file_group"]
     owner = (0o644, 0, 0) if group is None else (0o640, 0, group)
-    after = File(mounts_file.text(content).encode(), *owner)
+    after = File(json_text(content).encode(), *owner)
     if tracker:
         tracker.note(path, before, after, show=(before.describe() if before else "", after.describe()))
     if not check_mode and files.read(path) != after:

@@ -10,17 +10,13 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import File
+from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import File, described
 from ansible_collections.carrel.jupyter.plugins.module_utils._changes.tracker import Tracker
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import files
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import hub_secrets
 
 SECRETS = "hub/secrets.json"
 READ_BY_COMPOSE = "proxy.env"  # as root, so the account may not write it
-
-
-def described(file: File | None, shown: str) -> str:
-    return File(shown.encode(), file.mode, file.uid, file.gid).describe() if file else ""
 
 
 def apply(params: Mapping[str, Any], check_mode: bool, tracker: Tracker) -> dict[str, str | None]:

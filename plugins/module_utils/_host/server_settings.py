@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import File
+from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import File, described
 from ansible_collections.carrel.jupyter.plugins.module_utils._changes.tracker import Tracker
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import files
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import server_config
@@ -99,10 +99,6 @@ def apply(params: Mapping[str, Any], check_mode: bool, tracker: Tracker) -> tupl
         if tracker.note(params["token_file"], current, None, show=hidden(current, None)) and not check_mode:
             files.remove(params["token_file"])
     return server_config.checksum(config), generated
-
-
-def described(file: File | None, shown: str) -> str:
-    return File(shown.encode(), file.mode, file.uid, file.gid).describe() if file else ""
 
 
 def hidden(before: File | None, after: File | None) -> tuple[str, str]:

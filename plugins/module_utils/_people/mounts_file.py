@@ -1,19 +1,14 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The mounts file as text, whole or without what a host does not have."""
+"""The mounts file, whole or without what a host does not have."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 USERS = "users"
-
-
-def text(content: Mapping[str, Any]) -> str:
-    return json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def _entries(content: Mapping[str, Any]) -> list[list[dict[str, str]]]:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import json_text
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.usernames import same_identity
 
 LONGEST = 1000  # characters of an identity
@@ -35,7 +36,7 @@ def parse(text: str | None) -> dict[str, Owner]:
 
 def text(owners: Mapping[str, Owner]) -> str:
     users = {name: {"identity": owner.identity, "since": owner.since} for name, owner in owners.items()}
-    return json.dumps({"version": 1, "users": users}, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    return json_text({"version": 1, "users": users})
 
 
 def identities(text: str | None, key: str | None) -> dict[str, str]:

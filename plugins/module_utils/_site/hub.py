@@ -9,6 +9,7 @@ import posixpath
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import json_text
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared import limits
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.login_page import (
     notice_from_html,
@@ -96,10 +97,6 @@ def people(instance: Mapping[str, Any]) -> dict[str, Any]:
         "passwords": {user["name"]: user["password"] for user in instance["users"] if user["password"] is not None},
         "roster": json_text(roster(instance)),
     }
-
-
-def json_text(content: Mapping[str, Any]) -> str:
-    return json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def _kept(instance: Mapping[str, Any]) -> dict[str, str]:

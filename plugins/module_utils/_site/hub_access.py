@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.carrel.jupyter.plugins.module_utils._people import mounts_file
+from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import json_text
 from ansible_collections.carrel.jupyter.plugins.module_utils._people.group_mounts import Plan
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import hub
 
@@ -30,7 +30,7 @@ def access(instances: Sequence[Mapping[str, Any]], host: Mapping[str, Any]) -> d
                 "owner": engine["uid"],
                 "group": engine["gid"],
                 "roster": people["roster"],
-                "mounts": mounts_file.text(Plan(hub.mount_options(instance, people)).content),
+                "mounts": json_text(Plan(hub.mount_options(instance, people)).content),
             }
         )
     return {"hubs": hubs, "passwords": passwords}

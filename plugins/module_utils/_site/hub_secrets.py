@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import json_text
 from ansible_collections.carrel.jupyter.plugins.module_utils._site.compose import dotenv
 
 HIDDEN = "********"
@@ -105,7 +106,3 @@ def _hidden(value: str | None, old: str | None) -> str:
     if value is None:
         return ""
     return HIDDEN if value == old else f"{HIDDEN} (new)"
-
-
-def json_text(content: Mapping[str, Any]) -> str:
-    return json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n"

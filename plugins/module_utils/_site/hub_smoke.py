@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import json_text
 from ansible_collections.carrel.jupyter.plugins.module_utils._images.names import familiar
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared import limits
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import hub
@@ -81,7 +82,7 @@ def files(
     texts = {
         **programs,
         **{f"{service(number)}.json": _wanted(instance, each) for number, each in notebooks.items()},
-        **({hub.SERVER_SETTINGS[0]: hub.json_text(instance["server_settings"])} if instance["server_settings"] else {}),
+        **({hub.SERVER_SETTINGS[0]: json_text(instance["server_settings"])} if instance["server_settings"] else {}),
     }
     return {
         "directories": [{"path": instance["directory"], "mode": "0711"}, {"path": root, "mode": "0755"}],
@@ -89,7 +90,7 @@ def files(
             *({"path": f"{root}/{name}", "content": text} for name, text in texts.items()),
             {"path": compose, "group": engine["gid"], "mode": "0640"},
         ],
-        "secret_contents": {compose: hub.json_text(project)},
+        "secret_contents": {compose: json_text(project)},
         "absent": [f"{root}/{name}" for name in known if name not in texts],
     }
 
@@ -134,7 +135,7 @@ def refusal(trial: Mapping[str, Any], task: str, why: str) -> str:
 def _wanted(instance: Mapping[str, Any], notebooks: Sequence[Mapping[str, Any]]) -> str:
     kept = [{key: each[key] for key in ("name", "kernel", "cells")} for each in notebooks]
     start = instance["spawn_timeout_seconds"] + instance["http_timeout_seconds"]
-    return hub.json_text({"seconds": instance["smoke_timeout_seconds"], "start_seconds": start, "notebooks": kept})
+    return json_text({"seconds": instance["smoke_timeout_seconds"], "start_seconds": start, "notebooks": kept})
 
 
 def _server(

@@ -17,10 +17,10 @@ from . import database, files, restic, targets
 from . import images as of_images
 from .commands import CommandError
 from .escape import escape
+from .jobs import now
 from .restic import TAG, Answer, ResticError, host_of, host_tag, series_tags
 from .run import DONE, INCOMPLETE, BackupError, Run
 from .snapshots import is_ahead, utc
-from .state import now
 
 WHOLE = "whole"
 MOST_NAMED = 20

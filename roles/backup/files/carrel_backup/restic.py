@@ -28,7 +28,7 @@ ADVICE = {
 MOST_ERRORS = 1000
 TAG = "carrel"
 ON, SINCE = "on:", "since:"
-SERIES = re.compile(rf"{SINCE}([0-9T:+-]{{1,40}})")  # as now() in state.py, for the account can write tags
+SERIES = re.compile(rf"{SINCE}([0-9T:+-]{{1,40}})")  # as now() in jobs.py, for the account can write tags
 
 Message = Callable[[Mapping[str, Any]], None]
 

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import json
 import os
 import time
@@ -13,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from . import files, printable
+from .jobs import now
 
 VERSION = 1
 HISTORY = 30
@@ -21,11 +21,6 @@ EVERY_SECONDS = 5
 COMMANDS = ("backup", "restore", "drill")
 KEPT = ".backup"  # in an instance's directory: where instance_archive puts these files
 FILES = ("state.json", "leaves.json")
-
-
-def now() -> str:
-    """UTC, as ISO 8601."""
-    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
 
 
 def bring_back(directory: str, state_directory: str) -> None:

@@ -1,9 +1,10 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the settings of resets and backups have in common: a file for each instance, which only root writes."""
+"""What resets and backups have in common: settings, a file for each instance that only root writes, and times."""
 
 from __future__ import annotations
 
+import datetime
 import os
 import re
 from collections.abc import Callable
@@ -14,6 +15,11 @@ NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 class SettingsError(Exception):
     """The settings are missing or wrong; the text says how."""
+
+
+def now() -> str:
+    """UTC, as ISO 8601."""
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
 
 
 def load(

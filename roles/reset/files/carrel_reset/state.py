@@ -13,6 +13,7 @@ import time
 from typing import Any
 
 from . import files, printable
+from .jobs import now
 
 VERSION = 1
 HISTORY = 30
@@ -22,11 +23,6 @@ MESSAGE_ON_FULL_DISK = 500
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 Images = dict[str, dict[str, "str | None"]]  # TAG: {"id", "digest"}
-
-
-def now() -> str:
-    """UTC, as ISO 8601."""
-    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
 
 
 class State:
