@@ -50,6 +50,7 @@ class FilterModule:
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
             "_bind_images": declared.bind,
+            "_image_certificates": declared.certificates,
             "_image_entries": declared.entries,
             "_image_folder_tag": build.folder_tag,
             "_image_folders": folders,

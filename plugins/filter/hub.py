@@ -15,6 +15,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._site import (
     compose,
     hub,
     hub_access,
+    hub_image,
     hub_images,
     hub_smoke,
 )
@@ -69,6 +70,7 @@ class FilterModule:
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
             "_hub_access": hub_access.access,
+            "_hub_build_files": hub_image.files,
             "_hub_has_own_parts": hub.has_own_parts,
             "_hub_project": hub.project,
             "_hub_files": hub.files,

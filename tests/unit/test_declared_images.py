@@ -8,6 +8,7 @@ from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._images import declared
 from ansible_collections.carrel.jupyter.plugins.module_utils._images.declared import bind
+from ansible_collections.carrel.jupyter.plugins.module_utils._site import hub_image
 from plan_helpers import good, hub, lab
 
 STATISTICS = {"declared": "statistics"}
@@ -132,3 +133,14 @@ def test_where_nothing_was_built_roles_get_text_all_the_same() -> None:
     ]
     assert bound["hub_instances"][0]["images"][1]["image"] == "geo"
     assert [job["images"] for job in bound["reset_jobs"]] == [[], [], [], [], [PULLED], [PULLED]]
+
+
+def test_each_certificate_has_a_file_of_its_own() -> None:
+    assert declared.certificates(["one", "two"]) == {"certificates/extra0.crt": "one", "certificates/extra1.crt": "two"}
+    shared = {"/c/_shared/a.py": "a"}
+    assert hub_image.files(["x==1", "y==2"], shared, ["one", "two"]) == {
+        "extra-requirements.txt": "x==1\ny==2\n",
+        f"{hub_image.SHARED}/a.py": "a",
+        "ca-certificates/extra0.crt": "one",
+        "ca-certificates/extra1.crt": "two",
+    }

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from collections.abc import Iterator
@@ -141,6 +142,13 @@ def test_files_stay_small(role: str) -> None:
 def test_lists_of_tasks_of_playbooks_stay_small() -> None:
     for path in (ROOT / "playbooks" / "tasks").rglob("*.yml"):
         assert len(path.read_text().splitlines()) <= 80, path
+
+
+def test_backslashes_are_those_that_ansible_takes() -> None:
+    """Ansible doubles backslashes in expressions: two before a number are a text and no group of the pattern."""
+    files = [*(ROOT / "roles").glob("*/*/*.yml"), *(ROOT / "playbooks").rglob("*.yml")]
+    texts = {path: json.dumps(load(path)) for path in files}
+    assert [path for path, text in texts.items() if re.search(r"\\{4}[0-9]", text)] == []
 
 
 def test_every_file_has_its_licence() -> None:

@@ -79,6 +79,11 @@ def entries(builds: Sequence[Entry], common: Entry) -> list[dict[str, Any]]:
     return found
 
 
+def certificates(texts: Sequence[str]) -> dict[str, str]:
+    """Return the files of the lab image's folder that have them."""
+    return {f"certificates/extra{number}.crt": text for number, text in enumerate(texts)}
+
+
 def completed(entry: Entry) -> dict[str, Any]:
     """An entry as image_build sees it, with every key."""
     files = [filled(FILE, file) for file in entry.get("files", [])]
