@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.carrel.jupyter.plugins.module_utils._apache import refusals
+from ansible_collections.carrel.jupyter.plugins.module_utils._apache import refusals, vhosts
 
 DOCUMENTATION = r"""
 name: _apache
@@ -36,6 +36,7 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
-            "_apache_site_name": refusals.site_name,
+            "_apache_certificates": vhosts.certificates,
+            "_apache_sites": vhosts.sites,
             "_apache_refused": refusals.report,
         }

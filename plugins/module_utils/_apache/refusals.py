@@ -10,6 +10,7 @@ from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._apache.certificates import Pair
 from ansible_collections.carrel.jupyter.plugins.module_utils._apache.sites import ApacheError, Tree, fragment, text
+from ansible_collections.carrel.jupyter.plugins.module_utils._apache.vhosts import site_name
 from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import File
 
 STAYS = "Its earlier configuration stays."
@@ -135,10 +136,6 @@ def uses(content: str, pair: Pair) -> bool:
 def message(told: Iterable[Mapping[str, str]]) -> str:
     sites = [f"site {refused['site']}: {refused['problem']}" for refused in told]
     return " ".join([*sites, "All other sites are as declared."])
-
-
-def site_name(server_name: str, port: int) -> str:
-    return f"carrel-{re.sub('[^A-Za-z0-9.-]', '_', server_name)}-{port}".lower()
 
 
 def report(refused: Sequence[Mapping[str, str]], vhosts: Iterable[Mapping[str, Any]]) -> str:
