@@ -69,7 +69,7 @@ def test_what_adds_to_the_configuration_is_good(text: str) -> None:
             "from traitlets.config import Config\nc.JupyterHub = Config()\n",
             "line 2: c.JupyterHub.spawner_class can't be",
         ),
-        ("c.DockerSpawner.remove = False\n", "c.DockerSpawner.remove can't be set here: leave it out, who starts"),
+        ("c.DockerSpawner.remove = False\n", "c.DockerSpawner.remove can't be set here: leave it out, because"),
         ("c.Spawner.cmd = ['x']\n", "c.Spawner.cmd can't be set here: the role sets it"),
         ("c.Authenticator.allow_all = True\n", "c.Authenticator.allow_all can't be set here: write guests: true"),
         ("c.Authenticator.allowed_users = {'eve'}\n", "write the users in users"),

@@ -41,7 +41,7 @@ RELIED: dict[str, dict[str, str]] = {
         "name_template": "leave it out, the collection finds containers by their names",
         "format_volume_name": "leave it out, mounts have their names",
         "pull_policy": "leave it out, images are there before anybody starts a server",
-        "remove": "leave it out, who starts a server gets the image of today",
+        "remove": "leave it out, because each start makes a new container from the current image",
         "network_name": "leave it out, each server has a network of its own",
         "use_internal_ip": "leave it out, servers are reached on their network",
         "mem_limit": "write limits: {memory: ...}",
