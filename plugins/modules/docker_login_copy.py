@@ -49,7 +49,7 @@ EXAMPLES = r"""
 - name: Pull an image with the log-ins
   community.docker.docker_image_pull:
     name: registry.example.org/private:1.0
-    docker_host: unix:///run/user/1001/docker.sock
+    docker_host: unix:///run/carrel/engines/run-user-1001/docker.sock # from engine_sockets
   environment:
     DOCKER_CONFIG: "{{ login.directory }}"
 """

@@ -56,7 +56,7 @@ EXAMPLES = r"""
     - name: Start the server
       community.docker.docker_compose_v2:
         project_src: /srv/tao
-        docker_host: unix:///run/user/1001/docker.sock
+        docker_host: unix:///run/carrel/engines/run-user-1001/docker.sock # from engine_sockets
   always:
     - name: Allow resets again
       carrel.jupyter.instance_claim:

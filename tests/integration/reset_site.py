@@ -142,6 +142,7 @@ class LabSite:
             for number, port in enumerate(self.settings["ports"], 1)
         }
         (self.folder / "compose.yaml").write_text(json.dumps({"name": self.name, "services": services}))
+        (self.folder / ".env").write_text("COMPOSE_PROJECT_NAME=other\n")  # compose must not use it
 
     def environment(self, path: str | None = None) -> dict[str, str]:
         return {

@@ -121,6 +121,31 @@ def test_var_run_is_run(monkeypatch: pytest.MonkeyPatch) -> None:
         engine_socket.opened("/proc/self/no-such/docker.sock")
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.parametrize(
+    ("mode", "above", "owner", "own"),
+    [
+        (0o755, 0o755, 0, True),
+        (0o755, 0o1777, 0, True),
+        (0o755, 0o777, 0, False),
+        (0o1777, 0o755, 0, False),
+        (0o775, 0o755, 0, False),
+        (0o700, 0o755, UID, False),
+    ],
+)
+def test_whether_only_root_can_change_a_directory(place: Path, mode: int, above: int, owner: int, own: bool) -> None:
+    place.parent.chmod(mode)
+    place.parent.parent.chmod(above)
+    os.chown(place.parent, owner, 0)
+    descriptor, found = engine_socket.opened_directory(str(place.parent))
+    os.close(descriptor)
+    assert found is own
+    os.chown(place.parent.parent, UID, 0)
+    descriptor, found = engine_socket.opened_directory(str(place.parent))
+    os.close(descriptor)
+    assert found is False
+
+
 DOCKER = """#!{python}
 import os, socket, sys
 place = {place!r}

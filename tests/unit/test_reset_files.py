@@ -241,8 +241,8 @@ def docker(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> Engine
 def test_the_docker_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = docker(tmp_path, 'echo "$@"; cat', monkeypatch)
     assert engine.docker("ps", text="in") == "--host unix:///run/x.sock ps\nin"
-    compose = "--host unix:///run/x.sock compose --project-directory /srv/tao --file /srv/tao/compose.yaml up\n"
-    assert engine.compose("up") == compose
+    files = "--project-directory /srv/tao --env-file /dev/null --file /srv/tao/compose.yaml"
+    assert engine.compose("up") == f"--host unix:///run/x.sock compose {files} up\n"
 
 
 @pytest.mark.parametrize(

@@ -208,3 +208,48 @@ def test_every_task_that_asks_an_engine_has_a_time_limit() -> None:
                     words = re.findall(r"\w+", str(task.get("timeout")))
                     assert words and words[0] in limits, f"{file}: {task['name']}"
     assert len(asking) > 20, "the tasks are found"
+
+
+def tasks(within: Any) -> Iterator[dict[str, Any]]:
+    """The tasks of a file, with those in blocks."""
+    for task in within or []:
+        yield task
+        for part in ("block", "rescue", "always", "tasks", "pre_tasks", "post_tasks", "handlers"):
+            yield from tasks(task.get(part))
+
+
+FILES = sorted([*ROOT.glob("roles/*/tasks/*.yml"), *ROOT.glob("playbooks/**/*.yml")])
+
+
+def test_root_asks_engines_only_at_paths_on_which_no_link_is_followed() -> None:
+    """The account can put a link to another engine's socket in place of its own. See the module engine_sockets."""
+    asking = 0
+    for path in FILES:
+        assert not re.search(r"unix://|docker\.sock|DOCKER_HOST: [^\"]|DOCKER_HOST: \"[^\"]", path.read_text()), path
+        safe = f"{{{{ __{path.parts[-3]}_docker_host }}}}"
+        for task in tasks(load(path)):
+            for name, arguments in task.items():
+                if name.startswith("community.docker."):
+                    asking += 1
+                    assert arguments.get("docker_host") == safe, (path, task["name"])
+            command = task.get("ansible.builtin.command") or {}
+            words = command.get("argv", str(command.get("cmd", "")).split()) if isinstance(command, dict) else []
+            if words[:1] == ["docker"]:
+                asking += 1
+                assert words[1] == f"--host={safe}", (path, task["name"])
+    assert asking > 30
+
+
+def test_compose_reads_no_settings_of_its_own_from_the_variables_of_containers() -> None:
+    for role in ("lab", "hub"):
+        (guarded,) = load(ROOT / "roles" / role / "tasks" / "guarded.yml")
+        wanted = {"project_name": f"{{{{ __{role}_instance.name }}}}", "env_files": ["/dev/null"]}
+        for path in FILES:
+            if path.parts[-3] == role:
+                for task in tasks(load(path)):
+                    for name in task.keys() & {f"community.docker.docker_compose_v2{e}" for e in ("", "_exec", "_run")}:
+                        assert guarded["module_defaults"][name] == wanted, (path, name)
+                        smoke = task[name]["project_src"].endswith("/smoke")
+                        # Otherwise the end of a trial would remove the hub itself.
+                        own = "{{ __hub_instance.name }}_smoke" if smoke else None
+                        assert task[name].get("project_name") == own, (path, task["name"])

@@ -20,6 +20,16 @@ STEPS = {
     "Stop engines without instances": "idle", "Free the ports that instances have left": "ports",
 }  # fmt: skip
 
+# As docker 28 and docker-py 7 say it.
+NO_DAEMON = (
+    "docker: Cannot connect to the Docker daemon at unix:///run/carrel/engines/run-user-1001/docker.sock. "
+    "Is the docker daemon running?"
+)
+NO_API = (
+    "Error connecting: Error while fetching server API version: ('Connection aborted.', "
+    "OSError(40, 'Too many levels of symbolic links'))"
+)
+
 
 def stand_in(task: dict[str, Any], broken: set[str], running: bool) -> dict[str, Any]:
     """The task with its block's roles replaced, and what a module would read from this machine."""
@@ -88,6 +98,8 @@ def test_a_host_without_a_running_engine_is_not_changed(tmp_path: Path) -> None:
         ({"msg": "said", "results": []}, "said"),
         ({"msg": "\x1b[31mred\x1b]0;title\x07\r\u202e\nmore"}, "red?]0;title???\nmore"),
         ({"msg": "Timed out.", "timedout": {"period": 5}}, f"Timed out.\n{_failures.TIMED_OUT}"),
+        ({"msg": NO_API}, f"{NO_API}\n{_failures.SOCKET.format('UID')}"),
+        ({"msg": NO_DAEMON}, f"{NO_DAEMON}\n{_failures.SOCKET.format('1001')}"),
     ],
 )
 def test_the_message_is_that_of_the_task_or_its_items(result: dict[str, Any], text: str) -> None:
@@ -100,10 +112,13 @@ def test_the_message_is_that_of_the_task_or_its_items(result: dict[str, Any], te
         ({"rc": 1, "stdout": "", "stderr": "\x1b[1mno\x1b[0m such file\n", "msg": "failed"}, "no such file"),
         ({"rc": 1, "stdout": "another address", "stderr": "noise"}, "another address"),
         ({"msg": "Timed out."}, "Timed out."),
+        ({"rc": 125, "stdout": "", "stderr": NO_DAEMON}, f"{NO_DAEMON}\n{_failures.SOCKET.format('1001')}"),
+        ({"msg": NO_DAEMON}, f"{NO_DAEMON}\n{_failures.SOCKET.format('1001')}"),
     ],
 )
 def test_the_last_words_are_what_the_program_printed(result: dict[str, Any], text: str) -> None:
     assert _failures.last_words(result) == text
+    assert _failures.message({"msg": text}) == text  # nothing is said twice when a role reports it
 
 
 def test_a_report_names_instance_step_and_cause_and_claims_nothing_of_others() -> None:

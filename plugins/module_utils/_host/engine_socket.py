@@ -19,15 +19,35 @@ class ForeignSocketError(SocketError):
     """Something else is in the socket's place."""
 
 
-def opened(path: str) -> int:
-    """Return a descriptor of the socket, which must belong to its directory's owner. Nothing is sent there."""
-    *folders, name = (RUN + path[len(ALIAS) :] if path.startswith(ALIAS) else path).split("/")
-    above = os.open("/", DIRECTORY)
+def opened_directory(path: str) -> tuple[int, bool]:
+    """Return a descriptor of a directory, and whether only root, or whoever runs this, can change it and its path."""
+    path = f"{path}/"
+    path = RUN + path[len(ALIAS) :] if path.startswith(ALIAS) else path
+    above, own = os.open("/", DIRECTORY), True
     try:
-        for folder in filter(None, folders):
+        for folder in filter(None, path.split("/")):
+            own = own and _is_own(above, may_be_shared=True)  # as /tmp: nobody can replace what is root's
             below = os.open(folder, DIRECTORY, dir_fd=above)
             os.close(above)
             above = below
+        return above, own and _is_own(above)
+    except BaseException:
+        os.close(above)
+        raise
+
+
+def _is_own(directory: int, may_be_shared: bool = False) -> bool:
+    status = os.fstat(directory)
+    others_write = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    shared = may_be_shared and status.st_mode & stat.S_ISVTX
+    return status.st_uid in (0, os.geteuid()) and bool(shared or not others_write)
+
+
+def opened(path: str) -> int:
+    """Return a descriptor of the socket, which must belong to its directory's owner. Nothing is sent there."""
+    folder, name = os.path.split(path)
+    above, _unused = opened_directory(folder)
+    try:
         owner = os.fstat(above).st_uid
         descriptor = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above)
     finally:

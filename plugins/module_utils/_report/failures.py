@@ -13,6 +13,14 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._report import prin
 
 NO_MESSAGE = "the task gave no message; run again with -v"
 TIMED_OUT = "If it asks an engine, check that the engine answers: run docker ps as its account"
+# What the docker command says, and docker-py, if nothing answers at a path of _host/engine_mounts.py.
+UNREACHED = re.compile(r"unix:///run/carrel/engines/run-user-(\d+)/|Error while fetching server API version")
+LOOK = "Look at the engine's socket, "
+SOCKET = (
+    LOOK + "/run/user/{}/docker.sock. If it is missing, the engine does not run. If it is a link,"
+    " somebody has put it there as the engine's account, and nothing was asked. Then restart the engine, as its"
+    " account: systemctl --user restart rootless-docker"
+)
 
 REPORT = re.compile(r"\d+ of \d+ instances of kind \w+ on .* failed:\n\n")
 
@@ -26,14 +34,20 @@ def message(result: Mapping[str, Any]) -> str:
     if items:
         return "\n".join(dict.fromkeys(message(item) for item in items))
     said = printable.text(str(result.get("msg") or "")[: printable.LONGEST]).strip()
-    return "\n".join(filter(None, [said, TIMED_OUT if result.get("timedout") else ""])) or NO_MESSAGE
+    return "\n".join(filter(None, [said, TIMED_OUT if result.get("timedout") else "", _advice(said)])) or NO_MESSAGE
 
 
 def last_words(result: Mapping[str, Any]) -> str:
     """Return the output of a failed task's program, or the task's message."""
     printed = [str(result.get(stream) or "")[-printable.LONGEST :] for stream in ("stdout", "stderr")]
     said = (printable.text(text).strip() for text in printed)
-    return next(filter(None, said), "") or message(result)
+    printed_last = next(filter(None, said), "")
+    return "\n".join(filter(None, [printed_last, _advice(printed_last)])) or message(result)
+
+
+def _advice(said: str) -> str:
+    unreached = None if LOOK in said else UNREACHED.search(said)  # a role's report may have it already
+    return SOCKET.format(unreached[1] or "UID") if unreached else ""
 
 
 def instances(kind: str, host: str, number: int, failures: Sequence[Mapping[str, str]]) -> str:

@@ -63,7 +63,8 @@ class Engine:
         self.socket = socket
         self._host = ["docker", "--host", f"unix://{socket}"]
         files = [argument for file in compose_files for argument in ("--file", file)]
-        self._compose = ["compose", "--project-directory", directory, *files]
+        # .env has the container's variables. Compose would take its own settings from it, such as the project's name.
+        self._compose = ["compose", "--project-directory", directory, "--env-file", "/dev/null", *files]
         self._inherited = () if lock is None else (lock,)
 
     def docker(self, *arguments: str, timeout: int = 60, text: str = "", errors_too: bool = False) -> str:
