@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,18 @@ def test_a_killed_run_gives_nothing_away(hub: Path) -> None:
         (folder / FOLDER).rmdir()
 
 
+def test_what_the_account_wrote_reaches_no_terminal(hub: Path) -> None:
+    (hub / "data" / "hub").mkdir(parents=True)
+    known = {NAME: {"identity": "\x1b]0;owned\x07 evil\x1b[2J"}, NEW: {"identity": "\ud800"}, "eve--uni": SCHMIDT}
+    (hub / "data" / "hub" / "identities.json").write_text(json.dumps(known))
+    answer = run(hub, {NAME: MUELLER, NEW: "new@uni", "eve--uni": "eve@uni"})
+    assert [warning.split(": ", 1)[1] for warning in warnings(answer)] == [
+        f"eve--uni was {SCHMIDT} and is eve@uni now, so the files of {SCHMIDT} go to the archive; if both are one"
+        " person, move them back by hand"
+    ]
+    assert "evil" not in json.dumps(answer) and recorded(hub)[NAME] == MUELLER
+
+
 def test_what_cannot_be_archived_is_given_to_nobody(hub: Path) -> None:
     run(hub, {NAME: SCHMIDT, "ada": "ada"})
     os.chown(hub / "data" / "users" / FOLDER, 1234, GID)
@@ -153,10 +166,32 @@ def test_a_host_without_a_record_goes_on_as_it_was(hub: Path) -> None:
 
 
 def test_what_somebody_else_left_is_deleted_in_time(hub: Path) -> None:
+    """The time begins with the decision that it is somebody else's, so that an administrator can still object."""
     run(hub, {NAME: SCHMIDT})
     archived(hub / "data" / "users", FOLDER, "20260101T000000Z", "long ago")
     options = {"prune": "archive", "delete_after_days": 10}
     assert not run(hub, {NAME: SCHMIDT}, **options)["deleted"], "it is of a listed user"
+    assert not run(hub, {NAME: MUELLER}, **options)["deleted"]
+    assert not run(hub, {NAME: MUELLER}, **options)["changed"]
+    decided(hub, NAME, days=11)
     assert run(hub, {NAME: MUELLER}, **options)["deleted"] == [NAME]
     (left,) = os.listdir(hub / "data" / "users" / ".archive")
     assert left.startswith(f"{FOLDER}-") and "20260101" not in left
+
+
+def test_an_old_archive_that_may_be_of_a_new_person_is_not_deleted_at_once(hub: Path) -> None:
+    archive = archived(hub / "data" / "users", FOLDER, "20260101T000000Z", "of whom?")
+    options = {"prune": "archive", "delete_after_days": 10}
+    answer = run(hub, {NAME: SCHMIDT}, **options)
+    assert answer["deleted"] == [] and (archive / "home" / "file").exists()
+    assert "stays there" in warnings(answer)[0]
+    decided(hub, NAME, days=11)
+    assert run(hub, {NAME: SCHMIDT}, **options)["deleted"] == [NAME]
+
+
+def decided(hub: Path, name: str, days: int) -> None:
+    """As if the name had been given to somebody else this long ago."""
+    path = hub / "hub" / "identities.json"
+    record = json.loads(path.read_text())
+    record["users"][name]["since"] = int(time.time()) - days * 86400
+    path.write_text(json.dumps(record))

@@ -130,6 +130,14 @@ class Backend(abc.ABC):
         owner = self.identities.owners.get(user) if self.identities else None
         return owner.since if owner else 0
 
+    def expired(self, moment: float, before: float, listed: str | None) -> bool:
+        """Whether an archive of that moment is deleted.
+
+        Of a listed user, only what is of somebody else, and not before that has been known for as long: the user may
+        be the same person, whose administrator moves the archive back.
+        """
+        return moment < before if listed is None else moment <= self.since(listed) < before
+
     def _now(self) -> int:
         """Until now, with the archives of this run, whose names have the time to the second."""
         return int(archived_at(self.stamp()))

@@ -117,11 +117,7 @@ class UserDirectories(Backend):
 
     def expire(self, before: float, keep: Mapping[str, str]) -> None:
         found = archives(self._archived()).items()
-        old = [
-            (name, of)
-            for name, (of, moment) in found
-            if moment < before and (of not in keep or moment <= self.since(keep[of]))
-        ]
+        old = [(name, of) for name, (of, moment) in found if self.expired(moment, before, keep.get(of))]
         # left over from a killed run
         left = self.base is not None and TRASH in os.listdir(self.base)
         if left:
