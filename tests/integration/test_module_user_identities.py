@@ -14,6 +14,8 @@ from typing import Any
 import module_runner
 import pytest
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.escape import escape
+from carrel_backup import asked
+from carrel_backup.state import State
 from test_module_user_volumes import GID, UID, archived, facts
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="files of several owners need root")
@@ -76,7 +78,7 @@ def test_somebody_else_with_the_same_name_begins_with_nothing(hub: Path) -> None
     (warning,) = warnings(answers[0])
     assert warning == (
         f"{hub}/data/users: {NAME} was {SCHMIDT} and is {MUELLER} now, so the files of {SCHMIDT} go to"
-        " the archive; if both are one person, move them back by hand"
+        " the archive: if both are one person, docs/howto/leaving.md says how to give them back"
     )
     assert facts(hub / "hub" / "identities.json") == (0, 4321, "-rw-r-----")
 
@@ -119,8 +121,8 @@ def test_what_the_account_wrote_reaches_no_terminal(hub: Path) -> None:
     (hub / "data" / "hub" / "identities.json").write_text(json.dumps(known))
     answer = run(hub, {NAME: MUELLER, NEW: "new@uni", "eve--uni": "eve@uni"})
     assert [warning.split(": ", 1)[1] for warning in warnings(answer)] == [
-        f"eve--uni was {SCHMIDT} and is eve@uni now, so the files of {SCHMIDT} go to the archive; if both are one"
-        " person, move them back by hand"
+        f"eve--uni was {SCHMIDT} and is eve@uni now, so the files of {SCHMIDT} go to the archive: if both are one"
+        " person, docs/howto/leaving.md says how to give them back"
     ]
     assert "evil" not in json.dumps(answer) and recorded(hub)[NAME] == MUELLER
 
@@ -151,8 +153,8 @@ def test_a_host_without_a_record_goes_on_as_it_was(hub: Path) -> None:
     assert (home(hub) / "thesis").exists() and (base / "eve/home/file").read_text() == "Eve's"
     assert os.listdir(base / escape(NEW) / "home") == []
     assert warnings(answer) == [
-        f"{base}: the archive of new--uni stays there, because it may be of somebody else: if it is of new@uni, move it"
-        " back by hand"
+        f"{base}: the archive of new--uni stays there, because it may be of somebody else: if it is of new@uni,"
+        " docs/howto/leaving.md says how to give it back"
     ]
     assert not run(hub, people)["changed"]
     # The hub has the new person's name already, because hub_access came first.
@@ -187,6 +189,43 @@ def test_an_old_archive_that_may_be_of_a_new_person_is_not_deleted_at_once(hub: 
     assert "stays there" in warnings(answer)[0]
     decided(hub, NAME, days=11)
     assert run(hub, {NAME: SCHMIDT}, **options)["deleted"] == [NAME]
+
+
+def test_one_person_with_a_new_identity_gets_everything_back(hub: Path) -> None:
+    """By the steps in docs/howto/leaving.md."""
+    run(hub, {NAME: SCHMIDT})
+    (home(hub) / "thesis").write_text("hers")
+    run(hub, {NAME: MUELLER})
+    assert backups(hub) == []
+    folder = hub / "data" / "users"
+    (folder / FOLDER).rename(hub / "aside")
+    (archive,) = (folder / ".archive").iterdir()
+    archive.rename(folder / FOLDER)
+    path = hub / "hub" / "identities.json"
+    record = json.loads(path.read_text())
+    record["users"][NAME]["since"] = 0
+    path.write_text(json.dumps(record))
+    assert not run(hub, {NAME: MUELLER})["changed"]
+    run(hub, {}, prune="archive")
+    assert not home(hub).exists()
+    run(hub, {NAME: MUELLER}, prune="archive", delete_after_days=1)
+    assert (home(hub) / "thesis").read_text() == "hers" and len(backups(hub)) == 1
+
+
+def backups(hub: Path) -> list[Any]:
+    """What the page Backups has of snapshots of last year."""
+    since = asked.since((hub / "hub" / "identities.json").read_text(), NAME)
+    wanted = asked.Asked("snapshots", NAME, "", (), 0)
+    state = State("", "hub")
+    state.content["begun"] = "2025-01-01T00:00:00Z"
+    snapshot = {
+        "time": "2025-06-01T00:00:00Z",
+        "of": "whole",
+        "on": "geo1",
+        "series": None,
+        "paths": [f"/instance/{wanted.leaf}"],
+    }
+    return asked.of_user([snapshot], wanted, "geo1", state, since)
 
 
 def decided(hub: Path, name: str, days: int) -> None:

@@ -156,8 +156,8 @@ class Backend(abc.ABC):
                 self.begun_anew.add(name)
                 old, now = before[name].identity, self.identities.wanted[name]
                 self.warnings.append(
-                    f"{self.where}: {name} was {old} and is {now} now, so the files of {old} go to the archive;"
-                    " if both are one person, move them back by hand"
+                    f"{self.where}: {name} was {old} and is {now} now, so the files of {old} go to the archive:"
+                    " if both are one person, docs/howto/leaving.md says how to give them back"
                 )
         for name in sorted(new):
             unsure = not same_identity(name, self.identities.wanted[name]) and self.has_archive(escape(name))
@@ -165,7 +165,7 @@ class Backend(abc.ABC):
             if unsure:
                 self.warnings.append(
                     f"{self.where}: the archive of {name} stays there, because it may be of somebody else: if it is of"
-                    f" {self.identities.wanted[name]}, move it back by hand"
+                    f" {self.identities.wanted[name]}, docs/howto/leaving.md says how to give it back"
                 )
         for name, owner in sorted(self.identities.owners.items()):
             recorded = self.identities.recorded.get(name)
