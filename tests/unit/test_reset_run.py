@@ -261,6 +261,34 @@ def test_an_instance_that_is_held_while_its_people_are_waited_for_is_left_alone(
     assert (code, state["result"]) == (0, "held") and "renew" not in bench.kind.calls
 
 
+@pytest.mark.parametrize("why", ["people at work", "the command before", "held", "a playbook"])
+def test_a_reset_that_ends_before_it_begins_leaves_no_untried_image_under_a_tag(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    monkeypatch.setattr(claims, "FILE", f"{tmp_path}/claim-{{}}")
+
+    class Registry(FakeEngine):
+        def docker(self, *arguments: str, **options: Any) -> str:
+            if arguments[0] == "pull":
+                self.images["lab:1"] = "sha256:new"
+                if why == "held":
+                    (tmp_path / "instance.json").write_text('{"state": "held"}')
+                if why == "a playbook":
+                    (tmp_path / "claim-tao").write_bytes(claims.claim("a playbook", 30))
+            return super().docker(*arguments, **options)
+
+        def image(self, name: str, tag: str | None = None) -> Image | None:
+            return super().image(name, tag) or Image(name, None)
+
+    bench.engine = Registry()
+    bench.content.update(pull=True, before=["false"] if why == "the command before" else None)
+    bench.kind.reasons = [["a kernel is busy"]] if why == "people at work" else []
+    _code, state = bench.reset(people="skip")
+    assert "renew" not in bench.kind.calls, state
+    moved = [call for call in bench.engine.calls if call.startswith("tag ")]
+    assert moved == ([] if why == "a playbook" else ["tag sha256:a lab:1"])
+
+
 def test_an_interrupted_reset_is_reported(bench: Bench) -> None:
     bench.run().step("switch", "")
     _unused, state = bench.reset()

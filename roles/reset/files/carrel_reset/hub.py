@@ -91,16 +91,20 @@ class Hub:
         return web.version(web.local(port, base_url, "hub/api/")) is not None
 
     def running(self) -> dict[str, str]:
-        """Images of users' servers; if none runs, the image of the next one, unless it is new and not known to work."""
+        """Images of users' servers; if none runs, the image of the next one. A new one may not be known to work.
+
+        Somebody may have started a server between the pull and a trial that failed: then the tag means another image.
+        """
         containers = self._containers()
         found: dict[str, str] = {}
         for tag in sorted({*self.images(), *(container.image for container in containers)}):
             next_one, known = self._id(tag), images.known_good(self.run, tag, None)
             used = [container.image_id for container in containers if container.image == tag]
-            if next_one and (next_one in used or (not used and (next_one in known or not known))):
+            works = [image_id for image_id in used or filter(None, [next_one]) if image_id in known or not known]
+            if next_one and next_one in used:
                 found[tag] = next_one
-            elif used:
-                found[tag] = used[0]
+            elif works:
+                found[tag] = works[0]
         return found
 
     def server(self) -> int | None:
@@ -172,21 +176,40 @@ class Hub:
 
     def _check_new_images(self) -> None:
         """At night there may be no server on which to try a new image: let it print its version, and run notebooks."""
+        untried = self._untried()
+        try:
+            for tag in list(untried):
+                self._check_new_image(tag)
+                del untried[tag]
+        except (EngineError, OSError, ResetError) as error:
+            raise ResetError(f"{error}\n{self._go_back(untried)}") from error
+
+    def _check_new_image(self, tag: str) -> None:
         program = self._of("config.json", "command")[0]
         seconds = sum(self._of("config.json", f"{key}_timeout_seconds") for key in ("spawn", "http"))
+        if program == SINGLEUSER:
+            self.run.step("start", f"check that the new image of {tag} has a working {program}")
+            command = ["run", "--rm", "--pull", "never", "--network", "none", "--entrypoint", program, tag, "--version"]
+            self.run.engine.docker(*command, timeout=VERSION_SECONDS)
+        trial.attempt(self.run, tag, seconds)
+
+    def _untried(self) -> dict[str, str]:
+        """The tags whose images are new and not known to work: {tag: id of the image from before}."""
+        found = {}
         for tag in self.images():
             new, good = self._id(tag), images.known_good(self.run, tag, None)
-            if not new or not good or new in good:
-                continue
-            try:
-                if program == SINGLEUSER:
-                    self.run.step("start", f"check that the new image of {tag} has a working {program}")
-                    command = ["run", "--rm", "--network", "none", "--entrypoint", program, new, "--version"]
-                    self.run.engine.docker(*command, timeout=VERSION_SECONDS)
-                trial.attempt(self.run, tag, seconds)
-            except (EngineError, ResetError) as error:
-                images.restore(self.run, {tag: good[0]})
-                raise ResetError(f"{tag} was new ({new}) and means {good[0]} again: {error}") from error
+            if new and good and new not in [*good, *self._proven]:
+                found[tag] = good[0]
+        return found
+
+    def _go_back(self, old: dict[str, str]) -> str:
+        """Let tags mean the images from before ({tag: id}), and say so.
+
+        Otherwise the next server that somebody starts would be from an image that is not known to work.
+        """
+        said = [f"{tag} was new ({self._id(tag)}) and means {image_id} again" for tag, image_id in old.items()]
+        images.restore(self.run, old)
+        return "\n".join(said)
 
     def _finish(self, step: str) -> None:
         """Start the servers that a reset had stopped when it was interrupted."""
@@ -314,11 +337,14 @@ class Hub:
         self._start(api, user)
 
     def _try(self, api: HubApi, server: Server, new: str) -> None:
-        """Renew a server whose image has changed; if it does not start, everybody gets the image from before."""
+        """Renew a server whose image has changed; if it does not start, everybody gets the image from before.
+
+        So does everybody with another new image of which no server has started yet, because the reset ends here.
+        """
         try:
             self._renew_one(api, server.user)
         except ServerError as error:
             good = images.known_good(self.run, server.image, new) or [server.image_id]
-            images.restore(self.run, {server.image: good[0]})
+            went_back = self._go_back({**self._untried(), server.image: good[0]})
             self._each([server.user], lambda user: self._start(api, user))
-            raise ResetError(f"{error}\n{server.image} was new ({new}); the tag means {good[0]} again") from error
+            raise ResetError(f"{error}\n{went_back}") from error

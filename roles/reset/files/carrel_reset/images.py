@@ -27,8 +27,12 @@ _FINAL = re.compile(
 )
 
 
-def pull(run: Run, deployed: list[str]) -> None:
-    """Pull each deployed image by its tag. If that fails, the reset uses the image that is there."""
+def pull(run: Run, deployed: list[str]) -> dict[str, str]:
+    """Pull each deployed image by its tag. If that fails, the reset uses the image that is there.
+
+    Return the tags that mean new images now, with the ids of the old ones.
+    """
+    found: dict[str, str] = {}
     end = time.monotonic() + run.settings.pull_timeout_seconds
     for tag in run.settings.images:
         if tag not in deployed:
@@ -46,6 +50,9 @@ def pull(run: Run, deployed: list[str]) -> None:
             run.step("pull", f"{tag} is up to date: {after.digest if after else None}")
         else:
             run.step("pull", f"{tag} is new: {after.digest} ({after.id}), before {before.digest if before else None}")
+            if before is not None:
+                found[tag] = before.id
+    return found
 
 
 def _pull(run: Run, tag: str, end: float) -> None:

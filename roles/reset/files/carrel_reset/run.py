@@ -183,14 +183,17 @@ def _steps(run: Run, kind: Kind) -> str:
     kind.recover()
     _note_running(run, kind)
     answered = kind.answers()
-    if settings.pull and options.pull:
-        images.pull(run, kind.images())
-    if answered:
-        _warn_people(run, kind)
-        _wait_for_people(run, kind)
-    if held(settings):
-        raise Held
-    _before(run, kind)
+    pulled = images.pull(run, kind.images()) if settings.pull and options.pull else {}
+    try:
+        if answered:
+            _warn_people(run, kind)
+            _wait_for_people(run, kind)
+        if held(settings):
+            raise Held
+        _before(run, kind)
+    except Exception:
+        _take_back(run, pulled)
+        raise
     try:
         kind.renew()
     except Exception:
@@ -200,6 +203,16 @@ def _steps(run: Run, kind: Kind) -> str:
     _note_running(run, kind)
     images.prune(run)
     return "reset" if answered else "reset; before it, the instance did not answer"
+
+
+def _take_back(run: Run, pulled: dict[str, str]) -> None:
+    """Let tags mean the images from before the pull: people's next servers must not be from images nobody has tried."""
+    if claims.claimant(run.settings.name):
+        return  # the playbook that is running tries what it has found
+    try:
+        images.restore(run, pulled)
+    except EngineError as error:
+        run.warn(f"the tags of the images that were pulled could not be changed back: {error}")
 
 
 def _warn_people(run: Run, kind: Kind) -> None:
