@@ -17,6 +17,7 @@ from unittest import mock
 
 import bcrypt
 import pytest
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.passwords import is_bcrypt
 from carrel_hub import files, invitations, native, passwords, people
 from carrel_hub.brake import Brake
 from carrel_hub.native import CarrelNativeAuthenticator
@@ -122,6 +123,32 @@ def test_a_changed_password_survives_a_new_key_and_the_state_of_older_versions(
     declare(desk, {"grace": "a second one"})
     assert login(another, "grace", "a password of my own") is None
     assert login(another, "grace", "a second one") == "grace"
+
+
+def test_the_inventory_may_have_the_hash_of_a_password(
+    gate: CarrelNativeAuthenticator, desk: Path, hashed: list[str]
+) -> None:
+    old = bcrypt.hashpw(b"of another hub", bcrypt.gensalt()).decode()
+    declare(desk, {"grace": old})
+    hashed.clear()
+    assert login(gate, "grace", old) is None  # whoever sees the hash does not get in
+    assert login(gate, "grace", "of another hub") == "grace"
+    another = CarrelNativeAuthenticator(db=gate.db, key=b"another")
+    assert login(another, "grace", "of another hub") == "grace"
+    assert len(hashed) == 3 and gate.get_user("grace").password == old.encode()
+    asyncio.run(gate.set_password("grace", "a password of my own"))
+    for each in (another, CarrelNativeAuthenticator(db=gate.db, key=b"a third")):
+        assert login(each, "grace", "of another hub") is None
+        assert login(each, "grace", "a password of my own") == "grace"
+    second = bcrypt.hashpw(b"of a third hub", bcrypt.gensalt()).decode()
+    declare(desk, {"grace": second})
+    assert login(gate, "grace", "a password of my own") is None
+    assert login(gate, "grace", "of a third hub") == "grace"
+
+
+@pytest.mark.parametrize(("cost", "taken"), [("04", True), ("12", True), ("15", True), ("16", False), ("31", False)])
+def test_a_hash_that_would_take_hours_to_check_is_none(cost: str, taken: bool) -> None:
+    assert is_bcrypt(f"$2b${cost}${'a' * 53}") is taken
 
 
 def test_two_first_log_ins_at_once_make_one_account(gate: CarrelNativeAuthenticator) -> None:

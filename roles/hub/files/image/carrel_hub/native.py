@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.escape import username_problem
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.passwords import is_bcrypt
 from jupyterhub import orm
 from nativeauthenticator import NativeAuthenticator
 from nativeauthenticator.orm import UserInfo
@@ -93,11 +94,12 @@ class CarrelNativeAuthenticator(RosterMixin, NativeAuthenticator):  # type: igno
     async def _is_right(self, name: str, password: str) -> bool:
         """Check the password. bcrypt runs once, whether the account exists or not."""
         first = self._first_password(name)
-        if first is None or await self._is_applied(name, first):
-            account = self.get_user(name)
-            return await self.passwords.check(password, account.password if account else None)
-        await self._apply(name, first)
-        return hmac.compare_digest(password.encode(), first.encode())
+        if first is not None and not await self._is_applied(name, first):
+            await self._apply(name, first)
+            if not is_bcrypt(first):
+                return hmac.compare_digest(password.encode(), first.encode())
+        account = self.get_user(name)
+        return await self.passwords.check(password, account.password if account else None)
 
     def _first_password(self, name: str) -> str | None:
         if not self.roster().lists(name):
@@ -126,13 +128,15 @@ class CarrelNativeAuthenticator(RosterMixin, NativeAuthenticator):  # type: igno
         fingerprint = self._fingerprint(name, first)
         if hmac.compare_digest(known.get("hmac", ""), fingerprint):
             return True
-        if not await self.passwords.check(first, known["bcrypt"].encode()):
+        old = known["bcrypt"]
+        same = first == old if is_bcrypt(first) else await self.passwords.check(first, old.encode())
+        if not same:
             return False
         write_state(APPLIED, {**read_state(APPLIED), name: {**known, "hmac": fingerprint}})
         return True
 
     async def _apply(self, name: str, first: str) -> None:
-        hashed = await self.passwords.hash(first)
+        hashed = first.encode() if is_bcrypt(first) else await self.passwords.hash(first)
         if self._is_known(name, first):  # another request of this user was faster
             return
         self._store(name, hashed, approved=True)
