@@ -9,6 +9,7 @@ import json
 import os
 import secrets
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -197,6 +198,24 @@ def test_somebody_else_with_the_same_name_gets_new_ones(prefix: str, tmp_path: P
     assert list(place(f"{prefix}_ann_home").iterdir()) == []
     (archive,) = [volume for volume in volumes(prefix) if ".archived-" in volume and "_home" in volume]
     assert (place(archive) / "thesis").read_text() == "Schmidt's"
+
+
+def test_what_somebody_else_left_is_deleted_in_time(prefix: str, tmp_path: Path) -> None:
+    """The time begins with the decision that it is somebody else's."""
+    (tmp_path / "hub").mkdir()
+    ann = {"name": "ann", "identity": "anna@uni"}
+    options = {"prune": "archive", "delete_after_days": 10, "hub_directory": str(tmp_path)}
+    of_users = [f"{prefix}_{user}_home.archived-20260101T000000Z" for user in ("ann", "eve")]
+    for user, volume in zip(("ann", "eve"), of_users, strict=True):
+        given = {"carrel.instance": prefix, "carrel.user": user, "carrel.archived": "20260101T000000Z"}
+        docker("volume", "create", *(f"--label={key}={value}" for key, value in given.items()), volume)
+    assert run(prefix, ann, **options)["deleted"] == ["eve"], "nobody lists her"
+    record = tmp_path / "hub" / "identities.json"
+    for days, left in ((0, of_users[:1]), (11, [])):
+        users = {"ann": {"identity": "anna@uni", "since": int(time.time()) - days * 86400}}
+        record.write_text(json.dumps({"version": 1, "users": users}))
+        run(prefix, ann, **options)
+        assert [volume for volume in volumes(prefix) if ".archived-" in volume] == left
 
 
 def test_bad_input_and_no_engine(prefix: str) -> None:

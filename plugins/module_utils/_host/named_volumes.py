@@ -158,7 +158,7 @@ class NamedVolumes(Backend):
                 moment = archived_at(str(stamp))
             except ValueError:
                 continue
-            if moment >= before or (user in keep.values() and moment > self.since(user)):
+            if not self.expired(moment, before, user if user in keep.values() else None):
                 continue
             with self.reporting():
                 if not self.check_mode:
