@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from backup_site import DONE, FAILED, INCOMPLETE, LISTING, Machine, Site, started
@@ -35,7 +36,9 @@ for path, text, owner in (("server/cookie_secret", secret, uid), ("server/jupyte
 HUB = """
 import sqlite3
 os.makedirs(f"{directory}/hub", exist_ok=True)
-for path, text in (("hub/secrets.json", json.dumps({"cookie_secret": secret, "database_password": secret})),):
+users = {"ada": {"identity": "ada@uni", "since": since}, "grace@uni.example": {"identity": secret, "since": 0}}
+for path, text in (("hub/secrets.json", json.dumps({"cookie_secret": secret, "database_password": secret})),
+                   ("hub/identities.json", json.dumps({"version": 1, "users": users}))):
     with open(f"{directory}/{path}", "w") as stream: stream.write(text)
 database = f"{directory}/data/hub/jupyterhub.sqlite"
 base = sqlite3.connect(database)
@@ -146,26 +149,34 @@ def test_a_whole_lab_onto_another_range(machine: Machine) -> None:
 
 def test_a_whole_hub_onto_another_range(machine: Machine) -> None:
     here, there = machine.site("hub", database="sqlite"), machine.site("hub-there", database="sqlite")
-    here.python(HUB, secret="then", account="hub")
-    there.python(HUB, secret="now", account="hub-there")
+    here.python(HUB, secret="then", account="hub", since=1700000000)
+    there.python(HUB, secret="now", account="hub-there", since=0)
     here.python("open('thesis', 'w').write('mine'); os.chown('thesis', uid, gid)")
     there.python("open('newer', 'w').close()")
     assert here.backup()[0] == DONE
     machine.python(MOVE, here=here.name, there=there.name)
-    for more, code in ([], FAILED), (["--overwrite"], DONE):
+    for more, code in ([], FAILED), (["--overwrite"], INCOMPLETE):
         done = machine.run("carrel-backup", "restore", here.name, *more, check=False)
         assert done.returncode == code, last(there, "restore")
+    assert last(there, "restore")["warnings"] == [
+        "data/users/grace-40uni-2eexample/home in the snapshot is of somebody else who had the name before, so it was"
+        " not restored: if both are one person, see docs/howto/leaving.md"
+    ], "grace@uni.example is `now` here, and was `then`"
     found = there.python(
         "import sqlite3\n"
         "for path in (home, f'{home}/thesis', 'data/groups/statistics', 'data/hub/jupyterhub.sqlite'):\n"
         "  print(os.stat(path).st_uid - uid)\n"
         "print(os.listdir(home), sqlite3.connect(path).execute('SELECT name FROM users').fetchall())\n"
-        "print(json.load(open('hub/secrets.json')))",
+        "print(json.load(open('hub/secrets.json')))\n"
+        "users = json.load(open('hub/identities.json'))['users']\n"
+        "print(users['ada']['since'], users['grace@uni.example']['since'] > 1700000000)\n"
+        "print(os.stat('hub/identities.json').st_uid, oct(os.stat('hub/identities.json').st_mode))",
         folder=there.directory,
         home=there.home,
     )
     assert found.splitlines() == [
-        "0", "0", "0", "-1000", "['thesis'] [('then',)]", "{'cookie_secret': 'then', 'database_password': 'now'}"
+        "0", "0", "0", "-1000", "['thesis'] [('then',)]", "{'cookie_secret': 'then', 'database_password': 'now'}",
+        "1700000000 True", "0 0o100640",
     ]  # fmt: skip
     kept = machine.run("find", f"{there.directory}/data/.kept", "-name", "newer").stdout
     assert len(kept.splitlines()) == 1
@@ -173,7 +184,7 @@ def test_a_whole_hub_onto_another_range(machine: Machine) -> None:
 
 def test_one_part_that_a_snapshot_lacks_keeps_no_other_back(machine: Machine) -> None:
     site = machine.site("parts", database="sqlite", exclude=["scratch", "cache/*"])
-    site.python(HUB, secret="then", account="parts")
+    site.python(HUB, secret="then", account="parts", since=0)
     site.python(PARTS)
     code, entry = site.backup()
     assert code == INCOMPLETE and "could not be read" in "".join(entry["warnings"])
@@ -204,8 +215,8 @@ def test_one_part_that_a_snapshot_lacks_keeps_no_other_back(machine: Machine) ->
     assert site.command("drill", "--group", "statistics")[0] == DONE
 
 
-def last(site: Site, command: str) -> dict[str, str]:
-    found: dict[str, str] = site.state()[command]
+def last(site: Site, command: str) -> dict[str, Any]:
+    found: dict[str, Any] = site.state()[command]
     return found
 
 
@@ -234,7 +245,7 @@ def test_the_disk_at_the_target_is_full(machine: Machine) -> None:
 
 def test_kill_at_each_step(machine: Machine) -> None:
     site = machine.site("steps", database="sqlite")
-    site.python(HUB, secret="x", account="steps")
+    site.python(HUB, secret="x", account="steps", since=0)
     site.python("open('a', 'w').write('mine'); os.chown('a', uid, gid)")
     before = site.python(LISTING)
 

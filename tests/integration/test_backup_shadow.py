@@ -136,7 +136,7 @@ def test_the_database_of_a_held_hub_comes_back_or_nothing_does(
     image = testbed_images.build("postgres", parent=testbed_images.base())
     found = manifest.Manifest(["data/groups/g"], database.POSTGRESQL, [])
     with pytest.raises(BackupError, match="has no server that could load"):
-        restore.restore_leaves(hub, "abc", Wanted(), found, found.leaves)
+        restore.restore_leaves(hub, {"id": "abc", "time": "2030-01-01T02:30:00Z"}, Wanted(), found, found.leaves)
     identity = hub.docker("run", "--detach", *labels, *secret, image).strip()
 
     def names(query: str = "SELECT name FROM people") -> str:
@@ -168,10 +168,10 @@ def test_the_database_of_a_held_hub_comes_back_or_nothing_does(
         good = (tmp_path / "dump").read_bytes()
         fetched = good[: len(good) // 2]
         with pytest.raises(containers.UntouchedError, match="was not loaded, and nothing was restored"):
-            restore.restore_leaves(hub, "abc", overwrite, found, found.leaves)
+            restore.restore_leaves(hub, {"id": "abc", "time": "2030-01-01T02:30:00Z"}, overwrite, found, found.leaves)
         assert os.listdir(folder) == ["now"] and os.listdir(tmp_path / "data/.restoring") == []
         fetched = good
-        restore.restore_leaves(hub, "abc", overwrite, found, found.leaves)
+        restore.restore_leaves(hub, {"id": "abc", "time": "2030-01-01T02:30:00Z"}, overwrite, found, found.leaves)
         assert os.listdir(folder) == ["then"]
         assert hub.database_container() is None, "it stays stopped"
         hub.docker("start", identity)

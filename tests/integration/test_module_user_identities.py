@@ -14,7 +14,7 @@ from typing import Any
 import module_runner
 import pytest
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.escape import escape
-from carrel_backup import asked
+from carrel_backup import asked, owners
 from carrel_backup.state import State
 from test_module_user_volumes import GID, UID, archived, facts
 
@@ -214,7 +214,7 @@ def test_one_person_with_a_new_identity_gets_everything_back(hub: Path) -> None:
 
 def backups(hub: Path) -> list[Any]:
     """What the page Backups has of snapshots of last year."""
-    since = asked.since((hub / "hub" / "identities.json").read_text(), NAME)
+    record = owners.parsed((hub / "hub" / "identities.json").read_text())
     wanted = asked.Asked("snapshots", NAME, "", (), 0)
     state = State("", "hub")
     state.content["begun"] = "2025-01-01T00:00:00Z"
@@ -225,7 +225,7 @@ def backups(hub: Path) -> list[Any]:
         "series": None,
         "paths": [f"/instance/{wanted.leaf}"],
     }
-    return asked.of_user([snapshot], wanted, "geo1", state, since)
+    return asked.of_user([snapshot], wanted, "geo1", state, record[NAME].since)
 
 
 def decided(hub: Path, name: str, days: int) -> None:

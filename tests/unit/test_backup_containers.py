@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pytest
 from backup_helpers import (
+    AFTER,
     STOP,
     Engine,
     at_work,
     fail,
     recorded,
+    taken,
 )
 from carrel_backup import __main__ as program
 from carrel_backup import claims, containers, manifest, restore
@@ -58,7 +60,9 @@ def test_a_restore_and_a_reset_are_not_at_work_at_once(
 
     def restored() -> str:
         try:
-            restore.restore_leaves(engine, "abc", STOP, manifest.Manifest([], None, []), [])
+            restore.restore_leaves(
+                engine, {**taken(AFTER, "geo1"), "id": "abc"}, STOP, manifest.Manifest([], None, []), []
+            )
         except containers.InUseError as error:
             return str(error)
         return "restored"

@@ -56,7 +56,8 @@ def test_those_of_a_lab(lab: Engine, leaves: Sequence[str], found: list[str]) ->
 
 def test_those_of_a_hub(hub: Engine) -> None:
     found = credentials.of(hub.settings, ["hub", "data/hub", "token"])
-    assert found == {"instance/hub/secrets.json": f"{hub.settings.directory}/hub/secrets.json"}
+    names = ("hub/secrets.json", "hub/identities.json")
+    assert found == {f"instance/{name}": f"{hub.settings.directory}/{name}" for name in names}
 
 
 def test_a_labs_leaves_have_its_secrets(lab: Engine, tmp_path: Path) -> None:
@@ -118,11 +119,11 @@ def test_a_link_in_the_place_of_a_secret_is_not_followed(lab: Engine, tmp_path: 
     assert Path(path).read_text() == "now" and len(lab.state.entry["warnings"]) == 1
 
 
-def test_a_move_brings_what_signs_cookies_before_and_after_the_lab_is_set_up(tmp_path: Path) -> None:
+def test_a_move_brings_what_signs_cookies_before_and_after_the_lab_is_set_up(lab: Engine, tmp_path: Path) -> None:
     path = tmp_path / "tao" / credentials.SERVER
     then = put(tmp_path / "then.json", configured(HASHES["then"], "a token of then", ip="of then"))
-    receiving.put_secret(then, str(path))
+    receiving.put_secret(lab, then, str(path))
     assert path.read_text() == Path(then).read_text()
     put(path, configured(HASHES["now"], "a token of now", ip="of now"), 0o600)
-    receiving.put_secret(then, str(path))
+    receiving.put_secret(lab, then, str(path))
     assert path.read_text() == configured(HASHES["then"], "a token of then", ip="of now")

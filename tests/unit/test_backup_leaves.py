@@ -49,7 +49,7 @@ def test_what_a_snapshot_lacks_is_named_and_the_rest_goes_on(tmp_path: Path) -> 
     (tree / "instance/data/README").write_text("")
     (tree / "instance/data/link").symlink_to(tree)
     leaves = ["data/README", "data/groups/g", "data/link", "data/users/ada/home"]
-    there, lacking = restore.directories(str(tree), leaves)
+    there, lacking = restore.directories(str(tree), leaves, set())
     assert there == ["data/groups/g"]
     assert lacking == [
         "data/README is not a directory in the snapshot, so it was not restored: make it again by hand",

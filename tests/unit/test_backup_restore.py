@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from backup_helpers import (
+    AFTER,
     STOP,
     Engine,
     at_work,
@@ -183,10 +184,11 @@ def test_a_whole_restore_and_a_part_ask_for_room_before_they_fetch(engine: Engin
     leaf = "data/users/ada/home"
     sizes(engine, ada=2**62)
     found = manifest.Manifest([leaf], None, [])
+    snapshot = {"id": "abc", "time": AFTER}
     with pytest.raises(BackupError, match="free some space"):
-        restore.restore_leaves(engine, "abc", STOP, found, [leaf])
+        restore.restore_leaves(engine, snapshot, STOP, found, [leaf])
     with pytest.raises(BackupError, match="free some space"):
-        restore.restore_path(engine, {"id": "abc"}, Wanted(user="ada", path="x"), found)
+        restore.restore_path(engine, snapshot, Wanted(user="ada", path="x"), found)
     assert not os.path.exists(f"{engine.settings.directory}/data/.restoring")
 
 

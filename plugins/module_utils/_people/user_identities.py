@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import json_text
-from ansible_collections.carrel.jupyter.plugins.module_utils._shared.usernames import same_identity
-
-LONGEST = 1000  # characters of an identity
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.usernames import is_plain, same_identity
 
 
 @dataclass(frozen=True)
@@ -48,11 +46,6 @@ def identities(text: str | None, key: str | None) -> dict[str, str]:
     except (ValueError, AttributeError, RecursionError):
         return {}
     return {name: identity for name, identity in each.items() if isinstance(identity, str) and is_plain(identity)}
-
-
-def is_plain(identity: str) -> bool:
-    """Whether it can be an identity: warnings and files have it, and a terminal shows it."""
-    return len(identity) <= LONGEST and identity.isprintable()
 
 
 def others(owners: Mapping[str, Owner], wanted: Mapping[str, str]) -> set[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 LONGEST = 31  # what useradd takes as well
+LONGEST_IDENTITY = 1000
 # How much stays of the name before a domain that is too long to be kept.
 _LOCAL = 15
 
@@ -31,6 +32,11 @@ def normalize(raw: str) -> str:
 def same_identity(one: str, other: str) -> bool:
     """Whether two identities are the same. In logins and addresses, providers ignore upper and lower case."""
     return one.strip().casefold() == other.strip().casefold()
+
+
+def is_plain(identity: str) -> bool:
+    """Whether it can be an identity: warnings and files have it, and a terminal shows it."""
+    return len(identity) <= LONGEST_IDENTITY and identity.isprintable()
 
 
 def prefix_of(name: str, prefixes: Iterable[str]) -> str | None:

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from . import asked, files, targets, trees
+from . import asked, files, owners, targets, trees
 from .asked import Asked, RefusedError
 from .backup import gib
 from .commands import Account, CommandError
@@ -110,7 +110,8 @@ def act(settings: Settings, account: Account, journal: Journal, wanted: Asked, h
         run.check_server()
         found = [{**described(each), "paths": each.get("paths") or []} for each in run.restic.snapshots()]
         state = State(f"{settings.state_directory}/state.json", settings.name)
-        mine = asked.of_user(found, wanted, settings.host, state, since(settings, wanted.user))
+        owner = owners.recorded(settings).get(wanted.user)
+        mine = asked.of_user(found, wanted, settings.host, state, owner.since if owner else 0)
         if wanted.what == "snapshots":
             return {"snapshots": [{"id": each["id"], "time": asked.when(each["time"])} for each in mine]}
         snapshot = next((each for each in mine if each["id"] == wanted.snapshot), None)
@@ -121,14 +122,6 @@ def act(settings: Settings, account: Account, journal: Journal, wanted: Asked, h
         return bring(run, wanted, snapshot, tell)
     finally:
         run.tidy()
-
-
-def since(settings: Settings, user: str) -> int:
-    try:
-        text = files.read(f"{settings.directory}/hub/identities.json")
-    except FileNotFoundError:  # from before there was a record
-        return 0
-    return asked.since(text, user)
 
 
 def look(run: Run, wanted: Asked, snapshot: Mapping[str, Any]) -> dict[str, Any]:

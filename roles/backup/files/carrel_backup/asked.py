@@ -77,15 +77,6 @@ def is_name(part: str) -> bool:
     return 0 < length <= LONGEST_NAME and part not in (".", "..") and not {"/", "\0"} & set(part)
 
 
-def since(text: str, user: str) -> int:
-    """Until when the files with the user's name were of somebody else. TEXT is the host's record of identities."""
-    try:
-        owner = json.loads(text)["users"].get(user, {"since": 0})
-        return int(owner["since"])
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError("hub/identities.json is damaged") from error
-
-
 def of_user(
     snapshots: Sequence[Mapping[str, Any]], asked: Asked, host: str, state: State, since: float = 0
 ) -> list[Mapping[str, Any]]:

@@ -1,6 +1,9 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Secrets that only the host has. They come back with the whole instance, so that people stay logged in."""
+"""Secrets, and whose the names are, which only the host has. They come back with the whole instance.
+
+So people stay logged in, and nobody gets the files of somebody else.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +11,18 @@ import errno
 import json
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from contextlib import suppress
 from typing import Any
 
-from . import files, targets
+from . import files, owners, targets
 from .run import Run
 from .settings import Settings
 
-LONGEST = 64 * 2**10
 HUB = "hub/secrets.json"
 SERVER = "server/jupyter_server_config.json"
-# Generated once on the host; the others come from the inventory or are generated again.
-SECRETS = {"lab": ("server/cookie_secret", "token", SERVER), "hub": (HUB,)}
+# Generated or found once on the host; the others come from the inventory or are generated again.
+SECRETS = {"lab": ("server/cookie_secret", "token", SERVER), "hub": (HUB, owners.RECORD)}
 TOKEN = (("ServerApp", "token"), ("IdentityProvider", "token"))
 # The hash has a random salt, and jupyter_server signs cookies with the cookie secret and the hash.
 PASSWORD = (("ServerApp", "password"), ("PasswordIdentityProvider", "hashed_password"))
@@ -36,12 +38,17 @@ def of(settings: Settings, leaves: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def bring(run: Run, staged: str, path: str) -> None:
-    """Restore a secret, if the snapshot has it."""
+def bring(run: Run, staged: str, path: str, theirs: Set[str] = frozenset()) -> None:
+    """Restore a secret, if the snapshot has it. THEIRS: as in owners."""
     if not os.path.lexists(staged):
         return
     name = os.path.relpath(path, run.settings.directory)
+    effect = "people have to log in again"
     try:
+        if name == owners.RECORD:
+            effect = "people may see backups of others who had their names before"
+            bring_record(run, staged, run.state.begun is not None, theirs)
+            return
         text, status = read(staged)
         owner, mode = (status.st_uid, status.st_gid), stat.S_IMODE(status.st_mode) & 0o600
         if name == HUB:  # the database's password must be that of the server on this host
@@ -50,7 +57,20 @@ def bring(run: Run, staged: str, path: str) -> None:
             text = signed(files.read(path), text, TOKEN if run.state.begun else TOKEN + PASSWORD)
         write(path, text, owner, mode)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        run.warn(f"{path} was not restored, so people have to log in again: {error}")
+        run.warn(f"{path} was not restored, so {effect}: {error}")
+
+
+def bring_record(run: Run, staged: str, begun: bool, theirs: Set[str]) -> None:
+    then = owners.of_snapshot(read(staged)[0])
+    found = owners.merged(owners.recorded(run.settings), then, begun, theirs)
+    write(f"{run.settings.directory}/{owners.RECORD}", owners.text(found), (0, run.account.gid), 0o640)
+
+
+def record_in(tree: str) -> dict[str, owners.Owner]:
+    """Whose the names are in a tree from a snapshot."""
+    with suppress(OSError, ValueError):  # `bring` says it
+        return owners.of_snapshot(read(f"{tree}/instance/{owners.RECORD}")[0])
+    return {}
 
 
 def read(staged: str) -> tuple[str, os.stat_result]:
@@ -58,7 +78,7 @@ def read(staged: str) -> tuple[str, os.stat_result]:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "it is not a regular file")
-        return file.read(LONGEST), status
+        return file.read(files.LONGEST), status
 
 
 def write(path: str, text: str, owner: tuple[int, int], mode: int) -> None:

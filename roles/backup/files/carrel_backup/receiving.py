@@ -6,12 +6,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import stat
+from collections.abc import Set
 from typing import Any
 
-from . import containers, credentials, database, files, restore
-from .run import BackupError
+from . import containers, credentials, database, files, owners, restore
+from .run import BackupError, Run
 from .snapshots import listed
 from .transfer import TAR, Move, as_account, backups_of, let_go, stop, write, write_record
 
@@ -36,13 +38,15 @@ def receive(move: Move) -> dict[str, Any]:
     if missing:
         restore.check_room(run, snapshot, missing)
     restore.fetch(run, snapshot, [*paths, *secrets], move.tree, "--delete", f"--overwrite={prepare_tree(move)}")
-    there, lacking = restore.directories(move.tree, leaves, advice="")
+    # The old host's inventory may have been an older one.
+    theirs = owners.others(owners.recorded(run.settings), credentials.record_in(move.tree), math.inf, begun=False)
+    there, lacking = restore.directories(move.tree, leaves, theirs, advice="")
     series = next((each["series"] for each in listed(run) if each["id"] == snapshot), None)
     received = {"snapshot": snapshot, "leaves": there, "database": dumped, "series": series}
     write(f"{run.settings.state_directory}/received.json", json.dumps(received))
     for staged, path in secrets.items():
         if os.path.lexists(f"{move.tree}/{staged}"):
-            put_secret(f"{move.tree}/{staged}", path)
+            put_secret(run, f"{move.tree}/{staged}", path, theirs)
     if run.settings.kind == "hub":
         like_the_role(f"{move.directory}/hub", run.account.gid)
     if move.given["place"]:
@@ -72,10 +76,13 @@ def prepare_tree(move: Move) -> str:
     return "if-changed"
 
 
-def put_secret(staged: str, path: str) -> None:
-    """Write the secrets that sign people's cookies, before the instance is set up, so that it uses them."""
-    text, status = credentials.read(staged)
+def put_secret(run: Run, staged: str, path: str, theirs: Set[str] = frozenset()) -> None:
+    """Write what signs people's cookies, and whose names are, before the instance is set up, so that it uses them."""
     os.close(restore.make_parents(os.path.dirname(path)))
+    if path.endswith(f"/{owners.RECORD}"):
+        credentials.bring_record(run, staged, begun=False, theirs=theirs)
+        return
+    text, status = credentials.read(staged)
     if path.endswith(f"/{credentials.SERVER}") and os.path.lexists(path):  # of the lab, set up meanwhile
         text = credentials.signed(files.read(path), text, credentials.TOKEN + credentials.PASSWORD)
     credentials.write(path, text, (status.st_uid, status.st_gid), stat.S_IMODE(status.st_mode) & 0o600)

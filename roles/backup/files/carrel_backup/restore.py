@@ -5,15 +5,14 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import os
 import stat
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
 
-from . import containers, credentials, database, images, projects, targets
+from . import containers, credentials, database, images, owners, projects, targets
 from . import manifest as manifests
 from .backup import GIB, MANIFEST, gib, is_database
 from .commands import CommandError
@@ -22,10 +21,11 @@ from .manifest import Manifest
 from .restic import Answer, ResticError
 from .run import DONE, INCOMPLETE, BackupError, Run
 from .settings import Settings
-from .snapshots import label, listed, pick
+from .snapshots import label, listed, parsed, pick
 from .wanted import Wanted, path_of, tags
 
-RENAME_EXCHANGE = 2
+OTHERS = "is of somebody else who had the name before"
+ONE_PERSON = ": if both are one person, see docs/howto/leaving.md"
 BESIDE = "data/.restoring"
 KEPT = "data/.kept"
 MOVING = "move"  # the tree of a move to this host, beside those of restores
@@ -49,7 +49,7 @@ def restore(run: Run, snapshot: str, wanted: Wanted) -> int:
         leaves = data_leaves(chosen, manifest.database)
         if not leaves:
             raise BackupError(f"the snapshot {found['id'][:8]} has nothing of {wanted.user or wanted.group}")
-        restore_leaves(run, found["id"], wanted, manifest, leaves)
+        restore_leaves(run, found, wanted, manifest, leaves)
         if whole:
             run.state.go_on(found["on"], found["series"])
     if server is not None:
@@ -196,6 +196,9 @@ def restore_path(run: Run, found: Mapping[str, Any], wanted: Wanted, manifest: M
     leaf = next((leaf for leaf in manifest.leaves if path.startswith(f"{leaf}/") and leaf.startswith("data/")), None)
     if leaf is None:
         raise BackupError(f"{path} is not a file or folder in a directory of the snapshot")
+    theirs = owners.others(owners.recorded(run.settings), {}, parsed(found["time"]).timestamp(), begun=True)
+    if targets.user_of(leaf) in theirs:
+        raise BackupError(f"{path} in the snapshot {snapshot[:8]} {OTHERS}{ONE_PERSON}")
     check_room(run, snapshot, [f"instance/{path}"])
     place = f"{run.settings.directory}/{leaf}"
     with fetched(run, snapshot, [f"instance/{path}"]) as tree:
@@ -216,7 +219,10 @@ def restore_path(run: Run, found: Mapping[str, Any], wanted: Wanted, manifest: M
         run.step("keep", f"the old one is {kept} beside it")
 
 
-def restore_leaves(run: Run, snapshot: str, wanted: Wanted, manifest: Manifest, leaves: Sequence[str]) -> None:
+def restore_leaves(
+    run: Run, found: Mapping[str, Any], wanted: Wanted, manifest: Manifest, leaves: Sequence[str]
+) -> None:
+    snapshot = found["id"]
     whole = wanted.user is None and wanted.group is None
     directory = run.settings.directory
     occupied = [leaf for leaf in leaves if is_occupied(f"{directory}/{leaf}")]
@@ -229,9 +235,12 @@ def restore_leaves(run: Run, snapshot: str, wanted: Wanted, manifest: Manifest, 
     if dumped == database.POSTGRESQL:
         database.server(run)
     check_room(run, snapshot, paths)
+    present = owners.recorded(run.settings)
     with fetched(run, snapshot, paths) as tree:
         take_sqlite(run, tree, dumped)
-        there, lacking = directories(tree, leaves)
+        moment, begun = parsed(found["time"]).timestamp(), run.state.begun is not None
+        theirs = owners.others(present, credentials.record_in(tree), moment, begun)
+        there, lacking = directories(tree, leaves, theirs)
         for text in lacking:
             run.warn(text)
         if leaves and not there:
@@ -245,7 +254,7 @@ def restore_leaves(run: Run, snapshot: str, wanted: Wanted, manifest: Manifest, 
                 for leaf in there:
                     place(run, f"{tree}/instance/{leaf}", leaf)
                 for staged, secret in secrets.items():
-                    credentials.bring(run, f"{tree}/{staged}", secret)
+                    credentials.bring(run, f"{tree}/{staged}", secret, theirs)
             finally:
                 containers.start(run)
 
@@ -261,7 +270,7 @@ def paths_of(leaves: Sequence[str], dumped: str | None) -> list[str]:
 
 
 def directories(
-    tree: str, leaves: Sequence[str], advice: str = "; an earlier one may have it (--snapshot)"
+    tree: str, leaves: Sequence[str], theirs: Set[str], advice: str = "; an earlier one may have it (--snapshot)"
 ) -> tuple[list[str], list[str]]:
     """The directories that were restored into TREE, and what is to be said about the others.
 
@@ -269,6 +278,9 @@ def directories(
     """
     found, lacking = list[str](), list[str]()
     for leaf in leaves:
+        if targets.user_of(leaf) in theirs:
+            lacking.append(f"{leaf} in the snapshot {OTHERS}, so it was not restored{ONE_PERSON}")
+            continue
         try:
             os.close(targets.opened(f"{tree}/instance/{leaf}"))
             found.append(leaf)
@@ -330,7 +342,7 @@ def place(run: Run, staged: str, leaf: str) -> None:
             raise BackupError(f"{leaf} is not a directory in the snapshot")
         join_project(staged, f"{directory}/{parent}")
         try:
-            exchange(source, source_name, above, name)
+            targets.exchange(source, source_name, above, name)
         except FileNotFoundError:
             os.rename(source_name, name, src_dir_fd=source, dst_dir_fd=above)
             return
@@ -382,12 +394,3 @@ def make_parents(path: str) -> int:
         return descriptor
     finally:
         os.close(above)
-
-
-def exchange(source: int, source_name: str, target: int, target_name: str) -> None:
-    """renameat2(2): both names exist at every moment, also if we are killed."""
-    library = ctypes.CDLL(None, use_errno=True)
-    if library.renameat2(source, os.fsencode(source_name), target, os.fsencode(target_name), RENAME_EXCHANGE):
-        number = ctypes.get_errno()
-        error = FileNotFoundError if number == errno.ENOENT else OSError
-        raise error(number, os.strerror(number), target_name)

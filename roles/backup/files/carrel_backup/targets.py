@@ -7,6 +7,7 @@ All directories above the first one that the account can read belong to root, so
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import re
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 
 from .escape import unescape
 
+RENAME_EXCHANGE = 2
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Files of restores (old ones, and new ones not yet in place), and archived homes: only root enters these.
 ARCHIVE = "data/users/.archive"
@@ -136,3 +138,12 @@ def opened(path: str, flags: int = DIRECTORY) -> int:
         return os.open(name or ".", flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=above)
     finally:
         os.close(above)
+
+
+def exchange(source: int, source_name: str, target: int, target_name: str) -> None:
+    """renameat2(2): both names exist at every moment, also if we are killed."""
+    library = ctypes.CDLL(None, use_errno=True)
+    if library.renameat2(source, os.fsencode(source_name), target, os.fsencode(target_name), RENAME_EXCHANGE):
+        number = ctypes.get_errno()
+        error = FileNotFoundError if number == errno.ENOENT else OSError
+        raise error(number, os.strerror(number), target_name)

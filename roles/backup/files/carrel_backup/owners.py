@@ -1,0 +1,91 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whose the names of a hub's users are: nobody gets the files of somebody else whose name was simplified alike.
+
+The module user_volumes writes the record. It comes back with a whole hub and goes along with a move.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, replace
+
+from . import files
+from .escape import username_problem
+from .run import BackupError
+from .settings import Settings
+from .usernames import is_plain, same_identity
+
+RECORD = "hub/identities.json"
+
+
+@dataclass(frozen=True)
+class Owner:
+    identity: str
+    since: int  # seconds since 1970: what was backed up until then is of somebody else
+
+
+def recorded(settings: Settings) -> dict[str, Owner]:
+    """The record of this host."""
+    path = f"{settings.directory}/{RECORD}"
+    try:
+        return parsed(files.read(path))
+    except FileNotFoundError:  # of a lab, or from before there was a record
+        return {}
+    except ValueError as error:
+        raise BackupError(f"{path} is damaged: bring it back from a backup, or remove it") from error
+
+
+def parsed(text: str) -> dict[str, Owner]:
+    """Raises ValueError."""
+    try:
+        users = json.loads(text)["users"]
+        return {name: Owner(str(user["identity"]), int(user["since"])) for name, user in users.items()}
+    except (KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        raise ValueError("it is damaged") from error
+
+
+def of_snapshot(text: str) -> dict[str, Owner]:
+    """The record in a snapshot, into which the account may have put anything. Raises ValueError."""
+    return {
+        name: owner
+        for name, owner in parsed(text).items()
+        if not username_problem(name) and is_plain(owner.identity) and owner.since <= time.time()
+    }
+
+
+def others(now: Mapping[str, Owner], then: Mapping[str, Owner], moment: float, begun: bool) -> set[str]:
+    """The names whose files in a snapshot of that MOMENT are of somebody else.
+
+    NOW is this host's record, THEN the snapshot's. Only a host that has BEGUN its backups knows who came later.
+    """
+
+    def is_other(name: str) -> bool:
+        if moment <= now[name].since:
+            return True
+        if name not in then or same_identity(now[name].identity, then[name].identity):
+            return False
+        return then[name].since < now[name].since or (then[name].since == now[name].since and not begun)
+
+    return set(filter(is_other, now))
+
+
+def merged(
+    now: Mapping[str, Owner], then: Mapping[str, Owner], begun: bool, theirs: Set[str] = frozenset()
+) -> dict[str, Owner]:
+    """The record of a host that has the snapshot's files from now on, except THEIRS."""
+    later = {
+        name: owner for name, owner in then.items() if name not in now or (not begun and owner.since > now[name].since)
+    }
+    found = {**now, **later}
+    if not begun:  # then all backups are of before
+        found.update({name: replace(found[name], since=int(time.time())) for name in theirs})
+    return found
+
+
+def text(owners: Mapping[str, Owner]) -> str:
+    """As user_volumes writes it."""
+    users = {name: {"identity": owner.identity, "since": owner.since} for name, owner in owners.items()}
+    return json.dumps({"version": 1, "users": users}, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
