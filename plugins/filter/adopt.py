@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 from ansible_collections.carrel.jupyter.plugins.module_utils._adopt import host as _host
 from ansible_collections.carrel.jupyter.plugins.module_utils._adopt import takeover
+from ansible_collections.carrel.jupyter.plugins.module_utils._adopt.hub import Reference
 from ansible_collections.carrel.jupyter.plugins.module_utils._adopt.report import report
 
 DOCUMENTATION = r"""
@@ -47,6 +48,7 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
+_Dumper.add_representer(Reference, lambda dumper, text: dumper.represent_str(str(text)))
 _Dumper.add_representer(_Raw, lambda dumper, text: dumper.represent_scalar("!unsafe", str(text), style="'"))
 
 
@@ -56,12 +58,12 @@ def _yaml(content: Any) -> str:
 
 
 def _raw(value: Any) -> Any:
-    """Every text in it with the tag."""
+    """Every text with the tag, but for references to secrets: all else was read from the host."""
     if isinstance(value, dict):
         return {key: _raw(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_raw(item) for item in value]
-    return _Raw(value) if isinstance(value, str) else value
+    return _Raw(value) if isinstance(value, str) and not isinstance(value, Reference) else value
 
 
 def files(survey: Mapping[str, Any], host: str) -> dict[str, str]:
@@ -70,18 +72,13 @@ def files(survey: Mapping[str, Any], host: str) -> dict[str, str]:
     found = {f"{host}.md": report(adoption, host, survey["base_dir"])}
     if adoption.instances:
         variables = {
-            "jupyter_instances": [_declared(entry) for entry in adoption.instances],
-            "jupyter_adopted": _raw(adoption.takeovers),
+            "jupyter_instances": _raw(adoption.instances),
+            **({"jupyter_adopted": _raw(adoption.takeovers)} if adoption.takeovers else {}),
         }
         found[f"host_vars/{host}/jupyter.yml"] = HEAD + _yaml(variables)
     if adoption.secrets:
         found[f"host_vars/{host}/vault.yml"] = SECRETS + _yaml({_host.SECRETS: _raw(adoption.secrets)})
     return found
-
-
-def _declared(entry: dict[str, Any]) -> dict[str, Any]:
-    """All but the references to the secrets was read from the host."""
-    return {key: value if key in _host.REFERENCES else _raw(value) for key, value in entry.items()}
 
 
 class FilterModule:

@@ -72,11 +72,20 @@ engines:
     - C(problem) says why its containers are not known.
     - C(ranges) counts the account's entries in C(/etc/subuid) and C(/etc/subgid).
     - C(containers) have the part of their environment that is not their image's, which mostly has a password.
+    - The container of a JupyterHub has C(database), with its people and the hashes of their passwords. Then C(volumes)
+      are the engine's own.
   returned: success
   type: list
   elements: dict
   sample:
-    - {account: tao, uid: 1001, home: /srv/tao, unit: docker.service, on_hold: false, problem: null, containers: []}
+    - account: tao
+      uid: 1001
+      home: /srv/tao
+      unit: docker.service
+      on_hold: false
+      problem: null
+      containers: []
+      volumes: []
 sites:
   description:
     - Virtual hosts of Apache and nginx that send requests to ports of the host itself.

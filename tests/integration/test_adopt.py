@@ -9,21 +9,16 @@ a mount namespace of the test's own.
 from __future__ import annotations
 
 import contextlib
-import http.client
 import os
 import secrets
-import socket
-import socketserver
 import subprocess
-import sys
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
 import yaml
+from adopt_site import playbook, shown
 from ansible_runner import tree
 from hub_site import free_port
 from module_runner import open_to_all
@@ -35,7 +30,6 @@ from testbed.patience import until
 from testbed.run import ROOT, run
 
 PASSWORD = "a pass{{word}} of Tao's"
-SOCKET = "/var/run/docker.sock"
 UID = 54999
 COMPOSE = """
 services:
@@ -71,14 +65,7 @@ fi
 docker compose -f {folder}/docker-compose.yml down
 docker compose -f {folder}/docker-compose.yml up -d
 """
-# A tmpfs holds what is written to /etc and /run.
 NAMESPACE = f"""
-set -e
-mount -t tmpfs tmpfs /mnt
-for place in etc run; do
-  mkdir /mnt/$place /mnt/$place.work
-  mount -t overlay overlay -o lowerdir=/$place,upperdir=/mnt/$place,workdir=/mnt/$place.work /$place
-done
 cp -r "$WORLD/etc" /
 cat "$WORLD/accounts" >> /etc/passwd
 echo tao:165536:65536 >> /etc/subuid
@@ -88,40 +75,7 @@ touch /run/user/{UID}/docker.sock
 chown {UID} /run/user/{UID}
 mount --bind "$WORLD/docker.sock" /run/user/{UID}/docker.sock
 rm -f /run/docker.sock
-exec "$@"
 """
-
-
-class Handler(BaseHTTPRequestHandler):
-    """Asks the real engine, about one compose project."""
-
-    protocol_version = "HTTP/1.1"
-    project = ""
-
-    def do_GET(self) -> None:
-        path = self.path
-        if path.startswith("/containers/json"):
-            path += f'&filters={{"label":["com.docker.compose.project={self.project}"]}}'.replace('"', "%22")
-        engine = http.client.HTTPConnection("localhost")
-        engine.sock = socket.socket(socket.AF_UNIX)
-        engine.sock.connect(SOCKET)
-        engine.request("GET", path)
-        answer = engine.getresponse()
-        text = answer.read()
-        self.send_response(answer.status)
-        self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text)
-
-    def log_message(self, *given: object) -> None:
-        pass
-
-    def address_string(self) -> str:
-        return "test"
-
-
-class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
-    daemon_threads = True
 
 
 @dataclass
@@ -132,10 +86,7 @@ class World:
     container: str
 
     def playbook(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        ansible = ["ansible-playbook", "-c", "local", "-e", f"ansible_python_interpreter={sys.executable}"]
-        command = ["unshare", "--mount", "sh", "-c", NAMESPACE, "sh", *ansible, *arguments]
-        environment = {**os.environ, "WORLD": str(self.folder), "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
-        return subprocess.run(command, env=environment, cwd=self.folder, capture_output=True, text=True, check=False)
+        return playbook(self.folder, NAMESPACE, *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -169,16 +120,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     unset = [f"--unset={key}" for key in settings]
     command = ["env", *unset, f"DOCKER_CONFIG={compose_plugin()}", "docker", "compose", "--project-name", name]
     command += ["--project-directory", str(project)]
-    Handler.project = name
-    with Server(str(folder / "docker.sock"), Handler) as server:
+    with shown(folder / "docker.sock", label=f"com.docker.compose.project={name}"):
         os.chown(folder / "docker.sock", UID, UID)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
             run(*command, "up", "--detach")
             yield World(folder, home, port, name)
         finally:
             run(*command, "down", "--timeout", "1")
-            server.shutdown()
 
 
 def logged_in(world: World) -> bool:

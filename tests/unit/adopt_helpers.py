@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._adopt.host import Adoption, adopt
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.escape import escape
 from plan_helpers import plan
 
 PASSWORD = "a pass{{word}} of Tao's"
@@ -44,12 +45,59 @@ def container(**more: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
+BCRYPT = "$2b$12$" + "a" * 53
+VOLUMES = "/var/lib/docker/volumes"
+
+
+def account(name: str, **more: Any) -> dict[str, Any]:
+    return {"name": name, "hash": BCRYPT, "authorized": True, "second_factor": False, **more}
+
+
+def database(users: dict[str, bool], *accounts: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """What is known of a hub's people: whether each user is an admin, and the passwords."""
+    path, listed = f"{VOLUMES}/jupyterhub-data/_data/jupyterhub.sqlite", [*users.items()]
+    known = [{"name": name, "admin": admin} for name, admin in listed]
+    return {"path": path, "problem": None, "users": known, "accounts": [*accounts], **more}
+
+
+def old_hub(*accounts: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """The hub of jupyterhub-deploy-docker, with the people prof and ada@uni."""
+    found = accounts or (account("ada@uni"), account("prof"))
+    return {
+        **container(),
+        "name": "jupyterhub", "image": "jupyterhub",
+        "words": ["jupyterhub", "-f", "/srv/jupyterhub/jupyterhub_config.py"],
+        "environment": {
+            "JUPYTERHUB_ADMIN": "prof", "DOCKER_NETWORK_NAME": "jupyterhub-network",
+            "DOCKER_NOTEBOOK_IMAGE": "quay.io/jupyter/base-notebook:latest", "DOCKER_NOTEBOOK_DIR": "/home/jovyan/work",
+        },
+        "ports": [{"container": 8000, "address": "0.0.0.0", "host": 8000}],
+        "mounts": [
+            mount("/root/hub/jupyterhub_config.py", "/srv/jupyterhub/jupyterhub_config.py", "file"),
+            mount(f"{VOLUMES}/jupyterhub-data/_data", "/data", name="jupyterhub-data"),
+        ],
+        "database": database({"prof": True, "ada@uni": False}, *found), **more,
+    }  # fmt: skip
+
+
+def volume(user: str) -> dict[str, str]:
+    """A user's volume by its escaped name."""
+    return {"name": f"jupyterhub-user-{user}", "source": f"{VOLUMES}/jupyterhub-user-{user}/_data"}
+
+
+def rootful(*containers: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """Docker as root."""
+    nobody = dict.fromkeys(("account", "home", "unit", "subuid", "subgid", "ranges"))
+    mine = {"uid": 0, "gid": 0, "volumes": [volume("prof"), volume("ada-40uni")]}
+    return {**engine(*containers), **nobody, **mine, **more}
+
+
 def engine(*containers: dict[str, Any], **more: Any) -> dict[str, Any]:
     ids = {"start": 165536, "count": 65536}
     return {
         "account": "tao", "uid": 1001, "gid": 1002, "home": "/srv/tao", "unit": "docker.service", "on_hold": False,
         "subuid": ids, "subgid": ids, "ranges": {"subuid": 1, "subgid": 1},
-        "containers": list(containers or [container()]), "problem": None, **more,
+        "containers": list(containers or [container()]), "volumes": [], "problem": None, **more,
     }  # fmt: skip
 
 
@@ -64,6 +112,11 @@ def survey(*engines: dict[str, Any], **more: Any) -> dict[str, Any]:
 def planned(adoption: Adoption) -> list[dict[str, Any]]:
     """The entries with their secrets, once the plan has taken them."""
     entries = [{**entry, **adoption.secrets.get(entry["name"], {})} for entry in adoption.instances]
+    for entry in entries:
+        hashes = entry.pop("password_hashes", {})
+        for person in entry.get("users", []):
+            if "password" in person:
+                person["password"] = hashes[escape(person["name"])]
     result, problems = plan(entries)
     assert not problems and result
     return entries

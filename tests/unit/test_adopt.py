@@ -191,15 +191,6 @@ def test_a_system_account_is_not_adopted() -> None:
     assert words in refused(engine(uid=999))
 
 
-def test_a_hub_is_not_adopted_and_holds_back_the_labs_of_its_engine() -> None:
-    hub = container(name="jupyterhub", words=["tini", "/usr/local/bin/jupyterhub", "-f", "/srv/jupyterhub/config.py"])
-    assert "hubs are not adopted" in refused(engine(container(image="quay.io/jupyterhub/jupyterhub:5"), account=None))
-    assert "jupyterhub of Docker as root is a JupyterHub, and hubs are not adopted" in refused(
-        engine(hub, account=None)
-    )
-    assert "tao-lab cannot be taken over while the others of this engine cannot" in refused(engine(container(), hub))
-
-
 def test_labs_that_share_an_engine_have_their_projects_names() -> None:
     other = container(
         project="geo",
@@ -336,7 +327,7 @@ def test_limits_of_the_old_site_come_first() -> None:
     text = plugin.files(survey(sites=[limited]), "lab1")["lab1.md"]
     first = text[text.index("- ") :]
     assert first.startswith("- WARNING: /etc/apache2/sites-enabled/tao.conf lets in only some (Require ip), and that")
-    assert "the lab would be open to all who reach the host, so write proxy.directives first" in first
+    assert "it would be open to all who reach the host, so write proxy.directives first" in first
     assert "tao.conf includes staff.conf, not read: look there for limits of access" in text
     assert "its other names end, because an instance has one: www.example.org" in text
 
@@ -346,7 +337,7 @@ def test_files_that_do_more_are_edited_by_hand() -> None:
     text = plugin.files(survey(sites=[shared], cron=[{**JOB, "shared": True}]), "lab1")["lab1.md"]
     for path in (SITE["path"], JOB["path"]):
         assert f"{path} is moved" not in text
-        assert f"- YOUR PART: {path} does more than these labs, or is of others: take their part out of it" in text
+        assert f"- YOUR PART: {path} does more than these instances, or is of others: take their part out" in text
     geo = {**JOB, "projects": ["tao", "/srv/geo/lab"]}
     assert adopt(survey(cron=[geo])).takeovers[0]["shared"] == [JOB["path"]]
     own = {**JOB, "projects": ["tao", "/srv/tao/jupyterlab"]}

@@ -102,7 +102,7 @@ def _restrictions(sites: list[Mapping[str, Any]]) -> Iterator[str]:
         limits = dict.fromkeys(limit for site in sites if site["path"] == path for limit in site["limits"])
         if limits:
             yield (
-                f"WARNING: {path} lets in only some ({', '.join(limits)}), and that is not carried over: the lab would "
+                f"WARNING: {path} lets in only some ({', '.join(limits)}), and that is not carried over: it would "
                 "be open to all who reach the host, so write proxy.directives first (docs/howto/extend.md)"
             )
     for path in sorted({site["path"] for site in sites}):

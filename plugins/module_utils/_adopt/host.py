@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.carrel.jupyter.plugins.module_utils._adopt import lab
+from ansible_collections.carrel.jupyter.plugins.module_utils._adopt import hub, lab
 from ansible_collections.carrel.jupyter.plugins.module_utils._adopt.address import UnknownAddressError
 from ansible_collections.carrel.jupyter.plugins.module_utils._engine.requirements import FIRST_ORDINARY_UID
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.names import read_name, taken
@@ -17,16 +17,19 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems impo
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import INVALID
 
 SECRETS = "vault_jupyter_adopted"
-REFERENCES = ("password", "token", "environment", "command")
 
 
 @dataclass
 class Adoption:
-    """`notes` by instance; `left` is what is not adopted, and why; `takeovers` is the variable jupyter_adopted."""
+    """`notes` by instance; `left` is what is not adopted, and why; `takeovers` is the variable jupyter_adopted.
+
+    `hubs` says of each hub what ends, and whose files are where.
+    """
 
     instances: list[dict[str, Any]] = field(default_factory=list)
     secrets: dict[str, dict[str, Any]] = field(default_factory=dict)
     takeovers: list[dict[str, Any]] = field(default_factory=list)
+    hubs: list[dict[str, Any]] = field(default_factory=list)
     notes: dict[str, list[str]] = field(default_factory=dict)
     left: list[str] = field(default_factory=list)
 
@@ -71,10 +74,10 @@ def _engine(engine: Mapping[str, Any], survey: Mapping[str, Any], adoption: Adop
                 "reach it, publish its port in the compose file (ports), start it again, and adopt again"
             )
     for container in hubs:
-        adoption.left.append(
-            f"{container['name']} of {whose} is a JupyterHub, and hubs are not adopted: declare a new one beside it, "
-            "and copy people's files into its users' folders (docs/howto/adopt.md)"
-        )
+        try:
+            _hub(engine, container, survey, adoption)
+        except (lab.Refusal, UnknownAddressError) as error:
+            adoption.left.append(f"{container['name']} of {whose}: {error}")
     if not account:
         for container in servers:
             adoption.left.append(
@@ -121,36 +124,50 @@ def _lab(
     engine: Mapping[str, Any], container: Mapping[str, Any], alone: bool, survey: Mapping[str, Any], adoption: Adoption
 ) -> lab.Found:
     wanted = str(engine["account"] if alone else container["project"] or container["name"])
-    name = _name(wanted, survey, adoption)
-    found = lab.describe(name, container, engine, survey)
-    if reason := taken(wanted):
-        found.notes.append(f"it is called {name}, because as {wanted} {reason}")
-    entry = dict(found.entry)
-    for key in found.secrets:
-        entry[key] = f"{{{{ {SECRETS}['{name}'].{key} }}}}"
-    adoption.instances.append(entry)
-    if found.secrets:
-        adoption.secrets[name] = found.secrets
-    adoption.notes[name] = found.notes
-    return found
-
-
-def _name(wanted: str, survey: Mapping[str, Any], adoption: Adoption) -> str:
-    """The instance has a folder of its own beside the old one, which is mostly the account's home."""
     if read_name(wanted, "name", Problems()) is INVALID:
         raise lab.Refusal(
             f"{wanted!r} is not a name for an instance or an engine here (a-z, 0-9 and '-'): rename the account, or "
             "declare a new lab"
         )
-    if reason := taken(wanted):
-        wanted = re.sub("^(backup-)+", "", wanted)
-        if read_name(wanted, "name", Problems()) is INVALID:
-            raise lab.Refusal(
-                f"no lab can be called backup-{wanted}, because {reason}: rename the account, or declare a new lab"
-            )
+    reason, left = taken(wanted), _not_taken(wanted)
+    if read_name(left, "name", Problems()) is INVALID:
+        raise lab.Refusal(f"no lab can be called {wanted}, because {reason}: rename the account, or declare a new lab")
+    name = _free(left, "lab", survey, adoption)
+    found = lab.describe(name, container, engine, survey)
+    if reason:
+        found.notes.append(f"it is called {name}, because as {wanted} {reason}")
+    found.entry.update({key: hub.Reference(f"{{{{ {SECRETS}['{name}'].{key} }}}}") for key in found.secrets})
+    _add(found, adoption)
+    return found
+
+
+def _hub(
+    engine: Mapping[str, Any], container: Mapping[str, Any], survey: Mapping[str, Any], adoption: Adoption
+) -> None:
+    wanted = _not_taken(re.sub("[^a-z0-9]+", "-", container["name"].lower()).strip("-"))[:31].strip("-")
+    name = _free("hub" if read_name(wanted, "name", Problems()) is INVALID else wanted, "hub", survey, adoption)
+    found = hub.describe(name, container, engine, survey, SECRETS)
+    _add(found, adoption)
+    adoption.hubs.append({**found.old, "account": engine["account"]})
+
+
+def _not_taken(name: str) -> str:
+    return re.sub("^(backup-)+", "", name)
+
+
+def _add(found: lab.Found, adoption: Adoption) -> None:
+    name = found.entry["name"]
+    adoption.instances.append(found.entry)
+    if found.secrets:
+        adoption.secrets[name] = found.secrets
+    adoption.notes[name] = found.notes
+
+
+def _free(wanted: str, kind: str, survey: Mapping[str, Any], adoption: Adoption) -> str:
+    """The instance has a folder of its own beside the old one, which is mostly the account's home."""
     used = {*survey["folders"], *survey["instances"], *(entry["name"] for entry in adoption.instances)}
     if wanted in used:
-        wanted = f"{wanted[:27]}-lab"
+        wanted = f"{wanted[:27]}-{kind}"
     if wanted in used:
         raise lab.Refusal(f"an instance or a folder called {wanted} is there already: move it away, and adopt again")
     return wanted

@@ -22,6 +22,7 @@ _HOMES = ("/home/jovyan/work", "/home/jovyan")
 _SHM = 64 << 20  # Docker's default
 _JUPYTER = 8888  # the container's port, of jupyter_server and of docker-stacks
 _SHORTEST = {"password": 8, "token": 16}
+USER = "JUPYTERHUB_USER"  # a hub sets it for people's servers
 
 
 class Refusal(Exception):
@@ -42,12 +43,21 @@ class Found:
 
 def is_server(container: Mapping[str, Any]) -> bool:
     """Whether a container is one JupyterLab that people reach."""
-    return bool(container["ports"]) and _looks(container, "jupyter") and not is_hub(container)
+    return bool(container["ports"]) and _is_lab(container)
 
 
 def is_hidden(container: Mapping[str, Any]) -> bool:
     """Whether it looks like a JupyterLab that nobody reaches."""
-    return not container["ports"] and _looks(container, "jupyter") and not is_hub(container)
+    return not container["ports"] and _is_lab(container)
+
+
+def _is_lab(container: Mapping[str, Any]) -> bool:
+    return _looks(container, "jupyter") and not is_hub(container) and not is_persons(container)
+
+
+def is_persons(container: Mapping[str, Any]) -> bool:
+    """Whether a hub has started it for a user."""
+    return USER in container["environment"]
 
 
 def is_hub(container: Mapping[str, Any]) -> bool:
@@ -73,7 +83,7 @@ def describe(name: str, container: Mapping[str, Any], engine: Mapping[str, Any],
     environment, words = _environment(container["environment"])
     said.token, said.root = words.token or said.token, words.root or said.root
     said.other_login = said.other_login or words.other_login
-    published = _port(container, host)
+    published = port_of(container, host, _JUPYTER, "JupyterLab")
     where = address.find(container, published, said.base_url or words.base_url, host, notes)
     notes += _ranges(engine)
     ending = sorted({port["host"] for port in container["ports"]} - {published["host"]})
@@ -82,7 +92,7 @@ def describe(name: str, container: Mapping[str, Any], engine: Mapping[str, Any],
     root = _notebooks(container, said.root)
     entry: dict[str, Any] = {
         "name": name, "url": where.url, **({"engine": engine["account"]} if name != engine["account"] else {}),
-        "image": _image(container), "tls": where.tls, "notebooks": root["target"],
+        "image": usable(container["image"]), "tls": where.tls, "notebooks": root["target"],
         "owner": _owner(root, engine),
     }  # fmt: skip
     if where.port is not None:
@@ -120,8 +130,8 @@ def describe(name: str, container: Mapping[str, Any], engine: Mapping[str, Any],
     return Found(entry, secrets, old, notes, [*where.sites, *jobs])
 
 
-def _port(container: Mapping[str, Any], host: Mapping[str, Any]) -> Mapping[str, Any]:
-    """That of JupyterLab: it may publish others, and the same one on several addresses."""
+def port_of(container: Mapping[str, Any], host: Mapping[str, Any], usual: int, what: str) -> Mapping[str, Any]:
+    """That of WHAT: a container may publish others, and the same one on several addresses. Raises Refusal."""
     ports: dict[int, Mapping[str, Any]] = {}
     for port in container["ports"]:
         if port["host"] not in ports or port["address"] not in address.LOOPBACK:
@@ -130,12 +140,12 @@ def _port(container: Mapping[str, Any], host: Mapping[str, Any]) -> Mapping[str,
     found = [*ports.values()]
     for chosen in (
         [port for port in found if port["host"] in proxied],
-        [port for port in found if port["container"] == _JUPYTER],
+        [port for port in found if port["container"] == usual],
     ):
         found = [port for port in found if port in chosen] or found
     if len(found) > 1:
         raise Refusal(
-            f"which of its ports {', '.join(str(port['host']) for port in found)} on the host is JupyterLab's cannot "
+            f"which of its ports {', '.join(str(port['host']) for port in found)} on the host is {what}'s cannot "
             "be told: publish that one alone, start it again, and adopt again"
         )
     return found[0]
@@ -243,8 +253,8 @@ def _owner(mount: Mapping[str, Any], engine: Mapping[str, Any]) -> str:
     return f"{ids[0]}:{ids[1]}"
 
 
-def _image(container: Mapping[str, Any]) -> str:
-    image = str(container["image"])
+def usable(image: str) -> str:
+    """The image's name. Raises Refusal."""
     if image.startswith("sha256:") or values.image(image, "image", Problems()) is INVALID:
         raise Refusal(
             "its image has no name: give it one with `docker tag`, push it, and write the name into the compose file"

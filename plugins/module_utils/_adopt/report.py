@@ -4,12 +4,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._adopt import takeover
 from ansible_collections.carrel.jupyter.plugins.module_utils._adopt.host import Adoption
 from ansible_collections.carrel.jupyter.plugins.module_utils._report import printable
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.escape import escape
 
 
 def report(adoption: Adoption, host: str, base: str) -> str:
@@ -26,17 +28,20 @@ def report(adoption: Adoption, host: str, base: str) -> str:
         )
     for entry in adoption.takeovers:
         lines += ["", f"## To take over what {entry['account']} runs", "", "docs/howto/adopt.md has the commands.", ""]
-        lines += [f"- {printable.line(step)}" for step in _steps(entry, base)]
+        lines += [f"- {printable.line(step)}" for step in (*_parts(entry), *_steps(entry, base))]
+    for hub in adoption.hubs:
+        lines += ["", f"## To move the people of {hub['hub']} by hand", "", "docs/howto/adopt.md has the commands.", ""]
+        lines += [f"- {printable.line(step)}" for step in _by_hand(hub, base)]
     if adoption.left:
         lines += ["", "## Not adopted", "", *(f"- {printable.line(text)}" for text in adoption.left)]
     return "\n".join(lines) + "\n"
 
 
-def _steps(entry: Mapping[str, Any], base: str) -> Iterator[str]:
-    """The part of the administrator first."""
+def _parts(entry: Mapping[str, Any]) -> Iterator[str]:
+    """The part of the administrator."""
     for path in entry["shared"]:
         yield (
-            f"YOUR PART: {path} does more than these labs, or is of others: take their part out of it by hand, and "
+            f"YOUR PART: {path} does more than these instances, or is of others: take their part out by hand, and "
             "remove the path from shared in jupyter_adopted"
         )
     if any(path.startswith("/etc/nginx/") for path in (*entry["files"], *entry["shared"])):
@@ -44,7 +49,24 @@ def _steps(entry: Mapping[str, Any], base: str) -> Iterator[str]:
             "YOUR PART: Apache needs the ports of nginx: move its other sites to Apache, and stop it: systemctl "
             "disable --now nginx"
         )
+
+
+def _steps(entry: Mapping[str, Any], base: str) -> Iterator[str]:
     yield f"the engine of {entry['account']} is stopped, and its unit {entry['unit']} disabled"
     for old, new in takeover.moves(entry, base).items():
-        aside = "" if old not in entry["files"] else "; look into it first: all that is in it ends"
-        yield f"{old} is moved to {new}{aside}"
+        yield _moved(old, new) if old in entry["files"] else f"{old} is moved to {new}"
+
+
+def _moved(old: str, new: str) -> str:
+    return f"{old} is moved to {new}; look into it first: all that is in it ends"
+
+
+def _by_hand(hub: Mapping[str, Any], base: str) -> Iterator[str]:
+    as_whom = f", as {hub['account']}" if hub["account"] else ""
+    old = shlex.quote(hub["container"])
+    yield f"stop people's servers and the hub{as_whom}: docker update --restart=no {old} && docker stop {old}"
+    for path in (*hub["files"], *hub["shared"]):
+        yield f"take its part out of {path}"
+    yield "run carrel.jupyter.site"
+    for home in hub["homes"]:
+        yield f"copy what is in {home['source']} to {base}/{hub['hub']}/data/users/{escape(home['user'])}/home"

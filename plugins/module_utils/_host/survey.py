@@ -13,10 +13,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from ansible_collections.carrel.jupyter.plugins.module_utils._adopt import cron, shapes, web
+from ansible_collections.carrel.jupyter.plugins.module_utils._adopt import cron, lab, shapes, web
 from ansible_collections.carrel.jupyter.plugins.module_utils._engine import subordinate_ids
 from ansible_collections.carrel.jupyter.plugins.module_utils._engine.rootless_docker import config_path
-from ansible_collections.carrel.jupyter.plugins.module_utils._host import files
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import files, survey_hub
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.engine_api import EngineAPI, EngineError
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.facts import first_range
 
@@ -114,18 +114,22 @@ def _count(text: str, account: pwd.struct_passwd) -> int:
 
 
 def _containers(path: str, advice: str) -> dict[str, Any]:
-    """Return an engine's containers. It may answer anything."""
+    """Return an engine's containers, and its volumes if one is a hub. It may answer anything."""
+    nothing: dict[str, Any] = {"containers": [], "volumes": []}
     try:
         engine = EngineAPI(path, total=SECONDS, longest=LONGEST)
         listed = engine.call("GET", "/containers/json?all=1")
         if len(listed) > MOST:
-            return {"containers": [], "problem": f"it has more than {MOST} containers: adopt is for a few"}
+            return {**nothing, "problem": f"it has more than {MOST} containers: adopt is for a few"}
         found = [shapes.checked(_container(engine, str(item["Id"]))) for item in listed]
-        return {"containers": found, "problem": None}
+        hubs = [container for container in found if lab.is_hub(container)]
+        for hub in hubs:
+            hub["database"] = survey_hub.database(hub["mounts"])
+        return {"containers": found, "volumes": survey_hub.volumes(engine) if hubs else [], "problem": None}
     except EngineError as error:
-        return {"containers": [], "problem": f"{error}; {advice}, and adopt again"}
+        return {**nothing, "problem": f"{error}; {advice}, and adopt again"}
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError):
-        return {"containers": [], "problem": f"the engine at {path} does not answer as Docker does"}
+        return {**nothing, "problem": f"the engine at {path} does not answer as Docker does"}
 
 
 def _container(engine: EngineAPI, identity: str) -> dict[str, Any]:

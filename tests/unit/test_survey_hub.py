@@ -1,0 +1,127 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Databases of hubs, real ones and such as strangers make; tests/integration/test_adopt_hub.py has a running hub."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import survey_hub
+from jupyterhub import orm
+from nativeauthenticator.orm import UserInfo
+
+
+def read(folder: Path) -> dict[str, Any] | None:
+    mounts = [{"source": "/none", "kind": "other"}, {"source": str(folder / "none"), "kind": "folder"}]
+    return survey_hub.database([*mounts, {"source": str(folder), "kind": "folder"}])
+
+
+def problem(folder: Path) -> str:
+    found = read(folder)
+    assert found and found["users"] == [] and found["accounts"] is None
+    return str(found["problem"])
+
+
+def made(folder: Path) -> Path:
+    """A database as JupyterHub and NativeAuthenticator make it."""
+    path = folder / survey_hub.DATABASE
+    session = orm.new_session_factory(f"sqlite:///{path}")()
+    UserInfo.__table__.create(session.get_bind(), checkfirst=True)
+    session.add_all([orm.User(name="prof", admin=True), orm.User(name="ada")])
+    session.add(UserInfo(username="ada", password=b"$2b$12$hash", is_authorized=True))
+    session.add(UserInfo(username="eve", password=b"x", has_2fa=True))
+    session.commit()
+    session.close()
+    session.get_bind().dispose()
+    return path
+
+
+def changed(path: Path, *statements: str) -> None:
+    with sqlite3.connect(path) as connection:
+        for statement in statements:
+            connection.execute(statement)
+    connection.close()
+
+
+def test_who_is_in_a_database(tmp_path: Path) -> None:
+    before = made(tmp_path).read_bytes()
+    assert read(tmp_path) == {
+        "path": f"{tmp_path}/jupyterhub.sqlite", "problem": None,
+        "users": [{"name": "prof", "admin": True}, {"name": "ada", "admin": False}],
+        "accounts": [
+            {"name": "ada", "hash": "$2b$12$hash", "authorized": True, "second_factor": False},
+            {"name": "eve", "hash": "x", "authorized": False, "second_factor": True},
+        ],
+    }  # fmt: skip
+    assert [path.name for path in tmp_path.iterdir()] == ["jupyterhub.sqlite"]
+    assert (tmp_path / "jupyterhub.sqlite").read_bytes() == before
+    changed(tmp_path / "jupyterhub.sqlite", "DROP TABLE users_info")
+    found = read(tmp_path)
+    assert found and found["accounts"] is None and len(found["users"]) == 2
+
+
+def test_what_is_not_yet_in_the_file_itself_counts(tmp_path: Path) -> None:
+    path = made(tmp_path)
+    writer = sqlite3.connect(path)
+    writer.execute("PRAGMA journal_mode = WAL")
+    writer.execute("INSERT INTO users (name, admin, cookie_id) VALUES ('new', 0, 'x')")
+    writer.commit()
+    found = read(tmp_path)
+    writer.close()
+    assert found and [user["name"] for user in found["users"]] == ["prof", "ada", "new"]
+
+
+def test_none_and_others_files(tmp_path: Path) -> None:
+    assert read(tmp_path) is None
+    path = tmp_path / survey_hub.DATABASE
+    path.write_text("no database at all, but long enough to be looked at " * 20)
+    assert problem(tmp_path) == f"{path} cannot be read: file is not a database"
+    path.unlink()
+    changed(path, "CREATE TABLE x (y)")
+    assert problem(tmp_path) == f"{path} is no database of JupyterHub"
+    path.unlink()
+    os.mkfifo(path)
+    assert "is not a regular file" in problem(tmp_path)
+    path.unlink()
+    path.symlink_to("/etc/shadow")
+    assert "jupyterhub.sqlite" in problem(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("statements", "words"),
+    [
+        (["DROP TABLE users", "CREATE VIEW users AS SELECT 1 AS id, 'x' AS name, 0 AS admin"], "is no database of"),
+        (["UPDATE users SET name = zeroblob(5000) WHERE id = 1"], "something other than a name or a password"),
+        (["UPDATE users_info SET password = 5"], "something other than a name or a password"),
+        (["ALTER TABLE users RENAME COLUMN admin TO boss"], "cannot be read: no such column: admin"),
+    ],
+)
+def test_what_jupyterhub_does_not_write_is_refused(tmp_path: Path, statements: list[str], words: str) -> None:
+    changed(made(tmp_path), *statements)
+    assert words in problem(tmp_path)
+
+
+def test_sizes_and_work_have_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = made(tmp_path)
+    changed(path, *(f"INSERT INTO users (name, admin, cookie_id) VALUES ('{n}', 0, '{n}')" for n in range(20)))
+    monkeypatch.setattr(survey_hub, "STEPS", 50)
+    assert problem(tmp_path) == f"{path} cannot be read: interrupted"
+    monkeypatch.undo()
+    monkeypatch.setattr(survey_hub, "MOST", 20)
+    assert problem(tmp_path) == f"{path} has more than 20 people: adopt is for fewer"
+    monkeypatch.setattr(survey_hub, "LARGEST", 100)
+    assert problem(tmp_path) == f"{path} has more than 100 bytes: move it away"
+
+
+def test_an_engine_s_own_volumes() -> None:
+    class Engine:
+        def call(self, method: str, path: str) -> dict[str, Any]:
+            local = {"Driver": "local", "Options": None, "Name": "mine", "Mountpoint": "/v/mine/_data"}
+            return {"Volumes": [local, {**local, "Driver": "nfs"}, {**local, "Options": {"device": "/etc"}}]}
+
+    engine: Any = Engine()
+    assert survey_hub.volumes(engine) == [{"name": "mine", "source": "/v/mine/_data"}]
