@@ -82,4 +82,5 @@ class FilterModule:
             "_hub_smoke_files": hub_smoke.files,
             "_hub_smoke_passed": hub_smoke.with_passed,
             "_hub_smoke_refusal": hub_smoke.refusal,
+            "_hub_smoke_untried": hub_smoke.untried,
         }

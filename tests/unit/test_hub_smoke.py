@@ -104,6 +104,21 @@ def test_an_image_is_tried_until_it_has_passed_and_the_tag_can_go_back() -> None
     assert hub_smoke.due(hub(), FACTS, ["sha256:a", "sha256:b"], before) == []
 
 
+def test_tags_go_back_whether_the_new_images_were_inspected_or_not() -> None:
+    def engine(**ids: str) -> list[dict[str, Any]]:
+        return [{"Id": image_id, "RepoTags": [f"{name}:1"]} for name, image_id in ids.items()]
+
+    of_it = hub(images=[{"title": name, "image": f"docker.io/library/{name}:1"} for name in "abcde"])
+    before = engine(a="sha256:old-a", b="sha256:old-b", c="sha256:old-c", d="sha256:old-d")
+    after = engine(a="sha256:new-a", b="sha256:new-b", c="sha256:old-c", e="sha256:new-e")
+    assert hub_smoke.untried(of_it, ["sha256:new-b"], before, after) == [
+        {"tag": "docker.io/library/a:1", "old": "sha256:old-a"},
+        {"tag": "docker.io/library/d:1", "old": "sha256:old-d"},
+    ]
+    assert hub_smoke.untried(of_it, [], before, before) == []
+    assert hub_smoke.untried(of_it, [], [], after) == []
+
+
 def test_each_image_of_a_run_that_passes_is_recorded() -> None:
     passed = hub_smoke.with_passed(hub_smoke.with_passed(["sha256:old"], "sha256:a"), "sha256:b")
     assert passed == ["sha256:old", "sha256:a", "sha256:b"] and hub_smoke.due(hub(), FACTS, passed, []) == []

@@ -103,7 +103,7 @@ def due(
     instance: Mapping[str, Any], images: Sequence[Mapping[str, Any]], passed: Sequence[str], before: Sequence[Any]
 ) -> list[dict[str, Any]]:
     """Return what must be tried: images that have not PASSED. BEFORE are the engine's answers before the pull."""
-    old = {familiar(tag): image["Id"] for image in before for tag in image.get("RepoTags") or []}
+    old = _tags(before)
     found = []
     for number in tried(instance):
         image, tag = images[number], instance["images"][number]["image"]
@@ -112,6 +112,22 @@ def due(
             about = {"service": service(number), "tag": tag, "id": new, "python": image["python"]}
             found.append({**about, "old": None if known == new else known})
     return found
+
+
+def untried(
+    instance: Mapping[str, Any], passed: Sequence[str], before: Sequence[Any], after: Sequence[Any]
+) -> list[dict[str, str]]:
+    """Return the tags that a failed run must let mean their old images again.
+
+    BEFORE and AFTER are the engine's answers before the pull and now: the run may not have inspected what it pulled.
+    """
+    old, new = _tags(before), _tags(after)
+    names = {image["image"]: familiar(image["image"]) for image in instance["images"]}
+    return [
+        {"tag": tag, "old": old[name]}
+        for tag, name in names.items()
+        if name in old and new.get(name) not in (old[name], *passed)
+    ]
 
 
 def with_passed(passed: Sequence[str], image_id: str) -> list[str]:
@@ -130,6 +146,11 @@ def refusal(trial: Mapping[str, Any], task: str, why: str) -> str:
     if trial["old"] is None:
         return f"{what}, and the tag still means it, because this run has replaced no other image: {why}"
     return f"{what}, and the tag means the old image again: {why}"
+
+
+def _tags(images: Sequence[Any]) -> dict[str, str]:
+    """Return the ids by what Docker calls the images."""
+    return {familiar(tag): image["Id"] for image in images for tag in image.get("RepoTags") or []}
 
 
 def _wanted(instance: Mapping[str, Any], notebooks: Sequence[Mapping[str, Any]]) -> str:
