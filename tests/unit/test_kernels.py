@@ -84,6 +84,9 @@ def test_python_has_as_many_environments_as_asked_for():
         ([{"name": "python", "pip": ["--index-url=x"]}], "pip: '--index-url=x' is not a package"),
         ([{"name": "python", "apt": ["a\nb"]}], "is not a package"),
         ([{"name": "python", "apt": [7]}], "7 is not a package"),
+        # in no time, however long the text is
+        ([{"name": "python", "pip": ["x" * 200 + " "]}], "x ' is not a package"),
+        ([{"name": "python", "pip": ["x" * 200 + "  y"]}], "x  y' is not a package"),
     ],
 )
 def test_invalid_choices_are_refused(wanted, message):

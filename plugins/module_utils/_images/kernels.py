@@ -128,7 +128,7 @@ def _choose(item: Any, known: Mapping[str, Kernel]) -> Kernel:
 def check_packages(where: str, packages: Sequence[Any]) -> None:
     """Refuse what a package manager would take for an option, or for several packages."""
     for package in packages:
-        if not isinstance(package, str) or not re.fullmatch(r"[^\s\-][^\s]*( ?[^\s]+)*", package):
+        if not isinstance(package, str) or not re.fullmatch(r"[^\s\-]\S*( \S+)*", package):
             raise KernelError(f"{where}: {package!r} is not a package; write one per line, without options")
 
 
