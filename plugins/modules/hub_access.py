@@ -15,6 +15,8 @@ description:
     fails.
   - C(hub/identities.json) remembers whose each name is. If a name was somebody else's, C(hub/roster.json) leaves it out
     until M(carrel.jupyter.user_volumes) has archived the old files, so that nobody gets the files of somebody else.
+    If that file cannot be read, people who left or are blocked lose access, nobody new gets any, and the hub is in
+    RV(failures).
   - Directories that do not exist on the host are left out of C(hub/mounts.json) until
     M(carrel.jupyter.group_mounts) has created them.
   - A hub without its directory C(hub) is skipped, because nobody uses it yet.
@@ -87,7 +89,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import File, json_text
 from ansible_collections.carrel.jupyter.plugins.module_utils._changes.tracker import Tracker
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import files, mounts
-from ansible_collections.carrel.jupyter.plugins.module_utils._host.user_identities import Identities
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.user_identities import LONGEST, Identities
 from ansible_collections.carrel.jupyter.plugins.module_utils._people import mounts_file, user_identities
 
 HIDDEN = ("passwords\n", "passwords, some of them new\n")
@@ -96,7 +98,15 @@ HIDDEN = ("passwords\n", "passwords, some of them new\n")
 def wanted_files(hub: dict[str, Any], passwords: dict[str, str]) -> Iterator[tuple[str, File]]:
     """The most important first: people who are not in the roster get nothing."""
     roster = json.loads(hub["roster"])
-    identities = Identities(hub["directory"], {name: user["identity"] for name, user in roster["users"].items()})
+    try:
+        identities = Identities(hub["directory"], {name: user["identity"] for name, user in roster["users"].items()})
+    except (files.UnsafePathError, OSError):
+        # Nobody new gets in, because it is not known whose the names were. Those who left still lose access.
+        present = files.read(f"{hub['directory']}/hub/roster.json", LONGEST)
+        narrowed = user_identities.narrowed(roster, present.content.decode("utf-8", "replace")) if present else None
+        if narrowed is not None:
+            yield "roster.json", File(json_text(narrowed).encode(), 0o640, 0, hub["group"])
+        raise
     others = identities.others()
     yield "identities.json", identities.file(identities.lasting())
     text = json_text(user_identities.without(roster, others)) if others else hub["roster"]

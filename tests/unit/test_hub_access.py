@@ -136,6 +136,30 @@ def test_a_damaged_record_is_no_reason_to_let_anybody_in(tmp_path: Path) -> None
     assert not (files / "roster.json").exists()
 
 
+@pytest.mark.parametrize("damage", ['{"version": 1, "users": {},}', "[", None])
+def test_a_damaged_record_does_not_keep_anybody_who_left(tmp_path: Path, damage: str | None) -> None:
+    files = on_host(tmp_path)
+    before = ["ada@uni.example", "b.ob@uni.example", "gone@uni.example"]
+    run("hub_access", **wanted(tmp_path, {"users": before, **NORMALIZED}))
+    (files / "identities.json").unlink()
+    if damage is None:
+        (files / "identities.json").symlink_to("/etc/passwd")
+    else:
+        (files / "identities.json").write_text(damage)
+    now = [{"name": name, "groups": ["stat"]} for name in ("Ada@uni.example", "bob@uni.example", "new@uni.example")]
+    arguments = wanted(tmp_path, {"users": now, "blocked_users": ["eve@uni.example"], **NORMALIZED})
+    for changed in (True, False):
+        answer = run("hub_access", **arguments)
+        assert answer["changed"] is changed
+        assert f"{files}/identities.json" in answer["failures"][0]["message"]
+        roster = content(files / "roster.json")
+        assert set(roster["users"]) == {"ada--uni-example"}, "and neither the new person nor bob, who was somebody else"
+        assert roster["groups"]["stat"] == ["ada--uni-example"] and roster["blocked"] == ["eve--uni-example"]
+    (files / "identities.json").unlink()
+    assert run("hub_access", **arguments)["failures"] == []
+    assert {"ada--uni-example", "new--uni-example"} <= set(content(files / "roster.json")["users"])
+
+
 def test_nothing_shows_a_password(tmp_path: Path) -> None:
     on_host(tmp_path)
     answer = run("hub_access", **wanted(tmp_path, {"users": PEOPLE}))

@@ -57,6 +57,17 @@ def others(owners: Mapping[str, Owner], wanted: Mapping[str, str]) -> set[str]:
     }
 
 
+def narrowed(roster: Mapping[str, Any], present: str) -> dict[str, Any] | None:
+    """Return the part of a new roster whose people the PRESENT one lists. None if that is damaged."""
+    try:
+        listed = {name: str(user["identity"]) for name, user in json.loads(present)["users"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+    wanted = {name: user["identity"] for name, user in roster["users"].items()}
+    same = {name for name in wanted.keys() & listed.keys() if same_identity(listed[name], wanted[name])}
+    return without(roster, wanted.keys() - same)
+
+
 def without(roster: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
     """Return a roster that does not list some names."""
     groups = {group: [name for name in members if name not in names] for group, members in roster["groups"].items()}
