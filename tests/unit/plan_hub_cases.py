@@ -347,6 +347,13 @@ HUB_CASES: list[tuple[str, str, str, dict[str, Any]]] = [
     ),
     ("password_short", f"{CLASS}.users[0].password", "at least 8", native("SECRET")),
     ("password_long", f"{CLASS}.users[0].password", "72 bytes", native("SECRET" * 13)),
+    *[
+        ("password_hash", f"{CLASS}.users[0].password", "60 characters, cost 4 to 15", native(f"{form}SECRET-SECRET"))
+        for form in ("$2a$", "$2b$", "$2x$", "$2y$", "$argon2id$", "$5$", "$6$", "$y$", "scrypt:32768:8:1$")
+    ],
+    # one that Apache's htpasswd -C 17 makes, and one that lost its end
+    ("password_hash", f"{CLASS}.users[0].password", "bcrypt", native(f"$2y$17${'a' * 53}")),
+    ("password_hash", f"{CLASS}.users[0].password", "bcrypt", native(f"$2b$12${'a' * 52}")),
     # mounts, as group_mounts checks them
     ("mounts", f"{CLASS}.groups.stat.mounts", "outside of the instance's data", mounts({"source": "/etc"})),
     ("mounts", f"{CLASS}.groups.stat.mounts", "'../x' must be a plain path", mounts({"source": "../x", "target": "x"})),

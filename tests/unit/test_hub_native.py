@@ -146,6 +146,19 @@ def test_the_inventory_may_have_the_hash_of_a_password(
     assert login(gate, "grace", "of a third hub") == "grace"
 
 
+@pytest.mark.parametrize("form", ["$2x$12$", "$2b$17$", "$argon2id$v=19$", "$5$", "$6$", "$y$", "scrypt:32768:8:1$"])
+def test_a_hash_of_another_kind_is_no_password(
+    gate: CarrelNativeAuthenticator, desk: Path, caplog: pytest.LogCaptureFixture, form: str
+) -> None:
+    """Nor does it take the place of the person's own."""
+    assert login(gate, "grace", "from the inventory") == "grace"
+    declare(desk, {"grace": f"{form}{'a' * 40}"})
+    assert login(gate, "grace", f"{form}{'a' * 40}") is None
+    assert login(gate, "grace", "from the inventory") == "grace"
+    assert "the inventory's password of grace is a hash that can't be checked" in caplog.text
+    assert "aaaa" not in caplog.text
+
+
 @pytest.mark.parametrize(("cost", "taken"), [("04", True), ("12", True), ("15", True), ("16", False), ("31", False)])
 def test_a_hash_that_would_take_hours_to_check_is_none(cost: str, taken: bool) -> None:
     assert is_bcrypt(f"$2b${cost}${'a' * 53}") is taken

@@ -18,6 +18,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems impo
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.roster import read_roster
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import INVALID, given, known
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.escape import hidden, username_problem, visible
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.passwords import is_other_hash
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.usernames import normalize_below
 
 # A search takes milliseconds with a thousand names.
@@ -165,6 +166,8 @@ class People:
                 continue
             if own.type != "native":
                 self._add(f"{user.path}.password", "password_not_native", type=own.type)
+            elif is_other_hash(user.password):
+                self._add(f"{user.path}.password", "password_hash")
             elif len(user.password) < _SHORTEST_PASSWORD:
                 self._add(f"{user.path}.password", "password_short", shortest=_SHORTEST_PASSWORD)
             elif len(user.password.encode()) > _LONGEST_PASSWORD:

@@ -68,7 +68,8 @@ USER: dict[str, Key] = {
     "admin": Key(types.BOOLEAN, "Whether the user is an admin of the hub.", example=True, default=False),
     "password": Key(
         types.SECRET,
-        "First password or its bcrypt hash, with the authenticator native; at least 8 characters and at most 72 bytes.",
+        "First password or its bcrypt hash (cost 4 to 15), with the authenticator native; at least 8 characters and at "
+        "most 72 bytes.",
         example="{{ vault_prof_password }}",
         secret=True,
     ),

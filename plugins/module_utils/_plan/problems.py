@@ -206,6 +206,8 @@ MESSAGES: dict[str, str] = {
     "with a letter or digit",
     "group_user": "{value} is not one of the users{hint}; write the name in users too",
     "password_not_native": "is for type native, and people log in with {type}; leave it out",
+    "password_hash": "begins as the hash of a password does, but is none that the hub can check; write a whole bcrypt "
+    "hash ($2a$, $2b$ or $2y$, 60 characters, cost 4 to 15), or a password that begins with other characters",
     "password_short": "is too short; write at least {shortest} characters",
     "password_long": "is longer than {longest} bytes, which the hub can't take; write a shorter one",
     "swap_alone": "sets swap without a memory limit; write memory too",

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.escape import username_problem
-from ansible_collections.carrel.jupyter.plugins.module_utils._shared.passwords import is_bcrypt
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.passwords import is_bcrypt, is_other_hash
 from jupyterhub import orm
 from nativeauthenticator import NativeAuthenticator
 from nativeauthenticator.orm import UserInfo
@@ -107,6 +107,9 @@ class CarrelNativeAuthenticator(RosterMixin, NativeAuthenticator):  # type: igno
         password: str | None = read_json(DIRECTORY / "passwords.json").get(name)
         if password is not None and len(password.encode()) > LONGEST:
             self.log.error("the inventory's password of %s is longer than %d bytes: it is not set", name, LONGEST)
+            return None
+        if password is not None and is_other_hash(password):
+            self.log.error("the inventory's password of %s is a hash that can't be checked: it is not set", name)
             return None
         return password
 
