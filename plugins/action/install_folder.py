@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ansible.errors import AnsibleActionFail, AnsibleFileNotFound
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 
 MODULE = "carrel.jupyter.install_folder"
@@ -60,6 +61,8 @@ class ActionModule(ActionBase):
         result: dict[str, Any] = super().run(tmp, task_vars)
         folder, dest = self._find(self._task.args["src"]), self._task.args["dest"]
         arguments = {"src": str(folder), "dest": dest, "alone": self._task.args.get("alone", False)}
+        if boolean(arguments["alone"]):
+            self._check_apart(folder, Path(dest).parent)
         result.update(self._execute_module(MODULE, arguments, task_vars=task_vars))
         if result.get("failed") or not result["missing"] or self._task.check_mode:
             return result
@@ -72,6 +75,14 @@ class ActionModule(ActionBase):
             self._fixup_perms2((self._connection._shell.tmpdir, remote))
         result.update(self._execute_module(MODULE, {**arguments, "archive": remote}, task_vars=task_vars))
         return result
+
+    def _check_apart(self, folder: Path, above: Path) -> None:
+        """The host may be the control node."""
+        if above.resolve() in (folder.resolve(), *folder.resolve().parents):
+            raise AnsibleActionFail(
+                f"{folder} is in {above}, whose old folders are removed on the host: move the folder on the control"
+                " node, or choose another directory on the host"
+            )
 
     def _find(self, src: str) -> Path:
         """Find a file as Ansible does for a task: in the role or beside the playbook."""

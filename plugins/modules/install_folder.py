@@ -31,8 +31,9 @@ options:
     default: {}
   alone:
     description:
-      - Whether everything beside O(dest) is removed, such as the folders of earlier builds. If so, keep nothing else in
-        the folder above it.
+      - Whether folders of earlier builds are removed from the directory above O(dest). O(src) must not be in it.
+      - These are folders whose names are twelve hexadecimal digits, as in a digest. A folder stays for six hours after
+        its last use, because another run may build from it.
     type: bool
     default: false
   archive:
@@ -74,13 +75,21 @@ missing:
   sample: false
 """
 
+import contextlib
 import os
+import re
 import shutil
+import stat
 import tarfile
+import time
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.carrel.jupyter.plugins.module_utils._changes.tracker import Tracker
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import files
+
+LONGEST_BUILD = 6 * 3600  # seconds
+# A digest, and a copy that is not complete.
+OWN_NAME = re.compile(r"[0-9a-f]{12}|\.[0-9a-f]{12}\.new")
 
 
 def unpack(archive: str, dest: str) -> None:
@@ -101,29 +110,35 @@ def unpack(archive: str, dest: str) -> None:
         os.close(above)
 
 
-def others(dest: str) -> list[str]:
-    """The names beside the folder."""
+def earlier(dest: str) -> list[str]:
+    """The names of folders beside this one that an earlier build, or an earlier copy that was killed, has left."""
     parent, name = os.path.split(dest)
+    found = []
     try:
         above = files.open_directory(parent)
     except FileNotFoundError:
         return []
     try:
-        return sorted(set(os.listdir(above)) - {name})
+        for other in sorted(set(os.listdir(above)) - {name}):
+            with contextlib.suppress(FileNotFoundError):
+                status = os.stat(other, dir_fd=above, follow_symlinks=False)
+                old = time.time() - status.st_mtime > LONGEST_BUILD
+                if OWN_NAME.fullmatch(other) and stat.S_ISDIR(status.st_mode) and old:
+                    found.append(other)
     finally:
         os.close(above)
+    return found
 
 
 def remove(dest: str, names: list[str]) -> None:
-    """Remove what is beside the folder. A link is removed, not what it leads to."""
     above = files.open_directory(os.path.dirname(dest))
     try:
         for name in names:
-            path = f"/proc/self/fd/{above}/{name}"
-            if os.path.isdir(path) and not os.path.islink(path):
-                shutil.rmtree(path)
-            else:
-                os.unlink(path)
+            temporary = f".{name.strip('.')[:12]}.new"
+            with contextlib.suppress(FileNotFoundError):  # another run does the same
+                # If this run is killed, no later one must take the rest for a complete folder.
+                os.rename(name, temporary, src_dir_fd=above, dst_dir_fd=above)
+                shutil.rmtree(f"/proc/self/fd/{above}/{temporary}")
     finally:
         os.close(above)
 
@@ -145,12 +160,15 @@ def main() -> None:
     try:
         missing = False
         try:
-            os.close(files.open_directory(dest))
+            folder = files.open_directory(dest)
+            if module.params["alone"] and not module.check_mode:
+                os.utime(folder)  # other runs see that it is in use
+            os.close(folder)
         except FileNotFoundError:
             missing = True
         if tracker.note(dest, None if missing else "folder\n", "folder\n") and archive and not module.check_mode:
             unpack(archive, dest)
-        unwanted = others(dest) if module.params["alone"] else []
+        unwanted = earlier(dest) if module.params["alone"] else []
         for name in unwanted:
             tracker.note(f"{os.path.dirname(dest)}/{name}", "of an earlier build\n", None)
         if unwanted and not module.check_mode and (archive or not missing):

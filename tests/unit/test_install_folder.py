@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import time
 from pathlib import Path
 from typing import Any
 
@@ -76,27 +77,58 @@ def test_a_killed_run_is_completed_and_a_link_is_not_followed(tmp_path: Path, so
     assert os.listdir(tmp_path / "victim") == []
 
 
+def earlier(folder: Path, hours: float = 7) -> Path:
+    """A folder of an earlier build; the longest build takes six hours."""
+    (folder / "deep").mkdir(parents=True)
+    then = time.time() - hours * 3600
+    os.utime(folder, (then, then))
+    return folder
+
+
 def test_folders_of_earlier_builds_are_removed(tmp_path: Path, source: Path) -> None:
-    parent, victim = tmp_path / "host" / "build", tmp_path / "victim"
-    victim.mkdir()
-    (victim / "kept").touch()
-    (parent / "old" / "deep").mkdir(parents=True)
-    (parent / "old" / "deep" / "link").symlink_to(victim)
-    (parent / "link").symlink_to(victim)
-    (parent / "file").touch()
-    runs = [install(tmp_path, source, parent / "new", *option, alone=True) for option in (["--check"], [], [])]
+    parent, victim = tmp_path / "host" / "build", earlier(tmp_path / "victim")
+    old, killed, dest = parent / "0123456789ab", parent / ".0123456789ac.new", parent / "0123456789ad"
+    (earlier(old) / "deep" / "link").symlink_to(victim)
+    earlier(killed)
+    runs = [install(tmp_path, source, dest, *option, alone=True) for option in (["--check"], [], [])]
     assert ["changed=1" in output for _unused, output in runs] == [True, True, False], runs
-    assert [all(f"{parent}/{name}" in output for name in ("old", "link", "file")) for _unused, output in runs[:2]] == [
-        True,
-        True,
-    ]
-    assert os.listdir(parent) == ["new"] and os.listdir(victim) == ["kept"]
-    (parent / "left").mkdir()  # by a run that was killed before it removed this
-    runs = [install(tmp_path, source, parent / "new", *option, alone=True) for option in (["--check"], [], [])]
+    assert [all(str(path) in output for path in (old, killed)) for _unused, output in runs[:2]] == [True, True]
+    assert os.listdir(parent) == [dest.name] and os.listdir(victim) == ["deep"]
+    earlier(old)  # left by a run that was killed before it removed this
+    runs = [install(tmp_path, source, dest, *option, alone=True) for option in (["--check"], [], [])]
     assert ["changed=1" in output for _unused, output in runs] == [True, True, False], runs
-    (parent / "another").mkdir()
-    assert "changed=0" in install(tmp_path, source, parent / "new")[1], "only if it is alone"
-    assert sorted(os.listdir(parent)) == ["another", "new"]
+    earlier(old)
+    assert "changed=0" in install(tmp_path, source, dest)[1] and old.exists(), "only if it is alone"
+
+
+def test_what_other_runs_build_from_and_what_is_somebody_else_s_stays(tmp_path: Path, source: Path) -> None:
+    parent = tmp_path / "host" / "build"
+    for name in ("mine", "0123456789ab.mine", "0123456789ABCDEF", ".mine.new"):
+        earlier(parent / name)
+    for name in ("0123456789a1", ".0123456789a2.new"):
+        earlier(parent / name, hours=5)
+    (parent / "0123456789a3").symlink_to(tmp_path)
+    (parent / "0123456789a4").touch()
+    os.utime(parent / "0123456789a4", (0, 0))
+    kept, used = set(os.listdir(parent)), earlier(parent / "0123456789a5")
+    # Another run builds from a folder that was there.
+    assert "changed=0" in install(tmp_path, source, used, "--check", alone=True)[1]
+    assert time.time() - used.stat().st_mtime > 6 * 3600
+    assert "changed=0" in install(tmp_path, source, used, alone=True)[1]
+    assert "changed=1" in install(tmp_path, source, parent / "0123456789ad", alone=True)[1]
+    assert set(os.listdir(parent)) == kept | {used.name, "0123456789ad"}
+
+
+@pytest.mark.parametrize("name", ["", "0123456789ab", "0123456789ab/geo"])
+def test_the_folder_itself_is_never_beside_its_copy(tmp_path: Path, name: str) -> None:
+    """On a host that is its own control node."""
+    parent = tmp_path / "images" / "geo"
+    source = earlier(parent / name)
+    for option in ("--check", "--diff"):
+        code, output = install(tmp_path, source, parent / "0123456789ad", option, alone=True)
+        assert code == 2 and f"{source} is in {parent}, whose old folders are removed" in " ".join(output.split())
+        assert "move the folder" in output
+    assert source.is_dir() and not (parent / "0123456789ad").exists()
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
