@@ -62,7 +62,8 @@ def test_a_hub_of_jupyterhub_deploy_docker() -> None:
     ]  # fmt: skip
     assert adoption.hubs == [
         {
-            "hub": "jupyterhub", "container": "jupyterhub", "port": 8000, "files": [], "shared": [], "account": None,
+            "hub": "jupyterhub", "container": "jupyterhub", "servers": [], "port": 8000, "files": [], "shared": [],
+            "account": None,
             "homes": [
                 {"user": "ada@uni", "source": f"{VOLUMES}/jupyterhub-user-ada-40uni/_data"},
                 {"user": "prof", "source": f"{VOLUMES}/jupyterhub-user-prof/_data"},
@@ -72,12 +73,16 @@ def test_a_hub_of_jupyterhub_deploy_docker() -> None:
     assert not adoption.left and not adoption.takeovers
     assert "nobody can sign up: write authenticator: {type: native, signup: true} if people may" in notes(adoption)
     assert "its configuration /root/hub/jupyterhub_config.py is Python, and was not read" in notes(adoption)
+    assert "further images and folders, and who is allowed or blocked, and write them" in notes(adoption)
     assert "nothing was in front of it: Apache listens on port 8000 now" in notes(adoption)
-    assert "`docker run --rm quay.io/jupyter/base-notebook:latest jupyterhub --version`" in notes(adoption)
+    limits = "--network none --cap-drop ALL --user 65534 --entrypoint jupyterhub"
+    look = f"look with `docker run --rm {limits} quay.io/jupyter/base-notebook:latest --version` before the old hub"
+    assert look in notes(adoption)
 
 
 def test_the_files_say_whose_password_is_whose_and_what_to_do() -> None:
-    found = plugin.files(survey(rootful(old_hub(), server("prof")), folders=[], sites=[], cron=[]), "hub1")
+    servers = [server("prof"), server("x", name="jupyter-two words"), server("y", running=False)]
+    found = plugin.files(survey(rootful(old_hub(), *servers), folders=[], sites=[], cron=[]), "hub1")
     secret = yaml.load(found.pop("host_vars/hub1/vault.yml"), Loader)
     hashes = secret["vault_jupyter_adopted"]["jupyterhub"]["password_hashes"]
     assert hashes == {"ada-40uni": BCRYPT, "prof": BCRYPT} and BCRYPT not in str(found)
@@ -85,11 +90,16 @@ def test_the_files_say_whose_password_is_whose_and_what_to_do() -> None:
     users = yaml.load(text, Loader)["jupyter_instances"][0]["users"]
     assert users[0]["password"] == "{{ vault_jupyter_adopted['jupyterhub'].password_hashes['ada-40uni'] }}"
     assert "name: !unsafe 'ada@uni'" in text and "jupyter_adopted:" not in text
-    for words in (
-        "- stop people's servers and the hub: docker update --restart=no jupyterhub && docker stop jupyterhub\n",
-        f"- copy what is in {VOLUMES}/jupyterhub-user-ada-40uni/_data to /srv/jupyterhub/data/users/ada-40uni/home\n",
-    ):
-        assert words in found["hub1.md"]
+    _, _, steps = found["hub1.md"].partition("## To move the people of jupyterhub by hand\n\n")
+    assert steps.splitlines()[2:] == [
+        "- stop the hub and people's servers: docker update --restart=no jupyterhub && docker stop jupyterhub "
+        "jupyter-prof 'jupyter-two words'; `docker ps` shows servers that were started since",
+        "- run carrel.jupyter.site with state: present, which makes people's folders, and then with state: held, so "
+        "that nobody works before the files are there",
+        f"- copy what is in {VOLUMES}/jupyterhub-user-ada-40uni/_data to /srv/jupyterhub/data/users/ada-40uni/home",
+        "- copy what is in /data/prof to /srv/jupyterhub/data/users/prof/home",
+        "- run carrel.jupyter.site with state: present",
+    ]
 
 
 def test_its_site_is_taken_over() -> None:
@@ -130,11 +140,12 @@ def test_the_hub_of_an_account_is_moved_by_hand() -> None:
     one = survey(engine(old_hub(), volumes=[volume("prof")]), folders=[], sites=[])
     adoption = adopt(one)
     assert not adoption.takeovers and adoption.hubs[0]["account"] == "tao"
+    assert "refuses an image with another one: look as tao with `docker run --rm --network none" in notes(adoption)
     text = plugin.files(one, "hub1")["hub1.md"]
     assert "jupyter_adopted:" not in plugin.files(one, "hub1")["host_vars/hub1/jupyter.yml"]
     for words in (
         "## To move the people of jupyterhub by hand\n",
-        "- stop people's servers and the hub, as tao: docker update --restart=no jupyterhub && docker stop",
+        "- stop the hub and people's servers, as tao: docker update --restart=no jupyterhub && docker stop jupyterhub;",
         f"- copy what is in {VOLUMES}/jupyterhub-user-prof/_data to /srv/jupyterhub/data/users/prof/home\n",
     ):
         assert words in text

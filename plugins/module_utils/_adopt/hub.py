@@ -74,11 +74,12 @@ def describe(
         )
     entry["users"] = people
     homes = _homes([person["name"] for person in people], home, servers, engine["volumes"], notes)
-    notes += _not_read(container, image, servers)
+    notes += _not_read(container, image, servers, engine["account"])
     found = [*where.sites, *_jobs(container, host, notes)]
     shared = {file["path"] for file in found if file["shared"]}
     old = {
         "hub": name, "container": container["name"], "port": published["host"],
+        "servers": [server["name"] for server in servers if server["running"]],
         "homes": [{"user": user, "source": source} for user, source in homes.items()],
         "files": sorted({file["path"] for file in found} - shared), "shared": sorted(shared),
     }  # fmt: skip
@@ -184,7 +185,9 @@ def _homes(
     return found
 
 
-def _not_read(container: Mapping[str, Any], image: str, servers: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def _not_read(
+    container: Mapping[str, Any], image: str, servers: Sequence[Mapping[str, Any]], account: str | None
+) -> Iterator[str]:
     files = [
         mount["source"]
         for mount in container["mounts"]
@@ -192,11 +195,13 @@ def _not_read(container: Mapping[str, Any], image: str, servers: Sequence[Mappin
     ]
     yield (
         f"its configuration{' ' if files else ''}{', '.join(files)} is Python, and was not read: look there for "
-        "groups, services, limits, the idle culler, further images and folders, and write them into the inventory"
+        "groups, services, limits, the idle culler, further images and folders, and who is allowed or blocked, and "
+        "write them into the inventory"
     )
     yield (
-        f"the hub here is JupyterHub {JUPYTERHUB}, and the site playbook refuses an image with another one: look with "
-        f"`docker run --rm {image} jupyterhub --version` before the old hub ends"
+        f"the hub here is JupyterHub {JUPYTERHUB}, and the site playbook refuses an image with another one: look "
+        f"{f'as {account} ' if account else ''}with `docker run --rm --network none --cap-drop ALL --user 65534 "
+        f"--entrypoint jupyterhub {image} --version` before the old hub ends"
     )
     images = sorted({one["image"] for one in servers})
     if len(images) > 1:

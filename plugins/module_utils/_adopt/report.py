@@ -64,9 +64,18 @@ def _moved(old: str, new: str) -> str:
 def _by_hand(hub: Mapping[str, Any], base: str) -> Iterator[str]:
     as_whom = f", as {hub['account']}" if hub["account"] else ""
     old = shlex.quote(hub["container"])
-    yield f"stop people's servers and the hub{as_whom}: docker update --restart=no {old} && docker stop {old}"
+    # The hub comes first: it would start servers again for people who are at work.
+    ending = shlex.join([hub["container"], *hub["servers"]])
+    yield (
+        f"stop the hub and people's servers{as_whom}: docker update --restart=no {old} && docker stop {ending}; "
+        "`docker ps` shows servers that were started since"
+    )
     for path in (*hub["files"], *hub["shared"]):
         yield f"take its part out of {path}"
-    yield "run carrel.jupyter.site"
+    yield (
+        "run carrel.jupyter.site with state: present, which makes people's folders, and then with state: held, so that "
+        "nobody works before the files are there"
+    )
     for home in hub["homes"]:
         yield f"copy what is in {home['source']} to {base}/{hub['hub']}/data/users/{escape(home['user'])}/home"
+    yield "run carrel.jupyter.site with state: present"
