@@ -72,8 +72,8 @@ engines:
     - C(problem) says why its containers are not known.
     - C(ranges) counts the account's entries in C(/etc/subuid) and C(/etc/subgid).
     - C(containers) have the part of their environment that is not their image's, which mostly has a password.
-    - The container of a JupyterHub has C(database), with its people and the hashes of their passwords. Then C(volumes)
-      are the engine's own.
+    - The container of a JupyterHub has C(database), with its people and the hashes of their passwords, and when it was
+      last C(written). If there are C(others), none was read. Then C(volumes) are the engine's own.
   returned: success
   type: list
   elements: dict

@@ -25,6 +25,7 @@ def mount(source: str, target: str, kind: str = "folder", **more: Any) -> dict[s
     return {**found, "empty": False, **more}
 
 
+STARTED = 1_700_000_000.0  # 2023-11-14 22:13 UTC
 NOTEBOOKS = mount("/srv/tao/notebooks", "/home/jovyan/work")
 ENVS = mount("/srv/tao/envs", "/envs")
 
@@ -33,7 +34,7 @@ def container(**more: Any) -> dict[str, Any]:
     """Carto-Lab Docker as its own playbooks set it up."""
     return {
         "name": "lbsn-jupyterlab", "image": "quay.io/ioer-fdz/carto-lab-docker:v1.1.0",
-        "running": True, "environment": {
+        "running": True, "started": STARTED, "environment": {
             "JUPYTER_PASSWORD": PASSWORD, "JUPYTER_WEBURL": "https://tao.example.org", "COLLABORATIVE": "true",
             "GENERATE_TOKEN": "true", "JUPYTER_AUTOSHUTDOWN_TIMEOUT": "0", "POSTGRES_PASSWORD": "eX4mP13",
             "JUPYTER_EXTRA_ARGS": "--ServerApp.allow_origin='https://tao.example.org'", "DISABLE_JUPYTEXT": "",
@@ -57,7 +58,8 @@ def database(users: dict[str, bool], *accounts: dict[str, Any], **more: Any) -> 
     """What is known of a hub's people: whether each user is an admin, and the passwords."""
     path, listed = f"{VOLUMES}/jupyterhub-data/_data/jupyterhub.sqlite", [*users.items()]
     known = [{"name": name, "admin": admin} for name, admin in listed]
-    return {"path": path, "problem": None, "users": known, "accounts": [*accounts], **more}
+    found = {"path": path, "others": [], "written": STARTED + 60, "problem": None, "users": known}
+    return {**found, "accounts": [*accounts], **more}
 
 
 def old_hub(*accounts: dict[str, Any], **more: Any) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import pytest
 import yaml
 from adopt_helpers import (
     BCRYPT,
+    STARTED,
     VOLUMES,
     account,
     container,
@@ -27,6 +28,7 @@ from ansible_collections.carrel.jupyter.plugins.filter import adopt as plugin
 from ansible_collections.carrel.jupyter.plugins.module_utils._adopt.host import Adoption, adopt
 from test_adopt import Loader
 
+DATABASE = f"{VOLUMES}/jupyterhub-data/_data/jupyterhub.sqlite"
 SITE_FILE = "/etc/nginx/conf.d/hub.conf"
 
 
@@ -206,7 +208,29 @@ def test_who_gets_in_and_who_does_not() -> None:
 def test_a_hub_whose_people_log_in_elsewhere() -> None:
     adoption = adopted(old_hub(database=database({"ada lovelace": False}, accounts=None)))
     assert adoption.instances[0]["users"] == [{"name": "ada lovelace"}] and not adoption.secrets
+    assert (
+        f"people were read from {DATABASE}, last written 2023-11-14 22:14 UTC: look whether its configuration has this "
+        "database (db_url), else remove users and write those of the other one"
+    ) in adoption.notes["jupyterhub"]
     assert "its database has no passwords, so people logged in elsewhere: write authenticator" in notes(adoption)
+
+
+def test_which_database_was_read_and_when_it_was_written() -> None:
+    fresh = adopted()
+    assert (
+        f"people and passwords were read from {DATABASE}, last written 2023-11-14 22:14 UTC: look whether its "
+        "configuration has this database (db_url), else remove users and write those of the other one; and whether "
+        "people still log in with these passwords (authenticator_class), else remove password from users, or old ones "
+        "work again"
+    ) in fresh.notes["jupyterhub"]
+    assert "WARNING" not in notes(fresh)
+    stale = database({"prof": True}, account("prof"), written=STARTED - 60)
+    assert adopted(old_hub(database=stale)).notes["jupyterhub"][0] == (
+        f"WARNING: {DATABASE} was last written before the running hub was started (2023-11-14 22:12 UTC): if it has "
+        "another database by now, people, admins and passwords are old ones, so look at its configuration (db_url) "
+        "first"
+    )
+    assert "WARNING" not in notes(adopted(old_hub(database=stale, running=False)))
 
 
 def test_volumes_without_people_and_people_without_volumes() -> None:
@@ -234,6 +258,11 @@ def test_a_container_s_name_becomes_the_instance_s() -> None:
     [
         ({"database": None}, "no folder or volume of it has a jupyterhub.sqlite, so its people are not known"),
         ({"database": database({}, problem="it is a pipe")}, "it is a pipe; stop the hub, and adopt again"),
+        (
+            {"database": database({}, others=["/a/jupyterhub.sqlite", "/b/jupyterhub.sqlite"])},
+            f"its folders have several databases, {DATABASE}, /a/jupyterhub.sqlite, /b/jupyterhub.sqlite: move away "
+            "those that its configuration does not name (db_url), and adopt again",
+        ),
         ({"ports": []}, "it publishes no port of the host: publish its port in the compose file"),
         ({"environment": {}}, "the image of people's servers is not known: start a server, and adopt again"),
     ],

@@ -60,7 +60,8 @@ ENGINE = {
     "/containers/json?all=1": [{"Id": "a"}],
     "/images/b/json": {"Config": {"Env": None, "Cmd": None}},
     "/containers/a/json": {
-        "Name": "/lab", "Image": "b", "State": {"Running": True}, "Mounts": [{**MOUNT, "Source": "/none"}],
+        "Name": "/lab", "Image": "b", "State": {"Running": True, "StartedAt": "1970-01-01T00:01:00.5Z"},
+        "Mounts": [{**MOUNT, "Source": "/none"}],
         "Config": {
             "Image": "lab:1", "Env": ["A=b"], "Cmd": ["lab"], "User": "", "Labels": {
                 "com.docker.compose.project": "tao", "com.docker.compose.project.working_dir": "/srv/tao"
@@ -89,9 +90,12 @@ def said(monkeypatch: pytest.MonkeyPatch, *keys: str, value: Any = None) -> dict
 def test_what_an_engine_says_has_the_right_types(monkeypatch: pytest.MonkeyPatch) -> None:
     found = said(monkeypatch)
     assert found["problem"] is None and found["containers"][0]["directory"] == "/srv/tao"
+    assert found["containers"][0]["started"] == 60.5
     for keys, value in (
         (("Config", "Labels", "com.docker.compose.project.working_dir"), {}),
         (("Config", "Labels", "com.docker.compose.project"), 5),
+        (("State", "StartedAt"), "yesterday"),
+        (("State", "StartedAt"), 5),
         (("Config", "Image"), ["lab"]),
         (("Config", "Image"), "\ud800"),
         (("Config", "User"), 3),

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -50,8 +51,9 @@ def changed(path: Path, *statements: str) -> None:
 
 def test_who_is_in_a_database(tmp_path: Path) -> None:
     before = made(tmp_path).read_bytes()
+    os.utime(tmp_path / "jupyterhub.sqlite", (1_700_000_000, 1_700_000_000))
     assert read(tmp_path) == {
-        "path": f"{tmp_path}/jupyterhub.sqlite", "problem": None,
+        "path": f"{tmp_path}/jupyterhub.sqlite", "others": [], "written": 1_700_000_000.0, "problem": None,
         "users": [{"name": "prof", "admin": True}, {"name": "ada", "admin": False}],
         "accounts": [
             {"name": "ada", "hash": "$2b$12$hash", "authorized": True, "second_factor": False},
@@ -71,9 +73,35 @@ def test_what_is_not_yet_in_the_file_itself_counts(tmp_path: Path) -> None:
     writer.execute("PRAGMA journal_mode = WAL")
     writer.execute("INSERT INTO users (name, admin, cookie_id) VALUES ('new', 0, 'x')")
     writer.commit()
+    os.utime(path, (1, 1))
     found = read(tmp_path)
     writer.close()
+    assert found and time.time() - 600 < found["written"] <= time.time()
     assert found and [user["name"] for user in found["users"]] == ["prof", "ada", "new"]
+
+
+def test_of_two_databases_none_is_read(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    for folder in (first, second):
+        folder.mkdir()
+    made(first)
+    mounts = [{"source": str(folder), "kind": "folder"} for folder in (first, first, second)]
+    found = survey_hub.database(mounts)
+    assert found and found["others"] == [] and len(found["users"]) == 2
+    (second / survey_hub.DATABASE).symlink_to(first / survey_hub.DATABASE)
+    found = survey_hub.database(mounts)
+    assert (
+        found and found["path"] == f"{first}/jupyterhub.sqlite" and found["others"] == [f"{second}/jupyterhub.sqlite"]
+    )
+    assert found["users"] == [] and found["accounts"] is None
+
+
+def test_a_time_that_no_calendar_has_is_today(tmp_path: Path) -> None:
+    path = made(tmp_path)
+    for seconds in (2**33, -(2**31)):
+        os.utime(path, (seconds, seconds))
+        found = read(tmp_path)
+        assert found and 0 <= found["written"] <= time.time()
 
 
 def test_none_and_others_files(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ The layout is jupyterhub-deploy-docker's: the hub is a container, its database i
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timezone
 from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._adopt import address, lab
@@ -37,11 +38,17 @@ def describe(
             "no folder or volume of it has a jupyterhub.sqlite, so its people are not known: declare a new hub beside "
             "it, and copy people's files (docs/howto/adopt.md)"
         )
+    if database["others"]:
+        paths = ", ".join([database["path"], *database["others"]])
+        raise lab.Refusal(
+            f"its folders have several databases, {paths}: move away those that its configuration does not name "
+            "(db_url), and adopt again"
+        )
     if database["problem"]:
         raise lab.Refusal(f"{database['problem']}; stop the hub, and adopt again")
     if not container["ports"]:
         raise lab.Refusal("it publishes no port of the host: publish its port in the compose file, and adopt again")
-    notes: list[str] = []
+    notes = [*_stale(container, database)]
     servers = [other for other in engine["containers"] if lab.is_persons(other)]
     base = next((path for path in (one["environment"].get("JUPYTERHUB_BASE_URL") for one in servers) if path), None)
     published = lab.port_of(container, host, _PORT, "the hub")
@@ -67,6 +74,7 @@ def describe(
     limits = _limits(servers)
     if limits:
         entry["limits"] = limits
+    notes.append(_source(database))
     if database["accounts"] is None:
         notes.append(
             "its database has no passwords, so people logged in elsewhere: write authenticator with that provider "
@@ -84,6 +92,32 @@ def describe(
         "files": sorted({file["path"] for file in found} - shared), "shared": sorted(shared),
     }  # fmt: skip
     return lab.Found(entry, {"password_hashes": hashes} if hashes else {}, old, notes)
+
+
+def _stale(container: Mapping[str, Any], database: Mapping[str, Any]) -> Iterator[str]:
+    if container["running"] and database["written"] < container["started"]:
+        yield (
+            f"WARNING: {database['path']} was last written before the running hub was started ({_date(database)}): if "
+            "it has another database by now, people, admins and passwords are old ones, so look at its configuration "
+            "(db_url) first"
+        )
+
+
+def _source(database: Mapping[str, Any]) -> str:
+    source = f"were read from {database['path']}, last written {_date(database)}"
+    look = (
+        "look whether its configuration has this database (db_url), else remove users and write those of the other one"
+    )
+    if database["accounts"] is None:
+        return f"people {source}: {look}"
+    return (
+        f"people and passwords {source}: {look}; and whether people still log in with these passwords "
+        "(authenticator_class), else remove password from users, or old ones work again"
+    )
+
+
+def _date(database: Mapping[str, Any]) -> str:
+    return f"{datetime.fromtimestamp(database['written'], timezone.utc):%Y-%m-%d %H:%M} UTC"
 
 
 def _usual(images: Sequence[str]) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any
 _TEXT = {"name", "image", "user"}
 _TEXT_OR_NONE = {"project", "directory"}
 _TEXTS = {"words", "image_environment", "privileged"}
-_NUMBERS = {"memory": int, "shm_size": int, "cpus": float, "pids": int}
+_NUMBERS = {"memory": int, "shm_size": int, "cpus": float, "pids": int, "started": float}
 _MOUNT = {"name", "source", "target"}
 
 

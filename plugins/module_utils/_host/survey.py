@@ -19,6 +19,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._engine.rootless_do
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import files, survey_hub
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.engine_api import EngineAPI, EngineError
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.facts import first_range
+from ansible_collections.carrel.jupyter.plugins.module_utils._site.lab_health import moment
 
 ROOTFUL = "/var/run/docker.sock"
 COMPOSE = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")
@@ -148,6 +149,7 @@ def _container(engine: EngineAPI, identity: str) -> dict[str, Any]:
         "name": found["Name"].lstrip("/"),
         "image": config["Image"],
         "running": bool(found["State"]["Running"]),
+        "started": moment(found["State"]["StartedAt"]).timestamp(),
         "environment": dict(line.split("=", 1) for line in own if "=" in line),
         "image_environment": [line.partition("=")[0] for line in base.get("Env") or []],
         "words": [*(config.get("Entrypoint") or []), *(config["Cmd"] or [])],

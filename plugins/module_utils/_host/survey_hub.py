@@ -11,6 +11,7 @@ import contextlib
 import os
 import sqlite3
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -18,6 +19,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._host import files
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.engine_api import EngineAPI
 
 DATABASE = "jupyterhub.sqlite"
+BESIDE = ("-journal", "-wal")
 LARGEST = 128 << 20  # bytes of a database
 MOST = 5000  # people
 STEPS = 10_000_000  # of SQLite's virtual machine
@@ -31,21 +33,50 @@ class _Strange(Exception):
 
 
 def database(mounts: Iterable[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """Return what the database says that is in one of a hub's folders; None if none has one."""
-    for mount in mounts:
-        path = f"{mount['source']}/{DATABASE}"
-        if mount["kind"] != "folder":
-            continue
-        nothing: dict[str, Any] = {"path": path, "problem": None, "users": [], "accounts": None}
-        try:
+    """Return what the database says that is in one of a hub's folders; None if none has one.
+
+    Of several, none is read.
+    """
+    result: dict[str, Any] = {"others": [], "written": None, "problem": None, "users": [], "accounts": None}
+    times = {}
+    try:
+        for path in dict.fromkeys(f"{mount['source']}/{DATABASE}" for mount in mounts if mount["kind"] == "folder"):
+            result["path"] = path
+            written = _written(path)
+            if written is not None:
+                times[path] = written
+        if not times:
+            return None
+        path, *others = times
+        result.update(path=path, others=others, written=times[path])
+        if not others:
             file = files.read(path, LARGEST)
-            if file is not None:
-                return {**nothing, **_copied(path, file.content)}
-        except (files.UnsafePathError, _Strange, OSError) as error:
-            return {**nothing, "problem": str(error)}
-        except sqlite3.Error as error:
-            return {**nothing, "problem": f"{path} cannot be read: {error}"}
-    return None
+            if file is None:
+                return None
+            result.update(_copied(path, file.content))
+    except (files.UnsafePathError, _Strange, OSError) as error:
+        result["problem"] = str(error)
+    except sqlite3.Error as error:
+        result["problem"] = f"{path} cannot be read: {error}"
+    return result
+
+
+def _written(path: str) -> float | None:
+    """When the file, or what SQLite has beside it, was last written; None if it is not there."""
+    try:
+        folder = files.open_directory(os.path.dirname(path))
+    except FileNotFoundError:
+        return None
+    times = {}
+    try:
+        for end in ("", *BESIDE):
+            with contextlib.suppress(FileNotFoundError):
+                status = os.stat(os.path.basename(path) + end, dir_fd=folder, follow_symlinks=False)
+                times[end] = status.st_mtime
+    finally:
+        os.close(folder)
+    # Who owns the file can give it any time, also one that no calendar has.
+    return min(max(*times.values(), 0.0), time.time()) if "" in times else None
 
 
 def volumes(engine: EngineAPI) -> list[dict[str, str]]:
@@ -60,7 +91,7 @@ def _copied(path: str, content: bytes) -> dict[str, Any]:
     """Read a copy, because the hub writes, and SQLite would follow links beside the database."""
     with tempfile.TemporaryDirectory() as folder:
         copy = os.path.join(folder, DATABASE)
-        beside = {end: files.read(path + end, LARGEST) for end in ("-journal", "-wal")}
+        beside = {end: files.read(path + end, LARGEST) for end in BESIDE}
         for end, text in {"": content, **{end: file.content for end, file in beside.items() if file}}.items():
             with open(copy + end, "xb") as stream:
                 stream.write(text)
