@@ -15,18 +15,13 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from carrel_reset import servers, trial
+from carrel_reset import servers
 from carrel_reset.api import Api, ApiError
-from carrel_reset.engine import Container, EngineError
-from carrel_reset.hub import Hub
-from carrel_reset.run import ResetError
 from carrel_reset.servers import HubApi, Server, ServerError, Unfinished, busy
-from test_reset_run import Bench, FakeEngine, bench
 
 from testbed.patience import SOON
 from testbed.web_server import WebServer
 
-__all__ = ["bench"]  # a fixture
 Answer = Callable[[http.server.BaseHTTPRequestHandler], None]
 
 
@@ -274,111 +269,3 @@ def test_a_full_disk_holds_nobody_up() -> None:
     unfinished = Unfinished("/dev/full/unfinished.json")
     unfinished.add("ada")
     assert unfinished.users == ["ada"]
-
-
-class Tags(FakeEngine):
-    """Two images of a hub that are new, and their tags, which `docker tag` moves."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.old = {"a:1": "sha256:old-a", "b:1": "sha256:old-b"}
-        self.new = {"a:1": "sha256:new-a", "b:1": "sha256:new-b"}
-        # An image without a tag is found by its id.
-        self.images = {**self.new, **{image_id: image_id for image_id in self.old.values()}}
-        self.used: dict[str, list[str]] = {}  # ids of the images that users' servers run, by tag
-
-    def containers(self, **labels: str) -> list[Container]:
-        return [
-            Container(f"c{number}", "name", True, None, image_id, tag, {"carrel.user": "ada"}, None)
-            for tag, ids in self.used.items()
-            for number, image_id in enumerate(ids)
-        ]
-
-    def docker(self, *arguments: str, timeout: int = 60, text: str = "", errors_too: bool = False) -> str:
-        if arguments[0] == "tag":
-            self.images[arguments[2]] = arguments[1]
-        return super().docker(*arguments, timeout=timeout, text=text, errors_too=errors_too)
-
-
-@pytest.fixture
-def renewed(bench: Bench, tmp_path: Path) -> Hub:
-    bench.engine = Tags()
-    (tmp_path / "hub").mkdir()
-    config = {
-        "images": [{"image": "a:1"}, {"image": "b:1"}], "command": ["own-program"],
-        "spawn_timeout_seconds": 60, "http_timeout_seconds": 30,
-    }  # fmt: skip
-    (tmp_path / "hub" / "config.json").write_text(json.dumps(config))
-    bench.content.update(kind="hub", directory=str(tmp_path), images=["a:1", "b:1"])
-    of_it = bench.run()
-    of_it.state.runs(None, {tag: {"id": image_id, "digest": None} for tag, image_id in bench.engine.old.items()})
-    return Hub(of_it)
-
-
-@pytest.mark.parametrize(
-    ("bad", "error"),
-    [
-        ("a:1", ResetError("check.ipynb, cell 2: ImportError: libgeo")),
-        ("b:1", EngineError("docker compose up failed")),
-        ("a:1", OSError("smoke/compose.yaml: too big")),
-    ],
-)
-def test_no_tag_means_a_new_image_that_was_not_tried(
-    renewed: Hub, monkeypatch: pytest.MonkeyPatch, bad: str, error: Exception
-) -> None:
-    tried = []
-
-    def attempt(_run: object, tag: str, _seconds: int) -> None:
-        tried.append(tag)
-        if tag == bad:
-            raise error
-
-    monkeypatch.setattr(trial, "attempt", attempt)
-    engine = renewed.run.engine
-    assert isinstance(engine, Tags)
-    with pytest.raises(ResetError) as refused:
-        renewed.renew()
-    said = f"{error}"
-    for tag, old in engine.old.items():
-        passed = tag in tried and tag != bad
-        said += "" if passed else f"\n{tag} was new ({engine.new[tag]}) and means {old} again"
-        assert engine.images[tag] == (engine.new if passed else engine.old)[tag]
-    assert str(refused.value) == said
-
-
-def server(tag: str, image_id: str) -> Server:
-    return Server("ada", "c1", tag, image_id, "/class/user/ada/", "secret")
-
-
-def test_if_the_first_server_does_not_start_no_tag_means_a_new_image(renewed: Hub) -> None:
-    engine = renewed.run.engine
-    assert isinstance(engine, Tags)
-
-    class Refuses:
-        def stop(self, user: str) -> None:
-            pass
-
-        def start(self, user: str) -> None:
-            if engine.images["a:1"] == engine.new["a:1"]:
-                raise ServerError(f"{user}'s server did not start")
-
-    with pytest.raises(ResetError) as refused:
-        renewed._renew(Refuses(), [server("a:1", engine.old["a:1"])])  # type: ignore[arg-type]
-    assert str(refused.value) == "ada's server did not start" + "".join(
-        f"\n{tag} was new ({engine.new[tag]}) and means {old} again" for tag, old in engine.old.items()
-    )
-    assert {tag: engine.images[tag] for tag in engine.old} == engine.old
-
-
-def test_an_image_that_was_refused_is_not_known_to_work_because_somebody_uses_it(renewed: Hub) -> None:
-    engine = renewed.run.engine
-    assert isinstance(engine, Tags)
-    engine.images.update(engine.old)
-    engine.used = {"a:1": [engine.new["a:1"]], "b:1": [engine.new["b:1"], engine.old["b:1"]]}
-    assert renewed.running() == {"b:1": engine.old["b:1"]}
-    engine.images.update(engine.new)  # the site playbook has tried it
-    assert renewed.running() == engine.new
-    engine.used = {}
-    assert renewed.running() == {}
-    renewed.run.state.content["healthy"] = []  # the hub's first reset
-    assert renewed.running() == engine.new

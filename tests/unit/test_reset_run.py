@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from carrel_reset import claims, images, lab, run, settings
+from carrel_reset import claims, lab, run, settings
 from carrel_reset.engine import Container, Engine, EngineError, Image
 from carrel_reset.journal import Journal
 from carrel_reset.run import CannotTell, Options, ResetError, Run
@@ -261,34 +261,6 @@ def test_an_instance_that_is_held_while_its_people_are_waited_for_is_left_alone(
     assert (code, state["result"]) == (0, "held") and "renew" not in bench.kind.calls
 
 
-@pytest.mark.parametrize("why", ["people at work", "the command before", "held", "a playbook"])
-def test_a_reset_that_ends_before_it_begins_leaves_no_untried_image_under_a_tag(
-    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: str
-) -> None:
-    monkeypatch.setattr(claims, "FILE", f"{tmp_path}/claim-{{}}")
-
-    class Registry(FakeEngine):
-        def docker(self, *arguments: str, **options: Any) -> str:
-            if arguments[0] == "pull":
-                self.images["lab:1"] = "sha256:new"
-                if why == "held":
-                    (tmp_path / "instance.json").write_text('{"state": "held"}')
-                if why == "a playbook":
-                    (tmp_path / "claim-tao").write_bytes(claims.claim("a playbook", 30))
-            return super().docker(*arguments, **options)
-
-        def image(self, name: str, tag: str | None = None) -> Image | None:
-            return super().image(name, tag) or Image(name, None)
-
-    bench.engine = Registry()
-    bench.content.update(pull=True, before=["false"] if why == "the command before" else None)
-    bench.kind.reasons = [["a kernel is busy"]] if why == "people at work" else []
-    _code, state = bench.reset(people="skip")
-    assert "renew" not in bench.kind.calls, state
-    moved = [call for call in bench.engine.calls if call.startswith("tag ")]
-    assert moved == ([] if why == "a playbook" else ["tag sha256:a lab:1"])
-
-
 def test_an_interrupted_reset_is_reported(bench: Bench) -> None:
     bench.run().step("switch", "")
     _unused, state = bench.reset()
@@ -321,21 +293,6 @@ def test_a_pull_that_no_other_try_mends(bench: Bench, text: str) -> None:
     bench.engine.failures["pull"] = [text]
     code, state = bench.reset(notice=False)
     assert code == 0 and len(state["warnings"]) == 1 and sum(bench.slept) == 0
-
-
-def test_restore_moves_only_the_tags_that_moved(bench: Bench) -> None:
-    bench.engine.images["lab:2"] = "sha256:new"
-    images.restore(bench.run(), {"lab:1": "sha256:a", "lab:2": "sha256:old"})
-    assert bench.engine.calls == ["tag sha256:old lab:2"]
-
-
-def test_what_is_expired() -> None:
-    now = datetime.datetime(2026, 1, 31, tzinfo=datetime.timezone.utc)
-    healthy = [
-        {"id": name, "until": f"2026-01-{day:02}T00:00:00+00:00"}
-        for name, day in (("a", 31), ("b", 1), ("a", 1), ("c", 17), ("d", 16))
-    ]
-    assert images.expired(healthy, 14, now) == ["b", "d"]
 
 
 NOW = datetime.datetime(2026, 1, 1, 12, tzinfo=datetime.timezone.utc)

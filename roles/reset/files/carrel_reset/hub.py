@@ -37,6 +37,7 @@ class Hub:
     def __init__(self, run: Run) -> None:
         self.run = run
         self._unfinished = Unfinished(f"{run.settings.state_directory}/unfinished.json")
+        self._passed: set[str] = set()  # ids of new images that this reset has checked
         self._proven: set[str] = set()  # ids of new images that a server has started from
 
     def images(self) -> list[str]:
@@ -99,6 +100,8 @@ class Hub:
         found: dict[str, str] = {}
         for tag in sorted({*self.images(), *(container.image for container in containers)}):
             next_one, known = self._id(tag), images.known_good(self.run, tag, None)
+            if next_one in self._passed:
+                known = [next_one, *known]
             used = [container.image_id for container in containers if container.image == tag]
             works = [image_id for image_id in used or filter(None, [next_one]) if image_id in known or not known]
             if next_one and next_one in used:
@@ -177,12 +180,13 @@ class Hub:
     def _check_new_images(self) -> None:
         """At night there may be no server on which to try a new image: let it print its version, and run notebooks."""
         untried = self._untried()
-        try:
-            for tag in list(untried):
+        for tag in list(untried):
+            new, before = untried.pop(tag)
+            try:
                 self._check_new_image(tag)
-                del untried[tag]
-        except (EngineError, OSError, ResetError) as error:
-            raise ResetError(f"{error}\n{self._go_back(untried)}") from error
+            except (EngineError, OSError, ResetError) as error:
+                raise ResetError(f"{error}\n{self._go_back(tag, new, before, untried)}") from error
+            self._passed.add(new)
 
     def _check_new_image(self, tag: str) -> None:
         program = self._of("config.json", "command")[0]
@@ -193,23 +197,26 @@ class Hub:
             self.run.engine.docker(*command, timeout=VERSION_SECONDS)
         trial.attempt(self.run, tag, seconds)
 
-    def _untried(self) -> dict[str, str]:
-        """The tags whose images are new and not known to work: {tag: id of the image from before}."""
+    def _untried(self) -> dict[str, tuple[str, str]]:
+        """The tags whose images are new and not known to work: {tag: (its id, id of the image from before)}."""
         found = {}
         for tag in self.images():
             new, good = self._id(tag), images.known_good(self.run, tag, None)
             if new and good and new not in [*good, *self._proven]:
-                found[tag] = good[0]
+                before, _unused = self.run.pulled.get(tag, (good[0], new))
+                found[tag] = (new, before if self._id(before) else good[0])
         return found
 
-    def _go_back(self, old: dict[str, str]) -> str:
-        """Let tags mean the images from before ({tag: id}), and say so.
+    def _go_back(self, failed: str, new: str, before: str, untried: Iterable[str]) -> str:
+        """Let the tag whose NEW image FAILED mean the image from BEFORE, those UNTRIED what they meant, and say so.
 
-        Otherwise the next server that somebody starts would be from an image that is not known to work.
+        Otherwise the next server that somebody starts would be from an image that is not known to work. But a tag that
+        this reset has not pulled stays: a playbook or another reset may have accepted its image, and people use it.
         """
-        said = [f"{tag} was new ({self._id(tag)}) and means {image_id} again" for tag, image_id in old.items()]
-        images.restore(self.run, old)
-        return "\n".join(said)
+        images.restore(self.run, {failed: before})
+        said = [(failed, new, before)]
+        said += [(tag, self.run.pulled[tag][1], old) for tag, old in images.take_back(self.run, untried).items()]
+        return "\n".join(f"{tag} was new ({image_id}) and means {old} again" for tag, image_id, old in said)
 
     def _finish(self, step: str) -> None:
         """Start the servers that a reset had stopped when it was interrupted."""
@@ -339,12 +346,13 @@ class Hub:
     def _try(self, api: HubApi, server: Server, new: str) -> None:
         """Renew a server whose image has changed; if it does not start, everybody gets the image from before.
 
-        So does everybody with another new image of which no server has started yet, because the reset ends here.
+        So does everybody with another pulled image of which no server has started yet, because the reset ends here.
         """
         try:
             self._renew_one(api, server.user)
         except ServerError as error:
             good = images.known_good(self.run, server.image, new) or [server.image_id]
-            went_back = self._go_back({**self._untried(), server.image: good[0]})
+            others = [tag for tag in self._untried() if tag != server.image]
+            went_back = self._go_back(server.image, new, good[0], others)
             self._each([server.user], lambda user: self._start(api, user))
             raise ResetError(f"{error}\n{went_back}") from error

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from . import files
@@ -27,12 +28,11 @@ _FINAL = re.compile(
 )
 
 
-def pull(run: Run, deployed: list[str]) -> dict[str, str]:
+def pull(run: Run, deployed: list[str]) -> None:
     """Pull each deployed image by its tag. If that fails, the reset uses the image that is there.
 
-    Return the tags that mean new images now, with the ids of the old ones.
+    Note in run.pulled which tags mean new images now.
     """
-    found: dict[str, str] = {}
     end = time.monotonic() + run.settings.pull_timeout_seconds
     for tag in run.settings.images:
         if tag not in deployed:
@@ -51,8 +51,7 @@ def pull(run: Run, deployed: list[str]) -> dict[str, str]:
         else:
             run.step("pull", f"{tag} is new: {after.digest} ({after.id}), before {before.digest if before else None}")
             if before is not None:
-                found[tag] = before.id
-    return found
+                run.pulled[tag] = (before.id, after.id)
 
 
 def _pull(run: Run, tag: str, end: float) -> None:
@@ -73,6 +72,44 @@ def restore(run: Run, ids: dict[str, str]) -> None:
         now = run.engine.image(tag)
         if now is None or now.id != image_id:
             run.engine.docker("tag", image_id, tag)
+
+
+def take_back(run: Run, tags: Iterable[str]) -> dict[str, str]:
+    """Let those of the TAGS that this reset has pulled mean the images from before; return these ({tag: id}).
+
+    Tags belong to the engine, but a lock to one instance: meanwhile another instance may have tried what a tag means,
+    and given it to people. Such tags stay. Failures are warnings.
+    """
+    found: dict[str, str] = {}
+    try:
+        for tag in tags:
+            if tag not in run.pulled:
+                continue
+            old, new = run.pulled[tag]
+            now = run.engine.image(tag)
+            if now is not None and now.id == old:
+                continue
+            if now is None or now.id != new:
+                run.warn(f"{tag} stays as it is: it has got another image since this reset pulled {new}")
+            elif names := _others(run, new):
+                run.warn(
+                    f"{tag} keeps the image that this reset pulled, but did not try: {', '.join(names)} may use it"
+                )
+            else:
+                restore(run, {tag: old})
+                found[tag] = old
+    except EngineError as error:
+        run.warn(f"the tags of the images that were pulled could not be changed back: {error}")
+    return found
+
+
+def _others(run: Run, image_id: str) -> list[str]:
+    """The other instances of the account that have a tag which means this image."""
+    return [
+        name
+        for name, tags in _tags(run).items()
+        if name != run.settings.name and any(found.id == image_id for found in map(run.engine.image, tags) if found)
+    ]
 
 
 def known_good(run: Run, tag: str, but: str | None) -> list[str]:
@@ -121,13 +158,19 @@ def expired(healthy: list[dict[str, Any]], days: int, now: datetime.datetime) ->
 
 def _needed(run: Run) -> set[str]:
     """The ids of the images that the tags of this account's instances mean."""
-    tags = set(run.state.content["images"])
+    tags = set(run.state.content["images"]).union(*_tags(run).values())
+    found = (run.engine.image(tag) for tag in tags)
+    return {image.id for image in found if image}
+
+
+def _tags(run: Run) -> dict[str, list[str]]:
+    """The tags of each instance of this account."""
+    found = {}
     for name in settings_files.names():
         try:
             other = json.loads(files.read(os.path.join(settings_files.FOLDER, f"{name}.json")))
             if other["account"] == run.settings.account:
-                tags.update(other["images"])
+                found[name] = [str(tag) for tag in other["images"]]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise EngineError(f"the settings of {name} cannot be read, so its images are not known: {error}") from error
-    found = (run.engine.image(tag) for tag in tags)
-    return {image.id for image in found if image}
+    return found

@@ -56,6 +56,8 @@ class Run:
     journal: Journal
     state: State
     began: float = dataclasses.field(default_factory=time.monotonic)
+    # Tags to which this reset's pull gave new images: the ids of the image from before and of the new one.
+    pulled: dict[str, tuple[str, str]] = dataclasses.field(default_factory=dict)
 
     def step(self, step: str, message: str) -> None:
         """Print and record the next step. Steps may repeat, with another message."""
@@ -183,7 +185,8 @@ def _steps(run: Run, kind: Kind) -> str:
     kind.recover()
     _note_running(run, kind)
     answered = kind.answers()
-    pulled = images.pull(run, kind.images()) if settings.pull and options.pull else {}
+    if settings.pull and options.pull:
+        images.pull(run, kind.images())
     try:
         if answered:
             _warn_people(run, kind)
@@ -192,7 +195,9 @@ def _steps(run: Run, kind: Kind) -> str:
             raise Held
         _before(run, kind)
     except Exception:
-        _take_back(run, pulled)
+        # People's next servers must not be from images that nobody has tried. A playbook tries what it finds.
+        if not claims.claimant(settings.name):
+            images.take_back(run, run.pulled)
         raise
     try:
         kind.renew()
@@ -203,16 +208,6 @@ def _steps(run: Run, kind: Kind) -> str:
     _note_running(run, kind)
     images.prune(run)
     return "reset" if answered else "reset; before it, the instance did not answer"
-
-
-def _take_back(run: Run, pulled: dict[str, str]) -> None:
-    """Let tags mean the images from before the pull: people's next servers must not be from images nobody has tried."""
-    if claims.claimant(run.settings.name):
-        return  # the playbook that is running tries what it has found
-    try:
-        images.restore(run, pulled)
-    except EngineError as error:
-        run.warn(f"the tags of the images that were pulled could not be changed back: {error}")
 
 
 def _warn_people(run: Run, kind: Kind) -> None:
