@@ -8,6 +8,9 @@ A stand-in puts the files where restic would; the real one is in tests/integrati
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,11 +19,15 @@ from typing import Any
 import pytest
 from ansible_collections.carrel.jupyter.plugins.module_utils._people import user_identities
 from backup_helpers import STOP
-from carrel_backup import asked, manifest, owners, receiving, restore
+from carrel_backup import asked, inside, manifest, owners, receiving, restore
 from carrel_backup.owners import Owner
 from carrel_backup.run import BackupError
 from carrel_backup.transfer import Move
 from carrel_backup.wanted import Wanted
+from carrel_hub import files as hub_files
+from carrel_hub import owners as hub_owners
+from carrel_hub.people import Roster
+from carrel_hub.roster import changes
 from test_backup_shadow import Engine, engine_of
 
 NAME = "ann--uni"
@@ -123,6 +130,68 @@ def test_a_whole_hub_of_before_gives_nobody_the_home_of_somebody_else(
     record(hub, Owner(MUELLER, 0))
     whole(hub, THEN)
     assert files_in(hub, HOME) == ["then"], "the way back of the docs"
+
+
+@pytest.mark.parametrize("guests", [False, True])
+def test_who_had_the_name_before_does_not_come_back_with_the_hub_s_database(
+    hub: Engine, monkeypatch: pytest.MonkeyPatch, guests: bool
+) -> None:
+    """A snapshot from before 0.2.0: it does not say whose the users in the database are."""
+    hub.state.begin_past()
+    record(hub, NEW)
+    homes = fetched(monkeypatch, None)
+
+    def fetch(run: object, snapshot: str, paths: Sequence[str], tree: str, *options: str) -> None:
+        homes(run, snapshot, paths, tree, *options)
+        Path(tree, "instance/data/hub", hub_owners.LISTED).write_text(json.dumps({"names": ["ada", NAME]}))
+
+    monkeypatch.setattr(restore, "fetch", fetch)
+    found = manifest.Manifest(["hub", "data/hub", HOME, ADA], None, [])
+    restore.restore_leaves(hub, {"id": "abc", "time": THEN}, STOP, found, ["data/hub", ADA, HOME])
+    monkeypatch.setattr(hub_files, "STATE", Path(hub.settings.directory, "data/hub"))
+    known, before = hub_owners.known(), hub_files.read_state(hub_owners.LISTED)["names"]
+    people = {name: {"identity": identity} for name, identity in ((NAME, MUELLER), ("ada", "ada"))}
+    now = Roster(people, frozenset())
+    assert hub_owners.others(now, known) == {NAME} and hub_owners.was_another(now, NAME)
+    assert changes(now, [NAME, "ada"], before, guests, known) == ({NAME}, {NAME})
+    del people[NAME]
+    assert changes(now, [NAME, "ada"], before, guests, known) == (set(), {NAME})
+
+
+def disowned(folder: Path) -> dict[str, Any]:
+    """What is noted by the program itself."""
+    subprocess.run(
+        [sys.executable, "-I", inside.__file__, "disown", str(folder)], input=json.dumps([NAME]), text=True, check=True
+    )
+    path = folder / hub_owners.LISTED
+    assert path.stat().st_mode & 0o777 == 0o600 and not path.is_symlink()
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
+def test_what_else_a_hub_has_noted_stays(tmp_path: Path) -> None:
+    noted = {"names": ["bob"], "identities": {"bob": "bob@uni", NAME: SCHMIDT, "left": "left@uni"}}
+    (tmp_path / hub_owners.LISTED).write_text(json.dumps(noted))
+    wanted = {"names": ["bob", NAME], "identities": {"bob": "bob@uni", NAME: "", "left": "left@uni"}}
+    assert disowned(tmp_path) == wanted
+
+
+@pytest.mark.parametrize("damaged", ["", "[]", "[" * 100_000, '{"names": 1}', '{"names": [], "identities": 1}'])
+def test_what_the_account_has_put_there_stops_no_restore(tmp_path: Path, damaged: str) -> None:
+    wanted = {"names": [NAME], "identities": {NAME: ""}}
+    path = tmp_path / hub_owners.LISTED
+    path.write_text(damaged)
+    assert disowned(tmp_path) == wanted
+    path.unlink()
+    assert disowned(tmp_path) == wanted
+    path.unlink()
+    os.mkfifo(path)
+    assert disowned(tmp_path) == wanted
+    other = tmp_path / "other"
+    other.write_text('{"names": ["of another file"]}')
+    path.unlink()
+    path.symlink_to(other)
+    assert disowned(tmp_path) == wanted and other.read_text() == '{"names": ["of another file"]}'
 
 
 def test_a_lost_host_learns_whose_the_backups_are(hub: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,8 +73,8 @@ class Engine(Run):
             return "\n".join(json.dumps({"ID": each}) for each in found)
         return json.dumps(INFO) if command == "info" else ""
 
-    def inside(self, *arguments: str, **_more: Any) -> Any:
-        return getattr(inside, arguments[0])(*arguments[1:])
+    def inside(self, *arguments: str, given: Any = None, **_more: Any) -> Any:
+        return getattr(inside, arguments[0])(*arguments[1:], *([] if given is None else [given]))
 
 
 def values(kind: str, folder: Path) -> dict[str, Any]:

@@ -99,6 +99,21 @@ def test_each_name_is_deleted_once_and_kept_for_nobody_else(desk: Path) -> None:
     assert hub.asked == ["DELETE /users/bob", "DELETE /users/guest", "POST ['guest']"]
 
 
+def test_a_user_of_nobody_s_is_deleted_once(desk: Path) -> None:
+    """As a restore notes it; tests/unit/test_backup_owners.py."""
+    files.write_state(owners.LISTED, {"names": ["ann", "eve"], "identities": {"ann": "", "eve": ""}})
+    lists(desk, ann="anna.m@x")
+    gate = authenticators.CarrelOidcAuthenticator(guests=True, everybody=True, any_allow_config=True, **CLIENT)
+    assert asyncio.run(gate.refresh_user(SimpleNamespace(name="ann", admin=False))) is False
+    for name, identity, refusal in (("ann", "anna.m@x", "still ending"), ("eve", "eve@x", "somebody else's")):
+        with pytest.raises(web.HTTPError, match=refusal):
+            ask(gate, name, identity)
+    hub = FakeHub("ann", "eve")
+    assert roster_service.apply(hub, guests=True) and roster_service.apply(hub, guests=True)
+    assert hub.asked == ["DELETE /users/ann", "DELETE /users/eve", "POST ['ann']"]
+    assert owners.listed()["ann"] == "anna.m@x" and ask(gate, "ann", "anna.m@x")
+
+
 def test_nobody_gets_in_while_the_name_is_still_somebody_else_s(desk: Path) -> None:
     files.write_state(owners.LISTED, {"names": ["ann"], "identities": {"ann": "anna.s@x", "left": "left@x"}})
     lists(desk, ann="anna.m@x")

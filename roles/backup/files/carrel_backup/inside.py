@@ -26,9 +26,12 @@ LOOKED_AT = 500  # files of a directory from which samples are taken
 SAMPLES = 3
 LONGEST_SAMPLE = 2**20
 LONGEST_NOTEBOOK = 64 * 2**20
+LONGEST_LIST = 8 * 2**20
 BUSY_SECONDS = 60
 MOST_PROBLEMS = 200
 MOST_FOLDERS = 100
+LISTED = "roster-listed.json"  # as in carrel_hub/owners.py
+NOBODY = ""  # the same identity as no other
 AT_FDCWD, RENAME_NOREPLACE = -100, 1
 MARK = "\ufffd"
 MISSING, REFUSED = "/missing", "/refused"  # not the name of a file
@@ -252,6 +255,30 @@ def write(folder: str, contents: dict[str, str]) -> None:
     os.chmod(folder, 0o755)  # noqa: S103 - nothing in it is worth hiding from the ids of the map
 
 
+def disown(folder: str, names: list[str]) -> None:
+    """Note in the hub's own FOLDER that these users of its database are somebody else, so that it deletes them.
+
+    Older hubs did not note whose a name is, and of these a hub believes that they are who is listed now.
+    """
+    path = os.path.join(folder, LISTED)
+    before, identities = listed(path)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    with open(path, "x", encoding="utf-8") as file:
+        # With guests, a hub deletes only those not listed any more who were listed before.
+        json.dump({"names": [*before, *names], "identities": {**identities, **dict.fromkeys(names, NOBODY)}}, file)
+
+
+def listed(path: str) -> tuple[list[Any], dict[str, Any]]:
+    """The names and identities in a file of the hub's own. What is damaged says nothing."""
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            content = json.loads(file.read(LONGEST_LIST))
+        return [*content["names"]], {**content.get("identities", {})}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return [], {}
+
+
 def empty(folder: str) -> None:
     """Empty a folder, which is in a directory of root's."""
     with os.scandir(folder) as entries:
@@ -313,6 +340,8 @@ def main(command: str, *arguments: str) -> int:
             os.rename(*arguments)
         elif command == "write":
             write(arguments[0], json.load(sys.stdin))
+        elif command == "disown":
+            disown(arguments[0], json.load(sys.stdin))
         elif command == "remove":
             remove(arguments[0], json.load(sys.stdin))
         elif command == "empty":

@@ -245,6 +245,8 @@ def restore_leaves(
             run.warn(text)
         if leaves and not there:
             raise containers.UntouchedError(f"the snapshot {snapshot[:8]} has nothing of {', '.join(leaves[:5])}")
+        if theirs and "data/hub" in there:
+            run.inside("disown", f"{tree}/instance/data/hub", given=sorted(theirs))
         with containers.resets_kept_out(run):
             try:
                 containers.stop(run, leaves, whole, wanted.stop)
