@@ -83,9 +83,10 @@ _HUB: dict[str, dict[str, Any]] = {
         "no_log": True,
     },
     "held_users": {
-        "description": "Users who may not log in, and whose folders stay where they are.",
+        "description": "Users who may not log in, and whose folders stay where they are, each with C(name) and "
+        "C(identity).",
         "type": "list",
-        "elements": "str",
+        "elements": "dict",
     },
     "groups": {
         "description": "Groups, each with C(name), C(members), C(admins) and C(mounts), which are unset for a folder "

@@ -71,7 +71,7 @@ options:
         description:
           - V(present) creates missing directories. A user who has no directories, but has some in the archive, gets the
             last of these back.
-          - V(held) leaves the user's directories as they are.
+          - V(held) leaves the user's directories as they are. Those of somebody else are archived, as with V(present).
           - V(archived) moves all of the user's directories to C(PATH/.archive/NAME-TIME), on the same file system.
           - Volumes are moved to volumes C(NAME.archived-TIME) with the label C(carrel.archived). To bring them back,
             copy from one volume to the other in a container that has both.

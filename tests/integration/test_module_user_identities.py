@@ -167,6 +167,25 @@ def test_a_host_without_a_record_goes_on_as_it_was(hub: Path) -> None:
     assert os.listdir(home(hub)) == []
 
 
+def test_who_is_held_when_the_record_begins_is_remembered(hub: Path) -> None:
+    """The roster of a host from before there was a record has nobody who is held."""
+    run(hub, {NAME: SCHMIDT})
+    (home(hub) / "thesis").write_text("Schmidt's")
+    (hub / "hub" / "identities.json").unlink()
+    (hub / "hub" / "roster.json").write_text(json.dumps({"version": 1, "users": {}}))
+    held: dict[str, Any] = {"users": [{"name": NAME, "identity": SCHMIDT, "state": "held"}], "prune": "archive"}
+    four_runs(hub, {}, **held)
+    assert (home(hub) / "thesis").exists() and recorded(hub) == {NAME: SCHMIDT}
+    run(hub, {NAME: SCHMIDT})
+    assert (home(hub) / "thesis").exists()
+    answers = four_runs(hub, {NAME: MUELLER})
+    assert os.listdir(home(hub)) == [] and recorded(hub) == {NAME: MUELLER}
+    assert (Path(answers[1]["archived"][NAME]) / "home" / "thesis").read_text() == "Schmidt's"
+    # It counts who is listed, held or not.
+    answers = four_runs(hub, {}, **held)
+    assert NAME in answers[1]["archived"] and not home(hub).exists() and recorded(hub) == {NAME: SCHMIDT}
+
+
 def test_what_somebody_else_left_is_deleted_in_time(hub: Path) -> None:
     """The time begins with the decision that it is somebody else's, so that an administrator can still object."""
     run(hub, {NAME: SCHMIDT})

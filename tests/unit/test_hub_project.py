@@ -368,10 +368,10 @@ def test_a_hubs_services_have_no_privileges_and_limits() -> None:
 
 
 def test_held_users_keep_their_folders_and_cannot_log_in() -> None:
-    decided = project(users=[user("ada")], held_users=["bob"], blocked_users=["bob"])
+    decided = project(users=[user("ada")], held_users=[{"name": "bob", "identity": "bob@uni"}], blocked_users=["bob"])
     assert decided["users"] == [
         {"name": "ada", "identity": "ada@uni", "state": "present", "disk": None},
-        {"name": "bob", "state": "held", "disk": None},
+        {"name": "bob", "identity": "bob@uni", "state": "held", "disk": None},
     ]
     roster = json.loads(decided["roster"])
     assert list(roster["users"]) == ["ada"] and roster["blocked"] == ["bob"]

@@ -404,6 +404,6 @@ def test_held_users_keep_their_folders_and_are_out() -> None:
     users = ["ada", {"name": "bob", "state": "held", "password": "long enough"}, {"name": "prof", "admin": True}]
     result = planned(users=users, groups={"geo": {"members": ["ada", "bob"], "admins": ["bob"]}}, blocked_users=["eve"])
     assert [user["name"] for user in result["users"]] == ["ada", "prof"]
-    assert result["held_users"] == ["bob"] and result["blocked_users"] == ["bob", "eve"]
+    assert result["held_users"] == [{"name": "bob", "identity": "bob"}] and result["blocked_users"] == ["bob", "eve"]
     assert result["groups"][0]["members"] == ["ada"] and result["groups"][0]["admins"] == []
     assert "state" not in result["users"][0]

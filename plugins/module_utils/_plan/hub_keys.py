@@ -205,7 +205,7 @@ class Hub(Instance):
     def __init__(self, path: str, values: Mapping[str, Any]) -> None:
         super().__init__(path, values)
         self.people: list[dict[str, Any]] = []
-        self.held_users: list[str] = []
+        self.held_users: list[dict[str, str]] = []
         self.teams: list[dict[str, Any]] = []
         self.extra_files: list[dict[str, str]] = []
 

@@ -60,7 +60,7 @@ class People:
         held = {name for name, user in self._users.items() if user.state == "held"} - self._bad
         out = held | self._bad
         hub.people = [self._person(name, user) for name, user in sorted(self._users.items()) if name not in out]
-        hub.held_users = sorted(held)
+        hub.held_users = [{"name": name, "identity": self._users[name].name} for name in sorted(held)]
         hub.blocked_users = sorted({*hub.blocked_users, *held})
         hub.teams = [
             {

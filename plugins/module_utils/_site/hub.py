@@ -71,7 +71,7 @@ def project(
                 {"name": user["name"], "identity": user["identity"], "state": "present", "disk": user.get("disk")}
                 for user in instance["users"]
             ),
-            *({"name": name, "state": "held", "disk": None} for name in instance.get("held_users", [])),
+            *({**user, "state": "held", "disk": None} for user in instance.get("held_users", [])),
         ],
         "user_directories": [{"name": name} for name in _kept(instance)],
         **people(instance),
