@@ -19,6 +19,7 @@ from ansible.utils.display import Display
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.nearest import nearest
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.plan import Inputs, make_plan
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import INVALID
 from ansible_collections.carrel.jupyter.plugins.plugin_utils._rendering import Renderer
 
 VARIABLES = {
@@ -126,7 +127,8 @@ class ActionModule(ActionBase):
             current=self._task.args.get("current"),
             only=self._task.args.get("only"),
             groups=groups,
-            kernels=None if raw["images"] is None else renderer.render(variables.get("image_kernels"), "image_kernels"),
+            kernels=self._of_role("image_kernels", variables),
+            pull_from=self._of_role("image_pull_from", variables),
             moving=variables.get("__jupyter_moving"),
             entry=variables.get("jupyter_move_instance"),
             **raw,
@@ -144,3 +146,9 @@ class ActionModule(ActionBase):
         # Callbacks, and so the terminal and the log, get a censored copy; the registered variable stays complete.
         result["_ansible_no_log"] = True
         return result
+
+    def _of_role(self, name: str, variables: Mapping[str, Any]) -> Any:
+        """Return a variable of the role image, which reports itself what it can't render. Then this is INVALID."""
+        problems = Problems()
+        value = Renderer(self._templar, variables, problems).render(variables.get(name), name)
+        return INVALID if problems.items else value

@@ -60,7 +60,8 @@ options:
       - Images that are built on the host, for the instances whose C(image) is a mapping with C(declared), its
         name; variable C(jupyter_images).
       - Each is an entry of the role image's C(image_builds). Its kernels are the collection's and those of the
-        variable C(image_kernels).
+        variable C(image_kernels). They are only checked on a host that builds the image, that is if a present instance
+        has it and C(image_pull_from) names no other host.
     type: list
     elements: dict
   allow_downgrade:

@@ -13,9 +13,10 @@ DECLARED = [{"name": "statistics", "kernels": ["r"]}]
 TWO = [{"title": "a", "image": "a:1"}, {"title": "b", "image": {"declared": "statistic"}}]
 
 
-LUA = {"images": [{"name": "s", "kernels": ["lua"]}]}
+USED = here(image={"declared": "s"})
+LUA = {**USED, "images": [{"name": "s", "kernels": ["lua"]}]}
 SHORT = {"title": "Lua", "language": "lua"}
-# What the engine's host would refuse.
+# What the engine's host would refuse; kernels only count where the image is built.
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"kernels": ["bsh"]}, "kernels: there is no kernel bsh; did you mean bash?"),
     ({"kernels": ["r", {"name": "r", "environment": "x"}]}, "kernels: r has one environment"),
@@ -129,7 +130,15 @@ IMAGE_CASES: list[tuple[str, str, str, dict[str, Any]]] = [
         "'/inventory/missing' is not a folder",
         {"images": [{"name": "mapnik", "folder": "missing"}]},
     ),
-    *[("declared_image", "jupyter_images[0]", text, {"images": [{"name": "s", **keys}]}) for keys, text in WRONG],
+    *[
+        (
+            "declared_image",
+            "jupyter_images[0]",
+            text,
+            {**(USED if "kernels" in keys else {}), "images": [{"name": "s", **keys}]},
+        )
+        for keys, text in WRONG
+    ],
     (
         "declared_kernel",
         "image_kernels",

@@ -14,7 +14,7 @@ from ansible_collections.carrel.jupyter.plugins.action.plan import GROUPS, KNOWN
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan import url
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.plan import Inputs, make_plan
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import Computed
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import INVALID, Computed
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.values import size, size_text
 from plan_helpers import HOST, Control, good, host, hub, lab, plan, two
 
@@ -494,6 +494,34 @@ def test_each_engine_builds_what_its_running_instances_name() -> None:
     assert jobs == [[statistics], [statistics], [geo], ["registry.example.org/lab:1.0"], [geo, statistics]]
     assert "; image statistics (declared); " in result["summary"][0]
     assert "; images geo (declared), statistics (declared); " in result["summary"][4]
+
+
+@pytest.mark.parametrize(
+    ("keys", "inputs"),
+    [
+        ({}, {}),
+        ({"image": {"declared": "lua"}, "state": "held"}, {}),
+        ({"image": {"declared": "lua"}, "moved_to": "other.example.org"}, {}),
+        ({"image": {"declared": "lua"}}, {"only": ["geo"]}),
+        ({"image": {"declared": "lua"}}, {"pull_from": "build"}),
+        ({"image": {"declared": "lua"}}, {"kernels": INVALID}),
+        ({"image": {"declared": "lua"}, "state": "absent"}, {}),
+    ],
+)
+def test_kernels_count_where_the_image_is_built(keys: dict[str, Any], inputs: dict[str, Any]) -> None:
+    """Only the host that builds may have them in its image_kernels."""
+    images = [*DECLARED, {"name": "lua", "kernels": ["lua"]}]
+    other = {"image": {"declared": "statistics"}} if "kernels" not in inputs else {}
+    good(two(keys, other), images=images, **inputs)
+    _unused, problems = plan(two({"image": {"declared": "lua"}}, {}), images=images)
+    assert [problem.path for problem in problems] == ["jupyter_images[2]"]
+
+
+def test_a_host_that_builds_nothing_needs_no_kernels() -> None:
+    images = [{"name": "lua", "kernels": ["lua"], "push": "R"}]
+    _unused, problems = plan([lab()], images=images, kernels=["lua"])
+    assert [(problem.id, problem.path) for problem in problems] == [("declared_image", "jupyter_images[0]")]
+    assert "push: 'R'" in problems[0].message
 
 
 def test_a_bad_declaration_is_not_reported_again_at_its_instances() -> None:

@@ -122,7 +122,8 @@ def test_all_problems_in_one_message_without_a_secret(tmp_path: Path) -> None:
     # lua is the host's own, r the collection's.
     lua = {"title": "Lua", "language": "lua", "argv": ["lua"], "smoke": {"code": "1", "output": "1"}, "tested": True}
     images = [{"name": "geo", "kernels": ["r", "lua", "{{ 'luaa' }}"], "push": "R"}]
-    host = {**HERE, "jupyter_instances": [bad], "jupyter_images": images, "image_kernels": {"lua": lua}}
+    built = lab(name="geo", url="https://geo.example.org", image={"declared": "geo"})
+    host = {**HERE, "jupyter_instances": [bad, built], "jupyter_images": images, "image_kernels": {"lua": lua}}
     probe = tmp_path / "probe.yml"
     probe.write_text(PROBE, encoding="utf-8")
     done = run(tmp_path, {"h1": host}, probe, "-vvv")
@@ -141,6 +142,26 @@ def test_all_problems_in_one_message_without_a_secret(tmp_path: Path) -> None:
     ):
         assert line in printed
     assert re.search(r"jupyter_instances\[0\] \(tao\)\.build\.context: '/.*' is not a folder", printed)
+
+
+def test_only_the_host_that_builds_has_to_know_the_kernels(tmp_path: Path) -> None:
+    probe = tmp_path / "probe.yml"
+    probe.write_text("- hosts: all\n  gather_facts: false\n  tasks: [carrel.jupyter.plan: {}]\n", encoding="utf-8")
+    images = [{"name": "geo", "kernels": ["lua"]}]
+    host = {**HERE, "jupyter_instances": [lab(image={"declared": "geo"})], "jupyter_images": images}
+    hosts = {
+        "builds": host,
+        "pulls": {**host, "image_pull_from": "{{ 'build' }}s", "image_kernels": ["ignored"]},
+        # known in a later play
+        "unknown": {**host, "image_kernels": {"lua": "{{ nowhere }}"}},
+        "unused": {**host, "jupyter_instances": [lab()], "image_kernels": "{{ nowhere }}"},
+    }
+    done = run(tmp_path, hosts, probe)
+    assert "builds: 1 problem in its variables" in done.stdout
+    assert "jupyter_images[0]: kernels: there is no kernel lua" in done.stdout
+    assert re.findall(r"^(\w+) .*failed=(\d)", done.stdout, re.MULTILINE) == [
+        ("builds", "1"), ("pulls", "0"), ("unknown", "0"), ("unused", "0"),
+    ]  # fmt: skip
 
 
 BRACES = r"""

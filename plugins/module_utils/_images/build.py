@@ -69,8 +69,8 @@ class Build:
     certificates: list[str] = field(default_factory=list)  # PEM
 
 
-def problems(image: Mapping[str, Any], known: Mapping[str, Kernel]) -> Iterator[str]:
-    """Return everything that is wrong with an entry of image_builds that has every key."""
+def problems(image: Mapping[str, Any], known: Mapping[str, Kernel] | None) -> Iterator[str]:
+    """Return everything that is wrong with an entry of image_builds that has every key. KNOWN None: except kernels."""
     if not NAME.fullmatch(image["name"]):
         yield (
             f"{image['name']!r} is not a name for an image; write lower-case letters and digits, between them '.', "
@@ -88,8 +88,9 @@ def problems(image: Mapping[str, Any], known: Mapping[str, Kernel]) -> Iterator[
         yield f"base: {image['base']!r} is not an image; write one such as debian:trixie-slim"
     for key in "apt", "conda", "pip", "npm":
         yield from _refused(_kernels.check_packages, key, image[key])
-    single = [text for item in image["kernels"] for text in _refused(_kernels.choose, [item], known)]
-    yield from single or _refused(_kernels.choose, image["kernels"], known)
+    if known is not None:
+        single = [text for item in image["kernels"] for text in _refused(_kernels.choose, [item], known)]
+        yield from single or _refused(_kernels.choose, image["kernels"], known)
     for certificate in image["extra_ca_certificates"]:
         if "-----BEGIN CERTIFICATE-----" not in certificate:
             yield "extra_ca_certificates: one is not PEM; give the text, -----BEGIN CERTIFICATE----- …"

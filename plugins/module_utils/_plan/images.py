@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._images.build import NAME
@@ -30,14 +30,25 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.values import
 OWN_BASE = "carrel/lab"  # the collection's own lab image, whose tag the role computes
 
 
-def read_images(value: Any, kernels: Any, control: ControlNode, problems: Problems) -> Images | Invalid:
-    """Return the smoke notebooks by the image's name, also if that is invalid. INVALID: a name is not known."""
+def to_build(instances: Iterable[Instance], only: Collection[str] | None) -> set[str]:
+    """Return the names of the images that image_jobs will have."""
+    present = [each for each in instances if each.state == "present" and (only is None or each.name in only)]
+    return {name for instance in present for _key, name in _declared(instance)}
+
+
+def read_images(
+    value: Any, kernels: Any, built: Collection[str], control: ControlNode, problems: Problems
+) -> Images | Invalid:
+    """Return the smoke notebooks by the image's name, also if that is invalid. INVALID: a name is not known.
+
+    BUILT: names of the images that this host builds. It need not know the kernels of others.
+    """
     if value is None:
         return {}
     images: list[Any] | Invalid = read(IMAGES.type.read, value, "jupyter_images", problems)
     if isinstance(images, Invalid):
         return INVALID
-    known = _read_kernels(kernels, control, problems)
+    known = _read_kernels(kernels, control, problems) if built else None
     names: list[Any] = []
     found: dict[str, list[dict[str, Any]]] = {}
     complete = True
@@ -46,7 +57,7 @@ def read_images(value: Any, kernels: Any, control: ControlNode, problems: Proble
         name = image["name"] if isinstance(image, Mapping) else INVALID
         if isinstance(image, Mapping):
             _check_folder(image, path, control, problems)
-            _check_build(value[index], path, known, problems)
+            _check_build(value[index], path, known if name in built else None, problems)
         if given(name) and name in names:
             other = f"jupyter_images[{names.index(name)}]"
             problems.add(f"{path}.name", "declared_twice", value=show(name), other=other)
@@ -65,25 +76,23 @@ def _check_folder(image: Mapping[str, Any], path: str, control: ControlNode, pro
         problems.add(f"{path}.folder", "build_context", value=show(folder))
 
 
-def _read_kernels(value: Any, control: ControlNode, problems: Problems) -> dict[str, Kernel] | Invalid:
+def _read_kernels(value: Any, control: ControlNode, problems: Problems) -> dict[str, Kernel] | None:
     """Return the collection's kernels and the host's own."""
+    if value is INVALID:
+        return None
     if value is not None and not isinstance(value, Mapping):
-        wanted = "a mapping of names to kernels, as in docs/howto/kernels.md"
-        return INVALID if value is INVALID else wrong_type(value, wanted, "image_kernels", problems)
-    if _reported("image_kernels", problems):
-        return INVALID
+        wrong_type(value, "a mapping of names to kernels, as in docs/howto/kernels.md", "image_kernels", problems)
+        return None
     try:
         return {name: read_kernel(name, kernel) for name, kernel in {**control.kernels(), **(value or {})}.items()}
     except KernelError as error:
         problems.add("image_kernels", "declared_kernel", problem=error)
-        return INVALID
+        return None
 
 
-def _check_build(
-    image: Mapping[str, Any], path: str, kernels: Mapping[str, Kernel] | Invalid, problems: Problems
-) -> None:
+def _check_build(image: Mapping[str, Any], path: str, kernels: Mapping[str, Kernel] | None, problems: Problems) -> None:
     """Check what image_build would refuse, once every key alone is good."""
-    if isinstance(kernels, Invalid) or _reported(path, problems):
+    if _reported(path, problems):
         return
     entry = completed(image)
     for problem in wrong({**entry, "base": entry["base"] or OWN_BASE}, kernels):
@@ -96,14 +105,10 @@ def _reported(path: str, problems: Problems) -> bool:
 
 def check_declared(instance: Instance, known: Collection[str] | Invalid, problems: Problems) -> None:
     """Check the declared images of an instance. KNOWN has the names in jupyter_images."""
-    choice: Any = getattr(instance, "images", None)
-    images = [("image", instance.image)]
-    if given(choice):
-        images += [(f"images[{index}].image", item["image"]) for index, item in enumerate(choice) if given(item)]
-    named = [(key, declared_name(image)) for key, image in images if declared_name(image) is not None]
+    named = _declared(instance)
     for key, name in named:
         if name and not isinstance(known, Invalid) and name not in known:
-            near = nearest(str(name), known)
+            near = nearest(name, known)
             # Most likely this image is meant. Its invalid name is reported already.
             if near and not NAME.fullmatch(near):
                 continue
@@ -113,3 +118,12 @@ def check_declared(instance: Instance, known: Collection[str] | Invalid, problem
         problems.add(f"{instance.path}.pull", "build_pull")
     if named and given(instance.reset) and instance.reset["pull"] is True:
         problems.add(f"{instance.path}.reset.pull", "build_pull")
+
+
+def _declared(instance: Instance) -> list[tuple[str, str]]:
+    """Return the declared images of an instance by their keys."""
+    choice: Any = getattr(instance, "images", None)
+    images = [("image", instance.image)]
+    if given(choice):
+        images += [(f"images[{index}].image", item["image"]) for index, item in enumerate(choice) if given(item)]
+    return [(key, name) for key, name in ((key, declared_name(image)) for key, image in images) if name is not None]

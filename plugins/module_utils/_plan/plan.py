@@ -18,7 +18,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.host import (
     read_host,
 )
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub import check_hub
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan.images import check_declared, read_images
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.images import check_declared, read_images, to_build
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.instance import ControlNode, check_instance
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.instances import check_instances
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.key import Key
@@ -49,8 +49,9 @@ class Inputs:
     port_range: Any = None
     tls: Any = None
     images: Any = None
-    # the role image's image_kernels
+    # the role image's image_kernels and image_pull_from. INVALID: not known before the role runs
     kernels: Any = None
+    pull_from: Any = None
     allow_downgrade: Any = None
     backup: Any = None
     rollout: Any = None
@@ -75,16 +76,20 @@ def make_plan(inputs: Inputs, control: ControlNode, problems: Problems) -> dict[
     allow_downgrade = _read(ALLOW_DOWNGRADE, inputs.allow_downgrade, "jupyter_allow_downgrade", problems)
     backup = _read(BACKUP, inputs.backup, "jupyter_backup", problems)
     rollout = _read(ROLLOUT, inputs.rollout, "jupyter_rollout", problems)
-    images = read_images(inputs.images, inputs.kernels, control, problems)
     defaults = read_defaults(inputs.defaults, problems)
     host = read_host(inputs.current, problems)
     raw = foresee(inputs.instances, inputs.moving)
     instances = read_instances(raw, inputs.groups, defaults, host.kinds if host else {}, problems)
     for instance in instances:
+        moving = inputs.moving and inputs.moving["name"] == instance.name
+        if instance.wanted and instance.moved_to is not None and not moving:
+            instance.state = "held"
+    only = None if inputs.only is None else set(inputs.only)
+    built = set() if inputs.pull_from else to_build(instances, only)
+    images = read_images(inputs.images, inputs.kernels, built, control, problems)
+    for instance in instances:
         if not instance.wanted:
             continue
-        if instance.moved_to is not None and not (inputs.moving and inputs.moving["name"] == instance.name):
-            instance.state = "held"
         check_instance(instance, tls, control, problems)
         check_declared(instance, images, problems)
         merge_backup(instance, backup, problems)
@@ -94,7 +99,6 @@ def make_plan(inputs: Inputs, control: ControlNode, problems: Problems) -> dict[
             check_hub(instance, known_base_dir, control, problems)
         check_smoke(instance, images, control, problems)
     check_instances(instances, known_base_dir, problems)
-    only = None if inputs.only is None else set(inputs.only)
     if host:
         if allow_downgrade is False:
             check_version(host, problems)
