@@ -127,7 +127,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._changes.tracker im
 from ansible_collections.carrel.jupyter.plugins.module_utils._engine import programs
 from ansible_collections.carrel.jupyter.plugins.module_utils._engine import rootless_docker as decide
 from ansible_collections.carrel.jupyter.plugins.module_utils._engine.units import Unit
-from ansible_collections.carrel.jupyter.plugins.module_utils._host import engine_programs, files
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import engine_programs, file_times, files
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.account import Account
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.install import Installation
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.process import EndlessError
@@ -204,14 +204,14 @@ class Engine:
 
     def step(self, unit_is_new: bool) -> str | None:
         service = self.found.service() if self.found else Unit()
-        youngest = max(_mtime(self.path), _mtime(decide.UNIT_PATH))
         if self.module.check_mode and (unit_is_new or self.config != self.former):
-            youngest = time.time()
-        return service.step(youngest - time.time() + time.monotonic())
+            return service.step(time.monotonic())
+        return service.step(file_times.youngest([self.path, decide.UNIT_PATH]))
 
     def begin(self, step: str) -> None:
         """Have systemd start or restart it, and do not wait."""
         account = self.account
+        file_times.end_future([self.path, decide.UNIT_PATH])
         if not account.manager_runs:
             self.module.run_command(["systemctl", "start", f"user@{account.uid}.service"], check_rc=True)
         service = account.service()
@@ -269,13 +269,6 @@ class Engine:
             and not self.module.check_mode
         ):
             self.module.run_command(["loginctl", "disable-linger", self.name], check_rc=True)
-
-
-def _mtime(path: str) -> float:
-    try:
-        return os.stat(path).st_mtime
-    except FileNotFoundError:
-        return 0
 
 
 def write_host_files(module: AnsibleModule, tracker: Tracker) -> bool:

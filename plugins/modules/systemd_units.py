@@ -11,7 +11,8 @@ version_added: 0.2.0
 author: the carrel.jupyter authors (@carrel)
 description:
   - Enables the units and starts them. If systemd has not read their files, it is reloaded. A unit that has run since
-    before its files, or those in O(units[].reads), were written, is restarted.
+    before its files, or those in O(units[].reads), were written, is restarted. If their times are in the future, as
+    after a clock was set back, they get the current time then.
   - It asks systemd about this, and not the tasks before it, so it also completes what a run that was killed has begun.
 options:
   units:
@@ -64,13 +65,12 @@ units:
   sample: {prometheus-node-exporter.service: restart}
 """
 
-import os
-import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.carrel.jupyter.plugins.module_utils._changes.tracker import Tracker
 from ansible_collections.carrel.jupyter.plugins.module_utils._engine.units import PROPERTIES, Unit
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import file_times
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.process import EndlessError, run
 
 SECONDS = 180
@@ -91,12 +91,6 @@ def systemctl(*arguments: str) -> str:
     return done.output
 
 
-def youngest(paths: list[str]) -> float:
-    """When the last of these files was written, in seconds of the monotonic clock. Missing ones do not count."""
-    times = [os.stat(path).st_mtime for path in paths if os.path.exists(path)]
-    return max(times, default=0.0) - time.time() + time.monotonic()
-
-
 def settle(module: AnsibleModule, tracker: Tracker) -> dict[str, str | None]:
     """Do what differs; return each unit's step."""
 
@@ -109,13 +103,16 @@ def settle(module: AnsibleModule, tracker: Tracker) -> dict[str, str | None]:
     if tracker.note("systemd's settings", "outdated\n" if "yes" in outdated.split() else "current\n", "current\n"):
         act("daemon-reload")
     found = {name: Unit.parse(systemctl("show", f"--property={PROPERTIES}", name)) for name in wanted}
-    steps = {name: unit.step(youngest([*unit.files, *wanted[name]])) for name, unit in found.items()}
+    paths = {name: [*unit.files, *wanted[name]] for name, unit in found.items()}
+    steps = {name: unit.step(file_times.youngest(paths[name])) for name, unit in found.items()}
     for name, unit in found.items():
         at_boot = "enabled" if unit.at_boot not in ("", "disabled") else "disabled"
         if tracker.note(f"{name} at boot", f"{at_boot}\n", "enabled\n"):
             act("enable", name)
         step = steps[name]
         if step and tracker.note(name, "stopped\n" if step == "start" else "started\n", f"{step}ed\n"):
+            if not module.check_mode:
+                file_times.end_future(paths[name])
             act(step, name)
     return steps
 

@@ -119,6 +119,8 @@ def test_a_unit_restarts_for_what_it_reads_and_for_nothing_else(manager: Manager
     time.sleep(0.02)
     settings.touch()
     assert manager.four_runs(given)["units"] == {name: "restart"}
+    os.utime(settings, (time.time() + 3600,) * 2)  # the clock was set back
+    assert manager.four_runs(given)["units"] == {name: "restart"}
     manager.write(template, (manager.folder / template).read_text() + "\n# new")
     answer = manager.four_runs(given)
     assert answer["units"] == {name: None}
