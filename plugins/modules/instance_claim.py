@@ -75,6 +75,12 @@ second:
   returned: success
   type: bool
   sample: false
+healthy:
+  description: The ids of the images that resets have found to work.
+  returned: success
+  type: list
+  elements: str
+  sample: [sha256:2f66aad5324a5a2b9e2a4bff1b1b5b1c1f5cc1c4b1c1c3cf1b2e7f5c5a1f6d3e]
 can_reset:
   description: Whether C(carrel-reset) is on the host.
   returned: success
@@ -116,6 +122,14 @@ def wait(name: str, seconds: float) -> int:
     return round(time.monotonic() - began)
 
 
+def healthy(name: str) -> list[str]:
+    """The ids of the images that resets have found to work; none if the state cannot be read."""
+    try:
+        return reset.healthy(files.read_text(f"{reset.STATE_DIRECTORY.format(name)}/state.json") or "")
+    except (files.UnsafePathError, OSError, ValueError):
+        return []
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
@@ -146,7 +160,8 @@ def main() -> None:
     except (files.UnsafePathError, OSError, ValueError) as error:
         module.fail_json(msg=f"{name} cannot be claimed: {error}")
     second = os.path.lexists(f"{reset.STATE_DIRECTORY.format(name)}/second")
-    module.exit_json(changed=False, waited_seconds=waited, second=second, can_reset=os.path.exists(reset.PROGRAM))
+    can_reset = os.path.exists(reset.PROGRAM)
+    module.exit_json(changed=False, waited_seconds=waited, second=second, healthy=healthy(name), can_reset=can_reset)
 
 
 if __name__ == "__main__":

@@ -115,6 +115,11 @@ def test_tags_go_back_whether_the_new_images_were_inspected_or_not() -> None:
         {"tag": "docker.io/library/a:1", "old": "sha256:old-a"},
         {"tag": "docker.io/library/d:1", "old": "sha256:old-d"},
     ]
+    (left,) = hub_smoke.untried(of_it, ["sha256:new-b"], before, after, ["sha256:new-a", "sha256:c"])
+    assert left["tag"] == "docker.io/library/d:1", "a reset has tried the other, and given it to people"
+    healthy = ["sha256:new-a", "sha256:new-b"]
+    left, _missing = hub_smoke.untried(of_it, [], before, after, healthy, "sha256:new-a")
+    assert left["tag"] == "docker.io/library/a:1", "a notebook has failed in it now"
     assert hub_smoke.untried(of_it, [], before, before) == []
     assert hub_smoke.untried(of_it, [], [], after) == []
 

@@ -291,3 +291,17 @@ def test_the_document_has_every_exit_code() -> None:
     page = DOCUMENT.parents[1] / "reference" / "exit-codes.md"
     table = page.read_text().partition("## carrel-reset")[2].partition("\n## ")[0]
     assert [int(code) for code in re.findall(r"^\| (\d) \|", table, re.MULTILINE)] == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    ["", "[]", "{}", '{"healthy": 1}', '{"healthy": [1]}', "[" * 100_000, '{"healthy": [{"id": "../x"}, {"id": [1]}]}'],
+)
+def test_no_image_has_worked_by_a_damaged_state(damaged: str) -> None:
+    assert reset.healthy(damaged) == []
+
+
+def test_the_images_that_have_worked_are_each_named_once() -> None:
+    one, other = (f"sha256:{letter * 64}" for letter in "ab")
+    entries = [{"image": tag, "id": image_id} for tag, image_id in (("a:1", other), ("b:1", one), ("c:1", other))]
+    assert reset.healthy(json.dumps({"healthy": entries})) == [one, other]

@@ -115,12 +115,19 @@ def due(
 
 
 def untried(
-    instance: Mapping[str, Any], passed: Sequence[str], before: Sequence[Any], after: Sequence[Any]
+    instance: Mapping[str, Any],
+    passed: Sequence[str],
+    before: Sequence[Any],
+    after: Sequence[Any],
+    healthy: Sequence[str] = (),
+    refused: str | None = None,
 ) -> list[dict[str, str]]:
     """Return the tags that a failed run must let mean their old images again.
 
     BEFORE and AFTER are the engine's answers before the pull and now: the run may not have inspected what it pulled.
+    Meanwhile a reset may have tried an image and given it to people: then it is HEALTHY. This run has REFUSED another.
     """
+    passed = [*passed, *(image_id for image_id in healthy if image_id != refused)]
     old, new = _tags(before), _tags(after)
     names = {image["image"]: familiar(image["image"]) for image in instance["images"]}
     return [

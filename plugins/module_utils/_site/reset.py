@@ -25,6 +25,7 @@ _AT_WORK = {"pull_timeout_seconds": 1800, "start_timeout_seconds": 120, "drain_s
 HEAD = "# Managed by carrel.jupyter, role reset\n"
 
 NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
+IMAGE_ID = re.compile(r"sha256:[0-9a-f]{64}")
 USAGE, LOCKED, PUT_OFF = 2, 3, 4  # exit codes of the program
 
 Job = Mapping[str, Any]
@@ -191,6 +192,15 @@ def outcome(name: str, code: int, said: str, state: Mapping[str, Any]) -> Outcom
     why = (own if told else said.strip()) or f"carrel-reset ended with exit code {code}"
     advice = ADVICE.get(code, UNKNOWN) if told or code in (USAGE, LOCKED) else UNKNOWN
     return Outcome(f"{why}\n{advice.format(state=STATE_DIRECTORY.format(name) + '/state.json')}", failed=True)
+
+
+def healthy(state: str) -> list[str]:
+    """Return the ids of the images that have worked, by state.json, which belongs to the engine's account."""
+    try:
+        found = {str(entry["id"]) for entry in json.loads(state)["healthy"]}
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return []
+    return sorted(filter(IMAGE_ID.fullmatch, found))
 
 
 def unknown(names: Iterable[str], known: Collection[str]) -> list[str]:
