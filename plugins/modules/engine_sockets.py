@@ -13,8 +13,8 @@ description:
   - An engine's account can put a link to another engine's socket in place of its own, for example to that of a rootful
     Docker. Modules and programs that get the path, such as those of the collection community.docker, follow it as root.
   - This module mounts the socket's directory a second time, in C(/run/carrel/engines), where only root can enter, with
-    the option C(nosymfollow). If there is no socket but a link, nothing answers there. If the engine restarts, the path
-    leads to its new socket.
+    the options C(ro) and C(nosymfollow). If there is no socket but a link, nothing answers there. If the engine
+    restarts, the path leads to its new socket.
   - If only root can change a socket's directory, such as C(/run), the path stays as it is.
   - The mounts are gone after a boot. Each run makes those that are missing, also in check mode, and removes those whose
     directory is gone. This does not count as a change.
@@ -35,7 +35,7 @@ attributes:
   idempotent:
     support: full
 requirements:
-  - Linux 5.12 or later
+  - Linux 5.14 or later
 seealso:
   - module: carrel.jupyter.rootless_docker_engines
 """
@@ -73,7 +73,7 @@ def main() -> None:
     except (files.UnsafePathError, directories.ForeignOwnerError, OSError) as error:
         module.fail_json(
             msg=f"the engines' directories cannot be mounted in {engine_mounts.FOLDER}: {error}. This needs root, Linux"
-            " 5.12 or later, and in a container the capability SYS_ADMIN"
+            " 5.14 or later, and in a container the capability SYS_ADMIN"
         )
     for problem in found.problems:
         module.warn(problem)

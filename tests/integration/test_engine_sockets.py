@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import secrets
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import module_runner
 import pytest
 import yaml
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import engine_mounts
@@ -138,12 +140,30 @@ def test_the_mount_goes_with_the_directory(runtime: Path) -> None:
     assert mounts(runtime) == []
 
 
-def test_a_mount_that_follows_links_is_replaced(runtime: Path) -> None:
-    place = usable(runtime).removesuffix("/docker.sock")
-    unmount(Path(place))
-    run("mount", "--bind", str(runtime), place)
+@pytest.mark.parametrize("attributes", [0x1, 0x200000])  # MOUNT_ATTR_RDONLY and _NOSYMFOLLOW of linux/mount.h
+def test_a_mount_with_one_option_is_replaced(runtime: Path, monkeypatch: pytest.MonkeyPatch, attributes: int) -> None:
+    with monkeypatch.context() as earlier:
+        earlier.setattr(engine_mounts, "_ATTRIBUTES", attributes)
+        usable(runtime)
     usable(runtime)
-    assert [",nosymfollow" in line for line in mounts(runtime)] == [True]
+    assert [" ro,nosuid,nodev,noexec," in line and ",nosymfollow" in line for line in mounts(runtime)] == [True]
+
+
+def test_nothing_of_the_account_can_be_removed_through_the_mount(runtime: Path) -> None:
+    """As `rm -rf /run/carrel` would."""
+    with engine(runtime / "docker.sock") as own:
+        path = usable(runtime)
+        with pytest.raises(OSError, match=os.strerror(errno.EROFS)):
+            os.unlink(path)
+        assert answers(path, own)
+
+
+def test_the_message_says_what_a_mount_needs(runtime: Path) -> None:
+    may_not = ("setpriv", "--bounding-set=-sys_admin")
+    answer = module_runner.run("engine_sockets", {"sockets": [str(runtime / "docker.sock")]}, prefix=may_not)
+    said = answer["msg"]
+    assert said.startswith(f"the engines' directories cannot be mounted in {engine_mounts.FOLDER}: [Errno 1]"), said
+    assert said.endswith("This needs root, Linux 5.14 or later, and in a container the capability SYS_ADMIN")
 
 
 def test_a_link_above_the_socket_is_named_and_others_go_on(runtime: Path) -> None:

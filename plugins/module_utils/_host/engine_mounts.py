@@ -3,8 +3,9 @@
 """Give programs that take a path, such as docker compose, one to an engine's socket on which no link is followed.
 
 An account can change its directory at any time, also after a check. So root uses a second mount of this directory, with
-the option nosymfollow. An engine that restarts makes its new socket there, too. After a boot, or if the account's
-services were stopped and started, the account has a new directory.
+the option nosymfollow. It is read-only, because it is used only for connections, and `rm -rf /run/carrel` must not
+empty the account's directory. An engine that restarts makes its new socket there, too. After a boot, or if the
+account's services were stopped and started, the account has a new directory.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ FOLDER = "/run/carrel/engines"
 # linux/mount.h and linux/fcntl.h. mount(2) would follow links until a second call sets the option.
 _OPEN_TREE, _MOVE_MOUNT, _MOUNT_SETATTR = 428, 429, 442
 _CLONE, _EMPTY_PATH, _FROM_EMPTY_PATH, _TO_EMPTY_PATH = 0x1, 0x1000, 0x4, 0x40
-_NOSYMFOLLOW, _PRIVATE = 0x200000, 1 << 18
+_ATTRIBUTES = 0x1 | 0x2 | 0x4 | 0x8 | 0x200000  # RDONLY, NOSUID, NODEV, NOEXEC, NOSYMFOLLOW
+_PRIVATE = 1 << 18
 _DETACH, _NOFOLLOW = 0x2, 0x8
-_NOSYMFOLLOW_SET = 0x2000  # of statvfs
+_SET = os.ST_RDONLY | 0x2000  # of statvfs; the second is nosymfollow
 
 _library = ctypes.CDLL(None, use_errno=True)
 
@@ -81,10 +83,10 @@ def _mount(sources: Mapping[str, int], folder: str) -> None:
 
 
 def _mount_one(source: int, target: int) -> None:
-    """Mount a directory without links, in one step."""
+    """Mount a directory read-only and without links, in one step."""
     tree = _call(_OPEN_TREE, source, b"", _CLONE | _EMPTY_PATH | os.O_CLOEXEC)
     try:
-        attributes = (ctypes.c_uint64 * 4)(_NOSYMFOLLOW, 0, _PRIVATE, 0)
+        attributes = (ctypes.c_uint64 * 4)(_ATTRIBUTES, 0, _PRIVATE, 0)
         _call(_MOUNT_SETATTR, tree, b"", _EMPTY_PATH, attributes, ctypes.c_size_t(ctypes.sizeof(attributes)))
         _call(_MOVE_MOUNT, tree, b"", target, b"", _FROM_EMPTY_PATH | _TO_EMPTY_PATH)
     finally:
@@ -98,7 +100,7 @@ def _is_current(place: str, directory: str) -> bool:
         return False
     try:
         same = os.path.samestat(os.fstat(descriptor), os.stat(place, follow_symlinks=False))
-        return same and bool(os.statvfs(place).f_flag & _NOSYMFOLLOW_SET)
+        return same and os.statvfs(place).f_flag & _SET == _SET
     finally:
         os.close(descriptor)
 
