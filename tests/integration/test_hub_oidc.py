@@ -166,6 +166,8 @@ def test_somebody_else_who_gets_the_name_gets_nothing_else(page: Page, site: Hub
     site.write()
     until(lambda: asks(token) == 403, "the token ends")
     until(lambda: not site.runs(name), "the server stops")
+    # Until then the hub asks who has the name now to try again.
+    until(lambda: f"roster: {name} is somebody else now and was deleted" in site.log(), "the account ends")
     assert status(page, f"{site.url}hub/api/user") == 403
     assert status(page, f"{site.url}user/{name}/api/status") != 200
     assert page.context.browser
