@@ -100,15 +100,18 @@ def test_a_reset_waits_until_a_kernel_is_idle(tao: Site) -> None:
 
 
 def test_people_get_a_notice_before(tao: Site) -> None:
-    soon = run_on(HOST, "date", "--date", "1 minute", "+%H:%M").strip()
+    # At least 15 seconds from now, so that the notice is there for a while.
+    soon = run_on(HOST, "date", "--date", "75 seconds", "+%H:%M").strip()
     with tao.lab().login(tao.secret) as lab, settings(tao, at=soon, lead_seconds=12, notice_seconds=10):
         terminal = lab.terminal()
         terminal.run("echo $((6 * 7))", "42")
         kept = home(tao)
         process = subprocess.Popen(["docker", "exec", HOST, "carrel-reset", "tao", "--scheduled", "--people", "ignore"])
-        terminal.run("", "reset")
-        assert "reset" in lab.get("RESET-NOTICE.txt")
-        assert process.wait(PATIENCE) == DONE
+        try:
+            terminal.run("", "reset")
+            assert "reset" in lab.get("RESET-NOTICE.txt")
+        finally:
+            assert process.wait(PATIENCE) == DONE
     assert home(tao) == kept
     assert state(tao)["scheduled_for"]
 
@@ -116,9 +119,11 @@ def test_people_get_a_notice_before(tao: Site) -> None:
 def test_an_existing_file_of_that_name_is_not_overwritten(tao: Site) -> None:
     with tao.lab().login(tao.secret) as lab:
         lab.put("RESET-NOTICE.txt", "mine")
-        assert reset(tao, "--people", "ignore", "--no-pull")[0] == DONE
-        assert lab.get("RESET-NOTICE.txt") == "mine"
-        lab.request("DELETE", "api/contents/RESET-NOTICE.txt")
+        try:
+            assert reset(tao, "--people", "ignore", "--no-pull")[0] == DONE
+            assert lab.get("RESET-NOTICE.txt") == "mine"
+        finally:
+            lab.request("DELETE", "api/contents/RESET-NOTICE.txt")
 
 
 def test_two_at_once(tao: Site) -> None:
