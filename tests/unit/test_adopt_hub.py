@@ -92,7 +92,7 @@ def test_the_files_say_whose_password_is_whose_and_what_to_do() -> None:
     users = yaml.load(text, Loader)["jupyter_instances"][0]["users"]
     assert users[0]["password"] == "{{ vault_jupyter_adopted['jupyterhub'].password_hashes['ada-40uni'] }}"
     assert "name: !unsafe 'ada@uni'" in text and "jupyter_adopted:" not in text
-    _, _, steps = found["hub1.md"].partition("## To move the people of jupyterhub by hand\n\n")
+    steps = found["hub1.md"].partition("## To move the people of jupyterhub by hand\n\n")[2]
     assert steps.splitlines()[2:] == [
         "- stop the hub and people's servers: docker update --restart=no jupyterhub && docker stop jupyterhub "
         "jupyter-prof 'jupyter-two words'; `docker ps` shows servers that were started since",
