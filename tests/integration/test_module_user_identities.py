@@ -14,7 +14,7 @@ from typing import Any
 import module_runner
 import pytest
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.escape import escape
-from carrel_backup import asked, owners
+from carrel_backup import asked, name_owners
 from carrel_backup.state import State
 from test_module_user_volumes import GID, UID, archived, facts
 
@@ -233,7 +233,7 @@ def test_one_person_with_a_new_identity_gets_everything_back(hub: Path) -> None:
 
 def backups(hub: Path) -> list[Any]:
     """What the page Backups has of snapshots of last year."""
-    record = owners.parsed((hub / "hub" / "identities.json").read_text())
+    record = name_owners.parse((hub / "hub" / "identities.json").read_text())
     wanted = asked.Asked("snapshots", NAME, "", (), 0)
     state = State("", "hub")
     state.content["begun"] = "2025-01-01T00:00:00Z"

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.carrel.jupyter.plugins.module_utils._people import user_identities
+from ansible_collections.carrel.jupyter.plugins.module_utils._people import name_owners as site
 from backup_helpers import STOP
-from carrel_backup import asked, inside, manifest, owners, receiving, restore
-from carrel_backup.owners import Owner
+from carrel_backup import asked, inside, manifest, name_owners, owners, receiving, restore
+from carrel_backup.name_owners import Owner
 from carrel_backup.run import BackupError
 from carrel_backup.transfer import Move
 from carrel_backup.wanted import Wanted
@@ -50,7 +50,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
 
 def record(hub: Engine, owner: Owner | None) -> None:
     path = Path(hub.settings.directory, owners.RECORD)
-    path.write_text(owners.text({NAME: owner, "ada": Owner("ada", 0)} if owner else {}))
+    path.write_text(name_owners.text({NAME: owner, "ada": Owner("ada", 0)} if owner else {}))
 
 
 def owner_now(hub: Engine) -> Owner:
@@ -67,7 +67,7 @@ def fetched(monkeypatch: pytest.MonkeyPatch, owner: Owner | str | None) -> Calla
                 Path(tree, path, "then").touch()
         Path(tree, "instance/hub").mkdir(parents=True, exist_ok=True)
         if owner is not None and f"instance/{owners.RECORD}" in paths:
-            text = owner if isinstance(owner, str) else owners.text({NAME: owner})
+            text = owner if isinstance(owner, str) else name_owners.text({NAME: owner})
             Path(tree, "instance", owners.RECORD).write_text(text)
 
     monkeypatch.setattr(restore, "fetch", fetch)
@@ -92,10 +92,10 @@ SAID = f"{HOME} in the snapshot is of somebody else who had the name before, so 
 
 def test_the_record_is_as_the_site_playbook_writes_and_reads_it() -> None:
     found = {NAME: NEW, "ada": Owner("ada", 0)}
-    text = owners.text(found)
-    theirs = user_identities.parse(text)
-    assert theirs == {name: user_identities.Owner(owner.identity, owner.since) for name, owner in found.items()}
-    assert user_identities.text(theirs) == text and owners.parsed(text) == found
+    text = site.text({name: site.Owner(owner.identity, owner.since) for name, owner in found.items()})
+    theirs = name_owners.parse(text)
+    assert theirs == found
+    assert name_owners.text(theirs) == text and site.text(site.parse(text)) == text
 
 
 @pytest.mark.parametrize(

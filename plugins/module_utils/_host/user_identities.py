@@ -9,8 +9,8 @@ from collections.abc import Mapping
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import File
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import files
-from ansible_collections.carrel.jupyter.plugins.module_utils._people import user_identities
-from ansible_collections.carrel.jupyter.plugins.module_utils._people.user_identities import Owner
+from ansible_collections.carrel.jupyter.plugins.module_utils._people import name_owners, user_identities
+from ansible_collections.carrel.jupyter.plugins.module_utils._people.name_owners import Owner
 
 LONGEST = 8 * 2**20  # bytes of a file of the hub's own
 
@@ -24,7 +24,7 @@ class Identities:
         self.wanted = wanted
         self.present = files.read(self.path)
         try:
-            recorded = user_identities.parse(self.present.content.decode()) if self.present else None
+            recorded = name_owners.parse(self.present.content.decode()) if self.present else None
         except ValueError as error:
             raise files.UnsafePathError(f"{self.path} {error}") from error
         roster = {name: Owner(each) for name, each in _read(f"{self.folder}/roster.json", "users").items()}
@@ -62,7 +62,7 @@ class Identities:
             os.close(descriptor)
         except FileNotFoundError:
             pass
-        return File(user_identities.text(owners).encode(), 0o640, 0, group)
+        return File(name_owners.text(owners).encode(), 0o640, 0, group)
 
     def write(self) -> None:
         wanted = self.file(self.owners)

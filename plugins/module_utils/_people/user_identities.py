@@ -6,35 +6,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import json_text
+from ansible_collections.carrel.jupyter.plugins.module_utils._people.name_owners import Owner
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.usernames import is_plain, same_identity
-
-
-@dataclass(frozen=True)
-class Owner:
-    identity: str
-    since: int = 0  # seconds since 1970: what was archived until then is of somebody else
-
-
-def parse(text: str | None) -> dict[str, Owner]:
-    """Read the record of a hub. Raises ValueError."""
-    if text is None:
-        return {}
-    try:
-        content = json.loads(text)
-        if content["version"] != 1:
-            raise ValueError
-        return {name: Owner(str(user["identity"]), int(user["since"])) for name, user in content["users"].items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError("is damaged, or is not of version 1: bring it back from a backup, or remove it") from error
-
-
-def text(owners: Mapping[str, Owner]) -> str:
-    users = {name: {"identity": owner.identity, "since": owner.since} for name, owner in owners.items()}
-    return json_text({"version": 1, "users": users})
 
 
 def identities(text: str | None, key: str | None) -> dict[str, str]:

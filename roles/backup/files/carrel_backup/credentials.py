@@ -15,7 +15,7 @@ from collections.abc import Sequence, Set
 from contextlib import suppress
 from typing import Any
 
-from . import files, owners, targets
+from . import files, name_owners, owners, targets
 from .run import Run
 from .settings import Settings
 
@@ -63,10 +63,10 @@ def bring(run: Run, staged: str, path: str, theirs: Set[str] = frozenset()) -> N
 def bring_record(run: Run, staged: str, begun: bool, theirs: Set[str]) -> None:
     then = owners.of_snapshot(read(staged)[0])
     found = owners.merged(owners.recorded(run.settings), then, begun, theirs)
-    write(f"{run.settings.directory}/{owners.RECORD}", owners.text(found), (0, run.account.gid), 0o640)
+    write(f"{run.settings.directory}/{owners.RECORD}", name_owners.text(found), (0, run.account.gid), 0o640)
 
 
-def record_in(tree: str) -> dict[str, owners.Owner]:
+def record_in(tree: str) -> dict[str, name_owners.Owner]:
     """Whose the names are in a tree from a snapshot."""
     with suppress(OSError, ValueError):  # `bring` says it
         return owners.of_snapshot(read(f"{tree}/instance/{owners.RECORD}")[0])

@@ -7,13 +7,13 @@ The module user_volumes writes the record. It comes back with a whole hub and go
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Set
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from . import files
 from .escape import username_problem
+from .name_owners import Owner, parse
 from .run import BackupError
 from .settings import Settings
 from .usernames import is_plain, same_identity
@@ -21,37 +21,22 @@ from .usernames import is_plain, same_identity
 RECORD = "hub/identities.json"
 
 
-@dataclass(frozen=True)
-class Owner:
-    identity: str
-    since: int  # seconds since 1970: what was backed up until then is of somebody else
-
-
 def recorded(settings: Settings) -> dict[str, Owner]:
     """The record of this host."""
     path = f"{settings.directory}/{RECORD}"
     try:
-        return parsed(files.read(path))
+        return parse(files.read(path))
     except FileNotFoundError:  # of a lab, or from before there was a record
         return {}
     except ValueError as error:
         raise BackupError(f"{path} is damaged: bring it back from a backup, or remove it") from error
 
 
-def parsed(text: str) -> dict[str, Owner]:
-    """Raises ValueError."""
-    try:
-        users = json.loads(text)["users"]
-        return {name: Owner(str(user["identity"]), int(user["since"])) for name, user in users.items()}
-    except (KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        raise ValueError("it is damaged") from error
-
-
 def of_snapshot(text: str) -> dict[str, Owner]:
     """The record in a snapshot, into which the account may have put anything. Raises ValueError."""
     return {
         name: owner
-        for name, owner in parsed(text).items()
+        for name, owner in parse(text).items()
         if not username_problem(name) and is_plain(owner.identity) and owner.since <= time.time()
     }
 
@@ -83,9 +68,3 @@ def merged(
     if not begun:  # then all backups are of before
         found.update({name: replace(found[name], since=int(time.time())) for name in theirs})
     return found
-
-
-def text(owners: Mapping[str, Owner]) -> str:
-    """As user_volumes writes it."""
-    users = {name: {"identity": owner.identity, "since": owner.since} for name, owner in owners.items()}
-    return json.dumps({"version": 1, "users": users}, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
