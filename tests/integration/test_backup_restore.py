@@ -215,6 +215,23 @@ def test_one_part_that_a_snapshot_lacks_keeps_no_other_back(machine: Machine) ->
     assert site.command("drill", "--group", "statistics")[0] == DONE
 
 
+def test_no_pattern_leaves_out_what_a_restore_must_know(machine: Machine) -> None:
+    site = machine.site("patterns", database="sqlite", exclude=["hub", "*.json", "*.sqlite", "stage", "scratch"])
+    site.python(HUB, secret="then", account="patterns", since=1700000000)
+    listed = "/srv/patterns/data/hub/roster-listed.json"
+    machine.python("open(path, 'w').write('{}')", path=listed)
+    site.python("[open(name, 'w').close() for name in ('a.json', 'thesis')]")
+    assert site.backup()[0] == DONE
+    machine.run("rm", listed, "/srv/patterns/hub/identities.json")
+    site.python("[os.unlink(name) for name in os.listdir()]")
+    code, entry = site.command("restore", "--overwrite")
+    assert code == DONE, entry
+    assert machine.run("cat", listed).stdout == "{}"
+    assert "1700000000" in machine.run("cat", "/srv/patterns/hub/identities.json").stdout
+    assert site.python("print(os.listdir())") == "['thesis']", "people's files are left out"
+    assert "jupyterhub.sqlite" not in site.restic("ls", "latest", "/").split("/instance/data/hub", 1)[1]
+
+
 def last(site: Site, command: str) -> dict[str, Any]:
     found: dict[str, Any] = site.state()[command]
     return found

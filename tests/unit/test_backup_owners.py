@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from ansible_collections.carrel.jupyter.plugins.module_utils._people import name_owners as site
 from backup_helpers import STOP
-from carrel_backup import asked, inside, manifest, name_owners, owners, receiving, restore
+from carrel_backup import asked, database, inside, manifest, name_owners, owners, receiving, restore
 from carrel_backup.name_owners import Owner
 from carrel_backup.run import BackupError
 from carrel_backup.transfer import Move
@@ -156,6 +156,32 @@ def test_who_had_the_name_before_does_not_come_back_with_the_hub_s_database(
     assert changes(now, [NAME, "ada"], before, guests, known) == ({NAME}, {NAME})
     del people[NAME]
     assert changes(now, [NAME, "ada"], before, guests, known) == (set(), {NAME})
+
+
+@pytest.mark.parametrize(("dumped", "raw"), [(database.POSTGRESQL, []), (None, ["data/database"]), (None, [])])
+def test_a_database_that_comes_back_without_the_hub_s_folder_brings_nobody_back(
+    hub: Engine, monkeypatch: pytest.MonkeyPatch, dumped: str | None, raw: list[str]
+) -> None:
+    """The snapshot has PostgreSQL's dump, its files, or neither. The folder is that of now."""
+    hub.state.begin_past()
+    record(hub, NEW)
+    fetched(monkeypatch, OLD)
+    folder = Path(hub.settings.directory, "data/hub")
+    folder.mkdir()
+    people = {NAME: {"identity": MUELLER}, "ada": {"identity": "ada"}}
+    (folder / hub_owners.LISTED).write_text(
+        json.dumps({"names": [*people], "identities": {name: each["identity"] for name, each in people.items()}})
+    )
+    monkeypatch.setattr(hub_files, "STATE", folder)
+    found = Roster(people, frozenset())
+    seen: list[set[str]] = []
+    monkeypatch.setattr(database, "server", lambda _run: "database")
+    monkeypatch.setattr(restore, "load", lambda *_given: seen.append(hub_owners.others(found, hub_owners.known())))
+    leaves = [*raw, ADA, HOME]
+    snapshot = {"id": "abc", "time": THEN}
+    restore.restore_leaves(hub, snapshot, STOP, manifest.Manifest(["hub", *leaves], dumped, []), leaves)
+    assert hub_owners.others(found, hub_owners.known()) == ({NAME} if dumped or raw else set())
+    assert seen == ([{NAME}] if dumped else []), "also if the restore is killed once the database is there"
 
 
 def disowned(folder: Path) -> dict[str, Any]:

@@ -28,6 +28,11 @@ PRUNE_DAYS = 7
 MANIFEST = "stage/manifest.json"
 GIB = 2**30
 RETRY = "--retry-lock=2m"
+# No pattern of the administrator's leaves these out: a restore needs them to know whose all else is.
+ALWAYS = {
+    "lab": ("stage", "instance/server", "instance/token"),
+    "hub": ("stage", "instance/hub", "instance/data/hub"),
+}
 
 
 def backup(
@@ -265,10 +270,11 @@ def name_unread(run: Run, answer: Answer) -> None:
 
 
 def snapshot(run: Run, paths: Sequence[str], tags: Sequence[str], dumped: str | None) -> Answer:
-    excluded = [*run.settings.exclude]
+    view = f"{run.settings.run_directory}/view"  # people may have folders of the same names
+    # The last pattern that fits a path decides.
+    excluded = [*run.settings.exclude, *(f"!{view}/{path}" for path in ALWAYS[run.settings.kind])]
     if dumped == database.SQLITE:
-        view = f"{run.settings.run_directory}/view/instance"  # people may have folders of the same names
-        excluded += [f"{view}/{pattern}" for pattern in targets.DATABASES]
+        excluded += [f"{view}/instance/{pattern}" for pattern in targets.DATABASES]
     arguments = [
         "backup", "--files-from-raw=-", f"--host={run.settings.name}", "--group-by=host,tags", RETRY,
         *(f"--tag={tag}" for tag in tags), *(f"--exclude={pattern}" for pattern in excluded),

@@ -8,7 +8,7 @@ The module user_volumes writes the record. It comes back with a whole hub and go
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Set
+from collections.abc import Collection, Mapping, Set
 from dataclasses import replace
 
 from . import files
@@ -19,6 +19,7 @@ from .settings import Settings
 from .usernames import is_plain, same_identity
 
 RECORD = "hub/identities.json"
+HUBS_OWN, POSTGRESQLS = "data/hub", "data/database"
 
 
 def recorded(settings: Settings) -> dict[str, Owner]:
@@ -55,6 +56,17 @@ def others(now: Mapping[str, Owner], then: Mapping[str, Owner], moment: float, b
         return then[name].since < now[name].since or (then[name].since == now[name].since and not begun)
 
     return set(filter(is_other, now))
+
+
+def folder_for(directory: str, tree: str, there: Collection[str], dumped: str | None) -> str | None:
+    """The hub's own folder that its restored database will have; None if no database is restored.
+
+    THERE are the restored directories in TREE, DUMPED is the database's dump. A database of PostgreSQL comes back
+    without the hub's folder if the snapshot lacks that, and with it come all users of then.
+    """
+    if HUBS_OWN in there:
+        return f"{tree}/instance/{HUBS_OWN}"
+    return f"{directory}/{HUBS_OWN}" if dumped or POSTGRESQLS in there else None
 
 
 def merged(

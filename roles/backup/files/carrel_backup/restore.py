@@ -245,11 +245,12 @@ def restore_leaves(
             run.warn(text)
         if leaves and not there:
             raise containers.UntouchedError(f"the snapshot {snapshot[:8]} has nothing of {', '.join(leaves[:5])}")
-        if theirs and "data/hub" in there:
-            run.inside("disown", f"{tree}/instance/data/hub", given=sorted(theirs))
         with containers.resets_kept_out(run):
             try:
                 containers.stop(run, leaves, whole, wanted.stop)
+                folder = owners.folder_for(directory, tree, there, dumped) if theirs else None
+                if folder:  # before the database: if this run is killed, a hub with the old users still deletes them
+                    run.inside("disown", folder, given=sorted(theirs))
                 if dumped == database.POSTGRESQL:  # first: if it fails, all is as it was
                     load(run, f"{tree}/stage/database/{dumped}")
                 run.step("place", f"put {len(there)} directories in place")
