@@ -114,7 +114,7 @@ import json
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.carrel.jupyter.plugins.module_utils._host import files
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import files, process
 from ansible_collections.carrel.jupyter.plugins.module_utils._report import printable
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import backup as decide
 from ansible_collections.carrel.jupyter.plugins.module_utils._site.reset import NAME
@@ -156,12 +156,12 @@ def main() -> None:
             module.exit_json(msg=f"{name} has no backups", exit_code=None, state={}, changed=False, skipped=True)
         if module.check_mode:
             module.exit_json(msg=f"{command} of {name} would run", exit_code=None, state={}, changed=True)
-        code, _unused, said = module.run_command([decide.PROGRAM, *decide.arguments(module.params)])
+        done = process.run([decide.PROGRAM, *decide.arguments(module.params)], process.LONG_SECONDS)
         state = read_state(name, command)
-    except (files.UnsafePathError, OSError) as error:
+    except (files.UnsafePathError, process.EndlessError, OSError) as error:
         module.fail_json(msg=f"{error}. Remove the cause and run again.", exit_code=None, state={})
-    outcome = decide.outcome(name, command, code, printable.text(said), state)
-    answer = {"msg": outcome.message, "exit_code": code, "state": state}
+    outcome = decide.outcome(name, command, done.code, done.errors, state)
+    answer = {"msg": outcome.message, "exit_code": done.code, "state": state}
     if outcome.failed:
         module.fail_json(**answer)
     if outcome.warning:

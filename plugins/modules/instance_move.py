@@ -96,8 +96,7 @@ import os
 import secrets
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.carrel.jupyter.plugins.module_utils._host import disk_usage, files
-from ansible_collections.carrel.jupyter.plugins.module_utils._report import printable
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import disk_usage, files, process
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import backup, move
 
 DU_SECONDS = 3600
@@ -154,11 +153,14 @@ def main() -> None:
         module.fail_json(msg=str(error))
     password = module.params["password"] or secrets.token_hex(24)
     given = {**module.params["given"], "settings": {**module.params["settings"], "password": password}}
-    code, output, said = module.run_command([backup.PROGRAM, "move", step], data=json.dumps(given), binary_data=True)
-    if code != move.DONE:
-        module.fail_json(msg=f"{step}: {printable.text(said).strip() or f'exit code {code}'}")
     try:
-        answer = dict(json.loads(output))
+        done = process.run([backup.PROGRAM, "move", step], process.LONG_SECONDS, data=json.dumps(given))
+    except (process.EndlessError, OSError) as error:
+        module.fail_json(msg=f"{step}: {error}; run the playbook again")
+    if done.code != move.DONE:
+        module.fail_json(msg=f"{step}: {done.errors.strip() or f'exit code {done.code}'}")
+    try:
+        answer = dict(json.loads(done.output))
     except (ValueError, TypeError):
         module.fail_json(msg=f"{step}: {backup.PROGRAM} gave an answer that is no JSON object; run the playbook again")
     kept = {"password": answer.pop("password")} if "password" in answer else {}

@@ -93,7 +93,7 @@ import json
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.carrel.jupyter.plugins.module_utils._host import files
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import files, process
 from ansible_collections.carrel.jupyter.plugins.module_utils._report import printable
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import reset as decide
 
@@ -141,10 +141,10 @@ def main() -> None:
         elif module.check_mode:
             outcome = decide.foreseen(name)
         else:
-            code, _unused, said = module.run_command([decide.PROGRAM, name, *decide.flags(module.params)])
-            outcome = decide.outcome(name, code, printable.text(said), read_state(name))
+            done = process.run([decide.PROGRAM, name, *decide.flags(module.params)], process.LONG_SECONDS)
+            code, outcome = done.code, decide.outcome(name, done.code, done.errors, read_state(name))
         state = read_state(name)
-    except (files.UnsafePathError, OSError) as error:
+    except (files.UnsafePathError, process.EndlessError, OSError) as error:
         module.fail_json(msg=f"{error}. Remove the cause and run again.", exit_code=code, put_off=False, state={})
     answer = {"msg": outcome.message, "exit_code": code, "put_off": outcome.put_off, "state": state}
     if outcome.failed:

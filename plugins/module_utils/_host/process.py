@@ -15,6 +15,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._host import progra
 from ansible_collections.carrel.jupyter.plugins.module_utils._report import printable
 
 EndlessError = programs.EndlessError
+LONG_SECONDS = 7 * 24 * 60 * 60  # for programs whose own limits depend on their settings
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
