@@ -31,6 +31,10 @@ options:
         playbook is killed meanwhile, it keeps resets out for this time.
     type: int
     default: 900
+  healthy:
+    description: Whether to return RV(healthy).
+    type: bool
+    default: false
 extends_documentation_fragment:
   - carrel.jupyter.attributes
 attributes:
@@ -77,7 +81,7 @@ second:
   sample: false
 healthy:
   description: The ids of the images that resets have found to work.
-  returned: success
+  returned: with O(healthy)
   type: list
   elements: str
   sample: [sha256:2f66aad5324a5a2b9e2a4bff1b1b5b1c1f5cc1c4b1c1c3cf1b2e7f5c5a1f6d3e]
@@ -136,6 +140,7 @@ def main() -> None:
             "name": {"type": "str", "required": True},
             "state": {"type": "str", "choices": ["claimed", "free"], "default": "claimed"},
             "seconds": {"type": "int", "default": 900},
+            "healthy": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
@@ -159,9 +164,10 @@ def main() -> None:
         module.fail_json(msg=str(error))
     except (files.UnsafePathError, OSError, ValueError) as error:
         module.fail_json(msg=f"{name} cannot be claimed: {error}")
+    ids = {"healthy": healthy(name)} if module.params["healthy"] else {}
     second = os.path.lexists(f"{reset.STATE_DIRECTORY.format(name)}/second")
     can_reset = os.path.exists(reset.PROGRAM)
-    module.exit_json(changed=False, waited_seconds=waited, second=second, healthy=healthy(name), can_reset=can_reset)
+    module.exit_json(changed=False, waited_seconds=waited, second=second, can_reset=can_reset, **ids)
 
 
 if __name__ == "__main__":

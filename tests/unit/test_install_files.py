@@ -231,12 +231,13 @@ def test_an_instance_is_claimed_once_its_reset_has_ended() -> None:
         assert run("instance_claim", check=True, name=name)["second"]
         assert "failed" not in run("instance_claim", name=name, state="free") and claims.claimant(name) is None
         (folder / "state.json").write_text(json.dumps({"healthy": [{"image": "a:1", "id": f"sha256:{'a' * 64}"}]}))
-        assert run("instance_claim", name=name)["healthy"] == [f"sha256:{'a' * 64}"]
+        assert run("instance_claim", name=name, healthy=True)["healthy"] == [f"sha256:{'a' * 64}"]
+        assert "healthy" not in run("instance_claim", name=name)
         # What the account puts there is not opened.
         for file in ("lock", "state.json"):
             (folder / file).unlink()
             os.mkfifo(folder / file)
-        assert run("instance_claim", name=name, seconds=0)["healthy"] == []
+        assert run("instance_claim", name=name, seconds=0, healthy=True)["healthy"] == []
         assert claims.claimant(name) is None
     finally:
         shutil.rmtree(folder.parent)
