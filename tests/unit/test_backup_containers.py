@@ -7,7 +7,6 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,6 @@ from backup_helpers import (
     AFTER,
     STOP,
     Engine,
-    at_work,
     fail,
     recorded,
     taken,
@@ -26,12 +24,6 @@ from carrel_backup.commands import CommandError
 from carrel_backup.run import FAILED, Run
 from carrel_backup.state import State
 from locks import is_free
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    with at_work(tmp_path) as run:
-        yield run
 
 
 def test_who_began_meanwhile_is_stopped_too_and_only_the_instances_own_start_again(engine: Engine) -> None:

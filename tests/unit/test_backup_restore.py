@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +16,12 @@ from backup_helpers import (
     AFTER,
     STOP,
     Engine,
-    at_work,
 )
 from carrel_backup import containers, drill, inside, manifest, restore, targets
 from carrel_backup.commands import Account
 from carrel_backup.restic import Restic, ResticError
 from carrel_backup.run import BackupError
 from carrel_backup.wanted import Wanted
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    with at_work(tmp_path) as run:
-        yield run
 
 
 def test_whose_a_directory_is() -> None:

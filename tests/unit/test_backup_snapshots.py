@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -21,7 +21,6 @@ from backup_helpers import (
     NOW,
     Engine,
     Repository,
-    at_work,
     taken,
 )
 from carrel_backup import __main__ as program
@@ -84,12 +83,6 @@ def test_a_snapshot_of_the_future_is_not_the_latest() -> None:
     assert picked([soon, ahead]) == "a" * 10, "clocks may differ a little"
     assert picked([ahead]) == "b" * 10, "or this host's clock is slow"
     assert picked([soon, ahead], "bbbbbb") == "b" * 10
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    with at_work(tmp_path) as run:
-        yield run
 
 
 def test_a_backup_names_snapshots_of_the_future(engine: Engine, capsys: pytest.CaptureFixture[str]) -> None:
