@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -124,6 +125,9 @@ class Trial:
         run("docker", "image", "rm", "--force", *mine, check=False)
         for folder in ("/var/lib/carrel", "/run/carrel/docker"):
             shutil.rmtree(f"{folder}/{self.name}", ignore_errors=True)
+        for folder in ("/run/carrel/docker", "/run/carrel/claims"):
+            with contextlib.suppress(OSError):  # others may be in it
+                os.rmdir(folder)
 
 
 @pytest.fixture
