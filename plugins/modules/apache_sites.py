@@ -144,6 +144,8 @@ import os
 import re
 import ssl
 import tempfile
+import time
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -162,7 +164,14 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file impor
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import apache_pairs as pairs
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import apache_stage as stage
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import files
-from ansible_collections.carrel.jupyter.plugins.module_utils._host.apache import CERTIFICATES, Service, digests, write
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.apache import (
+    CERTIFICATES,
+    Service,
+    date_now,
+    digests,
+    newest,
+    write,
+)
 
 
 def current(path: str) -> decide.Node:
@@ -279,19 +288,12 @@ class Sites:
         if listen in self.wanted:  # otherwise it is an old one
             self.refusals.refuse_port(listen.port, problem)
 
-    def newest(self, desired: decide.Tree) -> tuple[float, str]:
-        """The newest of what Apache reads; st_ctime, because copies that keep times have the old st_mtime."""
-        paths = [*desired, *(f"{CONFDIR}/{kind}-enabled" for kind in ("sites", "mods", "conf"))]
-        times = [(os.lstat(path).st_ctime, path) for path in paths if os.path.lexists(path)]
-        times += [(os.stat(path).st_ctime, path) for path in self.pairs.supplied if os.path.exists(path)]
-        return max(times)
-
     def action(self, service: Service, desired: decide.Tree, found: list[Change]) -> tuple[str, str]:
         if not service.active:
             return "start", "Apache is not running"
         if found:
             return "reload", "the configuration changed"
-        time_, path = self.newest(desired)
+        time_, path = newest(decide.configuration(desired), self.pairs.supplied, time.time())
         if time_ > service.loaded_at:
             return "reload", f"{path} is newer than Apache's last reload"
         if changed := tls.other(digests(self.pairs.supplied), tls.parse_digests(current(CERTIFICATES))):
@@ -320,7 +322,7 @@ class Sites:
                 found = []
             try:
                 if not self.module.check_mode:
-                    self.apply(service, action, found)
+                    self.apply(service, action, found, decide.configuration(desired))
             except ApacheError as error:
                 if not [name for name in self.refusals.named_in(str(error)) if self.refusals.refuse(name, str(error))]:
                     raise ApacheError(f"{error} Everything was put back as it was.") from error
@@ -333,7 +335,7 @@ class Sites:
         refused = self.refusals.told(applied=action != "none")
         return {**shown, "action": action, "reason": reason, "refused": refused}
 
-    def apply(self, service: Service, action: str, found: list[Change]) -> None:
+    def apply(self, service: Service, action: str, found: list[Change], paths: Sequence[str]) -> None:
         done = []
         try:
             for change in found:
@@ -342,6 +344,7 @@ class Sites:
             if action != "none":
                 known = tls.parse_digests(current(CERTIFICATES))
                 loaded = digests([*known, *self.pairs.supplied])
+                date_now(paths, time.time())
                 service.load(action)
                 write(CERTIFICATES, tls.digests_file(loaded))
             if not service.enabled:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -214,6 +215,33 @@ def test_a_file_takes_a_links_place_and_leaves_alone_where_it_led(tmp_path: Path
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
     write(str(path), None)
     assert os.listdir(path.parent) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="what Apache reads belongs to root")
+def test_what_is_dated_in_the_future_counts_once(tmp_path: Path) -> None:
+    """Nothing can date a file in the future, so here it is another clock that says when now is."""
+    site, link, supplied = (tmp_path / name for name in ("site.conf", "enabled.conf", "own.crt"))
+    site.write_text("Listen 80")
+    os.chown(site, 12345, 54321)
+    link.symlink_to(site)
+    read, others = [str(site), str(link), str(tmp_path / "missing")], [str(supplied), str(tmp_path / "missing")]
+    time.sleep(0.02)  # file systems have a coarse clock
+    supplied.write_text("a certificate")
+    before = {path: path.lstat() for path in (site, link)}
+    latest = max(status.st_ctime for status in before.values())
+    earlier = min(status.st_ctime for status in before.values()) - 1
+    assert host.newest(read, others, time.time() + 1) == (supplied.stat().st_ctime, str(supplied))
+    assert host.newest(read, others, earlier)[0] == latest, "the certificate's content is compared"
+
+    host.date_now(read, latest)
+    assert {path: path.lstat() for path in before} == before, "they are of the past"
+    host.date_now(read, earlier)
+    for path, status in before.items():
+        now = path.lstat()
+        assert now.st_ctime > status.st_ctime
+        assert (now.st_uid, now.st_gid, now.st_mode, now.st_mtime_ns, now.st_ino) == (
+            status.st_uid, status.st_gid, status.st_mode, status.st_mtime_ns, status.st_ino,
+        )  # fmt: skip
 
 
 def test_what_strangers_ask_for_is_no_complaint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -169,6 +169,11 @@ def listen_tree(listens: Iterable[Listen]) -> Tree:
     return fragment("conf", LISTEN_CONF, content)
 
 
+def configuration(desired: Tree) -> list[str]:
+    """Return the paths of what Apache reads, without the certificates of others."""
+    return [*desired, *(f"{CONFDIR}/{kind}-enabled" for kind in ("sites", "mods", "conf"))]
+
+
 def changes(desired: Tree, current: Tree) -> list[Change]:
     """New and changed files first, then links, then removals with links first: no link ever points to nothing."""
     found = [Change(path, current.get(path), node) for path, node in desired.items() if current.get(path) != node]

@@ -57,6 +57,23 @@ def digests(paths: Sequence[str]) -> dict[str, str]:
     return found
 
 
+def newest(paths: Sequence[str], supplied: Sequence[str], now: float) -> tuple[float, str]:
+    """Return the newest of what Apache reads; st_ctime, because copies that keep times have the old st_mtime.
+
+    Certificates that others have SUPPLIED are compared by their content, too: those of the future are left out.
+    """
+    times = [(os.lstat(path).st_ctime, path) for path in paths if os.path.lexists(path)]
+    others = [(os.stat(path).st_ctime, path) for path in supplied if os.path.exists(path)]
+    return max([*times, *(each for each in others if each[0] <= now)])
+
+
+def date_now(paths: Sequence[str], now: float) -> None:
+    """Give what a wrong clock has dated in the future the time of now, so that it is loaded only once for that."""
+    for path in paths:
+        if os.path.lexists(path) and os.lstat(path).st_ctime > now:
+            os.chown(path, -1, -1, follow_symlinks=False)  # changes only that time
+
+
 def children(pid: int) -> set[int]:
     found = set()
     for entry in Path("/proc").iterdir():
