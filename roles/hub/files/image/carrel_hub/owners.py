@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.usernames import same_identity
 
-from .files import read_state
+from .files import Cached, read_json, read_state
 from .people import Roster
 
 # The service of roster.py writes it: `names` of the users in the roster when it was last applied, and `identities`, by
@@ -15,21 +15,22 @@ LISTED = "roster-listed.json"
 # People who are not in the roster, by name: the first identity with this name, and when the provider last let it in, or
 # 0 if the person has left. Older versions wrote only the identity, or the time of the last log-in.
 IDENTITIES = "identities.json"
+_read_listed, _read_guests = Cached(read_json), Cached(read_json)
 
 
 def listed() -> dict[str, str]:
-    found: dict[str, str] = read_state(LISTED).get("identities", {})
+    found: dict[str, str] = read_state(LISTED, _read_listed).get("identities", {})
     return found
 
 
 def guests() -> dict[str, str]:
-    known = read_state(IDENTITIES)
+    known = read_state(IDENTITIES, _read_guests)
     return {name: each if isinstance(each, str) else str(each["identity"]) for name, each in known.items()}
 
 
 def known() -> dict[str, str]:
     """Return the identity whose sessions, tokens and server a name in the hub has."""
-    names = read_state(LISTED).get("names", [])
+    names = read_state(LISTED, _read_listed).get("names", [])
     return {**{name: identity for name, identity in guests().items() if name not in names}, **listed()}
 
 
@@ -54,5 +55,5 @@ def was_another(roster: Roster, name: str) -> bool:
 
 def member_at(name: str) -> float:
     """Return when the provider last let a guest in."""
-    found = read_state(IDENTITIES).get(name)
+    found = read_state(IDENTITIES, _read_guests).get(name)
     return float(found.get("member_at", 0)) if isinstance(found, dict) else 0

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The roster: who may use the hub. The role may replace this file at any time, so each check reads it again."""
+"""The roster: who may use the hub. The role may replace this file at any time, so each check looks at it again."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .files import DIRECTORY, Unusable, read_json
+from .files import DIRECTORY, Cached, Unusable, read_json
 
 
 @dataclass(frozen=True)
@@ -45,5 +45,8 @@ def parse(content: Mapping[str, Any]) -> Roster:
     return Roster(users, frozenset(blocked), groups, provider_groups)
 
 
+_read = Cached(lambda path: parse(read_json(path)))
+
+
 def read_roster() -> Roster:
-    return parse(read_json(DIRECTORY / "roster.json"))
+    return _read(DIRECTORY / "roster.json")

@@ -18,7 +18,7 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
 
-from . import owners, provider_groups
+from . import files, owners, provider_groups
 from .files import DIRECTORY, Unusable, read_json, read_state, write_state
 from .people import Roster, read_roster
 
@@ -135,11 +135,7 @@ def apply_groups(hub: Hub, roster: Roster, users: set[str]) -> None:
 
 def signature() -> tuple[object, object]:
     """Return a value that changes with the roster or with groups from log-ins."""
-    try:
-        status = os.stat(DIRECTORY / "roster.json")
-        roster = (status.st_ino, status.st_mtime_ns, status.st_size)
-    except OSError:
-        roster = None
+    roster = files.signature(DIRECTORY / "roster.json")
     try:
         return roster, provider_groups.recent()
     except Unusable:
