@@ -31,6 +31,13 @@ SIOCSIFFLAGS, IFF_UP = 0x8914, 1  # netdevice(7)
 @contextlib.contextmanager
 def chromium(**options: Any) -> Iterator[BrowserContext]:
     """Run it, with options of Playwright's new_context. All names are 127.0.0.1, also apart.test. Needs root."""
+    with browsers(1, **options) as (context,):
+        yield context
+
+
+@contextlib.contextmanager
+def browsers(count: int, **options: Any) -> Iterator[list[BrowserContext]]:
+    """Run several, which know nothing of each other."""
     engine.install_packages("chromium")
     with contextlib.ExitStack() as stack:
         with own_network():
@@ -40,12 +47,14 @@ def chromium(**options: Any) -> Iterator[BrowserContext]:
         stack.callback(proxy.shutdown)
         # Chromium itself would bypass it for addresses of this machine.
         through = (f"--proxy-server=socks5://127.0.0.1:{proxy.server_address[1]}", "--proxy-bypass-list=<-loopback>")
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=[*OPTIONS, *through])
-        stack.callback(browser.close)
-        context = browser.new_context(**options)
-        context.set_default_timeout(PATIENCE * 1000)
         expect.set_options(timeout=PATIENCE * 1000)
-        yield context
+        contexts = []
+        for _ in range(count):
+            browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=[*OPTIONS, *through])
+            stack.callback(browser.close)
+            contexts.append(browser.new_context(**options))
+            contexts[-1].set_default_timeout(PATIENCE * 1000)
+        yield contexts
 
 
 @contextlib.contextmanager

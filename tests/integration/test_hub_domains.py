@@ -12,14 +12,13 @@ import hub_image
 import pytest
 import requests
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.escape import escape
-from apache_front import apache, names_below, vhost
-from hub_site import HubSite, free_port, person
+from domain_site import Site, shown
+from hub_site import free_port
 from module_runner import open_to_all
 from playwright.sync_api import BrowserContext, Page, expect
 
 from testbed.browser import chromium
 from testbed.client import LoginError
-from testbed.hub_client import Hub
 from testbed.patience import PATIENCE, until
 
 PASSWORDS = {"ada": "lovelace", "eve": "apple and snake", "alan.t@uni.example": "turing"}
@@ -84,43 +83,16 @@ SUBMIT = """([action, fields]) => {
 }"""
 
 
-class Site:
-    """A hub behind Apache."""
-
-    def __init__(self, hub: HubSite, port: int, certificate: str) -> None:
-        self.hub, self.port, self.certificate = hub, port, certificate
-        self.url: str = hub.config["url"]
-
-    def host(self, user: str) -> str:
-        """Where a user's server is, without a path."""
-        below = f"{user}." if self.hub.config["user_domains"] else ""
-        return self.url.replace("://", f"://{below}").rstrip("/")
-
-    def session(self, user: str) -> Hub:
-        hub = Hub(self.url, self.certificate)
-        return hub.login(user, PASSWORDS[user])
-
-    def get(self, name: str, path: str, **more: str) -> requests.Response:
-        """What Apache answers at a name, whatever the name is."""
-        url = f"https://{self.url.partition('://')[2].rstrip('/')}{path}"
-        headers = {"Host": f"{name}:{self.port}", **more}
-        return requests.get(url, headers=headers, verify=self.certificate, timeout=PATIENCE, allow_redirects=False)
-
-
 @pytest.fixture(scope="module")
 def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Site]]:
     images = hub_image.build(), os.environ["CARREL_TEST_LAB_IMAGE"]
-    port, found, vhosts = free_port(), {}, []
+    port, found = free_port(), {}
     run = secrets.token_hex(3)
-    front = open_to_all(tmp_path_factory.mktemp("apache"))
     try:
         for name, domains in (("apart", True), ("together", False)):
             folder = open_to_all(tmp_path_factory.mktemp(name))
-            url = f"https://{name}.test:{port}/"
-            hub = HubSite(folder, f"{name}-{run}", images, url=url, user_domains=domains, sharing=domains, backups=True)
-            found[name] = Site(hub, port, f"{front}/{name}.test.crt")
-            hub.people = {user: person(user) for user in PASSWORDS}
-            hub.passwords = dict(PASSWORDS)
+            found[name] = Site(folder, f"{name}-{run}", images, f"https://{name}.test:{port}/", PASSWORDS, domains)
+            hub = found[name].hub
             settings = {"source": f"{folder}/users/{{username}}/settings", "target": "/home/jovyan/.jupyter"}
             hub.mounts["user"].append(settings)
             hub.write()
@@ -132,9 +104,7 @@ def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Site]]
             for file, text in (("jupyter_server_config.py", CONFIG), ("eve.py", PAGE)):
                 (folder / "users/eve/settings" / file).write_text(text)
             hub.up()
-            entry = {"name": name, "kind": "hub", "url": url, "image": images[1], "tls": "selfsigned", "users": ["ada"]}
-            vhosts.append(vhost({**entry, "user_domains": domains}, hub.port))
-        with apache(front, f"apache-{run}", port, vhosts), names_below("apart.test", "together.test"):
+        with shown(open_to_all(tmp_path_factory.mktemp("apache")), port, *found.values()):
             for site in found.values():
                 site.session("eve").spawn()
             yield found
@@ -151,11 +121,7 @@ def browser(sites: dict[str, Site]) -> Iterator[BrowserContext]:
 
 def enter(browser: BrowserContext, site: Site) -> Page:
     """Ada logs in, and her server starts."""
-    page = browser.new_page()
-    page.goto(site.url)
-    page.locator("input[name=username]").fill("ada")
-    page.locator("input[name=password]").fill(PASSWORDS["ada"])
-    page.locator("input[name=password]").press("Enter")
+    page = site.log_in(browser, "ada")
     page.wait_for_url(f"{site.host('ada')}/user/ada/lab**", wait_until="domcontentloaded")
     return page
 
