@@ -74,6 +74,7 @@ class FilterModule:
             "_hub_has_own_parts": hub.has_own_parts,
             "_hub_project": hub.project,
             "_hub_files": hub.files,
+            "_hub_image_old": hub_image.old,
             "_hub_image_problems": hub_images.problems,
             "_hub_image_name": image_name,
             "_hub_named": named,

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""New images of a hub's users: the tasks of the role hub, a registry, and a hub that keeps running. Runs as root."""
+"""New images of a hub's users, and old ones of hubs: the role's tasks, a registry, and a hub. Runs as root."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,7 @@ class Trial:
         made: dict[str, Any] = plan["hub_instances"][0]
         return {**made, "directory": str(self.folder / "site"), "port": self.hub.port}
 
-    def site(self, tasks: str, *images: str) -> tuple[list[dict[str, str]], str]:
+    def site(self, tasks: str, *images: str, **more: str) -> tuple[list[dict[str, str]], str]:
         """Run the role's tasks for this hub; return the failures that it reports, and all that Ansible printed."""
         engine = {
             "running": True, "socket": SOCKET, "home": str(self.folder), "uid": 0, "gid": 0, "subuid": IDS,
@@ -86,7 +87,7 @@ class Trial:
         }  # fmt: skip
         given = {
             "__hub_instance": self.instance([*images]), "__hub_engine": engine, "__hub_state": tasks,
-            "__hub_image_tag": self.hub_image,
+            "__hub_image_tag": self.hub_image, **more,
         }  # fmt: skip
         (self.folder / "given.json").write_text(json.dumps(given))
         shown = "{{ lookup('ansible.builtin.file', '" + str(self.folder / "given.json") + "') | from_json }}"
@@ -173,3 +174,29 @@ def test_only_an_image_whose_notebooks_pass_stays_under_its_tag(trial: Trial) ->
     assert failures == [] and trial.meant() == {**old, two: better}, output
     record = json.loads(Path(f"/var/lib/carrel/{trial.name}/smoked.json").read_text())
     assert record == [better] and trial.containers() == before
+
+
+def test_old_images_of_hubs_go_and_nothing_else(trial: Trial) -> None:
+    repository = f"{trial.name}/hub"
+    names = [f"{repository}:{tag}" for tag in ("held", "named", "one", "two", "before", "now")]
+
+    def there() -> set[str]:
+        return {*run("docker", "images", "--format", "{{.Repository}}:{{.Tag}}").split()} & {*names, "other/hub:1"}
+
+    file = trial.folder / "empty" / "Dockerfile"
+    file.parent.mkdir()
+    for name in [*names, "other/hub:1"]:
+        file.write_text(f'FROM scratch\nLABEL name={name} at={time.time_ns()}\nCMD ["/none"]\n')
+        run("docker", "build", "--quiet", "--tag", name, file.parent)
+        time.sleep(1.1)  # Docker lists the times of images in seconds
+    container = run("docker", "create", f"{repository}:held").strip()
+    run("docker", "tag", f"{repository}:named", f"{trial.address}/kept")
+    try:
+        kept = {*names, "other/hub:1"} - {f"{repository}:one", f"{repository}:two"}
+        for changes in (True, False):
+            failures, output = trial.site("old", trial.one, __hub_image_name=f"{repository}:now")
+            assert failures == [] and "WARNING" not in output and there() == kept, output
+            assert ("changed=0" not in output) is changes, output
+    finally:
+        run("docker", "rm", container)
+        run("docker", "image", "rm", *there())
