@@ -14,10 +14,12 @@ from typing import Any
 from testbed.patience import SOON, until
 
 from . import images, pki
-from .run import ROOT, Failure, run, step, succeeds
+from .run import STATE, Failure, run, step, succeeds
 
 LABEL = "carrel.testbed"
 CHECKOUT = "carrel.testbed.checkout"
+# A worktree with a link to the .testbed of another shares its certificates and images, and so its hosts.
+HERE = str(STATE.resolve().parent)
 NETWORK = "carrel-testbed"
 # Outside of the pools from which the engines in the hosts take their own networks: 172.16.0.0/12 and 192.168.0.0/16.
 SUBNET = "10.213.77.0/24"
@@ -56,7 +58,7 @@ def take_over() -> None:
     """Remove what another checkout left behind; refuse while its hosts run: names, ports and trust are not shared."""
     columns = f'{{{{.Names}}}}\t{{{{.State}}}}\t{{{{.Label "{CHECKOUT}"}}}}'
     listing = run("docker", "ps", "--all", "--filter", f"label={LABEL}", "--format", columns)
-    foreign = [(name, state, root) for name, state, root in map(_cells, listing.splitlines()) if root != str(ROOT)]
+    foreign = [(name, state, root) for name, state, root in map(_cells, listing.splitlines()) if root != HERE]
     running = [(name, root) for name, state, root in foreign if state == "running" and name != REGISTRY]
     if running:
         name, root = running[0]
@@ -84,7 +86,7 @@ def registry_up(registry_image: str) -> str:
         with step("starting the registry"):
             run(
                 "docker", "run", "--detach", "--name", REGISTRY, "--label", f"{LABEL}=registry",
-                "--label", f"{CHECKOUT}={ROOT}", "--network", NETWORK,
+                "--label", f"{CHECKOUT}={HERE}", "--network", NETWORK,
                 "--network-alias", "registry.carrel.test", "--publish", "127.0.0.1::5000",
                 "--volume", f"{REGISTRY}:/var/lib/registry", registry_image,
             )  # fmt: skip
@@ -142,7 +144,7 @@ def _start(group: str, spec: str, image: str) -> str | None:
         publish += ["--publish", f"127.0.0.1:{outer}:{inner or outer}"]
     run(
         "docker", "run", "--detach", "--name", name, "--hostname", name, "--label", f"{LABEL}={group}",
-        "--label", f"{CHECKOUT}={ROOT}",
+        "--label", f"{CHECKOUT}={HERE}",
         "--network", NETWORK, *publish, *FLAGS, "--volume", f"{name}-srv:/srv", image, "/bin/sh", "-c", INIT,
     )  # fmt: skip
     _put(name, pki.CA, "/usr/local/share/ca-certificates/carrel-testbed.crt")

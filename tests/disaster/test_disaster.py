@@ -86,7 +86,7 @@ def hub_base() -> Iterator[str]:
         testbed.up(GROUP, [f"{HOST}=8485,8486"])
         run(
             "docker", "run", "--detach", "--init", "--name", SERVER, "--label", f"{hosts.LABEL}={GROUP}",
-            "--label", f"{hosts.CHECKOUT}={ROOT}", "--network", hosts.NETWORK,
+            "--label", f"{hosts.CHECKOUT}={hosts.HERE}", "--network", hosts.NETWORK,
             images.build("backup", parent=images.base()), "restic-rest-server", "--no-auth", "--append-only",
             "--listen=:8000", "--path=/srv",
         )  # fmt: skip

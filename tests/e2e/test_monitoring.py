@@ -83,7 +83,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         run_on(hub.host, "systemctl", "stop", *UNITS[:2])
         run(
             "docker", "run", "--detach", "--name", NAME, "--label", f"{hosts.LABEL}=test",
-            "--label", f"{hosts.CHECKOUT}={ROOT}", "--network", f"container:{hub.host}",
+            "--label", f"{hosts.CHECKOUT}={hosts.HERE}", "--network", f"container:{hub.host}",
             "--volume", f"{config}:/config:ro", image,
         )  # fmt: skip
         until(lambda: asked(hub, "rules") is not None, "Prometheus answers")
