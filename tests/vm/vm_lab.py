@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import shlex
 import subprocess
@@ -64,6 +65,8 @@ class Machine:
         (self.folder / "fact.yml").write_text(FACT)
         return subprocess.Popen(
             ["ansible-playbook", "-i", self.folder / "hosts.yml", "playbooks/site.yml", self.folder / "fact.yml"],
+            # Else Ansible prints a task's name with its first result, and not when it begins.
+            env={**os.environ, "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "true"},
             cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
 
