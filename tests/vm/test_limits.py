@@ -28,7 +28,9 @@ def test_the_container_has_its_limits(lab: Lab) -> None:
 def test_a_kernel_that_takes_too_much_memory_dies_and_the_server_lives_on(lab: Lab) -> None:
     with pytest.raises(KernelDied):
         lab.run("hog = b'x' * (600 << 20)")
-    events = dict(line.split() for line in lab.run("print(open('/sys/fs/cgroup/memory.events').read())").splitlines())
+    events = dict(
+        line.split() for line in lab.run("print(open('/sys/fs/cgroup/memory.events').read().strip())").splitlines()
+    )
     assert int(events["oom_kill"]) >= 1
     assert server().split()[1:] == ["0", "healthy"]
 
