@@ -11,7 +11,7 @@ import sys
 
 from testbed.run import ROOT, Failure
 
-from . import backup, fleet, images, log_ins, networks, scale, site, user_volumes
+from . import backup, carto, domains, fleet, images, log_ins, networks, scale, site, user_volumes, whole_hub
 
 PARTS = {
     "site": site.measure,
@@ -19,6 +19,9 @@ PARTS = {
     "fleet": fleet.measure,
     "log_ins": log_ins.measure,
     "networks": networks.measure,
+    "domains": domains.measure,
+    "hub": whole_hub.measure,
+    "rival": carto.measure,
     "volumes": user_volumes.measure,
     "images": images.measure,
     "backup": backup.measure,
