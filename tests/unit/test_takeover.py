@@ -130,14 +130,14 @@ class Killed(BaseException):
     pass
 
 
-STEPS = ["_systemctl", "_rename", "_reload_apache", "_write"]
+STEPS = ["_systemctl", "rename", "_reload_apache", "_write"]
 
 
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("after", [False, True])
 def test_what_was_killed_is_completed(world: World, monkeypatch: pytest.MonkeyPatch, step: str, after: bool) -> None:
     """Killed before or after each step, on both ways."""
-    where: Any = takeover if step == "_rename" else takeover.Takeover
+    where: Any = takeover if step == "rename" else takeover.Takeover
     real = getattr(where, step)
 
     def kill(way: str) -> None:
@@ -207,7 +207,7 @@ def test_jobs_and_sites_that_cannot_be_put_aside(world: World) -> None:
     assert "and stop it: systemctl disable --now nginx" in (decide.file_problem(world.entry, there, True) or "")
     assert decide.file_problem(world.entry, there, False) is None
     world.entry["shared"] = ["/etc/cron.d/all"]
-    assert "/etc/cron.d/all does more than these labs, or is of others: take their part out" in world.problem()
+    assert "/etc/cron.d/all does more than what is taken over, or is of others: take its part out" in world.problem()
 
 
 MOUNTED = """

@@ -19,9 +19,15 @@ _FOLDERS = (
 AGAIN = "run carrel.jupyter.adopt again"
 
 
-def aside(account: str) -> str:
-    """The folder with the jobs and sites of an account's old setup, and the record of its takeover."""
-    return f"{_ASIDE}/{account}"
+def name_of(entry: Mapping[str, Any]) -> str:
+    """What -e jupyter_takeover names: a hub, or the account of labs."""
+    name: str = entry.get("hub") or entry["account"]
+    return name
+
+
+def aside(name: str) -> str:
+    """The folder with the jobs and sites of an old setup, and the record of its takeover."""
+    return f"{_ASIDE}/{name}"
 
 
 def target(base: str, name: str) -> str:
@@ -49,8 +55,10 @@ def undeclared(entry: Mapping[str, Any], labs: Iterable[Mapping[str, Any]]) -> l
 
 def foreseen(current: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The result of instance_info once old setups have ended: accounts are the collection's, and ports are free."""
-    engines: dict[str, Any] = {one["account"]: {} for one in entries if one["account"] in current["accounts"]}
-    freed = {instance["port"] for one in entries for instance in one["instances"]}
+    labs = [one for one in entries if "hub" not in one]
+    engines: dict[str, Any] = {one["account"]: {} for one in labs if one["account"] in current["accounts"]}
+    freed = {instance["port"] for one in labs for instance in one["instances"]}
+    freed |= {one["port"] for one in entries if "hub" in one}
     return {
         **current,
         "engines": {**engines, **current["engines"]},
@@ -62,7 +70,7 @@ def file_problem(entry: Mapping[str, Any], there: Mapping[str, bool], nginx_runs
     """Why the jobs and sites cannot be put aside."""
     for path in entry["shared"]:
         return (
-            f"{path} does more than these labs, or is of others: take their part out of it by hand, do not reload, and "
+            f"{path} does more than what is taken over, or is of others: take its part out of it by hand, do not reload, and "
             "remove it from `shared` in jupyter_adopted"
         )
     for path in entry["files"]:
@@ -86,10 +94,10 @@ def owner_problem(path: str, account: str, owner: tuple[int, int], ids: tuple[se
 
 
 def not_chosen(names: Iterable[str], adopted: Mapping[str, Any]) -> list[str]:
-    """Of the named accounts those that not exactly one host has. ADOPTED are the hosts' jupyter_adopted."""
+    """Of the named accounts and hubs those that not exactly one host has. ADOPTED are the hosts' jupyter_adopted."""
     problems = []
     for name in names:
-        hosts = [host for host, entries in adopted.items() if any(entry["account"] == name for entry in entries)]
+        hosts = [host for host, entries in adopted.items() if any(name_of(entry) == name for entry in entries)]
         if len(hosts) != 1:
             problems.append(f"{name} is in jupyter_adopted of {' and '.join(hosts) or 'no host'}")
     return problems

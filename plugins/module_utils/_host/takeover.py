@@ -33,43 +33,68 @@ class TakeoverError(Exception):
     """Why a takeover or its way back is refused or has stopped. The text says what to do."""
 
 
-class Takeover:
-    """The takeover of one entry of jupyter_adopted."""
+class Begun:
+    """An entry of jupyter_adopted, and the record of its takeover."""
 
     def __init__(self, entry: Mapping[str, Any], base: str) -> None:
-        self.name: str = entry["account"]
+        self.name = decide.name_of(entry)
         self.record_path = f"{decide.aside(self.name)}/record.json"
         text = files.read_text(self.record_path)
         self.record: dict[str, Any] = json.loads(text) if text else {}
         # What was begun is completed as it was begun.
         self.entry: Mapping[str, Any] = self.record.get("entry", entry)
         self.base: str = self.record.get("base", base)
-        try:
-            self.account = Account(pwd.getpwnam(self.name))
-        except KeyError:
-            raise TakeoverError(f"there is no account {self.name}: remove its entry from jupyter_adopted") from None
 
     @property
     def state(self) -> str | None:
         """None, taking, taken or returning."""
         return self.record.get("state")
 
+    def _write(self, state: str) -> None:
+        self.record = {**self.record, "version": 1, "state": state, "base": self.base, "entry": self.entry}
+        files.write(self.record_path, File(json.dumps(self.record, indent=1).encode(), 0o600))
+
+    def _check_begun_back(self) -> None:
+        if self.state == "returning":
+            raise TakeoverError(
+                f"{self.name} is being given back: complete that first, with -e jupyter_takeover_back=true"
+            )
+
+    def _check_files(self) -> None:
+        there = {path: os.path.lexists(path) for path in self.entry["files"]}
+        problem = decide.file_problem(self.entry, there, active("nginx"))
+        if problem:
+            raise TakeoverError(f"{self.name}: {problem}")
+
+    def _make_folders(self, *folders: str) -> None:
+        for folder in folders:
+            if not os.path.lexists(folder):
+                files.make_directory(folder, 0, 0, 0o711)
+
+    def _reload_apache(self) -> None:
+        if any(path.startswith("/etc/apache2/") for path in self.entry["files"]) and active("apache2"):
+            checked(run(["systemctl", "reload", "apache2"], SECONDS), "systemctl reload apache2")
+
+
+class Takeover(Begun):
+    """The takeover of an account's engine and its labs."""
+
+    def __init__(self, entry: Mapping[str, Any], base: str) -> None:
+        super().__init__(entry, base)
+        try:
+            self.account = Account(pwd.getpwnam(self.name))
+        except KeyError:
+            raise TakeoverError(f"there is no account {self.name}: remove its entry from jupyter_adopted") from None
+
     @property
     def moves(self) -> dict[str, str]:
         return decide.moves(self.entry, self.base)
-
-    def _write(self, state: str) -> None:
-        self.record = {"version": 1, "state": state, "base": self.base, "entry": self.entry}
-        files.write(self.record_path, File(json.dumps(self.record, indent=1).encode(), 0o600))
 
     def check(self) -> None:
         """Raise TakeoverError if it cannot be taken over. A run that was killed has passed this."""
         if self.state == "taking":
             return
-        if self.state == "returning":
-            raise TakeoverError(
-                f"{self.name} is being given back: complete that first, with -e jupyter_takeover_back=true"
-            )
+        self._check_begun_back()
         if os.path.lexists(os.path.dirname(config_path(self.name))):
             raise TakeoverError(f"{self.name} has an engine of the collection: remove its entry from jupyter_adopted")
         mount = self._base_mount()
@@ -78,10 +103,7 @@ class Takeover:
             if os.path.lexists(folder):
                 raise TakeoverError(f"{folder} is there already: move it away")
             self._check_notebooks(instance["notebooks"], mount)
-        there = {path: os.path.lexists(path) for path in self.entry["files"]}
-        problem = decide.file_problem(self.entry, there, _active("nginx"))
-        if problem:
-            raise TakeoverError(f"{self.name}: {problem}")
+        self._check_files()
 
     def _check_notebooks(self, path: str, mount: str) -> None:
         try:
@@ -131,12 +153,10 @@ class Takeover:
             time.sleep(0.5)
         for instance in self.entry["instances"]:
             data = os.path.dirname(decide.target(self.base, instance["name"]))
-            for folder in (os.path.dirname(data), data):
-                if not os.path.lexists(folder):
-                    files.make_directory(folder, 0, 0, 0o711)
+            self._make_folders(os.path.dirname(data), data)
         for old, new in self.moves.items():
             if not os.path.lexists(new):
-                _rename(old, new)
+                rename(old, new)
         self._reload_apache()
         own = os.path.dirname(config_path(self.name))
         if not os.path.lexists(own):
@@ -145,7 +165,7 @@ class Takeover:
 
     def check_back(self) -> None:
         """Raise TakeoverError if it cannot be given back."""
-        used = sorted(name for name in _names(RECORDS) if self._runs(name))
+        used = sorted(name for name in names(RECORDS) if self._runs(name))
         if used:
             raise TakeoverError(
                 f"the engine of {self.name} still has {', '.join(used)}: write state: absent into each, run "
@@ -172,7 +192,7 @@ class Takeover:
         for instance in self.entry["instances"]:
             if path == decide.target(self.base, instance["name"]):
                 archive = f"{self.base}/.archive"
-                found = archives(instance["name"], _names(archive))
+                found = archives(instance["name"], names(archive))
                 places += [f"{archive}/{name}/data/notebooks" for name in reversed(found)]
         return next((place for place in places if os.path.lexists(place)), None)
 
@@ -182,18 +202,18 @@ class Takeover:
             self._systemctl("stop", UNIT)
         own = os.path.dirname(config_path(self.name))
         if os.path.lexists(own):
-            _rename(own, f"{decide.aside(self.name)}/engine-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
+            rename(own, f"{decide.aside(self.name)}/engine-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
         for old, new in self.moves.items():
             kept = self._kept(new)
             if kept and not os.path.lexists(old):
-                _rename(kept, old)
+                rename(kept, old)
         for instance in self.entry["instances"]:
             data = os.path.dirname(decide.target(self.base, instance["name"]))
             for folder in (data, os.path.dirname(data)):
                 with contextlib.suppress(OSError):
                     os.rmdir(folder)  # the next takeover makes them again
         self._reload_apache()
-        _checked(run(["loginctl", "enable-linger", self.name], SECONDS), "loginctl enable-linger")
+        checked(run(["loginctl", "enable-linger", self.name], SECONDS), "loginctl enable-linger")
         self._start_manager()
         self._systemctl("enable", "--now", self.entry["unit"])
         self._start_containers()
@@ -205,35 +225,31 @@ class Takeover:
         for instance in self.entry["instances"]:
             if instance["running"]:
                 done = run(["docker", "start", instance["container"]], SECONDS, self.account.entry, docker)
-                _checked(done, f"{self.name}: docker start {instance['container']}")
+                checked(done, f"{self.name}: docker start {instance['container']}")
 
     def _start_manager(self) -> None:
         unit = f"user@{self.account.uid}.service"
         if not self.account.manager_runs:
-            _checked(run(["systemctl", "start", unit], SECONDS), f"systemctl start {unit}")
+            checked(run(["systemctl", "start", unit], SECONDS), f"systemctl start {unit}")
 
     def _systemctl(self, *arguments: str) -> None:
         done = self.account.systemctl(*arguments, timeout=SECONDS)
-        _checked(done, f"{self.name}: systemctl --user {' '.join(arguments)}")
-
-    def _reload_apache(self) -> None:
-        if any(path.startswith("/etc/apache2/") for path in self.entry["files"]) and _active("apache2"):
-            _checked(run(["systemctl", "reload", "apache2"], SECONDS), "systemctl reload apache2")
+        checked(done, f"{self.name}: systemctl --user {' '.join(arguments)}")
 
 
-def _checked(done: Done, what: str) -> None:
+def checked(done: Done, what: str) -> None:
     if done.code != 0:
         raise TakeoverError(f"{what} failed: {done.errors.strip()}; see to that, and run this again")
 
 
-def _names(folder: str) -> list[str]:
+def names(folder: str) -> list[str]:
     try:
         return sorted(os.listdir(folder))
     except FileNotFoundError:
         return []
 
 
-def _active(unit: str) -> bool:
+def active(unit: str) -> bool:
     return run(["systemctl", "is-active", "--quiet", unit], SECONDS).code == 0
 
 
@@ -243,7 +259,7 @@ def _mount(descriptor: int) -> str:
         return next(line for line in file if line.startswith("mnt_id:"))
 
 
-def _rename(old: str, new: str) -> None:
+def rename(old: str, new: str) -> None:
     """Follow no link on the way, and replace nothing."""
     source = files.open_directory(os.path.dirname(old))
     try:
