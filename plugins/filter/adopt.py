@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 from ansible_collections.carrel.jupyter.plugins.module_utils._adopt import host as _host
-from ansible_collections.carrel.jupyter.plugins.module_utils._adopt import takeover
+from ansible_collections.carrel.jupyter.plugins.module_utils._adopt import takeover, takeover_hub
 from ansible_collections.carrel.jupyter.plugins.module_utils._adopt.hub import Reference
 from ansible_collections.carrel.jupyter.plugins.module_utils._adopt.report import report
 
@@ -87,7 +87,9 @@ class FilterModule:
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
             "_adopt_files": files,
+            "_adopt_chosen": takeover.chosen,
             "_adopt_foreseen": takeover.foreseen,
+            "_adopt_hub_problem": takeover_hub.declared_problem,
             "_adopt_not_chosen": takeover.not_chosen,
             "_adopt_undeclared": takeover.undeclared,
         }

@@ -21,15 +21,11 @@ SECRETS = "vault_jupyter_adopted"
 
 @dataclass
 class Adoption:
-    """`notes` by instance; `left` is what is not adopted, and why; `takeovers` is the variable jupyter_adopted.
-
-    `hubs` says of each hub what ends, and whose files are where.
-    """
+    """`notes` by instance; `left` is what is not adopted, and why; `takeovers` is the variable jupyter_adopted."""
 
     instances: list[dict[str, Any]] = field(default_factory=list)
     secrets: dict[str, dict[str, Any]] = field(default_factory=dict)
     takeovers: list[dict[str, Any]] = field(default_factory=list)
-    hubs: list[dict[str, Any]] = field(default_factory=list)
     notes: dict[str, list[str]] = field(default_factory=dict)
     left: list[str] = field(default_factory=list)
 
@@ -148,7 +144,7 @@ def _hub(
     name = _free("hub" if read_name(wanted, "name", Problems()) is INVALID else wanted, "hub", survey, adoption)
     found = hub.describe(name, container, engine, survey, SECRETS)
     _add(found, adoption)
-    adoption.hubs.append({**found.old, "account": engine["account"]})
+    adoption.takeovers.append(found.old)
 
 
 def _not_taken(name: str) -> str:
@@ -166,6 +162,8 @@ def _add(found: lab.Found, adoption: Adoption) -> None:
 def _free(wanted: str, kind: str, survey: Mapping[str, Any], adoption: Adoption) -> str:
     """The instance has a folder of its own beside the old one, which is mostly the account's home."""
     used = {*survey["folders"], *survey["instances"], *(entry["name"] for entry in adoption.instances)}
+    if kind == "hub":  # its engine is a new account
+        used |= {engine["account"] for engine in survey["engines"]}
     if wanted in used:
         wanted = f"{wanted[:27]}-{kind}"
     if wanted in used:

@@ -86,8 +86,7 @@ def describe(
     found = [*where.sites, *_jobs(container, host, notes)]
     shared = {file["path"] for file in found if file["shared"]}
     old = {
-        "hub": name, "container": container["name"], "port": published["host"],
-        "servers": [server["name"] for server in servers if server["running"]],
+        "hub": name, "account": engine["account"], "container": container["name"], "port": published["host"],
         "homes": [{"user": user, "source": source} for user, source in homes.items()],
         "files": sorted({file["path"] for file in found} - shared), "shared": sorted(shared),
     }  # fmt: skip

@@ -4,14 +4,12 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ansible_collections.carrel.jupyter.plugins.module_utils._adopt import takeover
+from ansible_collections.carrel.jupyter.plugins.module_utils._adopt import takeover, takeover_hub
 from ansible_collections.carrel.jupyter.plugins.module_utils._adopt.host import Adoption
 from ansible_collections.carrel.jupyter.plugins.module_utils._report import printable
-from ansible_collections.carrel.jupyter.plugins.module_utils._shared.escape import escape
 
 
 def report(adoption: Adoption, host: str, base: str) -> str:
@@ -27,11 +25,10 @@ def report(adoption: Adoption, host: str, base: str) -> str:
             "host, push it to a registry first, or write build with the Dockerfile's folder"
         )
     for entry in adoption.takeovers:
-        lines += ["", f"## To take over what {entry['account']} runs", "", "docs/howto/adopt.md has the commands.", ""]
-        lines += [f"- {printable.line(step)}" for step in (*_parts(entry), *_steps(entry, base))]
-    for hub in adoption.hubs:
-        lines += ["", f"## To move the people of {hub['hub']} by hand", "", "docs/howto/adopt.md has the commands.", ""]
-        lines += [f"- {printable.line(step)}" for step in _by_hand(hub, base)]
+        title = f"the hub {entry['hub']}" if "hub" in entry else f"what {entry['account']} runs"
+        steps = _hub_steps(entry, base) if "hub" in entry else _steps(entry, base)
+        lines += ["", f"## To take over {title}", "", "docs/howto/adopt.md has the commands.", ""]
+        lines += [f"- {printable.line(step)}" for step in (*_parts(entry), *steps)]
     if adoption.left:
         lines += ["", "## Not adopted", "", *(f"- {printable.line(text)}" for text in adoption.left)]
     return "\n".join(lines) + "\n"
@@ -41,7 +38,7 @@ def _parts(entry: Mapping[str, Any]) -> Iterator[str]:
     """The part of the administrator."""
     for path in entry["shared"]:
         yield (
-            f"YOUR PART: {path} does more than these instances, or is of others: take their part out by hand, and "
+            f"YOUR PART: {path} does more than this, or is of others: take its part out by hand, and "
             "remove the path from shared in jupyter_adopted"
         )
     if any(path.startswith("/etc/nginx/") for path in (*entry["files"], *entry["shared"])):
@@ -61,21 +58,14 @@ def _moved(old: str, new: str) -> str:
     return f"{old} is moved to {new}; look into it first: all that is in it ends"
 
 
-def _by_hand(hub: Mapping[str, Any], base: str) -> Iterator[str]:
-    as_whom = f", as {hub['account']}" if hub["account"] else ""
-    old = shlex.quote(hub["container"])
-    # The hub comes first: it would start servers again for people who are at work.
-    ending = shlex.join([hub["container"], *hub["servers"]])
+def _hub_steps(entry: Mapping[str, Any], base: str) -> Iterator[str]:
+    whose = f"the engine of {entry['account']}" if entry["account"] else "Docker as root"
     yield (
-        f"stop the hub and people's servers{as_whom}: docker update --restart=no {old} && docker stop {ending}; "
-        "`docker ps` shows servers that were started since"
+        f"the container {entry['container']} of {whose}, and people's servers, are stopped; that container is not "
+        "restarted any more"
     )
-    for path in (*hub["files"], *hub["shared"]):
-        yield f"take its part out of {path}"
-    yield (
-        "run carrel.jupyter.site with state: present, which makes people's folders, and then with state: held, so that "
-        "nobody works before the files are there"
-    )
-    for home in hub["homes"]:
-        yield f"copy what is in {home['source']} to {base}/{hub['hub']}/data/users/{escape(home['user'])}/home"
-    yield "run carrel.jupyter.site with state: present"
+    for old, new in takeover_hub.moves(entry).items():
+        yield _moved(old, new)
+    for home in entry["homes"]:
+        target = takeover_hub.user_folder(f"{base}/{entry['hub']}", home["user"])
+        yield f"what is in {home['source']} is copied to {target}/home"

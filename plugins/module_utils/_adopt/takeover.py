@@ -70,8 +70,8 @@ def file_problem(entry: Mapping[str, Any], there: Mapping[str, bool], nginx_runs
     """Why the jobs and sites cannot be put aside."""
     for path in entry["shared"]:
         return (
-            f"{path} does more than what is taken over, or is of others: take its part out of it by hand, do not reload, and "
-            "remove it from `shared` in jupyter_adopted"
+            f"{path} does more than what is taken over, or is of others: take its part out of it by hand, do not reload, "
+            "and remove it from `shared` in jupyter_adopted"
         )
     for path in entry["files"]:
         if posixpath.dirname(path) not in _FOLDERS or posixpath.basename(path) in ("", ".", ".."):
@@ -91,6 +91,10 @@ def owner_problem(path: str, account: str, owner: tuple[int, int], ids: tuple[se
     if owner[0] in ids[0] and owner[1] in ids[1]:
         return None
     return f"{path} belongs to {owner[0]}:{owner[1]} and not to {account} or its containers: {AGAIN}"
+
+
+def chosen(entries: Iterable[Mapping[str, Any]], names: Sequence[str]) -> list[Mapping[str, Any]]:
+    return [entry for entry in entries if name_of(entry) in names]
 
 
 def not_chosen(names: Iterable[str], adopted: Mapping[str, Any]) -> list[str]:

@@ -18,6 +18,13 @@ def mapped_id(container_id: int, account_id: int, start: int, count: int) -> int
     return start + container_id - 1
 
 
+def container_id(host: int, account_id: int, start: int, count: int) -> int | None:
+    """The reverse of mapped_id; None if no container of the engine has this id."""
+    if host == account_id:
+        return 0
+    return host - start + 1 if start <= host < start + count else None
+
+
 def host_id(container_id: int, account: str, account_uid: int, account_id: int, subordinate: str) -> int:
     """The id on the host of an id in the engine's containers.
 

@@ -1,0 +1,89 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the takeover of a hub ends and copies, and whether it may."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.carrel.jupyter.plugins.module_utils._adopt.takeover import aside
+from ansible_collections.carrel.jupyter.plugins.module_utils._engine.ids import container_id, mapped_id
+from ansible_collections.carrel.jupyter.plugins.module_utils._report.report import size
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.escape import escape
+
+
+@dataclass(frozen=True)
+class Span:
+    """The ids of one kind that an engine's account has: its own one, and those of its range."""
+
+    own: int
+    start: int
+    count: int
+
+    def inside(self, number: int) -> int | None:
+        return container_id(number, self.own, self.start, self.count)
+
+    def outside(self, number: int) -> int | None:
+        return mapped_id(number, self.own, self.start, self.count) if number <= self.count else None
+
+
+Spans = tuple[Span, Span]  # uids and gids
+
+
+def owners(old: Spans | None, new: Spans | None) -> Callable[[int, int], tuple[int, int] | None]:
+    """From the host's ids of one engine's containers to those of another's. None: Docker as root, which maps none."""
+
+    def owner(uid: int, gid: int) -> tuple[int, int] | None:
+        inside = (old[0].inside(uid), old[1].inside(gid)) if old else (uid, gid)
+        if inside[0] is None or inside[1] is None:
+            return None
+        outside = (new[0].outside(inside[0]), new[1].outside(inside[1])) if new else (inside[0], inside[1])
+        return None if outside[0] is None or outside[1] is None else (outside[0], outside[1])
+
+    return owner
+
+
+def user_folder(place: str, user: str) -> str:
+    """PLACE is the instance's folder, or its archive."""
+    return f"{place}/data/users/{escape(user)}"
+
+
+def moves(entry: Mapping[str, Any]) -> dict[str, str]:
+    return {path: f"{aside(entry['hub'])}{path}" for path in entry["files"]}
+
+
+def described(entry: Mapping[str, Any]) -> tuple[str, str]:
+    """Both states for the diff."""
+    there = moves(entry)
+    before = [f"container {entry['container']}: as it was set up", *there]
+    after = [f"container {entry['container']}: stopped, and not restarted", *there.values()]
+    return "".join(f"{line}\n" for line in before), "".join(f"{line}\n" for line in after)
+
+
+def declared_problem(entry: Mapping[str, Any], hubs: Iterable[Mapping[str, Any]]) -> str:
+    """Why the inventory's hub cannot have the files; empty if it can. HUBS are hub_instances of the plan."""
+    name = entry["hub"]
+    hub = next((one for one in hubs if one["name"] == name and one["state"] != "absent"), None)
+    if hub is None:
+        return f"jupyter_instances has no hub {name}: declare it, as carrel.jupyter.adopt wrote it"
+    if hub["backend"] != "directories":
+        return f"{name} has backend: {hub['backend']}, into which no files are copied: leave backend out"
+    if hub["engine"] == entry["account"]:
+        return f"{name} would get the engine of the old hub: write another engine, an account that is not there yet"
+    return ""
+
+
+def room(needed: int, free: int, base: str) -> str | None:
+    if needed <= free:
+        return None
+    return f"people's files take {size(needed)}, and {base} has {size(free)} free: make room first"
+
+
+def left_out(user: str, source: str, left: Sequence[str], count: int) -> str | None:
+    """What is said about things that were not copied."""
+    if not count:
+        return None
+    more = f", and {count - len(left)} more" if count > len(left) else ""
+    return f"{user}: not copied from {source}: {'; '.join(left)}{more}"
