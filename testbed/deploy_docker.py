@@ -59,11 +59,16 @@ c.NativeAuthenticator.open_signup = True
 """
 
 
+def project(settings: Mapping[str, str | int]) -> dict[str, str]:
+    """The project's files by their names. SETTINGS are compose's variables."""
+    variables = "".join(f"{key}={value}\n" for key, value in settings.items())
+    return {"docker-compose.yml": COMPOSE, "jupyterhub_config.py": CONFIG, ".env": variables}
+
+
 def write(folder: Path, settings: Mapping[str, str | int]) -> None:
-    """Write the project's files into a folder. SETTINGS are compose's variables."""
-    (folder / "docker-compose.yml").write_text(COMPOSE)
-    (folder / "jupyterhub_config.py").write_text(CONFIG)
-    (folder / ".env").write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
+    """Write the project's files into a folder."""
+    for name, text in project(settings).items():
+        (folder / name).write_text(text)
 
 
 def sign_up(hub: Hub, name: str, password: str) -> None:

@@ -72,7 +72,7 @@ options:
         elements: path
         default: []
   engine:
-    description: The account of the new hub's engine. By default it is called as the hub.
+    description: For V(copy), the account of the new hub's engine. By default it is called as the hub.
     type: str
   user:
     description: Whose files V(copy) and V(copy_back) copy, one of O(hub.homes).

@@ -177,13 +177,13 @@ def inventory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inventory]:
         testbed.up("adopt", [f"{HOST}={OUTER}:443"])
         set_up_by_hand()
         until(logged_in, "people can log in to the lab that was set up by hand")
-        yield written(tmp_path_factory.mktemp("inventory"))
+        yield written(tmp_path_factory.mktemp("inventory"), HOST)
     finally:
         testbed.down("adopt")
 
 
-def written(folder: Path) -> Inventory:
-    (folder / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": {HOST: testbed_hosts.variables()}}}))
+def written(folder: Path, host: str) -> Inventory:
+    (folder / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": {host: testbed_hosts.variables()}}}))
     return Inventory(folder)
 
 
@@ -196,7 +196,7 @@ def test_adopt_writes_the_inventory(inventory: Inventory) -> None:
 
 def test_what_is_not_right_is_refused_while_the_lab_runs(inventory: Inventory) -> None:
     for arguments, words in {
-        (): "say which accounts: -e jupyter_takeover=ACCOUNT,ACCOUNT. Nothing was touched.",
+        (): "say which accounts and hubs: -e jupyter_takeover=NAME,NAME. Nothing was touched.",
         ("-e", "jupyter_takeover=geo"): "geo is in jupyter_adopted of no host: write what carrel.jupyter.adopt wrote",
         (*TAKE, *ABSENT): "jupyter_instances has no lab tao-lab on the engine tao: declare it",
         BACK: None,

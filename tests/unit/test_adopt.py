@@ -337,7 +337,7 @@ def test_files_that_do_more_are_edited_by_hand() -> None:
     text = plugin.files(survey(sites=[shared], cron=[{**JOB, "shared": True}]), "lab1")["lab1.md"]
     for path in (SITE["path"], JOB["path"]):
         assert f"{path} is moved" not in text
-        assert f"- YOUR PART: {path} does more than these instances, or is of others: take their part out" in text
+        assert f"- YOUR PART: {path} does more than this, or is of others: take its part out" in text
     geo = {**JOB, "projects": ["tao", "/srv/geo/lab"]}
     assert adopt(survey(cron=[geo])).takeovers[0]["shared"] == [JOB["path"]]
     own = {**JOB, "projects": ["tao", "/srv/tao/jupyterlab"]}

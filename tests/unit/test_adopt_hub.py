@@ -62,9 +62,9 @@ def test_a_hub_of_jupyterhub_deploy_docker() -> None:
             ],
         }
     ]  # fmt: skip
-    assert adoption.hubs == [
+    assert adoption.takeovers == [
         {
-            "hub": "jupyterhub", "container": "jupyterhub", "servers": [], "port": 8000, "files": [], "shared": [],
+            "hub": "jupyterhub", "container": "jupyterhub", "port": 8000, "files": [], "shared": [],
             "account": None,
             "homes": [
                 {"user": "ada@uni", "source": f"{VOLUMES}/jupyterhub-user-ada-40uni/_data"},
@@ -72,7 +72,7 @@ def test_a_hub_of_jupyterhub_deploy_docker() -> None:
             ],
         }
     ]  # fmt: skip
-    assert not adoption.left and not adoption.takeovers
+    assert not adoption.left
     assert "nobody can sign up: write authenticator: {type: native, signup: true} if people may" in notes(adoption)
     assert "its configuration /root/hub/jupyterhub_config.py is Python, and was not read" in notes(adoption)
     assert "further images and folders, and who is allowed or blocked, and write them" in notes(adoption)
@@ -83,24 +83,23 @@ def test_a_hub_of_jupyterhub_deploy_docker() -> None:
 
 
 def test_the_files_say_whose_password_is_whose_and_what_to_do() -> None:
-    servers = [server("prof"), server("x", name="jupyter-two words"), server("y", running=False)]
-    found = plugin.files(survey(rootful(old_hub(), *servers), folders=[], sites=[], cron=[]), "hub1")
+    found = plugin.files(survey(rootful(old_hub(), server("prof")), folders=[], sites=[], cron=[]), "hub1")
     secret = yaml.load(found.pop("host_vars/hub1/vault.yml"), Loader)
     hashes = secret["vault_jupyter_adopted"]["jupyterhub"]["password_hashes"]
     assert hashes == {"ada-40uni": BCRYPT, "prof": BCRYPT} and BCRYPT not in str(found)
     text = found["host_vars/hub1/jupyter.yml"]
     users = yaml.load(text, Loader)["jupyter_instances"][0]["users"]
     assert users[0]["password"] == "{{ vault_jupyter_adopted['jupyterhub'].password_hashes['ada-40uni'] }}"
-    assert "name: !unsafe 'ada@uni'" in text and "jupyter_adopted:" not in text
-    steps = found["hub1.md"].partition("## To move the people of jupyterhub by hand\n\n")[2]
+    assert "name: !unsafe 'ada@uni'" in text
+    (taken,) = yaml.load(text, Loader)["jupyter_adopted"]
+    assert (taken["hub"], taken["account"]) == ("jupyterhub", None)
+    steps = found["hub1.md"].partition("## To take over the hub jupyterhub\n\n")[2]
     assert steps.splitlines()[2:] == [
-        "- stop the hub and people's servers: docker update --restart=no jupyterhub && docker stop jupyterhub "
-        "jupyter-prof 'jupyter-two words'; `docker ps` shows servers that were started since",
-        "- run carrel.jupyter.site with state: present, which makes people's folders, and then with state: held, so "
-        "that nobody works before the files are there",
-        f"- copy what is in {VOLUMES}/jupyterhub-user-ada-40uni/_data to /srv/jupyterhub/data/users/ada-40uni/home",
-        "- copy what is in /data/prof to /srv/jupyterhub/data/users/prof/home",
-        "- run carrel.jupyter.site with state: present",
+        "- the container jupyterhub of Docker as root, and people's servers, are stopped; that container is not "
+        "restarted any more",
+        f"- what is in {VOLUMES}/jupyterhub-user-ada-40uni/_data is copied to "
+        "/srv/jupyterhub/data/users/ada-40uni/home",
+        "- what is in /data/prof is copied to /srv/jupyterhub/data/users/prof/home",
     ]
 
 
@@ -121,7 +120,8 @@ def test_its_site_is_taken_over() -> None:
     assert entry["tls"] == {"mode": "files", "certificate": "/etc/hub.pem", "private_key": "/etc/hub.key"}
     assert entry["state"] == "held" and "write present to start it" in notes(adoption, "jupyterhub-hub")
     report = plugin.files(one, "hub1")["hub1.md"]
-    assert f"- take its part out of {SITE_FILE}\n" in report
+    assert f"- YOUR PART: {SITE_FILE} does more than this, or is of others: take its part out by hand" in report
+    assert "- YOUR PART: Apache needs the ports of nginx" in report
 
 
 def test_its_jobs_end() -> None:
@@ -129,28 +129,25 @@ def test_its_jobs_end() -> None:
     own: dict[str, Any] = {"at": "01:25", "pull": True, "shared": False, "projects": [folder]}
     jobs = [{**own, "path": "/etc/cron.d/hub"}, {**own, "path": "/etc/cron.d/all", "projects": [folder, "/srv/x"]}]
     one = survey(rootful(old_hub()), folders=[], sites=[], cron=jobs)
-    (taken,) = (adoption := adopt(one)).hubs
+    (taken,) = (adoption := adopt(one)).takeovers
     assert (taken["files"], taken["shared"]) == (["/etc/cron.d/hub"], ["/etc/cron.d/all"])
     assert "/etc/cron.d/hub, /etc/cron.d/all starts it again, and ends: write reset for a nightly one" in notes(
         adoption
     )
-    for path in ("/etc/cron.d/hub", "/etc/cron.d/all"):
-        assert f"- take its part out of {path}\n" in plugin.files(one, "hub1")["hub1.md"]
+    report = plugin.files(one, "hub1")["hub1.md"]
+    assert "- /etc/cron.d/hub is moved to /etc/carrel/adopted/jupyterhub/etc/cron.d/hub; look into it first" in report
+    assert "- YOUR PART: /etc/cron.d/all does more than this" in report
 
 
-def test_the_hub_of_an_account_is_moved_by_hand() -> None:
+def test_the_hub_of_an_account_gets_another_account() -> None:
     one = survey(engine(old_hub(), volumes=[volume("prof")]), folders=[], sites=[])
     adoption = adopt(one)
-    assert not adoption.takeovers and adoption.hubs[0]["account"] == "tao"
+    assert (adoption.takeovers[0]["account"], adoption.takeovers[0]["hub"]) == ("tao", "jupyterhub")
     assert "refuses an image with another one: look as tao with `docker run --rm --network none" in notes(adoption)
     text = plugin.files(one, "hub1")["hub1.md"]
-    assert "jupyter_adopted:" not in plugin.files(one, "hub1")["host_vars/hub1/jupyter.yml"]
-    for words in (
-        "## To move the people of jupyterhub by hand\n",
-        "- stop the hub and people's servers, as tao: docker update --restart=no jupyterhub && docker stop jupyterhub;",
-        f"- copy what is in {VOLUMES}/jupyterhub-user-prof/_data to /srv/jupyterhub/data/users/prof/home\n",
-    ):
-        assert words in text
+    assert "- the container jupyterhub of the engine of tao, and people's servers, are stopped" in text
+    (same,) = adopt(survey(engine(old_hub(name="tao")), folders=[], sites=[])).takeovers
+    assert (same["hub"], same["container"]) == ("tao-hub", "tao")
 
 
 def test_its_own_certificate_is_not_carried_over() -> None:
@@ -171,7 +168,7 @@ def test_servers_show_images_limits_and_folders() -> None:
     (entry,) = planned(adoption := adopted(plain, *servers))
     assert entry["image"] == "quay.io/jupyter/base-notebook:latest"
     assert entry["limits"] == {"memory": "2048M", "cpus": 1.5}
-    assert adoption.hubs[0]["homes"][1] == {"user": "prof", "source": "/data/prof"}
+    assert adoption.takeovers[0]["homes"][1] == {"user": "prof", "source": "/data/prof"}
     for words in (
         "write images: quay.io/jupyter/base-notebook:latest, quay.io/jupyter/r-notebook:latest",
         "people's servers also have /data/shared at /home/jovyan/shared: copy it, and write groups or shared",
@@ -238,7 +235,7 @@ def test_volumes_without_people_and_people_without_volumes() -> None:
     users = database({f"user{number}": False for number in range(12)} | {"ada-40uni": False})
     mine = [volume("user1"), volume("ada-40uni"), volume("gone")]
     adoption = adopted(old_hub(database=users), volumes=mine)
-    assert [home["user"] for home in adoption.hubs[0]["homes"]] == ["user1"]
+    assert [home["user"] for home in adoption.takeovers[0]["homes"]] == ["user1"]
     assert "user7 and 2 more have no volume jupyterhub-user-NAME" in notes(adoption)
     assert "volumes of nobody who is listed: jupyterhub-user-ada-40uni, jupyterhub-user-gone" in notes(adoption)
 

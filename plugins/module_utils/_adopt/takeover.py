@@ -70,8 +70,8 @@ def file_problem(entry: Mapping[str, Any], there: Mapping[str, bool], nginx_runs
     """Why the jobs and sites cannot be put aside."""
     for path in entry["shared"]:
         return (
-            f"{path} does more than what is taken over, or is of others: take its part out of it by hand, do not reload, "
-            "and remove it from `shared` in jupyter_adopted"
+            f"{path} does more than what is taken over, or is of others: take its part out of it by hand, do not "
+            "reload, and remove it from `shared` in jupyter_adopted"
         )
     for path in entry["files"]:
         if posixpath.dirname(path) not in _FOLDERS or posixpath.basename(path) in ("", ".", ".."):

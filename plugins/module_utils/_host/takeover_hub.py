@@ -37,7 +37,7 @@ class HubTakeover(takeover.Begun):
 
     def __init__(self, entry: Mapping[str, Any], base: str, account: str) -> None:
         super().__init__(entry, base)
-        self.new_account = account
+        self.new_account: str = self.record.get("engine", account)
         self.folder = f"{self.base}/{self.name}"
         # Not the record's: somebody whose files cannot be copied may be taken out.
         self.homes: dict[str, str] = {home["user"]: home["source"] for home in entry["homes"]}
@@ -158,7 +158,7 @@ class HubTakeover(takeover.Begun):
             done = self._fill(source, decide_hub.user_folder(self.folder, user), owners, owner)
         finally:
             os.close(source)
-        self.record["copied"] = [*self.copied, user]
+        self.record.update(engine=self.new_account, copied=[*self.copied, user])
         self._write("taking" if self._left() else "taken")
         return done
 
