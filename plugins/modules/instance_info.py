@@ -90,6 +90,12 @@ engines:
       subgid: {start: 165536, count: 65536}
       running: true
       controllers: [cpu, memory, pids]
+taken_in_part:
+  description: The hubs whose takeover has begun and is not complete. The site playbook refuses them.
+  type: list
+  elements: str
+  returned: success
+  sample: []
 packages:
   description: The Debian packages that are installed.
   type: list
@@ -215,10 +221,25 @@ def read_engines(root: Path, accounts: dict[str, pwd.struct_passwd]) -> dict[str
     return engines
 
 
+def taken_in_part(root: Path) -> list[str]:
+    """Hubs whose takeover has begun, while not everybody's files are there."""
+    names = []
+    for folder in folders(root / "etc/carrel/adopted"):
+        text = read_text(folder / "record.json")
+        try:
+            record = parse_instance(text) if text else {}
+            if record.get("state") in ("ending", "taking") and "hub" in record["entry"]:
+                names.append(folder.name)
+        except (ValueError, LookupError, TypeError) as error:
+            raise Broken(f"{folder}/record.json is broken: {error}. Restore it from a backup") from error
+    return names
+
+
 def collect(root: Path, accounts: dict[str, pwd.struct_passwd]) -> dict[str, Any]:
     ports = listening_ports(read_text(root / "proc/net/tcp")) | listening_ports(read_text(root / "proc/net/tcp6"))
     return {
         "instances": read_instances(root),
+        "taken_in_part": taken_in_part(root),
         "engines": read_engines(root, accounts),
         "packages": installed_packages(read_text(root / "var/lib/dpkg/status")),
         "accounts": {name: account.pw_uid for name, account in accounts.items()},

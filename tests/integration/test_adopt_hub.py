@@ -133,7 +133,7 @@ def test_the_plan_takes_what_was_written(world: World, inventory: Path) -> None:
     for words in (
         f"{world.folder}/project/jupyterhub_config.py is Python, and was not read",
         f"the container {world.name} of Docker as root, and people's servers, are stopped",
-        f"what is in {VOLUMES}/{world.volume(world.ada)}/_data is copied to {world.folder}/srv/{world.name}/data/users/",
+        f"{VOLUMES}/{world.volume(world.ada)}/_data is copied to {world.folder}/srv/{world.name}/data/users/",
         f"{world.admin} have no volume jupyterhub-user-NAME",
     ):
         assert words in report

@@ -15,6 +15,7 @@ HOST: dict[str, Any] = {
     "instances": {},
     "engines": {},
     "accounts": {"root": 0, "ada": 1000},
+    "taken_in_part": [],
     "listening_ports": [22, 8900],
     "ephemeral_ports": [32768, 60999],
     "memory_bytes": 8 << 30,

@@ -26,6 +26,7 @@ def test_a_bare_host(tmp_path: Path) -> None:
     assert facts["cpus"] >= 1
     assert {key: item for key, item in facts.items() if key != "cpus"} == {
         "instances": {},
+        "taken_in_part": [],
         "engines": {},
         "accounts": {},
         "listening_ports": [],
@@ -33,6 +34,20 @@ def test_a_bare_host(tmp_path: Path) -> None:
         "memory_bytes": None,
         "packages": [],
     }
+
+
+def test_hubs_whose_takeover_is_not_complete(tmp_path: Path) -> None:
+    for name, state, entry in (
+        ("ada", "taking", {"hub": "ada"}), ("eve", "ending", {"hub": "eve"}), ("geo", "taken", {"hub": "geo"}),
+        ("tao", "taking", {"account": "tao"}),
+    ):  # fmt: skip
+        record = json.dumps({"state": state, "entry": entry})
+        write(tmp_path, f"etc/carrel/adopted/{name}/record.json", record)
+    (tmp_path / "etc/carrel/adopted/none").mkdir()
+    assert collect(tmp_path, {})["taken_in_part"] == ["ada", "eve"]
+    write(tmp_path, "etc/carrel/adopted/ada/record.json", "[]")
+    with pytest.raises(Broken, match=r"ada/record\.json is broken: it holds no object"):
+        collect(tmp_path, {})
 
 
 def test_a_host_with_an_engine(tmp_path: Path) -> None:

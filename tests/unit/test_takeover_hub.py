@@ -65,9 +65,14 @@ def test_hubs_are_chosen_by_their_names_and_free_their_ports() -> None:
     assert decide_all.chosen([ENTRY, labs], ["class"]) == [ENTRY]
     assert decide_all.chosen([ENTRY, labs], ["old"]) == [labs]
     assert decide_all.not_chosen(["class", "geo"], {"h1": [ENTRY]}) == ["geo is in jupyter_adopted of no host"]
-    current = {"accounts": {"old": 1001}, "engines": {}, "listening_ports": [22, 8000, 9288]}
+    current = {
+        "accounts": {"old": 1001},
+        "engines": {},
+        "listening_ports": [22, 8000, 9288],
+        "taken_in_part": ["class"],
+    }
     foreseen = decide_all.foreseen(current, [ENTRY])
-    assert (foreseen["listening_ports"], foreseen["engines"]) == ([22, 9288], {})
+    assert (foreseen["listening_ports"], foreseen["engines"], foreseen["taken_in_part"]) == ([22, 9288], {}, [])
     assert decide_all.foreseen(current, [ENTRY, labs])["listening_ports"] == [22]
 
 

@@ -62,6 +62,7 @@ def foreseen(current: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -
     return {
         **current,
         "engines": {**engines, **current["engines"]},
+        "taken_in_part": [name for name in current["taken_in_part"] if name not in map(name_of, entries)],
         "listening_ports": [port for port in current["listening_ports"] if port not in freed],
     }
 

@@ -35,6 +35,8 @@ class Host:
     all_engines: frozenset[str]
     accounts: frozenset[str]
     groups: frozenset[str]
+    # hubs whose takeover is not complete
+    taken_in_part: frozenset[str]
     listening: frozenset[int]
     # The kernel gives these to programs that ask for any free port, and no rule prevents it.
     ephemeral: range
@@ -75,6 +77,7 @@ def read_host(current: Any, problems: Problems) -> Host | None:
         all_engines=frozenset(str(name) for name in engines or ()),
         accounts=frozenset(str(name) for name in accounts or ()),
         groups=frozenset(str(name) for name in current.get("groups") or ()),
+        taken_in_part=frozenset(str(name) for name in current.get("taken_in_part") or ()),
         listening=frozenset(
             port for port in (listening if isinstance(listening, list) else []) if isinstance(port, int)
         ),
@@ -116,6 +119,8 @@ def check_host(instances: Sequence[Instance], host: Host, base_dir: str, problem
             problems.add(f"{instance.path}.kind", "kind_moved", old=host.kinds[instance.name], new=instance.kind)
         if not instance.wanted or not given(instance.name) or not (instance.engine is None or given(instance.engine)):
             continue
+        if instance.name in host.taken_in_part:
+            problems.add(instance.path, "taken_in_part", name=instance.name)
         engine = engine_of(instance, host)
         key = "engine" if instance.engine else "name"
         old = host.engines.get(instance.name, engine)
