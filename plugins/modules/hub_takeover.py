@@ -149,6 +149,8 @@ ENDED = ("taking", "taken")
 
 def end(one: HubTakeover, check_mode: bool, tracker: Tracker) -> dict[str, Copied]:
     if one.state in ENDED:
+        if not check_mode:
+            one.settle()
         return {}
     found = one.check() if one.state != "ending" else {}
     tracker.note(f"hub {one.name}", *decide.described(one.entry))

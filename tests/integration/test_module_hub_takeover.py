@@ -68,6 +68,10 @@ class World:
         assert [one.get("changed") for one in (check, real, again)] == [True, True, False], (check, real, again)
         return real
 
+    def recorded(self) -> str:
+        record = json.loads((self.folder / f"carrel/adopted/{self.name}/record.json").read_text())
+        return str(record["state"])
+
     def state(self, container: str) -> list[str]:
         shown = "{{.State.Running}} {{.HostConfig.RestartPolicy.Name}}"
         return run("docker", "inspect", "--format", shown, container).split()
@@ -139,13 +143,26 @@ def test_each_person_gets_all_files_with_the_right_owners(world: World) -> None:
     assert home.stat().st_mode & 0o777 == 0o700 and not (home / "pipe").exists()
     assert owner(home.parent) == (0, 7000099) and home.parent.stat().st_mode & 0o777 == 0o751
     assert sorted(os.listdir(world.volume("ada"))) == ["link", "many", "mine.txt", "pipe", "roots"]
-    record = json.loads((world.folder / f"carrel/adopted/{world.name}/record.json").read_text())
-    assert record["state"] == "taken"
+    assert world.recorded() == "taken"
 
 
 def test_who_has_left_since_is_not_copied_again(world: World) -> None:
     world.home("grace").parent.rename(world.folder / "archived")
     assert not world.step("copy", user="grace")["changed"] and not world.home("grace").exists()
+
+
+def test_a_home_that_is_there_stays_as_it_is(world: World) -> None:
+    world.home("eve").mkdir(parents=True)
+    (world.home("eve") / "mine.txt").write_text("eve's")
+    eve = {"user": "eve", "source": str(world.volume("grace"))}
+    more = {**world.hub, "homes": [*world.hub["homes"], eve]}
+    refused = world.step("copy", user="eve", hub=more)
+    assert "eve/home is there already, so nothing was copied: copy what is missing from" in refused["msg"]
+    assert os.listdir(world.home("eve")) == ["mine.txt"] and world.recorded() == "taken"
+    world.step("end", hub=more)
+    assert world.recorded() == "taking"
+    world.step("end")
+    assert world.recorded() == "taken"
 
 
 def test_the_way_back_brings_what_is_newer(world: World) -> None:

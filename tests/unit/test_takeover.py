@@ -115,6 +115,23 @@ def test_notebooks_go_over_and_come_back(world: World) -> None:
     assert world.did[-2:] == ["enable --now docker.service", "docker start lab"]
 
 
+def test_a_volume_of_the_engine_goes_over_and_comes_back(world: World) -> None:
+    """Only its content moves, so the old engine has the volume again afterwards."""
+    volume = world.home / ".local/share/docker/volumes/jupyterlab_notebooks"
+    volume.mkdir(parents=True)
+    world.notebooks.rename(volume / "_data")
+    world.instance["notebooks"] = f"{volume}/_data"
+    for folder in (world.home, *world.home.rglob("*")):
+        os.chown(folder, UID, UID)
+    world.one().check()
+    world.one().take()
+    assert (world.target / "mine.txt").read_text() == "mine" and not [*volume.iterdir()]
+    world.archived()
+    world.one().check_back()
+    world.one().give_back()
+    assert (volume / "_data/mine.txt").read_text() == "mine"
+
+
 def test_what_the_site_playbook_has_never_seen_comes_back_too(world: World) -> None:
     world.one().take()
     world.instance["running"] = False  # the record says what was

@@ -120,7 +120,7 @@ class HubTakeover(takeover.Begun):
             if not os.path.lexists(new):
                 takeover.rename(old, new)
         self._reload_apache()
-        self._write("taking" if self._left() else "taken")
+        self.settle()
 
     def _left(self) -> list[str]:
         return [user for user in self.homes if user not in self.copied]
@@ -154,13 +154,26 @@ class HubTakeover(takeover.Begun):
             owner = owners(status.st_uid, status.st_gid)
             if owner is None:
                 raise TakeoverError(f"{self.homes[user]} belongs to {status.st_uid}:{status.st_gid}: {decide.AGAIN}")
+            folder = decide_hub.user_folder(self.folder, user)
+            begun = self.record.get("copying") == user
+            if not begun and os.path.lexists(f"{folder}/home"):
+                raise TakeoverError(
+                    f"{folder}/home is there already, so nothing was copied: copy what is missing from "
+                    f"{self.homes[user]} by hand, and take the user out of `homes` in jupyter_adopted"
+                )
+            self.record.update(engine=self.new_account, copying=user)
+            self._write(self.state)
             self._make_folders(self.folder, f"{self.folder}/data")
-            done = self._fill(source, decide_hub.user_folder(self.folder, user), owners, owner)
+            done = self._fill(source, folder, owners, owner)
         finally:
             os.close(source)
-        self.record.update(engine=self.new_account, copied=[*self.copied, user])
-        self._write("taking" if self._left() else "taken")
+        self.record.update(copying=None, copied=[*self.copied, user])
+        self.settle()
         return done
+
+    def settle(self) -> None:
+        """Record whether anybody's files are still missing."""
+        self._write("taking" if self._left() else "taken")
 
     def _fill(self, source: int, folder: str, owners: home_copy.Owners, owner: tuple[int, int]) -> Copied:
         for path in (os.path.dirname(folder), folder):
@@ -171,7 +184,7 @@ class HubTakeover(takeover.Begun):
         home = files.open_directory(f"{folder}/home")
         try:
             if os.fstat(home).st_uid != 0:
-                return Copied()  # only the record is missing
+                return Copied()  # a run was killed after this
             done = home_copy.copy(source, home, owners)
             takeover.checked(run(["sync", "--file-system", f"{folder}/home"], SYNC_SECONDS), f"sync {folder}/home")
             os.fchmod(home, 0o700)
