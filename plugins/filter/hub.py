@@ -79,6 +79,7 @@ class FilterModule:
             "_hub_image_name": image_name,
             "_hub_named": named,
             "_hub_record": record,
+            "_hub_smoke_before": hub_smoke.before,
             "_hub_smoke_due": hub_smoke.due,
             "_hub_smoke_files": hub_smoke.files,
             "_hub_smoke_passed": hub_smoke.with_passed,

@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -79,8 +80,8 @@ class Trial:
         made: dict[str, Any] = plan["hub_instances"][0]
         return {**made, "directory": str(self.folder / "site"), "port": self.hub.port}
 
-    def site(self, tasks: str, *images: str, **more: str) -> tuple[list[dict[str, str]], str]:
-        """Run the role's tasks for this hub; return the failures that it reports, and all that Ansible printed."""
+    def command(self, tasks: str, *images: str, **more: str) -> list[str]:
+        """Return what runs the role's tasks for this hub."""
         engine = {
             "running": True, "socket": SOCKET, "home": str(self.folder), "uid": 0, "gid": 0, "subuid": IDS,
             "subgid": IDS, "controllers": ["memory", "pids"],
@@ -103,15 +104,25 @@ class Trial:
         ]}  # fmt: skip
         playbook = self.folder / "play.json"
         playbook.write_text(json.dumps([play]))
-        done = subprocess.run(
-            [str(PLAYBOOK), "--inventory", "localhost,", str(playbook)], capture_output=True, text=True, check=False,
-            env={**os.environ, "DOCKER_CONFIG": str(compose_plugin()), "ANSIBLE_NOCOLOR": "1",
-                 "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"},
-        )  # fmt: skip
+        return [str(PLAYBOOK), "--inventory", "localhost,", str(playbook)]
+
+    def site(self, tasks: str, *images: str, **more: str) -> tuple[list[dict[str, str]], str]:
+        """Run the tasks; return the failures that the role reports, and all that Ansible printed."""
+        command = self.command(tasks, *images, **more)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment())
         lines = [line.strip() for line in done.stdout.splitlines() if '"msg": "FAILURES ' in line]
         assert len(lines) == 1, done.stdout + done.stderr
         failures = json.loads(json.loads("{" + lines[0] + "}")["msg"].removeprefix("FAILURES "))
         return failures, done.stdout
+
+    def killed(self, tasks: str, *images: str) -> None:
+        """Run the tasks, and kill them as soon as a tag means another image."""
+        before, command = self.meant(), self.command(tasks, *images)
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment(), start_new_session=True) as running:
+            while self.meant() == before:
+                assert running.poll() is None
+                time.sleep(0.05)
+            os.killpg(running.pid, signal.SIGKILL)
 
     def containers(self) -> str:
         """The hub's and its users', as they run; none of a trial may be left."""
@@ -129,6 +140,11 @@ class Trial:
         for folder in ("/run/carrel/docker", "/run/carrel/claims"):
             with contextlib.suppress(OSError):  # others may be in it
                 os.rmdir(folder)
+
+
+def environment() -> dict[str, str]:
+    given = {"ANSIBLE_NOCOLOR": "1", "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"}
+    return {**os.environ, "DOCKER_CONFIG": str(compose_plugin()), **given}
 
 
 @pytest.fixture
@@ -174,6 +190,19 @@ def test_only_an_image_whose_notebooks_pass_stays_under_its_tag(trial: Trial) ->
     assert failures == [] and trial.meant() == {**old, two: better}, output
     record = json.loads(Path(f"/var/lib/carrel/{trial.name}/smoked.json").read_text())
     assert record == [better] and trial.containers() == before
+
+
+def test_a_run_that_is_killed_leaves_the_way_back(trial: Trial) -> None:
+    trial.publish(trial.one, "touch /opt/old")
+    old = trial.meant()
+    trial.publish(trial.one, "touch /opt/broken")
+    trial.killed("accept", trial.one)
+    assert trial.meant() != old, "it was killed between the pull and the trial"
+    failures, output = trial.site("accept", trial.one)
+    (failed,) = failures
+    assert "a smoke notebook failed" in failed["message"] and "means the old image again" in failed["message"], output
+    assert trial.meant() == old
+    assert not Path(f"/var/lib/carrel/{trial.name}/before.json").exists()
 
 
 def test_old_images_of_hubs_go_and_nothing_else(trial: Trial) -> None:

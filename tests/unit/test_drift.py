@@ -452,11 +452,13 @@ def test_an_image_differs_until_it_has_passed_the_smoke_notebooks(
     engine_of_it = {"running": True, "socket": str(tmp_path / "s"), "controllers": [], "home": "/home/class101"}
     around = Surroundings(engines={"class101": engine_of_it}, programs={})
 
-    def differs(*notebooks: dict[str, Any]) -> bool:
+    def differs(
+        *notebooks: dict[str, Any], said: str = "the image lab:1 has not passed the smoke notebooks yet"
+    ) -> bool:
         images = [{"title": "Default", "image": "lab:1"}]
         of_it = instance(images=images, smoke=list(notebooks), settings={}, backups=False, pull="missing", users=[])
         found = looked(hub_drift.look, {**of_it, "hub_image": "carrel/hub:1"}, around)
-        return "the image lab:1 has not passed the smoke notebooks yet" in found.reasons
+        return said in found.reasons
 
     notebook = {"name": "check.ipynb", "images": [0]}
     with engine(tmp_path / "s", docker(IMAGE)):
@@ -464,6 +466,10 @@ def test_an_image_differs_until_it_has_passed_the_smoke_notebooks(
         for passed, expected in (["sha256:old"], True), (["sha256:old", ID], False):
             (tmp_path / "class101" / "smoked.json").write_text(json.dumps(passed))
             assert differs(notebook) == expected
+        killed = "a run was killed before it accepted the images that it pulled"
+        assert not differs(said=killed)
+        (tmp_path / "class101" / "before.json").write_text("[]")
+        assert differs(said=killed)
 
 
 def test_warnings_about_users_directories_are_notes(tmp_path: Path) -> None:

@@ -124,6 +124,28 @@ def test_tags_go_back_whether_the_new_images_were_inspected_or_not() -> None:
     assert hub_smoke.untried(of_it, [], [], after) == []
 
 
+def test_what_a_killed_run_has_noted_is_the_way_back() -> None:
+    of_it = hub(images=[{"title": name, "image": f"docker.io/library/{name}:1"} for name in "abc"])
+    now = [{"Id": "sha256:untried", "RepoTags": ["a:1", "other:1"]}, {"Id": "sha256:b", "RepoTags": ["b:1"]}]
+    noted = hub_smoke.before(of_it, [{"Id": "sha256:a", "RepoTags": ["a:1"]}, now[1]], [], [])
+    assert noted == [{"Id": "sha256:a", "RepoTags": ["a:1"]}, {"Id": "sha256:b", "RepoTags": ["b:1"]}]
+    again = hub_smoke.before(of_it, now, noted, [{"Id": "sha256:a"}, {"Id": "sha256:b"}])
+    assert again == noted
+    assert hub_smoke.untried(of_it, [], again, now) == [{"tag": "docker.io/library/a:1", "old": "sha256:a"}]
+    assert hub_smoke.untried(of_it, ["sha256:untried"], again, now) == []
+    gone = hub_smoke.before(of_it, now, noted, [{"Id": "sha256:b"}])
+    assert gone == [{"Id": "sha256:untried", "RepoTags": ["a:1"]}, noted[1]], "somebody removed the old image"
+    fewer = hub(images=of_it["images"][1:])
+    assert hub_smoke.before(fewer, now, noted, [{"Id": "sha256:a"}, {"Id": "sha256:b"}]) == noted[1:]
+
+
+def test_the_database_keeps_its_image_if_a_run_fails() -> None:
+    of_it = hub(database={"type": "postgresql", "image": "postgres:17"})
+    old, new = ([{"Id": f"sha256:{each}", "RepoTags": ["postgres:17"]}] for each in ("old", "new"))
+    assert hub_smoke.before(of_it, old, [], []) == old
+    assert hub_smoke.untried(of_it, [], old, new) == [{"tag": "postgres:17", "old": "sha256:old"}]
+
+
 def test_each_image_of_a_run_that_passes_is_recorded() -> None:
     passed = hub_smoke.with_passed(hub_smoke.with_passed(["sha256:old"], "sha256:a"), "sha256:b")
     assert passed == ["sha256:old", "sha256:a", "sha256:b"] and hub_smoke.due(hub(), FACTS, passed, []) == []

@@ -125,6 +125,8 @@ def _untried(instance: Mapping[str, Any], images: Sequence[Mapping[str, Any]], f
     passed = json.loads(record.content) if record else []
     for trial in hub_smoke.due(instance, images, passed, []):
         found.reasons.append(f"the image {trial['tag']} has not passed the smoke notebooks yet")
+    if os.path.lexists(f"{STATE.format(instance['name'])}/before.json"):
+        found.reasons.append("a run was killed before it accepted the images that it pulled")
 
 
 def _people(

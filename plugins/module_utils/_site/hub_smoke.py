@@ -114,6 +114,18 @@ def due(
     return found
 
 
+def before(
+    instance: Mapping[str, Any], now: Sequence[Any], noted: Sequence[Any], there: Sequence[Any]
+) -> list[dict[str, Any]]:
+    """Return what the tags that a run may pull meant before it, like the engine's answers, which NOW are.
+
+    A run that was killed has NOTED it, and may have left an untried image under a tag. Of these THERE still are.
+    """
+    ids = {image["Id"] for image in there}
+    found = {**_tags(now), **{name: image_id for name, image_id in _tags(noted).items() if image_id in ids}}
+    return [{"Id": found[name], "RepoTags": [name]} for name in _pulled(instance).values() if name in found]
+
+
 def untried(
     instance: Mapping[str, Any],
     passed: Sequence[str],
@@ -129,10 +141,9 @@ def untried(
     """
     passed = [*passed, *(image_id for image_id in healthy if image_id != refused)]
     old, new = _tags(before), _tags(after)
-    names = {image["image"]: familiar(image["image"]) for image in instance["images"]}
     return [
         {"tag": tag, "old": old[name]}
-        for tag, name in names.items()
+        for tag, name in _pulled(instance).items()
         if name in old and new.get(name) not in (old[name], *passed)
     ]
 
@@ -153,6 +164,12 @@ def refusal(trial: Mapping[str, Any], task: str, why: str) -> str:
     if trial["old"] is None:
         return f"{what}, and the tag still means it, because this run has replaced no other image: {why}"
     return f"{what}, and the tag means the old image again: {why}"
+
+
+def _pulled(instance: Mapping[str, Any]) -> dict[str, str]:
+    """Return what Docker calls the images that a run pulls, by their tags."""
+    tags = [*(image["image"] for image in instance["images"]), instance["database"]["image"]]
+    return {tag: familiar(tag) for tag in tags if tag}
 
 
 def _tags(images: Sequence[Any]) -> dict[str, str]:
