@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import functools
 import json
 import os
 import pwd
@@ -101,16 +102,21 @@ class Gate:
 
 
 async def connect(target: Mapping[str, Any]) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    context = None
-    if target["tls"]:
-        context = ssl.create_default_context()
-        if target["certificates"]:
-            context.load_verify_locations(target["certificates"])
-        else:  # this host's own Apache
-            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context = trust(target["certificates"]) if target["tls"] else None
     name = target["server_name"] if context else None
     opening = asyncio.open_connection(target["address"], target["port"], ssl=context, server_hostname=name)
     return await asyncio.wait_for(opening, CONNECT_SECONDS)
+
+
+@functools.cache  # reading them for each request that waits would take longer than CONNECT_SECONDS on a busy host
+def trust(certificates: str | None) -> ssl.SSLContext:
+    """Trust these certificates too, or any if there are none."""
+    context = ssl.create_default_context()
+    if certificates:
+        context.load_verify_locations(certificates)
+    else:  # this host's own Apache
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
 
 
 async def pass_on(
