@@ -76,7 +76,8 @@ _HUB: dict[str, dict[str, Any]] = {
     },
     "authenticator": {"description": "How people log in; all but the secrets.", "type": "dict"},
     "users": {
-        "description": "Users, each with C(name), C(identity) as the authenticator has it, C(admin), C(password), and "
+        "description": "Users, each with C(name), C(identity) as the authenticator has it, C(admin), C(password), "
+        "C(server_of), the group whose server it has, and "
         "the limits that count: the user's own, else the widest of the groups', else the hub's.",
         "type": "list",
         "elements": "dict",

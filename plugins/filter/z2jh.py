@@ -66,7 +66,7 @@ def files(plan: Mapping[str, Any], name: str, program: str) -> dict[str, str]:
     locations = [location for vhost in plan["apache_vhosts"] for location in vhost["locations"]]
     location = next(location for location in locations if location["instance"] == name)
     return {
-        "values.yaml": _yaml(z2jh.values(hub, str(program))),
+        "values.yaml": _yaml(z2jh.values(z2jh.of_people(hub), str(program))),
         "secrets.yaml": _yaml(z2jh.secrets(hub)),
         "volumes.yaml": _yaml(*z2jh.volumes(hub)),
         "README.md": notes(hub, reset, location),

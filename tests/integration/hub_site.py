@@ -34,7 +34,7 @@ ESSENTIAL: dict[str, Any] = {
     "default_url": "/lab", "concurrent_spawns": 20, "active_servers": 0, "spawn_timeout_seconds": 60,
     "http_timeout_seconds": 60, "notice_html": None, "database": {"type": "sqlite"},
     "extra_config": [], "services": [], "backups": False, "provider_groups": [],
-    "user_domains": False, "sharing": False, "egress": None, "group_egress": {},
+    "user_domains": False, "sharing": False, "egress": None, "group_egress": {}, "group_servers": {},
 }  # fmt: skip
 
 

@@ -97,6 +97,7 @@ OWN_CASES: list[tuple[str, str, str, dict[str, Any]]] = [
 # Each user's server has a name below the hub's.
 DOMAINS_CASES: list[tuple[str, str, str, dict[str, Any]]] = [
     ("sharing_domains", f"{CLASS}.sharing", "user_domains: true", at_hub(sharing=True)),
+    ("group_server_domains", f"{CLASS}.groups.g.server", "user_domains: true", at_hub(groups={"g": {"server": True}})),
     ("domains_path", f"{CLASS}.url", "without a path", domains("https://example.org/hub1/")),
     ("domains_address", f"{CLASS}.user_domains", "below 192.0.2.1", domains("https://192.0.2.1/")),
     ("domains_http", f"{CLASS}.user_domains", "https:// in url", domains("http://class101.example.org/", tls=...)),
@@ -323,6 +324,12 @@ HUB_CASES: list[tuple[str, str, str, dict[str, Any]]] = [
     ),
     ("user_group", f"{line(2)}.groups", "'geo' is not one of the groups; write it", roster("name,groups\nada,geo\n")),
     ("user_blocked", f"{CLASS}.blocked_users[0]", f"'ada' is also in {CLASS}.users[0]", at_hub(blocked_users=["ada"])),
+    (
+        "group_server",
+        f"{CLASS}.groups.Stat.server",
+        f"'group-stat', which is also the name of {CLASS}.users[0]",
+        at_hub(users=["group-stat"], groups={"Stat": {"server": True}}, user_domains=True),
+    ),
     ("group_name", f"{CLASS}.groups", "'a/b' is not a name", at_hub(groups={"a/b": {}})),
     ("group_name", f"{CLASS}.groups", "a whole number is not", at_hub(groups={7: {}})),
     ("wrong_type", f"{CLASS}.groups", "{statistics: {members: [ada]}}", at_hub(groups=["stat"])),

@@ -45,7 +45,7 @@ CONFIG: dict[str, Any] = {
     "culler": {"idle_seconds": 3600, "max_age_seconds": 7, "every_seconds": 300}, "concurrent_spawns": 20,
     "active_servers": 0, "spawn_timeout_seconds": 60, "http_timeout_seconds": 61, "database": {"type": "sqlite"},
     "notice_html": None, "extra_config": [], "services": [], "backups": False, "provider_groups": [],
-    "user_domains": False, "sharing": False, "egress": None, "group_egress": {},
+    "user_domains": False, "sharing": False, "egress": None, "group_egress": {}, "group_servers": {},
 }  # fmt: skip
 OWN: dict[str, Any] = {"settings": {}, "secret_settings": [], "guests": False}
 OAUTH = {"client_id": "id", "username_claim": "preferred_username", **OWN}

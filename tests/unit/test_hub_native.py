@@ -263,6 +263,12 @@ def test_listed_people_sign_up_once_with_the_invitation(gate: CarrelNativeAuthen
         sign_up(gate, "prof", code)
 
 
+def test_the_server_of_a_group_is_not_invited(gate: CarrelNativeAuthenticator, desk: Path) -> None:
+    users = {"prof": USER, "group-stat": {**USER, "server_of": "stat"}}
+    (desk / "roster.json").write_text(json.dumps({"version": 1, "users": users, "blocked": []}))
+    assert gate.invited() == ["prof"]
+
+
 def test_an_old_invitation_does_not_work_for_a_later_person_of_the_name(gate: CarrelNativeAuthenticator) -> None:
     code = invitations.code(KEY, "prof")
     sign_up(gate, "prof", code)

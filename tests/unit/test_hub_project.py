@@ -33,7 +33,8 @@ NO_LIMITS = {"memory": None, "swap": None, "cpus": None, "pids": None}
 
 
 def user(name: str, **changes: Any) -> dict[str, Any]:
-    return {"name": name, "identity": f"{name}@uni", "admin": False, "password": None, **NO_LIMITS, **changes}
+    person = {"name": name, "identity": f"{name}@uni", "admin": False, "password": None, "server_of": None}
+    return {**person, **NO_LIMITS, **changes}
 
 
 def instance(**changes: Any) -> dict[str, Any]:
@@ -376,3 +377,10 @@ def test_held_users_keep_their_folders_and_cannot_log_in() -> None:
     roster = json.loads(decided["roster"])
     assert list(roster["users"]) == ["ada"] and roster["blocked"] == ["bob"]
     assert [member["name"] for member in decided["members"]] == ["ada"] and decided["passwords"] == {}
+
+
+def test_the_hub_knows_to_whom_servers_of_groups_belong() -> None:
+    decided = project(users=[user("ada"), user("group-stat", server_of="stat")])
+    users = json.loads(decided["roster"])["users"]
+    assert users["group-stat"]["server_of"] == "stat" and "server_of" not in users["ada"]
+    assert json.loads(decided["config"])["group_servers"] == {"stat": "group-stat"}

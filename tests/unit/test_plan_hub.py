@@ -407,3 +407,19 @@ def test_held_users_keep_their_folders_and_are_out() -> None:
     assert result["held_users"] == [{"name": "bob", "identity": "bob"}] and result["blocked_users"] == ["bob", "eve"]
     assert result["groups"][0]["members"] == ["ada"] and result["groups"][0]["admins"] == []
     assert "state" not in result["users"][0]
+
+
+def test_the_server_of_a_group_is_a_member_without_a_password() -> None:
+    groups = {"Stat": {"members": ["ada"], "admins": ["prof"], "server": True, "memory": "4G"}, "geo": {"memory": "8G"}}
+    people = [{"name": name, "password": PASSWORD} for name in ("ada", "prof")]
+    plan = good([hub(users=people, groups=groups, user_domains=True)])
+    (result,) = plan["hub_instances"]
+    server = next(user for user in result["users"] if user["server_of"])
+    assert (server["name"], server["server_of"]) == ("group-stat", "Stat")
+    assert (server["admin"], server["password"]) == (False, None)
+    assert server["memory"] == 4 << 30
+    assert server["identity"] != server["name"]  # an earlier guest of this name was somebody else
+    stat = next(group for group in result["groups"] if group["name"] == "Stat")
+    assert (stat["members"], stat["admins"]) == (["ada", "group-stat"], ["prof"])
+    assert "users 2, groups 2; servers of groups 1" in plan["summary"][0]
+    assert not any("group-stat" in warning for warning in plan["warnings"])

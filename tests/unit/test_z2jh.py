@@ -218,6 +218,11 @@ def test_users_have_domains_there_too() -> None:
     assert "class101.example.org and *.class101.example.org" in files["README.md"]
 
 
+def test_nobody_signs_up_there_as_the_server_of_a_group() -> None:
+    files = exported(user_domains=True, groups={"stars": {"members": ["ada"], "server": True}})
+    assert "group-stars" not in files["values.yaml"] and "servers of stars." in files["README.md"]
+
+
 def test_a_user_has_own_limits_and_mounts(tmp_path: Path) -> None:
     pod = Pods(tmp_path, **RICH).start("grace--uni-example", times=2)
     (container,) = pod.spec.containers

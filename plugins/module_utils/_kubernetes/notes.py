@@ -155,6 +155,12 @@ def _people(hub: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             "normalize_usernames.",
             "Listed people keep their names (`username_map`). Others get the name that the provider has for them.",
         )
+    servers = [user["server_of"] for user in hub["users"] if user["server_of"]]
+    if servers:
+        yield (
+            f"The servers of {', '.join(servers)}.",
+            "They are left out. JupyterHub's documentation describes accounts for collaboration.",
+        )
     yield (
         "Changes to users and groups.",
         "Export and upgrade again. Remove people on the hub's admin page, too: `load_groups` only adds, and sessions "

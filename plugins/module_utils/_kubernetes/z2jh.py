@@ -41,6 +41,14 @@ AUTHENTICATORS = {
 }
 
 
+def of_people(hub: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the hub without the users of servers of groups: there, anybody could sign up with their names."""
+    users = [user for user in hub["users"] if user["server_of"] is None]
+    names = {user["name"] for user in users}
+    groups = [{**group, "members": sorted(names.intersection(group["members"]))} for group in hub["groups"]]
+    return {**hub, "users": users, "groups": groups}
+
+
 def values(hub: Mapping[str, Any], program: str) -> dict[str, Any]:
     """All but the secrets. PROGRAM: the text of playbooks/files/z2jh/carrel.py."""
     files: dict[str, Any] = {

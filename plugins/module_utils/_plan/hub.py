@@ -164,6 +164,9 @@ def _check_domains(hub: Hub, problems: Problems) -> None:
     url = hub.url
     if hub.sharing is True and hub.user_domains is False:
         problems.add(f"{hub.path}.sharing", "sharing_domains")
+    for group in hub.groups.values() if given(hub.groups) and hub.user_domains is False else ():
+        if group.server is True:
+            problems.add(f"{group.path}.server", "group_server_domains")
     if hub.user_domains is not True or not isinstance(url, Url):
         return
     if given(url.path) and url.path != "/":

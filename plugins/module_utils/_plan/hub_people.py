@@ -26,6 +26,7 @@ _HINTS = 10
 # In bytes: NativeAuthenticator hashes passwords with bcrypt, which takes no more.
 _LONGEST_PASSWORD = 72
 _SHORTEST_PASSWORD = 8
+SERVER_PREFIX = "group-"
 
 
 class People:
@@ -44,6 +45,7 @@ class People:
         self._groups: dict[str, Group] = hub.groups if given(hub.groups) else {}
         users = [*(hub.users if given(hub.users) else []), *self._rosters(control)]
         self._users = self._named(users)
+        self._add_servers()
         self._bad_folded = {_folded(name) for name in self._bad}
         if not users and self._complete and not self._doubtful and hub.allow_no_users is False:
             problems.add(f"{hub.path}.users", "users_empty")
@@ -131,6 +133,18 @@ class People:
             if better in found and better not in self._bad:
                 self._add(found[name].path, "user_twice", value=show(better), other=found[better].path)
         return found
+
+    def _add_servers(self) -> None:
+        """Add the users to whom the servers of groups belong. They are members, so they get what members get."""
+        for group_name, group in self._groups.items():
+            if group.server is not True or not group.good:
+                continue
+            name = f"{SERVER_PREFIX}{group_name.lower()}"
+            # No authenticator gives this identity to a person of that name.
+            server = User(f"{group.path}.server", f"group:{group_name}", groups=[group_name], server_of=group_name)
+            other = self._users.setdefault(name, server)
+            if other is not server:
+                self._add(f"{group.path}.server", "group_server", name=show(name), other=other.path)
 
     def _problem(self, raw: str, name: str) -> str | None:
         unseen = hidden(raw)  # first, because normalizing may remove such characters
@@ -255,6 +269,7 @@ class People:
             "identity": user.name,
             "admin": user.admin,
             "password": user.password,
+            "server_of": user.server_of,
             **limits,
             "swap": limits["swap"] or None,
         }
@@ -285,7 +300,7 @@ class People:
             ):
                 hub.warnings.append("people can sign up, but no admin could approve them: give an admin a password")
             return
-        people = [user for user in hub.people if self._is_native(user["name"])]
+        people = [user for user in hub.people if self._is_native(user["name"]) and user["server_of"] is None]
         outside = [user["name"] for user in people if user["password"] is None]
         if outside:
             hub.warnings.append(f"{_some(outside)} can't log in: there is neither a password nor signup: true")

@@ -34,9 +34,11 @@ def hub_summary(hub: Hub) -> tuple[str, str]:
     """Return the parts of the summary before and after the engine and the port."""
     images = ", ".join(image_text(item["image"]) for item in hub.images)
     before = f"image{'s' if len(hub.images) > 1 else ''} {images}"
+    servers = sum(user["server_of"] is not None for user in hub.people)
     after = [
         f"authenticator {' and '.join(one.type for one in hub.authenticator.single)}",
-        f"users {len(hub.people)}, groups {len(hub.teams)}",
+        f"users {len(hub.people) - servers}, groups {len(hub.teams)}",
+        *([f"servers of groups {servers}"] if servers else []),
         f"database {hub.database['type']}",
         f"limits of a user {limits_text(hub.limits)}",
         *(["a domain for each user"] if hub.user_domains else []),

@@ -44,6 +44,7 @@ class User:
     password: Any = None
     state: Any = "present"
     limits: dict[str, Any] = dataclasses.field(default_factory=dict)
+    server_of: str | None = None  # the group, if this is no person
 
 
 def reserved(variable: str) -> str | None:
@@ -130,6 +131,7 @@ class Group:
     mounts: Any = None
     provider_groups: Any = dataclasses.field(default_factory=list)
     egress: Any = None
+    server: Any = False
     limits: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -194,6 +196,12 @@ GROUP: dict[str, Key] = {
         "Where members' containers may connect to; with several groups, to all that one of them allows.",
         example={"allow": ["0.0.0.0/0"]},
         unset="the hub's egress",
+    ),
+    "server": Key(
+        types.BOOLEAN,
+        "Whether the group has a server, in which members and admins work together; needs user_domains.",
+        example=True,
+        default=False,
     ),
     **LIMITS,
 }

@@ -190,6 +190,8 @@ MESSAGES: dict[str, str] = {
     "user_domains out",
     "sharing_domains": "pages of a server can act for everyone who opens them, unless each user has a domain; write "
     "user_domains: true, or leave sharing out",
+    "group_server_domains": "pages of a server can act for everyone who opens them, unless each server has a domain; "
+    "write user_domains: true, or leave server out",
     "domains_host": "users of {other} have servers at all names below {host}; write another host name, or leave "
     "user_domains out there",
     # people
@@ -204,6 +206,7 @@ MESSAGES: dict[str, str] = {
     "user_blocked": "{value} is also in {other}; keep one",
     "group_name": "{value} is not a name for a group; write at most 63 letters, digits, '.', '_' and '-', beginning "
     "with a letter or digit",
+    "group_server": "the server would belong to a user {name}, which is also the name of {other}; rename one of them",
     "group_user": "{value} is not one of the users{hint}; write the name in users too",
     "password_not_native": "is for type native, and people log in with {type}; leave it out",
     "password_hash": "begins as the hash of a password does, but is none that the hub can check; write a whole bcrypt "

@@ -148,11 +148,11 @@ def bytes_of(sizes: Mapping[str, Any]) -> int:
 
 
 def people(roster: str) -> int:
-    """Return how many users a roster.json has. Raises ValueError."""
+    """Return how many users a roster.json has, without those of servers of groups. Raises ValueError."""
     users = json.loads(roster)["users"] if roster else {}
     if not isinstance(users, dict):
         raise ValueError("its users are no object")
-    return len(users)
+    return sum(not (isinstance(user, dict) and user.get("server_of")) for user in users.values())
 
 
 def sizes(roster: str, measured: str | None) -> list[dict[str, Any]]:

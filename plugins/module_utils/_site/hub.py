@@ -170,6 +170,7 @@ def config(
         "volumes": [{"name": name, "target": path} for name, path in _kept(instance).items()] if named else [],
         "environment": environment(instance),
         "mounts": [*server, *([] if overrides(instance, images) is None else [settings])],
+        "group_servers": {user["server_of"]: user["name"] for user in instance["users"] if user["server_of"]},
         "provider_groups": sorted({name for names in instance["provider_groups"].values() for name in names}),
         "controllers": sorted(engine["controllers"]),
         # docker-py's options for every user's container, without limits.
@@ -198,7 +199,10 @@ def roster(instance: Mapping[str, Any]) -> dict[str, Any]:
     keys = ("identity", "admin", *instance["limits"])
     return {
         "version": 1,
-        "users": {user["name"]: {key: user[key] for key in keys} for user in instance["users"]},
+        "users": {
+            user["name"]: {key: user[key] for key in (*keys, *(["server_of"] if user["server_of"] else []))}
+            for user in instance["users"]
+        },
         "blocked": sorted(instance["blocked_users"]),
         "groups": {group["name"]: sorted({*group["members"], *group["admins"]}) for group in instance["groups"]},
         "provider_groups": instance["provider_groups"],

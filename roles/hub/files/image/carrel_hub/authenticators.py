@@ -81,7 +81,8 @@ class RosterMixin(Authenticator):  # type: ignore[misc]
         return False
 
     def check_blocked_users(self, username: str, authentication: dict[str, Any] | None = None) -> Any:
-        return username not in self.roster().blocked
+        roster = self.roster()
+        return username not in roster.blocked and roster.is_person(username)
 
     def check_allowed(self, username: str, authentication: dict[str, Any] | None = None) -> Any:
         return self.roster().lists(username)

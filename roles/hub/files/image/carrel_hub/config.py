@@ -19,6 +19,7 @@ from sqlalchemy import URL
 
 from . import disk, domains
 from .files import DIRECTORY, Unusable
+from .group_servers import GroupServers
 
 VERSION = 1
 AUTHENTICATORS = {
@@ -51,6 +52,8 @@ BACKUPS_PORT = 8082
 CULLER_SCOPES = ["list:users", "read:users:activity", "read:servers", "delete:servers"]
 # To share, users name people and groups. These scopes tell whether they exist, but give no list.
 SHARING_SCOPES = ["shares!user", "read:users:name", "read:groups:name"]
+# What members may do with the server of their group.
+GROUP_SERVER_SCOPES = ["access:servers", "servers"]
 # No access to servers: a program in one could keep a token that is sent to it.
 RESET_SCOPES = ["list:users", "servers"]
 
@@ -85,11 +88,13 @@ def _services(config: Mapping[str, Any], secrets: Mapping[str, Any]) -> tuple[li
         {"name": ROSTER, "command": [sys.executable, "-m", "carrel_hub.roster"]},
     ]
     # The roster service may list, create and delete users and groups, but not make admins: refresh_user does that.
+    # It stops the server of a group that somebody has left.
+    stops = [f"delete:servers!user={user}" for user in config["group_servers"].values()]
     scopes = {
         METRICS: ["read:metrics"],
         RESET: RESET_SCOPES,
         PROXY: ["proxy"],
-        ROSTER: ["admin:users", "admin:groups"],
+        ROSTER: ["admin:users", "admin:groups", *stops],
     }
     if culler["idle_seconds"]:
         scopes[CULLER] = CULLER_SCOPES
@@ -113,6 +118,9 @@ def _services(config: Mapping[str, Any], secrets: Mapping[str, Any]) -> tuple[li
             scopes[service["name"]] = service["scopes"]
     roles = [{"name": name, "scopes": needed, "services": [name]} for name, needed in scopes.items()]
     ours = [{"name": BACKUPS, "access": "everybody"}] if config["backups"] else []
+    for group, user in config["group_servers"].items():
+        own = [f"{scope}!user={user}" for scope in GROUP_SERVER_SCOPES]
+        roles.append({"name": f"{user}-server", "scopes": own, "groups": [group]})
     return services, [*roles, *_access([*ours, *config["services"]], SHARING_SCOPES if config["sharing"] else [])]
 
 
@@ -306,6 +314,7 @@ def traits(config: Mapping[str, Any], secrets: Mapping[str, Any], state: Path) -
             "carrel_native": any(one["type"] == "native" for one in each),
             "carrel_password": _password(each),
             "carrel_disk": disk.notice_of,
+            "carrel_group_servers": GroupServers(config["group_servers"]),
             "carrel_backups": service_url(config["url"], BACKUPS, config["user_domains"]) if config["backups"] else "",
         },
     }

@@ -195,7 +195,8 @@ class CarrelNativeAuthenticator(RosterMixin, NativeAuthenticator):  # type: igno
         roster, first = self.roster(), read_json(DIRECTORY / "passwords.json")
         approved = {account.username for account in self.accounts() if account.is_authorized}
         known = approved | first.keys()
-        return sorted(name for name in roster.users if roster.lists(name) and self.owns(name) and name not in known)
+        people = (name for name in roster.users if roster.lists(name) and roster.is_person(name) and self.owns(name))
+        return sorted(name for name in people if name not in known)
 
     def accounts(self) -> Iterable[Any]:
         """Return the accounts whose names belong to this authenticator."""

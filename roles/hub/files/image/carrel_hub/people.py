@@ -24,6 +24,14 @@ class Roster:
     def admin(self, name: str) -> bool:
         return self.lists(name) and bool(self.users[name]["admin"])
 
+    def is_person(self, name: str) -> bool:
+        """Whether somebody may log in with a name. The user to whom a group's server belongs is nobody."""
+        return not self.users.get(name, {}).get("server_of")
+
+    def servers(self) -> dict[str, str]:
+        """Return the users to whom servers of groups belong, by group."""
+        return {user["server_of"]: name for name, user in self.users.items() if not self.is_person(name)}
+
     def limits(self, name: str, default: Mapping[str, Any]) -> dict[str, Any]:
         """Return a user's limits, or the hub's for guests. None for limits that an older roster does not have."""
         limits = self.users.get(name, default)

@@ -41,7 +41,8 @@ def changes(
     gone = there - listed
     if guests:
         gone &= set(listed_before) | roster.blocked
-    others = owners.others(roster, known)
+    # Somebody may have signed up with the name of a group's server before there was one, and still be logged in.
+    others = owners.others(roster, known) | (set(roster.servers().values()) - known.keys())
     return listed - there | others, gone | others & there
 
 
@@ -60,6 +61,21 @@ def memberships(
     out = {group: there[group] - names for group, names in wanted.items() if group in there}
     into = {group: names for group, names in into.items() if names or group not in there}
     return into, {group: names for group, names in out.items() if names}, there.keys() - wanted.keys()
+
+
+def to_stop(
+    roster: Roster, before: Mapping[str, set[str]], out: Mapping[str, set[str]], deleted: set[str]
+) -> list[str]:
+    """Return the servers of groups that somebody has left: open pages would keep their connections.
+
+    BEFORE has the members until now, OUT those who are not members any more. Nobody is known to have left a group of
+    the identity provider: a member is also taken out a day after the last log-in.
+    """
+    return sorted(
+        server
+        for group, server in roster.servers().items()
+        if before.get(group, set()) & deleted or (group in out and group not in roster.provider_groups)
+    )
 
 
 def parts(names: Iterable[str], most: int) -> Iterator[list[str]]:
@@ -98,6 +114,7 @@ def apply(hub: Hub, guests: bool) -> bool:
     roster = read_roster()
     state = read_state(owners.LISTED)
     there = {user["name"] for user in hub.all("users")}
+    members = {group["name"]: set(group["users"]) for group in hub.all("groups")}
     create, delete = changes(roster, there, state.get("names", []), guests, owners.known())
     left = set()
     for name in sorted(delete):
@@ -111,7 +128,7 @@ def apply(hub: Hub, guests: bool) -> bool:
             left.add(name)
     for names in parts(create - left, USERS_AT_ONCE):
         hub.call("POST", "/users", {"usernames": names})
-    apply_groups(hub, roster, (there - delete) | (create - left))
+    apply_groups(hub, roster, (there - delete) | (create - left), members, delete - left)
     names = state.get("names", []) if left else sorted(roster.users)
     now = {name: user["identity"] for name, user in roster.users.items() if name not in left}
     # Also those who left: nobody else gets into the hub as a guest with their name.
@@ -119,8 +136,8 @@ def apply(hub: Hub, guests: bool) -> bool:
     return not left
 
 
-def apply_groups(hub: Hub, roster: Roster, users: set[str]) -> None:
-    existing = {group["name"]: group["users"] for group in hub.all("groups")}
+def apply_groups(hub: Hub, roster: Roster, users: set[str], before: Mapping[str, set[str]], deleted: set[str]) -> None:
+    existing = {group: names - deleted for group, names in before.items()}
     more = {group: names & users for group, names in provider_groups.memberships(roster).items()}
     into, out, gone = memberships(roster, existing, more)
     for group in sorted(gone):
@@ -131,6 +148,16 @@ def apply_groups(hub: Hub, roster: Roster, users: set[str]) -> None:
         for group, names in moved.items():
             for part in parts(names, MEMBERS_AT_ONCE):
                 hub.call(method, f"/groups/{quote(group, safe='')}/users", {"users": part})
+    for server in to_stop(roster, before, out, deleted):
+        stop(hub, server)
+
+
+def stop(hub: Hub, name: str) -> None:
+    try:
+        hub.call("DELETE", f"/users/{quote(name, safe='')}/server")
+        print(f"roster: {name} is stopped, because somebody has left the group", file=sys.stderr, flush=True)
+    except urllib.error.HTTPError as error:
+        print(f"roster: {name} could not be stopped: {error}", file=sys.stderr, flush=True)
 
 
 def signature() -> tuple[object, object]:

@@ -109,6 +109,8 @@ class CarrelSeveralAuthenticator(RosterMixin):
         return None
 
     async def refresh_user(self, user: Any, handler: Any = None) -> bool | dict[str, Any]:
+        if not self.roster().is_person(user.name):
+            return await super().refresh_user(user, handler)
         member = self.of(user.name)
         if member is None:
             self.log.warning("%s has a name of no authenticator", user.name)

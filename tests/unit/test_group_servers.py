@@ -1,0 +1,137 @@
+# Copyright: the carrel.jupyter authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Servers of groups in the hub's own package. tests/integration/test_hub_together.py has people who work in one."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from carrel_hub import config, files, people
+from carrel_hub.authenticators import CarrelDummyAuthenticator, CarrelOidcAuthenticator
+from carrel_hub.group_servers import GroupServer, GroupServers
+from carrel_hub.people import Roster
+from carrel_hub.roster import changes, to_stop
+from carrel_hub.several import CarrelSeveralAuthenticator
+from jinja2 import ChoiceLoader, DictLoader, Environment, FileSystemLoader
+from jupyterhub import orm, roles, scopes
+from test_hub_image import CONFIG, SECRETS
+
+ROSTER = {
+    "version": 1, "blocked": [], "groups": {"stat": ["ada", "group-stat"]},
+    "users": {
+        "ada": {"identity": "ada", "admin": False},
+        "group-stat": {"identity": "group:stat", "admin": False, "server_of": "stat"},
+    },
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "STATE", tmp_path)
+    monkeypatch.setattr(people, "DIRECTORY", tmp_path)
+    (tmp_path / "roster.json").write_text(json.dumps(ROSTER))
+
+
+def test_nobody_logs_in_with_the_name_of_a_server() -> None:
+    assert not CarrelDummyAuthenticator().check_blocked_users("group-stat")
+    assert CarrelDummyAuthenticator().check_blocked_users("ada")
+    model = {"name": "group-stat", "identity": "group:stat"}
+    guests = CarrelOidcAuthenticator(guests=True, everybody=True)
+    assert not asyncio.run(guests.check_blocked_users("group-stat", model))
+
+
+def test_of_several_authenticators_none_has_the_name_and_its_server_still_works() -> None:
+    gate = CarrelSeveralAuthenticator(members=[])
+    assert asyncio.run(gate.refresh_user(SimpleNamespace(name="group-stat", admin=False)))
+    assert not asyncio.run(gate.refresh_user(SimpleNamespace(name="ada", admin=False)))
+
+
+def test_who_signed_up_with_the_name_of_a_later_server_is_logged_out() -> None:
+    roster = people.parse(ROSTER)
+    names, known = ["ada", "group-stat"], {"ada": "ada"}
+    assert changes(roster, names, ["ada"], True, known) == ({"group-stat"}, {"group-stat"})
+    assert changes(roster, names, names, True, {**known, "group-stat": "group:stat"}) == (set(), set())
+
+
+@pytest.mark.parametrize(
+    ("before", "out", "deleted", "provider", "stops"),
+    [
+        ({"ada", "group-stat"}, {}, set(), {}, []),
+        ({"ada", "eve", "group-stat"}, {"stat": {"eve"}}, set(), {}, ["group-stat"]),
+        ({"ada", "eve", "group-stat"}, {}, {"eve"}, {}, ["group-stat"]),
+        ({"ada", "group-stat"}, {"geo": {"eve"}}, {"carl"}, {}, []),
+        ({"ada", "eve", "group-stat"}, {"stat": {"eve"}}, set(), {"stat": ["cn=stat"]}, []),
+        ({"ada", "eve", "group-stat"}, {}, {"eve"}, {"stat": ["cn=stat"]}, ["group-stat"]),
+    ],
+)
+def test_a_server_stops_when_somebody_leaves_the_group(
+    before: set[str], out: dict[str, set[str]], deleted: set[str], provider: dict[str, Any], stops: list[str]
+) -> None:
+    roster = Roster(ROSTER["users"], frozenset(), ROSTER["groups"], provider)  # type: ignore[arg-type]
+    assert to_stop(roster, {"stat": before}, out, deleted) == stops
+
+
+def test_people_see_the_servers_of_their_groups() -> None:
+    db = orm.new_session_factory("sqlite://")()
+    ada, eve, server = (orm.User(name=name) for name in ("ada", "eve", "group-stat"))
+    groups = [orm.Group(name="stat", users=[ada, server]), orm.Group(name="geo", users=[ada, eve])]
+    db.add_all([ada, eve, server, *groups])
+    db.commit()
+    shown = GroupServers({"stat": "group-stat", "later": "group-later"})
+
+    def of(user: Any) -> list[GroupServer]:
+        return shown(SimpleNamespace(name=user.name, groups=user.groups, db=db))
+
+    assert of(ada) == [GroupServer("stat", "group-stat", runs=False)]
+    db.add(orm.Spawner(user=server, name="", server=orm.Server()))
+    db.commit()
+    assert of(ada) == [GroupServer("stat", "group-stat", runs=True)]
+    assert of(eve) == [] and of(server) == [] and shown(None) == []
+    db.close()
+
+
+def test_members_get_the_server_of_their_group_and_nothing_else() -> None:
+    servers = {"stat": "group-stat"}
+    roles = config.traits({**CONFIG, "group_servers": servers}, SECRETS, Path("/x"))["JupyterHub"]["load_roles"]
+    (role,) = (role for role in roles if "groups" in role)
+    assert role["groups"] == ["stat"]
+    assert role["scopes"] == ["access:servers!user=group-stat", "servers!user=group-stat"]
+
+
+def test_who_is_in_the_group_has_these_rights_in_jupyterhub() -> None:
+    db = orm.new_session_factory("sqlite://")()
+    ada, eve, server = (orm.User(name=name) for name in ("ada", "eve", "group-stat"))
+    group = orm.Group(name="stat", users=[ada])
+    db.add_all([ada, eve, server, group])
+    given = config.traits({**CONFIG, "group_servers": {"stat": "group-stat"}}, SECRETS, Path("/x"))
+    (role,) = (role for role in given["JupyterHub"]["load_roles"] if "groups" in role)
+    roles.create_role(db, role)
+    in_database = orm.Role.find(db, role["name"])
+    in_database.groups.append(group)
+    wanted = {f"{scope}!user=group-stat" for scope in ("access:servers", "start:servers", "delete:servers")}
+    assert wanted <= scopes.get_scopes_for(ada)
+    group.users.remove(ada)
+    assert not wanted & scopes.get_scopes_for(ada) and not wanted & scopes.get_scopes_for(eve)
+    db.close()
+
+
+@pytest.mark.parametrize(
+    ("server", "shown", "hidden"),
+    [
+        (GroupServer("stat", "group-stat", runs=False), "Start the group's server", "Stop the group's server"),
+        (GroupServer("stat", "group-stat", runs=True), "Stop the group's server", "Start the group's server"),
+    ],
+)
+def test_the_page_home_offers_what_can_be_done(server: GroupServer, shown: str, hidden: str) -> None:
+    frame = DictLoader({"templates/home.html": "{% block main %}{% endblock %}{% block script %}{% endblock %}"})
+    loader = ChoiceLoader([frame, FileSystemLoader(Path(config.__file__).parent / "templates")])
+    template = Environment(loader=loader, autoescape=True).get_template("home.html")
+    page = template.render(carrel_group_servers=[server], base_url="/hub/")
+    assert shown in page and hidden not in page
+    assert 'href="/hub/spawn/group-stat"' in page and ("carrel-stop" in page.partition("<script>")[0]) is server.runs
+    assert "<h2>" not in template.render(carrel_group_servers=[], base_url="/hub/")
