@@ -112,3 +112,9 @@ def test_the_module_needs_an_account_only_with_ports(capsys: pytest.CaptureFixtu
         assert "account" in answer(ports=[1])["msg"]
     finally:
         server.shutdown()
+
+
+def test_a_site_without_its_certificate_is_not_a_server_that_does_not_answer() -> None:
+    seen = Seen(status=503, certificate=b"0.1'0%..Apache Managed Domain Fallback0..")
+    assert "no certificate by ACME for this name yet" in health.advice(seen, "127.0.0.1", TARGET)
+    assert "docker compose logs" in health.advice(Seen(status=503, certificate=b"0.."), "127.0.0.1", TARGET)

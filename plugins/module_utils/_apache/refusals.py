@@ -138,12 +138,14 @@ def message(told: Iterable[Mapping[str, str]]) -> str:
     return " ".join([*sites, "All other sites are as declared."])
 
 
-def report(refused: Sequence[Mapping[str, str]], vhosts: Iterable[Mapping[str, Any]]) -> str:
-    """The instances behind the refused sites, with the reason."""
+def report(
+    refused: Sequence[Mapping[str, str]], vhosts: Iterable[Mapping[str, Any]], uncertified: Sequence[str] = ()
+) -> str:
+    """The instances behind the refused sites, with the reason. UNCERTIFIED: what to say of missing certificates."""
     whose = {}
     for vhost in vhosts:
         names = [location["instance"] for location in vhost["locations"] if location.get("instance")]
         address = f"{vhost['server_name']}:{vhost['port']}"
         whose[site_name(vhost["server_name"], vhost["port"])] = ", ".join(names) + f" ({address})" if names else address
     parts = [f"{whose.get(site['site'], site['site'])}: {site['problem']}" for site in refused]
-    return "\n\n".join(["Apache: these could not be set up as declared, all others are.", *parts])
+    return "\n\n".join(["Apache: these could not be set up as declared, all others are.", *parts, *uncertified])

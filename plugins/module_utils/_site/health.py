@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+TEMPORARY = b"Apache Managed Domain Fallback"  # the name in the certificate that mod_md makes meanwhile
+
 
 @dataclass(frozen=True)
 class Target:
@@ -77,6 +79,8 @@ def advice(seen: Seen, connect_to: str, asked: Target) -> str:
         return f"What listens on port {asked.port} does not speak TLS: does the URL have the right port?"
     if seen.kind == "timeout" or seen.status == 504:
         return "The server accepts connections but does not answer: look at its log and at the load of the host."
+    if seen.status == 503 and TEMPORARY in seen.certificate:
+        return "Apache has no certificate by ACME for this name yet: read /var/log/apache2/error.log."
     if seen.status in (502, 503):
         return "Apache answers, the server behind it does not: read its log (docker compose logs)."
     if seen.status == 421:
