@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What mod_md says, as it was seen with Pebble."""
+"""What mod_md says, as it was seen with Pebble; tests/platforms/test_acme.py has both at work."""
 
 from __future__ import annotations
 
