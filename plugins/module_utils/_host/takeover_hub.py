@@ -232,9 +232,9 @@ class HubTakeover(takeover.Begun):
 
     def give_back(self) -> None:
         self._write("returning")
-        for old, new in decide_hub.moves(self.entry).items():
-            if os.path.lexists(new) and not os.path.lexists(old):
-                takeover.rename(new, old)
+        for place, aside in decide_hub.moves(self.entry).items():
+            if os.path.lexists(aside) and not os.path.lexists(place):
+                takeover.rename(aside, place)
         self._reload_apache()
         identity = self._container()["Id"]
         self._update(identity, self.record["policy"])
