@@ -50,6 +50,12 @@ class HubTakeover(takeover.Begun):
         found: list[str] = self.record.get("copied", [])
         return found
 
+    @property
+    def begun(self) -> list[str]:
+        """Whose homes are not complete. The playbook goes on with the next user if a copy fails."""
+        found: list[str] = self.record.get("begun", [])
+        return found
+
     def check(self) -> dict[str, Copied]:
         """Raise TakeoverError if it cannot be taken over. Return what there is to copy of each user."""
         self._check_begun_back()
@@ -155,19 +161,18 @@ class HubTakeover(takeover.Begun):
             if owner is None:
                 raise TakeoverError(f"{self.homes[user]} belongs to {status.st_uid}:{status.st_gid}: {decide.AGAIN}")
             folder = decide_hub.user_folder(self.folder, user)
-            begun = self.record.get("copying") == user
-            if not begun and os.path.lexists(f"{folder}/home"):
+            if user not in self.begun and os.path.lexists(f"{folder}/home"):
                 raise TakeoverError(
                     f"{folder}/home is there already, so nothing was copied: copy what is missing from "
                     f"{self.homes[user]} by hand, and take the user out of `homes` in jupyter_adopted"
                 )
-            self.record.update(engine=self.new_account, copying=user)
+            self.record.update(engine=self.new_account, begun=sorted({*self.begun, user}))
             self._write(self.state)
             self._make_folders(self.folder, f"{self.folder}/data")
             done = self._fill(source, folder, owners, owner)
         finally:
             os.close(source)
-        self.record.update(copying=None, copied=[*self.copied, user])
+        self.record.update(begun=[one for one in self.begun if one != user], copied=[*self.copied, user])
         self.settle()
         return done
 
