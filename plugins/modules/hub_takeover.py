@@ -19,8 +19,9 @@ author:
 options:
   step:
     description:
-      - V(end) checks first whether everything can be taken over, also whether people's files fit on the disk. It stops
-        the old hub and people's servers, and moves its jobs of cron and sites to C(/etc/carrel/adopted/HUB).
+      - V(end) checks first whether everything can be taken over, also whether people's files fit on the disk. It moves
+        the old hub's jobs of cron and sites to C(/etc/carrel/adopted/HUB), and stops it and people's servers. While
+        somebody's files are missing, it stops again what was started since.
       - V(copy) copies the files of O(user) to where the new hub has them. The home is root's until it is complete.
       - V(copy_back) copies what is newer in the new hub, or in its last archive, to the old folder of O(user).
       - V(give_back) moves jobs and sites back, and starts the old hub.
@@ -149,7 +150,13 @@ ENDED = ("taking", "taken")
 
 def end(one: HubTakeover, check_mode: bool, tracker: Tracker) -> dict[str, Copied]:
     if one.state in ENDED:
+        again = one.running() if one.left() else {}
+        if again:
+            names = printable.line(", ".join(again))
+            tracker.note(f"hub {one.name}", f"{names}: started since it was stopped\n", f"{names}: stopped\n")
         if not check_mode:
+            if again:
+                one.stop()
             one.settle()
         return {}
     found = one.check() if one.state != "ending" else {}

@@ -9,18 +9,23 @@ real one: tests/integration/test_module_hub_takeover.py.
 from __future__ import annotations
 
 import contextlib
+import http.server
 import json
 import os
 import resource
+import socketserver
+import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.carrel.jupyter.plugins.module_utils._adopt import takeover as decide
 from ansible_collections.carrel.jupyter.plugins.module_utils._adopt.takeover_hub import Span
+from ansible_collections.carrel.jupyter.plugins.module_utils._changes.tracker import Tracker
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import takeover_hub
+from ansible_collections.carrel.jupyter.plugins.modules import hub_takeover
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root takes over")
 NEW = Span(5000, 300000, 65536), Span(5001, 400000, 65536)
@@ -65,6 +70,7 @@ class World:
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     """Places for this test alone, and the ids of an account that nobody has made."""
     monkeypatch.setattr(decide, "_ASIDE", f"{tmp_path}/adopted")
+    monkeypatch.setattr(decide, "_FOLDERS", (f"{tmp_path}/cron.d",))
     monkeypatch.setattr(takeover_hub, "_spans", lambda account: NEW)
     monkeypatch.setattr(takeover_hub, "ROOTFUL", f"{tmp_path}/docker.sock")
     world = World(tmp_path)
@@ -76,6 +82,90 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
         os.chown(world.volume(user), 1000, 100)
         os.chown(world.volume(user) / "mine.txt", 1000, 100)
     return world
+
+
+@dataclass
+class Engine:
+    """The old hub and a server of ada's. STARTS says how often something starts the hub when it is stopped."""
+
+    mounts: dict[str, list[dict[str, str]]]
+    running: set[str]
+    host: dict[str, Any] = field(default_factory=lambda: {"RestartPolicy": {"Name": "always", "MaximumRetryCount": 0}})
+    stopped: list[str] = field(default_factory=list)
+    updates: list[Any] = field(default_factory=list)
+    starts: int = 0
+    job: Path | None = None
+    seen: list[bool] = field(default_factory=list)  # whether the job was there when something was stopped
+
+    def answer(self, method: str, path: str, body: Any) -> Any:
+        name, _slash, action = path.removeprefix("/containers/").partition("?")[0].partition("/")
+        if path == "/containers/json":
+            return [{"Id": one} for one in sorted(self.running)]
+        if action == "json" and name in self.mounts:
+            state = {"Running": name in self.running}
+            return {
+                "Id": name,
+                "Name": f"/{name}",
+                "State": state,
+                "HostConfig": self.host,
+                "Mounts": self.mounts[name],
+            }
+        if action == "stop":
+            self.stopped.append(name)
+            self.seen.append(self.job is not None and self.job.exists())
+            self.running.discard(name)
+            if name == "hub" and self.starts:
+                self.starts -= 1
+                self.running.add(name)
+        elif action == "start":
+            self.running.add(name)
+        elif action == "update":
+            self.updates.append(body["RestartPolicy"])
+            self.host["RestartPolicy"] = body["RestartPolicy"]
+        return None
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def setup(self) -> None:
+        self.client_address = ("local", 0)
+        super().setup()
+
+    def do_GET(self) -> None:
+        length = int(self.headers.get("Content-Length") or 0)
+        body = json.loads(self.rfile.read(length)) if length else None
+        assert isinstance(self.server, Server)
+        answer = self.server.engine.answer(self.command, self.path, body)
+        text = b"" if answer is None else json.dumps(answer).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    do_POST = do_GET
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+class Server(socketserver.ThreadingUnixStreamServer):
+    daemon_threads = True
+
+    def __init__(self, path: str, engine: Engine) -> None:
+        super().__init__(path, Handler)
+        self.engine = engine
+
+
+@pytest.fixture
+def docker(world: World) -> Iterator[Engine]:
+    engine = Engine(
+        {"hub": [], "server": [{"Source": str(world.volume("ada"))}], "other": []}, {"hub", "server", "other"}
+    )
+    with Server(f"{world.folder}/docker.sock", engine) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield engine
+        server.shutdown()
 
 
 @contextlib.contextmanager
@@ -110,3 +200,37 @@ def test_a_copy_that_failed_is_completed_also_after_others(world: World) -> None
     assert sorted(os.listdir(world.home("ada"))) == ["mine.txt", "z-long"]
     assert owner(world.home("ada")) == owner(world.home("grace")) == ADA
     assert (world.recorded()["state"], world.recorded()["begun"]) == ("taken", [])
+
+
+def end(world: World, check_mode: bool = False) -> bool:
+    """Whether it changes something."""
+    tracker = Tracker()
+    hub_takeover.end(world.one(), check_mode, tracker)
+    return tracker.changed
+
+
+def test_no_job_can_start_the_hub_between_its_stop_and_the_end(world: World, docker: Engine) -> None:
+    docker.job = world.job
+    world.one().end()
+    assert docker.stopped == ["hub", "server"] and docker.running == {"other"} and docker.seen == [False, False]
+    assert (world.folder / f"adopted/class{world.job}").exists() and world.recorded()["state"] == "taking"
+
+
+def test_what_was_started_since_is_stopped_while_files_are_missing(world: World, docker: Engine) -> None:
+    assert end(world) and not end(world)
+    docker.running |= {"hub", "server"}
+    assert end(world, check_mode=True) and docker.running == {"hub", "server", "other"}
+    assert end(world) and docker.running == {"other"} and not end(world, check_mode=True) and not end(world)
+    for user in ("ada", "grace"):
+        world.one().copy(user)
+    docker.running.add("hub")
+    assert not end(world) and docker.running == {"hub", "other"}
+
+
+def test_a_hub_that_does_not_stay_stopped_is_refused(world: World, docker: Engine) -> None:
+    docker.starts = 1
+    with pytest.raises(takeover_hub.TakeoverError, match="hub of the old hub was stopped, and runs again: find what"):
+        world.one().end()
+    assert world.recorded()["state"] == "ending"
+    world.one().end()
+    assert world.recorded()["state"] == "taking"

@@ -110,34 +110,50 @@ class HubTakeover(takeover.Begun):
         return found
 
     def end(self) -> None:
-        """Stop the old hub and people's servers, and move its site and jobs away."""
-        found = self._container()
+        """Move the old hub's site and jobs away, and stop it and people's servers."""
         if self.state is None:
+            found = self._container()
             self.record["policy"] = found["HostConfig"]["RestartPolicy"]
             self.record["running"] = found["State"]["Running"]
             self._write("ending")
-        identity = found["Id"]
-        self._update(identity, {"Name": "no"})
-        # The hub comes first: it would start servers again for people who are at work.
-        self._stop(identity)
-        for server in self._servers():
-            self._stop(server)
-        for old, new in decide_hub.moves(self.entry).items():
-            if not os.path.lexists(new):
-                takeover.rename(old, new)
+        # Before it stops, or a job could start it again.
+        for place, aside in decide_hub.moves(self.entry).items():
+            if not os.path.lexists(aside):
+                takeover.rename(place, aside)
         self._reload_apache()
+        self.stop()
         self.settle()
 
-    def _left(self) -> list[str]:
+    def stop(self) -> None:
+        found = self._inspect(self.entry["container"])
+        if found and found["HostConfig"]["RestartPolicy"]["Name"] != "no":
+            self._update(found["Id"], {"Name": "no"})
+        for identity in self.running().values():
+            self._stop(identity)
+        left = self.running()
+        if left:
+            raise TakeoverError(
+                f"{', '.join(left)} of the old hub was stopped, and runs again: find what starts it, end that, and run "
+                "this again"
+            )
+
+    def running(self) -> dict[str, str]:
+        """Containers of the old setup that run, by name. The hub is first: it would start people's servers again."""
+        hub = self._inspect(self.entry["container"])
+        found = [hub] if hub and hub["State"]["Running"] else []
+        return {str(one["Name"]).lstrip("/"): str(one["Id"]) for one in (*found, *self._servers())}
+
+    def left(self) -> list[str]:
+        """Whose files are missing."""
         return [user for user in self.homes if user not in self.copied]
 
-    def _servers(self) -> Iterator[str]:
+    def _servers(self) -> Iterator[dict[str, Any]]:
         """Containers that run and have one of people's folders, also those that were started since adopt."""
         sources = set(self.homes.values())
         for listed in self.engine.call("GET", "/containers/json"):
             found = self._inspect(str(listed["Id"]))
             if found and sources & {mount.get("Source") for mount in found["Mounts"]}:
-                yield found["Id"]
+                yield found
 
     def _stop(self, identity: str) -> None:
         try:
@@ -178,7 +194,7 @@ class HubTakeover(takeover.Begun):
 
     def settle(self) -> None:
         """Record whether anybody's files are still missing."""
-        self._write("taking" if self._left() else "taken")
+        self._write("taking" if self.left() else "taken")
 
     def _fill(self, source: int, folder: str, owners: home_copy.Owners, owner: tuple[int, int]) -> Copied:
         for path in (os.path.dirname(folder), folder):
