@@ -20,6 +20,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files
 NEW = decide.Span(5000, 300000, 65536), decide.Span(5001, 400000, 65536)
 ADA = (300999, 400099)  # 1000:100 in a container
 DAY = 86400 * 10**9
+PART = f"{home_copy.PART}0123456789abcdef"
 
 
 def copied(source: Path, target: Path | None, check_mode: bool = False, back: bool = False) -> home_copy.Copied:
@@ -134,6 +135,22 @@ def test_links_in_the_copy_are_not_followed(source: Path, target: Path, tmp_path
     assert not [*outside.iterdir()] and (target / "roots").read_text() == "root's"
 
 
+def test_names_of_parts_are_nobodys_but_the_copys(source: Path, target: Path) -> None:
+    (source / home_copy.PART.rstrip(".")).write_text("ada's")
+    (source / PART).mkdir()
+    os.chown(target, *ADA)
+    kept = target / f"{PART[:-1]}0"
+    for path in (target / PART, target / f"{PART[:-1]}1", kept):
+        path.write_text("part")
+    (target / f"{PART[:-1]}2").mkdir()
+    os.chown(kept, *ADA)
+    done = copied(source, target)
+    assert done.left == [f"{PART} has a name as a killed copy leaves it: remove it, or rename it"]
+    assert (target / ".carrel-part").read_text() == "ada's"
+    parts = sorted(path.name for path in target.iterdir() if home_copy.OWN.fullmatch(path.name))
+    assert parts == [kept.name, f"{PART[:-1]}2"]
+
+
 KILLED = """
 import os, sys
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import home_copy
@@ -156,7 +173,8 @@ def test_a_copy_that_was_killed_is_completed(source: Path, target: Path) -> None
             assert process.poll() is None
         process.send_signal(signal.SIGKILL)
     assert ids(target / "many") == (0, 0) and len(os.listdir(target / "many")) < 3000
-    (target / "many" / home_copy.PART).touch()
+    (target / "many" / PART).touch()
+    os.chown(target / "many" / PART, *ADA)
     copied(source, target)
     assert sorted(os.listdir(target / "many")) == sorted(os.listdir(source / "many"))
     assert {(path.stat().st_size, ids(path)) for path in (target / "many").iterdir()} == {(5000, ADA)}

@@ -11,6 +11,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
+import secrets
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,7 +21,8 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._host import files
 
 DEEPEST = 200  # folders, of each of which two descriptors are open
 SHOWN = 10
-PART = ".carrel-part"
+PART = ".carrel-part."
+OWN = re.compile(rf"{re.escape(PART)}[0-9a-f]{{16}}")
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 CHUNK = 1 << 30
@@ -51,12 +54,16 @@ def copy(source: int, target: int | None, owners: Owners, check_mode: bool = Fal
 class _Copy:
     def __init__(self, device: int, owners: Owners, check_mode: bool) -> None:
         self.device, self.owners, self.check_mode, self.done = device, owners, check_mode, Copied()
+        self.part = f"{PART}{secrets.token_hex(8)}"
 
     def content(self, source: int, target: int | None, above: str, depth: int) -> None:
         if target is not None and not self.check_mode:
             _clear(target)
         for name in os.listdir(source):
             shown = f"{above}{name}"
+            if OWN.fullmatch(name):
+                self._leave(shown, "has a name as a killed copy leaves it: remove it, or rename it")
+                continue
             # People's programs may have changed it since the folder was read.
             with contextlib.suppress(FileNotFoundError):
                 status = os.stat(name, dir_fd=source, follow_symlinks=False)
@@ -72,10 +79,10 @@ class _Copy:
     def _put(self, name: str, source: int, target: int | None, status: os.stat_result, owner: tuple[int, int]) -> None:
         if target is not None and not self.check_mode:
             if stat.S_ISLNK(status.st_mode):
-                _link(name, source, target, status, owner)
+                _link(name, source, target, self.part, status, owner)
             else:
-                _file(name, source, target, status, owner)
-            os.rename(PART, name, src_dir_fd=target, dst_dir_fd=target)
+                _file(name, source, target, self.part, status, owner)
+            os.rename(self.part, name, src_dir_fd=target, dst_dir_fd=target)
         self.done.files += 1
         self.done.bytes += status.st_blocks * BLOCK
 
@@ -147,36 +154,42 @@ class _Copy:
         return there is None or there.st_mtime_ns < status.st_mtime_ns
 
 
-def _file(name: str, source: int, target: int, found: os.stat_result, owner: tuple[int, int]) -> None:
+def _file(
+    name: str, source: int, target: int, part: str, found: os.stat_result, owner: tuple[int, int]
+) -> None:  # fmt: skip
     descriptor = os.open(name, READ, dir_fd=source)
     try:
         status = os.fstat(descriptor)
         # Whoever owns the folder could have put somebody else's file there since.
         if (status.st_dev, status.st_ino) != (found.st_dev, found.st_ino):
             raise OSError(errno.EAGAIN, "it changes while it is copied: stop what writes there, and run again", name)
-        part = os.open(PART, WRITE, 0o600, dir_fd=target)
+        written = os.open(part, WRITE, 0o600, dir_fd=target)
         try:
-            _data(descriptor, part, status.st_size)
+            _data(descriptor, written, status.st_size)
             # Containers here get no new privileges, so setuid and setgid mean nothing.
-            _finish(part, owner, status.st_mode & 0o1777, status)
+            _finish(written, owner, status.st_mode & 0o1777, status)
         finally:
-            os.close(part)
+            os.close(written)
     finally:
         os.close(descriptor)
 
 
-def _link(name: str, source: int, target: int, status: os.stat_result, owner: tuple[int, int]) -> None:
-    os.symlink(os.readlink(name, dir_fd=source), PART, dir_fd=target)
+def _link(name: str, source: int, target: int, part: str, status: os.stat_result, owner: tuple[int, int]) -> None:
+    os.symlink(os.readlink(name, dir_fd=source), part, dir_fd=target)
     # By name, so only where nobody else can put another file there. Elsewhere the link stays root's.
     if os.fstat(target).st_uid == 0:
-        os.chown(PART, *owner, dir_fd=target, follow_symlinks=False)
-    os.utime(PART, ns=(status.st_atime_ns, status.st_mtime_ns), dir_fd=target, follow_symlinks=False)
+        os.chown(part, *owner, dir_fd=target, follow_symlinks=False)
+    os.utime(part, ns=(status.st_atime_ns, status.st_mtime_ns), dir_fd=target, follow_symlinks=False)
 
 
 def _clear(target: int) -> None:
-    """Remove what a copy that was killed has left."""
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(PART, dir_fd=target)
+    """Remove what a copy that was killed has left: all in a folder that is still root's, elsewhere only root's."""
+    own = os.fstat(target).st_uid == 0
+    for name in filter(OWN.fullmatch, os.listdir(target)):
+        with contextlib.suppress(FileNotFoundError):
+            status = os.stat(name, dir_fd=target, follow_symlinks=False)
+            if not stat.S_ISDIR(status.st_mode) and (own or status.st_uid == 0):
+                os.unlink(name, dir_fd=target)
 
 
 def _finish(descriptor: int, owner: tuple[int, int], mode: int, status: os.stat_result) -> None:
