@@ -234,3 +234,11 @@ def test_a_hub_that_does_not_stay_stopped_is_refused(world: World, docker: Engin
     assert world.recorded()["state"] == "ending"
     world.one().end()
     assert world.recorded()["state"] == "taking"
+
+
+def test_a_container_that_would_be_gone_is_refused(world: World, docker: Engine) -> None:
+    docker.host["AutoRemove"] = True
+    for check_mode in (True, False):
+        with pytest.raises(takeover_hub.TakeoverError, match="the container hub was started with --rm, and would be"):
+            end(world, check_mode)
+    assert not docker.stopped and world.job.exists() and not world.recorded()

@@ -75,6 +75,16 @@ def declared_problem(entry: Mapping[str, Any], hubs: Iterable[Mapping[str, Any]]
     return ""
 
 
+def container_problem(container: str, found: Mapping[str, Any]) -> str | None:
+    """Why a container cannot be stopped and started again. FOUND is the engine's answer."""
+    if found["HostConfig"].get("AutoRemove"):
+        return (
+            f"the container {container} was started with --rm, and would be gone once it is stopped: start it without, "
+            "and run this again"
+        )
+    return None
+
+
 def room(needed: int, free: int, base: str) -> str | None:
     if needed <= free:
         return None

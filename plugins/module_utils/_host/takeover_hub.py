@@ -61,7 +61,9 @@ class HubTakeover(takeover.Begun):
         self._check_begun_back()
         if os.path.lexists(self.folder):
             raise TakeoverError(f"{self.folder} is there already: move it away")
-        self._container()
+        problem = decide_hub.container_problem(self.entry["container"], self._container())
+        if problem:
+            raise TakeoverError(f"{self.name}: {problem}")
         self._check_files()
         found = {user: self._measure(source) for user, source in self.homes.items()}
         place = self.base
