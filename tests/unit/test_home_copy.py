@@ -5,16 +5,20 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import resource
 import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ansible_collections.carrel.jupyter.plugins.module_utils._adopt import takeover_hub as decide
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import home_copy
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.takeover import TakeoverError
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files to others")
 NEW = decide.Span(5000, 300000, 65536), decide.Span(5001, 400000, 65536)
@@ -133,6 +137,55 @@ def test_links_in_the_copy_are_not_followed(source: Path, target: Path, tmp_path
     os.utime(target / "roots", ns=(DAY, DAY), follow_symlinks=False)
     assert copied(source, target).left == ["deep is no folder in the copy"]
     assert not [*outside.iterdir()] and (target / "roots").read_text() == "root's"
+
+
+@pytest.mark.parametrize(
+    ("found", "later"),
+    [(one, other) for one in ("file", "link", "folder") for other in ("file", "link", "folder", "pipe")
+     if one != other or one == "file"],
+)  # fmt: skip
+def test_what_becomes_something_else_is_named(
+    tmp_path: Path, target: Path, monkeypatch: pytest.MonkeyPatch, found: str, later: str
+) -> None:
+    """It is replaced once the copy has looked at it, a moment that no test could choose from outside."""
+    place = tmp_path / "old/x"
+    place.parent.mkdir()
+    (tmp_path / "old/other").write_text("mine")
+    put = {
+        "folder": place.mkdir, "link": lambda: place.symlink_to("/etc/shadow"), "pipe": lambda: os.mkfifo(place),
+        "file": lambda: place.write_text("x"),
+    }  # fmt: skip
+    put[found]()
+    look = os.stat
+
+    def replaced(path: Any, **options: Any) -> os.stat_result:
+        status = look(path, **options)
+        if path == "x" and not os.path.lexists(tmp_path / "before"):
+            place.rename(tmp_path / "before")
+            put[later]()
+        return status
+
+    monkeypatch.setattr(os, "stat", replaced)
+    done = copied(tmp_path / "old", target)
+    assert done.left == ["x became something else while it was copied: look what it is, and copy it yourself"]
+    assert os.listdir(target) == ["other"] and (target / "other").read_text() == "mine"
+
+
+def test_an_error_says_where_and_what_to_do(source: Path, target: Path) -> None:
+    with (source / "deep/long").open("wb") as stream:
+        stream.truncate(1 << 25)
+    os.chown(source / "deep/long", 1000, 100)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 24, hard))
+    try:
+        with pytest.raises(TakeoverError, match=r"^deep/long: File too large: see to that, and run this again$"):
+            copied(source, target)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not [path for path in target.rglob("*") if home_copy.OWN.fullmatch(path.name)]
+    copied(source, target)
+    assert (target / "deep/long").stat().st_size == 1 << 25
+    assert home_copy.TODO[errno.ENOSPC] == "make room"
 
 
 def test_names_of_parts_are_nobodys_but_the_copys(source: Path, target: Path) -> None:

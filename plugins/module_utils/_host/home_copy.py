@@ -18,19 +18,28 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import files
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.takeover import TakeoverError
 
 DEEPEST = 200  # folders, of each of which two descriptors are open
 SHOWN = 10
 PART = ".carrel-part."
 OWN = re.compile(rf"{re.escape(PART)}[0-9a-f]{{16}}")
-READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 CHUNK = 1 << 30
 BLOCK = 512  # st_blocks, stat(2)
 LINKED = (errno.ELOOP, errno.ENOTDIR)
+TODO = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room"),
+    **dict.fromkeys((*LINKED, errno.EEXIST, errno.EISDIR, errno.ENOTEMPTY), "stop what writes there"),
+    errno.EIO: "look at the disk (dmesg)",
+}
 
 # From uid and gid to those of the copy; None: what has these is not copied.
 Owners = Callable[[int, int], "tuple[int, int] | None"]
+
+
+class _OtherError(Exception):
+    """A name has become something else since it was looked at."""
 
 
 @dataclass
@@ -44,7 +53,7 @@ class Copied:
 def copy(source: int, target: int | None, owners: Owners, check_mode: bool = False) -> Copied:
     """Copy from one descriptor's folder to the other's. The folders themselves keep their owners and modes.
 
-    In check mode nothing is written, and the target may be missing.
+    In check mode nothing is written, and the target may be missing. Raises TakeoverError.
     """
     work = _Copy(os.fstat(source).st_dev, owners, check_mode)
     work.content(source, target, "", 0)
@@ -64,25 +73,37 @@ class _Copy:
             if OWN.fullmatch(name):
                 self._leave(shown, "has a name as a killed copy leaves it: remove it, or rename it")
                 continue
-            # People's programs may have changed it since the folder was read.
-            with contextlib.suppress(FileNotFoundError):
-                status = os.stat(name, dir_fd=source, follow_symlinks=False)
-                if stat.S_ISDIR(status.st_mode):
-                    self._folder(name, source, target, shown, depth)
-                elif not stat.S_ISREG(status.st_mode) and not stat.S_ISLNK(status.st_mode):
-                    self._leave(shown, "is no file, folder or link")
-                else:
-                    owner = self._owner(status, shown)
-                    if owner and self._is_newer(status, name, target, shown):
-                        self._put(name, source, target, status, owner)
+            try:
+                self._one(name, source, target, shown, depth)
+            except FileNotFoundError:
+                pass  # people's programs have removed it since the folder was read
+            except _OtherError:
+                self._leave(shown, "became something else while it was copied: look what it is, and copy it yourself")
+            except OSError as error:
+                todo = TODO.get(error.errno or 0, "see to that")
+                raise TakeoverError(f"{shown}: {error.strerror}: {todo}, and run this again") from error
+
+    def _one(self, name: str, source: int, target: int | None, shown: str, depth: int) -> None:
+        status = os.stat(name, dir_fd=source, follow_symlinks=False)
+        if stat.S_ISDIR(status.st_mode):
+            self._folder(name, source, target, shown, depth)
+        elif not stat.S_ISREG(status.st_mode) and not stat.S_ISLNK(status.st_mode):
+            self._leave(shown, "is no file, folder or link")
+        else:
+            owner = self._owner(status, shown)
+            if owner and self._is_newer(status, name, target, shown):
+                self._put(name, source, target, status, owner)
 
     def _put(self, name: str, source: int, target: int | None, status: os.stat_result, owner: tuple[int, int]) -> None:
         if target is not None and not self.check_mode:
-            if stat.S_ISLNK(status.st_mode):
-                _link(name, source, target, self.part, status, owner)
-            else:
-                _file(name, source, target, self.part, status, owner)
-            os.rename(self.part, name, src_dir_fd=target, dst_dir_fd=target)
+            write = _link if stat.S_ISLNK(status.st_mode) else _file
+            try:
+                write(name, source, target, self.part, status, owner)
+                os.rename(self.part, name, src_dir_fd=target, dst_dir_fd=target)
+            except BaseException:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(self.part, dir_fd=target)
+                raise
         self.done.files += 1
         self.done.bytes += status.st_blocks * BLOCK
 
@@ -101,7 +122,12 @@ class _Copy:
         if depth == DEEPEST:
             self._leave(shown, f"is below {DEEPEST} folders")
             return
-        inner = os.open(name, files.DIRECTORY, dir_fd=source)
+        try:
+            inner = os.open(name, files.DIRECTORY, dir_fd=source)
+        except OSError as error:
+            if error.errno in LINKED:
+                raise _OtherError from error
+            raise
         try:
             status = os.fstat(inner)
             owner = self._owner(status, shown)
@@ -157,12 +183,9 @@ class _Copy:
 def _file(
     name: str, source: int, target: int, part: str, found: os.stat_result, owner: tuple[int, int]
 ) -> None:  # fmt: skip
-    descriptor = os.open(name, READ, dir_fd=source)
+    descriptor = _opened(name, source, found)
     try:
         status = os.fstat(descriptor)
-        # Whoever owns the folder could have put somebody else's file there since.
-        if (status.st_dev, status.st_ino) != (found.st_dev, found.st_ino):
-            raise OSError(errno.EAGAIN, "it changes while it is copied: stop what writes there, and run again", name)
         written = os.open(part, WRITE, 0o600, dir_fd=target)
         try:
             _data(descriptor, written, status.st_size)
@@ -174,8 +197,27 @@ def _file(
         os.close(descriptor)
 
 
+def _opened(name: str, source: int, found: os.stat_result) -> int:
+    """Open a file once it is known to be the one that was found, because to open a device can do something."""
+    place = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=source)
+    try:
+        status = os.fstat(place)
+        # Whoever owns the folder could have put somebody else's file there since.
+        if not stat.S_ISREG(status.st_mode) or (status.st_dev, status.st_ino) != (found.st_dev, found.st_ino):
+            raise _OtherError
+        return os.open(f"/proc/self/fd/{place}", os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        os.close(place)
+
+
 def _link(name: str, source: int, target: int, part: str, status: os.stat_result, owner: tuple[int, int]) -> None:
-    os.symlink(os.readlink(name, dir_fd=source), part, dir_fd=target)
+    try:
+        leads_to = os.readlink(name, dir_fd=source)
+    except OSError as error:
+        if error.errno == errno.EINVAL:
+            raise _OtherError from error
+        raise
+    os.symlink(leads_to, part, dir_fd=target)
     # By name, so only where nobody else can put another file there. Elsewhere the link stays root's.
     if os.fstat(target).st_uid == 0:
         os.chown(part, *owner, dir_fd=target, follow_symlinks=False)
