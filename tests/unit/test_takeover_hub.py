@@ -76,6 +76,14 @@ def test_hubs_are_chosen_by_their_names_and_free_their_ports() -> None:
     assert decide_all.foreseen(current, [ENTRY, labs])["listening_ports"] == [22]
 
 
+def test_only_a_policy_that_docker_has_is_kept() -> None:
+    more = {"Name": "on-failure", "MaximumRetryCount": 3, "Else": ["x"] * 1000}
+    assert decide.restart_policy(more) == {"Name": "on-failure", "MaximumRetryCount": 3}
+    assert decide.restart_policy({"Name": ""}) == {"Name": "no", "MaximumRetryCount": 0}
+    with pytest.raises(ValueError, match="the engine answers with the restart policy 'x', and Docker has no, always"):
+        decide.restart_policy({"Name": "x"})
+
+
 def test_room_and_what_was_left() -> None:
     assert decide.room(10, 10, "/srv") is None
     assert (

@@ -214,6 +214,8 @@ def test_no_job_can_start_the_hub_between_its_stop_and_the_end(world: World, doc
     world.one().end()
     assert docker.stopped == ["hub", "server"] and docker.running == {"other"} and docker.seen == [False, False]
     assert (world.folder / f"adopted/class{world.job}").exists() and world.recorded()["state"] == "taking"
+    assert world.recorded()["policy"] == {"Name": "always", "MaximumRetryCount": 0}
+    assert docker.updates == [{"Name": "no"}]
 
 
 def test_what_was_started_since_is_stopped_while_files_are_missing(world: World, docker: Engine) -> None:

@@ -13,6 +13,8 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._engine.ids import 
 from ansible_collections.carrel.jupyter.plugins.module_utils._report.report import size
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.escape import escape
 
+_POLICIES = ("no", "always", "on-failure", "unless-stopped")
+
 
 @dataclass(frozen=True)
 class Span:
@@ -83,6 +85,14 @@ def container_problem(container: str, found: Mapping[str, Any]) -> str | None:
             "and run this again"
         )
     return None
+
+
+def restart_policy(found: Mapping[str, Any]) -> dict[str, Any]:
+    """What is kept of a policy that an account's engine answered. Raises ValueError."""
+    name = found["Name"] or "no"
+    if name not in _POLICIES:
+        raise ValueError(f"the engine answers with the restart policy {name!r}, and Docker has {', '.join(_POLICIES)}")
+    return {"Name": name, "MaximumRetryCount": int(found.get("MaximumRetryCount") or 0)}
 
 
 def room(needed: int, free: int, base: str) -> str | None:

@@ -115,8 +115,8 @@ class HubTakeover(takeover.Begun):
         """Move the old hub's site and jobs away, and stop it and people's servers."""
         if self.state is None:
             found = self._container()
-            self.record["policy"] = found["HostConfig"]["RestartPolicy"]
-            self.record["running"] = found["State"]["Running"]
+            self.record["policy"] = decide_hub.restart_policy(found["HostConfig"]["RestartPolicy"])
+            self.record["running"] = bool(found["State"]["Running"])
             self._write("ending")
         # Before it stops, or a job could start it again.
         for place, aside in decide_hub.moves(self.entry).items():
