@@ -199,7 +199,29 @@ def test_a_copy_that_failed_is_completed_also_after_others(world: World) -> None
     world.one().copy("ada")
     assert sorted(os.listdir(world.home("ada"))) == ["mine.txt", "z-long"]
     assert owner(world.home("ada")) == owner(world.home("grace")) == ADA
-    assert (world.recorded()["state"], world.recorded()["begun"]) == ("taken", [])
+    assert (world.recorded()["state"], world.recorded()["begun"]) == ("taken", {})
+
+
+def test_a_home_is_copied_anew_if_the_host_was_started_since(world: World) -> None:
+    """After a power cut a file can have its name, size and time, and zeros inside."""
+    half_copied(world)
+    copied = world.home("ada") / "mine.txt"
+    status = (world.volume("ada") / "mine.txt").stat()
+    copied.write_bytes(bytes(status.st_size))
+    os.utime(copied, ns=(status.st_atime_ns, status.st_mtime_ns))
+    world.recorded(begun={"ada": "another start"})
+    world.one().copy("ada")
+    assert copied.read_text() == "ada" and owner(world.home("ada")) == ADA
+
+
+def test_a_home_that_was_complete_before_the_host_was_started_stays(world: World) -> None:
+    half_copied(world)
+    later = world.home("ada") / "mine.txt"
+    later.write_text("later")
+    os.chown(world.home("ada"), *ADA)
+    world.recorded(begun={"ada": "another start"})
+    world.one().copy("ada")
+    assert later.read_text() == "later" and world.recorded()["copied"] == ["ada"]
 
 
 def end(world: World, check_mode: bool = False) -> bool:

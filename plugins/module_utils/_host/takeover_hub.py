@@ -7,8 +7,10 @@ The old container and people's folders stay. As with labs, the record is written
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
+import shutil
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
@@ -51,9 +53,9 @@ class HubTakeover(takeover.Begun):
         return found
 
     @property
-    def begun(self) -> list[str]:
-        """Whose homes are not complete. The playbook goes on with the next user if a copy fails."""
-        found: list[str] = self.record.get("begun", [])
+    def begun(self) -> dict[str, str]:
+        """Whose homes are not complete, and since which start of the host. If a copy fails, the next user's begins."""
+        found: dict[str, str] = self.record.get("begun", {})
         return found
 
     def check(self) -> dict[str, Copied]:
@@ -184,13 +186,17 @@ class HubTakeover(takeover.Begun):
                     f"{folder}/home is there already, so nothing was copied: copy what is missing from "
                     f"{self.homes[user]} by hand, and take the user out of `homes` in jupyter_adopted"
                 )
-            self.record.update(engine=self.new_account, begun=sorted({*self.begun, user}))
+            boot = _boot()
+            if self.begun.get(user, boot) != boot:
+                _remove_unfinished(f"{folder}/home")
+            self.record.update(engine=self.new_account, begun={**self.begun, user: boot})
             self._write(self.state)
             self._make_folders(self.folder, f"{self.folder}/data")
             done = self._fill(source, folder, owners, owner)
         finally:
             os.close(source)
-        self.record.update(begun=[one for one in self.begun if one != user], copied=[*self.copied, user])
+        self.record.update(begun={one: self.begun[one] for one in self.begun if one != user})
+        self.record.update(copied=[*self.copied, user])
         self.settle()
         return done
 
@@ -209,7 +215,7 @@ class HubTakeover(takeover.Begun):
             if os.fstat(home).st_uid != 0:
                 return Copied()  # a run was killed after this
             done = home_copy.copy(source, home, owners)
-            takeover.checked(run(["sync", "--file-system", f"{folder}/home"], SYNC_SECONDS), f"sync {folder}/home")
+            _sync(f"{folder}/home")
             os.fchmod(home, 0o700)
             os.fchown(home, *owner)
             return done
@@ -239,9 +245,12 @@ class HubTakeover(takeover.Begun):
             target = _opened(self.homes[user])
             try:
                 owners = decide_hub.owners(_spans(self.new_account), self._old_ids())
-                return home_copy.copy(source, target, owners, check_mode)
+                done = home_copy.copy(source, target, owners, check_mode)
             finally:
                 os.close(target)
+            if done.files and not check_mode:
+                _sync(self.homes[user])
+            return done
         finally:
             os.close(source)
 
@@ -273,6 +282,26 @@ def _opened(path: str) -> int:
         raise TakeoverError(
             f"{path} does not exist any more: take it out of `homes` in jupyter_adopted, or {decide.AGAIN}"
         ) from None
+
+
+def _boot() -> str:
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()
+
+
+def _sync(path: str) -> None:
+    takeover.checked(run(["sync", "--file-system", path], SYNC_SECONDS), f"sync {path}")
+
+
+def _remove_unfinished(home: str) -> None:
+    """After a power cut, files can have their names, sizes and times, and zeros inside: the copy would keep them."""
+    with contextlib.suppress(FileNotFoundError):
+        above = files.open_directory(os.path.dirname(home))
+        try:
+            if os.stat("home", dir_fd=above, follow_symlinks=False).st_uid == 0:
+                shutil.rmtree(f"/proc/self/fd/{above}/home")
+        finally:
+            os.close(above)
 
 
 def _entry(account: str) -> pwd.struct_passwd:
