@@ -23,7 +23,8 @@ options:
         the old hub's jobs of cron and sites to C(/etc/carrel/adopted/HUB), and stops it and people's servers. While
         somebody's files are missing, it stops again what was started since.
       - V(copy) copies the files of O(user) to where the new hub has them. The home is root's until it is complete.
-      - V(copy_back) copies what is newer in the new hub, or in its last archive, to the old folder of O(user).
+      - V(copy_back) copies what is newer in the new hub, or in an archive of it since V(end), to the old folder of
+        O(user). It warns if the user has a home in none.
       - V(give_back) moves jobs and sites back, and starts the old hub.
     type: str
     required: true
@@ -227,6 +228,8 @@ def main() -> None:
         TakeoverError, EngineError, files.UnsafePathError, EndlessError, OSError, ValueError, LookupError, TypeError,
     ) as error:  # fmt: skip
         module.fail_json(msg=printable.text(f"{user}: {error}" if user else str(error)))
+    if given["step"] == "copy_back" and user in one.copied and not one.homes_since(user):
+        module.warn(printable.line(decide.no_home(user, one.name, one.base)))
     for name, one_done in found.items():
         warning = decide.left_out(name, one.homes[name], one_done.left, one_done.left_count)
         if warning:

@@ -266,3 +266,31 @@ def test_a_container_that_would_be_gone_is_refused(world: World, docker: Engine)
         with pytest.raises(takeover_hub.TakeoverError, match="the container hub was started with --rm, and would be"):
             end(world, check_mode)
     assert not docker.stopped and world.job.exists() and not world.recorded()
+
+
+def test_what_is_newer_comes_back_from_each_archive_since_the_takeover(world: World) -> None:
+    world.recorded(state="taking", began="20260303T000000Z")
+    for user in ("ada", "grace"):
+        world.one().copy(user)
+    archive = world.folder / "srv/.archive"
+    for time, texts in (
+        ("20260101T000000Z", {"before": "another hub's"}),
+        ("20260404T000000Z", {"first": "1", "both": "1"}),
+        ("20260505T000000Z", {"both": "2"}),
+    ):
+        home = archive / f"class-{time}/data/users/ada/home"
+        home.mkdir(parents=True)
+        for name, text in texts.items():
+            (home / name).write_text(text)
+            os.utime(home / name, (int(text[0]) if text.isdigit() else 9,) * 2)
+        for path in (home, *home.iterdir()):
+            os.chown(path, *ADA)
+    (world.home("ada") / "mine.txt").write_text("later")
+    os.chown(world.home("ada") / "mine.txt", *ADA)
+    said = world.one().copy_back("ada", check_mode=True)
+    done = world.one().copy_back("ada", check_mode=False)
+    assert said.files == done.files == 4 and world.one().copy_back("ada", check_mode=False).files == 0
+    old = {path.name: path.read_text() for path in world.volume("ada").iterdir()}
+    assert old == {"first": "1", "both": "2", "mine.txt": "later"}
+    world.home("grace").parent.rename(world.folder / "away")
+    assert world.one().homes_since("grace") == [] and len(world.one().homes_since("ada")) == 3

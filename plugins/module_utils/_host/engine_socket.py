@@ -63,7 +63,7 @@ def opened(path: str) -> int:
 
 
 def through(descriptor: int) -> str:
-    """Return a path to the socket, for this process and those that it starts. Nobody can change where it leads."""
+    """Return a path to what is open, for this process and those that it starts. Nobody can change where it leads."""
     return f"/proc/{os.getpid()}/fd/{descriptor}"
 
 

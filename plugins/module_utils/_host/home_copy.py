@@ -49,6 +49,12 @@ class Copied:
     left: list[str] = field(default_factory=list)  # what was not copied, and why; the first ones
     left_count: int = 0
 
+    def add(self, other: Copied) -> None:
+        self.files += other.files
+        self.bytes += other.bytes
+        self.left = [*self.left, *other.left][:SHOWN]
+        self.left_count += other.left_count
+
 
 def copy(source: int, target: int | None, owners: Owners, check_mode: bool = False) -> Copied:
     """Copy from one descriptor's folder to the other's. The folders themselves keep their owners and modes.

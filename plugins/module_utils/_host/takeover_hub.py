@@ -11,6 +11,7 @@ import contextlib
 import os
 import pwd
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
@@ -21,6 +22,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._adopt.takeover_hub
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import files, home_copy, takeover
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.account import Account
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.engine_api import EngineAPI, EngineError
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.engine_socket import through
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.home_copy import Copied
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.process import run
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.survey import ROOTFUL
@@ -119,6 +121,7 @@ class HubTakeover(takeover.Begun):
             found = self._container()
             self.record["policy"] = decide_hub.restart_policy(found["HostConfig"]["RestartPolicy"])
             self.record["running"] = bool(found["State"]["Running"])
+            self.record["began"] = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
             self._write("ending")
         # Before it stops, or a job could start it again.
         for place, aside in decide_hub.moves(self.entry).items():
@@ -215,7 +218,7 @@ class HubTakeover(takeover.Begun):
             if os.fstat(home).st_uid != 0:
                 return Copied()  # a run was killed after this
             done = home_copy.copy(source, home, owners)
-            _sync(f"{folder}/home")
+            _sync(home, f"{folder}/home")
             os.fchmod(home, 0o700)
             os.fchown(home, *owner)
             return done
@@ -236,31 +239,33 @@ class HubTakeover(takeover.Begun):
 
     def copy_back(self, user: str, check_mode: bool) -> Copied:
         """Copy what is newer to a user's old folder."""
-        place = self._place()
-        path = decide_hub.user_folder(place, user) + "/home" if place else ""
-        if user not in self.copied or not place or not os.path.lexists(path):
-            return Copied()
-        source = _opened(path)
+        done = Copied()
+        for home in self.homes_since(user) if user in self.copied else ():
+            done.add(self._copy_back(home, self.homes[user], check_mode))
+        return done
+
+    def _copy_back(self, home: str, old: str, check_mode: bool) -> Copied:
+        source = _opened(home)
         try:
-            target = _opened(self.homes[user])
+            target = _opened(old)
             try:
                 owners = decide_hub.owners(_spans(self.new_account), self._old_ids())
                 done = home_copy.copy(source, target, owners, check_mode)
+                if done.files and not check_mode:
+                    _sync(target, old)
+                return done
             finally:
                 os.close(target)
-            if done.files and not check_mode:
-                _sync(self.homes[user])
-            return done
         finally:
             os.close(source)
 
-    def _place(self) -> str | None:
-        """The hub's folder, or its last archive."""
-        if os.path.lexists(self.folder):
-            return self.folder
+    def homes_since(self, user: str) -> list[str]:
+        """A user's homes since the takeover, oldest first: in archives of the hub, and in the hub."""
         archive = f"{self.base}/.archive"
-        found = archives(self.name, takeover.names(archive))
-        return f"{archive}/{found[-1]}" if found else None
+        found = decide_hub.since(archives(self.name, takeover.names(archive)), self.record["began"])
+        places = [*(f"{archive}/{one}" for one in found), self.folder]
+        homes = [f"{decide_hub.user_folder(place, user)}/home" for place in places]
+        return [home for home in homes if os.path.lexists(home)]
 
     def give_back(self) -> None:
         self._write("returning")
@@ -289,8 +294,8 @@ def _boot() -> str:
         return file.read().strip()
 
 
-def _sync(path: str) -> None:
-    takeover.checked(run(["sync", "--file-system", path], SYNC_SECONDS), f"sync {path}")
+def _sync(folder: int, shown: str) -> None:
+    takeover.checked(run(["sync", "--file-system", through(folder)], SYNC_SECONDS), f"sync {shown}")
 
 
 def _remove_unfinished(home: str) -> None:
