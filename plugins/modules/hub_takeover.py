@@ -150,6 +150,7 @@ ENDED = ("taking", "taken")
 
 
 def end(one: HubTakeover, check_mode: bool, tracker: Tracker) -> dict[str, Copied]:
+    one.check_given("base")
     if one.state in ENDED:
         again = one.running() if one.left() else {}
         if again:
@@ -168,6 +169,7 @@ def end(one: HubTakeover, check_mode: bool, tracker: Tracker) -> dict[str, Copie
 
 
 def copy(one: HubTakeover, user: str, check_mode: bool, tracker: Tracker) -> Copied:
+    one.check_given("base", "engine")
     if user in one.copied:
         return Copied()
     home = decide.user_folder(one.folder, user) + "/home"

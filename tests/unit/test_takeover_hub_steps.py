@@ -294,3 +294,19 @@ def test_what_is_newer_comes_back_from_each_archive_since_the_takeover(world: Wo
     assert old == {"first": "1", "both": "2", "mine.txt": "later"}
     world.home("grace").parent.rename(world.folder / "away")
     assert world.one().homes_since("grace") == [] and len(world.one().homes_since("ada")) == 3
+
+
+def test_another_base_or_engine_than_it_began_with_is_refused(world: World) -> None:
+    world.recorded(state="taking", base=f"{world.folder}/srv")
+    world.one().copy("ada")
+    moved, other = world.one(base="data"), world.one(account="other")
+    base = f"the takeover began with the jupyter_base_dir {world.folder}/srv, and now it is {world.folder}/data: write"
+    with pytest.raises(takeover_hub.TakeoverError, match=base):
+        hub_takeover.end(moved, True, Tracker())
+    with pytest.raises(takeover_hub.TakeoverError, match=base):
+        hub_takeover.copy(moved, "grace", False, Tracker())
+    with pytest.raises(takeover_hub.TakeoverError, match="began with the engine class, and now it is other: write"):
+        hub_takeover.copy(other, "grace", False, Tracker())
+    assert not world.home("grace").exists()
+    hub_takeover.copy(world.one(), "grace", False, Tracker())
+    assert world.recorded()["state"] == "taken"

@@ -13,6 +13,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._engine.ids import 
 from ansible_collections.carrel.jupyter.plugins.module_utils._report.report import size
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.escape import escape
 
+_GIVEN = {"base": "jupyter_base_dir", "engine": "engine"}
 _POLICIES = ("no", "always", "on-failure", "unless-stopped")
 
 
@@ -87,6 +88,17 @@ def declared_problem(entry: Mapping[str, Any], hubs: Iterable[Mapping[str, Any]]
     if hub["engine"] == entry["account"]:
         return f"{name} would get the engine of the old hub: write another engine, an account that is not there yet"
     return ""
+
+
+def change_problem(record: Mapping[str, Any], given: Mapping[str, str]) -> str | None:
+    """Why a takeover that has begun cannot go on with what is given now: its base, its engine or both."""
+    for key, value in given.items():
+        if record.get(key, value) != value:
+            return (
+                f"the takeover began with the {_GIVEN[key]} {record[key]}, and now it is {value}: write {record[key]} "
+                "again, or give the hub back first"
+            )
+    return None
 
 
 def container_problem(container: str, found: Mapping[str, Any]) -> str | None:

@@ -41,6 +41,7 @@ class HubTakeover(takeover.Begun):
 
     def __init__(self, entry: Mapping[str, Any], base: str, account: str) -> None:
         super().__init__(entry, base)
+        self.given = {"base": base, "engine": account}
         self.new_account: str = self.record.get("engine", account)
         self.folder = f"{self.base}/{self.name}"
         # Not the record's: somebody whose files cannot be copied may be taken out.
@@ -59,6 +60,12 @@ class HubTakeover(takeover.Begun):
         """Whose homes are not complete, and since which start of the host. If a copy fails, the next user's begins."""
         found: dict[str, str] = self.record.get("begun", {})
         return found
+
+    def check_given(self, *keys: str) -> None:
+        """Raise TakeoverError if it began with another base or engine."""
+        problem = decide_hub.change_problem(self.record, {key: self.given[key] for key in keys})
+        if problem:
+            raise TakeoverError(f"{self.name}: {problem}")
 
     def check(self) -> dict[str, Copied]:
         """Raise TakeoverError if it cannot be taken over. Return what there is to copy of each user."""
