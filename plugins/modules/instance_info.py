@@ -91,7 +91,7 @@ engines:
       running: true
       controllers: [cpu, memory, pids]
 taken_in_part:
-  description: The hubs whose takeover has begun and is not complete. The site playbook refuses them.
+  description: The hubs whose takeover, or its way back, has begun and is not complete. The site playbook refuses them.
   type: list
   elements: str
   returned: success
@@ -222,13 +222,13 @@ def read_engines(root: Path, accounts: dict[str, pwd.struct_passwd]) -> dict[str
 
 
 def taken_in_part(root: Path) -> list[str]:
-    """Hubs whose takeover has begun, while not everybody's files are there."""
+    """Hubs whose takeover has begun, while not everybody's files are there, and those that are being given back."""
     names = []
     for folder in folders(root / "etc/carrel/adopted"):
         text = read_text(folder / "record.json")
         try:
             record = parse_instance(text) if text else {}
-            if record.get("state") in ("ending", "taking") and "hub" in record["entry"]:
+            if record.get("state") in ("ending", "taking", "returning") and "hub" in record["entry"]:
                 names.append(folder.name)
         except (ValueError, LookupError, TypeError) as error:
             raise Broken(f"{folder}/record.json is broken: {error}. Restore it from a backup") from error

@@ -39,12 +39,12 @@ def test_a_bare_host(tmp_path: Path) -> None:
 def test_hubs_whose_takeover_is_not_complete(tmp_path: Path) -> None:
     for name, state, entry in (
         ("ada", "taking", {"hub": "ada"}), ("eve", "ending", {"hub": "eve"}), ("geo", "taken", {"hub": "geo"}),
-        ("tao", "taking", {"account": "tao"}),
+        ("tao", "taking", {"account": "tao"}), ("way", "returning", {"hub": "way"}),
     ):  # fmt: skip
         record = json.dumps({"state": state, "entry": entry})
         write(tmp_path, f"etc/carrel/adopted/{name}/record.json", record)
     (tmp_path / "etc/carrel/adopted/none").mkdir()
-    assert collect(tmp_path, {})["taken_in_part"] == ["ada", "eve"]
+    assert collect(tmp_path, {})["taken_in_part"] == ["ada", "eve", "way"]
     write(tmp_path, "etc/carrel/adopted/ada/record.json", "[]")
     with pytest.raises(Broken, match=r"ada/record\.json is broken: it holds no object"):
         collect(tmp_path, {})

@@ -381,7 +381,12 @@ CASES: list[tuple[str, str, str, dict[str, Any]]] = [
         "write engine: old",
         {**here(), "current": host(instances={"tao": {"engine": "old", "port": 8801}})},
     ),
-    ("taken_in_part", TAO, "the takeover of tao is not complete", {**here(), "current": host(taken_in_part=["tao"])}),
+    (
+        "taken_in_part",
+        TAO,
+        "the takeover of tao, or its way back, is not",
+        {**here(), "current": host(taken_in_part=["tao"])},
+    ),
     ("group_foreign", f"{TAO}.name", "has a group 'tao'", {**here(), "current": host(groups=["tao"])}),
     (
         "directory_moved",

@@ -238,8 +238,8 @@ MESSAGES: dict[str, str] = {
     "choose another name, or remove the group",
     "engine_moved": "the instance lives on the engine '{old}', on '{new}' its data would belong to nobody there; write "
     "engine: {old}, or run with state: absent first, which archives the data",
-    "taken_in_part": "the takeover of {name} is not complete, and people would miss files; run the playbook takeover "
-    "with -e jupyter_takeover={name} again",
+    "taken_in_part": "the takeover of {name}, or its way back, is not complete, and people would miss files; run the "
+    "playbook takeover again with the options that it had: -e jupyter_takeover={name}",
     "downgrade": "version {found} of the collection set up {names}, and this is {own}, which may not know what is "
     "there; install {found}, or write jupyter_allow_downgrade: true",
     "directory_moved": "{name} lives in {old}, and a new one in {new} would be empty; set jupyter_base_dir back, or "
