@@ -179,6 +179,28 @@ def test_servers_show_images_limits_and_folders() -> None:
     assert entry["home"] == "/home/jovyan" and "limits" not in entry
 
 
+def test_volumes_that_pass_with_their_servers_are_not_taken_for_homes() -> None:
+    anonymous = {"name": "a" * 64, "source": f"{VOLUMES}/{'a' * 64}/_data"}
+    listed = [{"name": "work", "source": f"{VOLUMES}/work/_data"}, anonymous, volume("ada-40uni")]
+
+    def at_home(found: dict[str, str]) -> list[dict[str, Any]]:
+        return [mount(found["source"], "/home/jovyan/work", name=found["name"])]
+
+    def homes(*servers: dict[str, Any]) -> dict[str, str]:
+        nonlocal adoption
+        adoption = adopted(old_hub(), *servers, volumes=listed)
+        return {home["user"]: home["source"] for home in adoption.takeovers[0]["homes"]}
+
+    adoption = adopted()
+    ada = listed[2]["source"]
+    assert homes(server("prof", mounts=at_home(listed[0]))) == {"ada@uni": ada, "prof": listed[0]["source"]}
+    assert "before the servers end" not in notes(adoption)
+    remote = {"name": "nfs", "source": f"{VOLUMES}/nfs/_data"}
+    found = homes(server("prof", mounts=at_home(remote)), server("ada@uni", mounts=at_home(anonymous)))
+    assert found == {"ada@uni": ada}
+    assert f"yourself before the servers end: prof (nfs), ada@uni ({'a' * 64})" in notes(adoption)
+
+
 def test_who_gets_in_and_who_does_not() -> None:
     people = {"prof": True, "held": False, "new": False, "A{{b}}": False, "two words": False}
     accounts = [

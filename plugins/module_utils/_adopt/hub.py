@@ -7,7 +7,8 @@ The layout is jupyterhub-deploy-docker's: the hub is a container, its database i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
@@ -21,6 +22,7 @@ _IMAGE, _FOLDER, _USER = "DOCKER_NOTEBOOK_IMAGE", "DOCKER_NOTEBOOK_DIR", lab.USE
 _HOME = "/home/jovyan/work"
 _PORT = 8000  # the container's, of JupyterHub and of its proxy
 _TLS = 443
+_ANONYMOUS = re.compile(r"[0-9a-f]{64}")  # Docker's own names, of volumes that end with their container
 _NAMES = 10  # are shown in a note
 
 
@@ -190,7 +192,7 @@ def _people(
 
 
 def _homes(
-    people: Iterable[str],
+    people: Sequence[str],
     home: str,
     servers: Sequence[Mapping[str, Any]],
     volumes: Sequence[Mapping[str, str]],
@@ -198,11 +200,20 @@ def _homes(
 ) -> dict[str, str]:
     """The folder with each user's files: what a server has, else the volume that DockerSpawner names after the user."""
     named = {volume["name"]: volume["source"] for volume in volumes}
-    seen = {}
+    seen, passing = {}, []
     for server in servers:
         for mount in server["mounts"]:
             if mount["target"].rstrip("/") == home.rstrip("/") and mount["source"]:
-                seen[server["environment"][_USER]] = mount["source"]
+                user, volume = server["environment"][_USER], mount["name"]
+                if not volume or (volume in named and not _ANONYMOUS.fullmatch(volume)):
+                    seen[user] = mount["source"]
+                elif user in people:
+                    passing.append(f"{user} ({volume})")
+    if passing:
+        notes.append(
+            f"servers have volumes at {home} that have no name of their own, or another driver or options, so they are "
+            f"not copied: copy what is in them yourself before the servers end: {_some(passing)}"
+        )
     found, without = {}, []
     for name in people:
         source = seen.get(name) or named.get(f"{_PREFIX}{escape(name)}")
