@@ -233,7 +233,8 @@ def main() -> None:
     if given["step"] == "copy_back" and user in one.copied and not one.homes_since(user):
         module.warn(printable.line(decide.no_home(user, one.name, one.base)))
     for name, one_done in found.items():
-        warning = decide.left_out(name, one.homes[name], one_done.left, one_done.left_count)
+        where = f"{'to' if given['step'] == 'copy_back' else 'from'} {one.homes[name]}"
+        warning = decide.left_out(name, where, one_done.left, one_done.left_count)
         if warning:
             module.warn(printable.line(warning))
     module.exit_json(

@@ -174,6 +174,8 @@ def test_the_way_back_brings_what_is_newer(world: World) -> None:
     volume = world.volume("ada")
     assert (volume / "mine.txt").read_text() == (volume / "later.txt").read_text() == "later"
     assert owner(volume / "later.txt") == owner(volume) == (1000, 100)
+    gone = world.step("copy_back", user="grace")
+    assert not gone["changed"] and "grace: nothing was copied back, because neither" in str(gone["warnings"])
     world.thrice("give_back")
     assert world.state(world.name) == ["true", "always"]
     assert "is there already: move it away" in world.step("end")["msg"]

@@ -94,7 +94,7 @@ def test_room_and_what_was_left() -> None:
     assert (
         decide.room(2 * 10**9, 10**9, "/srv") == "people's files take 2.0 GB, and /srv has 1.0 GB free: make room first"
     )
-    assert decide.left_out("ada", "/old", [], 0) is None
-    assert decide.left_out("ada", "/old", ["a is x", "b is x"], 12) == (
+    assert decide.left_out("ada", "from /old", [], 0) is None
+    assert decide.left_out("ada", "from /old", ["a is x", "b is x"], 12) == (
         "ada: not copied from /old: a is x; b is x, and 10 more"
     )

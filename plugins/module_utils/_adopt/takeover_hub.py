@@ -125,9 +125,9 @@ def room(needed: int, free: int, base: str) -> str | None:
     return f"people's files take {size(needed)}, and {base} has {size(free)} free: make room first"
 
 
-def left_out(user: str, source: str, left: Sequence[str], count: int) -> str | None:
-    """What is said about things that were not copied."""
+def left_out(user: str, where: str, left: Sequence[str], count: int) -> str | None:
+    """What is said about things that were not copied, from or to a folder."""
     if not count:
         return None
     more = f", and {count - len(left)} more" if count > len(left) else ""
-    return f"{user}: not copied from {source}: {'; '.join(left)}{more}"
+    return f"{user}: not copied {where}: {'; '.join(left)}{more}"
