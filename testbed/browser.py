@@ -49,7 +49,7 @@ def browsers(count: int, **options: Any) -> Iterator[list[BrowserContext]]:
         through = (f"--proxy-server=socks5://127.0.0.1:{proxy.server_address[1]}", "--proxy-bypass-list=<-loopback>")
         expect.set_options(timeout=PATIENCE * 1000)
         contexts = []
-        for _ in range(count):
+        for _unused in range(count):
             browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=[*OPTIONS, *through])
             stack.callback(browser.close)
             contexts.append(browser.new_context(**options))
