@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from carrel_hub import config, files, people
+from carrel_hub import config, files, people, spawner
 from carrel_hub.authenticators import CarrelDummyAuthenticator, CarrelOidcAuthenticator
 from carrel_hub.group_servers import GroupServer, GroupServers
 from carrel_hub.people import Roster
@@ -56,6 +56,20 @@ def test_who_signed_up_with_the_name_of_a_later_server_is_logged_out() -> None:
     names, known = ["ada", "group-stat"], {"ada": "ada"}
     assert changes(roster, names, ["ada"], True, known) == ({"group-stat"}, {"group-stat"})
     assert changes(roster, names, names, True, {**known, "group-stat": "group:stat"}) == (set(), set())
+
+
+@pytest.mark.parametrize(("name", "read"), [("ada", True), ("group-stat", False)])
+def test_a_server_of_a_group_reads_no_configuration_that_former_members_left_in_its_home(
+    name: str, read: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spawner, "DIRECTORY", tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    (tmp_path / "mounts.json").write_text(
+        json.dumps({"version": 1, "user": [], "admins": [], "everyone": [], "groups": {}})
+    )
+    server = spawner.CarrelSpawner(instance="class101", user=SimpleNamespace(name=name))
+    server._prepare()
+    assert server.disable_user_config is not read
 
 
 @pytest.mark.parametrize(

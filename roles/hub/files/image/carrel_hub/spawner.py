@@ -162,6 +162,9 @@ class CarrelSpawner(DockerSpawner):  # type: ignore[misc]
         text = (DIRECTORY / "mounts.json").read_text(encoding="utf-8")
         self.image = config["images"][0]["image"]
         roster = read_roster()
+        if not roster.is_person(name):
+            # Whoever left the group may have left a configuration in its home that opens the server to anybody.
+            self.disable_user_config = True
         self.mounts = spawning.mounts(config, text, name, provider_groups.groups_of(roster, name))
         limits = roster.limits(name, config["limits"])
         self._egress = egress.limit(config, provider_groups.by_person(roster).get(name, ()))
