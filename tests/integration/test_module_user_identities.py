@@ -138,6 +138,30 @@ def test_what_cannot_be_archived_is_given_to_nobody(hub: Path) -> None:
     assert "identities.json is damaged, or is not of version 1" in run(hub, {NAME: MUELLER})["msg"]
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_the_server_of_a_group_does_not_get_the_home_of_a_person_with_its_name(hub: Path, known: bool) -> None:
+    """A guest of the native authenticator is in no record. hub_access may have put the group into the roster before."""
+    server, group = "group-stat", {"ada": "ada", "group-stat": "group:stat"}
+    run(hub, {"ada": "ada"})
+    base = hub / "data" / "users"
+    guest = base / escape(server)
+    (guest / "home").mkdir(parents=True)
+    (guest / "home" / "thesis").write_text("a guest's")
+    if known:
+        (hub / "hub" / "roster.json").write_text(json.dumps({"users": {server: {"identity": "group:stat"}}}))
+    os.chown(guest, 1234, GID)
+    assert run(hub, group)["failed"], "what cannot be archived is given to nobody"
+    assert os.listdir(guest / "home") == ["thesis"] and recorded(hub)[server] == ""
+    os.chown(guest, 0, GID)
+    answers = four_runs(hub, group)
+    assert os.listdir(guest / "home") == []
+    archive = Path(answers[1]["archived"][server])
+    assert (archive / "home" / "thesis").read_text() == "a guest's"
+    assert "was somebody unknown and is group:stat now" in warnings(answers[0])[0]
+    (guest / "home" / "notes").write_text("the group's")
+    assert not run(hub, group)["changed"]
+
+
 def test_a_host_without_a_record_goes_on_as_it_was(hub: Path) -> None:
     """From before there was a record: the roster is Schmidt's, and nobody knows whose an archive is."""
     base = hub / "data" / "users"

@@ -21,7 +21,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._people.user_volume
     wrong_clock,
 )
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.escape import escape
-from ansible_collections.carrel.jupyter.plugins.module_utils._shared.usernames import same_identity
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.usernames import is_group, same_identity
 from ansible_collections.carrel.jupyter.plugins.module_utils._site.quotas import ForeignProjectError
 
 
@@ -146,15 +146,19 @@ class Backend(abc.ABC):
         """Archive what is of somebody else whose name was simplified to the same one."""
         if self.identities is None:
             return
-        before = dict(self.identities.owners)
         new = self.identities.new()
+        # Guests of the native authenticator, and people who left before there was a record, are in no record.
+        for name in [each for each in new if is_group(self.identities.wanted[each]) and escape(each) in there]:
+            self.identities.unknown(name)
+            new.remove(name)
+        before = dict(self.identities.owners)
         for name in sorted(self.identities.others()):
             with self.reporting():
                 if escape(name) in there:
                     self.archive(escape(name), name)
                 self.identities.give(name, self._now())
                 self.begun_anew.add(name)
-                old, now = before[name].identity, self.identities.wanted[name]
+                old, now = before[name].identity or "somebody unknown", self.identities.wanted[name]
                 self.warnings.append(
                     f"{self.where}: {name} was {old} and is {now} now, so the files of {old} go to the archive:"
                     " if both are one person, docs/howto/leaving.md says how to give them back"

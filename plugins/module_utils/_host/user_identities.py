@@ -45,6 +45,10 @@ class Identities:
         """Return names that the record does not have. Archives with them may be of people whom nobody remembers."""
         return self.wanted.keys() - self.recorded.keys() - self.others()
 
+    def unknown(self, name: str) -> None:
+        """Note that a name is of somebody of whom nothing else is known, so of nobody in the inventory."""
+        self.owners[name] = Owner("")
+
     def give(self, name: str, since: int) -> None:
         self.owners[name] = Owner(self.wanted[name], since)
 

@@ -19,7 +19,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.roster import
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import INVALID, given, known
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.escape import hidden, username_problem, visible
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.passwords import is_other_hash
-from ansible_collections.carrel.jupyter.plugins.module_utils._shared.usernames import normalize_below
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.usernames import GROUP, normalize_below
 
 # A search takes milliseconds with a thousand names.
 _HINTS = 10
@@ -140,8 +140,7 @@ class People:
             if group.server is not True or not group.good:
                 continue
             name = f"{SERVER_PREFIX}{group_name.lower()}"
-            # No authenticator gives this identity to a person of that name.
-            server = User(f"{group.path}.server", f"group:{group_name}", groups=[group_name], server_of=group_name)
+            server = User(f"{group.path}.server", f"{GROUP}{group_name}", groups=[group_name], server_of=group_name)
             other = self._users.setdefault(name, server)
             if other is not server:
                 self._add(f"{group.path}.server", "group_server", name=show(name), other=other.path)

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 LONGEST = 31  # what useradd takes as well
 LONGEST_IDENTITY = 1000
+GROUP = "group:"
 # How much stays of the name before a domain that is too long to be kept.
 _LOCAL = 15
 
@@ -27,6 +28,11 @@ def normalize(raw: str) -> str:
     local, tail = local.replace("@", "--"), f"--{domain}"
     room = LONGEST - len(tail)
     return (local[: room if room > 0 else _LOCAL] + tail)[:LONGEST]
+
+
+def is_group(identity: str) -> bool:
+    """Whether a name belongs to the server of a group. No authenticator gives a person this identity."""
+    return identity.startswith(GROUP)
 
 
 def same_identity(one: str, other: str) -> bool:
