@@ -18,7 +18,7 @@ from unittest import mock
 import bcrypt
 import pytest
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.passwords import is_bcrypt
-from carrel_hub import files, invitations, native, passwords, people
+from carrel_hub import files, invitations, native, owners, passwords, people
 from carrel_hub.brake import Brake
 from carrel_hub.native import CarrelNativeAuthenticator
 from carrel_hub.native_pages import AuthorizeHandler
@@ -279,6 +279,21 @@ def test_the_server_of_a_group_is_not_invited(gate: CarrelNativeAuthenticator, d
     users = {"prof": USER, "group-stat": {**USER, "server_of": "stat"}}
     (desk / "roster.json").write_text(json.dumps({"version": 1, "users": users, "blocked": []}))
     assert gate.invited() == ["prof"]
+
+
+def test_nobody_becomes_a_guest_with_the_name_of_a_server_that_a_group_had(gate: CarrelNativeAuthenticator) -> None:
+    gate.enable_signup = True
+    for name in ("eve", "group-stat"):
+        sign_up(gate, name)
+        gate.approve(name, True)
+    files.write_state(
+        owners.LISTED, {"names": [], "identities": {"group-stat": "group:stat", "group-geo": "group:geo"}}
+    )
+    assert gate.check_allowed("eve") and not gate.check_allowed("group-stat")
+    assert sign_up(gate, "group-geo") == native.SENT and gate.get_user("group-geo") is None
+    with pytest.raises(Refused, match="group's server"):
+        gate.approve("group-stat", True)
+    gate.approve("group-stat", False)
 
 
 def test_an_old_invitation_does_not_work_for_a_later_person_of_the_name(gate: CarrelNativeAuthenticator) -> None:

@@ -18,7 +18,7 @@ from nativeauthenticator.orm import UserInfo
 from tornado import web
 from traitlets import Bytes
 
-from . import inventory_api, invitations, native_pages, sessions
+from . import inventory_api, invitations, native_pages, owners, sessions
 from .authenticators import ANOTHERS, RosterMixin
 from .brake import Brake, Visitors
 from .files import DIRECTORY, read_json, read_state, write_state
@@ -180,7 +180,8 @@ class CarrelNativeAuthenticator(RosterMixin, NativeAuthenticator):  # type: igno
             self._store(name, hashed, approved=True)
             return WELCOME
         roster = self.roster()
-        if name not in roster.users and name not in roster.blocked and self.get_user(name) is None:
+        taken = name in roster.users or name in roster.blocked or owners.was_group(name)
+        if not taken and self.get_user(name) is None:
             waiting = self.db.query(UserInfo).filter(UserInfo.is_authorized.isnot(True)).count()
             if waiting >= MOST_WAITING:
                 raise Refused(TOO_MANY)
@@ -212,6 +213,8 @@ class CarrelNativeAuthenticator(RosterMixin, NativeAuthenticator):  # type: igno
             raise Refused(f"There is no account {name} any more.")
         if name in self.roster().users:
             raise Refused(f"{name} is in the inventory, which decides. Who has no password there needs an invitation.")
+        if approved and owners.was_group(name):
+            raise Refused(f"{name} was the name of a group's server, whose files a guest would get.")
         account.is_authorized = approved
         self.db.commit()
 
@@ -278,7 +281,7 @@ class CarrelNativeAuthenticator(RosterMixin, NativeAuthenticator):  # type: igno
         return self.roster().lists(username) or self.is_guest(username)
 
     def is_guest(self, name: str) -> bool:
-        account = self.get_user(name) if self.enable_signup else None
+        account = self.get_user(name) if self.enable_signup and not owners.was_group(name) else None
         return account is not None and bool(account.is_authorized)
 
     def is_password_strong(self, password: str) -> bool:

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.carrel.jupyter.plugins.module_utils._shared.usernames import same_identity
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.usernames import is_group, same_identity
 
 from .files import Cached, read_json, read_state
 from .people import Roster
@@ -21,6 +21,11 @@ _read_listed, _read_guests = Cached(read_json), Cached(read_json)
 def listed() -> dict[str, str]:
     found: dict[str, str] = read_state(LISTED, _read_listed).get("identities", {})
     return found
+
+
+def was_group(name: str) -> bool:
+    """Whether a name belongs or belonged to the server of a group, whose home may still be there."""
+    return is_group(listed().get(name, ""))
 
 
 def guests() -> dict[str, str]:
