@@ -6,12 +6,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import urllib.error
+from email.message import Message
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from carrel_hub import config, files, people, spawner
+from carrel_hub import config, files, owners, people, spawner
+from carrel_hub import roster as roster_service
 from carrel_hub.authenticators import CarrelDummyAuthenticator, CarrelOidcAuthenticator
 from carrel_hub.group_servers import GroupServer, GroupServers
 from carrel_hub.people import Roster
@@ -73,21 +76,58 @@ def test_a_server_of_a_group_reads_no_configuration_that_former_members_left_in_
 
 
 @pytest.mark.parametrize(
-    ("before", "out", "deleted", "provider", "stops"),
+    ("before", "named", "deleted", "provider", "stops"),
     [
-        ({"ada", "group-stat"}, {}, set(), {}, []),
-        ({"ada", "eve", "group-stat"}, {"stat": {"eve"}}, set(), {}, ["group-stat"]),
-        ({"ada", "eve", "group-stat"}, {}, {"eve"}, {}, ["group-stat"]),
-        ({"ada", "group-stat"}, {"geo": {"eve"}}, {"carl"}, {}, []),
-        ({"ada", "eve", "group-stat"}, {"stat": {"eve"}}, set(), {"stat": ["cn=stat"]}, []),
-        ({"ada", "eve", "group-stat"}, {}, {"eve"}, {"stat": ["cn=stat"]}, ["group-stat"]),
+        ({"ada", "group-stat"}, {}, set(), {}, set()),
+        ({"ada", "group-stat"}, {"stat": ["ada", "group-stat"]}, {"carl"}, {}, set()),
+        ({"ada", "eve", "group-stat"}, {}, set(), {}, {"group-stat"}),
+        ({"ada", "group-stat"}, {}, {"ada"}, {}, {"group-stat"}),
+        ({"ada", "eve", "group-stat"}, {"stat": ["ada"]}, set(), {"stat": ["cn=stat"]}, set()),
+        ({"ada", "eve", "group-stat"}, {"stat": ["ada"]}, {"eve"}, {"stat": ["cn=stat"]}, {"group-stat"}),
+        ({"ada", "eve", "group-stat"}, {"stat": ["ada", "eve"]}, set(), {"stat": ["cn=stat"]}, {"group-stat"}),
     ],
 )
 def test_a_server_stops_when_somebody_leaves_the_group(
-    before: set[str], out: dict[str, set[str]], deleted: set[str], provider: dict[str, Any], stops: list[str]
+    before: set[str], named: dict[str, list[str]], deleted: set[str], provider: dict[str, Any], stops: set[str]
 ) -> None:
     roster = Roster(ROSTER["users"], frozenset(), ROSTER["groups"], provider)  # type: ignore[arg-type]
-    assert to_stop(roster, {"stat": before}, out, deleted) == stops
+    assert to_stop(roster, {"stat": before, "geo": {"carl"}}, named, deleted) == stops
+
+
+def test_a_server_is_to_be_stopped_until_the_hub_has_done_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """In place of the hub's API, which tests/integration has: members, and what happens to the calls that stop."""
+
+    class Asked(roster_service.Hub):
+        def call(self, method: str, path: str, body: Any = None) -> Any:
+            if method == "GET":
+                items = [{"name": name, "users": ["ada", *members]} for name in ("ada", "group-stat", "stat")]
+                kind = items[2:] if path.startswith("/groups") else items[:2]
+                return {"items": kind, "_pagination": {"next": None}}
+            asked.append(f"{method} {path}")
+            if path == "/groups/stat/users":
+                assert files.read_state(owners.LISTED)["stop"] == ["group-stat"], "also if it is killed now"
+                members.clear()
+            elif answers:
+                raise answers.pop(0)
+            return None
+
+    asked: list[str] = []
+    members = ["eve", "group-stat"]
+    busy = urllib.error.HTTPError("", 503, "busy", Message(), None)
+    answers: list[OSError] = [TimeoutError(), busy]
+    content = {**ROSTER, "groups": {"stat": ["ada"]}}
+    (tmp_path / "roster.json").write_text(json.dumps(content))
+    identities = {"ada": "ada", "group-stat": "group:stat"}
+    files.write_state(owners.LISTED, {"names": [*identities], "identities": identities})
+    hub = Asked("", "")
+    assert [roster_service.apply(hub, guests=False) for _unused in range(4)] == [False, False, True, True]
+    assert asked == ["DELETE /groups/stat/users", *["DELETE /users/group-stat/server"] * 3]
+    assert files.read_state(owners.LISTED)["stop"] == []
+    answers += [
+        urllib.error.HTTPError("", code, "a hub of before the group had a server", Message(), None)
+        for code in (403, 404)
+    ]
+    assert roster_service.stop(hub, "group-stat") and roster_service.stop(hub, "group-stat")
 
 
 def test_people_see_the_servers_of_their_groups() -> None:

@@ -10,7 +10,8 @@ from .files import Cached, read_json, read_state
 from .people import Roster
 
 # The service of roster.py writes it: `names` of the users in the roster when it was last applied, and `identities`, by
-# name, of all people who were ever listed. Older versions wrote only the names.
+# name, of all people who were ever listed. Older versions wrote only the names. Also `members` of the groups that have
+# servers, as the inventory had them, and the servers that it has to `stop` yet.
 LISTED = "roster-listed.json"
 # People who are not in the roster, by name: the first identity with this name, and when the provider last let it in, or
 # 0 if the person has left. Older versions wrote only the identity, or the time of the last log-in.

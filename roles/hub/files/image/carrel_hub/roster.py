@@ -64,18 +64,22 @@ def memberships(
 
 
 def to_stop(
-    roster: Roster, before: Mapping[str, set[str]], out: Mapping[str, set[str]], deleted: set[str]
-) -> list[str]:
+    roster: Roster, before: Mapping[str, set[str]], named: Mapping[str, Iterable[str]], deleted: set[str]
+) -> set[str]:
     """Return the servers of groups that somebody has left: open pages would keep their connections.
 
-    BEFORE has the members until now, OUT those who are not members any more. Nobody is known to have left a group of
-    the identity provider: a member is also taken out a day after the last log-in.
+    BEFORE has the members until now, NAMED those whom the inventory named until now, DELETED the users to delete.
+    Otherwise nobody is known to have left a group of the identity provider: a member is also taken out a day after the
+    last log-in.
     """
-    return sorted(
+    _into, out, _gone = memberships(roster, before)
+    return {
         server
         for group, server in roster.servers().items()
-        if before.get(group, set()) & deleted or (group in out and group not in roster.provider_groups)
-    )
+        if before.get(group, set()) & deleted
+        or set(named.get(group, ())) - set(roster.groups.get(group, ()))
+        or (group in out and group not in roster.provider_groups)
+    }
 
 
 def parts(names: Iterable[str], most: int) -> Iterator[list[str]]:
@@ -116,6 +120,11 @@ def apply(hub: Hub, guests: bool) -> bool:
     there = {user["name"] for user in hub.all("users")}
     members = {group["name"]: set(group["users"]) for group in hub.all("groups")}
     create, delete = changes(roster, there, state.get("names", []), guests, owners.known())
+    servers = roster.servers()
+    stops = {*state.get("stop", []), *to_stop(roster, members, state.get("members", {}), delete)} & {*servers.values()}
+    named = {group: sorted(roster.groups.get(group, ())) for group in servers}
+    if stops:  # if this is killed, nobody in the hub shows any more that somebody has left
+        write_state(owners.LISTED, {**state, "members": named, "stop": sorted(stops)})
     left = set()
     for name in sorted(delete):
         try:
@@ -129,11 +138,13 @@ def apply(hub: Hub, guests: bool) -> bool:
     for names in parts(create - left, USERS_AT_ONCE):
         hub.call("POST", "/users", {"usernames": names})
     apply_groups(hub, roster, (there - delete) | (create - left), members, delete - left)
+    stops = {server for server in stops if not stop(hub, server)}
     names = state.get("names", []) if left else sorted(roster.users)
     now = {name: user["identity"] for name, user in roster.users.items() if name not in left}
     # Also those who left: nobody else gets into the hub as a guest with their name.
-    write_state(owners.LISTED, {"names": names, "identities": {**owners.listed(), **now}})
-    return not left
+    identities = {**owners.listed(), **now}
+    write_state(owners.LISTED, {"names": names, "identities": identities, "members": named, "stop": sorted(stops)})
+    return not left and not stops
 
 
 def apply_groups(hub: Hub, roster: Roster, users: set[str], before: Mapping[str, set[str]], deleted: set[str]) -> None:
@@ -148,16 +159,19 @@ def apply_groups(hub: Hub, roster: Roster, users: set[str], before: Mapping[str,
         for group, names in moved.items():
             for part in parts(names, MEMBERS_AT_ONCE):
                 hub.call(method, f"/groups/{quote(group, safe='')}/users", {"users": part})
-    for server in to_stop(roster, before, out, deleted):
-        stop(hub, server)
 
 
-def stop(hub: Hub, name: str) -> None:
+def stop(hub: Hub, name: str) -> bool:
+    """Stop the server of a group. Return whether the hub has taken that on."""
     try:
         hub.call("DELETE", f"/users/{quote(name, safe='')}/server")
-        print(f"roster: {name} is stopped, because somebody has left the group", file=sys.stderr, flush=True)
-    except urllib.error.HTTPError as error:
-        print(f"roster: {name} could not be stopped: {error}", file=sys.stderr, flush=True)
+    except OSError as error:  # includes HTTPError and TimeoutError
+        if isinstance(error, urllib.error.HTTPError) and error.code in (403, 404):
+            return True  # the server is new: nothing runs, and this service may stop it only after the hub's restart
+        print(f"roster: {name} could not be stopped yet: {error}", file=sys.stderr, flush=True)
+        return False
+    print(f"roster: {name} is stopped, because somebody has left the group", file=sys.stderr, flush=True)
+    return True
 
 
 def signature() -> tuple[object, object]:
