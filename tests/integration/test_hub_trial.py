@@ -207,7 +207,7 @@ def test_a_run_that_is_killed_leaves_the_way_back(trial: Trial) -> None:
 
 def test_old_images_of_hubs_go_and_nothing_else(trial: Trial) -> None:
     repository = f"{trial.name}/hub"
-    names = [f"{repository}:{tag}" for tag in ("held", "named", "one", "two", "before", "now")]
+    names = [f"{repository}:{tag}" for tag in ("held", "named", "one", "two", "before", "lab", "now")]
 
     def there() -> set[str]:
         return {*run("docker", "images", "--format", "{{.Repository}}:{{.Tag}}").split()} & {*names, "other/hub:1"}
@@ -215,7 +215,8 @@ def test_old_images_of_hubs_go_and_nothing_else(trial: Trial) -> None:
     file = trial.folder / "empty" / "Dockerfile"
     file.parent.mkdir()
     for name in [*names, "other/hub:1"]:
-        file.write_text(f'FROM scratch\nLABEL name={name} at={time.time_ns()}\nCMD ["/none"]\n')
+        ours = "" if name.endswith(":lab") else 'carrel.hub=""'
+        file.write_text(f'FROM scratch\nLABEL name={name} at={time.time_ns()} {ours}\nCMD ["/none"]\n')
         run("docker", "build", "--quiet", "--tag", name, file.parent)
         time.sleep(1.1)  # Docker lists the times of images in seconds
     container = run("docker", "create", f"{repository}:held").strip()

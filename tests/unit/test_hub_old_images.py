@@ -7,13 +7,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.carrel.jupyter.plugins.module_utils._site.hub_image import old
+from ansible_collections.carrel.jupyter.plugins.module_utils._site.hub_image import LABEL, old
+
+from testbed.run import ROOT
 
 NOW = "carrel/hub:now"
 
 
 def image(created: int, *names: str) -> dict[str, Any]:
-    return {"Id": f"sha256:{created}", "Created": created, "RepoTags": [*names]}
+    return {"Id": f"sha256:{created}", "Created": created, "RepoTags": [*names], "Labels": {LABEL: ""}}
 
 
 IMAGES = [image(2, "carrel/hub:b"), image(4, NOW), image(1, "carrel/hub:a"), image(3, "carrel/hub:c")]
@@ -34,6 +36,19 @@ def test_check_mode_finds_the_same_before_the_new_one_is_built() -> None:
 def test_what_a_container_uses_stays() -> None:
     """Also a stopped one, as of a hub that is held; Docker tells all of them."""
     assert old(IMAGES, [{"ImageID": "sha256:1"}, {"ImageID": "sha256:9"}], NOW) == ["carrel/hub:b"]
+
+
+def test_the_way_back_is_one_that_would_be_removed_otherwise() -> None:
+    assert old(IMAGES, [{"ImageID": "sha256:3"}], NOW) == ["carrel/hub:a"]
+    assert old([*IMAGES, image(9, "carrel/hub:x", "mine:1")], [], NOW) == ["carrel/hub:b", "carrel/hub:a"]
+
+
+@pytest.mark.parametrize("labels", [None, {}, {"carrel.python": "/usr/bin/python3"}])
+def test_images_of_a_lab_called_hub_and_declared_ones_are_others(labels: dict[str, str] | None) -> None:
+    theirs = {**image(9, "carrel/hub:1.0"), "Labels": labels}
+    assert old([*IMAGES, theirs], [], NOW) == ["carrel/hub:b", "carrel/hub:a"]
+    assert old([image(9, "carrel/hub:c"), *IMAGES[1:2], theirs, theirs], [], NOW) == []
+    assert f"LABEL {LABEL}=" in (ROOT / "roles/hub/files/image/Dockerfile").read_text()
 
 
 @pytest.mark.parametrize("names", [["mine:1"], ["carrel/hub:b", "mine:1"], ["carrel/hubs:b"], ["x/carrel/hub:b"], []])

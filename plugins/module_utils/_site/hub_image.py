@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 SHARED = "ansible_collections/carrel/jupyter/plugins/module_utils/_shared"
+LABEL = "carrel.hub"  # of its Dockerfile
 
 
 def files(packages: Sequence[str], shared: Mapping[str, str], certificates: Sequence[str]) -> dict[str, str]:
@@ -23,20 +24,20 @@ def files(packages: Sequence[str], shared: Mapping[str, str], certificates: Sequ
 def old(images: Sequence[Mapping[str, Any]], containers: Sequence[Mapping[str, Any]], current: str) -> list[str]:
     """Return the names of the hubs' images to remove, by the engine's answers about its images and all containers.
 
-    Each other image of CURRENT's repository is an older build. The newest of them stays as the way back, those of
-    containers because they may start again, and those that somebody has given a name of another kind.
+    Images with the label that no container uses are older builds. The newest of them stays as the way back. Those with
+    a name of another kind stay as well, and those without the label, which a lab or jupyter_images may have named so.
     """
     repository = current.rpartition(":")[0]
     used = {container["ImageID"] for container in containers}
 
-    def names(image: Mapping[str, Any]) -> list[str]:
-        return [name for name in image["RepoTags"] or [] if name.rpartition(":")[0] == repository]
+    def is_ours(image: Mapping[str, Any]) -> bool:
+        names = image["RepoTags"] or []
+        named = bool(names) and all(name.rpartition(":")[0] == repository for name in names)
+        return named and LABEL in (image["Labels"] or {})
 
-    before = [image for image in images if names(image) and current not in image["RepoTags"]]
-    before.sort(key=lambda image: int(image["Created"]), reverse=True)
-    return [
-        name
-        for image in before[1:]
-        if image["Id"] not in used and names(image) == image["RepoTags"]
-        for name in names(image)
-    ]
+    ours = sorted(filter(is_ours, images), key=lambda image: int(image["Created"]), reverse=True)
+    spare = [image for image in ours if current not in image["RepoTags"] and image["Id"] not in used]
+    built = any(current in image["RepoTags"] for image in ours)
+    # In check mode before the build, what runs now will be the way back.
+    last = [] if not built and any(image["Id"] in used for image in ours) else spare[:1]
+    return [name for image in spare[len(last) :] for name in image["RepoTags"]]
