@@ -82,6 +82,7 @@ class FilterModule:
             "_hub_smoke_before": hub_smoke.before,
             "_hub_smoke_due": hub_smoke.due,
             "_hub_smoke_files": hub_smoke.files,
+            "_hub_smoke_noted": hub_smoke.read_noted,
             "_hub_smoke_passed": hub_smoke.with_passed,
             "_hub_smoke_refusal": hub_smoke.refusal,
             "_hub_smoke_untried": hub_smoke.untried,

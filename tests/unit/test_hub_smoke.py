@@ -135,8 +135,23 @@ def test_what_a_killed_run_has_noted_is_the_way_back() -> None:
     assert hub_smoke.untried(of_it, ["sha256:untried"], again, now) == []
     gone = hub_smoke.before(of_it, now, noted, [{"Id": "sha256:b"}])
     assert gone == [{"Id": "sha256:untried", "RepoTags": ["a:1"]}, noted[1]], "somebody removed the old image"
+    for good in ((["sha256:untried"], []), ([], ["sha256:untried"])):
+        since = hub_smoke.before(of_it, now, noted, [{"Id": "sha256:a"}], *good)
+        assert since == [{"Id": "sha256:untried", "RepoTags": ["a:1"]}, noted[1]], "it has been tried since"
     fewer = hub(images=of_it["images"][1:])
     assert hub_smoke.before(fewer, now, noted, [{"Id": "sha256:a"}, {"Id": "sha256:b"}]) == noted[1:]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[", "{}x", "1", "[1]", '[{"Id": "a"}]', '[{"Id": "a", "RepoTags": null}]', "[" * 9999]
+)
+def test_a_damaged_note_says_nothing(text: str) -> None:
+    assert hub_smoke.read_noted(text) == {"images": [], "damaged": True}
+
+
+def test_a_note_is_read_as_it_was_written() -> None:
+    images = [{"Id": "sha256:a", "RepoTags": ["a:1"]}]
+    assert hub_smoke.read_noted(json.dumps(images)) == {"images": images, "damaged": False}
 
 
 def test_the_database_keeps_its_image_if_a_run_fails() -> None:

@@ -114,15 +114,34 @@ def due(
     return found
 
 
+def read_noted(text: str) -> dict[str, Any]:
+    """Read what a run that was killed has noted, in the form that `before` returns, and whether it is damaged."""
+    try:
+        images = [
+            {"Id": str(image["Id"]), "RepoTags": [str(tag) for tag in image["RepoTags"]]} for image in json.loads(text)
+        ]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return {"images": [], "damaged": True}
+    return {"images": images, "damaged": False}
+
+
 def before(
-    instance: Mapping[str, Any], now: Sequence[Any], noted: Sequence[Any], there: Sequence[Any]
+    instance: Mapping[str, Any],
+    now: Sequence[Any],
+    noted: Sequence[Any],
+    there: Sequence[Any],
+    passed: Sequence[str] = (),
+    healthy: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """Return what the tags that a run may pull meant before it, like the engine's answers, which NOW are.
 
-    A run that was killed has NOTED it, and may have left an untried image under a tag. Of these THERE still are.
+    A run that was killed has NOTED it, and may have left an untried image under a tag. Of these THERE still are. Since
+    then another run or a reset may have tried what a tag means now: it has PASSED, or is HEALTHY.
     """
-    ids = {image["Id"] for image in there}
-    found = {**_tags(now), **{name: image_id for name, image_id in _tags(noted).items() if image_id in ids}}
+    ids, good, found = {image["Id"] for image in there}, {*passed, *healthy}, _tags(now)
+    for name, image_id in _tags(noted).items():
+        if image_id in ids and found.get(name) not in good:
+            found[name] = image_id
     return [{"Id": found[name], "RepoTags": [name]} for name in _pulled(instance).values() if name in found]
 
 
