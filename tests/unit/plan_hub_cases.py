@@ -330,6 +330,12 @@ HUB_CASES: list[tuple[str, str, str, dict[str, Any]]] = [
         f"'group-stat', which is also the name of {CLASS}.users[0]",
         at_hub(users=["group-stat"], groups={"Stat": {"server": True}}, user_domains=True),
     ),
+    (
+        "group_of_server",
+        f"{CLASS}.groups.geo.admins[0]",
+        "'group-stat' is whom the server of the group 'Stat' belongs to",
+        at_hub(groups={"Stat": {"server": True}, "geo": {"admins": ["group-stat"]}}, user_domains=True),
+    ),
     ("group_name", f"{CLASS}.groups", "'a/b' is not a name", at_hub(groups={"a/b": {}})),
     ("group_name", f"{CLASS}.groups", "a whole number is not", at_hub(groups={7: {}})),
     ("wrong_type", f"{CLASS}.groups", "{statistics: {members: [ada]}}", at_hub(groups=["stat"])),

@@ -221,6 +221,14 @@ def test_users_have_domains_there_too() -> None:
 def test_nobody_signs_up_there_as_the_server_of_a_group() -> None:
     files = exported(user_domains=True, groups={"stars": {"members": ["ada"], "server": True}})
     assert "group-stars" not in files["values.yaml"] and "servers of stars." in files["README.md"]
+    group = {"name": "stars", "members": ["ada", "group-stars"], "admins": ["group-stars", "prof"]}
+    users = [
+        {"name": "ada", "server_of": None},
+        {"name": "prof", "server_of": None},
+        {"name": "group-stars", "server_of": "stars"},
+    ]
+    (of_people,) = z2jh.of_people({"users": users, "groups": [group]})["groups"]
+    assert of_people == {"name": "stars", "members": ["ada"], "admins": ["prof"]}
 
 
 def test_a_user_has_own_limits_and_mounts(tmp_path: Path) -> None:

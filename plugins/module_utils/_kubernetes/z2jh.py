@@ -45,7 +45,10 @@ def of_people(hub: Mapping[str, Any]) -> dict[str, Any]:
     """Return the hub without the users of servers of groups: there, anybody could sign up with their names."""
     users = [user for user in hub["users"] if user["server_of"] is None]
     names = {user["name"] for user in users}
-    groups = [{**group, "members": sorted(names.intersection(group["members"]))} for group in hub["groups"]]
+    groups = [
+        {**group, **{role: sorted(names.intersection(group[role])) for role in ("members", "admins")}}
+        for group in hub["groups"]
+    ]
     return {**hub, "users": users, "groups": groups}
 
 

@@ -212,7 +212,10 @@ class People:
                     if raw is INVALID:
                         continue
                     user, path = self._name(raw), f"{group.path}.{role}[{index}]"
-                    if user in self._users:
+                    of = self._users[user].server_of if user in self._users else None
+                    if of is not None:
+                        self._add(path, "group_of_server", value=show(raw), group=show(of))
+                    elif user in self._users:
                         people.add(user)
                     if user in self._bad:
                         self._add(path, "user_name", problem=self._problem(raw, user))

@@ -207,6 +207,7 @@ MESSAGES: dict[str, str] = {
     "group_name": "{value} is not a name for a group; write at most 63 letters, digits, '.', '_' and '-', beginning "
     "with a letter or digit",
     "group_server": "the server would belong to a user {name}, which is also the name of {other}; rename one of them",
+    "group_of_server": "{value} is whom the server of the group {group} belongs to, and nobody else; leave it out",
     "group_user": "{value} is not one of the users{hint}; write the name in users too",
     "password_not_native": "is for type native, and people log in with {type}; leave it out",
     "password_hash": "begins as the hash of a password does, but is none that the hub can check; write a whole bcrypt "
