@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from ansible_collections.carrel.jupyter.plugins.module_utils._people import name_owners as site
 from backup_helpers import STOP
-from carrel_backup import asked, database, inside, manifest, name_owners, owners, receiving, restore
+from carrel_backup import asked, containers, database, inside, manifest, name_owners, owners, receiving, restore
 from carrel_backup.name_owners import Owner
 from carrel_backup.run import BackupError
 from carrel_backup.transfer import Move
@@ -182,6 +182,32 @@ def test_a_database_that_comes_back_without_the_hub_s_folder_brings_nobody_back(
     restore.restore_leaves(hub, snapshot, STOP, manifest.Manifest(["hub", *leaves], dumped, []), leaves)
     assert hub_owners.others(found, hub_owners.known()) == ({NAME} if dumped or raw else set())
     assert seen == ([{NAME}] if dumped else []), "also if the restore is killed once the database is there"
+
+
+@pytest.mark.parametrize("noted", [True, False])
+def test_a_restore_that_fails_before_the_database_is_there_leaves_the_hub_its_people(
+    hub: Engine, monkeypatch: pytest.MonkeyPatch, noted: bool
+) -> None:
+    hub.state.begin_past()
+    record(hub, NEW)
+    fetched(monkeypatch, OLD)
+    path = Path(hub.settings.directory, "data/hub", hub_owners.LISTED)
+    path.parent.mkdir()
+    text = json.dumps({"names": [NAME], "identities": {NAME: MUELLER}, "stop": ["group-stat"]})
+    if noted:
+        path.write_text(text)
+
+    def load(*_given: object) -> None:
+        assert json.loads(path.read_text())["identities"] == {NAME: ""}
+        raise containers.UntouchedError("the database does not answer")
+
+    monkeypatch.setattr(database, "server", lambda _run: "database")
+    monkeypatch.setattr(restore, "load", load)
+    found = manifest.Manifest(["hub", ADA, HOME], database.POSTGRESQL, [])
+    with pytest.raises(containers.UntouchedError, match="does not answer"):
+        restore.restore_leaves(hub, {"id": "abc", "time": THEN}, STOP, found, [ADA, HOME])
+    assert [each.name for each in path.parent.iterdir()] == ([path.name] if noted else [])
+    assert not noted or path.read_text() == text
 
 
 def disowned(folder: Path) -> dict[str, Any]:

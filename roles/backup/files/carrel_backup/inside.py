@@ -31,6 +31,7 @@ BUSY_SECONDS = 60
 MOST_PROBLEMS = 200
 MOST_FOLDERS = 100
 LISTED = "roster-listed.json"  # as in carrel_hub/owners.py
+LISTED_BEFORE = f".{LISTED}.before"
 NOBODY = ""  # the same identity as no other
 AT_FDCWD, RENAME_NOREPLACE = -100, 1
 MARK = "\ufffd"
@@ -263,10 +264,19 @@ def disown(folder: str, names: list[str]) -> None:
     path = os.path.join(folder, LISTED)
     before, identities = listed(path)
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
+        os.replace(path, os.path.join(folder, LISTED_BEFORE))
     with open(path, "x", encoding="utf-8") as file:
         # With guests, a hub deletes only those not listed any more who were listed before.
         json.dump({"names": [*before, *names], "identities": {**identities, **dict.fromkeys(names, NOBODY)}}, file)
+
+
+def own(folder: str) -> None:
+    """Undo `disown`."""
+    path = os.path.join(folder, LISTED)
+    try:
+        os.replace(os.path.join(folder, LISTED_BEFORE), path)
+    except FileNotFoundError:
+        os.unlink(path)
 
 
 def listed(path: str) -> tuple[list[Any], dict[str, Any]]:
@@ -342,6 +352,8 @@ def main(command: str, *arguments: str) -> int:
             write(arguments[0], json.load(sys.stdin))
         elif command == "disown":
             disown(arguments[0], json.load(sys.stdin))
+        elif command == "own":
+            own(arguments[0])
         elif command == "remove":
             remove(arguments[0], json.load(sys.stdin))
         elif command == "empty":

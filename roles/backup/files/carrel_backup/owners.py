@@ -7,14 +7,18 @@ The module user_volumes writes the record. It comes back with a whole hub and go
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Collection, Mapping, Set
+from collections.abc import Collection, Iterator, Mapping, Set
 from dataclasses import replace
 
 from . import files
+from .commands import CommandError
+from .containers import UntouchedError
 from .escape import username_problem
+from .inside import LISTED_BEFORE
 from .name_owners import Owner, parse
-from .run import BackupError
+from .run import BackupError, Run
 from .settings import Settings
 from .usernames import is_plain, same_identity
 
@@ -67,6 +71,25 @@ def folder_for(directory: str, tree: str, there: Collection[str], dumped: str | 
     if HUBS_OWN in there:
         return f"{tree}/instance/{HUBS_OWN}"
     return f"{directory}/{HUBS_OWN}" if dumped or POSTGRESQLS in there else None
+
+
+@contextlib.contextmanager
+def disowned(run: Run, folder: str | None, theirs: Set[str]) -> Iterator[None]:
+    """Let a hub with the database of then delete users who are somebody else; not if nothing has been replaced."""
+    if folder is None:
+        yield
+        return
+    run.inside("disown", folder, given=sorted(theirs))
+    try:
+        yield
+    except UntouchedError:
+        try:
+            run.inside("own", folder)
+        except CommandError as error:
+            run.warn(f"the hub will delete and create {', '.join(sorted(theirs))}, which ends their servers: {error}")
+        raise
+    with contextlib.suppress(CommandError):
+        run.inside("remove", folder, given=[LISTED_BEFORE])
 
 
 def merged(

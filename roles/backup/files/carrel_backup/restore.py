@@ -249,10 +249,10 @@ def restore_leaves(
             try:
                 containers.stop(run, leaves, whole, wanted.stop)
                 folder = owners.folder_for(directory, tree, there, dumped) if theirs else None
-                if folder:  # before the database: if this run is killed, a hub with the old users still deletes them
-                    run.inside("disown", folder, given=sorted(theirs))
-                if dumped == database.POSTGRESQL:  # first: if it fails, all is as it was
-                    load(run, f"{tree}/stage/database/{dumped}")
+                # Before the database: if this run is killed, a hub with the old users still deletes them.
+                with owners.disowned(run, folder, theirs):
+                    if dumped == database.POSTGRESQL:  # first: if it fails, all is as it was
+                        load(run, f"{tree}/stage/database/{dumped}")
                 run.step("place", f"put {len(there)} directories in place")
                 for leaf in there:
                     place(run, f"{tree}/instance/{leaf}", leaf)
