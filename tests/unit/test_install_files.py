@@ -154,7 +154,8 @@ def test_archive_moves_everything_and_frees_the_name(tmp_path: Path) -> None:
     (instance / "data").mkdir(parents=True)
     (instance / "data" / "kept").write_text("kept")
     os.chown(instance / "data" / "kept", 12345, 12345)
-    resets = Path("/var/lib/carrel/tao-of-the-unit-tests/reset")
+    instance_name = f"archive-tests-{os.getpid()}"
+    resets = Path(f"/var/lib/carrel/{instance_name}/reset")
     backups = resets.parent / "backup"
     for folder in (resets, backups):
         folder.mkdir(parents=True, exist_ok=True)
@@ -164,21 +165,22 @@ def test_archive_moves_everything_and_frees_the_name(tmp_path: Path) -> None:
     for name in ("instance", "image"):
         (resets.parent / f"{name}.json").write_text("{}")
     try:
-        four_runs("instance_archive", name="tao-of-the-unit-tests", directory=str(instance))
+        four_runs("instance_archive", name=instance_name, directory=str(instance))
         assert list(resets.parent.iterdir()) == [backups] and list(backups.iterdir()) == []
     finally:
         shutil.rmtree(resets.parent, ignore_errors=True)
     for name in ("state", "leaves"):
-        (file,) = (tmp_path / ".archive").glob(f"tao-of-the-unit-tests-*/.backup/{name}.json")
+        (file,) = (tmp_path / ".archive").glob(f"{instance_name}-*/.backup/{name}.json")
         assert (file.read_text(), stat.S_IMODE(file.stat().st_mode)) == (name, 0o600)
-    (kept,) = (tmp_path / ".archive").glob("tao-of-the-unit-tests-*/data/kept")
+    (kept,) = (tmp_path / ".archive").glob(f"{instance_name}-*/data/kept")
     assert (kept.read_text(), kept.stat().st_uid) == ("kept", 12345)
     assert stat.S_IMODE((tmp_path / ".archive").stat().st_mode) == 0o700
 
 
 def test_archive_removes_the_state_of_resets_however_deep_it_is(tmp_path: Path) -> None:
     """An account may make thousands of directories in each other."""
-    resets = Path("/var/lib/carrel/tao-of-the-deep-tests/reset")
+    name = f"deep-tests-{os.getpid()}"
+    resets = Path(f"/var/lib/carrel/{name}/reset")
     resets.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(resets, os.O_RDONLY)
     for _unused in range(6000):
@@ -188,7 +190,7 @@ def test_archive_removes_the_state_of_resets_however_deep_it_is(tmp_path: Path) 
         descriptor = below
     os.close(descriptor)
     try:
-        four_runs("instance_archive", name="tao-of-the-deep-tests", directory=str(tmp_path / "gone"))
+        four_runs("instance_archive", name=name, directory=str(tmp_path / "gone"))
         assert not resets.parent.exists()
     finally:
         subprocess.run(["rm", "-rf", resets.parent], check=True)

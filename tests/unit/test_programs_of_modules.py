@@ -15,7 +15,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._host import progra
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import backup, reset
 from ansible_collections.carrel.jupyter.plugins.modules import instance_backup, instance_move, instance_reset
 
-NAME = "tao-of-the-unit-tests"
+NAME = "tao-with-much-to-say"
 
 
 @pytest.mark.parametrize(
