@@ -15,8 +15,13 @@ from testbed import engine, hosts, images
 
 ENGINE = pytest.StashKey[IO[str]]()
 FOLDER = pytest.StashKey[str]()
-# Few tests that take minutes: they come first, so that no worker begins with one while the others have nothing left.
-LONG = ("test_reset_kill", "test_image_kernels", "test_image_role", "test_hub_site")
+# Files that take minutes, the longest first, as runs say at their end: they come before all others, so that no worker
+# begins with one while the others have nothing left.
+LONG = (
+    "test_hub_trial", "test_reset_kill", "test_reset_lab", "test_image_kernels", "test_hub_site",
+    "test_image_compatibility", "test_image_role", "test_reset_hub", "test_hub_together", "test_backup_restore",
+    "test_backup", "test_image_sources", "test_hub_apart", "test_hub_domains", "test_hub_several", "test_reset_smoke",
+)  # fmt: skip
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -41,4 +46,5 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.path.stem not in LONG)
+    order = {file: place for place, file in enumerate(LONG)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(LONG)))
