@@ -29,9 +29,13 @@ export PYTHONPATH := $(CURDIR)/.cache/collections:$(CURDIR)
 
 # How long a part took, for CI's log.
 timed = TIMEFORMAT='make: $(1) took %0R s'; time
-# The tests of a folder beside others: their output stays together.
-beside = echo "make: tests/$(1) writes to .cache/$(1).log, which is shown at its end"; \
-	code=0; { $(call timed,tests/$(1)) pytest $(2) tests/$(1); } &> .cache/$(1).log || code=$$?; cat .cache/$(1).log; exit $$code
+# A part beside others: its output stays together.
+beside = echo "make: $(1) writes to .cache/$(1).log, which is shown at its end"; \
+	code=0; { $(call timed,$(1)) $(2); } &> .cache/$(1).log || code=$$?; cat .cache/$(1).log; exit $$code
+# Two at a time, in this order: what is over in minutes, then the longest. Each has hosts, ports and images' names of its
+# own, so that any two of them may run at once.
+HOSTS_PARTS := e2e integration upgrade demo-test platforms
+TEST_PARTS := lint unit sanity $(HOSTS_PARTS)
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -65,12 +69,12 @@ lint: venv
 unit: venv
 	$(call timed,tests/unit) pytest --numprocesses auto --durations 10 tests/unit
 
-test-quick: lint unit
+test-quick: venv
+	@$(MAKE) --no-print-directory --jobs 2 lint unit
 
-# All of them wait a lot: in parallel two take little longer than one.
+# A part waits where another one computes, so in parallel two take little longer than one.
 test-hosts: venv
-	@$(MAKE) --no-print-directory --jobs 2 e2e integration
-	@$(MAKE) --no-print-directory --jobs 2 demo-test upgrade platforms
+	@$(MAKE) --no-print-directory --jobs 2 $(HOSTS_PARTS)
 
 test-long: venv
 	@$(MAKE) --no-print-directory --jobs 2 moves disaster takeover
@@ -81,30 +85,31 @@ e2e: venv
 		|| { python -m testbed.failures .cache/e2e.xml; exit 1; }
 
 integration: venv
-	@$(call beside,integration,--numprocesses auto --dist loadfile --no-loadscope-reorder --durations 30)
+	@$(call beside,integration,pytest --numprocesses auto --dist loadfile --no-loadscope-reorder --durations 30 tests/integration)
 
 demo-test: venv
-	$(call timed,tests/demo) pytest --durations 0 tests/demo
+	@$(call beside,demo,pytest --durations 0 tests/demo)
 
 upgrade: venv
-	@$(call beside,upgrade,--durations 0)
+	@$(call beside,upgrade,pytest --durations 0 tests/upgrade)
 
 moves: venv
-	@$(call beside,move,--durations 0)
+	@$(call beside,moves,pytest --durations 0 tests/move)
 
 disaster: venv
-	@$(call beside,disaster,--durations 0)
+	@$(call beside,disaster,pytest --durations 0 tests/disaster)
 
 takeover: venv
-	@$(call beside,adopt,--durations 0)
+	@$(call beside,takeover,pytest --durations 0 tests/adopt)
 
 platforms: venv
-	$(call timed,tests/platforms) pytest tests/platforms
+	@$(call beside,platforms,pytest --durations 0 tests/platforms)
 
 sanity: venv
-	$(call timed,ansible-test sanity) python -m testbed.sanity
+	@$(call beside,sanity,python -m testbed.sanity)
 
-test: test-quick sanity test-hosts
+test: venv
+	@$(MAKE) --no-print-directory --jobs 2 $(TEST_PARTS)
 
 test-vm: venv
 	python -m testbed vm up
