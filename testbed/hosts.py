@@ -37,10 +37,12 @@ INIT = "umount -R /sys/fs/cgroup; mount -t cgroup2 cgroup2 /sys/fs/cgroup && exe
 
 
 def variables(hub_base: str = images.BASE) -> dict[str, Any]:
-    """A test host's variables for Ansible: how to reach it, its certificate, and what hubs' images are built from."""
+    """A test host's variables for Ansible: how to reach it, its certificate, and what hubs' images are built from.
+
+    With ansible_user, the connection would ask Docker twice for its version in each task.
+    """
     return {
         "ansible_connection": "community.docker.docker",
-        "ansible_user": "root",
         "ansible_python_interpreter": "/usr/bin/python3",
         "jupyter_tls": {"mode": "files", "certificate": "/etc/ssl/site.crt", "private_key": "/etc/ssl/site.key"},
         "hub_base_image": f"{REGISTRY_NAME}/{hub_base}",

@@ -32,7 +32,6 @@ def host() -> Iterator[str]:
 def test_a_docker_that_is_too_old_is_refused_before_anything_is_touched(host: str, tmp_path: Path) -> None:
     variables = {
         "ansible_connection": "community.docker.docker",
-        "ansible_user": "root",
         "ansible_python_interpreter": "/usr/bin/python3",
         "jupyter_tls": "selfsigned",
         "jupyter_instances": [LAB],
