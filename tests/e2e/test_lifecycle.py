@@ -53,24 +53,25 @@ def test_a_run_reloads_systemd_after_one_that_was_killed(play: Play) -> None:
     assert "yes" not in run_on(HOST, *ask)
 
 
-def test_check_mode_reports_a_change_and_makes_none(play: Play, tao: Site) -> None:
+def test_check_mode_reports_a_change_and_new_instances_and_makes_none(play: Play, tmp_path: Path, tao: Site) -> None:
+    """The new ones are in a running engine; one has an image, the other is built."""
+    (tmp_path / "Dockerfile").write_text("FROM registry.carrel.test:5000/carrel/lab:1.0\n")
+    sources = {"new": {"image": tao.declared["image"]}, "built": {"build": str(tmp_path)}}
+
+    def change(instances: Instances) -> None:
+        instances[0].update(environment={"NEW": "1"})
+        for name, source in sources.items():
+            instances.append({"name": name, "url": f"https://localhost:8461/{name}/", "engine": "tao", **source})
+
     before = container_id(tao)
-    run = play(HOST, lambda instances: instances[0].update(environment={"NEW": "1"}), "--check", "--diff")
+    run = play(HOST, change, "--check", "--diff")
     assert run.code == 0 and run.changed > 0
-    assert "/srv/tao/.env" in run.output
+    for path in ("/srv/tao/.env", "/srv/new", "/srv/built"):
+        assert path in run.output, path
     assert container_id(tao) == before
     assert "NEW" not in run_on(HOST, "cat", "/srv/tao/.env")
-
-
-@pytest.mark.parametrize("source", ["image", "build"])
-def test_check_mode_reports_a_new_instance_in_a_running_engine(play: Play, tmp_path: Path, source: str) -> None:
-    (tmp_path / "Dockerfile").write_text("FROM registry.carrel.test:5000/carrel/lab:1.0\n")
-    image = {"image": hostvars()[HOST]["jupyter_instances"][0]["image"], "build": str(tmp_path)}[source]
-    new = {"name": "new", "url": "https://localhost:8461/new/", "engine": "tao", source: image}
-    run = play(HOST, lambda instances: instances.append(new), "--check", "--diff")
-    assert run.code == 0 and run.changed > 0
-    assert "/srv/new" in run.output
-    run_on(HOST, "test", "!", "-e", "/srv/new")
+    for name in sources:
+        run_on(HOST, "test", "!", "-e", f"/srv/{name}")
 
 
 def test_a_new_notice_and_a_new_password_arrive_and_files_stay(play: Play, tao: Site) -> None:
