@@ -66,6 +66,11 @@ def whole(site: Site) -> None:
 
     # a docker command of a reset that was killed has yet to end
     until(alone, lambda: f"the reset is alone: {output}", pause=1)
+    sound(site)
+
+
+def sound(site: Site) -> None:
+    """The last reset has left one server that answers, and nothing over."""
     assert len(servers(site)) == 1
     assert state(site)["result"] == "done"
     assert "./notebooks/RESET-NOTICE.txt" not in home(site)

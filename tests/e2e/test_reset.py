@@ -18,7 +18,7 @@ from testbed.load import Load
 from testbed.patience import PATIENCE
 
 from .conftest import Play, Site, hostvars, reset, run_on, until
-from .resets import ANOTHER, DONE, HOST, PUT_OFF, home, servers, settings, state, whole, work
+from .resets import DONE, HOST, PUT_OFF, home, servers, settings, state, whole, work
 
 KEPT = """
 import os
@@ -54,10 +54,16 @@ def test_a_reset_has_no_downtime_and_keeps_only_the_home(tao: Site) -> None:
     assert found["healthy"][0]["id"] == image["id"]
 
 
-def test_every_step_is_a_line_of_json_in_the_journal(tao: Site) -> None:
+def test_every_step_is_a_line_of_json_in_the_journal_and_a_file_of_the_notices_name_stays(tao: Site) -> None:
     shown = run_on(HOST, "journalctl", "--show-cursor", "--lines", "0", "--quiet")
     cursor = shown.partition("cursor: ")[2].strip()
-    assert reset(tao, "--people", "skip")[0] == DONE
+    with tao.lab().login(tao.secret) as lab:
+        lab.put("RESET-NOTICE.txt", "mine")
+        try:
+            assert reset(tao, "--people", "skip")[0] == DONE
+            assert lab.get("RESET-NOTICE.txt") == "mine"
+        finally:
+            lab.request("DELETE", "api/contents/RESET-NOTICE.txt")
     lines = run_on(HOST, "journalctl", "--after-cursor", cursor, "--identifier", "carrel-reset", "--output", "cat")
     steps = [json.loads(line) for line in lines.splitlines()]
     assert {step["instance"] for step in steps} == {"tao"}
@@ -114,26 +120,6 @@ def test_people_get_a_notice_before(tao: Site) -> None:
             assert process.wait(PATIENCE) == DONE
     assert home(tao) == kept
     assert state(tao)["scheduled_for"]
-
-
-def test_an_existing_file_of_that_name_is_not_overwritten(tao: Site) -> None:
-    with tao.lab().login(tao.secret) as lab:
-        lab.put("RESET-NOTICE.txt", "mine")
-        try:
-            assert reset(tao, "--people", "ignore", "--no-pull")[0] == DONE
-            assert lab.get("RESET-NOTICE.txt") == "mine"
-        finally:
-            lab.request("DELETE", "api/contents/RESET-NOTICE.txt")
-
-
-def test_two_at_once(tao: Site) -> None:
-    with settings(tao, drain_seconds=8):
-        first = subprocess.Popen(["docker", "exec", HOST, "carrel-reset", "tao", "--people", "ignore", "--no-pull"])
-        until(lambda: state(tao)["step"] in ("start", "switch", "drain"), "the first has begun")
-        code, output = reset(tao, "--people", "ignore", "--no-pull")
-        assert code == ANOTHER and "another" in output
-        assert first.wait(PATIENCE) == DONE
-    assert len(servers(tao)) == 1 and state(tao)["result"] == "done"
 
 
 def test_a_new_token_each_time(play: Play, atlas: Site) -> None:
