@@ -133,4 +133,4 @@ def test_a_drill_is_green_and_the_status_says_so(play: Play, hub: Site, tmp_path
     assert listed.code == 0 and snapshots(hub)[-1]["id"][:8] in listed.output
     page = tmp_path / "status.html"
     status = play(hub.host, playbook="playbooks/status.yml", jupyter_status_html=str(page))
-    assert status.code == 0 and ", drill " in page.read_text()
+    assert status.code == 0 and "class" in page.read_text() and ", drill " in page.read_text()

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import subprocess
-from pathlib import Path
 
 import requests
 
@@ -13,7 +12,7 @@ from testbed.client import Lab
 from testbed.load import Load
 from testbed.patience import PATIENCE
 
-from .conftest import Play, Site, enter, passwords, reset, run_on, until, visit
+from .conftest import Site, enter, passwords, reset, run_on, until, visit
 from .resets import DONE, home, settings, state, work
 
 
@@ -101,12 +100,6 @@ def test_cron_daily_runs_it_as_roots_script(hub: Site) -> None:
         run_on(hub.host, script)
     assert hub.started("class-hub-1") != before
     assert run_on(hub.host, "stat", "--format", "%U", "/var/lib/carrel/class/reset/state.json").strip() == "class"
-
-
-def test_the_status_of_a_hub(play: Play, hub: Site, tmp_path: Path) -> None:
-    page = tmp_path / "status.html"
-    assert play(hub.host, playbook="playbooks/status.yml", jupyter_status_html=str(page)).code == 0
-    assert "class" in page.read_text()
 
 
 def test_a_second_reset_of_a_hub_is_refused_during_the_first(hub: Site) -> None:
