@@ -29,15 +29,26 @@ PRIVATE: dict[str, Any] = {"_ansible_diff": True, "_ansible_verbosity": 3}
 if "inject_invocation" in PASS_VARS:
     PRIVATE["_ansible_inject_invocation"] = True
 
+# Each run has a process of its own, but Ansible's code and the module's are read once for all of them.
 CODE = """
-import json, runpy, sys, syslog
+import importlib, json, os, runpy, sys, syslog
 from ansible.module_utils import basic
 from ansible.module_utils.testing import patch_module_args
 basic.has_journal = False
 syslog.openlog = lambda *given: None
 syslog.syslog = lambda *given: print(given[-1], file=sys.stderr)
-with patch_module_args(json.load(sys.stdin)):
-    runpy.run_module("ansible_collections.carrel.jupyter.plugins.modules." + sys.argv[1], run_name="__main__")
+module = "ansible_collections.carrel.jupyter.plugins.modules." + sys.argv[1]
+importlib.import_module(module)
+del sys.modules[module]
+for arguments in json.load(sys.stdin):
+    child = os.fork()
+    if not child:
+        with patch_module_args(arguments):
+            runpy.run_module(module, run_name="__main__")
+        sys.exit("the module does not exit")
+    os.waitpid(child, 0)
+    for stream in (sys.stdout, sys.stderr):
+        print("END", file=stream, flush=True)
 """
 OWNER = {"owner": 0, "group": 0}
 
@@ -93,35 +104,39 @@ MODULES = [
 ]
 
 
-@pytest.mark.parametrize("kind", SECRETS)
-@pytest.mark.parametrize("module", MODULES)
-def test_a_secret_is_in_no_answer_and_in_no_log(tmp_path: Path, module: str, kind: str) -> None:
-    for arguments in cases(tmp_path, SECRETS[kind])[module]:
-        done = subprocess.run(
-            [sys.executable, "-c", CODE, module],
-            input=json.dumps({**arguments, **PRIVATE}),
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert "Invoked with" in done.stderr, "the module logs its parameters"
-        assert "invocation" in json.loads(done.stdout) and "deprecations" not in json.loads(done.stdout)
-        assert MARK not in done.stdout and MARK not in done.stderr
-
-
-def test_what_nobody_gave_masks_nothing() -> None:
-    """Ansible masks the values of such options wherever they are in an answer."""
-    gone = {"name": "a[]b", "state": "absent", "directory": "/nowhere", "token_file": None}
+def run(module: str, *runs: dict[str, Any]) -> list[tuple[str, str]]:
+    """What each run answered and what it logged."""
     done = subprocess.run(
-        [sys.executable, "-c", CODE, "instance_drift"],
-        input=json.dumps({"labs": json.dumps([gone])}),
+        [sys.executable, "-c", CODE, module],
+        input=json.dumps(runs),
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
         check=True,
     )
-    assert json.loads(done.stdout)["as_declared"] == ["a[]b"]
+    answers, logs = (text.split("END\n")[:-1] for text in (done.stdout, done.stderr))
+    assert len(answers) == len(logs) == len(runs), done
+    return list(zip(answers, logs))
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_secret_is_in_no_answer_and_in_no_log(tmp_path: Path, module: str) -> None:
+    runs = {}
+    for kind, secret in SECRETS.items():
+        (tmp_path / kind).mkdir()
+        for number, arguments in enumerate(cases(tmp_path / kind, secret)[module]):
+            runs[kind, number] = {**arguments, **PRIVATE}
+    for which, (answer, log) in zip(runs, run(module, *runs.values())):
+        assert "Invoked with" in log, "the module logs its parameters"
+        assert "invocation" in json.loads(answer) and "deprecations" not in json.loads(answer), which
+        assert MARK not in answer and MARK not in log, which
+
+
+def test_what_nobody_gave_masks_nothing() -> None:
+    """Ansible masks the values of such options wherever they are in an answer."""
+    gone = {"name": "a[]b", "state": "absent", "directory": "/nowhere", "token_file": None}
+    ((answer, _log),) = run("instance_drift", {"labs": json.dumps([gone])})
+    assert json.loads(answer)["as_declared"] == ["a[]b"]
 
 
 def test_every_module_that_takes_a_secret_is_tried() -> None:
