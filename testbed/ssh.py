@@ -1,6 +1,9 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A test host over ssh, as an administrator who becomes root with sudo and a password, as on most servers."""
+"""A test host over ssh, as an administrator who becomes root with sudo and a password, as on most servers.
+
+And a host whose connection breaks at a certain call, which a real ssh cannot.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +29,34 @@ mkdir /home/{ADMIN}/.ssh
 cat > /home/{ADMIN}/.ssh/authorized_keys
 chown -R {ADMIN}: /home/{ADMIN}/.ssh
 """
+
+# The host still does what it was asked; its answer is lost.
+BREAKS = """#!/bin/sh
+for command; do :; done
+echo >> "$0.calls"
+calls=$(wc -l < "$0.calls")
+[ "$calls" -ge {calls} ] || exec {shell} "$command"
+[ "$calls" -gt {calls} ] || {shell} "$command" > /dev/null 2>&1
+echo "Connection closed by remote host." >&2
+exit 255
+"""
+
+
+def breaks(shell: str, calls: int, folder: Path) -> dict[str, Any]:
+    """Return variables for Ansible of a host that is lost in the middle of a call.
+
+    A program in the place of ssh lets SHELL, such as `sh -c`, run each call, and ends as ssh does without a connection.
+    """
+    ssh = folder / "ssh"
+    ssh.write_text(BREAKS.format(shell=shell, calls=calls), encoding="utf-8")
+    ssh.chmod(0o755)
+    return {
+        "ansible_connection": "ssh",
+        "ansible_ssh_executable": str(ssh),
+        # Each task is one call.
+        "ansible_pipelining": True,
+        "ansible_ssh_transfer_method": "piped",
+    }
 
 
 def reach(host: str, port: int, folder: Path) -> dict[str, Any]:

@@ -58,6 +58,7 @@ class FilterModule:
             "_rollout": decide,
             "_rollout_unknown": unknown,
             "_rollout_serial": serial,
+            "_rollout_begin": rollout.begin,
             "_rollout_outcome": rollout.outcome,
             "_rollout_stops": rollout.stops,
         }

@@ -15,6 +15,8 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan import rollou
 from plan_helpers import HOST, good, host, hub, lab, plan, two
 from test_plan_action import AWAY, HERE, run
 
+from testbed import ssh
+
 ROOT = Path(__file__).parents[2]
 GROUPS = {"all": ["a", "b", "c", "d", "e"], "early": ["c", "d"], "ungrouped": []}
 
@@ -78,12 +80,24 @@ def test_a_batch_with_failures() -> None:
     assert rollout.outcome(chosen, "b", [], {}, {}) == ""
     assert rollout.outcome(chosen, "b", ["a"], {}, {}) == ""  # of a batch before
     within = rollout.outcome(chosen, "c", ["b"], {}, {})
-    assert "b failed, 1 of 2 hosts" in within and within.endswith("For these alone: --limit b")
+    assert "b failed, 1 of 2 hosts" in within and within.endswith("For the failed hosts alone: --limit b")
     assert not rollout.stops(chosen, "c", ["b"])
     beyond = rollout.outcome(chosen, "c", ["b", "c"], {}, {})
     assert "the rollout stops, 2 hosts stay as they are" in beyond and beyond.endswith("--limit b,c,d,e")
     assert rollout.stops(chosen, "c", ["b", "c"]) and rollout.stops(chosen, "a", ["a"])
     assert not rollout.stops(rollout.Rollout(["a"], ["!all"], [0], 100, 0)._asdict(), "a", ["a"])
+    assert rollout.outcome(chosen, "d", ["b", "e"], {}, {}).endswith("For the failed hosts alone: --limit b,e")
+
+
+def test_before_a_batch_it_is_said_how_to_go_on_without_its_hosts() -> None:
+    chosen = decided(canaries=["a"], batch=2, max_failures="50%")._asdict()
+    first = rollout.begin(chosen, "a", [], {})
+    assert first.startswith("Batch 1 of 3: a. If the run ends") and first.endswith("--limit a,b,c,d,e")
+    last = rollout.begin(chosen, "e", ["b"], {"d": "build"})
+    assert last.startswith("Batch 3 of 3: d, e. ") and last.endswith("For the rest alone: --limit b,d,e,build")
+    assert rollout.begin(rollout.Rollout(["a"], ["!all"], [0], 100, 0)._asdict(), "a", [], {}).startswith(
+        "Batch 1 of 1"
+    )
 
 
 def test_the_advice_names_the_host_that_builds_images() -> None:
@@ -215,6 +229,29 @@ def test_a_batch_that_failed_as_a_whole_is_reported(tmp_path: Path) -> None:
     assert "h1 failed, 1 of 1 hosts in this batch. That is the whole batch: the rollout stops, 1 host stays" in said
 
 
+@pytest.mark.parametrize(
+    ("keys", "done", "advice"),
+    [
+        ({"batch": 2, "max_failures": "50%"}, ["h2", "h3"], "For the failed hosts alone: --limit h1"),
+        # Alone in its batch: nobody is left who could say it afterwards.
+        ({"canaries": ["h2"], "batch": 1}, ["h2"], "For the rest alone: --limit h1,h3"),
+        ({"batch": 2, "canaries": ["h2", "h3"]}, ["h2", "h3"], "For the rest alone: --limit h1"),
+    ],
+)
+def test_a_host_that_is_lost_in_the_middle_is_one_failure(
+    tmp_path: Path, keys: dict[str, Any], done: list[str], advice: str
+) -> None:
+    rollout_keys = {"jupyter_rollout": keys}
+    # The second call is in the middle: the task Read what is on the host now.
+    lost = {**HERE, **ssh.breaks("sh -c", 2, tmp_path), **rollout_keys}
+    code, said = site(tmp_path, {"h1": lost, "h2": {**HERE, **rollout_keys}, "h3": {**HERE, **rollout_keys}})
+    assert code and gone_through(said) == sorted({"h1", *done})
+    assert "fatal: [h1]: UNREACHABLE!" in said.partition("TASK [Read what is on the host now]")[2]
+    ends = re.findall(r"TASK \[Record whether this host failed\] (.*?) (?:TASK|PLAY)", said)
+    assert sorted(re.findall(r"ok: \[(h\d)\]", " ".join(ends))) == done
+    assert advice in re.findall(r"For the [a-z ]+ alone: --limit [h0-9,]+", said)
+
+
 def test_what_to_do_next_is_said_once(tmp_path: Path) -> None:
     keys = {"jupyter_rollout": {"batch": 2, "max_failures": "50%"}}
     hosts = {"h1": {**AWAY, **keys}, **{name: {**HERE, **keys} for name in ("h2", "h3", "h4")}}
@@ -226,7 +263,8 @@ def test_what_to_do_next_is_said_once(tmp_path: Path) -> None:
 def test_a_pause_may_be_longer_than_the_limit_of_a_task(tmp_path: Path) -> None:
     (play,) = (play for play in yaml.safe_load((ROOT / "playbooks" / "site.yml").read_text()) if "serial" in play)
     kept = ("gather_facts", "serial", "vars")
-    pause = {**{key: play[key] for key in kept}, "hosts": "all", "timeout": 1, "tasks": play["pre_tasks"][:1]}
+    (task,) = (task for task in play["pre_tasks"] if "ansible.builtin.pause" in task)
+    pause = {**{key: play[key] for key in kept}, "hosts": "all", "timeout": 1, "tasks": [task]}
     decision = {"hosts": "localhost", "gather_facts": False, "tasks": [
         {"ansible.builtin.set_fact": {"__jupyter_rollout": {"serial": [1], "pause_seconds": 3}}},
     ]}  # fmt: skip

@@ -59,6 +59,7 @@ KEYS: dict[str, Key] = {
 }
 _read = mapping_of(KEYS)
 _NOBODY = ["!all"]
+_AGAIN = "Correct what is reported and run the same command again: hosts that are done change nothing."
 
 
 def _rollout(value: Any, path: str, problems: Problems) -> dict[str, Any] | Invalid:
@@ -127,6 +128,20 @@ def unknown_instances(only: Sequence[str], plans: Sequence[Mapping[str, Any]]) -
     return found
 
 
+def begin(rollout: Mapping[str, Any], host: str, failed: Sequence[str], builders: Mapping[str, str]) -> str:
+    """Return the message before the batch of HOST. FAILED are hosts of the batches before; BUILDERS as in `outcome`.
+
+    If no host of a batch is left, Ansible ends before any further task, on localhost too. So this says how to go on.
+    """
+    batches = _batches(rollout)
+    batch, after = _batch(rollout, host)
+    left = _limit([*failed, *batch, *after], builders)
+    return (
+        f"Batch {batches.index(batch) + 1} of {len(batches)}: {', '.join(batch)}. "
+        f"If the run ends without saying how to go on: {_AGAIN} For the rest alone: {left}"
+    )
+
+
 def outcome(
     rollout: Mapping[str, Any],
     host: str,
@@ -136,29 +151,28 @@ def outcome(
 ) -> str:
     """Return the message after the batch of HOST, or an empty text if no host of the batch is in FAILED.
 
-    BUILDERS has, by host, the one that builds images for it, or an empty text: without that, it has no images to pull.
-    ACCESS says, by host, whether access to its hubs was updated before the batches, or is an empty text if this run
-    updates none.
+    FAILED are hosts of this batch and of those before. BUILDERS has, by host, the one that builds images for it, or an
+    empty text: without that, it has no images to pull. ACCESS says, by host, whether access to its hubs was updated
+    before the batches, or is an empty text if this run updates none.
     Ansible's own max_fail_percentage does not count hosts that cannot be reached.
     """
-
-    def alone(names: Sequence[str]) -> str:
-        return ",".join(dict.fromkeys([*names, *(builder for name in names if (builder := builders.get(name)))]))
-
     batch, after = _batch(rollout, host)
     bad = [name for name in batch if name in failed]
     if not bad:
         return ""
-    again = "Correct what is reported and run the same command again: hosts that are done change nothing."
     text = f"{', '.join(bad)} failed, {len(bad)} of {len(batch)} hosts in this batch."
     if not stops(rollout, host, failed):
-        return f"{text} {again} For these alone: --limit {alone(bad)}"
-    left = list(dict.fromkeys([*failed, *after]))
+        return f"{text} {_AGAIN} For the failed hosts alone: {_limit(failed, builders)}"
     extent = "the whole batch" if len(bad) == len(batch) else f"more than {rollout['max_fail_percentage']}%"
     return (
-        f"{text} That is {extent}: the rollout stops, {_untouched(after, access)}. {again} "
-        f"For the rest alone: --limit {alone(left)}"
+        f"{text} That is {extent}: the rollout stops, {_untouched(after, access)}. {_AGAIN} "
+        f"For the rest alone: {_limit([*failed, *after], builders)}"
     )
+
+
+def _limit(hosts: Sequence[str], builders: Mapping[str, str]) -> str:
+    builds = [builder for host in hosts if (builder := builders.get(host))]
+    return f"--limit {','.join(dict.fromkeys([*hosts, *builds]))}"
 
 
 def _untouched(hosts: Sequence[str], access: Mapping[str, bool | str]) -> str:
@@ -178,10 +192,17 @@ def stops(rollout: Mapping[str, Any], host: str, failed: Sequence[str]) -> bool:
 
 def _batch(rollout: Mapping[str, Any], host: str) -> tuple[list[str], list[str]]:
     """Return the batch with a host, and all hosts after this batch."""
+    batches = _batches(rollout)
+    number = next(number for number, batch in enumerate(batches) if host in batch)
+    return batches[number], [name for batch in batches[number + 1 :] for name in batch]
+
+
+def _batches(rollout: Mapping[str, Any]) -> list[list[str]]:
+    """Split the hosts as Ansible does by `serial`."""
     left, sizes = list(rollout["hosts"]), list(rollout["serial"])
-    while True:
+    batches = []
+    while left:
         size = int(sizes[0]) or len(left)
-        batch, left = left[:size], left[size:]
-        if host in batch or not left:
-            return batch, left
-        sizes = sizes[1:] or sizes
+        batches.append(left[:size])
+        left, sizes = left[size:], sizes[1:] or sizes
+    return batches
