@@ -76,6 +76,7 @@ class FilterModule:
             "_hub_files": hub.files,
             "_hub_image_old": hub_image.old,
             "_hub_image_problems": hub_images.problems,
+            "_hub_image_warnings": hub_images.warnings,
             "_hub_image_name": image_name,
             "_hub_named": named,
             "_hub_record": record,

@@ -102,6 +102,9 @@ servers:
     jupyterhub:
       description: The version of the package jupyterhub in the same environment; null without it.
       type: str
+    collaboration:
+      description: Whether the same environment has jupyter-collaboration.
+      type: bool
 singleuser:
   description: Whether C(jupyterhub-singleuser) is on the image's PATH.
   type: bool

@@ -68,6 +68,7 @@ def test_the_roles_find_the_server_in_it(image):
     found = image_probe.Engine("/var/run/docker.sock", image, None, ask).examine(None, False, jupyterlab=True)
     assert (found.uid, found.gid, found.singleuser) == (1000, 100, True)
     assert [server.python for server in found.servers] == ["/opt/server/bin/python3.13"]
+    assert found.servers[0].collaboration is False
     assert found.jupyterlab and "@jupyterlab/apputils-extension:themes" in found.jupyterlab["plugins"]
 
 

@@ -112,6 +112,7 @@ def test_image_info(arguments: dict[str, Any], docker_log: Path) -> None:
         assert answer["servers"][0]["template"].endswith("/site-packages/jupyter_server/templates/login.html")
         assert answer["python"] == answer["servers"][0]["python"]
         assert re.fullmatch(r"[12]\.\d+\.\d+", answer["servers"][0]["version"])
+        assert answer["servers"][0]["collaboration"] is True
     ids = docker("run", "--rm", "--network", "none", "--entrypoint", "id", arguments["image"])
     assert f"uid={answers[0]['uid']}" in ids and f"gid={answers[0]['gid']}" in ids
     # Check mode wrote no cache, so that the first two asked the image, and the third none.

@@ -32,7 +32,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._host.engine_api im
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import container, drift, hub, hub_smoke, lab
 from ansible_collections.carrel.jupyter.plugins.modules import instance_drift
 from test_hub_project import IMAGE as HUB_IMAGE
-from test_hub_project import instance
+from test_hub_project import instance, user
 from test_hub_project import project as hub_project
 from test_lab import project
 from test_status_strangers import docker, engine, silent
@@ -452,13 +452,15 @@ def test_an_image_differs_until_it_has_passed_the_smoke_notebooks(
     engine_of_it = {"running": True, "socket": str(tmp_path / "s"), "controllers": [], "home": "/home/class101"}
     around = Surroundings(engines={"class101": engine_of_it}, programs={})
 
+    def compared(*notebooks: dict[str, Any], **changes: Any) -> Found:
+        images = [{"title": "Default", "image": "lab:1"}]
+        keys = {"smoke": list(notebooks), "settings": {}, "backups": False, "pull": "missing", "users": [], **changes}
+        return looked(hub_drift.look, {**instance(images=images, **keys), "hub_image": "carrel/hub:1"}, around)
+
     def differs(
         *notebooks: dict[str, Any], said: str = "the image lab:1 has not passed the smoke notebooks yet"
     ) -> bool:
-        images = [{"title": "Default", "image": "lab:1"}]
-        of_it = instance(images=images, smoke=list(notebooks), settings={}, backups=False, pull="missing", users=[])
-        found = looked(hub_drift.look, {**of_it, "hub_image": "carrel/hub:1"}, around)
-        return said in found.reasons
+        return said in compared(*notebooks).reasons
 
     notebook = {"name": "check.ipynb", "images": [0]}
     with engine(tmp_path / "s", docker(IMAGE)):
@@ -470,6 +472,9 @@ def test_an_image_differs_until_it_has_passed_the_smoke_notebooks(
         assert not differs(said=killed)
         (tmp_path / "class101" / "before.json").write_text("[]")
         assert differs(said=killed)
+        assert compared().notes == []
+        (note,) = compared(users=[user("group-stat", server_of="stat")]).notes
+        assert "the image lab:1 has no jupyter-collaboration" in note
 
 
 def test_warnings_about_users_directories_are_notes(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ JUPYTERLAB = {
 }
 IMAGE = {
     "uid": 1000, "gid": 100, "singleuser": True, "jupyterlab": JUPYTERLAB,
-    "servers": [{"jupyterhub": f"{hub_images.JUPYTERHUB}.0.1"}], "python": "/opt/bin/python3",
+    "servers": [{"jupyterhub": f"{hub_images.JUPYTERHUB}.0.1", "collaboration": True}], "python": "/opt/bin/python3",
 }  # fmt: skip
 NO_LIMITS = {"memory": None, "swap": None, "cpus": None, "pids": None}
 
@@ -313,6 +313,25 @@ def test_an_image_that_no_hub_can_start(changes: dict[str, Any], message: str) -
 
 def test_a_command_by_its_path_needs_nothing_on_the_path() -> None:
     assert problems([image(singleuser=False)], command=["/opt/env/bin/jupyterhub-singleuser"]) == []
+
+
+def test_members_who_share_a_server_need_an_image_in_which_they_can_work_together() -> None:
+    lacking = image(servers=[{"jupyterhub": "6.0.1", "collaboration": False}])
+    names = [{"title": f"I{number}", "image": f"lab:{number}"} for number in (1, 2)]
+    people = [user("ada"), *(user(f"group-g{number}", server_of=f"g{number}") for number in range(7))]
+    (warning,) = hub_images.warnings(instance(images=names, users=people), [image(), lacking])
+    assert "class101: in the server of the groups g0, g1, g2, g3, g4 and 2 more, " in warning
+    assert "the image lab:2 has no jupyter-collaboration: install it for /opt/bin/python3; " in warning
+    assert "of the group g0, " in hub_images.warnings(instance(images=names, users=people[:2]), [image(), lacking])[0]
+    assert hub_images.warnings(instance(images=names, users=people), [image(), image()]) == []
+    assert hub_images.warnings(instance(images=names), [lacking, lacking]) == []
+
+
+def test_the_lab_image_has_what_the_warning_names() -> None:
+    folder = ROOT / "images" / "lab"
+    default = re.search(r'ARG SERVER_PACKAGES="(.*)"', (folder / "Dockerfile").read_text())
+    assert default and f"{default[1]} jupyter-collaboration" == hub_images.LAB_PACKAGES
+    assert "\njupyter-collaboration\n" in (folder / "server.in").read_text()
 
 
 def test_the_version_is_that_of_the_hubs_image() -> None:

@@ -71,11 +71,14 @@ def test_what_a_hub_needs_is_found_where_it_is(tmp_path: Path) -> None:
     metadata = page.parents[2] / "jupyterhub-6.1.1.dist-info" / "METADATA"
     metadata.parent.mkdir()
     metadata.write_text("Name: jupyterhub\nVersion: 6.1.1\n")
+    (page.parents[2] / "jupyter_server_ydoc").mkdir()
+    (page.parents[2] / "jupyter_server_ydoc" / "__init__.py").write_text("raise RuntimeError('this must not run')")
     path = f"{tmp_path}/a/bin:/usr/bin:/bin"
     found = probe(tmp_path, path)
     servers = found["servers"]
     assert isinstance(servers, list)
     assert [server.get("jupyterhub") for server in servers] == ["6.1.1", None]
+    assert [server["collaboration"] for server in servers] == [True, False]
     assert found["singleuser"] is False
     command = tmp_path / "a" / "bin" / "jupyterhub-singleuser"
     command.touch(0o755)

@@ -116,6 +116,7 @@ def _images(instance: Mapping[str, Any], project: Project, found: Found) -> list
         return None
     problems = hub_images.problems(instance, results)
     found.reasons += problems
+    found.notes += hub_images.warnings(instance, results)
     return None if problems else results
 
 

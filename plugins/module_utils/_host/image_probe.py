@@ -22,6 +22,8 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._site import server
 
 MARK = "carrel-probe "
 CACHED_IMAGES = 64
+# jupyter-collaboration's module up to 1, since 2, and its successor's (jupyter-server-documents).
+COLLABORATION = '["jupyter_collaboration", "jupyter_server_ydoc", "jupyter_server_documents"]'
 ENGINE_OPTIONS: dict[str, dict[str, Any]] = {
     "image": {"type": "str", "required": True},
     "socket": {"type": "path", "required": True},
@@ -32,6 +34,7 @@ ENGINE_OPTIONS: dict[str, dict[str, Any]] = {
 # Prints which jupyter_server an interpreter imports. $1, if given, is a page whose interpreter PROBE looks for.
 _DESCRIBE = f"""
 import json, os, sys
+from importlib.util import find_spec
 import jupyter_server
 page = os.path.join(os.path.realpath(os.path.dirname(jupyter_server.__file__)), "templates", "login.html")
 if sys.argv[1:] and os.path.realpath(sys.argv[1]) != os.path.realpath(page):
@@ -39,6 +42,7 @@ if sys.argv[1:] and os.path.realpath(sys.argv[1]) != os.path.realpath(page):
 with open(page, encoding="utf-8", errors="replace") as stream:
     text = stream.read()
 answer = dict(version=jupyter_server.__version__, template=page, python=sys.executable, text=text)
+answer["collaboration"] = any(map(find_spec, {COLLABORATION}))
 try:
     from importlib.metadata import version
     answer["jupyterhub"] = version("jupyterhub")
@@ -167,6 +171,7 @@ class Server:
     python: str
     text: str
     jupyterhub: str | None = None
+    collaboration: bool = False
 
 
 @dataclass(frozen=True)
