@@ -15,6 +15,7 @@ description:
     fails.
   - C(hub/identities.json) remembers whose each name is. If a name was somebody else's, C(hub/roster.json) leaves it out
     until M(carrel.jupyter.user_volumes) has archived the old files, so that nobody gets the files of somebody else.
+    The new server of a group waits, too, because a guest may have had its name.
     If that file cannot be read, people who left or are blocked lose access, nobody new gets any, and the hub is in
     RV(failures).
   - Directories that do not exist on the host are left out of C(hub/mounts.json) until
@@ -107,9 +108,9 @@ def wanted_files(hub: dict[str, Any], passwords: dict[str, str]) -> Iterator[tup
         if narrowed is not None:
             yield "roster.json", File(json_text(narrowed).encode(), 0o640, 0, hub["group"])
         raise
-    others = identities.others()
+    waiting = identities.waiting()
     yield "identities.json", identities.file(identities.lasting())
-    text = json_text(user_identities.without(roster, others)) if others else hub["roster"]
+    text = json_text(user_identities.without(roster, waiting)) if waiting else hub["roster"]
     yield "roster.json", File(text.encode(), 0o640, 0, hub["group"])
     content = json.loads(hub["mounts"])
     missing = mounts.unusable(content, f"{hub['directory']}/data")

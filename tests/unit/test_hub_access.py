@@ -119,6 +119,28 @@ def test_a_name_that_the_hub_gave_to_a_guest_or_that_left_waits_too(tmp_path: Pa
     assert set(content(files / "roster.json")["users"]) == {"ada--uni-example", "bob--uni-example"}
 
 
+def test_the_server_of_a_group_waits_until_its_home_is_its_own(tmp_path: Path) -> None:
+    """A guest of the native authenticator may have had its name, and is in no record."""
+    files = on_host(tmp_path)
+    keys: dict[str, Any] = {"users": PEOPLE, "user_domains": True}
+    people = {person["name"] for person in PEOPLE}
+    four_runs("hub_access", **wanted(tmp_path, {**keys, "groups": {"stat": {"server": True}, "geo": {}}}))
+    roster = content(files / "roster.json")
+    assert set(roster["users"]) == people and roster["groups"]["stat"] == ["ada", "bob"]
+    # user_volumes has archived what was there, and records the group
+    record = {"version": 1, "users": {"group-stat": {"identity": "group:stat", "since": 0}}}
+    (files / "identities.json").write_text(json.dumps(record))
+    both = {**keys, "groups": {"stat": {"server": True}, "geo": {"server": True}}}
+    four_runs("hub_access", **wanted(tmp_path, both))
+    roster = content(files / "roster.json")
+    assert set(roster["users"]) == {*people, "group-stat"}
+    assert roster["groups"] == {"stat": ["ada", "bob", "group-stat"], "geo": []}
+    # a later group with the name of a removed one has its home
+    for groups in ({"stat": {}, "geo": {}}, both["groups"]):
+        four_runs("hub_access", **wanted(tmp_path, {**keys, "groups": groups}))
+    assert set(content(files / "roster.json")["users"]) == {*people, "group-stat"}
+
+
 def known_as(known: Any, identity: str) -> str:
     """The hub's file, with another identity."""
     return json.dumps(known).replace("b.ob@uni.example", json.dumps(identity)[1:-1])

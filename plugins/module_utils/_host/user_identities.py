@@ -11,6 +11,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file impor
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import files
 from ansible_collections.carrel.jupyter.plugins.module_utils._people import name_owners, user_identities
 from ansible_collections.carrel.jupyter.plugins.module_utils._people.name_owners import Owner
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.usernames import is_group
 
 LONGEST = 8 * 2**20  # bytes of a file of the hub's own
 
@@ -44,6 +45,13 @@ class Identities:
     def new(self) -> set[str]:
         """Return names that the record does not have. Archives with them may be of people whom nobody remembers."""
         return self.wanted.keys() - self.recorded.keys() - self.others()
+
+    def waiting(self) -> set[str]:
+        """Return names that nobody gets before user_volumes has made sure that the files are theirs.
+
+        Besides those of somebody else, new servers of groups: a guest whom nothing remembers may have had the name.
+        """
+        return self.others() | {name for name in self.new() if is_group(self.wanted[name])}
 
     def unknown(self, name: str) -> None:
         """Note that a name is of somebody of whom nothing else is known, so of nobody in the inventory."""
