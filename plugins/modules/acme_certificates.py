@@ -117,13 +117,15 @@ def main() -> None:
     pairs = [decide.pair(name, name in given["subdomains"]) for name in given["names"]]
     if module.check_mode:
         module.exit_json(changed=False, missing=[])
-    missing = [pair for pair in pairs if not issued(pair)]
     bad_ca = acme.bad_ca(given["ca_file"])
+    missing, idle = [], []
     for pair in pairs:
-        job = acme.job(pair.server_name)
-        if pair not in missing and (problem := decide.not_renewed(pair, look_at(pair), job, given, bad_ca)):
+        seen, job = look_at(pair), acme.job(pair.server_name)
+        if not decide.issued(seen, datetime.now(timezone.utc)):
+            missing.append(pair)
+            idle += [pair.server_name] if job.is_idle else []
+        elif problem := decide.not_renewed(pair, seen, job, given, bad_ca):
             module.warn(problem)
-    idle = [pair.server_name for pair in missing if acme.is_idle(pair.server_name)]
     try:
         if idle:
             acme.try_now(idle)

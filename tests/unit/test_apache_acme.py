@@ -117,7 +117,7 @@ def test_what_cannot_be_read_is_no_job() -> None:
 
 def test_root_follows_no_link_of_apaches_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(acme, "STORE", str(tmp_path))
-    assert host.is_idle("tao.test")
+    assert host.job("tao.test").is_idle
     (tmp_path / "staging").mkdir()
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere/job.json").write_text(json.dumps({"errors": 1, "last": CONTACT}))
@@ -125,9 +125,9 @@ def test_root_follows_no_link_of_apaches_processes(tmp_path: Path, monkeypatch: 
     assert "symbolic link" in host.job("tao.test").text
     (tmp_path / "staging/tao.test").unlink()
     (tmp_path / "elsewhere").rename(tmp_path / "staging/tao.test")
-    assert host.job("tao.test").contact and host.is_idle("tao.test")
+    assert host.job("tao.test").contact and host.job("tao.test").is_idle
     (tmp_path / "staging/tao.test/job.json").write_text(json.dumps({"last": {"activity": "Creating a new order"}}))
-    assert not host.is_idle("tao.test")
+    assert not host.job("tao.test").is_idle
 
 
 def test_the_report_has_them_after_the_refused_sites() -> None:

@@ -28,6 +28,16 @@ class Job:
     contact: bool = False  # whether the authority did not answer
     text: str = ""
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether mod_md has not begun to get a certificate, or waits after an error.
+
+        A reload after an error makes it forget that, but not how long it wanted to wait, which can be a day. And a
+        mod_md that a reload has loaded takes that for a test of the configuration. In both cases it begins at the next
+        reload.
+        """
+        return self.errors or not self.begun
+
 
 def pair(server_name: str, subdomains: bool) -> Pair:
     """Where mod_md keeps what Apache has loaded."""

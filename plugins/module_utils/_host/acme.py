@@ -29,16 +29,6 @@ def bad_ca(path: str) -> str | None:
     return None
 
 
-def is_idle(server_name: str) -> bool:
-    """Whether mod_md has not begun to get a certificate, or waits after an error.
-
-    A reload after an error makes it forget that, but not how long it wanted to wait, which can be a day. And a mod_md
-    that a reload has loaded takes that for a test of the configuration. In both cases it begins at the next reload.
-    """
-    found = job(server_name)
-    return found.errors or not found.begun
-
-
 def try_now(server_names: Iterable[str]) -> None:
     """Let mod_md begin. Without the record of an error it does not wait."""
     for name in server_names:
