@@ -48,6 +48,47 @@ def test_a_reset_that_ends_before_it_begins_leaves_no_untried_image_under_a_tag(
     assert moved == ([] if why == "a playbook" else ["tag sha256:a lab:1"])
 
 
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("at", ["the pull", "people", "renew", "the end"])
+@pytest.mark.parametrize("runs", ["sha256:a", "sha256:new"])
+def test_what_a_killed_reset_has_pulled_goes_back_unless_people_have_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, at: str, runs: str
+) -> None:
+    class Registry(FakeEngine):
+        def docker(self, *arguments: str, **options: Any) -> str:
+            if arguments[0] == "pull" and self.images["lab:1"] == "sha256:a":
+                self.images.update({"lab:1": "sha256:new", "sha256:a": "sha256:a"})
+                if at == "the pull":
+                    raise Killed
+            if arguments[0] == "tag":
+                self.images[arguments[2]] = arguments[1]
+            return super().docker(*arguments, **options)
+
+    def killed(*_given: object) -> None:
+        raise Killed
+
+    bench.engine = Registry()
+    bench.content["pull"] = True
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        if at in ("people", "renew"):
+            patched.setattr(bench.kind, at, killed)
+        if at == "the end":
+            patched.setattr(images, "prune", killed)
+        bench.reset()
+    assert bench.engine.images["lab:1"] == "sha256:new"
+    monkeypatch.setattr(bench.kind, "running", lambda: {"lab:1": runs})
+    bench.content["pull"] = False
+    bench.kind.reasons = [["a kernel is busy"]]
+    _code, state = bench.reset(people="skip")
+    goes_back = runs == "sha256:a" and at != "the end"
+    assert bench.engine.images["lab:1"] == ("sha256:a" if goes_back else "sha256:new")
+    assert any("lab:1 means sha256:a again" in text for text in state["warnings"]) is goes_back
+    assert state["result"] == "put off" and state["pulled"] == {}
+
+
 @pytest.mark.parametrize(
     ("found", "settings_of_alpha", "warning"),
     [

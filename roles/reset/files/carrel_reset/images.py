@@ -41,6 +41,8 @@ def pull(run: Run, deployed: list[str]) -> None:
         run.step("pull", f"pull {tag}")
         try:
             before = run.engine.image(tag)
+            if before is not None:
+                run.state.pulls({**run.state.content["pulled"], tag: before.id})
             _pull(run, tag, end)
             after = run.engine.image(tag)
         except EngineError as error:
@@ -101,6 +103,21 @@ def take_back(run: Run, tags: Iterable[str]) -> dict[str, str]:
     except EngineError as error:
         run.warn(f"the tags of the images that were pulled could not be changed back: {error}")
     return found
+
+
+def recover(run: Run, running: dict[str, str]) -> None:
+    """Go back from what a reset had pulled when it was killed, unless people have it (RUNNING) or it is known to work.
+
+    Its new image may not have been tried, and this reset may be put off before it tries it.
+    """
+    for tag, old in run.state.content["pulled"].items():
+        now = run.engine.image(tag)
+        if now is not None and now.id not in (running.get(tag), *known_good(run, tag, None)):
+            run.pulled[tag] = (old, now.id)
+    for tag, old in take_back(run, list(run.pulled)).items():
+        run.warn(f"{tag} means {old} again: the reset that was interrupted had pulled another image, and not tried it")
+    run.pulled.clear()
+    run.state.pulls({})
 
 
 def _others(run: Run, image_id: str) -> list[str]:

@@ -182,6 +182,8 @@ def _steps(run: Run, kind: Kind) -> str:
     if not run.engine.answers():
         run.warn(f"the engine {settings.engine} was stopped; it is started")
         run.engine.start()
+    if run.state.content["pulled"]:
+        images.recover(run, kind.running())
     kind.recover()
     _note_running(run, kind)
     answered = kind.answers()
@@ -198,12 +200,14 @@ def _steps(run: Run, kind: Kind) -> str:
         # People's next servers must not be from images that nobody has tried. A playbook tries what it finds.
         if not claims.claimant(settings.name):
             images.take_back(run, run.pulled)
+        run.state.pulls({})
         raise
     try:
         kind.renew()
     except Exception:
         _after(run, kind, "failed")
         raise
+    run.state.pulls({})
     _after(run, kind, "done")
     _note_running(run, kind)
     images.prune(run)

@@ -38,7 +38,7 @@ class State:
         self.content: dict[str, Any] = {
             "version": VERSION, "name": name, "kind": kind, "result": None, "step": None, "message": None,
             "exit_code": None, "started": None, "ended": None, "seconds": None, "scheduled_for": None, "server": None,
-            "images": {}, "warnings": [], "commands": {}, "smoke": None, "healthy": [], "history": [],
+            "images": {}, "warnings": [], "commands": {}, "smoke": None, "pulled": {}, "healthy": [], "history": [],
         }  # fmt: skip
         self.interrupted: str | None = None  # the step at which the last reset was interrupted
         self.last_scheduled: str | None = None
@@ -48,13 +48,14 @@ class State:
         try:
             before = json.loads(files.read(self.path))
             kept = {key: before[key] for key in ("server", "images", "healthy", "history")}
+            kept["pulled"] = {str(tag): str(image_id) for tag, image_id in before.get("pulled", {}).items()}
             if before["version"] != VERSION or not isinstance(kept["healthy"] + kept["history"], list):
                 raise ValueError(f"version {before['version']}")
             for entry in kept["healthy"]:
                 _check(entry)
         except FileNotFoundError:
             return
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             self.trouble = f"{self.path} could not be read, and is written anew: {error}"
             return
         self.content.update(kept)
@@ -104,6 +105,11 @@ class State:
             entry.update(digest=image["digest"], until=now())
             others = [other for other in self.content["healthy"] if other is not entry]
             self.content["healthy"] = [entry, *others]
+        self.write()
+
+    def pulls(self, tags: dict[str, str]) -> None:
+        """Record what the tags of untried images meant before the pull, for the next reset if this one is killed."""
+        self.content["pulled"] = tags
         self.write()
 
     def forget(self, image_id: str) -> None:
