@@ -7,6 +7,7 @@ A stand-in puts the files where restic would; the real one is in tests/integrati
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -19,7 +20,18 @@ from typing import Any
 import pytest
 from ansible_collections.carrel.jupyter.plugins.module_utils._people import name_owners as site
 from backup_helpers import STOP
-from carrel_backup import asked, containers, database, inside, manifest, name_owners, owners, receiving, restore
+from carrel_backup import (
+    asked,
+    containers,
+    database,
+    inside,
+    manifest,
+    name_owners,
+    owners,
+    receiving,
+    restore,
+    targets,
+)
 from carrel_backup.name_owners import Owner
 from carrel_backup.run import BackupError
 from carrel_backup.transfer import Move
@@ -208,6 +220,50 @@ def test_a_restore_that_fails_before_the_database_is_there_leaves_the_hub_its_pe
         restore.restore_leaves(hub, {"id": "abc", "time": THEN}, STOP, found, [ADA, HOME])
     assert [each.name for each in path.parent.iterdir()] == ([path.name] if noted else [])
     assert not noted or path.read_text() == text
+
+
+@pytest.mark.parametrize(
+    ("dumped", "more", "leaf"),
+    [
+        (database.POSTGRESQL, [], ADA),
+        (database.POSTGRESQL, ["data/hub"], ADA),
+        (database.POSTGRESQL, ["data/hub"], "data/hub"),
+        (None, ["data/database"], "data/database"),
+        (None, ["data/database"], ADA),
+        (None, ["data/database", "data/hub"], "data/database"),
+        (None, ["data/database", "data/hub"], "data/hub"),
+    ],
+)
+def test_a_restore_that_fails_in_the_middle_brings_nobody_back_and_takes_nobody_away(
+    hub: Engine, monkeypatch: pytest.MonkeyPatch, dumped: str | None, more: list[str], leaf: str
+) -> None:
+    """PostgreSQL comes back as its dump or its files. LEAF is on a disk of its own, so it cannot be replaced."""
+    hub.state.begin_past()
+    record(hub, NEW)
+    fetched(monkeypatch, OLD)
+    folder = Path(hub.settings.directory, "data/hub")
+    people = {NAME: {"identity": MUELLER}, "ada": {"identity": "ada"}}
+    for one in (folder, folder.parent / "database"):
+        one.mkdir()
+    text = json.dumps({"names": [*people], "identities": {name: each["identity"] for name, each in people.items()}})
+    (folder / hub_owners.LISTED).write_text(text)
+    monkeypatch.setattr(hub_files, "STATE", folder)
+    monkeypatch.setattr(database, "server", lambda _run: "database")
+    monkeypatch.setattr(restore, "load", lambda *_given: None)
+    exchange = targets.exchange
+
+    def refuse(source: int, source_name: str, above: int, name: str) -> None:
+        if os.path.realpath(f"/proc/self/fd/{above}/{name}") == f"{hub.settings.directory}/{leaf}":
+            raise OSError(errno.EBUSY, "Device or resource busy")
+        exchange(source, source_name, above, name)
+
+    monkeypatch.setattr(targets, "exchange", refuse)
+    with pytest.raises((OSError, BackupError), match="Device or resource busy"):
+        found = manifest.Manifest(["hub", ADA, HOME, *more], dumped, [])
+        restore.restore_leaves(hub, {"id": "abc", "time": THEN}, STOP, found, [*more, ADA, HOME])
+    replaced = dumped is not None or files_in(hub, "data/database") == ["then"]
+    assert hub_owners.others(Roster(people, frozenset()), hub_owners.known()) == ({NAME} if replaced else set())
+    assert replaced or (folder / hub_owners.LISTED).read_text() == text
 
 
 def disowned(folder: Path) -> dict[str, Any]:

@@ -8,13 +8,15 @@ The module user_volumes writes the record. It comes back with a whole hub and go
 from __future__ import annotations
 
 import contextlib
+import os
 import time
-from collections.abc import Collection, Iterator, Mapping, Set
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 
 from . import files
 from .commands import CommandError
 from .containers import UntouchedError
+from .database import POSTGRESQL
 from .escape import username_problem
 from .inside import LISTED_BEFORE
 from .name_owners import Owner, parse
@@ -62,34 +64,36 @@ def others(now: Mapping[str, Owner], then: Mapping[str, Owner], moment: float, b
     return set(filter(is_other, now))
 
 
-def folder_for(directory: str, tree: str, there: Collection[str], dumped: str | None) -> str | None:
-    """The hub's own folder that its restored database will have; None if no database is restored.
+def folders_for(directory: str, tree: str, there: Collection[str], dumped: str | None) -> list[str]:
+    """The hub's own folders that its restored database may have; none if no database is restored.
 
-    THERE are the restored directories in TREE, DUMPED is the database's dump. A database of PostgreSQL comes back
-    without the hub's folder if the snapshot lacks that, and with it come all users of then.
+    THERE are the restored directories in TREE, DUMPED is the database's dump. With a database of PostgreSQL come all
+    users of then, and it is replaced before the hub's folder, which the snapshot may also lack.
     """
-    if HUBS_OWN in there:
-        return f"{tree}/instance/{HUBS_OWN}"
-    return f"{directory}/{HUBS_OWN}" if dumped or POSTGRESQLS in there else None
+    now, then = f"{directory}/{HUBS_OWN}", f"{tree}/instance/{HUBS_OWN}"
+    postgresql = dumped == POSTGRESQL or POSTGRESQLS in there
+    if HUBS_OWN not in there:
+        return [now] if postgresql else []
+    return [then, now] if postgresql and os.path.isdir(now) else [then]
 
 
 @contextlib.contextmanager
-def disowned(run: Run, folder: str | None, theirs: Set[str]) -> Iterator[None]:
+def disowned(run: Run, folders: Sequence[str], theirs: Set[str]) -> Iterator[None]:
     """Let a hub with the database of then delete users who are somebody else; not if nothing has been replaced."""
-    if folder is None:
-        yield
-        return
-    run.inside("disown", folder, given=sorted(theirs))
+    for folder in folders:
+        run.inside("disown", folder, given=sorted(theirs))
     try:
         yield
     except UntouchedError:
         try:
-            run.inside("own", folder)
+            for folder in folders:
+                run.inside("own", folder)
         except CommandError as error:
             run.warn(f"the hub will delete and create {', '.join(sorted(theirs))}, which ends their servers: {error}")
         raise
-    with contextlib.suppress(CommandError):
-        run.inside("remove", folder, given=[LISTED_BEFORE])
+    for folder in folders[:1]:  # the other one is moved aside
+        with contextlib.suppress(CommandError):
+            run.inside("remove", folder, given=[LISTED_BEFORE])
 
 
 def merged(

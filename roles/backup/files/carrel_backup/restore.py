@@ -248,11 +248,15 @@ def restore_leaves(
         with containers.resets_kept_out(run):
             try:
                 containers.stop(run, leaves, whole, wanted.stop)
-                folder = owners.folder_for(directory, tree, there, dumped) if theirs else None
+                folders = owners.folders_for(directory, tree, there, dumped) if theirs else []
                 # Before the database: if this run is killed, a hub with the old users still deletes them.
-                with owners.disowned(run, folder, theirs):
-                    if dumped == database.POSTGRESQL:  # first: if it fails, all is as it was
+                with owners.disowned(run, folders, theirs):
+                    # first: if it fails, all is as it was
+                    if dumped == database.POSTGRESQL:
                         load(run, f"{tree}/stage/database/{dumped}")
+                    elif owners.POSTGRESQLS in there:
+                        there.remove(owners.POSTGRESQLS)
+                        place_database(run, tree)
                 run.step("place", f"put {len(there)} directories in place")
                 for leaf in there:
                     place(run, f"{tree}/instance/{leaf}", leaf)
@@ -331,6 +335,19 @@ def load(run: Run, dumped: str) -> None:
         if server not in run.state.owed:  # of a hub that is held
             with contextlib.suppress(CommandError):
                 run.docker("stop", server)
+
+
+def place_database(run: Run, tree: str) -> None:
+    """Replace PostgreSQL's files, which may be on a disk of their own, while nothing else has been replaced."""
+    path = f"{run.settings.directory}/{owners.POSTGRESQLS}"
+    run.step("database", "put the database's files in place")
+    before = os.lstat(path).st_ino if os.path.lexists(path) else None
+    try:
+        place(run, f"{tree}/instance/{owners.POSTGRESQLS}", owners.POSTGRESQLS)
+    except (BackupError, OSError) as error:
+        if before != (os.lstat(path).st_ino if os.path.lexists(path) else None):
+            raise
+        raise containers.UntouchedError(f"{path} was not replaced, and nothing was restored: {error}") from error
 
 
 def place(run: Run, staged: str, leaf: str) -> None:
