@@ -25,8 +25,9 @@ from .commands import Account, CommandError
 from .escape import escape
 from .inside import MISSING
 from .journal import Journal
+from .placing import join_project
 from .restic import Restic, ResticError
-from .restore import join_project, literal, refuse_partial, remove_beside, room
+from .restore import literal, refuse_partial, remove_beside, room
 from .run import DONE, FAILED, BackupError, Run
 from .settings import Settings
 from .snapshots import described, label

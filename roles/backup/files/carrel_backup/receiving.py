@@ -12,7 +12,7 @@ import stat
 from collections.abc import Set
 from typing import Any
 
-from . import containers, credentials, database, files, owners, restore
+from . import containers, credentials, database, files, owners, placing, restore
 from .run import BackupError, Run
 from .snapshots import listed
 from .transfer import TAR, Move, as_account, backups_of, let_go, stop, write, write_record
@@ -78,7 +78,7 @@ def prepare_tree(move: Move) -> str:
 
 def put_secret(run: Run, staged: str, path: str, theirs: Set[str] = frozenset()) -> None:
     """Write what signs people's cookies, and whose names are, before the instance is set up, so that it uses them."""
-    os.close(restore.make_parents(os.path.dirname(path)))
+    os.close(placing.make_parents(os.path.dirname(path)))
     if path.endswith(f"/{owners.RECORD}"):
         credentials.bring_record(run, staged, begun=False, theirs=theirs)
         return
@@ -90,7 +90,7 @@ def put_secret(run: Run, staged: str, path: str, theirs: Set[str] = frozenset())
 
 def like_the_role(path: str, group: int) -> None:
     """Give root's directory, which was made for the secrets, the group and mode that the role hub expects."""
-    descriptor = restore.make_parents(path)
+    descriptor = placing.make_parents(path)
     try:
         os.fchown(descriptor, 0, group)
         os.fchmod(descriptor, 0o750)
@@ -116,7 +116,7 @@ def place(move: Move) -> None:
         restore.load(run, f"{move.tree}/stage/database/{dumped}")
     run.step("place", f"put {len(received['leaves'])} directories in place")
     for leaf in received["leaves"]:
-        restore.place(run, f"{move.tree}/instance/{leaf}", leaf)
+        placing.place(run, f"{move.tree}/instance/{leaf}", leaf)
     containers.start(run)
     if run.state.owed:
         raise BackupError(

@@ -5,14 +5,11 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
-import stat
-import time
 from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
 
-from . import containers, credentials, database, images, owners, projects, targets
+from . import containers, credentials, database, images, owners, placing, targets
 from . import manifest as manifests
 from .backup import GIB, MANIFEST, gib, is_database
 from .commands import CommandError
@@ -27,7 +24,6 @@ from .wanted import Wanted, path_of, tags
 OTHERS = "is of somebody else who had the name before"
 ONE_PERSON = ": if both are one person, see docs/howto/leaving.md"
 BESIDE = "data/.restoring"
-KEPT = "data/.kept"
 MOVING = "move"  # the tree of a move to this host, beside those of restores
 RESERVE = 20, 10 * GIB  # space that stays free: a twentieth of the file system, but no more than this
 
@@ -68,7 +64,7 @@ def manifest_of(run: Run, snapshot: str) -> Manifest:
 
 def make_beside(run: Run, mark: str = "") -> str:
     """A directory on the same file system, which only root and the account can enter."""
-    beside = f"{run.settings.directory}/{BESIDE}/{stamp()}{mark}"
+    beside = f"{run.settings.directory}/{BESIDE}/{placing.stamp()}{mark}"
     os.makedirs(beside, 0o711)
     run.own(f"{beside}/tree")
     return beside
@@ -81,25 +77,13 @@ def remove_beside(run: Run, beside: str) -> None:
     os.rmdir(beside)
 
 
-def kept_folder(run: Run) -> str:
-    """Only root can enter it; makedirs would give this mode only to the last folder."""
-    folder = f"{run.settings.directory}/{KEPT}"
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(folder, 0o700)
-    return folder
-
-
-def stamp() -> str:
-    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-
-
 def put_old_aside(run: Run) -> None:
     """The rest of a killed restore may be the old files: keep it, too."""
     folder = f"{run.settings.directory}/{BESIDE}"
     for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
         if name == MOVING and is_arriving(run.settings):
             continue
-        kept = kept_folder(run)
+        kept = placing.kept_folder(run)
         os.rename(f"{folder}/{name}", f"{kept}/{name}-interrupted")
         run.warn(
             f"files of an interrupted restore were moved to {kept}/{name}-interrupted; remove them once you have"
@@ -202,7 +186,7 @@ def restore_path(run: Run, found: Mapping[str, Any], wanted: Wanted, manifest: M
     check_room(run, snapshot, [f"instance/{path}"])
     place = f"{run.settings.directory}/{leaf}"
     with fetched(run, snapshot, [f"instance/{path}"]) as tree:
-        join_project(tree, place)
+        placing.join_project(tree, place)
         if wanted.beside:
             kept = run.inside("bring", tree, f"instance/{path}", place, label(found["time"]), given=False)
         else:
@@ -227,7 +211,9 @@ def restore_leaves(
     directory = run.settings.directory
     occupied = [leaf for leaf in leaves if is_occupied(f"{directory}/{leaf}")]
     if occupied and not wanted.overwrite:
-        raise BackupError(f"{', '.join(occupied[:5])} has data, which overwrite would move aside to {directory}/{KEPT}")
+        raise BackupError(
+            f"{', '.join(occupied[:5])} has data, which overwrite would move aside to {directory}/{placing.KEPT}"
+        )
     containers.refuse(containers.using(run, leaves, whole), wanted.stop)
     dumped = manifest.database if whole else None
     secrets = credentials.of(run.settings, manifest.leaves) if whole else {}
@@ -256,10 +242,10 @@ def restore_leaves(
                         load(run, f"{tree}/stage/database/{dumped}")
                     elif owners.POSTGRESQLS in there:
                         there.remove(owners.POSTGRESQLS)
-                        place_database(run, tree)
+                        placing.place_database(run, tree)
                 run.step("place", f"put {len(there)} directories in place")
                 for leaf in there:
-                    place(run, f"{tree}/instance/{leaf}", leaf)
+                    placing.place(run, f"{tree}/instance/{leaf}", leaf)
                 for staged, secret in secrets.items():
                     credentials.bring(run, f"{tree}/{staged}", secret, theirs)
             finally:
@@ -335,82 +321,3 @@ def load(run: Run, dumped: str) -> None:
         if server not in run.state.owed:  # of a hub that is held
             with contextlib.suppress(CommandError):
                 run.docker("stop", server)
-
-
-def place_database(run: Run, tree: str) -> None:
-    """Replace PostgreSQL's files, which may be on a disk of their own, while nothing else has been replaced."""
-    path = f"{run.settings.directory}/{owners.POSTGRESQLS}"
-    run.step("database", "put the database's files in place")
-    before = os.lstat(path).st_ino if os.path.lexists(path) else None
-    try:
-        place(run, f"{tree}/instance/{owners.POSTGRESQLS}", owners.POSTGRESQLS)
-    except (BackupError, OSError) as error:
-        if before != (os.lstat(path).st_ino if os.path.lexists(path) else None):
-            raise
-        raise containers.UntouchedError(f"{path} was not replaced, and nothing was restored: {error}") from error
-
-
-def place(run: Run, staged: str, leaf: str) -> None:
-    """Replace a directory with the restored one in one step, and move the old one aside."""
-    directory = run.settings.directory
-    parent, name = os.path.split(leaf)
-    source_parent, source_name = os.path.split(staged)
-    above = make_parents(f"{directory}/{parent}")
-    source = targets.opened(source_parent)
-    try:
-        if not stat.S_ISDIR(os.stat(source_name, dir_fd=source, follow_symlinks=False).st_mode):
-            raise BackupError(f"{leaf} is not a directory in the snapshot")
-        join_project(staged, f"{directory}/{parent}")
-        try:
-            targets.exchange(source, source_name, above, name)
-        except FileNotFoundError:
-            os.rename(source_name, name, src_dir_fd=source, dst_dir_fd=above)
-            return
-        kept = f"{kept_folder(run)}/{stamp()}/{parent}"
-        os.makedirs(kept, exist_ok=True)
-        aside = targets.opened(kept)
-        try:
-            os.rename(source_name, name, src_dir_fd=source, dst_dir_fd=aside)
-        finally:
-            os.close(aside)
-        join_project(f"{kept}/{name}", kept)
-    finally:
-        os.close(source)
-        os.close(above)
-
-
-def join_project(path: str, above: str) -> None:
-    """Move a file or directory into the quota of its new directory, and out of its old quota."""
-    try:
-        descriptor = targets.opened(path, os.O_RDONLY)
-    except OSError as error:
-        # It is a link or the like, which no quota counts, or the snapshot does not have it.
-        if error.errno in (errno.ELOOP, errno.ENXIO, errno.ENOENT):
-            return
-        raise
-    try:
-        directory = targets.opened(above)
-        try:
-            projects.follow(descriptor, directory)
-        finally:
-            os.close(directory)
-    finally:
-        os.close(descriptor)
-
-
-def make_parents(path: str) -> int:
-    """A descriptor of a directory of root's; a missing one is made with the owner and mode of the one above."""
-    try:
-        return targets.opened(path)
-    except FileNotFoundError:
-        above = make_parents(os.path.dirname(path))
-    try:
-        like = os.fstat(above)
-        name = os.path.basename(path)
-        os.mkdir(name, 0o700, dir_fd=above)
-        descriptor = os.open(name, targets.DIRECTORY, dir_fd=above)
-        os.fchown(descriptor, like.st_uid, like.st_gid)
-        os.fchmod(descriptor, stat.S_IMODE(like.st_mode))
-        return descriptor
-    finally:
-        os.close(above)
