@@ -20,6 +20,7 @@ from plan_hub_cases import HUB_CASES
 from plan_image_cases import IMAGE_CASES
 from plan_move_cases import MOVE_CASES
 from plan_own_cases import OWN_CASES
+from plan_people_cases import PEOPLE_CASES
 from plan_reset_cases import RESET_CASES
 from plan_several_cases import SEVERAL_CASES
 from plan_smoke_cases import SMOKE_CASES
@@ -426,8 +427,8 @@ CASES: list[tuple[str, str, str, dict[str, Any]]] = [
 ]
 
 ALL_CASES = [
-    *CASES, *HUB_CASES, *IMAGE_CASES, *RESET_CASES, *SEVERAL_CASES, *BACKUP_CASES, *OWN_CASES, *MOVE_CASES,
-    *SMOKE_CASES,
+    *CASES, *HUB_CASES, *PEOPLE_CASES, *IMAGE_CASES, *RESET_CASES, *SEVERAL_CASES, *BACKUP_CASES, *OWN_CASES,
+    *MOVE_CASES, *SMOKE_CASES,
 ]  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Users from CSV files. Problems with their content are in plan_hub_cases.py."""
+"""Users from CSV files. Problems with their content are in plan_people_cases.py."""
 
 from __future__ import annotations
 
