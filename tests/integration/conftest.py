@@ -11,7 +11,7 @@ from typing import IO
 
 import pytest
 
-from testbed import engine, hosts, images
+from testbed import engine, hosts, images, leftovers
 
 ENGINE = pytest.StashKey[IO[str]]()
 FOLDER = pytest.StashKey[str]()
@@ -43,6 +43,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         config.stash[ENGINE].close()
         if not hosts.containers():
             engine.down()
+    if not hasattr(config, "workerinput"):
+        leftovers.remove_empty()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -56,8 +56,6 @@ def runtime() -> Iterator[Path]:
                 path.rmdir()
             for place in (f"{folder}/engines", engine_mounts.FOLDER):
                 engine_mounts.mounted([str(path / "docker.sock")], place)
-            with contextlib.suppress(OSError):  # engines of the machine's own may be there
-                Path(engine_mounts.FOLDER).rmdir()
             assert folder not in Path("/proc/self/mountinfo").read_text()
 
 

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
@@ -137,9 +136,6 @@ class Trial:
         run("docker", "image", "rm", "--force", *mine, check=False)
         for folder in ("/var/lib/carrel", "/run/carrel/docker"):
             shutil.rmtree(f"{folder}/{self.name}", ignore_errors=True)
-        for folder in ("/run/carrel/docker", "/run/carrel/claims"):
-            with contextlib.suppress(OSError):  # others may be in it
-                os.rmdir(folder)
 
 
 def environment() -> dict[str, str]:

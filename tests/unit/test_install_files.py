@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import json
 import os
@@ -20,6 +19,7 @@ from typing import Any
 import pytest
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import claims
 
+from testbed import leftovers
 from testbed.patience import until
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="files of several owners need root")
@@ -142,11 +142,8 @@ def test_absent(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def no_folders_left() -> Iterator[None]:
-    """Modules know no other place for the state of resets and claims than the machine's own."""
     yield
-    for folder in ("/var/lib/carrel", "/etc/carrel/reset", "/run/carrel/claims", "/run/carrel/docker"):
-        with contextlib.suppress(OSError):  # never there, or something of others is in it
-            os.removedirs(folder)
+    leftovers.remove_empty()
 
 
 def test_archive_moves_everything_and_frees_the_name(tmp_path: Path) -> None:
