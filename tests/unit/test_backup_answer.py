@@ -112,6 +112,18 @@ def test_the_folder_is_called_after_the_day_by_the_hosts_clock(monkeypatch: pyte
     time.tzset()
 
 
+@pytest.mark.parametrize(
+    "time", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "0000-01-01T00:00:00Z", "x"]
+)
+def test_a_snapshot_of_an_impossible_time(time: str) -> None:
+    """The account can write one into its repository. Programs report a ValueError."""
+    now = snapshots.utc()
+    for use in (snapshots.label, snapshots.parsed, asked.when, lambda text: snapshots.is_ahead(text, now)):
+        with pytest.raises(ValueError):
+            use(time)
+    assert snapshots.end_of(time) is None and snapshots.end_of("9999-12-31") is None
+
+
 def test_who_brings_back_too_often_waits() -> None:
     now = 10_000.0
     times = [now - 3500 + number for number in range(asked.MOST_AN_HOUR - 1)]

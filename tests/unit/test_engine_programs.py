@@ -20,7 +20,7 @@ def process(proc: Path, pid: int, program: str, group: str = ENGINE) -> None:
     folder = proc / str(pid)
     folder.mkdir()
     (folder / "exe").symlink_to(program)
-    (folder / "cgroup").write_text(group)
+    (folder / "cgroup").write_bytes(os.fsencode(group))
 
 
 def test_what_an_upgrade_has_replaced(tmp_path: Path) -> None:
@@ -40,6 +40,8 @@ def test_what_an_upgrade_has_replaced(tmp_path: Path) -> None:
         ("/usr/bin/python3.13 (deleted)", ENGINE),
         ("/usr/sbin/dockerd (deleted)", "0::/user.slice/user-1002.slice/user@1002.service/user.slice/docker-1.scope\n"),
         ("/usr/sbin/dockerd (deleted)", "0::/system.slice/docker.service\n"),
+        # accounts name the groups below their own as they like
+        ("/usr/sbin/dockerd (deleted)", "0::/user.slice/user-1002.slice/user@1002.service/\udcff\n"),
     ],
 )
 def test_programs_of_others_are_ignored(tmp_path: Path, program: str, group: str) -> None:

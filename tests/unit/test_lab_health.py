@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import lab_health
-from ansible_collections.carrel.jupyter.plugins.module_utils._site.lab_health import judge, moment
+from ansible_collections.carrel.jupyter.plugins.module_utils._site.lab_health import judge
 from carrel_reset import engine, lab
 from carrel_reset.engine import Container, EngineError
 from carrel_reset.run import ResetError
@@ -152,9 +152,12 @@ def test_the_verdict(
     assert verdict.seen
 
 
-def test_times_of_engines() -> None:
-    assert moment("2026-11-25T18:00:10.123456789+01:00") == moment("2026-11-25T17:00:10.123456Z")
-    assert moment("2026-11-25T17:00:10.1234Z").microsecond == 123_400
+@pytest.mark.parametrize("time", [None, 5, "", "now", [], "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+@pytest.mark.parametrize("since", [None, LATER])
+def test_an_engine_whose_times_are_none(time: object, since: datetime | None) -> None:
+    assert not judge(container("healthy", (NEW, 0), StartedAt=time), since).ready
+    log = [{"Start": time, "ExitCode": 0, "Output": ""}]
+    assert judge(container(Health={"Status": "healthy", "Log": log}), since).seen == "it has not been checked yet"
 
 
 def test_everybody_means_the_same_exit_code() -> None:

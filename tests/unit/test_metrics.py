@@ -93,6 +93,16 @@ def test_what_a_stranger_wrote_cannot_end_a_label() -> None:
     assert dict(next(iter(found["carrel_instance_info"])))["url"] == url
 
 
+def test_one_that_cannot_be_told_is_down_and_leaves_the_others_their_metrics() -> None:
+    for broken in ({"site": {"answers": True}}, {"disk": samples.disk(free_bytes=10**400)}, {"problems": [{}]}):
+        found = health({**seen(), **broken}, seen(name="geo"))
+        assert found["carrel_instance_up"] == {labels(name="tao"): 0, labels(name="geo"): 1}
+        assert found["carrel_instance_problems"][labels(name="tao", level="error")] == 1
+        assert list(found["carrel_filesystem_free_bytes"]) == [labels(name="geo")]
+    text = metrics.disk([{**seen(), "disk": samples.disk(images_bytes="many")}, seen(name="geo")], {}, 0)
+    assert list(read(text)["carrel_instance_disk_bytes"]) == [labels(name="geo")]
+
+
 def test_the_users_who_have_most() -> None:
     sizes = {"class101": {"ada": 5, "grace": 7, 'bob"s': 1}}
     found = read(metrics.disk([seen()], sizes, 2))
@@ -171,7 +181,15 @@ def test_the_program_needs_only_what_the_role_installs(tmp_path: Path) -> None:
     disk = read((textfiles / "carrel_disk.prom").read_text())
     assert list(disk["carrel_user_disk_bytes"]) == [labels(name="class101", user="ada@uni.example")]
     assert sorted(path.name for path in textfiles.iterdir()) == ["carrel_disk.prom", "carrel_health.prom"]
+    assert found["carrel_collection_success"] == {labels(what="health"): 1}
+    assert disk["carrel_collection_success"] == {labels(what="disk"): 1}
     assert run(library, root, "everything").returncode == 2
+    del settings["timeout_seconds"]
+    (root / "etc/carrel/monitoring.json").write_text(json.dumps(settings))
+    for what in ("health", "disk"):
+        assert "KeyError: 'timeout_seconds'" in run(library, root, what).stderr
+        found = read((textfiles / f"carrel_{what}.prom").read_text())
+        assert found == {"carrel_collection_success": {labels(what=what): 0}}, "nothing of the last run stays"
 
 
 def expressions() -> list[str]:
@@ -183,14 +201,14 @@ def expressions() -> list[str]:
 def test_dashboard_and_rules_ask_for_metrics_that_exist() -> None:
     used = {name for text in expressions() for name in re.findall(r"\b(?:carrel|node|jupyterhub)_\w+", text)}
     ours = {name for name in used if name.startswith("carrel_")} - {"carrel_health", "carrel_"}
-    known = {**metrics.HEALTH, **metrics.DISK}
+    known = {**metrics.HEALTH, **metrics.DISK, **metrics.COLLECTIONS}
     assert ours <= set(known)
     assert set(known) - ours == {"carrel_filesystem_free_bytes"}
 
 
 def test_every_metric_is_documented() -> None:
     text = (ROOT / "docs/reference/metrics.md").read_text()
-    assert [name for name in {**metrics.HEALTH, **metrics.DISK} if f"`{name}`" not in text] == []
+    assert [name for name in {**metrics.HEALTH, **metrics.DISK, **metrics.COLLECTIONS} if f"`{name}`" not in text] == []
 
 
 def test_panels_do_not_overlap() -> None:

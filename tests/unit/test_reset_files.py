@@ -97,7 +97,30 @@ def test_healthy_images_newest_first(tmp_path: Path) -> None:
     assert [entry["id"] for entry in one.content["healthy"]] == ["a", "b"]
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"version": 9}', "null", ""])
+def whole(until: str = "2026-01-01T00:00:00+00:00", **changes: Any) -> str:
+    healthy = [{"image": "lab:1", "id": "a", "until": until}]
+    return json.dumps({"version": 1, "server": 1, "images": {}, "healthy": healthy, "history": [], **changes})
+
+
+def test_a_whole_state_is_read(tmp_path: Path) -> None:
+    (tmp_path / "state.json").write_text(whole())
+    assert of(tmp_path).trouble is None and of(tmp_path).content["healthy"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        "[]",
+        '{"version": 9}',
+        "null",
+        "",
+        whole("2026-01-01T00:00:00"),
+        whole("x"),
+        whole(images=5),
+        whole(healthy={}),
+    ],
+)
 def test_a_damaged_state_is_replaced_with_a_warning(tmp_path: Path, content: str) -> None:
     (tmp_path / "state.json").write_text(content)
     one = of(tmp_path)

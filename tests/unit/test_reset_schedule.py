@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta, timezone
+from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 import pytest
@@ -128,8 +129,8 @@ def test_a_clock_that_was_far_ahead_does_not_hold_resets_up() -> None:
     assert due(utc("2026-06-01T23:25"), "01:25", "Europe/Berlin", 0, "2031-01-01T01:25:00+01:00")
 
 
-@pytest.mark.parametrize("last", ["", "yesterday", "0001-01-01T00:00:00+14:00", "2026-06-01T23:25:00"])
-def test_an_invalid_last_time_is_ignored(last: str) -> None:
+@pytest.mark.parametrize("last", ["", "yesterday", "0001-01-01T00:00:00+14:00", "2026-06-01T23:25:00", 5, ["x"], {}])
+def test_an_invalid_last_time_is_ignored(last: Any) -> None:
     assert due(utc("2026-06-02T23:25"), "01:25", "Europe/Berlin", 0, last)
 
 

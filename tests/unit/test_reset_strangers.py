@@ -334,7 +334,10 @@ def test_lines_and_letters_stay() -> None:
     assert printable.text("Grüße\n\t你好") == "Grüße\n\t你好"
 
 
-@pytest.mark.parametrize("last_activity", [None, "", "yesterday", 7, [], {}])
+NO_TIMES = ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "9999-12-31T23:59:59-23:59"]
+
+
+@pytest.mark.parametrize("last_activity", [*NO_TIMES, None, "", "yesterday", 7, [], {}])
 def test_a_terminal_whose_last_use_is_not_known_may_be_in_use(last_activity: Any) -> None:
     now = datetime.datetime.now(datetime.timezone.utc)
     activity = {"kernels": [], "terminals": [{"name": "1", "last_activity": last_activity}]}

@@ -13,8 +13,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 import status_samples as samples
-from ansible_collections.carrel.jupyter.plugins.module_utils._host.instance_status import collect, locked
-from ansible_collections.carrel.jupyter.plugins.module_utils._report import status
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.instance_status import Instance, collect, locked
+from ansible_collections.carrel.jupyter.plugins.module_utils._report import backups, metrics, report, status
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.times import parse_time
 from carrel_reset.state import State
 from hypothesis import given
 from hypothesis import strategies as st
@@ -73,16 +74,45 @@ def test_what_the_program_writes_is_understood(tmp_path: Path) -> None:
     next_one.smoked("check.ipynb passed in 1 s")
     next_one.finish("done", "reset", 0)
     assert seen()["smoke"] == "check.ipynb passed in 1 s"
-    assert (seen()["result"], seen()["warnings"]) == ("done", ["not pulled"]) and status.parse_time(seen()["ended"])
+    assert (seen()["result"], seen()["warnings"]) == ("done", ["not pulled"]) and parse_time(seen()["ended"])
 
 
-JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda part: st.lists(part, max_size=3))
+TIMES = st.datetimes(timezones=st.timezones()).map(datetime.isoformat) | st.sampled_from(
+    ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"]
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | TIMES,
+    lambda part: st.lists(part, max_size=3) | st.dictionaries(st.text(), part, max_size=3),
+)
+KEYS = ("step", "message", "started", "ended", "warnings", "history", "commands", "smoke")
 
 
-@given(st.fixed_dictionaries(dict.fromkeys(("step", "message", "ended", "warnings", "history"), JSON)))
-def test_whatever_the_account_wrote_can_be_judged(changes: dict[str, Any]) -> None:
+@given(st.fixed_dictionaries(dict.fromkeys(KEYS, JSON)))
+def test_whatever_the_account_wrote_can_be_judged_shown_and_measured(changes: dict[str, Any]) -> None:
     last = status.reset(state(result="put off", **changes), False)
-    assert status.examine(samples.found(reset=last), samples.NOW)["health"] in ("warning", "error")
+    found = status.examine(samples.found(reset=last), samples.NOW)
+    assert found["health"] in ("warning", "error")
+    (row,) = report.rows({"h": {"instances": [found]}}, samples.NOW)
+    assert row.answers == "31 ms" and report.table([row])
+    assert "carrel_instance_answer_seconds" in metrics.health([found], {})
+
+
+RUN = st.none() | st.fixed_dictionaries(
+    {},
+    optional={
+        **dict.fromkeys(("what", "result", "step", "message", "started", "ended", "warnings"), JSON),
+        "good": JSON | st.fixed_dictionaries({"ended": JSON, "server": JSON}),
+    },
+)
+
+
+@given(st.fixed_dictionaries({"backup": RUN | JSON, "drill": RUN | JSON}))
+def test_whatever_stands_in_the_state_of_backups_can_be_judged_shown_and_measured(content: dict[str, Any]) -> None:
+    last = backups.read('{"at": "02:30", "drill": true}', json.dumps(content), False, samples.NOW)
+    found = status.examine(samples.found(backup=last), samples.NOW)
+    (row,) = report.rows({"h": {"instances": [found]}}, samples.NOW)
+    assert row.answers == "31 ms" and report.table([row])
+    assert "carrel_instance_answer_seconds" in metrics.health([found], {})
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"result": "fine"}', '{"result": ["done"]}', "[" * 100000])
@@ -147,13 +177,33 @@ def test_a_certificate() -> None:
     ],
 )
 def test_times(text: str, seconds: float) -> None:
-    moment = status.parse_time(text)
+    moment = parse_time(text)
     assert moment and (moment - datetime(2030, 1, 10, 0, 25, tzinfo=timezone.utc)).total_seconds() == seconds
 
 
-@pytest.mark.parametrize("text", [None, "", "yesterday", "2030-13-10T00:25:40Z"])
-def test_invalid_times_are_refused(text: str | None) -> None:
-    assert status.parse_time(text) is None
+# In UTC, the first two have years that there are not.
+NO_TIMES: list[Any] = [
+    "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59.999999-14:00", None, "", "yesterday", "2030-13-10T00:25:40Z",
+    "0000-01-01T00:00:00Z", "2030-01-10T00:25:40+24:00", "\ud800", 5,
+    10**30, float("nan"), float("inf"), True, [], {"a": "2030-01-10T00:25:40Z"}, "9" * 10**5,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ["0001-01-01", "0001-01-01T00:00:00-14:00", "9999-12-31T23:59:59+14:00"])
+def test_the_ends_of_the_calendar_are_times(text: str) -> None:
+    assert parse_time(text)
+
+
+@pytest.mark.parametrize("value", NO_TIMES)
+def test_invalid_times_are_refused(value: object) -> None:
+    assert parse_time(value) is None
+
+
+@given(st.datetimes(timezones=st.timezones() | st.just(timezone(timedelta(hours=-23, minutes=-59)))))
+def test_times_are_in_utc_or_none(moment: datetime) -> None:
+    text = moment.isoformat()
+    found = parse_time(text)
+    assert found is None or (found == datetime.fromisoformat(text) and found.utcoffset() == timedelta(0))
 
 
 def test_whose_container_it_is() -> None:
@@ -282,6 +332,49 @@ def one(root: Path, **options: Any) -> dict[str, Any]:
     (answer,) = collect(str(root), {**OPTIONS, **options}, samples.NOW)
     json.dumps(answer)  # Ansible must be able to return it
     return answer
+
+
+STARTED = ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", 10**25, {"a": 1}]
+
+
+@pytest.mark.parametrize("started", STARTED)
+def test_an_account_s_times_hide_neither_its_own_instance_nor_others(tmp_path: Path, started: object) -> None:
+    for name in ("atlas", "tao"):
+        record(tmp_path, name)
+        write(tmp_path, f"etc/carrel/reset/{name}.json", json.dumps({"at": "01:25", "timezone": None}))
+        write(tmp_path, f"etc/cron.d/carrel-{name}", "")
+    write(tmp_path, "var/lib/carrel/tao/reset/state.json", state(started=started, ended=started))
+    found = collect(str(tmp_path), OPTIONS, samples.NOW)
+    assert [(each["name"], each["state"]) for each in found] == [("atlas", "present"), ("tao", "present")]
+    assert 'carrel_instance_up{name="atlas"} 0.0' in metrics.health(found, {})
+    assert [row.name for row in report.rows({"h": {"instances": found}}, samples.NOW)] == ["atlas", "tao"]
+
+
+@pytest.mark.parametrize("where", ["engine", "users", "reset"])
+@pytest.mark.parametrize("error", [OverflowError("date value out of range"), MemoryError(), AssertionError("\x1b[2J")])
+def test_a_fault_in_one_leaves_the_others_their_status(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, error: Exception
+) -> None:
+    for name in ("atlas", "tao"):
+        record(tmp_path, name, kind="hub")
+    there = getattr(Instance, where)
+
+    def fails(self: Instance, *given: Any) -> Any:
+        if self.name == "tao":
+            raise error
+        return there(self, *given)
+
+    monkeypatch.setattr(Instance, where, fails)
+    atlas, tao = collect(str(tmp_path), {**OPTIONS, "drift": True}, samples.NOW)
+    assert atlas["state"] == "present" and atlas["disk"] and atlas["site"]
+    assert tao["health"] == "error" and "\x1b" not in json.dumps(tao)
+    assert tao["kind"] == "hub" and tao["directory"] == "/srv/tao"
+    if where == "engine":
+        assert tao["state"] is None and f"its status is unknown, because of a {type(error).__name__}" in texts(tao)
+    assert set(tao) | {"drift"} == set(atlas) | {"drift"}
+    found = metrics.health([atlas, tao], {})
+    assert 'carrel_instance_up{name="tao"} 0.0' in found and 'carrel_filesystem_free_bytes{name="atlas"}' in found
+    assert report.failing({"h": {"instances": [atlas, tao]}}) == ["h atlas", "h tao"]
 
 
 def texts(answer: dict[str, Any]) -> str:

@@ -117,6 +117,34 @@ def test_a_page_without_problems() -> None:
 
 
 @pytest.mark.parametrize(
+    "broken",
+    [
+        5, [], {}, {"name": "atlas"}, samples.instance(name="atlas", disk=samples.disk(directory_bytes="many")),
+        samples.instance(name="atlas", disk=samples.disk(free_bytes=10**400)),
+        samples.instance(name="atlas", reset=samples.reset(put_off=None)),
+        {**samples.instance(name="atlas"), "site": 7},
+        {**samples.instance(name="atlas"), "problems": [{"text": "no level"}]},
+    ],
+)  # fmt: skip
+def test_an_instance_that_cannot_be_shown_leaves_the_fleet_its_table(broken: Any) -> None:
+    hosts = {"geo": {"instances": [broken, samples.instance()]}, "h": {"instances": [samples.instance()]}}
+    bad, *good = report.rows(hosts, samples.NOW)
+    assert bad.health == "error" and "its status cannot be shown, because of a" in bad.problems[0].text
+    assert [row.answers for row in good] == ["31 ms"] * 2
+    assert "2 ok" in lines(hosts)[-1] and report.failing(hosts) in ([], ["geo -"], ["geo atlas"])
+    assert "its status cannot be shown" in Page(filters.page(hosts, TEMPLATE)).text
+
+
+@pytest.mark.parametrize("time", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "nonsense", "2030-01-01"])
+def test_times_of_engines_and_accounts_are_shown_if_they_are_times(time: str) -> None:
+    last = samples.reset(ended=time)
+    (row,) = report.rows(
+        {"h": {"instances": [samples.instance(containers=[samples.container(since=time)], reset=last)]}}, samples.NOW
+    )
+    assert row.reset_at == ("2030-01-01 00:00 UTC" if time == "2030-01-01" else "") and row.next_reset == "01:25"
+
+
+@pytest.mark.parametrize(
     ("result", "failing"),
     [
         ({"instances": []}, []),

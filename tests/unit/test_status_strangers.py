@@ -190,9 +190,13 @@ def test_an_engine_that_answers_nonsense(host: Host, content: Any) -> None:
         assert host.status()["tao"]["health"] == "error"
 
 
-@pytest.mark.parametrize("key", [*CONTAINER, "Config.Labels", "Config.Image", "State.Status", "State.Health"])
+KEYS = [*CONTAINER, "Config.Labels", "Config.Image", "State.Status", "State.Health", "State.StartedAt", "State.Running"]
+NO_TIMES = ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"]
+
+
+@pytest.mark.parametrize("key", KEYS)
 def test_a_container_with_arbitrary_values(host: Host, key: str) -> None:
-    for value in NONSENSE:
+    for value in [*NONSENSE, *NO_TIMES, float("nan"), 10**400]:
         about = json.loads(json.dumps(CONTAINER))
         place, _unused, name = key.rpartition(".")
         (about[place] if place else about)[name] = value

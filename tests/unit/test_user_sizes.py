@@ -63,6 +63,32 @@ def test_users_are_measured_by_name(host: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o640 and path.stat().st_gid == (host / "srv/class101/hub").stat().st_gid
 
 
+def test_a_hub_that_cannot_be_measured_leaves_the_others_their_sizes(
+    host: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (host / "srv/atlas/data/users/eve").mkdir(parents=True)
+    (host / "var/lib/carrel/atlas").mkdir()
+    record = {"name": "atlas", "kind": "hub", "state": "present", "directory": "/srv/atlas"}
+    (host / "var/lib/carrel/atlas/instance.json").write_text(json.dumps(record))
+    there = user_sizes.directory_bytes
+
+    def fails(directory: str, *given: Any) -> int | None:
+        if directory.endswith("eve"):
+            raise OverflowError("too large")
+        return there(directory, *given)
+
+    monkeypatch.setattr(user_sizes, "directory_bytes", fails)
+    assert user_sizes.main(["all"], str(host)) == 1
+    assert "carrel-disk: atlas: too large" in capsys.readouterr().err
+    assert measured(host).keys() == {"ada@uni.example", "bob"}
+
+
+@pytest.mark.parametrize("count", [True, -1, 2**63, 10**400, 1.5, float("nan"), "5", None, [5]])
+def test_a_size_that_is_none_is_refused(count: Any) -> None:
+    with pytest.raises(ValueError, match="the size of 'ada' is none"):
+        disk.uses({"version": 1, "users": {"ada": {"bytes": count, "measured": THEN}}})
+
+
 def test_who_left_is_dropped_and_without_quotas_the_hourly_run_adds_nothing_up(host: Path) -> None:
     user_sizes.main(["all"], str(host))
     shutil.rmtree(host / "srv/class101/data/users/bob")

@@ -18,7 +18,7 @@ def replaced(uid: int, proc: str = "/proc") -> list[str]:
     for pid in filter(str.isdecimal, os.listdir(proc)):
         try:
             program = os.readlink(os.path.join(proc, pid, "exe"))
-            with open(os.path.join(proc, pid, "cgroup"), encoding="utf-8") as stream:
+            with open(os.path.join(proc, pid, "cgroup"), encoding="utf-8", errors="replace") as stream:
                 group = stream.read()
         except OSError:
             continue  # it has just ended

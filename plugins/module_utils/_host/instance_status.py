@@ -59,11 +59,23 @@ class Instance:
             return function(*arguments)
         except (EngineError, EndlessError, files.UnsafePathError, OSError, subprocess.SubprocessError) as error:
             self.unreadable.append(f"{what} cannot be read: {error}")
-        except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+        except Exception as error:  # accounts, engines and web servers may write anything
             self.unreadable.append(f"{what} is damaged: {error}")
         return None
 
     def status(self) -> dict[str, Any]:
+        """Return what is known. A fault in one instance leaves the others their status."""
+        try:
+            found = self._read()
+            examined: dict[str, Any] = printable.clean(_status.examine(found, self.now))
+        except Exception as error:
+            said = f"its status is unknown, because of a {type(error).__name__}: {error}"
+            known = {key: self.record.get(key) for key in ("kind", "url", "directory")}
+            found = {**_status.unknown(self.name), **known, "unreadable": [*self.unreadable, said]}
+            examined = printable.clean(_status.examine(found, self.now))
+        return examined
+
+    def _read(self) -> dict[str, Any]:
         found = {key: self.record.get(key) for key in ("kind", "state", "url", "directory")}
         own = self.record.get("own")  # not in older records
         present, hub = found["state"] == "present", found["kind"] == "hub"
@@ -85,8 +97,7 @@ class Instance:
         )
         if self.record and self.options.get("drift"):
             found["drift"] = self.drift(api, containers)
-        examined: dict[str, Any] = printable.clean(_status.examine(found, self.now))
-        return examined
+        return found
 
     def read_record(self) -> dict[str, Any]:
         text = read(self.path(RECORDS, self.name, "instance.json"))

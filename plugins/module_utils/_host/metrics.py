@@ -31,9 +31,14 @@ def main(arguments: Sequence[str], root: str = "/") -> int:
     with open(os.path.join(root, SETTINGS), encoding="utf-8") as stream:
         settings = json.load(stream)
     (what,) = arguments
-    text = text_of(what, settings, root)
     path = os.path.join(settings["textfile_directory"], f"carrel_{what}.prom")
-    files.write(path, File(text.encode("utf-8")))
+    try:
+        text = text_of(what, settings, root)
+    except Exception:
+        # Otherwise Prometheus would see the values of the last good run for ever.
+        files.write(path, File(metrics.failed(what).encode("utf-8")))
+        raise
+    files.write(path, File(text.encode("utf-8", "replace")))
     return 0
 
 

@@ -19,7 +19,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._engine.rootless_do
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import files, survey_hub
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.engine_api import EngineAPI, EngineError
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.facts import first_range
-from ansible_collections.carrel.jupyter.plugins.module_utils._site.lab_health import moment
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.times import parse_time
 
 ROOTFUL = "/var/run/docker.sock"
 COMPOSE = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")
@@ -145,11 +145,14 @@ def _container(engine: EngineAPI, identity: str) -> dict[str, Any]:
     labels = config.get("Labels") or {}
     own = [line for line in config["Env"] or [] if line not in (base.get("Env") or [])]
     same = config["Cmd"] == base.get("Cmd")
+    started = parse_time(found["State"]["StartedAt"])
+    if started is None:
+        raise ValueError("it was started at no time")
     return {
         "name": found["Name"].lstrip("/"),
         "image": config["Image"],
         "running": bool(found["State"]["Running"]),
-        "started": moment(found["State"]["StartedAt"]).timestamp(),
+        "started": started.timestamp(),
         "environment": dict(line.split("=", 1) for line in own if "=" in line),
         "image_environment": [line.partition("=")[0] for line in base.get("Env") or []],
         "words": [*(config.get("Entrypoint") or []), *(config["Cmd"] or [])],

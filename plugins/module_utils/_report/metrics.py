@@ -8,16 +8,19 @@ An instance's label is `name`, because Prometheus uses `instance` for the host.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from ansible_collections.carrel.jupyter.plugins.module_utils._report.status import ERROR, RESULTS, WARNING, parse_time
+from ansible_collections.carrel.jupyter.plugins.module_utils._report.status import ERROR, RESULTS, WARNING
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.times import parse_time
 
 Instance = Mapping[str, Any]
 OUTCOMES = (*RESULTS, "interrupted")
 # results of backups and drills; see carrel_backup/state.py
 ENDS = ("running", "done", "incomplete", "failed", "interrupted")
 
+COLLECTED = "carrel_collection_success"
+COLLECTIONS = {COLLECTED: "Whether the last collection of these metrics succeeded. If not, it is the only one of them."}
 HEALTH = {
     "carrel_instance_info": "Always 1; kind, state, engine and URL of an instance.",
     "carrel_instance_up": "Whether an instance that should be there answers through its public URL.",
@@ -56,20 +59,46 @@ class Sample(NamedTuple):
     value: float
 
 
+Tell = Callable[[Instance], Iterator[Sample]]
+
+
 def health(instances: Iterable[Instance], memory: Mapping[str, int]) -> str:
     """Return metrics of health. MEMORY has bytes by engine, for engines whose control group counts them."""
-    samples = [sample for instance in instances for sample in _health(instance)]
+    samples = [sample for instance in instances for sample in _told(instance, _health, _unknown)]
     samples += [Sample("carrel_engine_memory_bytes", {"engine": name}, count) for name, count in memory.items()]
-    return _text(HEALTH, samples)
+    return _text(HEALTH, [*samples, _collected("health", True)])
 
 
 def disk(instances: Iterable[Instance], users: Mapping[str, Mapping[str, int]], most: int) -> str:
     """Return metrics of disk usage. USERS has bytes by instance and user. At most MOST users get a metric."""
-    samples = [sample for instance in instances for sample in _disk(instance)]
+    samples = [sample for instance in instances for sample in _told(instance, _disk, lambda found: iter(()))]
     for name, sizes in users.items():
         largest = sorted(sizes.items(), key=lambda entry: -entry[1])[:most]
         samples += [Sample("carrel_user_disk_bytes", {"name": name, "user": user}, count) for user, count in largest]
-    return _text(DISK, samples)
+    return _text(DISK, [*samples, _collected("disk", True)])
+
+
+def failed(what: str) -> str:
+    """Return what is known after a collection of health or disk usage that failed."""
+    return _text({}, [_collected(what, False)])
+
+
+def _collected(what: str, good: bool) -> Sample:
+    return Sample(COLLECTED, {"what": what}, good)
+
+
+def _told(found: Instance, tell: Tell, otherwise: Tell) -> list[Sample]:
+    """A fault in one instance leaves the others their metrics."""
+    try:
+        return [sample._replace(value=float(sample.value)) for sample in tell(found)]
+    except Exception:
+        return list(otherwise(found))
+
+
+def _unknown(found: Instance) -> Iterator[Sample]:
+    name = {"name": found["name"]}
+    yield Sample("carrel_instance_up", name, False)
+    yield Sample("carrel_instance_problems", {**name, "level": ERROR}, 1)
 
 
 def _health(found: Instance) -> Iterator[Sample]:
@@ -138,6 +167,7 @@ def _time(name: str, labels: Mapping[str, str], text: str | None) -> Iterator[Sa
 
 def _text(described: Mapping[str, str], samples: Iterable[Sample]) -> str:
     """Return the text, with each series once: several instances may share an engine."""
+    described = {**described, **COLLECTIONS}
     lines: dict[str, dict[str, float]] = {name: {} for name in described}
     for sample in samples:
         labels = ",".join(f'{key}="{_escape(value)}"' for key, value in sample.labels.items())

@@ -7,11 +7,12 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._report import printable
-from ansible_collections.carrel.jupyter.plugins.module_utils._report.status import ERROR, parse_time
+from ansible_collections.carrel.jupyter.plugins.module_utils._report.status import ERROR
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.times import parse_time
 
 # Ansible indents lines by 8, and may add quotes and a comma. This way they fit into 120 columns.
 WIDTH = 108
@@ -94,7 +95,16 @@ def _host(host: str, result: Mapping[str, Any], now: datetime) -> Iterator[Row]:
         yield Row(host, EMPTY)
     else:
         for instance in instances:
-            yield _instance(host, instance, now)
+            try:
+                row = _instance(host, instance, now)
+            except Exception as error:  # a host may answer anything, and nobody else loses the report
+                problem = Problem(ERROR, f"its status cannot be shown, because of a {type(error).__name__}")
+                row = Row(host, ERROR, _name(instance), problems=(problem,))
+            yield row
+
+
+def _name(instance: Any) -> str:
+    return printable.line(instance.get("name", NOTHING)) if isinstance(instance, Mapping) else NOTHING
 
 
 def _instance(host: str, instance: Mapping[str, Any], now: datetime) -> Row:
@@ -176,14 +186,13 @@ def _backup(last: Mapping[str, Any], now: datetime) -> str:
 
 def _utc(text: str | None) -> str:
     moment = parse_time(text)
-    return moment.astimezone(timezone.utc).strftime("%Y-%m-%d %H:%M UTC") if moment else ""
+    return f"{moment:%Y-%m-%d %H:%M} UTC" if moment else ""
 
 
 def _next(schedule: Mapping[str, Any]) -> str:
-    moment = parse_time(schedule.get("next"))
-    if moment:
-        return moment.strftime("%H:%M")
-    return printable.line(schedule.get("at") or NOTHING)
+    """Return when the next reset is due by the clock of its zone."""
+    coming = schedule.get("next")
+    return printable.line(str(coming)[11:16] if parse_time(coming) else schedule.get("at") or NOTHING)
 
 
 def _users(users: Mapping[str, Any] | None) -> str:
@@ -259,9 +268,10 @@ def failing(hosts: Mapping[str, Mapping[str, Any]]) -> list[str]:
         if instances is None:
             found.append(host)
         for instance in instances or []:
-            unknown = instance["state"] is None
-            if unknown or (instance["state"] == "present" and not (instance["site"] or {}).get("answers")):
-                found.append(f"{host} {printable.line(instance['name'])}")
+            state, site = (instance.get(key) if isinstance(instance, Mapping) else None for key in ("state", "site"))
+            answers = isinstance(site, Mapping) and site.get("answers")
+            if state not in ("held", "absent") and not (state == "present" and answers):
+                found.append(f"{host} {_name(instance)}")
     return found
 
 

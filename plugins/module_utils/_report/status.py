@@ -16,6 +16,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._engine.programs im
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.facts import parse_instance
 from ansible_collections.carrel.jupyter.plugins.module_utils._report import backups
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.disk import Use, is_much, taken, uses
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.times import parse_time
 
 CERTIFICATE_DAYS = 14
 FULL_PERCENT = 90
@@ -142,7 +143,7 @@ def _digest(image: Mapping[str, Any] | None) -> str | None:
 def bytes_of(sizes: Mapping[str, Any]) -> int:
     """Return the size of an engine's images. Raises ValueError."""
     found = sizes["LayersSize"]
-    if not isinstance(found, int) or not 0 <= found < 2**63:
+    if isinstance(found, bool) or not isinstance(found, int) or not 0 <= found < 2**63:
         raise ValueError("the size of its images is no number of bytes")
     return found
 
@@ -178,6 +179,15 @@ def percent_used(free: int, total: int, available: int) -> int:
     """Return the percentage that df shows: of the space that accounts other than root can use."""
     used = total - free
     return round(100 * used / (used + available)) if used + available else 0
+
+
+def unknown(name: str) -> dict[str, Any]:
+    """Return what is known of an instance of which nothing can be read."""
+    keys = (
+        "kind", "state", "url", "directory", "site", "reset", "schedule", "backup", "engine", "ports", "containers",
+        "images", "users", "disk",
+    )  # fmt: skip
+    return {**dict.fromkeys(keys), "name": name, "own": [], "unreadable": []}
 
 
 def examine(found: Mapping[str, Any], now: datetime) -> dict[str, Any]:
@@ -247,22 +257,12 @@ def _cron(found: Mapping[str, Any], now: datetime) -> Found:
     if found["schedule"]:
         begun = parse_time((found["reset"] or {}).get("started"))
         since = parse_time(found["schedule"]["since"])
-        newest = max(moment.astimezone(timezone.utc) for moment in (begun, since) if moment)
+        newest = max((moment for moment in (begun, since) if moment), default=now)
         if now - newest > OVERDUE:
             yield (
                 WARNING,
                 f"no reset began since {newest:%Y-%m-%d %H:%M} UTC, though one is set for each day: does cron run?",
             )
-
-
-def parse_time(text: str | None) -> datetime | None:
-    """Parse an ISO 8601 time with a zone. Python before 3.11 does not accept a Z, or more than six digits."""
-    normal = re.sub(r"(\.\d{1,6})\d*", lambda found: found[1].ljust(7, "0"), text or "").replace("Z", "+00:00")
-    try:
-        moment = datetime.fromisoformat(normal)
-    except ValueError:
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
 
 
 def _engine(found: Mapping[str, Any], now: datetime) -> Found:

@@ -34,7 +34,9 @@ def uses(content: Mapping[str, Any]) -> dict[str, Use]:
     found = {}
     for name, use in users.items():
         count, measured = (use.get(key) if isinstance(use, dict) else None for key in ("bytes", "measured"))
-        if not isinstance(count, int) or not isinstance(measured, str) or not _TIME.fullmatch(measured):
+        if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count < 2**63:
+            raise ValueError(f"the size of {name!r} is none")
+        if not isinstance(measured, str) or not _TIME.fullmatch(measured):
             raise ValueError(f"the size of {name!r} is none")
         found[name] = Use(count, measured)
     return found

@@ -4,10 +4,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
+
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.times import parse_time
 
 # The exit code of roles/lab/files/healthcheck.py if people get in without a log-in.
 OPEN = 3
@@ -20,12 +21,6 @@ class Verdict(NamedTuple):
     seen: str = ""
 
 
-def moment(text: str) -> datetime:
-    """Parse a time of the Engine API: it has up to nine digits of a second, without zeros at the end."""
-    whole = re.sub(r"\.([0-9]+)", lambda match: f".{match[1][:6]:0<6}", text)
-    return datetime.fromisoformat(whole.replace("Z", "+00:00"))
-
-
 def judge(container: Mapping[str, Any] | None, since: datetime | None) -> Verdict:
     """Judge the output of `docker inspect`. Checks from before SINCE or before the container's start do not count."""
     if container is None:
@@ -35,10 +30,12 @@ def judge(container: Mapping[str, Any] | None, since: datetime | None) -> Verdic
         return Verdict(seen=f"it exits with status {state['ExitCode']} and restarts")
     if not state["Running"]:
         return Verdict(failed=True, seen=f"it exited with status {state['ExitCode']}")
-    started = moment(state["StartedAt"])
+    started = parse_time(state["StartedAt"])
+    if started is None:
+        return Verdict(seen="the engine does not say since when it runs")
     since = max(started, since) if since else started
     health = state.get("Health") or {}
-    checks = [check for check in health.get("Log") or [] if moment(check["Start"]) >= since]
+    checks = [check for check in health.get("Log") or [] if (begun := parse_time(check["Start"])) and begun >= since]
     if not checks:
         return Verdict(seen="it has not been checked yet")
     code, said = checks[-1]["ExitCode"], str(checks[-1]["Output"]).strip()

@@ -174,7 +174,7 @@ def look(settings: Settings, account: commands.Account, options: argparse.Namesp
             lines = [json.dumps(listed(run))]
         else:
             lines = [snapshot_line(each) for each in listed(run)]
-    except (BackupError, ResticError, OSError, trees.MissingError) as error:
+    except (BackupError, ResticError, OSError, ValueError, trees.MissingError) as error:
         print(f"carrel-backup: {error}", file=sys.stderr)
         return FAILED
     finally:

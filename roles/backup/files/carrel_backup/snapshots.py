@@ -78,21 +78,26 @@ def utc() -> datetime.datetime:
 
 def label(time: str) -> str:
     """The name of the folder with people's restored files: the day of the backup, by the host's clock."""
-    return f"restored-{parsed(time).astimezone():%Y-%m-%d}"
+    return f"restored-{parsed(time):%Y-%m-%d}"
 
 
 def parsed(text: str) -> datetime.datetime:
-    """Parse restic's times: Python before 3.11 reads neither nanoseconds nor Z."""
-    return datetime.datetime.fromisoformat(text)
+    """Parse restic's times, into the host's zone. Raises ValueError, also if no calendar has the time in this zone.
+
+    The account can write snapshots of any time into its repository.
+    """
+    try:
+        return datetime.datetime.fromisoformat(text).astimezone()
+    except (OverflowError, OSError) as error:
+        raise ValueError(f"{text} is no time: {error}") from error
 
 
 def end_of(text: str) -> datetime.datetime | None:
     """The last moment of a day, a minute or a second, in the host's time zone unless it names one."""
     try:
-        found = datetime.datetime.fromisoformat(text).astimezone()
-    except ValueError:
+        length = {10: datetime.timedelta(days=1), 16: datetime.timedelta(minutes=1)}.get(
+            len(text), datetime.timedelta(seconds=1)
+        )
+        return parsed(text) + length - datetime.timedelta(microseconds=1)
+    except (ValueError, OverflowError):
         return None
-    length = {10: datetime.timedelta(days=1), 16: datetime.timedelta(minutes=1)}.get(
-        len(text), datetime.timedelta(seconds=1)
-    )
-    return found + length - datetime.timedelta(microseconds=1)

@@ -346,14 +346,16 @@ def at_work(activity: dict[str, Any], now: datetime.datetime) -> list[str]:
         if used is None:
             terminals.append(f"terminal {terminal['name']} may be in use")
         elif now - used < TERMINAL_COUNTS_FOR:
-            terminals.append(f"terminal {terminal['name']} was used at {used.astimezone():%H:%M}")
+            terminals.append(f"terminal {terminal['name']} was used at {used:%H:%M}")
     return kernels + terminals
 
 
 def _moment(value: object) -> datetime.datetime | None:
-    """A time in ISO 8601, in UTC if it names no zone; None if the server does not know it, or it is invalid."""
+    """A time in ISO 8601, in UTC if it names no zone; None if the server does not know it, or the host's zone has no
+    such time.
+    """
     try:
         moment = datetime.datetime.fromisoformat(str(value).replace("Z", "+00:00"))
-    except ValueError:
+        return (moment if moment.tzinfo else moment.replace(tzinfo=datetime.timezone.utc)).astimezone()
+    except (ValueError, OverflowError, OSError):
         return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=datetime.timezone.utc)

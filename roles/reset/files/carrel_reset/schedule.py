@@ -40,8 +40,8 @@ def _instant(day: date, at: time, zone: ZoneInfo | None) -> datetime:
     return datetime.fromtimestamp(datetime.combine(day, at, zone).timestamp(), timezone.utc)
 
 
-def _parsed(last: str | None) -> datetime | None:
+def _parsed(last: object) -> datetime | None:
     try:
-        return datetime.fromisoformat(last or "").astimezone(timezone.utc)
+        return datetime.fromisoformat(str(last)).astimezone(timezone.utc)
     except (ValueError, OverflowError):
         return None

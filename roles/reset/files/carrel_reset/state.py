@@ -51,6 +51,8 @@ class State:
             kept["pulled"] = {str(tag): str(image_id) for tag, image_id in before.get("pulled", {}).items()}
             if before["version"] != VERSION or not isinstance(kept["healthy"] + kept["history"], list):
                 raise ValueError(f"version {before['version']}")
+            if not isinstance(kept["images"], dict):
+                raise TypeError(f"its images are {kept['images']!r}")
             for entry in kept["healthy"]:
                 _check(entry)
         except FileNotFoundError:
@@ -172,7 +174,8 @@ class State:
 
 def _check(healthy: dict[str, Any]) -> None:
     """Raise ValueError, KeyError or TypeError for a damaged entry."""
-    datetime.datetime.fromisoformat(healthy["until"])
+    if datetime.datetime.fromisoformat(healthy["until"]).tzinfo is None:
+        raise ValueError(f"{healthy['until']} has no zone")
     if not isinstance(healthy["image"], str) or not isinstance(healthy["id"], str):
         raise TypeError(f"an image is called {healthy['image']!r}, its id {healthy['id']!r}")
 
