@@ -138,7 +138,8 @@ def main() -> None:
             moved = tracker.note(directory, f"{directory}\n", f"{target}\n")
             if not module.check_mode:
                 archive(directory, target)
-        if tracker.note(resets, f"{resets}\n" if os.path.lexists(resets) else None, None) and not module.check_mode:
+        left = os.path.lexists(resets) or directories.is_left(resets)
+        if tracker.note(resets, f"{resets}\n" if left else None, None) and not module.check_mode:
             directories.remove_tree(resets)
         # The record last: until it is gone, the next run knows that something is left to do.
         for name_of_it in ("made_anew", "deployed", "smoked", "image", "instance"):

@@ -182,7 +182,8 @@ def read_text(path: Path) -> str:
 
 
 def folders(path: Path) -> list[Path]:
-    return sorted(entry for entry in path.iterdir() if entry.is_dir()) if path.is_dir() else []
+    """Those with a name that may be an instance's: a purge moves what it deletes to others."""
+    return sorted(each for each in path.iterdir() if each.is_dir() and each.name[0] != ".") if path.is_dir() else []
 
 
 def read_instances(root: Path) -> dict[str, Any]:

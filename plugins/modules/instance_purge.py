@@ -19,6 +19,7 @@ description:
     repository that cannot be given to root.
   - Deletes nothing while the instance, or another one that uses its engine, is on the host, nor while an archive of
     another instance has files of the account, because another account would get its ids.
+  - Completes a purge that was killed.
   - An account without a folder in C(/etc/rootless-docker) has no engine and is never touched.
   - Follows only links above a home, a data root or a repository, since C(/home) may be one. Deletes nothing while a
     file system is mounted on or in one of the directories.
@@ -155,7 +156,7 @@ def protects(archive: str, account: pwd.struct_passwd) -> bool:
 
 def others_archives(folder: str, name: str, account: pwd.struct_passwd) -> Iterator[str]:
     """The archives of other instances that need the account; what is no directory, such as a note, is none."""
-    found = entries(folder)
+    found = [entry for entry in entries(folder) if not entry.startswith(directories.TRASH)]
     for entry in set(found) - set(_purge.archives(name, found)):
         path = f"{folder}/{entry}"
         if stat.S_ISDIR(os.lstat(path).st_mode) and protects(path, account):
@@ -185,14 +186,20 @@ def owned(path: str | None, account: pwd.struct_passwd) -> bool:
     return path is not None and owner(path) == account.pw_uid
 
 
-def engine_trees(name: str, account: pwd.struct_passwd, made: bool) -> list[str]:
+def engine_trees(name: str, account: pwd.struct_passwd | None, made: bool) -> list[str]:
     """The engine's data root, and the account's home if the role made the account."""
-    root, home = data_root(name), real(account.pw_dir)
-    inside = root is not None and os.path.commonpath([root, home]) == home
-    around = root is not None and os.path.commonpath([root, home]) == root
+    root, home = data_root(name), real(account.pw_dir) if account else None
+    inside = root is not None and home is not None and os.path.commonpath([root, home]) == home
+    around = root is not None and home is not None and os.path.commonpath([root, home]) == root
     # A data root in a home goes or stays with the home.
     roots = [root] if not inside and (made or not around) else []
-    return [path for path in (home if made else None, *roots) if path and owned(path, account)]
+    found = [path for path in (home if made else None, *roots) if path]
+    return [path for path in found if (account and owned(path, account)) or directories.is_left(path)]
+
+
+def there(folder: str) -> set[str]:
+    """The names in a folder, with those of which a killed purge has left something."""
+    return {entry.removeprefix(directories.TRASH) for entry in entries(folder)}
 
 
 def repositories(folders: Iterable[str], account: pwd.struct_passwd | None) -> tuple[list[str], list[str]]:
@@ -277,12 +284,10 @@ def purge(name: str, archive: str, tracker: Tracker, check_mode: bool) -> tuple[
     wrong = _purge.problems(name, records(), others_archives(archive, name, account) if account else ())
     if name in entries(os.path.dirname(archive)):
         wrong.append(f"{os.path.dirname(archive)}/{name} is not archived yet")
-    trees = [f"{archive}/{entry}" for entry in _purge.archives(name, entries(archive))]
-    backups = [f"{STATE}/{name}/backup"] if "backup" in entries(f"{STATE}/{name}") else []
+    trees = [f"{archive}/{entry}" for entry in _purge.archives(name, there(archive))]
+    backups = [f"{STATE}/{name}/backup"] if "backup" in there(f"{STATE}/{name}") else []
     closed, warnings = repositories([*(f"{tree}/.backup" for tree in trees), *backups], account)
-    trees += backups
-    if account:
-        trees += engine_trees(name, account, made)
+    trees += [*backups, *engine_trees(name, account, made)]
     # It cannot be moved, and would stop the purge half-way.
     wrong += [f"something is mounted on {point}: unmount it first" for point in _purge.mounted(mounts(), trees)]
     if wrong:
@@ -299,14 +304,14 @@ def purge(name: str, archive: str, tracker: Tracker, check_mode: bool) -> tuple[
         for path in closed:
             warnings += close(path, account)
     if not check_mode:
-        for path in trees:
+        for path in sorted(trees, key=directories.is_left, reverse=True):
             directories.remove_tree(path)
         with contextlib.suppress(OSError):
             os.rmdir(f"{STATE}/{name}")
     if made and not check_mode:
         # It also takes the account's lines out of /etc/subuid and /etc/subgid.
         run("userdel", name)
-    if name in entries(ENGINES):
+    if name in there(ENGINES):
         tracker.note(f"{ENGINES}/{name}", "present\n", None)
         trees.append(f"{ENGINES}/{name}")
         # The last step, because this folder marks an engine.

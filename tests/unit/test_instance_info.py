@@ -57,6 +57,7 @@ def test_a_host_with_an_engine(tmp_path: Path) -> None:
     write(tmp_path, "var/lib/carrel/lock", "")
     write(tmp_path, "etc/rootless-docker/tao/daemon.json", "{}")
     write(tmp_path, "etc/rootless-docker/half/daemon.json", "{}")
+    write(tmp_path, "etc/rootless-docker/.carrel-trash-old/1f/daemon.json", "{}")  # of a purge that was killed
     write(tmp_path, "etc/subuid", "ada:100000:65536\ntao:165536:65536\n")
     write(tmp_path, "etc/subgid", "ada:100000:65536\n1001:231072:65536\n")
     service = "sys/fs/cgroup/user.slice/user-1001.slice/user@1001.service"

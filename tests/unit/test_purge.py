@@ -8,6 +8,7 @@ import errno
 import json
 import os
 import pwd
+import shutil
 import stat
 import subprocess
 from pathlib import Path
@@ -328,3 +329,114 @@ def test_an_archive_that_cannot_be_searched_is_named(host: Host) -> None:
     with pytest.raises(instance_purge.PurgeError, match=f"the archive {archive} may have files of the account tao"):
         host.purge()
     assert host.home.exists()
+
+
+STEPS = 60  # more changes than a purge makes
+
+
+class Kill(BaseException):
+    """Nothing cleans up after it, as after SIGKILL."""
+
+
+def killed_at(number: int, patch: pytest.MonkeyPatch) -> None:
+    """Kill the purge before its change NUMBER of the file system."""
+    left = iter(range(number))
+    for call in ("rename", "mkdir", "unlink", "rmdir"):
+        real = getattr(os, call)
+
+        def counted(*given: Any, real: Any = real, **more: Any) -> Any:
+            if next(left, None) is None:
+                raise Kill
+            return real(*given, **more)
+
+        patch.setattr(os, call, counted)
+
+
+def everything(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+@pytest.mark.parametrize("has_account", [True, False])
+@pytest.mark.parametrize("number", range(STEPS))
+def test_a_purge_that_was_killed_is_completed(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_account: bool, number: int
+) -> None:
+    for path in (host.home, host.root, host.archive / f"tao-{STAMP}"):
+        (path / "deep" / "deeper").mkdir(parents=True)
+        (path / "deep" / "deeper" / "file").write_text("somebody's")
+        os.chown(path / "deep" / "deeper" / "file", UID, UID)
+    if not has_account:
+        host.engine.joinpath("daemon.json").unlink()
+        host.engine.rmdir()
+    killed = False
+    with monkeypatch.context() as patch:
+        killed_at(number, patch)
+        try:
+            host.purge()
+        except Kill:
+            killed = True
+    would, _unused = host.purge(check_mode=True)
+    deleted, warnings = host.purge()
+    assert would == deleted and warnings == []
+    kept = {"home", "srv", "srv/.archive", "docker", "etc", "state", "uid", "gid"}
+    if has_account:
+        assert everything(tmp_path) == kept
+        assert deleted or not killed, "what a killed run has left is reported"
+        assert number < STEPS - 1 or not killed, "each step was tried"
+    else:
+        assert not [path for path in everything(tmp_path / "srv") if path != ".archive"]
+
+
+def test_what_a_killed_purge_left_hinders_no_other_purge(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    (host.archive / f"atlas-{STAMP}" / "data").mkdir(parents=True)
+    os.chown(host.archive / f"atlas-{STAMP}" / "data", UID, UID)
+    with monkeypatch.context() as patch:
+        patch.setattr(instance_purge, "account_of", lambda name: None)
+        killed_at(2, patch)
+        with pytest.raises(Kill):
+            instance_purge.purge("atlas", str(host.archive), Tracker(), False)
+    assert os.listdir(host.archive / f".carrel-trash-atlas-{STAMP}")
+    assert "account tao" in host.purge()[0]
+    assert os.listdir(host.archive) == [f".carrel-trash-atlas-{STAMP}"]
+    with monkeypatch.context() as patch:
+        patch.setattr(instance_purge, "account_of", lambda name: None)
+        done = instance_purge.purge("atlas", str(host.archive), Tracker(), False)
+    assert done == ([f"{host.archive}/atlas-{STAMP}"], []) and os.listdir(host.archive) == []
+
+
+def test_the_administrator_s_own_trash_is_not_emptied(host: Host) -> None:
+    folders = [path.parent / name for path in (host.home, host.root, host.engine) for name in (".trash", ".Trash-0")]
+    folders.append(host.archive / ".trash")
+    for folder in folders:
+        folder.mkdir()
+        (folder / "file").write_text("kept")
+    host.purge()
+    assert all((folder / "file").read_text() == "kept" for folder in folders)
+
+
+def test_a_folder_of_an_account_with_the_name_of_our_trash_is_not_emptied(host: Host) -> None:
+    fake = host.home.parent / ".carrel-trash-tao"
+    fake.mkdir()
+    (fake / "file").touch()
+    os.chown(fake, UID, UID)
+    with pytest.raises(instance_purge.directories.ForeignOwnerError, match=r"\.carrel-trash-tao belongs to 12345"):
+        host.purge()
+    assert (fake / "file").exists() and (host.home / "file").exists()
+
+
+def test_an_archive_run_that_was_killed_in_the_resets_is_completed(monkeypatch: pytest.MonkeyPatch) -> None:
+    state = Path("/var/lib/carrel/unit-tests-killed")
+    resets = state / "reset"
+    resets.mkdir(parents=True)
+    try:
+        (resets / "state.json").touch()
+        (state / "instance.json").write_text("{}")
+        with monkeypatch.context() as patch:
+            killed_at(2, patch)
+            with pytest.raises(Kill):
+                instance_purge.directories.remove_tree(str(resets))
+        assert sorted(os.listdir(state)) == [".carrel-trash-reset", "instance.json"]
+        four_runs("instance_archive", name=state.name, directory=f"/srv/{state.name}")
+        assert not state.exists()
+    finally:
+        shutil.rmtree(state, ignore_errors=True)

@@ -25,7 +25,7 @@ ACL = "system.posix_acl_default"
 GROUP_ACL = struct.pack("<I", 2) + b"".join(
     struct.pack("<HHI", tag, bits, 0xFFFFFFFF) for tag, bits in ((1, 7), (4, 7), (0x20, 0))
 )
-TRASH = ".trash"
+TRASH = ".carrel-trash-"  # and the name of what is deleted: administrators and other purges have other names
 NO_ACL = (errno.ENOTSUP, errno.EOPNOTSUPP)
 ROUNDS = 20
 
@@ -228,16 +228,34 @@ def _empty_one(trash: int, pending: list[str]) -> None:
 
 
 def remove_tree(path: str) -> None:
-    """Delete an account's directory, however deep it is. Its parent must belong to root."""
+    """Delete an account's directory, however deep it is, and what a killed run has left of it.
+
+    Its parent must belong to root.
+    """
     parent, name = os.path.split(path)
+    own = f"{TRASH}{name}"
     above = files.open_directory(parent)
     try:
-        trash = root_only(above, TRASH, f"{parent}/{TRASH}")
+        trash = root_only(above, own, f"{parent}/{own}")
         try:
-            os.rename(name, secrets.token_hex(8), src_dir_fd=above, dst_dir_fd=trash)
-            empty_trash(trash, f"{parent}/{TRASH}")
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(name, secrets.token_hex(8), src_dir_fd=above, dst_dir_fd=trash)
+            empty_trash(trash, f"{parent}/{own}")
         finally:
             os.close(trash)
-        os.rmdir(TRASH, dir_fd=above)
+        os.rmdir(own, dir_fd=above)
     finally:
         os.close(above)
+
+
+def is_left(path: str) -> bool:
+    """Whether a killed run has left something of a directory that it was deleting."""
+    parent, name = os.path.split(path)
+    try:
+        descriptor = files.open_directory(f"{parent}/{TRASH}{name}")
+    except (FileNotFoundError, files.UnsafePathError):
+        return False
+    try:
+        return os.fstat(descriptor).st_uid == 0
+    finally:
+        os.close(descriptor)
