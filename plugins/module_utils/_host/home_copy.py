@@ -56,19 +56,23 @@ class Copied:
         self.left_count += other.left_count
 
 
-def copy(source: int, target: int | None, owners: Owners, check_mode: bool = False) -> Copied:
+def copy(
+    source: int, target: int | None, owners: Owners, check_mode: bool = False, durable: bool = False
+) -> Copied:  # fmt: skip
     """Copy from one descriptor's folder to the other's. The folders themselves keep their owners and modes.
 
-    In check mode nothing is written, and the target may be missing. Raises TakeoverError.
+    In check mode nothing is written, and the target may be missing. DURABLE: a file gets its name once it is on the
+    disk. Otherwise a power cut can leave names with damaged files, which the next copy keeps. Raises TakeoverError.
     """
-    work = _Copy(os.fstat(source).st_dev, owners, check_mode)
+    work = _Copy(os.fstat(source).st_dev, owners, check_mode, durable)
     work.content(source, target, "", 0)
     return work.done
 
 
 class _Copy:
-    def __init__(self, device: int, owners: Owners, check_mode: bool) -> None:
+    def __init__(self, device: int, owners: Owners, check_mode: bool, durable: bool) -> None:
         self.device, self.owners, self.check_mode, self.done = device, owners, check_mode, Copied()
+        self.durable = durable
         self.part = f"{PART}{secrets.token_hex(8)}"
 
     def content(self, source: int, target: int | None, above: str, depth: int) -> None:
@@ -102,9 +106,11 @@ class _Copy:
 
     def _put(self, name: str, source: int, target: int | None, status: os.stat_result, owner: tuple[int, int]) -> None:
         if target is not None and not self.check_mode:
-            write = _link if stat.S_ISLNK(status.st_mode) else _file
             try:
-                write(name, source, target, self.part, status, owner)
+                if stat.S_ISLNK(status.st_mode):
+                    _link(name, source, target, self.part, status, owner)
+                else:
+                    _file(name, source, target, self.part, status, owner, self.durable)
                 os.rename(self.part, name, src_dir_fd=target, dst_dir_fd=target)
             except BaseException:
                 with contextlib.suppress(FileNotFoundError):
@@ -187,7 +193,7 @@ class _Copy:
 
 
 def _file(
-    name: str, source: int, target: int, part: str, found: os.stat_result, owner: tuple[int, int]
+    name: str, source: int, target: int, part: str, found: os.stat_result, owner: tuple[int, int], durable: bool
 ) -> None:  # fmt: skip
     descriptor = _opened(name, source, found)
     try:
@@ -197,6 +203,8 @@ def _file(
             _data(descriptor, written, status.st_size)
             # Containers here get no new privileges, so setuid and setgid mean nothing.
             _finish(written, owner, status.st_mode & 0o1777, status)
+            if durable:
+                os.fsync(written)
         finally:
             os.close(written)
     finally:

@@ -257,8 +257,9 @@ class HubTakeover(takeover.Begun):
             target = _opened(old)
             try:
                 owners = decide_hub.owners(_spans(self.new_account), self._old_ids())
-                done = home_copy.copy(source, target, owners, check_mode)
-                if done.files and not check_mode:
+                done = home_copy.copy(source, target, owners, check_mode, durable=True)
+                if not check_mode:
+                    # also what a run copied that was killed before this
                     _sync(target, old)
                 return done
             finally:
