@@ -6,9 +6,12 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import backup, reset
+from hypothesis import given
+from hypothesis import strategies as st
 from plan_helpers import hub, lab, plan
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,7 +27,7 @@ def owned(name: str) -> set[str]:
         return set()
     engines = {name: ENGINE}
     found = [
-        reset.install(result["reset_jobs"], engines, "geo1", "root", "", {}),
+        reset.install(result["reset_jobs"], engines, (), "geo1", "root", "", {}),
         backup.install(result["backup_jobs"], engines, (), "geo1", "root", "", {}),
     ]
     assert not any(each["without_engine"] for each in found)
@@ -41,6 +44,61 @@ def test_no_two_instances_own_one_file() -> None:
         for path in owned(name):
             assert owners.setdefault(path, name) == name, path
     assert len(owners) > 500
+
+
+NAMES = ["tao", "backup-tao", "backup-backup-tao", "page-tao", "backup-page-tao", "secrets", "backup-secrets"]
+STATES = ["present", "held", "absent"]
+SCHEDULES = ["01:25", "daily", None]
+
+
+@given(
+    st.dictionaries(st.sampled_from(NAMES), st.tuples(st.sampled_from(STATES), st.sampled_from(SCHEDULES)), min_size=1),
+    st.sets(st.sampled_from(NAMES)),
+    st.sets(st.sampled_from(NAMES)),
+)
+def test_no_instance_s_removal_takes_a_file_of_another(
+    declared: dict[str, tuple[str, str | None]], recorded: set[str], only: set[str]
+) -> None:
+    """Of all that the roles do in one run, for ONLY some of the instances or for all."""
+    instances = [
+        hub(name=name, url=f"https://{name}.example.org", port=8000 + NAMES.index(name), reset={"at": at}, state=state)
+        if state != "absent"
+        else {"name": name, "state": state}
+        for name, (state, at) in declared.items()
+        if state == "absent" or not name.startswith("backup-")
+    ]
+    result, problems = plan(instances, backup=BACKUP)
+    assert result, problems
+    engines = dict.fromkeys(NAMES, ENGINE)
+
+    def run(names: Collection[str]) -> tuple[set[str], set[str]]:
+        resets, backups = (
+            [job for job in result[key] if job["name"] in names] for key in ("reset_jobs", "backup_jobs")
+        )
+        found = [
+            reset.install(resets, engines, recorded, "geo1", "root", "", {}),
+            backup.install(backups, engines, recorded, "geo1", "root", "", {}),
+        ]
+        return (
+            {file["path"] for each in found for file in each["files"]},
+            {path for each in found for path in each["absent"]},
+        )
+
+    written, removed = run(declared)
+    assert not written & removed, "no second run is like the first"
+    recorded |= set(declared)  # they were deployed
+    _written, removed = run(only)
+    kept = {name for name in declared if name not in only}
+    assert not removed & run(kept)[0], "those left out lose nothing"
+
+
+def test_the_resets_of_a_name_from_before_go_with_it() -> None:
+    result, _problems = plan([{"name": "backup-tao", "state": "absent"}])
+    assert result
+    for instances, goes in (((), True), (("backup-tao", "geo"), True), (("tao",), False)):
+        found = reset.install(result["reset_jobs"], {}, instances, "geo1", "root", "", {})
+        assert ("/etc/cron.d/carrel-backup-tao" in found["absent"]) is goes
+        assert "/etc/cron.daily/carrel-backup-tao" in found["absent"]
 
 
 def test_an_instance_whose_name_others_need_can_still_be_removed() -> None:

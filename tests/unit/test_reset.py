@@ -43,7 +43,7 @@ hosts = st.text("abc.123", min_size=1, max_size=12)
 
 
 def install(host: str = "h1", mailto: str = "root", **changes: Any) -> dict[str, Any]:
-    return reset.install([{**JOB, **changes}], ENGINES, host, mailto, "program", PACKAGE)
+    return reset.install([{**JOB, **changes}], ENGINES, (), host, mailto, "program", PACKAGE)
 
 
 def files(installed: dict[str, Any]) -> dict[str, dict[str, Any]]:

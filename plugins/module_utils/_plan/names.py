@@ -38,11 +38,15 @@ def reserved(name: str) -> str | None:
     return _REASONS.get(name)
 
 
+def shares_file_with(name: str) -> str | None:
+    """Return the instance whose backups have the file of this one's resets in /etc/cron.d. None: nobody has it."""
+    return name.removeprefix("backup-") if name.startswith("backup-") else None
+
+
 def taken(name: str) -> str | None:
     """Return what has the file of an instance's resets in /etc/cron.d already. None if nothing has."""
-    if name.startswith("backup-"):
-        return f"its resets and the backups of {name.removeprefix('backup-')} would have the same file in /etc/cron.d"
-    return None
+    other = shares_file_with(name)
+    return f"its resets and the backups of {other} would have the same file in /etc/cron.d" if other else None
 
 
 def _suggest(value: str) -> str | None:

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.names import shares_file_with
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.nearest import nearest
 from ansible_collections.carrel.jupyter.plugins.module_utils._site.cron import check_mailto, program_files
 
@@ -32,14 +33,22 @@ Job = Mapping[str, Any]
 
 
 def install(
-    jobs: Sequence[Job], engines: Mapping[str, Any], host: str, mailto: str, program: str, package: Mapping[str, str]
+    jobs: Sequence[Job],
+    engines: Mapping[str, Any],
+    instances: Iterable[str],
+    host: str,
+    mailto: str,
+    program: str,
+    package: Mapping[str, str],
 ) -> dict[str, Any]:
     """Return what install_files makes, writes and removes for the jobs of a host.
 
     PROGRAM is the text of the command, PACKAGE has the text of each file of its package. `without_engine` names the
-    instances that are left out, because the account of their engine does not exist yet. Raises ValueError.
+    instances that are left out, because the account of their engine does not exist yet. A file that belongs to the
+    backups of another instance, a job's or one of the host's INSTANCES, is left to the role backup. Raises ValueError.
     """
     check_mailto("reset_mailto", mailto)
+    others = {*instances, *(job["name"] for job in jobs)}
     found: dict[str, Any] = {
         "directories": [],
         "files": program_files(PROGRAM, program, PACKAGE, package),
@@ -59,7 +68,9 @@ def install(
             wanted.append({"path": SETTINGS.format(name), "content": _settings(job, engine, host)})
         if job["state"] == "present" and job["at"]:
             wanted.append(_schedule(job, host, mailto))
-        possible = {SETTINGS.format(name), f"/etc/cron.d/carrel-{name}", f"/etc/cron.daily/carrel-{name}"}
+        possible = {SETTINGS.format(name), f"/etc/cron.daily/carrel-{name}"}
+        if shares_file_with(name) not in others:
+            possible.add(f"/etc/cron.d/carrel-{name}")
         found["files"] += wanted
         found["absent"] += [*sorted(possible - {file["path"] for file in wanted}), f"{job['directory']}/reset.json"]
     return found
