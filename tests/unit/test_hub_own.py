@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import copy
 import json
 import os
 import subprocess
@@ -14,6 +16,8 @@ from typing import Any
 import pytest
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan import hub_own
 from carrel_hub import check, config, configuration
+from jupyterhub import orm, roles
+from jupyterhub.app import JupyterHub
 from jupyterhub.auth import Authenticator, DummyAuthenticator
 from jupyterhub.handlers.login import LoginHandler
 from test_hub_image import AUTHENTICATORS, OWN, SECRETS, STATE, given
@@ -145,12 +149,112 @@ def test_a_good_authenticator_has_no_problem(authenticator: dict[str, Any]) -> N
     assert problems(authenticator=authenticator) == []
 
 
-def test_an_unknown_scope_is_reported() -> None:
-    service = {"name": "a", "url": None, "command": None, "environment": {}, "access": []}
-    assert problems(services=[{**service, "scopes": ["list:users!group=x", "servers"]}]) == []
-    assert problems(services=[{**service, "scopes": ["list:user"]}]) == [
-        "services (a): JupyterHub has no scope list:user; did you mean list:users?"
-    ]
+def service(name: str, *scopes: str, access: Any = ()) -> dict[str, Any]:
+    own = {"url": None, "command": None, "environment": {}}
+    return {"name": name, "scopes": list(scopes), "access": access, **own}
+
+
+@pytest.mark.parametrize(
+    ("scope", "says"),
+    [
+        ("list:users!group=x", None),
+        ("read:users!user", None),
+        ("access:servers!server=ada/", None),
+        ("list:user", "list:user; did you mean list:users?"),
+        ("list:user!group=x", "list:user!group=x; did you mean list:users?"),
+        ("all", "all"),
+        ("read:users!usr=ada", "read:users!usr=ada; after ! write user=NAME, group=NAME, server=NAME/ or service=NAME"),
+        ("read:users!users", "read:users!users; after ! write user=NAME"),
+        ("servers!group", "servers!group; after ! write user=NAME"),
+    ],
+)
+def test_a_scope_that_jupyterhub_refuses_when_it_starts_is_reported(scope: str, says: str | None) -> None:
+    found = problems(services=[service("b", "servers"), service("a", "servers", scope)])
+    if says is None:
+        assert found == []
+    else:
+        (problem,) = found
+        assert problem.startswith(f"services (a): JupyterHub has no scope {says}")
+
+
+def test_services_have_scopes_that_extra_config_defines() -> None:
+    text = "c.JupyterHub.custom_scopes = {'custom:roll:read': {'description': 'read the roll'}}\n"
+    assert problems(text, services=[service("roll-call", "custom:roll:read")]) == []
+    (problem,) = problems(text, services=[service("roll-call", "custom:roll:write")])
+    assert "roll-call" in problem and "'custom:roll:write'" in problem
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("c.JupyterHub.load_roles.append({'name': 'mine', 'scopes': ['list:user']})\n", "'list:user' for role mine"),
+        ("c.JupyterHub.load_roles.append({'name': 'Mine', 'scopes': []})\n", "Invalid role name: 'Mine'."),
+        ("c.JupyterHub.load_roles.append({'name': 'admin', 'scopes': []})\n", "Cannot override admin role"),
+        ("c.JupyterHub.load_roles.append({'name': 'roster-service'})\n", "Role roster-service multiply defined"),
+        ("c.JupyterHub.extra_user_scopes = ['list:user']\n", "'list:user' for role user"),
+        ("c.JupyterHub.custom_scopes = {'mine': {'description': 'x'}}\n", "Invalid scope name: 'mine'."),
+    ],
+)
+def test_a_role_that_jupyterhub_refuses_when_it_starts_is_reported(text: str, says: str) -> None:
+    (problem,) = problems(text)
+    assert problem.startswith("roles: ") and says in problem
+
+
+NAMES = ["user", "admin", "server", "token", "self", "stats", "access-stats", "group-stat", "group-stats-server", "a"]
+NAMES += ["a-", "metrics-service", "stats-access", "service-stats", "group-stat-server"]
+
+
+@pytest.mark.parametrize("sharing", [False, True])
+def test_names_of_services_and_groups_give_nobody_else_rights(sharing: bool) -> None:
+    """Whatever the inventory calls them, as JupyterHub makes their roles when it starts."""
+    scopes = ["admin:servers", "list:users"]
+    own = [service(name, *scopes, access=["stat"]) for name in NAMES] + [service("open", access="everybody")]
+    servers = {"stat": "group-stat", "stats": "group-stats", "user": "group-user"}
+    more = {"services": own, "group_servers": servers, "backups": True, "sharing": sharing}
+    assert problems(**more) == []
+    secrets = {**SECRETS, **{f"services/{each['name']}": "x" for each in own}}
+    hub, database = started(config.traits(given(**more), secrets, STATE), [each["name"] for each in own])
+    rights = {role["name"]: role["scopes"] for role in roles.get_default_roles()}
+    for name in ("admin", "server", "token"):
+        assert orm.Role.find(database, name).scopes == rights[name]
+    everybody = ["access:services!service=backups", "access:services!service=open"]
+    more_rights = config.SHARING_SCOPES if sharing else []
+    assert orm.Role.find(database, "user").scopes == ["self", *more_rights, *everybody]
+    for name in NAMES:
+        (role,) = orm.Service.find(database, name).roles
+        assert role.scopes == scopes and not role.users and not role.groups
+    assert len({role["name"] for role in hub.load_roles}) == len(hub.load_roles)
+    database.close()
+
+
+def test_a_service_has_one_role_after_an_upgrade() -> None:
+    """The last release gave roles other names. JupyterHub deletes roles that are not in its configuration any more."""
+    settings = config.traits(given(services=[service("stats", "list:users", access=["stat"])]), SECRETS, STATE)
+    before = copy.deepcopy(settings)
+    for role in before["JupyterHub"]["load_roles"]:
+        name, _, kind = role["name"].rpartition("-")
+        role["name"] = name if kind == "service" else f"access-{name}"
+    _hub, database = started(before, ["stats"])
+    assert [role.name for role in orm.Service.find(database, "stats").roles] == ["stats"]
+    started(settings, ["stats"], database)
+    assert [role.name for role in orm.Service.find(database, "stats").roles] == ["stats-service"]
+    assert [role.name for role in orm.Group.find(database, "stat").roles] == ["stats-access"]
+    assert not {"stats", "access-stats", "metrics"} & {role.name for role in database.query(orm.Role)}
+    database.close()
+
+
+def started(settings: dict[str, Any], services: list[str], database: Any = None) -> tuple[JupyterHub, Any]:
+    """Make roles, and say whose they are, as JupyterHub does when it starts."""
+    hub = JupyterHub(load_roles=settings["JupyterHub"]["load_roles"])
+    hub.authenticator = Authenticator()
+    hub.db = database or orm.new_session_factory("sqlite://")()
+    for name in [*services, *(each["name"] for each in settings["JupyterHub"]["services"])]:
+        if orm.Service.find(hub.db, name) is None:
+            hub.db.add(orm.Service(name=name))
+            hub.db.commit()
+    asyncio.run(hub.init_role_creation())
+    asyncio.run(hub.init_role_assignment())
+    return hub, hub.db
 
 
 def test_no_service_can_be_called_as_one_of_the_role_s() -> None:

@@ -4,13 +4,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from jupyterhub import scopes
+from jupyterhub import orm, roles, scopes
+from jupyterhub.app import JupyterHub
+from jupyterhub.auth import Authenticator
 from traitlets.config import Config
 
 from . import several
@@ -40,26 +43,42 @@ def secrets(given: Mapping[str, Any]) -> dict[str, str]:
     return dict.fromkeys(names, STANDS_FOR_A_SECRET)
 
 
-def problems(given: Mapping[str, Any]) -> Iterator[Problem]:
+def problems(given: Mapping[str, Any]) -> list[Problem]:
     try:
         whole = configure(given, secrets(given), STATE, Config())
     except Unusable as error:
-        yield Problem("the inventory", str(error))
-        return
-    yield from whole.problems
-    yield from unknown(whole)
-    yield from _scopes(given)
-    if not whole.problems:
-        yield from _made(given, whole.config)
+        return [Problem("the inventory", str(error))]
+    with contextlib.closing(orm.new_session_factory("sqlite://")()) as database:
+        found = [*whole.problems, *unknown(whole), *_scopes(given, database)]
+        if not whole.problems:
+            found += _made(given, whole.config)
+        return found or list(_roles(whole.config, database))
 
 
-def _scopes(given: Mapping[str, Any]) -> Iterator[Problem]:
+def _scopes(given: Mapping[str, Any], database: Any) -> Iterator[Problem]:
     for service in given["services"]:
         for scope in service["scopes"]:
-            name = scope.partition("!")[0]
-            if name not in scopes.scope_definitions:
-                near = hint(name, scopes.scope_definitions)
-                yield Problem(f"services ({service['name']})", f"JupyterHub has no scope {name}{near}")
+            if scope.startswith("custom:"):
+                continue  # extra_config may define it, which only _roles knows
+            try:
+                roles.create_role(database, {"name": "check", "scopes": [scope]})
+            except scopes.ScopeNotFound:
+                name = scope.partition("!")[0]
+                if name in scopes.scope_definitions:
+                    hinted = "; after ! write user=NAME, group=NAME, server=NAME/ or service=NAME"
+                else:
+                    hinted = hint(name, scopes.scope_definitions)
+                yield Problem(f"services ({service['name']})", f"JupyterHub has no scope {scope}{hinted}")
+
+
+def _roles(config: Config, database: Any) -> Iterator[Problem]:
+    """Create all roles as JupyterHub does when it starts, except those that an authenticator manages."""
+    try:
+        hub = JupyterHub(config=config)
+        hub.db, hub.authenticator = database, Authenticator()
+        asyncio.run(hub.init_role_creation())
+    except Exception as error:  # JupyterHub raises ValueError, KeyError and its own
+        yield Problem("roles", str(error).partition("\n")[0])
 
 
 def _made(given: Mapping[str, Any], config: Config) -> Iterator[Problem]:

@@ -116,7 +116,9 @@ def _services(config: Mapping[str, Any], secrets: Mapping[str, Any]) -> tuple[li
         services.append({**entry, "api_token": secrets[f"services/{service['name']}"]})
         if service["scopes"]:
             scopes[service["name"]] = service["scopes"]
-    roles = [{"name": name, "scopes": needed, "services": [name]} for name, needed in scopes.items()]
+    # The inventory has names of services and groups. With an ending for each kind, no role has the name of another one,
+    # or of JupyterHub's own: user, admin, server, token.
+    roles = [{"name": f"{name}-service", "scopes": needed, "services": [name]} for name, needed in scopes.items()]
     ours = [{"name": BACKUPS, "access": "everybody"}] if config["backups"] else []
     for group, user in config["group_servers"].items():
         own = [f"{scope}!user={user}" for scope in GROUP_SERVER_SCOPES]
@@ -135,7 +137,7 @@ def _access(services: Iterable[Mapping[str, Any]], more: Iterable[str]) -> Itera
         if service["access"] == "everybody":
             everybody.append(scope)
         elif service["access"]:
-            yield {"name": f"access-{service['name']}", "scopes": [scope], "groups": service["access"]}
+            yield {"name": f"{service['name']}-access", "scopes": [scope], "groups": service["access"]}
     if everybody:
         yield {"name": "user", "scopes": ["self", *everybody]}
 
