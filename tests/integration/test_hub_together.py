@@ -79,7 +79,10 @@ def test_a_server_can_be_shared_with_a_group_and_taken_back(site: Site, owner: H
     # who joins the group has access, who leaves it has none
     members[:] = ["ada", "alan", SERVER]
     site.hub.write()
-    until(lambda: lab.request("GET", "api/status", check=False).status_code == 403, "who has left has no access")
+    # an open page would keep its connections
+    until(lambda: not site.hub.runs("ada"), "the server stops")
+    owner.spawn()
+    assert lab.request("GET", "api/status", check=False).status_code == 403
     until(lambda: not is_refused(site, "alan", "ada"), "who has joined has access")
     owner.request("PATCH", "api/shares/ada/", json=share)
     until(lambda: is_refused(site, "alan", "ada"), "the share ends")
@@ -157,6 +160,20 @@ def test_two_members_write_in_one_notebook_of_the_server_of_their_group(site: Si
         page = site.log_in(browser.browser.new_context(ignore_https_errors=True), "alan", "hub/home")  # type: ignore[union-attr]
         expect(page.get_by_role("button", name="Start My Server")).to_be_visible()
         expect(page.get_by_text("statistics")).to_have_count(0)
+
+
+def test_who_is_removed_from_the_hub_has_no_open_terminal_in_a_shared_server(site: Site, owner: Hub) -> None:
+    owner.request("POST", "api/shares/ada/", json={"user": "alan"})
+    terminal = site.session("alan").lab("ada").terminal()
+    terminal.run("echo $((6 * 7))", until="42")
+    alan = site.hub.people.pop("alan")
+    site.hub.write()
+    try:
+        until(lambda: not site.hub.runs("ada"), "the server stops, and the terminal with it")
+        assert owner.spawn().run("print(6 * 7)").strip() == "42"
+    finally:
+        site.hub.people["alan"] = alan
+        site.hub.write()
 
 
 def write_together(site: Site, first: str, second: str, server: str) -> None:

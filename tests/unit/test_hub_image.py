@@ -96,7 +96,7 @@ def test_services_have_the_scopes_that_they_need_and_no_more() -> None:
         "metrics": ["read:metrics"],
         "reset": ["list:users", "servers"],
         "proxy": ["proxy"],
-        "roster": ["admin:users", "admin:groups"],
+        "roster": ["admin:users", "admin:groups", "read:users:shares", "read:groups:shares", "delete:servers"],
         "idle-culler": ["list:users", "read:users:activity", "read:servers", "delete:servers"],
     }
     assert not any(service.get("admin") for service in hub["services"])

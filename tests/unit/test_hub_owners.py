@@ -59,7 +59,7 @@ class FakeHub(roster_service.Hub):
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
         if method == "GET":
-            items = [{"name": name} for name in sorted(self.there)] if path.startswith("/users") else []
+            items = [{"name": name} for name in sorted(self.there)] if path.startswith("/users?") else []
             return {"items": items, "_pagination": {"next": None}}
         self.asked.append(f"{method} {body['usernames'] if body else path}")
         if method == "POST":

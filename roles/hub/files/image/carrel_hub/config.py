@@ -50,6 +50,8 @@ BACKUPS = "backups"
 BACKUPS_PORT = 8082
 # https://github.com/jupyterhub/jupyterhub-idle-culler#permissions
 CULLER_SCOPES = ["list:users", "read:users:activity", "read:servers", "delete:servers"]
+# The roster service makes no admins: refresh_user does that. It stops what somebody who leaves had access to.
+ROSTER_SCOPES = ["admin:users", "admin:groups", "read:users:shares", "read:groups:shares", "delete:servers"]
 # To share, users name people and groups. These scopes tell whether they exist, but give no list.
 SHARING_SCOPES = ["shares!user", "read:users:name", "read:groups:name"]
 # What members may do with the server of their group.
@@ -87,15 +89,7 @@ def _services(config: Mapping[str, Any], secrets: Mapping[str, Any]) -> tuple[li
         {"name": PROXY, "api_token": secrets["proxy_token"]},  # bin/starting.mjs
         {"name": ROSTER, "command": [sys.executable, "-m", "carrel_hub.roster"]},
     ]
-    # The roster service may list, create and delete users and groups, but not make admins: refresh_user does that.
-    # It stops the server of a group that somebody has left.
-    stops = [f"delete:servers!user={user}" for user in config["group_servers"].values()]
-    scopes = {
-        METRICS: ["read:metrics"],
-        RESET: RESET_SCOPES,
-        PROXY: ["proxy"],
-        ROSTER: ["admin:users", "admin:groups", *stops],
-    }
+    scopes = {METRICS: ["read:metrics"], RESET: RESET_SCOPES, PROXY: ["proxy"], ROSTER: ROSTER_SCOPES}
     if culler["idle_seconds"]:
         scopes[CULLER] = CULLER_SCOPES
         command = [

@@ -63,23 +63,32 @@ def memberships(
     return into, {group: names for group, names in out.items() if names}, there.keys() - wanted.keys()
 
 
-def to_stop(
+def left_groups(
     roster: Roster, before: Mapping[str, set[str]], named: Mapping[str, Iterable[str]], deleted: set[str]
 ) -> set[str]:
-    """Return the servers of groups that somebody has left: open pages would keep their connections.
+    """Return the groups that somebody has left.
 
     BEFORE has the members until now, NAMED those whom the inventory named until now, DELETED the users to delete.
     Otherwise nobody is known to have left a group of the identity provider: a member is also taken out a day after the
     last log-in.
     """
-    _into, out, _gone = memberships(roster, before)
+    _into, out, gone = memberships(roster, before)
     return {
-        server
-        for group, server in roster.servers().items()
-        if before.get(group, set()) & deleted
+        group
+        for group, members in before.items()
+        if (group in gone and members)
+        or members & deleted
         or set(named.get(group, ())) - set(roster.groups.get(group, ()))
         or (group in out and group not in roster.provider_groups)
     }
+
+
+def to_stop(hub: Hub, roster: Roster, groups: set[str], deleted: set[str]) -> set[str]:
+    """Return the servers that people have left with GROUPS or with the hub: open pages would keep their connections."""
+    places = [f"groups/{quote(name, safe='')}" for name in sorted(groups)]
+    places += [f"users/{quote(name, safe='')}" for name in sorted(deleted)]
+    shared = {share["server"]["user"]["name"] for place in places for share in hub.all(f"{place}/shared")}
+    return shared | {server for group, server in roster.servers().items() if group in groups}
 
 
 def parts(names: Iterable[str], most: int) -> Iterator[list[str]]:
@@ -120,9 +129,9 @@ def apply(hub: Hub, guests: bool) -> bool:
     there = {user["name"] for user in hub.all("users")}
     members = {group["name"]: set(group["users"]) for group in hub.all("groups")}
     create, delete = changes(roster, there, state.get("names", []), guests, owners.known())
-    servers = roster.servers()
-    stops = {*state.get("stop", []), *to_stop(roster, members, state.get("members", {}), delete)} & {*servers.values()}
-    named = {group: sorted(roster.groups.get(group, ())) for group in servers}
+    groups = left_groups(roster, members, state.get("members", {}), delete)
+    stops = {*state.get("stop", []), *to_stop(hub, roster, groups, delete)}
+    named = {group: sorted(names) for group, names in roster.groups.items()}
     if stops:  # if this is killed, nobody in the hub shows any more that somebody has left
         write_state(owners.LISTED, {**state, "members": named, "stop": sorted(stops)})
     left = set()
@@ -162,15 +171,16 @@ def apply_groups(hub: Hub, roster: Roster, users: set[str], before: Mapping[str,
 
 
 def stop(hub: Hub, name: str) -> bool:
-    """Stop the server of a group. Return whether the hub has taken that on."""
+    """Stop a server. Return whether the hub has taken that on."""
     try:
         hub.call("DELETE", f"/users/{quote(name, safe='')}/server")
     except OSError as error:  # includes HTTPError and TimeoutError
-        if isinstance(error, urllib.error.HTTPError) and error.code in (403, 404):
-            return True  # the server is new: nothing runs, and this service may stop it only after the hub's restart
+        if isinstance(error, urllib.error.HTTPError) and error.code == 404:
+            return True  # its user is deleted, and so is the server
         print(f"roster: {name} could not be stopped yet: {error}", file=sys.stderr, flush=True)
         return False
-    print(f"roster: {name} is stopped, because somebody has left the group", file=sys.stderr, flush=True)
+    why = "because somebody who had access has left"
+    print(f"roster: the server of {name} is stopped, {why}", file=sys.stderr, flush=True)
     return True
 
 
