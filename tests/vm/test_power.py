@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from vm_lab import PASSWORD, SECONDS, URL, Machine, answers, limits
 
 from testbed import pki, vm
@@ -23,12 +24,18 @@ def whole(memory: int) -> None:
 
 def starts() -> bool:
     """Whether a reset is about to start a server beside the running one."""
-    state = json.loads(vm.ssh("cat /var/lib/carrel/tao/reset/state.json", check=False) or "{}")
+    state = json.loads(vm.ssh("cat /var/lib/carrel/tao/reset/state.json 2> /dev/null || echo {}"))
     return (state.get("result"), state.get("step")) == ("running", "start")
 
 
-def test_all_comes_back_after_a_reboot(lab: Lab) -> None:
-    lab.put("kept.txt", "saved before")
+@pytest.fixture(scope="module", autouse=True)
+def saved(machine: Machine) -> None:
+    until(answers, "the lab answers", SECONDS, pause=1)
+    with Lab(URL, str(pki.CA), timeout=120) as lab:
+        lab.login(PASSWORD).put("kept.txt", "saved before")
+
+
+def test_all_comes_back_after_a_reboot() -> None:
     vm.reboot()
     whole(300)
     uid = vm.ssh("id -u tao")
@@ -36,7 +43,7 @@ def test_all_comes_back_after_a_reboot(lab: Lab) -> None:
     assert set(controllers.split()) >= {"cpu", "cpuset", "io", "memory", "pids"}
 
 
-def test_all_comes_back_after_a_power_cut(machine: Machine) -> None:
+def test_all_comes_back_after_a_power_cut() -> None:
     vm.cut_power()
     whole(300)
 
@@ -45,14 +52,16 @@ def test_the_next_run_completes_one_that_a_power_cut_ended(machine: Machine) -> 
     machine.lab["memory"] = "320M"
     running = machine.start()
     assert running.stdout
-    for line in running.stdout:
-        if "Start | Replace a running server by a reset" in line:
-            break
-    else:
-        raise AssertionError("the run did not replace the server")
-    until(starts, "the new container is being started", SECONDS, pause=1)
-    vm.cut_power()
-    running.communicate()
+    try:
+        for line in running.stdout:
+            if "Start | Replace a running server by a reset" in line:
+                break
+        else:
+            raise AssertionError("the run did not replace the server")
+        until(starts, "the new container is being started", SECONDS, pause=1)
+    finally:
+        vm.cut_power()
+        running.communicate()
     assert running.returncode != 0
 
     machine.play()
