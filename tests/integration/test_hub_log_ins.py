@@ -95,6 +95,19 @@ def test_a_new_password_ends_sessions_and_tokens_but_not_the_server(site: HubSit
     site.write()
 
 
+def test_a_password_makes_no_token_without_a_log_in(site: HubSite) -> None:
+    """Otherwise strangers could guess there, where Apache does not count."""
+    address = f"{site.url}hub/api/users/prof/tokens"
+    for password in ("first-prof", "a guess"):
+        auth = {"username": "prof", "password": password}
+        answer = requests.post(address, json={"auth": auth}, timeout=PATIENCE)
+        assert (answer.status_code, "token" in answer.json()) == (403, False)
+    with site.session().login("prof", "first-prof") as prof:
+        token = prof.request("POST", "api/users/prof/tokens", json={}).json()["token"]
+    more = requests.post(address, json={}, headers={"Authorization": f"token {token}"}, timeout=PATIENCE)
+    assert more.status_code == 201, "programs make tokens with a token"
+
+
 def test_strangers_wait_for_an_admin_s_approval(site: HubSite) -> None:
     with site.session() as eve, site.session().login("prof", "first-prof") as prof:
         assert eve.sign_up("eve", "my password") == eve.sign_up("ada", "my password") != ""

@@ -161,6 +161,18 @@ def test_a_token_of_another_launch_is_refused(lms: Lms, http: requests.Session) 
         assert lms.who(thief) is None
 
 
+def test_claims_that_the_platform_did_not_sign_are_refused_everywhere_else(lms: Lms, http: requests.Session) -> None:
+    lms.launch(http)  # she has been here
+    http.cookies.clear()
+    hub, claims = f"{lms.site.url}hub", {f"{LTI}deployment_id": "1", "nonce": "n1", "email": ADA}
+    for name in (ADA, "ada%40uni.example"):
+        assert http.post(f"{hub}/api/users/{name}/tokens", json={"auth": claims}, timeout=30).status_code == 403
+    http.get(f"{hub}/login", timeout=30)
+    form = {**claims, "nonce": "n2", "_xsrf": http.cookies.get("_xsrf", path="/hub/")}
+    assert http.post(f"{hub}/login", data=form, timeout=30).status_code == 403
+    assert lms.who(http) is None
+
+
 def test_the_hub_s_own_page_says_where_to_begin(lms: Lms, http: requests.Session) -> None:
     assert "from a course in your learning platform" in http.get(f"{lms.site.url}hub/login", timeout=30).text
 

@@ -268,10 +268,11 @@ class Launched(Authenticator):  # type: ignore[misc]
 def test_a_launch_needs_a_name_and_a_known_place(key: str, claims: dict[str, Any], says: str | None) -> None:
     gate = type("Gate", (lti.LaunchMixin, Launched), {"username_key": key})(deployment_ids={"1"})
     launch = {"nonce": "n", f"{lti.CLAIM}deployment_id": "1", **claims}
+    callback = SimpleNamespace(checked=launch)
     if says is None:
-        assert asyncio.run(gate.authenticate(None, launch))["name"] == "ada@uni"
+        assert asyncio.run(gate.authenticate(callback, launch))["name"] == "ada@uni"
         with pytest.raises(web.HTTPError, match="has been used"):
-            asyncio.run(gate.authenticate(None, launch))
+            asyncio.run(gate.authenticate(callback, launch))
     else:
         with pytest.raises(web.HTTPError, match=says):
-            asyncio.run(gate.authenticate(None, launch))
+            asyncio.run(gate.authenticate(callback, launch))

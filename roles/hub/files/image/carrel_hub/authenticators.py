@@ -16,7 +16,9 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._shared.usernames i
     prefix_of,
     same_identity,
 )
+from jupyterhub.apihandlers.base import APIHandler
 from jupyterhub.auth import Authenticator, DummyAuthenticator
+from jupyterhub.handlers.login import LoginHandler
 from jupyterhub.utils import maybe_future
 from oauthenticator.azuread import AzureAdOAuthenticator
 from oauthenticator.cilogon import CILogonOAuthenticator
@@ -39,6 +41,7 @@ ASK_SECONDS = 300  # GitHub limits the requests of an hour
 GUEST_SECONDS = provider_groups.REMEMBERED_SECONDS
 FAILED_SECONDS = 1.0  # the minimum time for a wrong password, so that nobody learns which names exist
 TOO_OFTEN = "Too many wrong passwords. Please wait a minute, then try again."
+ELSEWHERE = "Nobody logs in here. Please log in at the hub's own page; programs need a token from there."
 NO_NAME = (
     "The identity provider does not say who you are: {claim} is missing or is no text. Please tell the administrator."
 )
@@ -68,6 +71,19 @@ class RosterMixin(Authenticator):  # type: ignore[misc]
 
     def get_handlers(self, app: Any) -> list[tuple[str, Any]]:
         return [*inventory_api.HANDLERS, *super().get_handlers(app)]
+
+    async def get_authenticated_user(self, handler: Any, data: Any) -> dict[str, Any] | None:
+        """Refuse DATA that did not come through the class's own page.
+
+        JupyterHub asks its authenticator also about what anybody sends to POST /login, and, without a log-in, to
+        POST /api/users/NAME/tokens. Classes with a page of their own may take DATA for what that page has verified,
+        and Apache's limit on wrong log-ins does not count requests to the API.
+        """
+        form = getattr(type(handler), "post", None) is LoginHandler.post
+        if isinstance(handler, APIHandler) or (form and not handler.request.path.endswith(self.login_url(""))):
+            raise web.HTTPError(403, ELSEWHERE)
+        model: dict[str, Any] | None = await super().get_authenticated_user(handler, data)
+        return model
 
     def roster(self) -> Roster:
         try:

@@ -37,7 +37,10 @@ class LaunchMixin(IdentityMixin):
         return f'<p class="text-center">{ELSEWHERE}</p>'
 
     async def authenticate(self, handler: Any, data: Any = None, **kwargs: Any) -> Any:
-        """Check a launch. DATA has the claims of a verified token."""
+        """Check a launch. DATA must be the claims that our callback has verified for this request, not equal ones."""
+        checked = getattr(handler, "checked", None)
+        if checked is None or checked is not data:
+            raise web.HTTPError(403, ELSEWHERE)
         deployment = data[f"{CLAIM}deployment_id"]
         if self.deployment_ids and deployment not in self.deployment_ids:
             self.log.error("the deployment %r is none of deployment_ids", deployment)
