@@ -330,6 +330,29 @@ def test_an_address_that_was_not_verified_lets_nobody_in(desk: Path, more: dict[
             asyncio.run(gate.get_authenticated_user(Caller(), None))
 
 
+@pytest.mark.parametrize("normalized", [True, False])
+@pytest.mark.parametrize(
+    ("said", "welcome"),
+    [("kate", True), ("KATE", True), ("\u212aate", False), ("\u212aATE", False), ("\u212a\u00c4", None)],
+)
+def test_a_name_with_a_look_alike_is_somebody_else_s(
+    desk: Path, normalized: bool, said: str, welcome: bool | None
+) -> None:
+    """JupyterHub makes a k of the Kelvin sign, which anybody can have in a name at the provider."""
+    write_roster(desk, {"kate": user(identity="kate", admin=True)}, [])
+    with provider({"preferred_username": said}) as url:
+        gate = authenticators.CarrelOidcAuthenticator(
+            **PROVIDER, token_url=url, userdata_url=url, enable_pkce=False, username_claim="preferred_username",
+            oauth_callback_url="http://127.0.0.1/hub/oauth_callback", normalized=normalized,
+        )  # fmt: skip
+        if welcome is False:
+            with pytest.raises(web.HTTPError, match="somebody else's"):
+                asyncio.run(gate.get_authenticated_user(Caller(), None))
+        else:
+            found = asyncio.run(gate.get_authenticated_user(Caller(), None))
+            assert (found and found["name"]) == ("kate" if welcome else None)
+
+
 def test_a_provider_that_does_not_answer_is_explained(desk: Path) -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))

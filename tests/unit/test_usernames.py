@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.carrel.jupyter.plugins.module_utils._shared.usernames import LONGEST, normalize
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.usernames import LONGEST, normalize, same_identity
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -44,3 +44,47 @@ def test_a_normal_name_is_short_plain_and_stays_as_it_is(raw: str) -> None:
 @given(st.text("abc.@-, ", max_size=31), st.text("abc.", min_size=1, max_size=28))
 def test_the_domain_is_kept_when_it_fits(local: str, domain: str) -> None:
     assert normalize(f"{local}@{domain}").endswith("--" + domain.replace(".", "-"))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Kate", "kate"),
+        (" ada@uni.example", "Ada@Uni.Example "),
+        ("J\u00d6RG", "j\u00f6rg"),
+        ("jo\u0308rg", "JO\u0308RG"),
+        ("\u039d\u0399\u039a\u039f\u03a3", "\u03bd\u03b9\u03ba\u03bf\u03c2"),  # a sigma at the end
+        ("\u0410\u0414\u0410", "\u0430\u0434\u0430"),
+        ("\u212aate", "\u212aATE"),
+    ],
+)
+def test_upper_and_lower_case_are_one_identity(one: str, other: str) -> None:
+    assert same_identity(one, other) and same_identity(other, one)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("\u212aate", "kate"),  # a Kelvin sign
+        ("\u212aate", "Kate"),
+        ("\u212bsa", "\u00e5sa"),  # an Angstrom sign
+        ("\u2126mega", "\u03c9mega"),  # an Ohm sign
+        ("\u03f4eo", "\u03b8eo"),  # a theta symbol
+        ("\u0130nan", "i\u0307nan"),
+        ("stra\u00dfe", "strasse"),
+        ("gro\u1e9e", "gro\u00df"),
+        ("\u017fam", "sam"),
+        ("\ufb01n", "fin"),
+        ("jo\u0308rg", "j\u00f6rg"),
+        ("\uf900", "\u8c48"),
+    ],
+)
+def test_other_characters_are_another_identity(one: str, other: str) -> None:
+    """Whoever has one of these can have the other one, too: providers keep them apart, or some do."""
+    assert not same_identity(one, other) and not same_identity(other, one)
+
+
+@given(st.characters(), st.characters())
+def test_no_character_stands_for_an_ascii_letter(one: str, other: str) -> None:
+    if same_identity(one, other) and one.isascii():
+        assert other.isascii() or not one.strip()

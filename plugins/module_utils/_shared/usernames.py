@@ -36,8 +36,12 @@ def is_group(identity: str) -> bool:
 
 
 def same_identity(one: str, other: str) -> bool:
-    """Whether two identities are the same. In logins and addresses, providers ignore upper and lower case."""
-    return one.strip().casefold() == other.strip().casefold()
+    """Whether two identities are the same. In logins and addresses, providers ignore upper and lower case.
+
+    Both cases must agree. A Kelvin sign is no K for providers, but k in lower case.
+    """
+    one, other = one.strip(), other.strip()
+    return one.lower() == other.lower() and one.upper() == other.upper()
 
 
 def is_plain(identity: str) -> bool:
