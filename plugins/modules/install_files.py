@@ -31,7 +31,7 @@ options:
     suboptions:
       path: {description: Absolute path., type: str, required: true}
       owner: {description: Numeric id of the owner., type: int, default: 0}
-      group: {description: Numeric id of the group., type: int, default: 0}
+      group: {description: Numeric id of the group. It is enforced for directories of root., type: int, default: 0}
       mode:
         description:
           - Octal mode.

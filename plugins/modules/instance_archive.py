@@ -11,8 +11,8 @@ version_added: 0.1.0
 description:
   - Renames the instance's directory to C(BASE/.archive/NAME-TIME) on the same file system. This takes no time and no
     space, and keeps all owners and modes. Nothing is deleted.
-  - Frees the instance's name and ports by removing its record under C(/var/lib/carrel), with the records of its image
-    and its resets.
+  - Frees the instance's name and ports by removing its record under C(/var/lib/carrel), with the records of its images
+    and its resets, and the directory of the socket for the page Backups.
   - Moves the state of its backups into C(.backup) of the archive, so that they go on if the instance comes back, and an
     instance of the same name does not continue them.
   - The engine and its account stay, because files in the archive belong to the account;
@@ -125,7 +125,6 @@ def main() -> None:
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     target = f"{os.path.dirname(directory)}/.archive/{name}-{stamp}"
     state = STATE.format(name)
-    resets = f"{state}/reset"
     tracker = Tracker()
     moved = False
     try:
@@ -138,11 +137,13 @@ def main() -> None:
             moved = tracker.note(directory, f"{directory}\n", f"{target}\n")
             if not module.check_mode:
                 archive(directory, target)
-        left = os.path.lexists(resets) or directories.is_left(resets)
-        if tracker.note(resets, f"{resets}\n" if left else None, None) and not module.check_mode:
-            directories.remove_tree(resets)
+        # The page's directory belongs to the group of the account, which may get another id before the hub comes back.
+        for folder in (f"{state}/reset", f"{state}/page"):
+            left = os.path.lexists(folder) or directories.is_left(folder)
+            if tracker.note(folder, f"{folder}\n" if left else None, None) and not module.check_mode:
+                directories.remove_tree(folder)
         # The record last: until it is gone, the next run knows that something is left to do.
-        for name_of_it in ("made_anew", "deployed", "smoked", "image", "instance"):
+        for name_of_it in ("made_anew", "deployed", "smoked", "before", "image", "instance"):
             path = f"{state}/{name_of_it}.json"
             if tracker.note(path, files.read(path) and "present\n", None) and not module.check_mode:
                 files.remove(path)

@@ -10,8 +10,8 @@ short_description: Delete for good what C(state=absent) keeps of an instance
 version_added: 0.1.0
 author: the carrel.jupyter authors (@carrel)
 description:
-  - Deletes the archives of the instance, what C(/var/lib/carrel) has of its backups, and the engine with its name,
-    including images, volumes and configuration.
+  - Deletes the archives of the instance, what C(/var/lib/carrel) has of its backups and moves, and the engine with its
+    name, including images, volumes, configuration and the copy of the account's log-ins at registries.
   - Deletes the account with its home and its subordinate ids if the role rootless_docker made it, which the
     account's comment in C(/etc/passwd) says. Any other account is kept, with a warning that says how to delete it.
   - Gives the directories of its local backup repositories to root, so that the next account with the ids cannot read or
@@ -81,6 +81,8 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._site import purge 
 
 ENGINES = "/etc/rootless-docker"
 STATE = "/var/lib/carrel"
+LEFT = ("backup", "move", "page", "reset")  # of a removed instance; older versions of instance_archive left more
+LOG_INS = "/run/carrel/docker"
 
 
 class PurgeError(Exception):
@@ -285,9 +287,10 @@ def purge(name: str, archive: str, tracker: Tracker, check_mode: bool) -> tuple[
     if name in entries(os.path.dirname(archive)):
         wrong.append(f"{os.path.dirname(archive)}/{name} is not archived yet")
     trees = [f"{archive}/{entry}" for entry in _purge.archives(name, there(archive))]
-    backups = [f"{STATE}/{name}/backup"] if "backup" in there(f"{STATE}/{name}") else []
-    closed, warnings = repositories([*(f"{tree}/.backup" for tree in trees), *backups], account)
-    trees += [*backups, *engine_trees(name, account, made)]
+    closed, warnings = repositories([*(f"{tree}/.backup" for tree in trees), f"{STATE}/{name}/backup"], account)
+    trees += [f"{STATE}/{name}/{left}" for left in LEFT if left in there(f"{STATE}/{name}")]
+    trees += [f"{LOG_INS}/{name}"] if name in there(LOG_INS) else []
+    trees += engine_trees(name, account, made)
     # It cannot be moved, and would stop the purge half-way.
     wrong += [f"something is mounted on {point}: unmount it first" for point in _purge.mounted(mounts(), trees)]
     if wrong:

@@ -166,6 +166,8 @@ def test_a_purge_deletes_what_is_left_of_a_removed_instance_and_nothing_else(pla
         echo '{"data-root": "/srv/docker/gone"}' > /etc/rootless-docker/gone/daemon.json
         mkdir -p /srv/.archive/gone-20261122T230102Z/.backup /srv/backup/gone
         echo '{"repositories": ["/srv/backup/gone"]}' > /srv/.archive/gone-20261122T230102Z/.backup/state.json
+        mkdir -p /run/carrel/docker/gone
+        install -d -g gone -m 750 /var/lib/carrel/gone/page
         ln -s /srv/tao /srv/docker/gone/link
         ln -s /srv/tao /home/gone/link
         chown -R --no-dereference gone: /srv/docker/gone /home/gone /srv/backup/gone
@@ -180,7 +182,7 @@ def test_a_purge_deletes_what_is_left_of_a_removed_instance_and_nothing_else(pla
     assert purge("gone").changed == 1
     assert purge("gone").changed == 0
     left = "grep -h ^gone: /etc/passwd /etc/group /etc/subuid /etc/subgid; ls -d /home/gone /etc/rootless-docker/gone"
-    left += " /srv/docker/gone /srv/.archive/gone-* 2>/dev/null || true"
+    left += " /srv/docker/gone /srv/.archive/gone-* /var/lib/carrel/gone /run/carrel/docker/gone 2>/dev/null || true"
     assert run_on(HOST, "sh", "-c", left) == ""
     assert run_on(HOST, "stat", "--format=%U %a", "/srv/backup/gone").strip() == "root 700"
     run_on(HOST, "rmdir", "/srv/backup/gone")

@@ -295,6 +295,7 @@ def test_every_key_of_our_projects_can_be_compared() -> None:
         (File(b"a"), File(b"a", uid=1, gid=2), "/x belongs to 0:0 instead of 1:2"),
         (File(b"a", 0o666), File(b"b"), "/x has other content and has mode 0666 instead of 0644"),
         ("mode 0755\n", "mode 0711\n", "/x has mode 0755 instead of 0711"),
+        ("mode 0750, group 1\n", "mode 0750, group 2\n", "/x has mode 0750, group 1 instead of 0750, group 2"),
         ("<html>", "<html><p>", "/x has other content"),
     ],
 )

@@ -71,6 +71,28 @@ def test_directories_and_files(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["file", "leaf"]
 
 
+def test_a_directory_of_root_gets_the_group_of_the_account_s_next_one(tmp_path: Path) -> None:
+    """An account that was made again may have another id, and its group another one."""
+    leaf = tmp_path / "page"
+    leaf.mkdir(0o700)
+    (leaf / "socket").touch(0o600)
+    os.chown(leaf / "socket", 4711, 4711)
+    for group in (4711, 12345):
+        four_runs(directories=[{"path": str(leaf), "group": group, "mode": "0750"}])
+        assert (leaf.stat().st_uid, leaf.stat().st_gid, stat.S_IMODE(leaf.stat().st_mode)) == (0, group, 0o750)
+    assert (leaf / "socket").stat().st_gid == 4711
+
+
+@pytest.mark.parametrize(("uid", "gid"), [(12345, 4711), (4711, 0), (0, 12345)])
+def test_a_directory_of_an_account_keeps_its_owner_and_group(tmp_path: Path, uid: int, gid: int) -> None:
+    leaf = tmp_path / "leaf"
+    leaf.mkdir()
+    os.chown(leaf, uid, gid)
+    wanted = {"path": str(leaf), "owner": 0 if uid == 4711 else 12345, "group": 12345}
+    assert run(directories=[wanted])["failed"]
+    assert (leaf.stat().st_uid, leaf.stat().st_gid) == (uid, gid)
+
+
 def test_a_foreign_directory_is_reported_and_left_alone(tmp_path: Path) -> None:
     leaf = tmp_path / "leaf"
     leaf.mkdir()
@@ -159,7 +181,11 @@ def test_archive_moves_everything_and_frees_the_name(tmp_path: Path) -> None:
     for name in ("state", "leaves"):
         (backups / f"{name}.json").write_text(name)
     (resets / "second").symlink_to(tmp_path)
-    for name in ("instance", "image"):
+    page = resets.parent / "page"
+    page.mkdir(0o750)
+    os.chown(page, 0, 12345)
+    (page / "socket").touch()
+    for name in ("instance", "image", "before", "smoked", "deployed", "made_anew"):
         (resets.parent / f"{name}.json").write_text("{}")
     try:
         four_runs("instance_archive", name=instance_name, directory=str(instance))

@@ -105,6 +105,7 @@ class Host:
         (self.backups / "state.json").touch()
         patch.setattr(instance_purge, "ENGINES", str(self.engine.parent))
         patch.setattr(instance_purge, "STATE", str(folder / "state"))
+        patch.setattr(instance_purge, "LOG_INS", str(folder / "docker-log-ins"))
         for kind in ("uid", "gid"):
             (folder / kind).write_text("other:200000:65536\ntao:300000:65536\n")
             patch.setitem(subordinate_ids.FILES, kind, str(folder / kind))
@@ -132,6 +133,23 @@ def test_the_role_s_account_goes_with_its_home(host: Host) -> None:
     assert host.commands[-1] == "userdel tao"
     assert not any(path.exists() for path in (host.home, host.root, host.engine, host.archive / f"tao-{STAMP}"))
     assert not host.backups.parent.exists(), "the next instance with the name does not go on with its backups"
+
+
+def test_nothing_stays_of_the_state_and_of_the_log_ins_but_what_is_somebody_else_s(host: Host, tmp_path: Path) -> None:
+    """Whoever comes next has another id, which the directories of the first one would not fit."""
+    state, log_ins = host.backups.parent, tmp_path / "docker-log-ins"
+    for folder in (state / "page", state / "move" / "repository", state / "reset", log_ins / "tao", log_ins / "tao2"):
+        folder.mkdir(parents=True)
+    os.chown(state / "page", 0, UID)
+    os.chown(state / "reset", UID, UID)
+    other = state.parent / "tao2" / "page"
+    other.mkdir(parents=True)
+    deleted, _warnings = host.purge(check_mode=True)
+    assert state.exists() and {f"{state}/page", f"{log_ins}/tao"} <= set(deleted)
+    assert host.purge()[0] == deleted
+    assert not state.exists() and other.exists() and os.listdir(log_ins) == ["tao2"]
+    (state / "page").mkdir(parents=True)
+    assert f"{state}/page" in host.purge()[0] and not state.exists(), "if the account is gone already, too"
 
 
 def test_the_next_account_with_the_ids_does_not_get_the_repository(host: Host, tmp_path: Path) -> None:

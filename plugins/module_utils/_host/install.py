@@ -92,15 +92,19 @@ def ensure_directory(wanted: Mapping[str, Any], tracker: Tracker, check_mode: bo
         return True
     try:
         status = os.fstat(descriptor)
-        if (status.st_uid, status.st_gid) != (owner, group):
+        # Only root makes root's directories, so that their group is a former account's is nobody's claim to them.
+        if status.st_uid != owner or (owner != 0 and status.st_gid != group):
             raise ForeignOwnerError(
                 f"{path} belongs to {status.st_uid}:{status.st_gid}, not to {owner}:{group}, and is left as it is. "
                 f"To change the owner of its content, run: chown -R --no-dereference {owner}:{group} {path}"
             )
-        before = stat.S_IMODE(status.st_mode)
-        if owner != 0 or not tracker.note(path, f"mode {before:04o}\n", f"mode {mode:04o}\n"):
+        before, after = f"mode {stat.S_IMODE(status.st_mode):04o}\n", f"mode {mode:04o}\n"
+        if status.st_gid != group:
+            before, after = f"{before[:-1]}, group {status.st_gid}\n", f"{after[:-1]}, group {group}\n"
+        if owner != 0 or not tracker.note(path, before, after):
             return False
         if not check_mode:
+            os.fchown(descriptor, 0, group)
             os.fchmod(descriptor, mode)
         return True
     finally:
