@@ -22,7 +22,7 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    details: Does not wait, and names no missing certificate.
+    details: Neither lets Apache try again nor waits, and names no missing certificate.
   diff_mode:
     support: N/A
     details: Changes no file.
@@ -115,8 +115,6 @@ def main() -> None:
     )
     given = module.params
     pairs = [decide.pair(name, name in given["subdomains"]) for name in given["names"]]
-    if module.check_mode:
-        module.exit_json(changed=False, missing=[])
     bad_ca = acme.bad_ca(given["ca_file"])
     missing, idle = [], []
     for pair in pairs:
@@ -126,6 +124,8 @@ def main() -> None:
             idle += [pair.server_name] if job.is_idle else []
         elif problem := decide.not_renewed(pair, seen, job, given, bad_ca):
             module.warn(problem)
+    if module.check_mode:
+        module.exit_json(changed=bool(idle), missing=[])
     try:
         if idle:
             acme.try_now(idle)

@@ -5,14 +5,18 @@
 from __future__ import annotations
 
 import json
+import shutil
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.module_utils.testing import patch_module_args
 from ansible_collections.carrel.jupyter.plugins.module_utils._apache import acme, refusals
 from ansible_collections.carrel.jupyter.plugins.module_utils._apache.certificates import Seen
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import acme as host
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.apache_pairs import generate
+from ansible_collections.carrel.jupyter.plugins.modules import acme_certificates
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -128,6 +132,51 @@ def test_root_follows_no_link_of_apaches_processes(tmp_path: Path, monkeypatch: 
     assert host.job("tao.test").contact and host.job("tao.test").is_idle
     (tmp_path / "staging/tao.test/job.json").write_text(json.dumps({"last": {"activity": "Creating a new order"}}))
     assert not host.job("tao.test").is_idle
+
+
+@pytest.mark.parametrize(
+    ("jobs", "tries"),
+    [
+        ({}, ["new.test", "tao.test"]),  # the first run: there is nothing yet
+        ({"tao.test": {"errors": 1, "last": CONTACT}}, ["new.test", "tao.test"]),
+        ({"tao.test": {"last": {"activity": "Creating a new order"}}}, ["new.test"]),
+        ({name: {"last": {"activity": "Creating a new order"}} for name in ("tao.test", "new.test")}, []),
+        ({"good.test": {"errors": 3, "last": CONTACT}, "new.test": {"last": {}}}, ["tao.test"]),
+    ],
+)
+def test_check_mode_says_whether_apache_would_try_again(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    jobs: dict[str, Any],
+    tries: list[str],
+) -> None:
+    """Apache, which is not here, is a mock."""
+    tried: list[str] = []
+    monkeypatch.setattr(acme, "STORE", str(tmp_path))
+    monkeypatch.setattr(host, "try_now", tried.extend)
+    good = acme.pair("good.test", False)
+    made = generate(str(tmp_path), good)
+    Path(good.certificate).parent.mkdir(parents=True)
+    for source, target in ((made.certificate, good.certificate), (made.private_key, good.private_key)):
+        shutil.copy(source, target)
+    for name, content in jobs.items():
+        path = Path(acme.job_path(name))
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(content))
+
+    def answer(check: bool) -> dict[str, Any]:
+        given = {"names": ["good.test", "new.test", "tao.test"], "directory": "https://acme.test", "seconds": 0}
+        with patch_module_args({**given, "_ansible_check_mode": check}), pytest.raises(SystemExit) as ended:
+            acme_certificates.main()
+        assert ended.value.code == 0
+        found: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return found
+
+    said = answer(check=True)
+    assert (said["changed"], said["missing"], tried) == (bool(tries), [], [])
+    done = answer(check=False)
+    assert (done["changed"], len(done["missing"]), tried) == (bool(tries), 2, tries)
 
 
 def test_the_report_has_them_after_the_refused_sites() -> None:
