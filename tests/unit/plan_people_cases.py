@@ -129,6 +129,7 @@ PEOPLE_CASES: list[tuple[str, str, str, dict[str, Any]]] = [
     ("roster_fields", line(3), "has 3 fields, the first line has 2", roster("name,memory\nada,1G\nbob,1G,SECRET\n")),
     ("roster_empty", f"{CLASS}.users_csv (class.csv)", "is empty", roster("\n\n")),
     ("roster_syntax", line(2), "is not CSV", roster('name,memory\n"ada"x,1G\n')),
+    ("roster_syntax_many", f"{CLASS}.users_csv (class.csv)", "20 lines are not", roster("name\n" + '"a"x\n' * 30)),
     ("missing", f"{line(3)}.name", "the user's name", roster("name,memory\nada,1G\n,2G\n")),
     ("size", f"{line(2)}.memory", "'lots' is not a size", roster("name,memory\nada,lots\n")),
     ("wrong_type", f"{line(2)}.admin", "is text; write true or false", roster("name,admin\nada,maybe\n")),

@@ -8,6 +8,7 @@ import csv
 import io
 
 import pytest
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan import roster as module
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.hub_values import USER, read_user
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.roster import COLUMNS, Roster, read_roster
@@ -73,6 +74,35 @@ def test_all_problems_with_their_lines_and_no_password() -> None:
     ]
     assert "SECRET12" not in "".join(problems)
     assert [user.name for user in roster.users] == ["ada", INVALID, INVALID]
+
+
+@pytest.mark.parametrize(
+    ("line", "bad"), [('"ada"x,1G\n', 20), ('ada,"1G\n', 20), ('"ada"x,"1\nG",\n', 20), ("ada,1G,x\n", 50_000)]
+)
+def test_a_long_file_of_bad_lines_is_read_once(line: str, bad: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plan must not take minutes for a quote that a spreadsheet forgot in each line."""
+    split: list[str] = []
+    words = module._words
+    monkeypatch.setattr(module, "_words", lambda text: split.append(text) or words(text))
+    roster, problems = rows("name,memory\ngrace,1G\n" + line * 50_000 + "last,1G\n")
+    assert len(split) <= 1
+    assert roster.users[0].name == "grace" and "ada" in {word.strip('"') for word in roster.doubtful}
+    assert len(problems) == bad + (bad == 20)
+    if bad == 20:
+        assert problems[-1] == (
+            "users_csv (class.csv): 20 lines are not CSV, and the lines after them were not read; correct these first"
+        )
+        assert "last" in roster.doubtful, "it is not called unknown elsewhere"
+
+
+def test_few_bad_lines_leave_the_others() -> None:
+    roster, problems = rows("name,memory\n" + '"ada"x,1G\n' * 19 + "last,1G\n")
+    assert [user.name for user in roster.users] == ["last"] and len(problems) == 19
+
+
+def test_a_header_with_many_columns_is_compared_once() -> None:
+    _roster, problems = rows(",".join(["name", *["memory"] * 20_000]) + "\n")
+    assert problems == ["users_csv (class.csv line 1): the column 'memory' is listed twice; keep one"]
 
 
 @given(st.lists(st.tuples(WORDS, st.lists(WORDS, max_size=3)), max_size=6), st.sampled_from(["\n", "\r\n"]))

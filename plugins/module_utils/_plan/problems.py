@@ -225,6 +225,7 @@ MESSAGES: dict[str, str] = {
     "roster_fields": "has {got} fields, the first line has {wanted}; write as many, and a field with a comma in quotes",
     "roster_empty": "the file is empty; write a first line such as name,groups,admin,memory and a line for each user",
     "roster_syntax": "is not CSV ({error}); write quotes within a field twice",
+    "roster_syntax_many": "{count} lines are not CSV, and the lines after them were not read; correct these first",
     # ports and the host
     "port_range_order": "the first port {low} is above the last {high}; write the smaller one first",
     "port_twice": "{value} is also the port of {other}; choose another one, or leave port out",

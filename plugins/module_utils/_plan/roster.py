@@ -7,6 +7,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems impo
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import Computed
 
 COLUMNS = [name for name, key in USER.items() if key.type.argument != "dict"]
+_MOST_SYNTAX = 20  # more say nothing new: a quote that nobody closed spoils each line after it
 _YES, _NO = ("true", "yes", "1"), ("false", "no", "0")
 
 
@@ -32,13 +34,16 @@ def read_roster(text: str, path: str, file: str, problems: Problems) -> Roster:
     doubtful: set[str] = set()
     columns: list[str | None] | None = None
     header: list[str] = []
+    unreadable = 0
     while True:
         try:
             row = next(rows, None)
         except csv.Error as error:
             problems.add(f"{path} ({file} line {rows.line_num})", "roster_syntax", error=error)
-            doubtful |= _words(text)
-            if columns is None:
+            unreadable += 1
+            if unreadable == _MOST_SYNTAX:
+                problems.add(f"{path} ({file})", "roster_syntax_many", count=unreadable)
+            if columns is None or unreadable == _MOST_SYNTAX:
                 break
             continue
         # If a field in quotes has line breaks, this is the number of its last line.
@@ -50,7 +55,7 @@ def read_roster(text: str, path: str, file: str, problems: Problems) -> Roster:
         if columns is None:
             columns, header = _columns(row, here, problems), _names(row)
             if columns is None:
-                doubtful |= _words(text)
+                unreadable += 1
                 break
         elif _names(row) == header:
             problems.add(here, "roster_header_twice")
@@ -59,6 +64,8 @@ def read_roster(text: str, path: str, file: str, problems: Problems) -> Roster:
             doubtful.update(field.strip() for field in row)
         else:
             users.append(read_user(_values(zip(columns, row)), here, problems))
+    if unreadable:
+        doubtful |= _words(text)
     if columns is None and not doubtful:
         problems.add(f"{path} ({file})", "roster_empty")
     passwords = any(user.password is not None for user in users)
@@ -89,7 +96,7 @@ def _columns(row: list[str], here: str, problems: Problems) -> list[str | None] 
             continue
         hint = f"did you mean '{near}'?" if near else "the columns are: " + ", ".join(COLUMNS)
         problems.add(here, "roster_column", value=show(name), hint=hint)
-    twice = sorted({name for name in columns if name and columns.count(name) > 1})
+    twice = sorted(name for name, count in Counter(columns).items() if name and count > 1)
     for name in twice:
         problems.add(here, "roster_column_twice", value=show(name))
     return None if twice else columns
