@@ -232,7 +232,7 @@ def test_a_service_has_one_role_after_an_upgrade() -> None:
     settings = config.traits(given(services=[service("stats", "list:users", access=["stat"])]), SECRETS, STATE)
     before = copy.deepcopy(settings)
     for role in before["JupyterHub"]["load_roles"]:
-        name, _, kind = role["name"].rpartition("-")
+        name, _dash, kind = role["name"].rpartition("-")
         role["name"] = name if kind == "service" else f"access-{name}"
     _hub, database = started(before, ["stats"])
     assert [role.name for role in orm.Service.find(database, "stats").roles] == ["stats"]

@@ -47,7 +47,7 @@ def test_the_domain_is_kept_when_it_fits(local: str, domain: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("first", "second"),
     [
         ("Kate", "kate"),
         (" ada@uni.example", "Ada@Uni.Example "),
@@ -58,12 +58,12 @@ def test_the_domain_is_kept_when_it_fits(local: str, domain: str) -> None:
         ("\u212aate", "\u212aATE"),
     ],
 )
-def test_upper_and_lower_case_are_one_identity(one: str, other: str) -> None:
-    assert same_identity(one, other) and same_identity(other, one)
+def test_upper_and_lower_case_are_one_identity(first: str, second: str) -> None:
+    assert same_identity(first, second) and same_identity(second, first)
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("first", "second"),
     [
         ("\u212aate", "kate"),  # a Kelvin sign
         ("\u212aate", "Kate"),
@@ -79,9 +79,9 @@ def test_upper_and_lower_case_are_one_identity(one: str, other: str) -> None:
         ("\uf900", "\u8c48"),
     ],
 )
-def test_other_characters_are_another_identity(one: str, other: str) -> None:
-    """Whoever has one of these can have the other one, too: providers keep them apart, or some do."""
-    assert not same_identity(one, other) and not same_identity(other, one)
+def test_other_characters_are_another_identity(first: str, second: str) -> None:
+    """Whoever has one of these can have the other first, too: providers keep them apart, or some do."""
+    assert not same_identity(first, second) and not same_identity(second, first)
 
 
 @given(st.characters(), st.characters())
