@@ -80,7 +80,7 @@ def test_upper_and_lower_case_are_one_identity(first: str, second: str) -> None:
     ],
 )
 def test_other_characters_are_another_identity(first: str, second: str) -> None:
-    """Whoever has one of these can have the other first, too: providers keep them apart, or some do."""
+    """Whoever has one of these can have the other one, too: providers keep them apart, or some do."""
     assert not same_identity(first, second) and not same_identity(second, first)
 
 
