@@ -306,6 +306,30 @@ def test_a_link_in_place_of_a_folder_is_not_followed(machine: Machine) -> None:
     assert found.stdout == "", "somebody else's files in ada's backup"
 
 
+def test_snapshots_of_the_future_displace_no_right_ones(machine: Machine) -> None:
+    site = machine.site("ahead", keep={"daily": 2})
+    assert site.backup()[0] == DONE
+    right = site.snapshots()[0]["id"]
+
+    def as_account(*arguments: str) -> str:
+        command = ["env", "RESTIC_PASSWORD=secret", "restic", "--no-cache", "--repo=/srv/repositories/ahead"]
+        return machine.run("runuser", "--user=ahead", "--", *command, *arguments).stdout
+
+    for day in range(1, 4):
+        tags = ["--tag=carrel", "--tag=on:geo1", "--tag=whole"]
+        as_account("backup", "--host=ahead", *tags, f"--time=2099-01-0{day} 02:30:00", "/etc/hostname")
+    for night in range(2):
+        code, entry = site.backup()
+        assert code == INCOMPLETE and "snapshots with later times than this one" in entry["warnings"][0]
+        there = [each["id"] for each in site.snapshots()]
+        assert right in there and entry["taken"]["snapshot"] in there and len(there) == 5 + night
+    named = entry["warnings"][0].partition("restic forget ")[2].partition(")")[0].split()
+    as_account("forget", *named)
+    code, entry = site.backup()
+    assert code == DONE
+    assert [each["id"] for each in site.snapshots()] == [entry["taken"]["snapshot"]], "the last of this day"
+
+
 def test_a_wrong_password_a_lost_repository_and_a_full_one(machine: Machine) -> None:
     site = machine.site("wrong")
     assert site.backup()[0] == DONE

@@ -42,8 +42,8 @@ def install(found: list[dict[str, Any]], mailto: str = "root", instances: Sequen
     return backup.install(found, ENGINES, instances, "geo1", mailto, "program", {"run.py": "text"})
 
 
-def taken(moment: str, host: str, of: str = "whole") -> dict[str, Any]:
-    return {"time": moment, "tags": ["carrel", f"on:{host}", of]}
+def taken(moment: str, host: str, *tags: str) -> dict[str, Any]:
+    return {"time": moment, "tags": ["carrel", f"on:{host}", *(tags or ("whole",))]}
 
 
 def fail(text: str) -> str:

@@ -28,7 +28,7 @@ ADA, GRACE, COURSE = "data/users/ada/home", "data/users/grace/home", "data/group
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
     monkeypatch.setattr(backup, "check_past", lambda *_given: None)
     monkeypatch.setattr(backup, "write_manifest", lambda *_given: None)
-    monkeypatch.setattr(backup, "forget", lambda _run: None)
+    monkeypatch.setattr(backup, "forget", lambda *_given: None)
     (tmp_path / "instance.json").write_text("{}")
     return engine_of("hub", tmp_path)
 

@@ -25,6 +25,7 @@ from backup_helpers import (
 )
 from carrel_backup import __main__ as program
 from carrel_backup import drill, manifest, restore, snapshots
+from carrel_backup.restic import ResticError
 from carrel_backup.run import FAILED, BackupError
 from carrel_backup.state import State, bring_back
 from carrel_backup.wanted import Wanted
@@ -90,7 +91,68 @@ def test_a_backup_names_snapshots_of_the_future(engine: Engine, capsys: pytest.C
     engine.restic = Repository(engine, {"id": "abcdefghij", **taken(ahead.isoformat(), "geo2")})
     engine.state.begin_past()
     carrel_backup.backup.check_past(engine, anew=False)
-    assert "snapshots of the future, from a host whose clock was wrong: abcdefgh." in capsys.readouterr().err
+    assert "snapshots of the future, by the clock of this host: abcdefgh." in capsys.readouterr().err
+
+
+NIGHT = datetime(2030, 1, 10, 2, 30, tzinfo=timezone.utc)
+
+
+def at(nights: float, name: str, host: str = "geo1", *tags: str) -> dict[str, Any]:
+    return {"id": name * 10, **taken((NIGHT + timedelta(days=nights)).isoformat(), host, *tags)}
+
+
+@pytest.mark.parametrize(
+    ("others", "series", "ahead"),
+    [
+        ([at(-1, "a"), at(-2, "b", "geo2")], None, []),
+        ([at(-1, "a"), *(at(2190 + night, name) for night, name in enumerate("bcd"))], None, ["b", "c", "d"]),
+        ([at(1 / 24, "a")], None, ["a"]),
+        ([at(400, "a", "geo1", "user:ada")], None, ["a"]),
+        ([at(400, "a", "geo2")], None, []),
+        ([at(400, "a", "geo1", f"since:{BEGUN}", "whole")], None, []),
+        ([at(400, "a")], BEGUN, []),
+        ([at(400, "a", "geo1", f"since:{BEGUN}", "whole")], BEGUN, ["a"]),
+    ],
+)
+@pytest.mark.parametrize("append_only", [False, True])
+def test_snapshots_of_the_future_displace_no_right_ones(
+    engine: Engine, others: list[dict[str, Any]], series: str | None, ahead: list[str], append_only: bool
+) -> None:
+    """restic keeps the latest ones: it would remove the backup just made."""
+    engine.settings = replace(engine.settings, append_only=append_only)
+    engine.state.content["series"] = series
+    own = at(0, "z", "geo1", *(["whole"] if series is None else [f"since:{series}", "whole"]))
+    engine.restic = repository = Repository(engine, own, *others)
+    carrel_backup.backup.forget(engine, own["id"])
+    asked = [arguments for arguments in repository.asked if arguments[0] == "forget"]
+    assert len(asked) == (not ahead and not append_only)
+    warnings = engine.state.entry["warnings"]
+    if ahead:
+        named = " ".join(name * 8 for name in ahead)
+        assert f"restic forget {named});" in warnings[0] and "if it is wrong, set it" in warnings[0]
+    else:
+        assert warnings == []
+
+
+def test_a_backup_with_a_slow_clock_removes_nothing(engine: Engine) -> None:
+    """The right ones are those with later times: whoever reads this must look at the clock first."""
+    right = [at(night, f"{night:x}"[-1]) for night in range(1, 31)]
+    engine.restic = repository = Repository(engine, {**at(-3650, "z"), "id": "own"}, *right)
+    carrel_backup.backup.forget(engine, "own")
+    (said,) = engine.state.entry["warnings"]
+    assert repository.asked == [] and " and 10 more. " in said
+    assert said.index("If the clock of this host is right") < said.index("restic forget")
+
+
+def test_a_repository_that_cannot_be_listed_loses_nothing(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine.restic = repository = Repository(engine)
+
+    def fail() -> list[dict[str, Any]]:
+        raise ResticError("no answer", 1)
+
+    monkeypatch.setattr(repository, "snapshots", fail)
+    carrel_backup.backup.forget(engine, "own")
+    assert repository.asked == [] and engine.state.entry["warnings"] == ["old snapshots were not removed: no answer"]
 
 
 def test_a_series_has_its_own_snapshots_alone() -> None:
@@ -247,11 +309,11 @@ def test_a_whole_restore_makes_the_other_hosts_past_its_own(engine: Engine, monk
 
 def test_a_host_forgets_its_own_snapshots_alone(engine: Engine) -> None:
     engine.restic = repository = Repository(engine)
-    carrel_backup.backup.forget(engine)
+    carrel_backup.backup.forget(engine, "own")
     (asked,) = [each for each in repository.asked if each[0] == "forget"]
     assert asked[1] == "--tag=carrel,on:geo1"
     engine.state.begin_anew()
-    carrel_backup.backup.forget(engine)
+    carrel_backup.backup.forget(engine, "own")
     assert repository.asked[-1][1] == f"--tag=carrel,on:geo1,since:{engine.state.series}"
 
 

@@ -20,7 +20,7 @@ from .escape import escape
 from .jobs import now
 from .restic import TAG, Answer, ResticError, host_of, host_tag, series_tags
 from .run import DONE, INCOMPLETE, BackupError, Run
-from .snapshots import is_ahead, utc
+from .snapshots import is_ahead, later, listed, parsed, utc
 
 WHOLE = "whole"
 MOST_NAMED = 20
@@ -71,9 +71,8 @@ def backup(
     name_unread(run, answer)
     if whole:
         remember(run, leaves if accept or brief else [*leaves, *lost])
-        if not run.settings.append_only:
-            run.step("forget", "remove snapshots that are too old")
-            forget(run)
+        if not brief:
+            forget(run, str(answer.summary.get("snapshot_id")))
     found = {
         "snapshot": answer.summary.get("snapshot_id"), "files": answer.summary.get("total_files_processed"),
         "bytes": answer.summary.get("total_bytes_processed"), "added_bytes": answer.summary.get("data_added_packed"),
@@ -99,8 +98,8 @@ def check_past(run: Run, anew: bool) -> None:
         if ahead:
             run.journal.warning(
                 "begin",
-                f"snapshots of the future, from a host whose clock was wrong: {', '.join(ahead[:MOST_NAMED])}. They are"
-                " not taken for the latest ones; remove them with restic",
+                f"snapshots of the future, by the clock of this host: {', '.join(ahead[:MOST_NAMED])}. They are not"
+                " taken for the latest ones",
             )
         if refused:
             name = run.settings.name
@@ -302,8 +301,8 @@ def snapshot(run: Run, paths: Sequence[str], tags: Sequence[str], dumped: str | 
     return attempt()
 
 
-def forget(run: Run) -> None:
-    """Remove snapshots, and their data once a week."""
+def forget(run: Run, made: str) -> None:
+    """Remove old snapshots, and their data once a week. MADE: the id of the one that this run has made."""
     keep = [f"--keep-{unit}={number}" for unit, number in sorted(run.settings.keep.items()) if number]
     if not keep:
         return
@@ -312,6 +311,13 @@ def forget(run: Run) -> None:
     mine = f"--tag={','.join(own_tags(run))}"
     arguments = ["forget", mine, f"--host={run.settings.name}", "--group-by=tags", *keep, *prune]
     try:
+        ahead = made_later(listed(run), made, run.settings.host, run.state.series, utc())
+        if ahead:
+            name_later(run, ahead)
+            return
+        if run.settings.append_only:
+            return
+        run.step("forget", "remove snapshots that are too old")
         run.restic.call(*arguments, RETRY)
     except ResticError as error:
         run.warn(f"old snapshots were not removed: {error}")
@@ -319,6 +325,28 @@ def forget(run: Run) -> None:
     if prune:
         with open(path, "w", encoding="ascii") as file:
             file.write(now())
+
+
+def made_later(
+    snapshots: Sequence[Mapping[str, Any]], made: str, host: str, series: str | None, now: datetime.datetime
+) -> list[str]:
+    """The host's snapshots with later times than the one just MADE, by which a clock was wrong.
+
+    restic keeps the latest, so it would remove the one just made, and all others of the right time.
+    """
+    found = [each for each in snapshots if each["series"] == series]
+    moment = next((parsed(each["time"]) for each in found if each["id"] == made), now)
+    return later(found, moment, [host])
+
+
+def name_later(run: Run, ahead: Sequence[str]) -> None:
+    named = " ".join(each[:8] for each in ahead[:MOST_NAMED])
+    more = f" and {len(ahead) - MOST_NAMED} more" if len(ahead) > MOST_NAMED else ""
+    run.warn(
+        f"snapshots with later times than this one: {named}{more}. A clock was wrong, and no old snapshots are removed,"
+        f" since those would stay in place of the right ones. If the clock of this host is right ({now()}), remove them"
+        f" (restic forget {named}); if it is wrong, set it. See docs/howto/backup.md"
+    )
 
 
 def is_due(path: str) -> bool:

@@ -67,6 +67,11 @@ def pick(
     return chosen[-1]
 
 
+def later(snapshots: Sequence[Mapping[str, Any]], moment: datetime.datetime, hosts: Sequence[str]) -> list[str]:
+    """The ids of these hosts' snapshots with times after MOMENT."""
+    return [each["id"] for each in snapshots if each["on"] in hosts and parsed(each["time"]) > moment]
+
+
 def is_ahead(time: str, now: datetime.datetime) -> bool:
     """Whether a snapshot is of a host whose clock was wrong. Clocks may differ by a day."""
     return parsed(time) > now + datetime.timedelta(days=1)
