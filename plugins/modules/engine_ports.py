@@ -13,6 +13,7 @@ author:
 description:
   - Lets only the account of an engine bind the engine's ports on this host. Nobody else can take a port while the
     engine is down or starts, and answer instead of the instance.
+  - If an account does not exist, nobody can bind its ports.
   - The kernel asks a BPF program at every bind of a stream socket in the host's network namespace; containers are not
     affected. A systemd unit attaches it again at each boot, before programs of accounts other than root start.
   - Tests the rules by trying to bind each port as another account. Warns if that was possible, and if another account
@@ -22,7 +23,7 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    details: In check mode, missing accounts are left out.
+    details: For accounts that are not made yet, the diff shows the uid 4294967295, which is nobody's.
   diff_mode:
     support: full
   idempotent:
@@ -124,7 +125,6 @@ def main() -> None:
     )
     wanted = module.params["ports"]
     uids = find_uids([entry["account"] for entry in wanted])
-    missing = ", ".join(entry["account"] for entry in wanted if entry["account"] not in uids)
     tracker = Tracker()
     try:
         write(module, decide.files(wanted, uids, module.params["program"]), tracker)
@@ -138,7 +138,7 @@ def main() -> None:
         for text in instance_ports.others(entry["ports"], entry["account"]) if entry["account"] in uids else ():
             module.warn(f"A PORT IS TAKEN: {text}.")
     if unprotected and not (module.check_mode and tracker.changed):
-        module.warn(decide.warning(unprotected, error or (missing and f"the host has no account {missing}")))
+        module.warn(decide.warning(unprotected, error))
     elif error:
         module.warn(f"The rules of ports could not be renewed, the former ones hold: {error}.")
     module.exit_json(**tracker.result(open_ports=unprotected))

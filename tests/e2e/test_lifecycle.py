@@ -135,6 +135,24 @@ def test_no_reset_starts_a_held_instance_though_another_fails(play: Play, tao: S
     tao.lab().login(tao.secret)
 
 
+def test_nobody_can_bind_the_port_of_a_new_instance_though_the_engines_fail(play: Play, tao: Site) -> None:
+    """Apache forwards to it already. The role fails before it makes the account."""
+    port = 8897
+    new = {"name": "new", "url": "https://localhost:8461/new/", "image": tao.declared["image"], "port": port}
+    bind = (
+        "import os, socket, sys\nos.setuid(65534)\n"
+        "try: socket.create_server(('127.0.0.1', int(sys.argv[1])))\nexcept OSError as error: print(error.strerror)"
+    )
+    try:
+        assert play(HOST, lambda all_: all_.append(new), rootless_docker_packages=["no-such-package"]).code != 0
+        run_on(HOST, "grep", "--recursive", "--quiet", f"127.0.0.1:{port}/", "/etc/apache2/sites-available")
+        assert run_on(HOST, "python3", "-I", "-c", bind, str(port)).strip() == "Operation not permitted"
+        tao.lab().login(tao.secret)
+    finally:
+        assert play(HOST).code == 0
+    assert run_on(HOST, "python3", "-I", "-c", bind, str(port)) == ""
+
+
 def test_absent_archives_and_can_be_brought_back(play: Play, atlas: Site, tao: Site) -> None:
     with atlas.lab().login(atlas.secret) as lab:
         lab.put("kept.txt", "kept")

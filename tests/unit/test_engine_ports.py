@@ -68,13 +68,22 @@ def test_only_the_own_account_gets_a_port(ports: dict[int, int], other: int, uid
         assert decision(code, port, (owner + 1) % 2**32, kind=socket.SOCK_DGRAM), "not TCP"
 
 
-def test_the_files_name_the_uids_and_leave_out_accounts_that_are_not_there() -> None:
+def test_the_files_name_the_uids() -> None:
     ports = [{"account": "tao", "ports": [8802, 8801]}, {"account": "gone", "ports": [8803]}]
     files = decide.files(ports, {"tao": 1001}, "text")
-    assert json.loads(files[decide.RULES].content) == {"ports": {"8801": 1001, "8802": 1001}}
+    assert json.loads(files[decide.RULES].content) == {"ports": {"8801": 1001, "8802": 1001, "8803": 2**32 - 1}}
     assert (files[decide.PROGRAM].content, files[decide.PROGRAM].mode) == (b"text", 0o755)
     assert f"ExecStart=/usr/bin/python3 -I {decide.PROGRAM}\n" in files[decide.UNIT_PATH].content.decode()
     assert carrel_ports.RULES == decide.RULES
+
+
+@given(st.integers(0, 2**32 - 2), st.sets(st.integers(1, 65535), min_size=1, max_size=20))
+def test_nobody_gets_a_port_of_an_account_that_is_not_made_yet(uid: int, ports: set[int]) -> None:
+    """A run may fail before it makes the account, and Apache forward to the port already."""
+    files = decide.files([{"account": "new", "ports": list(ports)}], {"tao": uid}, "")
+    rules = {int(port): owner for port, owner in json.loads(files[decide.RULES].content)["ports"].items()}
+    code = carrel_ports.program(rules, HERE)
+    assert not any(decision(code, port, anybody) for port in ports for anybody in (uid, 0, 65534))
 
 
 @pytest.mark.parametrize("ports", [[0], [65536], [-1]])

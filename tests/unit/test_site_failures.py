@@ -31,6 +31,13 @@ NO_API = (
 )
 
 
+def reserving(task: dict[str, Any], broken: set[str]) -> dict[str, Any]:
+    assert task["ansible.builtin.include_role"]["tasks_from"] == "ports.yml"
+    said = {"msg": "{{ 'reservation broke' if broken else 'RESERVED ' ~ rootless_docker_ports }}"}
+    action = "ansible.builtin.fail" if "reservation" in broken else "ansible.builtin.debug"
+    return {"name": task["name"], action: said, "vars": {**task["vars"], "broken": "reservation" in broken}}
+
+
 def stand_in(task: dict[str, Any], broken: set[str], running: bool) -> dict[str, Any]:
     """The task with its block's roles replaced, and what a module would read from this machine."""
     if "block" not in task:
@@ -39,6 +46,8 @@ def stand_in(task: dict[str, Any], broken: set[str], running: bool) -> dict[str,
     rescue = [
         {"name": step["name"], "ansible.builtin.set_fact": {step["register"]: answer}, "tags": step["tags"]}
         if "register" in step
+        else reserving(step, broken)
+        if "ansible.builtin.include_role" in step
         else step
         for step in task.get("rescue", [])
     ]
@@ -83,6 +92,15 @@ def test_a_host_without_a_running_engine_is_not_changed(tmp_path: Path) -> None:
     done = run(tmp_path, {"h1": HERE}, site(tmp_path, "engines", running=False))
     assert done.returncode == 2
     assert "engines broke" in done.stdout and "APACHE RAN" not in done.stdout
+
+
+def test_apache_forwards_to_no_port_that_is_not_reserved(tmp_path: Path) -> None:
+    """Otherwise any account could answer there, behind the instance's certificate."""
+    done = run(tmp_path, {"h1": HERE}, site(tmp_path, "engines"))
+    assert 0 < done.stdout.index("RESERVED [") < done.stdout.index("APACHE RAN"), done.stdout
+    assert "engines broke" in done.stdout[done.stdout.index("Report all that failed") :]
+    done = run(tmp_path, {"h1": HERE}, site(tmp_path, "engines", "reservation"))
+    assert done.returncode == 2 and "reservation broke" in done.stdout and "APACHE RAN" not in done.stdout
 
 
 @pytest.mark.parametrize(

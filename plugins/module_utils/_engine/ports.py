@@ -15,6 +15,7 @@ RULES = "/etc/carrel/ports.json"
 UNIT = "carrel-ports.service"
 UNIT_PATH = f"/etc/systemd/system/{UNIT}"
 UNIT_LINK = f"/etc/systemd/system/sysinit.target.wants/{UNIT}"
+NO_ACCOUNT = 2**32 - 1  # (uid_t) -1, which no process can have: setuid(2) refuses it
 COMMAND = ["/usr/bin/python3", "-I", PROGRAM]
 
 # Before anything that runs for other accounts than root.
@@ -37,7 +38,10 @@ WantedBy=sysinit.target
 
 
 def files(ports: Iterable[Mapping[str, Any]], uids: Mapping[str, int], program: str) -> dict[str, File]:
-    """What is written where; accounts without a uid are left out. Raises ValueError for a port with two accounts."""
+    """What is written where. Raises ValueError for a port with two accounts.
+
+    Nobody can bind the ports of an account without a uid: Apache may forward to them before the account is made.
+    """
     owners: dict[int, str] = {}
     for entry in ports:
         for port in entry["ports"]:
@@ -45,7 +49,7 @@ def files(ports: Iterable[Mapping[str, Any]], uids: Mapping[str, int], program: 
                 raise ValueError(f"{entry['account']}: {port} is not a port")
             if owners.setdefault(port, entry["account"]) != entry["account"]:
                 raise ValueError(f"port {port} cannot be reserved for both {owners[port]} and {entry['account']}")
-    rules = {str(port): uids[account] for port, account in sorted(owners.items()) if account in uids}
+    rules = {str(port): uids.get(account, NO_ACCOUNT) for port, account in sorted(owners.items())}
     return {
         PROGRAM: File(program.encode(), 0o755),
         RULES: File((json.dumps({"ports": rules}, indent=2) + "\n").encode()),
