@@ -194,8 +194,58 @@ def test_a_series_has_its_own_snapshots_alone() -> None:
 def test_a_host_goes_on_with_its_own_past_alone(
     snapshots: list[dict[str, Any]], begun: str | None, refused: str | None
 ) -> None:
+    snapshots = [{"id": "abc", **each} for each in snapshots]
     said = carrel_backup.backup.another_past(snapshots, "geo1", begun, NOW)
     assert said is None if refused is None else refused in str(said)
+
+
+@pytest.mark.parametrize("ahead", [timedelta(minutes=5), timedelta(hours=30), timedelta(days=3), timedelta(days=4000)])
+@pytest.mark.parametrize("moved", [True, False])
+def test_a_host_goes_on_though_the_other_one_s_clock_was_ahead(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, ahead: timedelta, moved: bool
+) -> None:
+    def made(identity: str, host: str, moment: datetime) -> dict[str, Any]:
+        return {"id": identity, **taken(moment.isoformat(), host)}
+
+    def later_on(days: float) -> None:
+        monkeypatch.setattr(carrel_backup.backup, "utc", lambda: start + timedelta(days=days))
+        engine.state = State(engine.state.path, "tao")
+        carrel_backup.backup.check_past(engine, anew=False)
+
+    start = datetime.now(timezone.utc)
+    engine.restic = repository = Repository(engine, made("last", "geo2", start + ahead))
+    engine.state.go_on("geo2", None)
+    if not moved:  # a restore has seen what there is
+        carrel_backup.backup.know_past(engine.state, snapshots.listed(engine))
+    for days in (0.5, ahead.days, ahead.days + 30):
+        later_on(days)
+    repository.there.append(made("own", engine.settings.host, start + timedelta(days=1)))
+    repository.there.sort(key=lambda each: str(each["time"]))
+    for days in (1.5, ahead.days, ahead.days + 30):
+        later_on(days)
+    repository.there.append(made("more", "geo2", start + ahead + timedelta(days=2)))
+    with pytest.raises(BackupError, match=f"another host's: geo2, not {engine.settings.host}"):
+        later_on(ahead.days + 30)
+
+
+def test_what_a_third_host_has_made_is_another_past(engine: Engine) -> None:
+    engine.state.go_on("geo2", None)
+    moment = datetime.now(timezone.utc) + timedelta(minutes=5)
+    engine.restic = Repository(engine, {"id": "abc", **taken(moment.isoformat(), "geo3")})
+    for _unused in range(2):
+        with pytest.raises(BackupError, match="another host's: geo3"):
+            carrel_backup.backup.check_past(engine, anew=False)
+
+
+def test_a_backup_after_a_restore_is_another_past(engine: Engine) -> None:
+    """The other host works on."""
+    engine.restic = repository = Repository(engine)
+    engine.state.go_on("geo2", None)
+    carrel_backup.backup.know_past(engine.state, snapshots.listed(engine))
+    moment = datetime.now(timezone.utc) + timedelta(minutes=5)
+    repository.there = [{"id": "abc", **taken(moment.isoformat(), "geo2")}]
+    with pytest.raises(BackupError, match="another host's: geo2"):
+        carrel_backup.backup.check_past(engine, anew=False)
 
 
 def test_the_state_remembers_what_was_good_and_what_was_interrupted(tmp_path: Path) -> None:

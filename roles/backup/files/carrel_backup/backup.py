@@ -20,7 +20,8 @@ from .escape import escape
 from .jobs import now
 from .restic import TAG, Answer, ResticError, host_of, host_tag, series_tags
 from .run import DONE, INCOMPLETE, BackupError, Run
-from .snapshots import is_ahead, later, listed, parsed, utc
+from .snapshots import described, is_ahead, later, listed, parsed, utc
+from .state import State
 
 WHOLE = "whole"
 MOST_NAMED = 20
@@ -93,7 +94,8 @@ def check_past(run: Run, anew: bool) -> None:
             if error.code != restic.NO_REPOSITORY:
                 raise
             snapshots = []
-        refused = another_past(snapshots, run.settings.host, run.state.begun, utc())
+        know_past(run.state, [described(each) for each in snapshots])
+        refused = another_past(snapshots, run.settings.host, run.state.begun, utc(), run.state.known or ())
         ahead = [each["id"][:8] for each in snapshots if is_ahead(each["time"], utc())]
         if ahead:
             run.journal.warning(
@@ -113,17 +115,30 @@ def check_past(run: Run, anew: bool) -> None:
         run.state.begin_past()
 
 
+def know_past(state: State, snapshots: Sequence[Mapping[str, Any]]) -> None:
+    """After a restore or a move, note the snapshots that are later than it only by the other host's clock.
+
+    A move leaves that to the first backup, because it does not read the repository.
+    """
+    if state.begun is not None and state.known is None:
+        state.know(later(snapshots, parsed(state.begun), state.past))
+
+
 def another_past(
-    snapshots: Sequence[Mapping[str, Any]], host: str, begun: str | None, now: datetime.datetime
+    snapshots: Sequence[Mapping[str, Any]],
+    host: str,
+    begun: str | None,
+    now: datetime.datetime,
+    known: Sequence[str] = (),
 ) -> str | None:
-    """Why a host whose backups have BEGUN then must not add to these snapshots; None if it may.
+    """Why a host whose backups have BEGUN then, with KNOWN snapshots, must not add to these; None if it may.
 
     A host that was lost and set up again is empty: its first backup would be the `latest` that a restore uses. And if
     two hosts with instances of the same name share a repository, their backups get mixed up.
     """
     whole = [each for each in snapshots if WHOLE in (each.get("tags") or [])]
     if begun is not None:
-        whole = [each for each in whole if not is_ahead(each["time"], now)]
+        whole = [each for each in whole if not is_ahead(each["time"], now) and each["id"] not in known]
     if not whole:
         return None
     newest = str(whole[-1]["time"])

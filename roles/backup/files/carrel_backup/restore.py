@@ -11,7 +11,7 @@ from typing import Any
 
 from . import containers, credentials, database, images, owners, placing, targets
 from . import manifest as manifests
-from .backup import GIB, MANIFEST, gib, is_database
+from .backup import GIB, MANIFEST, gib, is_database, know_past
 from .commands import CommandError
 from .inside import MISSING, REFUSED
 from .manifest import Manifest
@@ -30,7 +30,8 @@ RESERVE = 20, 10 * GIB  # space that stays free: a twentieth of the file system,
 
 def restore(run: Run, snapshot: str, wanted: Wanted) -> int:
     whole = wanted.user is None and wanted.group is None
-    found = pick(listed(run), snapshot, tags(wanted), run.settings.host, run.state)
+    everything = listed(run)
+    found = pick(everything, snapshot, tags(wanted), run.settings.host, run.state)
     manifest = manifest_of(run, found["id"])
     if whole and wanted.path is None:
         database.check_type(run, manifest.database_type)
@@ -48,6 +49,7 @@ def restore(run: Run, snapshot: str, wanted: Wanted) -> int:
         restore_leaves(run, found, wanted, manifest, leaves)
         if whole:
             run.state.go_on(found["on"], found["series"])
+            know_past(run.state, everything)
     if server is not None:
         images.use(run, server)
     complete = not run.state.entry["warnings"]

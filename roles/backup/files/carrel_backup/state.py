@@ -8,7 +8,7 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import files, printable
@@ -57,6 +57,7 @@ class State:
             "begun": None,
             "series": None,
             "past": [],
+            "known": [],
             "repositories": [],
         }
         self.trouble: str | None = None  # why the file could not be written
@@ -109,6 +110,16 @@ class State:
         found: list[str] = self.content["past"]
         return found
 
+    @property
+    def known(self) -> list[str] | None:
+        """Snapshots of `past` that are later than `begun` only by another clock; None: not looked for yet."""
+        found: list[str] | None = self.content["known"]
+        return found
+
+    def know(self, snapshots: Sequence[str]) -> None:
+        self.content["known"] = list(snapshots)
+        self.write()
+
     def note_repository(self, path: str) -> None:
         """A directory of this host, which a purge of the instance takes from the account."""
         if path not in self.content["repositories"]:
@@ -122,7 +133,7 @@ class State:
             self.write()
 
     def begin_anew(self) -> None:
-        self.content.update(begun=now(), series=now(), past=[])
+        self.content.update(begun=now(), series=now(), past=[], known=[])
         self.write()
 
     def go_on(self, after: str | None, series: str | None) -> None:
@@ -130,7 +141,7 @@ class State:
         past = self.past if series == self.series else []
         if after is not None and after not in past:
             past = [*past, after]
-        self.content.update(begun=now(), series=series, past=past)
+        self.content.update(begun=now(), series=series, past=past, known=None)
         self.write()
 
     def last(self, command: str) -> dict[str, Any]:
