@@ -343,6 +343,13 @@ def test_a_wrong_password_a_lost_repository_and_a_full_one(machine: Machine) -> 
     code, entry = site.backup()
     assert code == FAILED and "though there was one" in entry["message"]
     assert entry["good"], "when the last good one was is not forgotten"
+    machine.run("rm", "-r", "/srv/repositories/wrong")
+    machine.run("mv", "/srv/repositories/gone", "/srv/repositories/wrong")
+    machine.python(change, path="/etc/carrel/backup/wrong.json", new={"repository": "/srv/repositories/new"})
+    code, entry = site.backup()
+    assert code == FAILED and entry["message"].endswith("For a new one: carrel-backup run wrong --anew")
+    assert site.backup("--anew")[0] == site.backup()[0] == DONE
+    assert site.state()["repositories"] == ["/srv/repositories/wrong", "/srv/repositories/new"], "a purge closes both"
     machine.python(change, path="/etc/carrel/backup/wrong.json", new={"repository": "rest:http://127.0.0.1:9/x"})
     code, entry = site.backup()
     assert code == FAILED and "cannot be reached" in entry["message"]

@@ -86,13 +86,16 @@ def test_a_lost_repository_is_not_made_anew_after_incomplete_backups(
 
     def call(command: str, *_arguments: str, **_more: Any) -> Answer:
         asked.append(command)
-        raise ResticError("there is no repository", restic.NO_REPOSITORY)
+        if command == "backup" and "init" not in asked:
+            raise ResticError("there is no repository", restic.NO_REPOSITORY)
+        return Answer(0, {}, [], [])
 
     monkeypatch.setattr(hub.restic, "call", call)
     hub.state.begin("backup", "all")
-    with pytest.raises(BackupError, match="though there was one"):
+    with pytest.raises(BackupError, match=r"though there was one.* For a new one: carrel-backup run tao --anew$"):
         snapshot(hub, [], [], None)
     assert "init" not in asked
+    assert snapshot(hub, [], [], None, True).code == 0 and asked[-2:] == ["init", "backup"]
 
 
 def test_the_state_of_an_earlier_version_still_says_that_there_was_a_repository(tmp_path: Path) -> None:

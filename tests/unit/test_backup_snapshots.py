@@ -307,6 +307,17 @@ def test_a_new_host_begins_beside_an_old_past_only_if_told(engine: Engine) -> No
     assert State(engine.state.path, "tao").content == state.content
 
 
+def test_a_new_series_forgets_neither_local_repositories_nor_stopped_containers(engine: Engine) -> None:
+    """A purge gives all of these to root, and the next run starts the containers."""
+    engine.restic = Repository(engine)
+    engine.state.note_repository("/srv/old/tao")
+    engine.state.owe({"c0ffee": "tao-lab-1"})
+    carrel_backup.backup.check_past(engine, anew=True)
+    engine.state.note_repository("/srv/new/tao")
+    state = State(engine.state.path, "tao")
+    assert state.content["repositories"] == ["/srv/old/tao", "/srv/new/tao"] and state.owed == {"c0ffee": "tao-lab-1"}
+
+
 def test_no_drill_uses_the_backups_of_a_removed_instance(engine: Engine) -> None:
     engine.restic = Repository(engine, {"id": "abc", **taken(AFTER, "geo1")})
     with pytest.raises(BackupError, match=r"perhaps of a removed instance, and this one has neither .* tao --anew"):

@@ -60,7 +60,9 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--stop", action="store_true", help="stop containers that use the files")
     parser.add_argument("--image", action="store_true", help="restore: a whole instance with the image of that time")
-    parser.add_argument("--anew", action="store_true", help="run: begin a new series beside another host's backups")
+    parser.add_argument(
+        "--anew", action="store_true", help="run: begin a new series, beside other backups or in a new repository"
+    )
     parser.add_argument(
         "--accept-missing", action="store_true", help="run: directories of earlier backups are gone for good"
     )

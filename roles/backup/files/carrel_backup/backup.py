@@ -68,7 +68,7 @@ def backup(
     write_manifest(run, record, chosen, dumped, brief)
     paths = [f"instance/{leaf}" for leaf in chosen if not (dumped and is_database(leaf))] + staged(run)
     run.step("snapshot", f"back up {len(chosen)} directories and files")
-    answer = snapshot(run, paths, [*own_tags(run), WHOLE if whole else tag(user, group)], dumped)
+    answer = snapshot(run, paths, [*own_tags(run), WHOLE if whole else tag(user, group)], dumped, anew)
     name_unread(run, answer)
     if whole:
         remember(run, leaves if accept or brief else [*leaves, *lost])
@@ -283,7 +283,8 @@ def name_unread(run: Run, answer: Answer) -> None:
         run.warn("restic could not read everything, and did not say what")
 
 
-def snapshot(run: Run, paths: Sequence[str], tags: Sequence[str], dumped: str | None) -> Answer:
+def snapshot(run: Run, paths: Sequence[str], tags: Sequence[str], dumped: str | None, anew: bool = False) -> Answer:
+    """ANEW: make a new repository, though an earlier backup had one."""
     view = f"{run.settings.run_directory}/view"  # people may have folders of the same names
     # The last pattern that fits a path decides.
     excluded = [*run.settings.exclude, *(f"!{view}/{path}" for path in ALWAYS[run.settings.kind])]
@@ -306,10 +307,10 @@ def snapshot(run: Run, paths: Sequence[str], tags: Sequence[str], dumped: str | 
     except ResticError as error:
         if error.code != restic.NO_REPOSITORY:
             raise
-        if run.state.last("backup").get("taken"):
+        if run.state.last("backup").get("taken") and not anew:
             raise BackupError(
-                f"{error}, though there was one: is a disk not mounted, or the address wrong? For a new one, remove"
-                f" {run.settings.state_directory}/state.json"
+                f"{error}, though there was one: is a disk not mounted, or the address wrong? For a new one:"
+                f" carrel-backup run {run.settings.name} --anew"
             ) from error
     run.step("snapshot", f"make the repository {run.settings.repository}")
     run.restic.call("init")
