@@ -51,7 +51,9 @@ options:
     description:
       - The hub's directory. C(hub/identities.json) in it remembers whose each name is. If O(users[].identity) is
         somebody else than before, the old directories are archived, and new ones are created.
-      - Without it, whoever has a name gets the directories with this name.
+      - If it has no such file, and no C(hub/roster.json), the hub is new. Volumes with its O(prefix) are then those of
+        an earlier hub that was removed. The module leaves them as they are and fails.
+      - Without it, whoever has a name gets the directories or volumes with this name.
     type: path
   users:
     description: All users of the hub.

@@ -205,6 +205,7 @@ def test_what_somebody_else_left_is_deleted_in_time(prefix: str, tmp_path: Path)
     (tmp_path / "hub").mkdir()
     ann = {"name": "ann", "identity": "anna@uni"}
     options = {"prune": "archive", "delete_after_days": 10, "hub_directory": str(tmp_path)}
+    run(prefix, ann, **options)
     of_users = [f"{prefix}_{user}_home.archived-20260101T000000Z" for user in ("ann", "eve")]
     for user, volume in zip(("ann", "eve"), of_users, strict=True):
         given = {"carrel.instance": prefix, "carrel.user": user, "carrel.archived": "20260101T000000Z"}
@@ -216,6 +217,31 @@ def test_what_somebody_else_left_is_deleted_in_time(prefix: str, tmp_path: Path)
         record.write_text(json.dumps({"version": 1, "users": users}))
         run(prefix, ann, **options)
         assert [volume for volume in volumes(prefix) if ".archived-" in volume] == left
+
+
+def test_a_new_hub_gets_and_deletes_nothing_of_an_earlier_one(prefix: str, tmp_path: Path) -> None:
+    for name in ("old", "new"):
+        (tmp_path / name / "hub").mkdir(parents=True)
+    old, new = ({"hub_directory": str(tmp_path / name)} for name in ("old", "new"))
+    run(prefix, {"name": "ada", "identity": "ada@uni"}, "bob", **old)
+    (place(f"{prefix}_ada_home") / "thesis").write_text("42")
+    stamp = "20260101T000000Z"
+    given = {"carrel.instance": prefix, "carrel.user": "eve", "carrel.archived": stamp}
+    archived = f"{prefix}_eve_home.archived-{stamp}"
+    docker("volume", "create", *(f"--label={key}={value}" for key, value in given.items()), archived)
+    before = volumes(prefix)
+    for check in (True, False):
+        options = {"prune": "archive", "delete_after_days": 1}
+        answer = run(prefix, {"name": "ada", "identity": "ada@new"}, check=check, **new, **options)
+        assert answer["failed"] and f"{prefix}_ada_home" in answer["msg"] and archived in answer["msg"]
+        assert volumes(prefix) == before and not (tmp_path / "new" / "hub" / "identities.json").exists()
+    # Its directory is back.
+    back = run(prefix, {"name": "ada", "identity": "ada@uni"}, "bob", **old)
+    assert not back["changed"] and (place(f"{prefix}_ada_home") / "thesis").read_text() == "42"
+    # Or its volumes are deleted.
+    docker("volume", "rm", *before)
+    four_runs(prefix, {"name": "ada", "identity": "ada@new"}, **new)
+    assert list(place(f"{prefix}_ada_home").iterdir()) == []
 
 
 def test_bad_input_and_no_engine(prefix: str) -> None:

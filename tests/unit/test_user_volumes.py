@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from ansible_collections.carrel.jupyter.plugins.module_utils._engine.ids import host_id
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import named_volumes
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.directories import (
     ForeignOwnerError,
     Found,
@@ -16,6 +17,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._host.directories i
     decide,
     ensure,
 )
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.named_volumes import EarlierHubError, NamedVolumes
 from ansible_collections.carrel.jupyter.plugins.module_utils._people import user_volumes as volumes
 from ansible_collections.carrel.jupyter.plugins.module_utils._people.user_volumes import ROOM
 
@@ -142,3 +144,77 @@ def test_the_owner_is_set_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     for opened in (parent, descriptor):
         assert opened is not None
         os.close(opened)
+
+
+class FakeEngine:
+    """In place of an engine, which tests/integration has. It lists volumes, and nothing may change them."""
+
+    volumes: ClassVar[list[dict[str, Any]]] = []
+
+    def __init__(self, socket: str) -> None:
+        del socket
+
+    def call(self, method: str, path: str, **more: Any) -> Any:
+        assert (method, path, more) == ("GET", "/volumes", {})
+        return {"Volumes": self.volumes}
+
+
+def volume(name: str, driver: str = "local", **labels: str) -> dict[str, Any]:
+    given = {f"carrel.{key}": value for key, value in labels.items()}
+    return {"Name": name, "Driver": driver, "Options": None, "Labels": given or None, "Mountpoint": "/nowhere/_data"}
+
+
+EARLIER = [
+    volume("class101_ada_home", instance="class101", user="ada"),
+    volume("class101_eve_home.archived-20250101T000000Z", instance="class101", user="eve", archived="20250101T000000Z"),
+    volume("class101_bob_lab"),
+    volume("another-name", instance="class101", user="ada", archived="20250101T000000Z"),
+]
+
+
+def named(monkeypatch: pytest.MonkeyPatch, hub: Path | None, volumes: list[dict[str, Any]]) -> NamedVolumes:
+    monkeypatch.setattr(named_volumes, "EngineAPI", FakeEngine)
+    monkeypatch.setattr(FakeEngine, "volumes", volumes)
+    users = [{"name": "zoe", "identity": "zoe@uni", "state": "held"}]
+    given = {"socket": "", "prefix": "class101", "hub_directory": hub and str(hub), "users": users, "prune": "keep"}
+    return NamedVolumes({**given, "directories": [], "control_time": None}, True, 0, 0, 0)
+
+
+@pytest.mark.parametrize("number", range(len(EARLIER)))
+def test_a_new_hub_leaves_volumes_of_an_earlier_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    (tmp_path / "hub").mkdir()
+    with pytest.raises(EarlierHubError, match=f"{EARLIER[number]['Name']}.*{tmp_path}.*docker volume rm") as caught:
+        named(monkeypatch, tmp_path, [EARLIER[number]]).run()
+    assert isinstance(caught.value, NamedVolumes.reported)
+
+
+def test_a_message_shows_ten_volumes_of_an_earlier_hub() -> None:
+    names = [f"class101_u{number:02}_home" for number in range(12)]
+    assert "class101_u09_home and 2 more. They" in volumes.earlier("class101", "/srv/class101", names)
+    assert "class101_u09_home. They" in volumes.earlier("class101", "/srv/class101", names[:10])
+
+
+@pytest.mark.parametrize("record", ["identities.json", "roster.json"])
+def test_a_hub_that_is_back_has_its_volumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record: str) -> None:
+    (tmp_path / "hub").mkdir()
+    (tmp_path / "hub" / record).write_text('{"version": 1, "users": {}}')
+    work = named(monkeypatch, tmp_path, EARLIER)
+    work.run()
+    assert work.not_listed == ["ada", "bob"]
+
+
+def test_volumes_of_others_do_not_make_a_hub_an_earlier_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "hub").mkdir()
+    others = [
+        volume("class101_ada_home", instance="class102", user="ada"),
+        volume("class101_ada_home", driver="nfs"),
+        volume("class101-2_ada_home", instance="class101-2", user="ada"),
+        volume("data"),
+    ]
+    named(monkeypatch, tmp_path, others).run()
+
+
+def test_without_the_hub_s_directory_nothing_is_known_of_earlier_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    named(monkeypatch, None, EARLIER).run()

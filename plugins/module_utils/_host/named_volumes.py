@@ -23,7 +23,7 @@ from urllib.parse import quote
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import directories, files
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.engine_api import EngineAPI, EngineError
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.user_backend import Backend
-from ansible_collections.carrel.jupyter.plugins.module_utils._people.user_volumes import archived_at
+from ansible_collections.carrel.jupyter.plugins.module_utils._people import user_volumes
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.escape import unescape
 
 INSTANCE, USER, ARCHIVED = "carrel.instance", "carrel.user", "carrel.archived"
@@ -33,10 +33,14 @@ class InUseError(Exception):
     """A container uses the volume."""
 
 
+class EarlierHubError(Exception):
+    """The engine has volumes of a hub of this name that was removed. Whose they are is in its archive."""
+
+
 class NamedVolumes(Backend):
     """The volumes of one hub. ROOT is the uid of the container's root on the host."""
 
-    reported = (*Backend.reported, InUseError)
+    reported = (*Backend.reported, InUseError, EarlierHubError)
 
     def __init__(self, parameters: Mapping[str, Any], check_mode: bool, uid: int, gid: int, root: int) -> None:
         self.prefix: str = parameters["prefix"]
@@ -48,11 +52,20 @@ class NamedVolumes(Backend):
 
     def open(self) -> None:
         pattern = re.compile(re.escape(self.prefix) + "_([a-z0-9-]+)_(.+)")
-        volumes: list[dict[str, Any]] = self.engine.call("GET", "/volumes")["Volumes"] or []
-        for volume in sorted(volumes, key=lambda volume: str(volume["Name"])):
+        earlier = []
+        for volume in self._listed():
             found = pattern.fullmatch(volume["Name"])
             if found and ARCHIVED not in (volume["Labels"] or {}):
                 self.volumes.setdefault(found[1], {})[found[2]] = volume
+            # A volume without labels is only this hub's if its name says so.
+            if self._ours(volume) and (found or volume["Labels"]):
+                earlier.append(str(volume["Name"]))
+        if earlier and self.identities is not None and not self.identities.begun:
+            raise EarlierHubError(user_volumes.earlier(self.prefix, self.parameters["hub_directory"], earlier))
+
+    def _listed(self) -> list[dict[str, Any]]:
+        volumes: list[dict[str, Any]] = self.engine.call("GET", "/volumes")["Volumes"] or []
+        return sorted(volumes, key=lambda volume: str(volume["Name"]))
 
     def there(self) -> list[str]:
         """Return users with volumes. Volumes with other labels, such as a compose project's, do not belong to users."""
@@ -148,14 +161,13 @@ class NamedVolumes(Backend):
         self.deleted.append(user)
 
     def expire(self, before: float, keep: Mapping[str, str]) -> None:
-        volumes: list[dict[str, Any]] = self.engine.call("GET", "/volumes")["Volumes"] or []
-        for volume in sorted(volumes, key=lambda volume: str(volume["Name"])):
+        for volume in self._listed():
             labels = volume["Labels"] or {}
             stamp, user = labels.get(ARCHIVED), str(labels.get(USER))
             if stamp is None or not self._ours(volume):
                 continue
             try:
-                moment = archived_at(str(stamp))
+                moment = user_volumes.archived_at(str(stamp))
             except ValueError:
                 continue
             if not self.expired(moment, before, user if user in keep.values() else None):

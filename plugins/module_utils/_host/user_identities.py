@@ -28,7 +28,10 @@ class Identities:
             recorded = name_owners.parse(self.present.content.decode()) if self.present else None
         except ValueError as error:
             raise files.UnsafePathError(f"{self.path} {error}") from error
-        roster = {name: Owner(each) for name, each in _read(f"{self.folder}/roster.json", "users").items()}
+        listed = f"{self.folder}/roster.json"
+        # Version 0.1.0 wrote no record. A run writes one of the two before it makes the first user's files.
+        self.begun = self.present is not None or os.path.lexists(listed)
+        roster = {name: Owner(each) for name, each in _read(listed, "users").items()}
         # The roster of a hub from before there was a record says it as well.
         self.recorded = roster if recorded is None else recorded
         # Guests, and people of a hub whose data was moved or restored.

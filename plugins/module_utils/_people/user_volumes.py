@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
@@ -20,6 +20,7 @@ STAMP = "%Y%m%dT%H%M%SZ"
 ARCHIVE = re.compile(r"(.+)-(\d{8}T\d{6}Z)(?:-\d+)?")
 CONTROL_TIME = "%Y-%m-%dT%H:%M:%SZ"
 DAY = 86400
+SHOWN = 10  # names in a message
 LEAF = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
 
@@ -104,6 +105,16 @@ def _volume_problems(parameters: Mapping[str, Any]) -> list[str]:
         for length in [longest + len(escape(user["name"]))]
         if length > ROOM and not username_problem(user["name"])
     ]
+
+
+def earlier(hub: str, directory: str, volumes: Sequence[str]) -> str:
+    """Why a new hub gets none of these VOLUMES, and what to do."""
+    shown = ", ".join(volumes[:SHOWN]) + (f" and {len(volumes) - SHOWN} more" if len(volumes) > SHOWN else "")
+    return (
+        f"the engine has volumes of an earlier hub {hub}, and nothing in {directory} says whose they are: {shown}. They"
+        " are left as they are. If it is the same hub, put its directory from the archive in the place of"
+        f" {directory}. Otherwise delete them with docker volume rm; docs/howto/remove.md shows both"
+    )
 
 
 def archived_at(stamp: str) -> float:
