@@ -11,6 +11,8 @@ version_added: 0.1.0
 description:
   - Renames the instance's directory to C(BASE/.archive/NAME-TIME) on the same file system. This takes no time and no
     space, and keeps all owners and modes. Nothing is deleted.
+  - Leaves the directory as it is, with a warning, if no C(/var/lib/carrel/NAME/instance.json) says that it is an
+    instance's.
   - Frees the instance's name and ports by removing its record under C(/var/lib/carrel), with the records of its images
     and its resets, and the directory of the socket for the page Backups.
   - Moves the state of its backups into C(.backup) of the archive, so that they go on if the instance comes back, and an
@@ -51,7 +53,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 archive:
-  description: The new path of the directory; empty if there was nothing to archive.
+  description: The new path of the directory; empty if nothing was archived.
   returned: success
   type: str
   sample: /srv/.archive/class101-20261122T230102Z
@@ -64,9 +66,8 @@ import time
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import File
 from ansible_collections.carrel.jupyter.plugins.module_utils._changes.tracker import Tracker
-from ansible_collections.carrel.jupyter.plugins.module_utils._host import directories, files
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import directories, files, removal
 
-STATE = "/var/lib/carrel/{}"
 BACKUPS = ("state.json", "leaves.json")  # as in carrel_backup/state.py, which takes them back
 
 
@@ -85,18 +86,18 @@ def archive(directory: str, target: str) -> None:
         os.close(above)
 
 
-def keep_past(state: str, directory: str, tracker: Tracker, check_mode: bool) -> None:
+def keep_past(state: str, directory: str | None, tracker: Tracker, check_mode: bool) -> None:
     """Move the state of the backups into the directory. Without one, nothing can come back that needs it."""
     for name in BACKUPS:
-        path, kept = f"{state}/backup/{name}", f"{directory}/.backup/{name}"
+        path = f"{state}/backup/{name}"
         found = files.read(path)
         if found is None:
             continue
         tracker.note(path, "present\n", None)
         if check_mode:
             continue
-        if os.path.lexists(directory):
-            files.write(kept, File(found.content, 0o600))
+        if directory and os.path.lexists(directory):
+            files.write(f"{directory}/.backup/{name}", File(found.content, 0o600))
         files.remove(path)
 
 
@@ -124,16 +125,18 @@ def main() -> None:
     name, directory = module.params["name"], module.params["directory"].rstrip("/")
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     target = f"{os.path.dirname(directory)}/.archive/{name}-{stamp}"
-    state = STATE.format(name)
+    state = removal.STATE.format(name)
     tracker = Tracker()
     moved = False
     try:
-        there = os.path.lexists(directory)
-        if there:
+        own, there = removal.owns(name, directory), os.path.lexists(directory)
+        if there and not own:
+            module.warn(removal.stays(name, directory))
+        if there and own:
             os.close(files.open_directory(directory))
             check_archives(os.path.dirname(target))
-        keep_past(state, directory, tracker, module.check_mode)
-        if there:
+        keep_past(state, directory if own else None, tracker, module.check_mode)
+        if there and own:
             moved = tracker.note(directory, f"{directory}\n", f"{target}\n")
             if not module.check_mode:
                 archive(directory, target)
@@ -150,7 +153,7 @@ def main() -> None:
         if tracker.changed and not module.check_mode:
             with contextlib.suppress(OSError):
                 os.rmdir(state)
-    except (directories.ForeignOwnerError, files.UnsafePathError, OSError) as error:
+    except (directories.ForeignOwnerError, files.UnsafePathError, OSError, ValueError) as error:
         module.fail_json(msg=f"{name} was not archived: {error}")
     module.exit_json(**tracker.result(archive=target if moved else ""))
 

@@ -163,8 +163,15 @@ def test_absent_archives_and_can_be_brought_back(play: Play, atlas: Site, tao: S
     archive = run_on(HOST, "sh", "-c", "ls -d /srv/.archive/atlas-*").strip()
     assert run_on(HOST, "cat", f"{archive}/data/notebooks/kept.txt") == "kept"
     tao.lab().login(tao.secret)
-    again = play(HOST, lambda instances: instances[1].update(state="absent"))
-    assert (again.code, again.changed) == (0, 0), again.output
+
+    def gone(instances: list[dict[str, Any]]) -> None:
+        instances[1].update(state="absent")
+        instances.append({"name": "shiny", "state": "absent"})
+
+    run_on(HOST, "mkdir", "/srv/shiny")  # of somebody else
+    again = play(HOST, gone)
+    assert (again.code, again.changed) == (0, 0) and "shiny: /srv/shiny stays as it is" in again.output, again.output
+    run_on(HOST, "rmdir", "/srv/shiny")
     run_on(HOST, "mv", archive, "/srv/atlas")
     # its engine does not run at this moment
     check = play(HOST, lambda instances: None, "--check", "--diff")

@@ -160,7 +160,7 @@ def test_a_last_snapshot_is_of_what_is_there_and_comes_before_the_claim(kind: st
     tasks = yaml.safe_load((ROLES / kind / "tasks" / "absent.yml").read_text())
     first, snapshot, claim = tasks[:3]
     assert snapshot["ansible.builtin.include_role"]["tasks_from"] == "last.yml"
-    assert snapshot["when"] == f"{first['register']}.stat.exists"
+    assert snapshot["when"] == [f"__{kind}_recorded | length > 0", f"{first['register']}.stat.exists"]
     assert "carrel.jupyter.instance_claim" in claim
 
 

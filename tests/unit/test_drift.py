@@ -19,7 +19,13 @@ from ansible_collections.carrel.jupyter.plugins.filter import hub as hub_filter
 from ansible_collections.carrel.jupyter.plugins.filter import lab as lab_filter
 from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import File
 from ansible_collections.carrel.jupyter.plugins.module_utils._engine import docker_login, egress
-from ansible_collections.carrel.jupyter.plugins.module_utils._host import claims, hub_drift, image_probe, lab_drift
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import (
+    claims,
+    hub_drift,
+    image_probe,
+    lab_drift,
+    removal,
+)
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.compose_project import made_anew
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.drift import (
     Found,
@@ -401,13 +407,45 @@ def test_a_folder_that_cannot_be_read_stops_no_other_instance() -> None:
 
 
 @pytest.mark.parametrize("look", [lab_drift.look, hub_drift.look])
-def test_remains_of_an_absent_instance_are_reported(look: Callable[..., Any], tmp_path: Path) -> None:
-    gone = {"name": "nobody-has-this", "engine": "tao", "state": "absent", "token_file": None}
+def test_remains_of_an_absent_instance_are_reported(
+    look: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(removal, "STATE", f"{tmp_path}/{{}}")
     around = Surroundings(engines={}, programs={})
-    assert looked(look, {**gone, "directory": str(tmp_path / "gone")}, around).all_reasons() == []
-    assert looked(look, {**gone, "directory": str(tmp_path)}, around).all_reasons() == [f"{tmp_path} is still there"]
-    (tmp_path / "link").symlink_to("nowhere")
-    assert len(looked(look, {**gone, "directory": str(tmp_path / "link")}, around).all_reasons()) == 1
+    place = tmp_path / "place"
+    gone = {"name": "tao", "engine": "tao", "state": "absent", "token_file": None, "directory": str(place)}
+    assert looked(look, gone, around).all_reasons() == []
+    record = tmp_path / "tao" / "instance.json"
+    record.parent.mkdir()
+    record.write_text(json.dumps({"directory": str(place)}))
+    assert looked(look, gone, around).all_reasons() == [f"{record} is still there"]
+    for make in (place.mkdir, place.rmdir, lambda: place.symlink_to("nowhere")):
+        make()
+        there = [f"{place} is still there"] if os.path.lexists(place) else []
+        found = looked(look, gone, around)
+        assert (found.all_reasons(), found.notes) == ([*there, f"{record} is still there"], [])
+
+
+@pytest.mark.parametrize("look", [lab_drift.look, hub_drift.look])
+def test_a_directory_that_no_record_names_is_not_a_remain(
+    look: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as one that an administrator made, with the name of an instance that was removed, or never was."""
+    monkeypatch.setattr(removal, "STATE", f"{tmp_path}/state/{{}}")
+    shiny = {"name": "shiny", "engine": "shiny", "state": "absent", "token_file": None, "directory": str(tmp_path)}
+    around = Surroundings(engines={}, programs={})
+    found = looked(look, shiny, around)
+    (note,) = found.notes
+    assert not found.all_reasons() and note.startswith(f"shiny: {tmp_path} stays as it is") and "instance.json" in note
+    # What is left in our own folder says nothing about the directory.
+    left = tmp_path / "state" / "shiny" / "image.json"
+    left.parent.mkdir(parents=True)
+    left.touch()
+    found = looked(look, shiny, around)
+    assert (found.all_reasons(), found.notes) == ([f"{left} is still there"], [note])
+    (left.parent / "instance.json").write_text('{"directory": "/srv/shiny"}')
+    (reason,) = looked(look, shiny, around).all_reasons()
+    assert reason == "it cannot be compared, because of a ValueError"
 
 
 def test_a_run_that_was_killed_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

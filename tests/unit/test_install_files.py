@@ -186,7 +186,7 @@ def test_archive_moves_everything_and_frees_the_name(tmp_path: Path) -> None:
     os.chown(page, 0, 12345)
     (page / "socket").touch()
     for name in ("instance", "image", "before", "smoked", "deployed", "made_anew"):
-        (resets.parent / f"{name}.json").write_text("{}")
+        (resets.parent / f"{name}.json").write_text(json.dumps({"directory": str(instance)}))
     try:
         four_runs("instance_archive", name=instance_name, directory=str(instance))
         assert list(resets.parent.iterdir()) == [backups] and list(backups.iterdir()) == []
@@ -219,14 +219,52 @@ def test_archive_removes_the_state_of_resets_however_deep_it_is(tmp_path: Path) 
         subprocess.run(["rm", "-rf", resets.parent], check=True)
 
 
-def test_archive_refuses_a_folder_of_somebody_else(tmp_path: Path) -> None:
+@pytest.fixture
+def recorded() -> Iterator[Path]:
+    """The record of an instance, without a directory, as some of version 0.1.0 that were repaired by hand."""
+    record = Path(f"/var/lib/carrel/record-tests-{os.getpid()}/instance.json")
+    record.parent.mkdir(parents=True)
+    record.write_text('{"directory": null}')
+    yield record
+    shutil.rmtree(record.parent, ignore_errors=True)
+
+
+def test_archive_refuses_a_folder_of_somebody_else(tmp_path: Path, recorded: Path) -> None:
     (tmp_path / "tao").mkdir()
     (tmp_path / ".archive").mkdir()
     os.chown(tmp_path / ".archive", 12345, 12345)
     for check in (True, False):
-        refused = run("instance_archive", check, name="tao", directory=str(tmp_path / "tao"))
+        refused = run("instance_archive", check, name=recorded.parent.name, directory=str(tmp_path / "tao"))
         assert refused["failed"] and "12345:12345 but must belong to root" in refused["msg"]
     assert (tmp_path / "tao").exists()
+
+
+@pytest.mark.parametrize("left", ["", "image.json", "backup/state.json"])
+def test_archive_leaves_a_directory_that_no_record_names(tmp_path: Path, left: str) -> None:
+    name = f"foreign-tests-{os.getpid()}"
+    state = Path(f"/var/lib/carrel/{name}")
+    (tmp_path / "shiny").mkdir()
+    (tmp_path / "shiny" / "compose.yaml").write_text("of somebody else")
+    if left:
+        (state / left).parent.mkdir(parents=True)
+        (state / left).write_text("{}")
+    try:
+        for check in (True, False):
+            answer = run("instance_archive", check, name=name, directory=str(tmp_path / "shiny"))
+            assert (answer["changed"], answer["archive"]) == (bool(left), "")
+            assert f"{tmp_path}/shiny stays as it is" in str(answer["warnings"])
+            assert [path.name for path in tmp_path.rglob("*")] == ["shiny", "compose.yaml"]
+        assert not (state / left).is_file()
+    finally:
+        shutil.rmtree(state, ignore_errors=True)
+
+
+@pytest.mark.parametrize("content", ['{"directory": "/srv/other"}', "{", "[]"])
+def test_archive_refuses_what_the_record_does_not_name(tmp_path: Path, recorded: Path, content: str) -> None:
+    recorded.write_text(content)
+    answer = run("instance_archive", name=recorded.parent.name, directory=str(tmp_path))
+    assert answer["failed"] and "was not archived: " in answer["msg"]
+    assert recorded.read_text() == content and tmp_path.is_dir()
 
 
 def test_an_instance_is_claimed_once_its_reset_has_ended() -> None:
@@ -320,8 +358,8 @@ def test_a_trap_as_an_accounts_log_ins(home: Path, trap: str) -> None:
     assert refused["failed"] and "log-ins of tao-of-the-login-tests cannot be read" in refused["msg"]
 
 
-def test_archive_refuses_a_link(tmp_path: Path) -> None:
+def test_archive_refuses_a_link(tmp_path: Path, recorded: Path) -> None:
     (tmp_path / "victim").mkdir()
     (tmp_path / "tao").symlink_to(tmp_path / "victim")
-    assert run("instance_archive", name="tao", directory=str(tmp_path / "tao"))["failed"]
+    assert run("instance_archive", name=recorded.parent.name, directory=str(tmp_path / "tao"))["failed"]
     assert (tmp_path / "victim").exists()

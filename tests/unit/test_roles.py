@@ -194,6 +194,21 @@ def all_tasks(tasks: Any) -> Iterator[dict[str, Any]]:
             yield from all_tasks(task.get(part))
 
 
+@pytest.mark.parametrize("role", ["lab", "hub"])
+def test_a_removal_uses_a_directory_only_with_a_record(role: str) -> None:
+    """The directory of an absent instance may be somebody else's, with a compose project of its own."""
+    using = {"include_role", "include_tasks", "docker_compose_v2", "hub_servers"}
+    found = [
+        task
+        for task in load(ROOT / "roles" / role / "tasks" / "absent.yml")
+        if using & {key.split(".")[-1] for key in task}
+    ]
+    assert len(found) == {"lab": 2, "hub": 4}[role]
+    for task in found:
+        conditions = task["when"] if isinstance(task["when"], list) else [task["when"]]
+        assert conditions[0] == f"__{role}_recorded | length > 0", task["name"]
+
+
 def test_every_task_that_asks_an_engine_has_a_time_limit() -> None:
     """Its socket is the account's, and may answer in drops; the modules of community.docker wait for each drop anew."""
     asking = []

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +12,13 @@ from urllib.parse import quote
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._changes.tracker import Tracker
 from ansible_collections.carrel.jupyter.plugins.module_utils._engine import docker_login
-from ansible_collections.carrel.jupyter.plugins.module_utils._host import claims, docker_logins, files, instance_ports
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import (
+    claims,
+    docker_logins,
+    files,
+    instance_ports,
+    removal,
+)
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.compose_project import (
     MADE_ANEW,
     STOPPED,
@@ -174,6 +181,18 @@ def install(found: Found, wanted: Mapping[str, Any]) -> None:
         wanted.get("absent", []), wanted.get("limits", []),
     )  # fmt: skip
     found.notes += work.quotas.warnings()
+
+
+def absent(instance: Mapping[str, Any], found: Found) -> None:
+    name, directory = instance["name"], instance["directory"]
+    state = removal.STATE.format(name)
+    left = [f"{state}/reset", f"{state}/image.json", f"{state}/instance.json"]
+    if removal.owns(name, directory):
+        left.insert(0, directory)
+    elif os.path.lexists(directory):
+        found.notes.append(removal.stays(name, directory))
+    left += [instance["token_file"]] if instance.get("token_file") else []
+    found.reasons += [f"{path} is still there" for path in left if os.path.lexists(path)]
 
 
 def url(

@@ -14,6 +14,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._host.drift import 
     Found,
     Project,
     Surroundings,
+    absent,
     examined,
     install,
     unbuilt,
@@ -38,7 +39,7 @@ def look(instance: Mapping[str, Any], around: Surroundings, found: Found) -> Non
     """Find the differences. INSTANCE also has `hub_image`, the name of the hub's own image."""
     engine = around.engines.get(instance["engine"], {})
     if instance["state"] == "absent":
-        _absent(instance, found)
+        absent(instance, found)
     elif not engine.get("running"):
         found.reasons.append(f"the engine {instance['engine']} does not run")
     elif instance["state"] == "held":
@@ -167,9 +168,3 @@ def _held(instance: Mapping[str, Any], engine: Mapping[str, Any], found: Found) 
     project = Project(instance["name"], engine)
     if project.running() or project.users_running():
         found.reasons.append("it runs, but should be held")
-
-
-def _absent(instance: Mapping[str, Any], found: Found) -> None:
-    state = STATE.format(instance["name"])
-    left = [instance["directory"], f"{state}/reset", f"{state}/image.json", f"{state}/instance.json"]
-    found.reasons += [f"{path} is still there" for path in left if os.path.lexists(path)]

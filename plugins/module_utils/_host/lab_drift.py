@@ -13,6 +13,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._host.drift import 
     Found,
     Project,
     Surroundings,
+    absent,
     examined,
     install,
     unbuilt,
@@ -97,7 +98,4 @@ def _held(instance: Mapping[str, Any], around: Surroundings, found: Found) -> No
 
 
 def _absent(instance: Mapping[str, Any], around: Surroundings, found: Found) -> None:
-    state = STATE.format(instance["name"])
-    left = [instance["directory"], f"{state}/reset", f"{state}/image.json", f"{state}/instance.json"]
-    left += [instance["token_file"]] if instance["token_file"] else []
-    found.reasons += [f"{path} is still there" for path in left if os.path.lexists(path)]
+    absent(instance, found)
