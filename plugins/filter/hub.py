@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import (
-    compose,
     hub,
     hub_access,
     hub_image,
@@ -40,11 +39,6 @@ _value:
   description: What the role needs.
   type: raw
 """
-
-
-def record(instance: dict[str, Any], database: str) -> str:
-    """The instance, with the type of the database that the hub really has."""
-    return compose.record("hub", instance, database=database)
 
 
 def image_name(instance: dict[str, Any], folder: str, parts: list[Any]) -> str:
@@ -79,7 +73,7 @@ class FilterModule:
             "_hub_image_warnings": hub_images.warnings,
             "_hub_image_name": image_name,
             "_hub_named": named,
-            "_hub_record": record,
+            "_hub_record": hub.hub_record,
             "_hub_smoke_before": hub_smoke.before,
             "_hub_smoke_due": hub_smoke.due,
             "_hub_smoke_files": hub_smoke.files,

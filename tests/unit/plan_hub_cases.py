@@ -119,6 +119,22 @@ HUB_CASES: list[tuple[str, str, str, dict[str, Any]]] = [
     ("range", f"{CLASS}.limits.gpus", "from 0 to 64", at_hub(limits={"gpus": -1})),
     ("other_kind", f"{TAO}.gpu_devices", "write devices", here(gpu_devices=["nvidia.com/gpu=0"])),
     ("other_kind", f"{TAO}.prune", "is not a key of a lab; leave it out", here(prune="keep")),
+    *(
+        (
+            "backend_moved",
+            f"{CLASS}.backend",
+            f"are in {old} on the host, and with {other} everybody would get an empty home; write backend: {old}, or",
+            {
+                **at_hub(backend=new, state=state),
+                "current": host(instances={"class101": {"kind": "hub", "backend": old}}),
+            },
+        )
+        for old, new, other, state in (
+            ("directories", "volumes", "volumes", "present"),
+            ("volumes", "directories", "directories", "held"),
+            ("volumes", ..., "directories", "present"),
+        )
+    ),
     (
         "kind_moved",
         f"{CLASS}.kind",

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.carrel.jupyter.plugins.filter.hub import record
 from ansible_collections.carrel.jupyter.plugins.lookup.folder_digest import digest
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.version import VERSION
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import hub, hub_images
@@ -281,10 +280,11 @@ def test_the_proxy_takes_headers_as_long_as_the_servers_do() -> None:
 
 
 def test_the_record_has_no_secret_and_the_database_that_is_there() -> None:
-    assert json.loads(record(instance(client_secret="secret"), "postgresql")) == {
+    assert json.loads(hub.hub_record(instance(client_secret="secret"), "postgresql")) == {
         "collection": VERSION,
         "kind": "hub", "name": "class101", "engine": "class101", "directory": "/srv/class101", "port": 8802,
         "state": "present", "url": "https://example.org/hub/", "own": [], "database": "postgresql",
+        "backend": "directories",
     }  # fmt: skip
 
 

@@ -86,6 +86,20 @@ def test_absent_needs_only_a_name_and_the_host_knows_the_kind() -> None:
     assert result["idle_engines"] == [{"name": "class101", "state": "stopped"}]
 
 
+@pytest.mark.parametrize(
+    ("recorded", "declared"),
+    [
+        ({"backend": "volumes"}, {"backend": "volumes"}),
+        ({"backend": "directories"}, {}),
+        ({}, {"backend": "volumes"}),  # of version 0.1.0
+        ({"backend": "volumes"}, {"state": "absent"}),
+    ],
+)
+def test_a_hub_keeps_its_backend(recorded: dict[str, Any], declared: dict[str, Any]) -> None:
+    known = {"class101": {"engine": "class101", "port": 8801, "kind": "hub", **recorded}}
+    assert good([hub(**declared)], current=host(instances=known, engines={"class101": {}}))
+
+
 def test_held_keeps_its_place() -> None:
     result = good([hub(state="held")])
     assert result["apache_vhosts"][0]["locations"][0]["state"] == "held"

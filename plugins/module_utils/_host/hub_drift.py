@@ -27,7 +27,6 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._host.user_backend 
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.user_directories import UserDirectories
 from ansible_collections.carrel.jupyter.plugins.module_utils._people.group_mounts import Plan
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import drift, hub, hub_images, hub_smoke
-from ansible_collections.carrel.jupyter.plugins.module_utils._site.compose import record
 
 STATE = "/var/lib/carrel/{}"
 # Paths below the instance's data. The files of the database that is not declared must be moved aside.
@@ -164,7 +163,7 @@ def _held(instance: Mapping[str, Any], engine: Mapping[str, Any], found: Found) 
     present = files.read(path)
     recorded = json.loads(present.content) if present else {}
     database = recorded.get("database", instance["database"]["type"])
-    install(found, {"files": [{"path": path, "content": record("hub", instance, database=database)}]})
+    install(found, {"files": [{"path": path, "content": hub.hub_record(instance, database)}]})
     project = Project(instance["name"], engine)
     if project.running() or project.users_running():
         found.reasons.append("it runs, but should be held")

@@ -132,6 +132,9 @@ def check_host(instances: Sequence[Instance], host: Host, base_dir: str, problem
         elif engine in host.groups and engine not in host.all_engines and engine not in told:
             told.add(engine)
             problems.add(f"{instance.path}.{key}", "group_foreign", engine=engine)
+        backend = host.records.get(instance.name, {}).get("backend")  # none in records of version 0.1.0
+        if isinstance(instance, Hub) and backend and given(instance.backend) and instance.backend != backend:
+            problems.add(f"{instance.path}.backend", "backend_moved", old=backend, new=instance.backend)
         if isinstance(instance, Lab) and given(instance.cpus) and host.cpus and instance.cpus > host.cpus:
             problems.add(f"{instance.path}.cpus", "cpus_host", value=instance.cpus, cpus=host.cpus)
         directory = directory_of(instance, host, base_dir)

@@ -240,6 +240,8 @@ MESSAGES: dict[str, str] = {
     "choose another name, or remove the group",
     "engine_moved": "the instance lives on the engine '{old}', on '{new}' its data would belong to nobody there; write "
     "engine: {old}, or run with state: absent first, which archives the data",
+    "backend_moved": "users' files are in {old} on the host, and with {new} everybody would get an empty home; write "
+    "backend: {old}, or run with state: absent first, which archives directories and keeps volumes in the engine",
     "taken_in_part": "the takeover of {name}, or its way back, is not complete, and people would miss files; run the "
     "playbook takeover again with the options that it had: -e jupyter_takeover={name}",
     "downgrade": "version {found} of the collection set up {names}, and this is {own}, which may not know what is "

@@ -339,8 +339,13 @@ def files(
         "absent": decided["absent"],
     }
     record_path = f"/var/lib/carrel/{instance['name']}/instance.json"
-    record_text = record("hub", instance, database=instance["database"]["type"])
+    record_text = hub_record(instance, instance["database"]["type"])
     return deployed.described(instance["name"], wanted, {"path": record_path, "content": record_text})
+
+
+def hub_record(instance: Mapping[str, Any], database: str) -> str:
+    """Return /var/lib/carrel/NAME/instance.json. DATABASE is the type that the hub really has."""
+    return record("hub", instance, database=database, backend=instance["backend"])
 
 
 def secret_options(
