@@ -26,6 +26,7 @@ def instance(**changes: Any) -> dict[str, Any]:
         "notebooks": "/home/jovyan/work", "persist": {}, "volumes": [],
         "environment": {}, "collaboration": None, "idle_shutdown_seconds": 0,
         "devices": [], "egress": None, "limits": {}, "start_timeout_seconds": 120, "server_settings": {}, "own": [],
+        "token_file": "/srv/tao/token",
         **changes,
     }  # fmt: skip
 
@@ -210,7 +211,7 @@ def test_the_record_has_no_secret() -> None:
     assert record == {
         "collection": VERSION,
         "kind": "lab", "name": "tao", "engine": "tao", "directory": "/srv/tao", "port": 8801, "second_port": 8802,
-        "own": [], "state": "present",
+        "own": [], "state": "present", "token_file": "/srv/tao/token",
         "url": "https://example.org/tao/",
     }  # fmt: skip
 

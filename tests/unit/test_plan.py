@@ -261,6 +261,56 @@ def test_a_reset_without_a_time_has_settings_for_resets_by_hand() -> None:
     assert good([lab(token_file="/srv/tao/token")])["reset_jobs"][0]["token_file"] == "/srv/tao/token"
 
 
+def with_records(**records: dict[str, Any]) -> dict[str, Any]:
+    known = {name: {"engine": name, "kind": "lab", **record} for name, record in records.items()}
+    return host(instances=known, engines={name: {} for name in records})
+
+
+@pytest.mark.parametrize(
+    ("record", "declared", "other", "removed"),
+    [
+        ({"token_file": "/srv/tokens/a"}, {}, {}, "/srv/tokens/a"),
+        ({"token_file": "/srv/tokens/a"}, {"token_file": "/srv/tokens/a"}, {}, "/srv/tokens/a"),
+        ({"token_file": "/srv/tokens/a"}, {"token_file": "/etc/b"}, {"token_file": "/srv/tokens/c"}, "/srv/tokens/a"),
+        # The lab was renamed, or another one has its token.
+        ({"token_file": "/srv/tokens/a"}, {"token_file": "/srv/tokens/a"}, {"token_file": "/srv/tokens/a"}, None),
+        ({"token_file": "/srv/tokens/a"}, {}, {"token_file": "/srv/tokens/a", "state": "held"}, None),
+        # It is archived with the directory.
+        ({"token_file": "/srv/tao/token"}, {}, {}, None),
+        ({"directory": "/data/tao", "token_file": "/data/tao/token"}, {}, {}, None),
+        ({"directory": "/data/tao", "token_file": "/srv/tao/token"}, {}, {}, "/srv/tao/token"),
+        # Version 0.1.0 did not record it, and there is no record of what is removed already, or never was.
+        ({}, {"token_file": "/srv/tokens/a"}, {}, None),
+        (None, {"token_file": "/srv/tokens/a"}, {}, None),
+        (None, {}, {}, None),
+    ],
+)
+def test_a_removed_lab_takes_along_the_token_that_is_its_own(
+    record: dict[str, Any] | None, declared: dict[str, Any], other: dict[str, Any], removed: str | None
+) -> None:
+    geo = lab(name="geo", url="https://geo.example.org/", **other)
+    absent = {"name": "tao", "state": "absent", **declared}
+    current = with_records(**({} if record is None else {"tao": record}))
+    for instances in ([absent, geo], [geo, absent]):
+        found = {each["name"]: each for each in good(instances, current=current)["lab_instances"]}
+        assert found["tao"]["token_file"] == removed
+        assert found["geo"]["token_file"] == other.get("token_file", "/srv/geo/token")
+
+
+def test_a_held_lab_has_the_token_file_that_it_had() -> None:
+    current = with_records(tao={"token_file": "/srv/tokens/old"})
+    for state, expected in (("held", "/srv/tokens/old"), ("present", "/srv/tokens/new")):
+        found = good([lab(state=state, token_file="/srv/tokens/new")], current=current)
+        places = {found[key][0]["token_file"] for key in ("lab_instances", "backup_jobs", "reset_jobs")}
+        assert places == {expected}
+    assert good([lab(state="held")], current=HOST)["lab_instances"][0]["token_file"] == "/srv/tao/token"
+    # So a removed lab leaves it, too.
+    records = with_records(tao={"token_file": "/srv/tokens/a"}, geo={"token_file": "/srv/tokens/a"})
+    geo = lab(name="geo", url="https://geo.example.org/", state="held")
+    found = good([{"name": "tao", "state": "absent"}, geo], current=records)
+    assert found["lab_instances"][0]["token_file"] is None
+
+
 def test_defaults_of_a_reset_are_as_in_the_contract() -> None:
     own = ("name", "url", "engine", "directory", "base_url", "ports", "images", "token_file", "at", "pull")
     (job,), (expected,) = good([lab()])["reset_jobs"], contract()["reset_jobs"]

@@ -194,6 +194,16 @@ def all_tasks(tasks: Any) -> Iterator[dict[str, Any]]:
             yield from all_tasks(task.get(part))
 
 
+def test_a_lab_s_token_is_removed_while_the_record_says_where_it_is() -> None:
+    """Otherwise a run that is killed in between would leave it."""
+    tasks_of_it = load(ROOT / "roles" / "lab" / "tasks" / "absent.yml")
+    token, archive = (
+        next(number for number, task in enumerate(tasks_of_it) if text in str(task))
+        for text in ("token_file", "carrel.jupyter.instance_archive")
+    )
+    assert token < archive
+
+
 @pytest.mark.parametrize("role", ["lab", "hub"])
 def test_a_removal_uses_a_directory_only_with_a_record(role: str) -> None:
     """The directory of an absent instance may be somebody else's, with a compose project of its own."""

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._engine.devices import CDI_OPTIONS
@@ -23,7 +23,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.own import ow
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.parts import LOGIN
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.reset import reset_text
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.smoke import smoke_text
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan.values import declared_name, image_text
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.values import declared_name, image_text, inside
 
 
 def make_result(
@@ -42,7 +42,7 @@ def make_result(
         "engine_ports_after": _engine_ports(instances, host, left=only is None),
         "image_jobs": _image_jobs(chosen, host),
         "apache_vhosts": _vhosts(instances),
-        "lab_instances": [_lab(lab, _site(lab, host, base_dir)) for lab in labs],
+        "lab_instances": [_lab(lab, instances, host, base_dir) for lab in labs],
         "hub_instances": [{**_site(hub, host, base_dir), **hub_data(hub)} for hub in hubs],
         "reset_jobs": [_reset(instance, host, base_dir) for instance in chosen],
         "backup_jobs": [_backup(instance, host, base_dir) for instance in chosen],
@@ -198,19 +198,20 @@ def _site(instance: Lab | Hub, host: Host | None, base_dir: str) -> dict[str, An
         "base_url": url.path if url else None,
         "login": instance.login or dict.fromkeys(LOGIN),
         "limits": {**instance.limits, "swap": instance.limits["swap"] or None},
-        "moved_from": host.records.get(instance.name, {}).get("moved_from") if host else None,
+        "moved_from": _recorded(instance, host).get("moved_from"),
         "own": own(instance) if instance.wanted else [],
         # The notebooks of an absent instance were not read.
         "smoke": instance.smoke if instance.wanted else [],
     }
 
 
-def _lab(lab: Lab, site: dict[str, Any]) -> dict[str, Any]:
+def _lab(lab: Lab, instances: Sequence[Instance], host: Host | None, base_dir: str) -> dict[str, Any]:
+    token_file = _token_file(lab, host, base_dir) if lab.wanted else _token_left(lab, instances, host, base_dir)
     return {
-        **site,
+        **_site(lab, host, base_dir),
         "second_port": lab.second_port,
         "volumes": [volume._asdict() for volume in lab.volumes],
-        "token_file": _token_file(lab, site["directory"]),
+        "token_file": token_file,
     }
 
 
@@ -226,7 +227,7 @@ def _reset(instance: Lab | Hub, host: Host | None, base_dir: str) -> dict[str, A
         "images": _images(instance),
         "smoke_seconds": instance.smoke_timeout_seconds if instance.smoke else 0,
         "notebooks": instance.notebooks if isinstance(instance, Lab) else instance.home,
-        "token_file": _token_file(instance, site["directory"]) if isinstance(instance, Lab) else None,
+        "token_file": _token_file(instance, host, base_dir) if isinstance(instance, Lab) else None,
     }
 
 
@@ -235,7 +236,7 @@ def _backup(instance: Lab | Hub, host: Host | None, base_dir: str) -> dict[str, 
     return {
         **{key: site[key] for key in ("name", "state", "engine", "directory")},
         "kind": instance.kind,
-        "token_file": _token_file(instance, site["directory"]) if isinstance(instance, Lab) else None,
+        "token_file": _token_file(instance, host, base_dir) if isinstance(instance, Lab) else None,
         "backup": instance.backup if instance.wanted and instance.moved_to is None else None,
         "last_backup": not instance.wanted and not _refuses_backups(instance),
     }
@@ -245,8 +246,23 @@ def _refuses_backups(instance: Instance) -> bool:
     return bool(instance.backup) and instance.backup.get("enabled") is False
 
 
-def _token_file(lab: Lab, directory: str) -> str:
-    return lab.token_file or f"{directory}/token"
+def _token_file(lab: Lab, host: Host | None, base_dir: str) -> str:
+    """Return where the lab's token is. A held lab gets a new token_file once it is present."""
+    declared = lab.token_file or f"{directory_of(lab, host, base_dir)}/token"
+    return declared if lab.state == "present" else _recorded(lab, host).get("token_file") or declared
+
+
+def _token_left(lab: Lab, instances: Sequence[Instance], host: Host | None, base_dir: str) -> str | None:
+    """Return the token file of an absent lab that is not archived with it. None if another lab has it by now."""
+    path: str | None = _recorded(lab, host).get("token_file")
+    others = [other for other in instances if other.wanted and isinstance(other, Lab)]
+    if path is None or inside(path, directory_of(lab, host, base_dir)):
+        return None
+    return None if path in [_token_file(other, host, base_dir) for other in others] else path
+
+
+def _recorded(instance: Instance, host: Host | None) -> Mapping[str, Any]:
+    return host.records.get(instance.name, {}) if host else {}
 
 
 def _summary(instance: Lab | Hub, host: Host | None) -> str:

@@ -211,7 +211,7 @@ def server_options(
 
 def lab_record(instance: Mapping[str, Any]) -> str:
     """Return /var/lib/carrel/NAME/instance.json."""
-    return record("lab", instance, second_port=instance["second_port"])
+    return record("lab", instance, second_port=instance["second_port"], token_file=instance["token_file"])
 
 
 def _volumes(instance: Mapping[str, Any]) -> list[dict[str, Any]]:
