@@ -15,11 +15,12 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jwt
 import pytest
-from carrel_hub import authenticators, directory, files, owners, people
+from carrel_hub import authenticators, custom, directory, files, native, owners, people, several, spawner, spawning
 from cryptography.hazmat.primitives.asymmetric import rsa
 from jupyterhub import orm
 from ldap3.core.exceptions import LDAPException
@@ -276,6 +277,53 @@ def test_an_identity_providers_empty_answer_is_explained(
         with pytest.raises(web.HTTPError) as refused:
             asyncio.run(gate.authenticate(Caller()))
     assert refused.value.status_code == status and says in str(refused.value.log_message)
+
+
+TWINS = [  # names that DockerSpawner gives the directory of others, and some that look like others
+    "ada\x02duni", "ada\t3x", "\x0e9", "ada\x7f", "ada\x85", "ada\u200b", "\ufeffada", "ada\u2028x", 80 * "\u00e9",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["ada-uni", "ada lovelace", "\u00e4da", "ada%2f", *TWINS])
+def test_a_guest_has_no_name_that_is_another_s_directory(desk: Path, name: str) -> None:
+    write_roster(desk, {"ada-uni": user(identity="ada-uni")}, [])
+    with provider({"preferred_username": name}) as url:
+        gate = authenticators.CarrelOidcAuthenticator(
+            **PROVIDER, token_url=url, userdata_url=url, username_claim="preferred_username", enable_pkce=False,
+            oauth_callback_url="http://127.0.0.1/hub/oauth_callback", guests=True, everybody=True,
+        )  # fmt: skip
+        model = asyncio.run(gate.get_authenticated_user(Caller(), None))
+    assert (model and model["name"]) == (None if name in TWINS else name)
+    assert name not in TWINS or owners.guests() == {}
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        authenticators.RosterMixin,
+        authenticators.CarrelDummyAuthenticator,
+        authenticators.CarrelGitHubAuthenticator,
+        directory.CarrelLDAPAuthenticator,
+        native.CarrelNativeAuthenticator,
+        several.CarrelSeveralAuthenticator,
+        custom.made("jupyterhub.auth.NullAuthenticator"),
+        custom.made("oauthenticator.bitbucket.BitbucketOAuthenticator"),
+    ],
+)
+def test_no_class_and_no_administrator_gives_such_a_name(kind: Any) -> None:
+    """JupyterHub asks this about whoever logs in, and about users that administrators add."""
+    gate = kind.__new__(kind)  # without what else the class wants to know
+    assert gate.validate_username("ada-uni") and not any(map(gate.validate_username, ["", "a/b", *TWINS]))
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_whoever_has_such_a_name_gets_no_server(desk: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An older version may have let them in."""
+    monkeypatch.setattr(spawner, "DIRECTORY", desk)
+    (desk / "config.json").write_text("{}")
+    server = spawner.CarrelSpawner(instance="class101", user=SimpleNamespace(name=name))
+    with pytest.raises(spawning.SpawnRefused, match="No directory can be made"):
+        asyncio.run(server.start())
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@
 
 DockerSpawner._escape: every byte but a-z and 0-9 becomes - and its hexadecimal digits. The result never begins with a
 dot and has no slash. Control characters have one digit, so "\\x02d" would share the directory of "-":
-`username_problem` refuses them, and among the names that it lets pass no two share a directory.
+`username_problem` refuses them, in the plan and at every log-in, and among the names that it lets pass no two share a
+directory, a container, a network or a volume.
 """
 
 from __future__ import annotations

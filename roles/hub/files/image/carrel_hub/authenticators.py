@@ -11,6 +11,7 @@ from http import HTTPStatus
 from typing import Any
 
 import jwt
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.escape import username_problem
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.usernames import (
     normalize_below,
     prefix_of,
@@ -68,6 +69,10 @@ class RosterMixin(Authenticator):  # type: ignore[misc]
     def normalize_username(self, username: str) -> str:
         username = unicodedata.normalize("NFC", username)  # as in the plan
         return normalize_below(username, self.prefixes) if self.normalized else super().normalize_username(username)
+
+    def validate_username(self, username: str) -> bool:
+        """Refuse the names that the plan refuses, too: two of them can be one directory."""
+        return username_problem(username) is None and bool(super().validate_username(username))
 
     def get_handlers(self, app: Any) -> list[tuple[str, Any]]:
         return [*inventory_api.HANDLERS, *super().get_handlers(app)]

@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any
 
-from ansible_collections.carrel.jupyter.plugins.module_utils._shared.escape import username_problem
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.passwords import is_bcrypt, is_other_hash
 from jupyterhub import orm
 from nativeauthenticator import NativeAuthenticator
@@ -160,7 +159,7 @@ class CarrelNativeAuthenticator(RosterMixin, NativeAuthenticator):  # type: igno
     async def sign_up(self, handler: Any, name: str, password: str, invitation: str) -> str:
         """Return the page's text. It is the same whether the name is free or not. Raises Refused."""
         name = self.normalize_username(name.strip())
-        if len(name) > LONGEST_NAME or username_problem(name) or not self.validate_username(name):
+        if len(name) > LONGEST_NAME or not self.validate_username(name):
             raise Refused(NAME)
         if not self.owns(name):
             raise Refused(ANOTHERS.format(name=name))

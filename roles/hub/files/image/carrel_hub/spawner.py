@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable
 from typing import Any
 
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.escape import username_problem
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.limits import in_docker_py
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.mounts import MountsError
 from docker.errors import APIError, DockerException
@@ -159,6 +160,10 @@ class CarrelSpawner(DockerSpawner):  # type: ignore[misc]
     def _prepare(self) -> None:
         config = read_json(DIRECTORY / "config.json")
         name = self.user.name
+        problem = username_problem(name)
+        if problem:  # older versions let such people in, and administrators may have put them into the database
+            self.log.error("no server: %s", problem)
+            raise spawning.SpawnRefused(spawning.NO_NAME)
         text = (DIRECTORY / "mounts.json").read_text(encoding="utf-8")
         self.image = config["images"][0]["image"]
         roster = read_roster()

@@ -15,6 +15,10 @@ NO_DIRECTORY = (
     "One of your directories is missing on this server, so your notebook server was not started. "
     "None of your files are touched. Please tell the administrator."
 )
+NO_NAME = (
+    "No directory can be made for your name here, so your notebook server was not started. "
+    "Please tell the administrator."
+)
 NO_IMAGE = (
     "The software that you chose is not installed on this server at the moment. Please choose another one if you can, "
     "or tell the administrator."
