@@ -43,7 +43,7 @@ def site_front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
         ("/lower/x", "carrel-lower.carrel-lower.__Host-a=1", "carrel-lower.__Host-a=1"),
         ("/lower/x", "b=2; carrel-lower.carrel-lower.carrel-lower.__Host-a=1", "carrel-lower.carrel-lower.__Host-a=1"),
         ("/lower/x", "carrel-lower.carrel-lower. __Host-a=1", ""),
-        ("/lower/x", "carrel-lower.carrel-lower.\t__Host-a=1; carrel-lower.\"=2; carrel-lower._xsrf=3", ""),
+        ("/lower/x", 'carrel-lower.carrel-lower.\t__Host-a=1; carrel-lower."=2; carrel-lower._xsrf=3', ""),
         ("/lower/x", "; ;_xsrf=1$0__Host-a=2", "_xsrf=1"),
         ("/lower/x", ";;; ;", ""),
         ("/lower/x", "", ""),
