@@ -210,9 +210,17 @@ def test_a_home_is_copied_anew_if_the_host_was_started_since(world: World) -> No
     status = (world.volume("ada") / "mine.txt").stat()
     copied.write_bytes(bytes(status.st_size))
     os.utime(copied, ns=(status.st_atime_ns, status.st_mtime_ns))
+    deep = os.open(world.home("ada"), os.O_RDONLY)
+    for _unused in range(1100):  # deeper than Python's own function can remove
+        os.mkdir("d", dir_fd=deep)
+        below = os.open("d", os.O_RDONLY, dir_fd=deep)
+        os.close(deep)
+        deep = below
+    os.close(deep)
     world.recorded(begun={"ada": "another start"})
     world.one().copy("ada")
     assert copied.read_text() == "ada" and owner(world.home("ada")) == ADA
+    assert not (world.home("ada") / "d").exists()
 
 
 def test_a_home_that_was_complete_before_the_host_was_started_stays(world: World) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
-import shutil
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -19,7 +18,7 @@ from urllib.parse import quote
 from ansible_collections.carrel.jupyter.plugins.module_utils._adopt import takeover as decide
 from ansible_collections.carrel.jupyter.plugins.module_utils._adopt import takeover_hub as decide_hub
 from ansible_collections.carrel.jupyter.plugins.module_utils._adopt.takeover_hub import Span, Spans
-from ansible_collections.carrel.jupyter.plugins.module_utils._host import files, home_copy, takeover
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import directories, files, home_copy, takeover
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.account import Account
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.engine_api import EngineAPI, EngineError
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.engine_socket import through
@@ -311,10 +310,11 @@ def _remove_unfinished(home: str) -> None:
     with contextlib.suppress(FileNotFoundError):
         above = files.open_directory(os.path.dirname(home))
         try:
-            if os.stat("home", dir_fd=above, follow_symlinks=False).st_uid == 0:
-                shutil.rmtree(f"/proc/self/fd/{above}/home")
+            unfinished = os.stat("home", dir_fd=above, follow_symlinks=False).st_uid == 0
         finally:
             os.close(above)
+        if unfinished:
+            directories.remove_tree(home)
 
 
 def _entry(account: str) -> pwd.struct_passwd:

@@ -13,7 +13,7 @@ import errno
 import hashlib
 import json
 import os
-import shutil
+import secrets
 import sqlite3
 import stat
 import sys
@@ -23,6 +23,7 @@ from typing import Any
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 LOOKED_AT = 500  # files of a directory from which samples are taken
+LOOKED_THROUGH = 20_000  # of files, folders and all else, in search of these
 SAMPLES = 3
 LONGEST_SAMPLE = 2**20
 LONGEST_NOTEBOOK = 64 * 2**20
@@ -35,6 +36,7 @@ LISTED_BEFORE = f".{LISTED}.before"
 NOBODY = ""  # the same identity as no other
 AT_FDCWD, RENAME_NOREPLACE = -100, 1
 MARK = "\ufffd"
+LONGEST_PATH = 4096  # PATH_MAX: restic neither reads nor writes what is deeper
 MISSING, REFUSED = "/missing", "/refused"  # not the name of a file
 
 
@@ -65,21 +67,33 @@ def samples(leaves: list[str]) -> list[dict[str, Any]]:
 
 
 def _samples(leaf: str) -> Iterator[dict[str, Any]]:
+    """One whose person changes it meanwhile has fewer samples, or none."""
     found: list[tuple[bool, str]] = []
-    for folder, _unused, files, descriptor in os.fwalk(leaf, follow_symlinks=False):
-        for name in files:
-            status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
-            if stat.S_ISREG(status.st_mode) and status.st_size <= LONGEST_SAMPLE:
-                found.append((not name.endswith(".ipynb"), os.path.join(folder, name)))
-        if len(found) > LOOKED_AT:
-            break
+    for (path, status, _folder), _unused in zip(walk(leaf), range(LOOKED_THROUGH)):
+        if stat.S_ISREG(status.st_mode) and status.st_size <= LONGEST_SAMPLE:
+            found.append((not path.endswith(".ipynb"), path))
+            if len(found) > LOOKED_AT:
+                break
     for _other, path in sorted(found)[:SAMPLES]:
         with contextlib.suppress(OSError):
-            yield {"path": path, **facts(path)}
+            yield {"path": f"{leaf}/{path}", **_facts_below(leaf, path.split("/"))}
 
 
-def facts(path: str) -> dict[str, Any]:
-    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+def _facts_below(leaf: str, parts: list[str]) -> dict[str, Any]:
+    folder = os.open(leaf, DIRECTORY)
+    try:
+        for part in parts[:-1]:
+            below = os.open(part, DIRECTORY, dir_fd=folder)
+            os.close(folder)
+            folder = below
+        return facts(parts[-1], folder)
+    finally:
+        os.close(folder)
+
+
+def facts(path: str, folder: int | None = None) -> dict[str, Any]:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+    with open(descriptor, "rb") as file:
         status = os.fstat(file.fileno())
         digest = hashlib.sha256(file.read(LONGEST_SAMPLE + 1)).hexdigest()
     return {
@@ -97,7 +111,7 @@ def compare(tree: str, expected: dict[str, Any]) -> dict[str, Any]:
         if os.path.lexists(root):
             present[as_listed(below)] = os.lstat(root)
             # as restic's JSON writes names that are not UTF-8
-            present |= {as_listed(os.path.join(below, path)): status for path, status in walk(root)}
+            present |= {as_listed(os.path.join(below, path)): status for path, status, _folder in walk(root)}
     listed = {node["path"].lstrip("/"): node for node in expected["nodes"]}
     absent = [below for below in expected["below"] if as_listed(below) not in listed]
     problems += [f"{below}: it is not in the snapshot, though its list names it" for below in absent]
@@ -111,7 +125,8 @@ def compare(tree: str, expected: dict[str, Any]) -> dict[str, Any]:
     problems += [f"{path}: it is not in the snapshot" for path in present.keys() - listed.keys()]
     compared = 0
     for sample in expected["samples"]:
-        now = facts(os.path.join(tree, sample["path"])) if sample["path"] in present else None
+        status = present.get(sample["path"])
+        now = facts(os.path.join(tree, sample["path"])) if status and stat.S_ISREG(status.st_mode) else None
         if now is None or (now["mtime_ns"], now["size"]) != (sample["mtime_ns"], sample["size"]):
             continue  # it changed between the manifest and the snapshot
         compared += 1
@@ -148,12 +163,64 @@ def as_listed(path: str) -> str:
     return os.fsencode(path).decode("utf-8", "replace")
 
 
-def walk(tree: str) -> Iterator[tuple[str, os.stat_result]]:
-    for folder, folders, files, descriptor in os.fwalk(tree, follow_symlinks=False):
-        below = os.path.relpath(folder, tree)
-        for name in (*folders, *files):
-            path = name if below == "." else os.path.join(below, name)
-            yield path, os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+def walk(tree: str | int) -> Iterator[tuple[str, os.stat_result, int]]:
+    """What is below a folder: its path from there, its status, and a descriptor of the folder that it is in.
+
+    Any depth needs two descriptors, as the way up is "..". If somebody has moved a folder meanwhile, the walk ends.
+    What cannot be read, is gone, or has too long a path is left out.
+    """
+    try:
+        here = os.open(tree, DIRECTORY) if isinstance(tree, str) else os.open(".", DIRECTORY, dir_fd=tree)
+    except OSError:
+        return
+    parts: list[str] = []
+    levels: list[tuple[tuple[int, int], list[str]]] = []  # identities of folders, and what is left to enter
+    try:
+        while True:
+            folders, above = [], "".join(f"{part}/" for part in parts)
+            for name in _names(here) if len(above) < LONGEST_PATH else []:
+                with contextlib.suppress(OSError):
+                    status = os.stat(name, dir_fd=here, follow_symlinks=False)
+                    yield above + name, status, here
+                    if stat.S_ISDIR(status.st_mode):
+                        folders.append(name)
+            levels.append((_identity(here), folders))
+            parts.append("")
+            entered = None
+            while entered is None:
+                _unused, left = levels[-1]
+                if left:
+                    parts[-1] = left.pop()
+                    with contextlib.suppress(OSError):
+                        entered = os.open(parts[-1], DIRECTORY, dir_fd=here)
+                    continue
+                levels.pop()
+                parts.pop()
+                if not levels:
+                    return
+                outer = os.open("..", DIRECTORY, dir_fd=here)
+                os.close(here)
+                here = outer
+                if _identity(here) != levels[-1][0]:
+                    return
+            os.close(here)
+            here = entered
+    except OSError:
+        return
+    finally:
+        os.close(here)
+
+
+def _names(folder: int) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
+
+
+def _identity(folder: int) -> tuple[int, int]:
+    status = os.fstat(folder)
+    return status.st_dev, status.st_ino
 
 
 def parse_notebooks(tree: str, present: dict[str, os.stat_result]) -> tuple[int, list[str]]:
@@ -290,13 +357,32 @@ def listed(path: str) -> tuple[list[Any], dict[str, Any]]:
 
 
 def empty(folder: str) -> None:
-    """Empty a folder, which is in a directory of root's."""
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                shutil.rmtree(entry.path)
-            else:
-                os.unlink(entry.path)
+    """Empty a folder, which is in a directory of root's.
+
+    Folders are first moved up into it, as in _host/directories.py: their depth does not matter.
+    """
+    top = os.open(folder, DIRECTORY)
+    try:
+        left = os.listdir(top)
+        while left:
+            name = left.pop()
+            if not stat.S_ISDIR(os.stat(name, dir_fd=top, follow_symlinks=False).st_mode):
+                os.unlink(name, dir_fd=top)
+                continue
+            inner = os.open(name, DIRECTORY, dir_fd=top)
+            try:
+                with os.scandir(inner) as entries:
+                    for entry in entries:
+                        if entry.is_dir(follow_symlinks=False):
+                            left.append(secrets.token_hex(16))
+                            os.rename(entry.name, left[-1], src_dir_fd=inner, dst_dir_fd=top)
+                        else:
+                            os.unlink(entry.name, dir_fd=inner)
+            finally:
+                os.close(inner)
+            os.rmdir(name, dir_fd=top)
+    finally:
+        os.close(top)
 
 
 def remove(tree: str, paths: list[str]) -> None:

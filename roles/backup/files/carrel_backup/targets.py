@@ -14,6 +14,7 @@ import re
 import stat
 from collections.abc import Iterator
 
+from . import inside
 from .escape import unescape
 
 RENAME_EXCHANGE = 2
@@ -112,11 +113,9 @@ def give(repository: str, uid: int, gid: int) -> None:
         status = os.fstat(top)
         if status.st_uid != 0 or status.st_mode & 0o077 or not set(os.listdir(top)) >= REPOSITORY:
             return
-        for _folder, folders, names, descriptor in os.fwalk(".", dir_fd=top):
-            for name in (*folders, *names):
-                status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
-                if stat.S_ISDIR(status.st_mode) or (stat.S_ISREG(status.st_mode) and status.st_nlink == 1):
-                    os.chown(name, uid, gid, dir_fd=descriptor, follow_symlinks=False)
+        for path, status, folder in inside.walk(top):
+            if stat.S_ISDIR(status.st_mode) or (stat.S_ISREG(status.st_mode) and status.st_nlink == 1):
+                os.chown(os.path.basename(path), uid, gid, dir_fd=folder, follow_symlinks=False)
         os.fchown(top, uid, gid)  # last, or a killed run would leave the rest to nobody
     finally:
         os.close(top)
