@@ -191,8 +191,10 @@ def upgrade(old: Release, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 def test_the_runs_succeed(upgrade: Upgrade) -> None:
     assert (upgrade.plan.code, upgrade.check.code, upgrade.site.code) == (0, 0, 0)
+    # Where a release inspects images in another way, the plan cannot say more than that.
+    differs = " ".join(upgrade.plan.output.partition("Show what differs")[2].split())
     for site in (TAO, CLASS):
-        assert f"/var/lib/carrel/{site.name}/instance.json has other content" in " ".join(upgrade.plan.output.split())
+        assert re.search(rf"{site.name}: (?!as declared)", differs)
 
 
 def test_check_mode_said_what_the_run_did(upgrade: Upgrade) -> None:
