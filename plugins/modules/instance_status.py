@@ -181,7 +181,8 @@ instances:
       description:
         - The size of the instance's directory and of its engine's images in bytes; the free bytes and the used share
           of the directory's file system; C(notes) about values that are left out.
-        - C(limit), for a lab with an enforced limit, has the C(bytes) that its folders take, and may take at C(most).
+        - C(limit), for a lab with an enforced limit, has the C(bytes) that its folders take, and may take at C(most),
+          and the number of C(files).
       type: dict
       returned: always
       sample: {directory_bytes: 1200, images_bytes: 569346289, free_bytes: 16777216000, used_percent: 41, notes: []}

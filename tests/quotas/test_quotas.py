@@ -18,6 +18,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._host import files,
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.install import Installation
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.quotas import Quotas
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.user_directories import UserDirectories
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared import disk
 from ansible_collections.carrel.jupyter.plugins.module_utils._site.quotas import ForeignProjectError
 
 from testbed.quota_kernel import EXT4, PLAIN, XFS
@@ -85,6 +86,52 @@ def test_a_limit_holds_and_a_second_run_changes_nothing(folder: Path) -> None:
     assert write(folder / "home" / "small", MB) and MB <= found(folder).used < 2 * MB
     room = os.statvfs(folder / "home")
     assert room.f_blocks * room.f_frsize == 4 * MB
+
+
+MAKE = """
+import os, sys
+os.setgroups([]); os.setgid(int(sys.argv[3])); os.setuid(int(sys.argv[3]))
+for number in range(int(sys.argv[2])):
+    open(os.path.join(sys.argv[1], f"{number}"), "x").close()
+"""
+
+
+def make(path: Path, count: int) -> bool:
+    """Whether somebody without rights can make so many empty files."""
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", MAKE, path, str(count), str(ADA)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert not done.returncode or any(f"[Errno {number}]" in done.stderr for number in FULL), done.stderr
+    return not done.returncode
+
+
+def test_empty_files_are_limited_too(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(disk, "FEWEST_FILES", 50)
+    ensure(folder, MB)
+    assert found(folder).most_files == 128 and found(folder).files == 2
+    assert not make(folder / "home", 200)
+    assert 120 <= found(folder).files <= 128 and found(folder).used < MB
+    assert os.statvfs(folder / "home").f_favail == 0
+    for file in (folder / "home").iterdir():
+        file.unlink()
+    assert make(folder / "home", 100)
+    ensure(folder, None)
+    for file in (folder / "home").iterdir():
+        file.unlink()
+    assert found(folder).most_files == 0 and make(folder / "home", 200)
+
+
+def test_a_limit_of_an_older_version_gets_one_of_files(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(quotas, "most_files", lambda limit: 0)
+        ensure(folder, MB)
+    assert found(folder).most_files == 0
+    old, new = f"at most {MB} bytes in any number of files", f"at most {MB} bytes"
+    assert ensure(folder, MB, check=True)[:2] == ensure(folder, MB)[:2] == (old, new)
+    assert ensure(folder, MB)[:2] == (new, new) and found(folder).most_files == disk.most_files(MB)
 
 
 def test_another_limit_and_none(folder: Path) -> None:

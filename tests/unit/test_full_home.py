@@ -27,20 +27,27 @@ def function(file: str, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.mark.parametrize("file", PLACES)
 @pytest.mark.parametrize(
-    ("size", "free", "for_good"),
+    ("size", "free", "files", "free_files", "for_good"),
     [
-        (10_000 * MB, 255 * MB, True),
-        (10_000 * MB, 257 * MB, False),
-        (100 * MB, 4 * MB, True),
-        (100 * MB, 6 * MB, False),
-        (0, 0, False),  # of file systems that do not tell
+        (10_000 * MB, 255 * MB, 10**6, 10**6, True),
+        (10_000 * MB, 257 * MB, 10**6, 10**6, False),
+        (100 * MB, 4 * MB, 10**6, 10**6, True),
+        (100 * MB, 6 * MB, 10**6, 10**6, False),
+        (10_000 * MB, 9_000 * MB, 10**6, 999, True),
+        (10_000 * MB, 9_000 * MB, 10**6, 1000, False),
+        (100 * MB, 90 * MB, 1000, 49, True),
+        (100 * MB, 90 * MB, 1000, 50, False),
+        (10_000 * MB, 9_000 * MB, 0, 0, False),  # btrfs has no such limit
+        (0, 0, 0, 0, False),  # of file systems that do not tell
     ],
 )
 def test_only_where_there_is_no_room(
-    file: str, size: int, free: int, for_good: bool, monkeypatch: pytest.MonkeyPatch
+    file: str, size: int, free: int, files: int, free_files: int, for_good: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     configure = function(file, monkeypatch)
-    found = SimpleNamespace(f_frsize=4096, f_bavail=free // 4096, f_blocks=size // 4096)
+    found = SimpleNamespace(
+        f_frsize=4096, f_bavail=free // 4096, f_blocks=size // 4096, f_files=files, f_favail=free_files
+    )
     monkeypatch.setattr(os, "statvfs", lambda folder: found)
     config = Config()
     configure(config, "/home/jovyan")

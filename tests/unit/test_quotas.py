@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._host import group_
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.directories import Wanted
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.install import Installation
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.user_directories import UserDirectories
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.disk import most_files
 from ansible_collections.carrel.jupyter.plugins.module_utils._site.drift import file_reason
 from ansible_collections.carrel.jupyter.plugins.module_utils._site.quotas import (
     FIRST,
@@ -29,7 +31,7 @@ from plan_helpers import hub, lab, plan
 
 MB = 1 << 20
 PLAIN = Found(enforced=True)
-OURS = Found(True, FIRST + 7, hands_on=True, limit=MB)
+OURS = Found(True, FIRST + 7, hands_on=True, limit=MB, most_files=most_files(MB))
 INHERITED = Found(True, FIRST + 7, inherited=True, hands_on=True, limit=MB)
 
 
@@ -41,6 +43,9 @@ INHERITED = Found(True, FIRST + 7, inherited=True, hands_on=True, limit=MB)
         ([OURS], MB, Step.NOTHING),
         ([OURS], MB - 1, Step.NOTHING),  # the kernel takes whole kilobytes
         ([OURS], 2 * MB, Step.LIMIT),
+        ([dataclasses.replace(OURS, most_files=0)], MB, Step.LIMIT),  # of version 0.1.0
+        ([dataclasses.replace(OURS, most_files=5)], MB, Step.LIMIT),
+        ([dataclasses.replace(OURS, most_files=0)], None, Step.LIFT),
         ([OURS], None, Step.LIFT),
         ([Found(True, FIRST + 7, hands_on=True)], MB, Step.MARK),  # a killed run left it
         ([Found(True, FIRST + 7, limit=MB)], MB, Step.MARK),  # what is made in it would stay outside
@@ -65,6 +70,20 @@ def test_a_project_of_somebody_else_is_left_alone(found: Found) -> None:
 
 def test_sizes_are_whole_blocks_and_never_smaller() -> None:
     assert [rounded(size) for size in (None, 0, 1, 1024, 1025)] == [0, 0, 1024, 1024, 2048]
+
+
+def test_the_limit_of_files_is_out_of_the_way_of_ordinary_homes() -> None:
+    """Environments of conda have about a file in 40 KiB."""
+    for limit in (MB, 1 << 30, 10 << 30, 1 << 40):
+        assert most_files(limit) >= max(100_000, 4 * limit // (40 << 10))
+        assert most_files(2 * limit) >= most_files(limit)
+    assert most_files(0) == 0
+
+
+def test_another_limit_of_files_is_said() -> None:
+    assert text(MB, most_files(MB)) == text(MB) == "at most 1048576 bytes"
+    assert text(MB, 0) == "at most 1048576 bytes in any number of files" and text(MB, 5) == f"{text(MB)} in 5 files"
+    assert text(0, 5) == "no limit"
 
 
 def test_the_warning_names_one_and_says_what_to_do() -> None:

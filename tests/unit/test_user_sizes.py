@@ -197,7 +197,7 @@ def test_the_status_lists_users_and_warns() -> None:
 
 def test_the_status_warns_of_a_full_lab() -> None:
     for size, texts in ((9 * GB, ["its folders take 9.0 GiB of 10.0 GiB"]), (GB, [])):
-        found = samples.found(disk=samples.disk(limit={"bytes": size, "most": 10 * GB}))
+        found = samples.found(disk=samples.disk(limit={"bytes": size, "most": 10 * GB, "files": 5}))
         assert [problem["text"] for problem in status.examine(found, samples.NOW)["problems"]] == texts
 
 
@@ -234,3 +234,21 @@ def test_the_program_needs_only_what_the_role_installs(host: Path, tmp_path: Pat
     assert all(
         abs((now - datetime.fromisoformat(use.measured)).total_seconds()) < 60 for use in measured(host).values()
     )
+
+
+@pytest.mark.parametrize(("files", "much"), [(0, False), (1_179_647, False), (1_179_648, True), (1_310_720, True)])
+def test_many_files_are_said_too(files: int, much: bool) -> None:
+    use, limits = Use(GB, THEN, files), {"disk": 10 * GB, "disk_warning": None}
+    said = disk.notice(use, limits)
+    assert disk.is_much(use, limits) is (said is not None) is much
+    assert not much or f"1.0 GiB of 10.0 GiB, with {files} of 1310720 files" in str(said)
+    assert not disk.is_much(use, {"disk": None, "disk_warning": 2 * GB}), "without a limit"
+    assert disk.uses(disk.content({"ada": use})) == {"ada": use}
+    found = samples.found(disk=samples.disk(limit={"bytes": GB, "most": 10 * GB, "files": files}))
+    assert bool(status.examine(found, samples.NOW)["problems"]) is much
+
+
+@pytest.mark.parametrize("files", [-1, True, "5", 1 << 63, None])
+def test_a_wrong_number_of_files_is_refused(files: object) -> None:
+    with pytest.raises(ValueError, match="'ada' is none"):
+        disk.uses({"version": 1, "users": {"ada": {"bytes": 1, "measured": THEN, "files": files}}})

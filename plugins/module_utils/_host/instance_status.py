@@ -229,7 +229,7 @@ class Instance:
             quota = quotas.examine(folder)
         finally:
             os.close(folder)
-        return {"bytes": quota.used, "most": quota.own_limit} if quota.own_limit else None
+        return {"bytes": quota.used, "most": quota.own_limit, "files": quota.files} if quota.own_limit else None
 
     def disk(self, api: EngineAPI | None) -> dict[str, Any]:
         directory = self.path(self.record["directory"].lstrip("/"))

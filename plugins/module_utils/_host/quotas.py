@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import files, projects
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.disk import most_files
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import quotas as decided
 from ansible_collections.carrel.jupyter.plugins.module_utils._site.quotas import Found, Step
 
@@ -23,8 +24,8 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._site.quotas import
 _QUOTACTL_FD = 443
 _PROJECT_QUOTA = 2
 _GET_QUOTA, _SET_QUOTA, _GET_STATE = 0x800007, 0x800008, 0x5805
-_QUOTA = struct.Struct("8QI4x")  # struct if_dqblk: hard limit, soft limit, bytes, …
-_LIMITS_ALONE = 1  # QIF_BLIMITS
+_QUOTA = struct.Struct("8QI4x")  # struct if_dqblk: hard limit, soft limit, bytes, the same for files, …
+_LIMITS_ALONE = 1 | 1 << 2  # QIF_BLIMITS, QIF_ILIMITS
 _LIMITS_HOLD = 1 << 5  # FS_QUOTA_PDQ_ENFD
 # EPERM: containers may not ask.
 _NO_QUOTAS = (*projects.NO_PROJECTS, errno.ESRCH, errno.ENODEV, errno.ENOTBLK, errno.EPERM)
@@ -53,7 +54,7 @@ class Quotas:
         path = directories[0][1]
         found = [Found(_limits_hold(directories[0][0]))] if missing else [examine(each) for each, _path in directories]
         step = decided.decide(path, found, limit)
-        before = "" if missing else decided.text(found[0].own_limit)
+        before = "" if missing else decided.text(found[0].own_limit, found[0].most_files)
         if empty and step is Step.MARK and not missing and os.listdir(directories[0][0]):
             self._filled.append(path)
             step = Step.NOTHING
@@ -99,8 +100,8 @@ def examine(directory: int) -> Found:
         inherited = project != 0 and projects.of(above) == (project, True)
     finally:
         os.close(above)
-    used, limit = _quota(directory, project) if enforced and project else (0, 0)
-    return Found(enforced, project, inherited, hands_on, limit, used)
+    counts = _quota(directory, project) if enforced and project else ()
+    return Found(enforced, project, inherited, hands_on, *counts)
 
 
 def _quotactl(descriptor: int, command: int, identity: int, buffer: Any) -> None:
@@ -110,7 +111,7 @@ def _quotactl(descriptor: int, command: int, identity: int, buffer: Any) -> None
 
 
 def _set_limit(descriptor: int, project: int, limit: int) -> None:
-    quota = _QUOTA.pack(limit // decided.BLOCK, 0, 0, 0, 0, 0, 0, 0, _LIMITS_ALONE)
+    quota = _QUOTA.pack(limit // decided.BLOCK, 0, 0, most_files(limit), 0, 0, 0, 0, _LIMITS_ALONE)
     _quotactl(descriptor, _SET_QUOTA, project, ctypes.create_string_buffer(quota, len(quota)))
 
 
@@ -126,10 +127,10 @@ def _limits_hold(descriptor: int) -> bool:
     return bool(flags & _LIMITS_HOLD)
 
 
-def _quota(descriptor: int, project: int) -> tuple[int, int]:
-    """Return the bytes in the project, and its limit."""
-    hard, _soft, used, *_more = _entry(descriptor, project)
-    return used, hard * decided.BLOCK
+def _quota(descriptor: int, project: int) -> tuple[int, int, int, int]:
+    """Return the project's limit, the bytes in it, its limit of files, and their number."""
+    hard, _soft, used, most, _soft_files, count, *_more = _entry(descriptor, project)
+    return hard * decided.BLOCK, used, most, count
 
 
 def _entry(descriptor: int, project: int) -> tuple[int, ...]:
@@ -146,5 +147,5 @@ def _free(descriptor: int) -> int:
     """Return an unused project. It is a random one, so that no list of them is needed."""
     while True:
         project = decided.FIRST + secrets.randbelow(decided.COUNT)
-        if not any(_entry(descriptor, project)[:5]):
+        if not any(_entry(descriptor, project)[:6]):
             return project

@@ -114,7 +114,7 @@ def _by_quota(base: int, users: str, names: dict[str, str]) -> dict[str, Use]:
         finally:
             os.close(descriptor)
         if quota.own_limit:
-            found[name] = Use(quota.used, _now())
+            found[name] = Use(quota.used, _now(), quota.files)
     return found
 
 

@@ -304,8 +304,10 @@ def _disk(found: Mapping[str, Any], now: datetime) -> Found:
     if disk and disk["used_percent"] is not None and disk["used_percent"] > FULL_PERCENT:
         yield WARNING, f"the file system of {found['directory']} is {disk['used_percent']} % full"
     limit = disk and disk.get("limit")
-    if limit and is_much(Use(limit["bytes"], ""), {"disk": limit["most"]}):
-        yield WARNING, f"its folders take {taken(Use(limit['bytes'], ''), {'disk': limit['most']})}"
+    if limit:
+        use, limits = Use(limit["bytes"], "", limit["files"]), {"disk": limit["most"]}
+        if is_much(use, limits):
+            yield WARNING, f"its folders take {taken(use, limits)}"
     much = [entry for entry in (found["users"] or {}).get("sizes", []) if entry["much"]]
     if much:
         named = ", ".join(f"{entry['name']} ({entry['text']})" for entry in much[:NAMED])

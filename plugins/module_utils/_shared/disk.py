@@ -12,6 +12,9 @@ from typing import Any
 VERSION = 1
 # Jupyter does not start where it can't write what it notes about servers and kernels; this is memory, and has room.
 ENVIRONMENT = {"JUPYTER_RUNTIME_DIR": "/dev/shm/jupyter"}  # noqa: S108
+# Files without content take no bytes, but no file system has endless room for files. mkfs.ext4 makes room for one in
+# 16 KiB, and environments of conda have about one in 40.
+BYTES_A_FILE, FEWEST_FILES = 8192, 100_000
 UNITS = ("KiB", "MiB", "GiB", "TiB")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00")
 
@@ -20,6 +23,7 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00")
 class Use:
     bytes: int
     measured: str  # ISO 8601, UTC
+    files: int = 0  # and folders; only counted where a limit holds
 
     @property
     def when(self) -> str:
@@ -32,14 +36,19 @@ def uses(content: Mapping[str, Any]) -> dict[str, Use]:
     if content.get("version") != VERSION or not isinstance(users, dict):
         raise ValueError(f"it is not of version {VERSION}")
     found = {}
+    use: Any
     for name, use in users.items():
-        count, measured = (use.get(key) if isinstance(use, dict) else None for key in ("bytes", "measured"))
-        if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count < 2**63:
+        use = use if isinstance(use, dict) else {}
+        count, measured, files = use.get("bytes"), use.get("measured"), use.get("files", 0)
+        counted = _is_count(count) and _is_count(files)
+        if not counted or not isinstance(measured, str) or not _TIME.fullmatch(measured):
             raise ValueError(f"the size of {name!r} is none")
-        if not isinstance(measured, str) or not _TIME.fullmatch(measured):
-            raise ValueError(f"the size of {name!r} is none")
-        found[name] = Use(count, measured)
+        found[name] = Use(count, measured, files)
     return found
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
 
 
 def late(content: Mapping[str, Any]) -> list[str]:
@@ -49,8 +58,21 @@ def late(content: Mapping[str, Any]) -> list[str]:
 
 
 def content(found: Mapping[str, Use], late: Sequence[str] = ()) -> dict[str, Any]:
-    users = {name: {"bytes": use.bytes, "measured": use.measured} for name, use in found.items()}
+    users: dict[str, dict[str, Any]] = {}
+    for name, use in found.items():
+        users[name] = {"bytes": use.bytes, "measured": use.measured}
+        if use.files:
+            users[name]["files"] = use.files
     return {"version": VERSION, "users": users, **({"late": list(late)} if late else {})}
+
+
+def most_files(limit: int) -> int:
+    """How many files and folders a limit in bytes allows; 0 means that there is no limit.
+
+    >>> most_files(10 << 30), most_files(1 << 20), most_files(0)
+    (1310720, 100000, 0)
+    """
+    return max(FEWEST_FILES, limit // BYTES_A_FILE) if limit else 0
 
 
 def warning(limits: Mapping[str, Any]) -> int | None:
@@ -63,7 +85,12 @@ def warning(limits: Mapping[str, Any]) -> int | None:
 
 def is_much(use: Use, limits: Mapping[str, Any]) -> bool:
     most = warning(limits)
-    return most is not None and use.bytes >= most
+    return (most is not None and use.bytes >= most) or _many_files(use, limits)
+
+
+def _many_files(use: Use, limits: Mapping[str, Any]) -> bool:
+    most = most_files(limits.get("disk") or 0)
+    return bool(most) and use.files >= most * 9 // 10
 
 
 def taken(use: Use, limits: Mapping[str, Any]) -> str:
@@ -72,7 +99,8 @@ def taken(use: Use, limits: Mapping[str, Any]) -> str:
     '5.0 GiB of 10.0 GiB'
     """
     limit = limits.get("disk")
-    return f"{size(use.bytes)} of {size(limit)}" if limit else size(use.bytes)
+    said = f"{size(use.bytes)} of {size(limit)}" if limit else size(use.bytes)
+    return f"{said}, with {use.files} of {most_files(limit)} files" if limit and _many_files(use, limits) else said
 
 
 def notice(use: Use, limits: Mapping[str, Any]) -> str | None:

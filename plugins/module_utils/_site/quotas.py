@@ -13,6 +13,8 @@ import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.disk import most_files
+
 # The collection's projects. Other numbers belong to the administrator, and 0 cannot be limited.
 FIRST, COUNT = 0x43000000, 1 << 24
 BLOCK = 1024  # bytes, the kernel's unit for limits (quotactl(2))
@@ -38,6 +40,8 @@ class Found:
     hands_on: bool = False  # new files in it inherit the project
     limit: int = 0  # bytes; only set after everything below is in the project
     used: int = 0
+    most_files: int = 0
+    files: int = 0
 
     @property
     def ours(self) -> bool:
@@ -70,7 +74,7 @@ def decide(path: str, found: Sequence[Found], wanted: int | None) -> Step:
                 "out of that project (chattr -p 0), or leave out the limit on disk"
             )
     if lead.own_limit and all(each.project == lead.project and each.hands_on for each in found):
-        return Step.NOTHING if lead.limit == limit else Step.LIMIT
+        return Step.NOTHING if (lead.limit, lead.most_files) == (limit, most_files(limit)) else Step.LIMIT
     return Step.MARK
 
 
@@ -100,5 +104,9 @@ def filled(paths: Collection[str]) -> list[str]:
     ]
 
 
-def text(limit: int) -> str:
-    return f"at most {limit} bytes" if limit else "no limit"
+def text(limit: int, files: int | None = None) -> str:
+    """A limit in words, with that of FILES if it is not the one that belongs to the limit."""
+    if not limit:
+        return "no limit"
+    usual = files in (None, most_files(limit))
+    return f"at most {limit} bytes" if usual else f"at most {limit} bytes in {files or 'any number of'} files"

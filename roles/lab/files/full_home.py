@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 
 ROOM = 256 << 20  # bytes, or a twentieth of a small disk
+FILES = 1000  # or a twentieth of the few that a disk has room for
 
 
 def configure(config, folder):
@@ -18,6 +19,7 @@ def configure(config, folder):
         found = os.statvfs(folder)
     except OSError:
         return
-    if found.f_bavail * found.f_frsize < min(found.f_blocks * found.f_frsize // 20, ROOM):
+    no_room = found.f_bavail * found.f_frsize < min(found.f_blocks * found.f_frsize // 20, ROOM)
+    if no_room or found.f_favail < min(found.f_files // 20, FILES):
         config.FileContentsManager.delete_to_trash = False
         config.FileContentsManager.always_delete_dir = True

@@ -20,6 +20,7 @@ REMEMBERED_SECONDS = 180.0
 PATIENCE_SECONDS = 1.0  # if the hub's container is gone, the look-up of its name takes seconds to fail
 MOST = 10_000
 ROOM = 256 << 20  # bytes, or a twentieth of a small disk
+FILES = 1000  # or a twentieth of the few that a disk has room for
 Ask = Callable[..., Awaitable[Any]]
 
 
@@ -91,7 +92,8 @@ def delete_for_good_if_full(config: Any, folder: str) -> None:
         found = os.statvfs(folder)
     except OSError:
         return
-    if found.f_bavail * found.f_frsize < min(found.f_blocks * found.f_frsize // 20, ROOM):
+    no_room = found.f_bavail * found.f_frsize < min(found.f_blocks * found.f_frsize // 20, ROOM)
+    if no_room or found.f_favail < min(found.f_files // 20, FILES):
         config.FileContentsManager.delete_to_trash = False
         config.FileContentsManager.always_delete_dir = True
 
