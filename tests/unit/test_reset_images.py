@@ -7,10 +7,12 @@ from __future__ import annotations
 import datetime
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from carrel_reset import claims, images, run, settings, trial
+from carrel_reset import hub as hub_module
 from carrel_reset.engine import Container, EngineError, Image
 from carrel_reset.hub import Hub
 from carrel_reset.run import ResetError, Run
@@ -244,28 +246,95 @@ def test_a_new_image_that_fails_takes_back_none_that_was_accepted_before(
     assert accepted not in tried or by == "the site playbook"
 
 
-def server(tag: str, image_id: str) -> Server:
-    return Server("ada", "c1", tag, image_id, "/class/user/ada/", "secret")
+def server(tag: str, image_id: str, user: str = "ada") -> Server:
+    return Server(user, f"container of {user}", tag, image_id, f"/class/user/{user}/", "secret")
 
 
-def test_if_the_first_server_does_not_start_no_tag_means_a_new_image(renewed: Hub) -> None:
+class Starts:
+    """In place of the hub's API. Servers start unless their home is BROKEN, or the image that a tag means is BAD."""
+
+    def __init__(self, engine: Tags, users: dict[str, str], broken: set[str], bad: set[str]) -> None:
+        self.engine, self.users, self.broken, self.bad = engine, users, broken, bad
+        self.started: list[tuple[str, str]] = []
+
+    def stop(self, user: str) -> None:
+        pass
+
+    def start(self, user: str) -> None:
+        image_id = self.engine.images[self.users[user]]
+        self.started.append((user, image_id))
+        if user in self.broken or image_id in self.bad:
+            raise ServerError(f"the server of {user} does not start")
+
+    def renew(self, hub: Hub) -> None:
+        hub._renew(self, [server(tag, self.engine.old[tag], user) for user, tag in self.users.items()])  # type: ignore[arg-type]
+
+
+PEOPLE = ["aaa", "ada", "eve", "grace", "zoe"]
+
+
+@pytest.mark.parametrize("users", [PEOPLE[:1], PEOPLE[:2], PEOPLE[:3], PEOPLE])
+def test_if_no_server_starts_no_tag_means_a_new_image(renewed: Hub, users: list[str]) -> None:
     engine = renewed.run.engine
     assert isinstance(engine, Tags)
-
-    class Refuses:
-        def stop(self, user: str) -> None:
-            pass
-
-        def start(self, user: str) -> None:
-            if engine.images["a:1"] == engine.new["a:1"]:
-                raise ServerError(f"{user}'s server did not start")
-
+    api = Starts(engine, dict.fromkeys(users, "a:1"), set(), {engine.new["a:1"]})
     with pytest.raises(ResetError) as refused:
-        renewed._renew(Refuses(), [server("a:1", engine.old["a:1"])])  # type: ignore[arg-type]
-    assert str(refused.value) == "ada's server did not start" + "".join(
-        f"\n{tag} was new ({engine.new[tag]}) and means {old} again" for tag, old in engine.old.items()
+        api.renew(renewed)
+    tried = [user for user, image_id in api.started if image_id == engine.new["a:1"]]
+    assert len(tried) == len(set(tried)) == min(3, len(users)), "the others' servers go on running"
+    assert str(refused.value) == "\n".join(
+        [*(f"the server of {user} does not start" for user in tried)]
+        + [f"{tag} was new ({engine.new[tag]}) and means {old} again" for tag, old in engine.old.items()]
     )
     assert {tag: engine.images[tag] for tag in engine.old} == engine.old
+    assert sorted(api.started[len(tried) :]) == [(user, engine.old["a:1"]) for user in sorted(tried)]
+    assert renewed.run.state.content["warnings"] == [] and renewed._unfinished.users == []
+
+
+@pytest.mark.parametrize("broken", [{"aaa"}, {"zoe"}, {"ada", "eve"}, {"aaa", "ada"}])
+@pytest.mark.parametrize("order", [1, -1])
+def test_nobody_s_home_keeps_a_new_image_from_the_others(
+    renewed: Hub, monkeypatch: pytest.MonkeyPatch, broken: set[str], order: int
+) -> None:
+    engine = renewed.run.engine
+    assert isinstance(engine, Tags)
+    # those with broken homes come first, or last
+    monkeypatch.setattr(
+        hub_module, "_RANDOM", SimpleNamespace(sample=lambda its, most: sorted(its, key=bad_first)[::order][:most])
+    )
+
+    def bad_first(each: Server) -> bool:
+        return each.user not in broken
+
+    api = Starts(engine, dict.fromkeys(PEOPLE, "a:1"), broken, set())
+    api.renew(renewed)
+    assert sorted(api.started) == [(user, engine.new["a:1"]) for user in PEOPLE], "each once"
+    assert engine.images["a:1"] == engine.new["a:1"] and renewed._unfinished.users == []
+    assert len(renewed.run.state.content["warnings"]) == len(broken)
+    for user in broken:
+        assert any(f"the server of {user} does not start" in text for text in renewed.run.state.content["warnings"])
+        assert order < 0 or any(f"look at {user}'s home" in text for text in renewed.run.state.content["warnings"])
+
+
+def test_whoever_is_alone_with_a_broken_home_is_named(renewed: Hub) -> None:
+    """There is no telling whether the image would do."""
+    engine = renewed.run.engine
+    assert isinstance(engine, Tags)
+    api = Starts(engine, {"eve": "a:1"}, {"eve"}, set())
+    with pytest.raises(ResetError):
+        api.renew(renewed)
+    assert engine.images["a:1"] == engine.old["a:1"]
+    (warning,) = renewed.run.state.content["warnings"]
+    assert "from the image from before, too: look at eve's home" in warning and renewed._unfinished.users == []
+
+
+def test_a_bad_home_with_one_image_says_nothing_of_another(renewed: Hub) -> None:
+    engine = renewed.run.engine
+    assert isinstance(engine, Tags)
+    api = Starts(engine, {"ada": "a:1", "bob": "a:1", "eve": "b:1"}, {"bob"}, {engine.new["b:1"]})
+    with pytest.raises(ResetError, match="b:1 was new"):
+        api.renew(renewed)
+    assert engine.images["a:1"] == engine.new["a:1"] and engine.images["b:1"] == engine.old["b:1"]
 
 
 def test_an_image_that_was_refused_is_not_known_to_work_because_somebody_uses_it(renewed: Hub) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,7 @@ AT_ONCE = 4
 SPARE_SECONDS = 60  # in addition to the hub's time for a server, and compose's for a container
 TELL_SECONDS = 20
 VERSION_SECONDS = 120
+JUDGES = 3  # users' servers that have to fail before a new image is at fault
 SINGLEUSER = "jupyterhub-singleuser"
 NOTICE = os.path.join(os.path.dirname(__file__), "notice.py")
 # An image may have no Python on its PATH, but its jupyterhub-singleuser begins with the path of one. Users may have
@@ -29,6 +31,7 @@ PYTHON = """\
 python=$(command -v python3) || python=$(sed -n '1s/^#!//p' "$(command -v jupyterhub-singleuser)")
 exec $python -c "$@" >/dev/null 2>&1
 """
+_RANDOM = secrets.SystemRandom()
 
 
 class Hub:
@@ -327,15 +330,16 @@ class Hub:
         return [server.user for server, answer in zip(servers, answers) if answer]
 
     def _renew(self, api: HubApi, servers: list[Server]) -> None:
-        """Renew the first server with a new image alone: if it does not start, the others keep their image."""
+        """Renew one server with a new image alone: if neither it nor others start, the rest keep their image."""
         rest = {server.user: server for server in servers}
         for tag in sorted({server.image for server in servers}):
             new = self._id(tag)
             if new and new not in [*self._proven, *images.known_good(self.run, tag, None)]:
-                first = next(server for server in servers if server.image == tag)
-                self._try(api, first, new)
+                its = [server for server in servers if server.image == tag]
+                # At random: otherwise the same few users, by their names, would decide each night.
+                for user in self._try(api, _RANDOM.sample(its, min(JUDGES, len(its))), new):
+                    del rest[user]
                 self._proven.add(new)
-                del rest[first.user]
         self._each(rest, lambda user: self._renew_one(api, user))
 
     def _renew_one(self, api: HubApi, user: str) -> None:
@@ -343,16 +347,33 @@ class Hub:
         api.stop(user)
         self._start(api, user)
 
-    def _try(self, api: HubApi, server: Server, new: str) -> None:
-        """Renew a server whose image has changed; if it does not start, everybody gets the image from before.
+    def _try(self, api: HubApi, servers: list[Server], new: str) -> list[str]:
+        """Renew servers whose image has changed until one starts; return whose were tried.
 
-        So does everybody with another pulled image of which no server has started yet, because the reset ends here.
+        A server that does not start may be the fault of its home, as users can write there what stops it. If none
+        starts, everybody gets the image from before. So does everybody with another pulled image of which no server
+        has started yet, because the reset ends here.
         """
+        failed: dict[str, ServerError] = {}
+        for server in servers:
+            try:
+                self._renew_one(api, server.user)
+            except ServerError as error:
+                failed[server.user] = error
+                continue
+            for user, why in failed.items():
+                self._unfinished.remove(user)
+                self.run.warn(f"{why}; the one of {server.user} starts from the new image, so look at {user}'s home")
+            return [*failed, server.user]
+        tag = servers[0].image
+        good = images.known_good(self.run, tag, new) or [servers[0].image_id]
+        others = [other for other in self._untried() if other != tag]
+        went_back = self._go_back(tag, new, good[0], others)
+        self._each(failed, lambda user: self._start_again(api, user))
+        raise ResetError("\n".join([*map(str, failed.values()), went_back]))
+
+    def _start_again(self, api: HubApi, user: str) -> None:
         try:
-            self._renew_one(api, server.user)
+            self._start(api, user)
         except ServerError as error:
-            good = images.known_good(self.run, server.image, new) or [server.image_id]
-            others = [tag for tag in self._untried() if tag != server.image]
-            went_back = self._go_back(server.image, new, good[0], others)
-            self._each([server.user], lambda user: self._start(api, user))
-            raise ResetError(f"{error}\n{went_back}") from error
+            raise ServerError(f"{error}; from the image from before, too: look at {user}'s home") from error
