@@ -80,7 +80,7 @@ def test_a_server_can_be_shared_with_a_group_and_taken_back(site: Site, owner: H
     members[:] = ["ada", "alan", SERVER]
     site.hub.write()
     # an open page would keep its connections
-    until(lambda: not site.hub.runs("ada"), "the server stops")
+    until(lambda: not owner.user()["servers"], "the server stops")
     owner.spawn()
     assert lab.request("GET", "api/status", check=False).status_code == 403
     until(lambda: not is_refused(site, "alan", "ada"), "who has joined has access")
@@ -122,9 +122,9 @@ def test_who_has_left_the_group_has_no_access_at_once(site: Site, members: list[
     members.remove("grace")
     site.hub.write()
     # an open page would keep its connections
-    until(lambda: not site.hub.runs(SERVER), "the server stops")
-    assert grace.request("POST", f"api/users/{SERVER}/server", check=False).status_code == 404
     ada = site.session("ada")
+    until(lambda: not ada.user(SERVER)["servers"], "the server stops")
+    assert grace.request("POST", f"api/users/{SERVER}/server", check=False).status_code == 404
     ada.spawn(SERVER)
     assert lab.request("GET", "api/status", check=False).status_code == 403
     assert is_refused(site, "grace", SERVER)
@@ -169,7 +169,7 @@ def test_who_is_removed_from_the_hub_has_no_open_terminal_in_a_shared_server(sit
     alan = site.hub.people.pop("alan")
     site.hub.write()
     try:
-        until(lambda: not site.hub.runs("ada"), "the server stops, and the terminal with it")
+        until(lambda: not owner.user()["servers"], "the server stops, and the terminal with it")
         assert owner.spawn().run("print(6 * 7)").strip() == "42"
     finally:
         site.hub.people["alan"] = alan
