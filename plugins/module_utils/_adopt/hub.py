@@ -13,6 +13,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._adopt import address, lab
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.shorten import some
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.escape import escape, username_problem
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.passwords import is_bcrypt
 from ansible_collections.carrel.jupyter.plugins.module_utils._site.hub_images import JUPYTERHUB
@@ -182,7 +183,7 @@ def _people(
         (second, "had a second factor, which a hub here does not ask for: their password is enough"),
     ):
         if names:
-            notes.append(f"{_some(names)} {text}")
+            notes.append(f"{some(names, _NAMES)} {text}")
     if native:
         notes.append(
             "nobody can sign up: write authenticator: {type: native, signup: true} if people may, and an admin "
@@ -212,7 +213,7 @@ def _homes(
     if passing:
         notes.append(
             f"servers have volumes at {home} that have no name of their own, or another driver or options, so they are "
-            f"not copied: copy what is in them yourself before the servers end: {_some(passing)}"
+            f"not copied: copy what is in them yourself before the servers end: {some(passing, _NAMES)}"
         )
     found, without = {}, []
     for name in people:
@@ -222,10 +223,10 @@ def _homes(
         else:
             without.append(name)
     if without:
-        notes.append(f"{_some(without)} have no volume {_PREFIX}NAME, so none of their files were found")
+        notes.append(f"{some(without, _NAMES)} have no volume {_PREFIX}NAME, so none of their files were found")
     others = [name for name, source in named.items() if name.startswith(_PREFIX) and source not in found.values()]
     if others:
-        notes.append(f"volumes of nobody who is listed: {_some(others)}")
+        notes.append(f"volumes of nobody who is listed: {some(others, _NAMES)}")
     return found
 
 
@@ -259,8 +260,3 @@ def _shared(servers: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]
     """What more than one server has."""
     sources = [mount["source"] for server in servers for mount in server["mounts"]]
     return (mount for server in servers for mount in server["mounts"] if sources.count(mount["source"]) > 1)
-
-
-def _some(names: Sequence[str]) -> str:
-    more = len(names) - _NAMES
-    return ", ".join(names[:_NAMES]) + (f" and {more} more" if more > 0 else "")

@@ -28,7 +28,12 @@ STATE = "/var/lib/carrel/{}"
 
 
 def look(instance: Mapping[str, Any], around: Surroundings, found: Found) -> None:
-    {"present": _present, "held": _held, "absent": _absent}[instance["state"]](instance, around, found)
+    if instance["state"] == "absent":
+        absent(instance, found)
+    elif instance["state"] == "held":
+        _held(instance, around, found)
+    else:
+        _present(instance, around, found)
 
 
 def _present(instance: Mapping[str, Any], around: Surroundings, found: Found) -> None:
@@ -95,7 +100,3 @@ def _held(instance: Mapping[str, Any], around: Surroundings, found: Found) -> No
             found.reasons.append(f"the engine {instance['engine']} does not run")
         elif Project(instance["name"], engine).running():
             found.reasons.append("it runs, but should be held")
-
-
-def _absent(instance: Mapping[str, Any], around: Surroundings, found: Found) -> None:
-    absent(instance, found)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.shorten import some
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.escape import escape, username_problem
 
 # A volume is a directory, whose name has at most 255 bytes; an archived one's has the time at its end.
@@ -109,7 +110,7 @@ def _volume_problems(parameters: Mapping[str, Any]) -> list[str]:
 
 def earlier(hub: str, directory: str, volumes: Sequence[str]) -> str:
     """Why a new hub gets none of these VOLUMES, and what to do."""
-    shown = ", ".join(volumes[:SHOWN]) + (f" and {len(volumes) - SHOWN} more" if len(volumes) > SHOWN else "")
+    shown = some(volumes, SHOWN)
     return (
         f"the engine has volumes of an earlier hub {hub}, and nothing in {directory} says whose they are: {shown}. They"
         " are left as they are. If it is the same hub, put its directory from the archive in the place of"

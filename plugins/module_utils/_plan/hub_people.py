@@ -17,6 +17,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.nearest impor
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems, show
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.roster import read_roster
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import INVALID, given, known
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.shorten import some
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.escape import hidden, username_problem, visible
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.passwords import is_other_hash
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.usernames import GROUP, normalize_below
@@ -282,7 +283,7 @@ class People:
             again = [name for name, user in sorted(self._users.items()) if user.name == name and "--" in name]
             if again:
                 hub.warnings.append(
-                    f"{_some(again)} can't log in if that is a normalized name: write it as the authenticator has it"
+                    f"{some(again, 5)} can't log in if that is a normalized name: write it as the authenticator has it"
                 )
         single = self._authenticator.single if self._authenticator else []
         if any(one.type == "dummy" for one in single):
@@ -305,7 +306,7 @@ class People:
         people = [user for user in hub.people if self._is_native(user["name"]) and user["server_of"] is None]
         outside = [user["name"] for user in people if user["password"] is None]
         if outside:
-            hub.warnings.append(f"{_some(outside)} can't log in: there is neither a password nor signup: true")
+            hub.warnings.append(f"{some(outside, 5)} can't log in: there is neither a password nor signup: true")
 
 
 def _better(name: str, native: bool) -> str | None:
@@ -318,8 +319,3 @@ def _better(name: str, native: bool) -> str | None:
 
 def _folded(name: str) -> str:
     return re.sub(r"[\W_]+", "", name.lower())
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return ", ".join(names[:5]) + more

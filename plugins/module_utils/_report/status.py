@@ -14,6 +14,7 @@ from typing import Any
 from ansible_collections.carrel.jupyter.plugins.module_utils._engine.ports import open_ports
 from ansible_collections.carrel.jupyter.plugins.module_utils._engine.programs import advice
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.facts import parse_instance
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.shorten import some
 from ansible_collections.carrel.jupyter.plugins.module_utils._report import backups
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.disk import Use, is_much, taken, uses
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.times import parse_time
@@ -310,9 +311,8 @@ def _disk(found: Mapping[str, Any], now: datetime) -> Found:
             yield WARNING, f"its folders take {taken(use, limits)}"
     much = [entry for entry in (found["users"] or {}).get("sizes", []) if entry["much"]]
     if much:
-        named = ", ".join(f"{entry['name']} ({entry['text']})" for entry in much[:NAMED])
-        more = f" and {len(much) - NAMED} more" if len(much) > NAMED else ""
-        yield WARNING, f"folders of users are nearly full: {named}{more}"
+        named = some([f"{entry['name']} ({entry['text']})" for entry in much], NAMED)
+        yield WARNING, f"folders of users are nearly full: {named}"
 
 
 def _two_servers(found: Mapping[str, Any], now: datetime) -> Found:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.nearest import nearest
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.shorten import some
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.domains import service_url
 
 # The major version of JupyterHub in roles/hub/files/image/requirements.txt.
@@ -36,18 +37,14 @@ def problems(instance: Mapping[str, Any], images: Sequence[Mapping[str, Any]]) -
 def warnings(instance: Mapping[str, Any], images: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return which images do not let members work together in the server of their group."""
     groups = [user["server_of"] for user in instance["users"] if user["server_of"]]
+    named = f"the group{'s' if len(groups) > 1 else ''} {some(groups, 5)}"
     return [
-        f"{instance['name']}: in the server of {_some(groups)}, people overwrite each other's changes, because"
+        f"{instance['name']}: in the server of {named}, people overwrite each other's changes, because"
         f" the image {entry['image']} has no jupyter-collaboration: install it for {image['python']};"
         f" the collection's lab image has it with image_lab_build_args: {{SERVER_PACKAGES: {LAB_PACKAGES}}}"
         for entry, image in zip(instance["images"], images)
         if groups and not image["servers"][0]["collaboration"]
     ]
-
-
-def _some(groups: Sequence[str]) -> str:
-    more = f" and {len(groups) - 5} more" if len(groups) > 5 else ""
-    return f"the group{'s' if len(groups) > 1 else ''} {', '.join(groups[:5])}{more}"
 
 
 def _singleuser(name: str, image: Mapping[str, Any], command: Sequence[str]) -> Iterator[str]:
