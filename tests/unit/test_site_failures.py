@@ -35,7 +35,8 @@ def reserving(task: dict[str, Any], broken: set[str]) -> dict[str, Any]:
     assert task["ansible.builtin.include_role"]["tasks_from"] == "ports.yml"
     said = {"msg": "{{ 'reservation broke' if broken else 'RESERVED ' ~ rootless_docker_ports }}"}
     action = "ansible.builtin.fail" if "reservation" in broken else "ansible.builtin.debug"
-    return {"name": task["name"], action: said, "vars": {**task["vars"], "broken": "reservation" in broken}}
+    variables = {**task["vars"], "broken": "reservation" in broken}
+    return {"name": task["name"], action: said, "vars": variables, "when": task["when"], "tags": task["tags"]}
 
 
 def stand_in(task: dict[str, Any], broken: set[str], running: bool) -> dict[str, Any]:
@@ -46,18 +47,22 @@ def stand_in(task: dict[str, Any], broken: set[str], running: bool) -> dict[str,
     rescue = [
         {"name": step["name"], "ansible.builtin.set_fact": {step["register"]: answer}, "tags": step["tags"]}
         if "register" in step
-        else reserving(step, broken)
-        if "ansible.builtin.include_role" in step
         else step
         for step in task.get("rescue", [])
     ]
-    name = task["block"][0]["name"]
+    reservations = [reserving(each, broken) for each in task["block"] if "Reserve" in each["name"]]
+    name = task["block"][len(reservations)]["name"]
     if name not in STEPS:
         return task
     step = STEPS[name]
-    done: dict[str, Any] = {"name": name, "ansible.builtin.debug": {"msg": f"{step.upper()} RAN"}}
+    # What the role's own reservation registers.
+    reserved: dict[str, Any] = {"__rootless_docker_reserved": {"open_ports": []}} if step == "engines" else {}
+    done: list[dict[str, Any]] = [
+        {"name": "Register", "ansible.builtin.set_fact": {"unused": "", **reserved}},
+        {"name": name, "ansible.builtin.debug": {"msg": f"{step.upper()} RAN"}},
+    ]
     failing: dict[str, Any] = {"name": name, "ansible.builtin.fail": {"msg": f"{step} broke"}}
-    return {**task, "block": [failing if step in broken else done], "rescue": rescue}
+    return {**task, "block": [*reservations, *([failing] if step in broken else done)], "rescue": rescue}
 
 
 def site(folder: Path, *broken: str, running: bool = True) -> Path:
@@ -86,6 +91,7 @@ def test_a_run_without_a_failure_reports_none(tmp_path: Path) -> None:
     done = run(tmp_path, {"h1": HERE}, site(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
     assert all(f"{step.upper()} RAN" in done.stdout for step in STEPS.values())
+    assert "RESERVED [" not in done.stdout, "the engines' role has done it"
 
 
 def test_a_host_without_a_running_engine_is_not_changed(tmp_path: Path) -> None:
@@ -99,6 +105,8 @@ def test_apache_forwards_to_no_port_that_is_not_reserved(tmp_path: Path) -> None
     done = run(tmp_path, {"h1": HERE}, site(tmp_path, "engines"))
     assert 0 < done.stdout.index("RESERVED [") < done.stdout.index("APACHE RAN"), done.stdout
     assert "engines broke" in done.stdout[done.stdout.index("Report all that failed") :]
+    done = run(tmp_path, {"h1": HERE}, site(tmp_path), "--tags", "apache_configure")
+    assert "RESERVED [" in done.stdout, done.stdout
     done = run(tmp_path, {"h1": HERE}, site(tmp_path, "engines", "reservation"))
     assert done.returncode == 2 and "reservation broke" in done.stdout and "APACHE RAN" not in done.stdout
 
