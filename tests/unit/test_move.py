@@ -26,6 +26,7 @@ from plan_helpers import HOST, good, host, lab
 
 from testbed.patience import until
 
+ROOT = Path(__file__).resolve().parents[2]
 RANGE = {"start": 165536, "count": 65536}
 ENGINES = {"tao": {"uid": 1001, "gid": 1001, "socket": "/run/user/1001/docker.sock", "subuid": RANGE, "subgid": RANGE}}
 BACKUP = {"repository": "/srv/backup", "password": "a secret", "at": "01:00"}
@@ -93,6 +94,18 @@ def test_what_cannot_be_moved_is_refused() -> None:
     assert move.room(10, 10, 20, "a", "b") == ""
     assert move.room(10, 9, 20, "a", "b").startswith("a has") and move.room(10, 10, 19, "a", "b").startswith("b has")
     assert "moved_to: 192.0.2.7" in " ".join(move.advice("tao", "a", "b", "192.0.2.7"))
+
+
+def test_a_choice_of_hosts_is_refused_before_anything_else() -> None:
+    """With -e it has priority over the hosts that the playbook sets for the site playbook within a move."""
+    given = ["-e", "jupyter_move_instance=tao", "-e", "jupyter_move_to=lab2"]
+    hosts = ["-e", "jupyter_hosts=lab1"]
+    for more, said in ((hosts, "leave jupyter_hosts out"), ([], "no host of the inventory declares tao")):
+        done = subprocess.run(
+            ["ansible-playbook", "-i", "lab1,lab2,", "-c", "local", "playbooks/move.yml", *given, *more],
+            cwd=ROOT, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 2 and said in done.stdout, done.stdout + done.stderr
 
 
 def test_the_settings_are_those_that_the_program_reads() -> None:
