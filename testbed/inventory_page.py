@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -50,6 +51,17 @@ _SECTIONS: tuple[tuple[str, str, Mapping[str, Key]], ...] = (
         IMAGE,
     ),
 )
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes texts such as 13:25: without quotes, YAML 1.1 may read a number in base 60."""
+
+    def quoted(self, value: str) -> yaml.ScalarNode:
+        style = '"' if re.fullmatch(r"\d+(:\d+)+", value) else None
+        return self.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+
+_Dumper.add_representer(str, _Dumper.quoted)
 
 
 def page() -> str:
@@ -112,5 +124,7 @@ def _code(name: str, value: Any) -> str:
 
 
 def _yaml(value: Any) -> str:
-    text: str = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=1000, allow_unicode=True)
+    text: str = yaml.dump(
+        value, Dumper=_Dumper, default_flow_style=True, sort_keys=False, width=1000, allow_unicode=True
+    )
     return text.removesuffix("\n").removesuffix("\n...")
