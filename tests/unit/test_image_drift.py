@@ -74,7 +74,7 @@ def test_what_is_there_by_its_tag_is_as_declared(tmp_path: Path) -> None:
     ("images", "there", "reason"),
     [
         (IMAGES[:1], {}, "the engine does not have its base carrel/lab:1"),
-        (IMAGES[:1], {"carrel/lab:1": BASE}, "the engine does not have statistics:"),
+        (IMAGES[:1], {"carrel/lab:1": BASE}, ", the image that its declaration makes"),
         (
             IMAGES[:1],
             {"carrel/lab:1": {**BASE, "Id": "sha256:newer"}, "TAG": BASE},

@@ -63,7 +63,7 @@ def _look_at(
     image, _unused = decide.made(declared, build, base, jupyterlab)
     found = engine.image(image)
     if found is None:
-        answer["reasons"] = [f"the engine does not have {image}, which it is as declared"]
+        answer["reasons"] = [f"the engine does not have {image}, the image that its declaration makes"]
     elif declared["push"] and not decide.pushed(found, declared["push"], image):
         answer["reasons"] = [f"{image} was not pushed to {declared['push']}"]
     else:
