@@ -73,8 +73,18 @@ def files(plan: Mapping[str, Any], name: str, program: str) -> dict[str, str]:
     }
 
 
+def twice(names: Mapping[str, list[str]], only: list[str]) -> list[str]:
+    """The hubs that several hosts have, with these. NAMES are hubs by host; ONLY has those to export, if not all."""
+    found: dict[str, list[str]] = {}
+    for host, hubs in names.items():
+        for hub in hubs:
+            if hub in only or not only:
+                found.setdefault(hub, []).append(host)
+    return [f"{hub} is on {' and on '.join(hosts)}" for hub, hosts in sorted(found.items()) if len(hosts) > 1]
+
+
 class FilterModule:
     """For playbooks/export_z2jh.yml alone, not part of the collection's interface."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
-        return {"_z2jh_files": files}
+        return {"_z2jh_files": files, "_z2jh_twice": twice}

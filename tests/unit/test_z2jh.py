@@ -332,9 +332,11 @@ def test_notes_are_only_about_what_is_there() -> None:
         assert word not in notes
 
 
-def export(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
+def export(
+    folder: Path, *more: str, inventory: Path = Path("inventories/example/hosts.yml")
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["ansible-playbook", "-i", "inventories/example/hosts.yml", "playbooks/export_z2jh.yml",
+        ["ansible-playbook", "-i", str(inventory), "playbooks/export_z2jh.yml",
          "-e", f"jupyter_z2jh_directory={folder}", *more],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
@@ -373,6 +375,33 @@ def test_the_playbook_leaves_a_folder_as_open_as_it_is_unless_others_can_write_t
     (folder / "values.yaml").unlink()
     preview = export(tmp_path, "--check").stdout
     assert {name for name in FILES if f"would be written: {folder}/{name}" in preview} == {"values.yaml"}
+
+
+HOSTS = """
+all:
+  vars:
+    jupyter_tls: selfsigned
+    class: {{name: class101, kind: hub, url: "https://class101.example.org", image: "lab:1.0", users: [ada]}}
+  hosts:
+    lab1: {{jupyter_instances: ["{{{{ class | combine({lab1}) }}}}"]}}
+    lab2: {{jupyter_instances: ["{{{{ class | combine({lab2}) }}}}"]}}
+"""
+
+
+def test_two_hosts_do_not_write_one_folder(tmp_path: Path) -> None:
+    hosts, folder = tmp_path / "hosts.yml", tmp_path / "z2jh"
+    hosts.write_text(HOSTS.format(lab1="{}", lab2="{}"))
+    both = export(folder, inventory=hosts)
+    said = " ".join(both.stdout.split())
+    assert both.returncode and not folder.exists(), both.stdout
+    assert "class101 is on lab1 and on lab2. Each would replace the files of the other: name one host with -e" in said
+    assert export(folder, "-e", "jupyter_hosts=lab2", inventory=hosts).returncode == 0
+    shutil.rmtree(folder)
+    hosts.write_text(HOSTS.format(lab1="{'state': 'held', 'moved_to': 'lab2', 'users': ['old']}", lab2="{}"))
+    moved = export(folder, inventory=hosts)
+    assert moved.returncode == 0, moved.stdout
+    assert "ada" in (folder / "class101/values.yaml").read_text()
+    assert plugin.twice({"lab1": ["a", "b"], "lab2": ["b"]}, ["a"]) == []
 
 
 def mode(path: Path) -> int:
