@@ -89,6 +89,11 @@ _HUB: dict[str, dict[str, Any]] = {
         "type": "list",
         "elements": "dict",
     },
+    "blocked_identities": {
+        "description": "Users who may not log in, as the authenticator has their names.",
+        "type": "list",
+        "elements": "str",
+    },
     "groups": {
         "description": "Groups, each with C(name), C(members), C(admins) and C(mounts), which are unset for a folder "
         "of the group's own.",

@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import shutil
+import ssl
 import stat
 import subprocess
 from pathlib import Path
@@ -25,10 +27,14 @@ from jupyterhub.objects import Hub
 from jupyterhub.orm import User
 from kubernetes_asyncio.config import kube_config
 from kubespawner import KubeSpawner
+from ldap3 import Tls
+from ldapauthenticator import LDAPAuthenticator
 from oauthenticator.generic import GenericOAuthenticator
+from oauthenticator.google import GoogleOAuthenticator
 from plan_helpers import good, hub, lab
 from plan_hub_cases import AZURE, CLIENT, OIDC
 from plan_several_cases import GIT, UNI
+from tornado import web
 from traitlets.config import Config
 from traitlets.config.loader import PyFileConfigLoader
 
@@ -61,6 +67,7 @@ RICH: dict[str, Any] = {
         },
     },
     "targets": ["/opt"],
+    "egress": {"allow": ["192.0.2.0/24", "10.1.2.3"]},
     "limits": {"memory": "2G", "shm_size": "1G", "cpus": 1, "pids": 500},
     "environment": {"GREETING": "{hello} $(USER) $$ -"},
     "owner": "1001:200",
@@ -78,12 +85,27 @@ HUBS: dict[str, dict[str, Any]] = {
     "github": {"authenticator": {"type": "github", **CLIENT, "allowed_organizations": ["uni"]}},
     "azuread": {"authenticator": {"type": "azuread", **CLIENT, **AZURE}},
     "dummy": {"authenticator": {"type": "dummy", "insecure": True, "dummy_password": "open sesame"}},
+    "ldap": {"authenticator": {"type": "ldap", "server_address": "ldap.uni.example"}},
     "several": {
         "authenticator": {"type": "several", "each": [{**UNI, "prefix": ""}, GIT]},
     },
     "domains": {"user_domains": True},
     "nothing shared": {"shared": False, "colab": False, "culler": {"idle_seconds": 0}, "persist": {}},
     "a page of its own": {"login": {"template": "login.html"}, "url": "http://example.org:8080/class/", "tls": ...},
+}
+
+
+LEFT: dict[str, Any] = {
+    "proxy": {"directives": "Require ip 192.0.2.0/24"},
+    "devices": ["vendor.com/camera=0"],
+    "gpu_devices": ["nvidia.com/gpu=0"],
+    "limits": {"gpus": 1},
+    "user_domains": True,
+    "sharing": True,
+    "backup": {"repository": "/srv/backup", "password": "a secret"},
+    "prune": "archive",
+    "delete_after_days": 365,
+    "groups": {"stars": {"members": ["ada"], "egress": {"allow": []}}},
 }
 
 
@@ -232,7 +254,7 @@ def test_nobody_signs_up_there_as_the_server_of_a_group() -> None:
 
 
 def test_a_user_has_own_limits_and_mounts(tmp_path: Path) -> None:
-    pod = Pods(tmp_path, **RICH).start("grace--uni-example", times=2)
+    pod = Pods(tmp_path, **RICH).start("grace@uni.example", times=2)
     (container,) = pod.spec.containers
     assert container.image == "registry.example.org:5000/lab:1.0"
     assert container.resources.limits == {"memory": 512 << 20, "cpu": 0.5}
@@ -254,16 +276,16 @@ def test_a_user_has_own_limits_and_mounts(tmp_path: Path) -> None:
 
 def test_everybody_else_has_the_hubs_limits_and_mounts(tmp_path: Path) -> None:
     pods = Pods(tmp_path, **RICH)
-    for name in ("mary--uni-example", "somebody-else"):
+    for name in ("mary@uni.example", "somebody-else"):
         pod = pods.start(name)
         assert pod.spec.containers[0].resources.limits == {"memory": 2 * GIB, "cpu": 1}
         assert pod.spec.containers[0].resources.requests["memory"] == GIB
         assert {path for path in mounts(pod) if "groups" in path or path.startswith("/opt")} == set()
-    assert mounts(pods.start("ada--uni-example"))["/home/jovyan/work/shared"][2] is False
+    assert mounts(pods.start("ada@uni.example"))["/home/jovyan/work/shared"][2] is False
 
 
 def test_an_environment_stays_as_it_is_written(tmp_path: Path) -> None:
-    environment = Pods(tmp_path, **RICH).start("mary--uni-example").spec.containers[0].env
+    environment = Pods(tmp_path, **RICH).start("mary@uni.example").spec.containers[0].env
     (greeting,) = [entry.value for entry in environment if entry.name == "GREETING"]
     # Kubernetes makes one of each two $: https://pkg.go.dev/k8s.io/kubernetes/third_party/forked/golang/expansion
     assert greeting.replace("$$", "$") == "{hello} $(USER) $$ -"
@@ -276,23 +298,120 @@ def test_without_anything_shared_there_is_no_volume(tmp_path: Path) -> None:
     assert "volumes.yaml" not in exported(**keys)["README.md"]
 
 
+class Door:
+    """The chart's authenticator of a hub, with carrel.py's rules. Only the provider is missing."""
+
+    def __init__(self, folder: Path, cls: type[Any], **keys: Any) -> None:
+        pods = Pods(folder, **keys)
+        config = pods.values["hub"]["config"]
+        pods.config.merge(Config({name: config[name] for name in ("Authenticator", cls.__name__)}))
+        self.one = cls(config=pods.config)
+
+    def let_in(self, identity: str, **account: Any) -> tuple[str, bool] | None:
+        """The name of whoever logs in, and whether as an admin."""
+
+        async def authenticate(handler: Any, data: Any) -> Any:
+            state = {self.one.user_auth_state_key: account, "scope": []}
+            name = self.one.normalize_username(identity)
+            return {"name": name, "admin": True if name in self.one.admin_users else None, "auth_state": state}
+
+        self.one.authenticate = authenticate
+        model = asyncio.run(self.one.get_authenticated_user(None, {}))
+        return (model["name"], bool(model["admin"])) if model else None
+
+
 def test_the_same_people_may_log_in(tmp_path: Path) -> None:
-    config = values(exported(**RICH))["hub"]["config"]
-    authenticator = GenericOAuthenticator(
-        config=Config({name: config[name] for name in ("Authenticator", "GenericOAuthenticator")})
-    )
-    found = {}
-    for identity in ("Ada@uni.example", "grace@uni.example", "mallory@uni.example", "eve@uni.example"):
-        name = authenticator.normalize_username(identity)
-        model = {"name": name, "admin": None, "auth_state": {"oauth_user": {}, "scope": []}}
-        allowed = asyncio.run(authenticator.check_allowed(name, model))
-        found[name] = (bool(allowed), name in authenticator.admin_users)
-    assert found == {
-        "ada--uni-example": (True, True),
-        "grace--uni-example": (True, False),
-        "mallory@uni.example": (False, False),
-        "eve@uni.example": (False, False),
+    door = Door(tmp_path, GenericOAuthenticator, **RICH)
+    identities = ("Ada@uni.example", "grace@uni.example", "mallory@uni.example", "eve@uni.example")
+    assert {identity: door.let_in(identity) for identity in identities} == {
+        "Ada@uni.example": ("ada@uni.example", True),
+        "grace@uni.example": ("grace@uni.example", False),
+        "mallory@uni.example": None,
+        "eve@uni.example": None,
     }
+    # At the provider, the shortened name can be somebody else's.
+    assert door.let_in("ada--uni-example") is None
+
+
+def test_who_is_blocked_or_held_is_no_guest_there(tmp_path: Path) -> None:
+    guests = {"type": "oidc", **OIDC, "guests": True, "settings": {"allow_all": True}}
+    held = {"name": "Grace@uni.example", "state": "held"}
+    keys = {"authenticator": guests, "users": ["Ada@uni.example", held], "groups": {}}
+    door = Door(tmp_path, GenericOAuthenticator, **{**RICH, **keys})
+    for identity in ("mallory@uni.example", "Mallory@uni.example", "grace@uni.example"):
+        assert door.let_in(identity) is None, identity
+    assert door.let_in("Eve.Newton@uni.example") == ("eve.newton@uni.example", False)
+    # Somebody else at the provider; it has neither Ada's name nor her rights.
+    assert door.let_in("ada--uni-example") == ("ada--uni-example", False)
+
+
+def test_an_address_that_is_not_verified_lets_nobody_in(tmp_path: Path) -> None:
+    by_address = {"type": "oidc", **OIDC, "username_claim": "email"}
+    door = Door(tmp_path, GenericOAuthenticator, **{**RICH, "authenticator": by_address})
+    for said in ({}, {"email_verified": True}, {"email_verified": "true"}):
+        assert door.let_in("grace@uni.example", **said) == ("grace@uni.example", False)
+    for said in ({"email_verified": False}, {"email_verified": "false"}):
+        with pytest.raises(web.HTTPError, match="has not verified your e-mail address"):
+            door.let_in("grace@uni.example", **said)
+    (tmp_path / "other").mkdir()
+    assert Door(tmp_path / "other", GenericOAuthenticator, **RICH).let_in("grace@uni.example", email_verified=False)
+
+
+def test_google_must_have_verified_an_address_there_too(tmp_path: Path) -> None:
+    guests = {"type": "google", **CLIENT, "guests": True, "settings": {"allow_all": True}}
+    door = Door(tmp_path, GoogleOAuthenticator, authenticator=guests)
+    assert door.let_in("ada", verified_email=True) == ("ada", False)
+    for said in ({}, {"verified_email": False}):
+        with pytest.raises(web.HTTPError, match="has not verified your e-mail address"):
+            door.let_in("ada", **said)
+
+
+def test_the_certificate_of_a_directory_is_checked() -> None:
+    ldap = {"type": "ldap", "server_address": "ldap.uni.example"}
+    found = LDAPAuthenticator(config=Config(values(exported(**HUBS["ldap"]))["hub"]["config"]))
+    assert Tls(**found.tls_kwargs).validate == ssl.CERT_REQUIRED
+    assert found.tls_kwargs["ca_certs_file"] == "/etc/ssl/certs/ca-certificates.crt"
+    own = {"ca_certs_file": "/etc/ssl/own.pem"}
+    files = exported(authenticator={**ldap, "settings": {"tls_kwargs": own}})
+    assert values(files)["hub"]["config"]["LDAPAuthenticator"]["tls_kwargs"] == {"validate": 2, **own}
+
+
+def test_servers_reach_what_egress_allows_and_nothing_else() -> None:
+    policy = values(exported(**RICH))["singleuser"]["networkPolicy"]
+    assert [rule["to"][0]["ipBlock"]["cidr"] for rule in policy["egress"]] == ["192.0.2.0/24", "10.1.2.3/32"]
+    allowed = {name for name, on in policy["egressAllowRules"].items() if on}
+    assert policy["enabled"] and all(name.startswith("dnsPorts") for name in allowed)
+    assert values(exported(egress={"allow": []}))["singleuser"]["networkPolicy"]["egress"] == []
+    assert values(exported())["singleuser"]["networkPolicy"]["egressAllowRules"]["nonPrivateIPs"]
+
+
+# Why these keys of a hub in the plan's result mean nothing to the chart.
+ELSEWHERE = {
+    "state": "the playbook leaves out those that are absent",
+    "moved_to": "the playbook leaves out those that were moved",
+    "moved_from": "of hosts",
+    "engine": "of hosts",
+    "port": "of hosts",
+    "backend": "a volume each is all that there is in a cluster",
+    "public_port": "in url",
+    "pull": "Kubernetes pulls when a pod starts, by its own rules",
+    "start_timeout_seconds": "of the site playbook",
+    "smoke": "of the site playbook",
+    "smoke_timeout_seconds": "of the site playbook",
+    "allow_no_users": "of the plan",
+    "own": "says in words what other keys have",
+    "held_users": "in blocked_identities",
+    "gpu_devices": "in the limit gpus",
+}
+
+
+def test_no_key_is_forgotten() -> None:
+    """What the chart does not get stands in the notes, or above."""
+    room = ROOT / "plugins/module_utils/_kubernetes"
+    read = set(re.findall(r"[\"'](\w+)[\"']", "".join(path.read_text() for path in room.glob("*.py"))))
+    keys = good([hub()])["hub_instances"][0].keys()
+    assert keys - read - ELSEWHERE.keys() == set()
+    assert ELSEWHERE.keys() <= keys
 
 
 def test_several_authenticators_let_nobody_in_there_and_no_secret_is_handed_on() -> None:
@@ -317,13 +436,33 @@ def test_a_thousand_users_fit_in_a_secret() -> None:
         ({}, ["JupyterHub 5.5.0", "Passwords", "class101-shared", "class101-tls"]),
         (RICH, ["statistics", "pids", "swap", "shm_size", "users_view", "PostgreSQL", "01:25", "normalize_usernames"]),
         (HUBS["azuread"], ["signature"]),
+        (HUBS["ldap"], ["`ca_certs_file` in `tls_kwargs`", "servers reach no private addresses"]),
+        (
+            LEFT,
+            [
+                "- **WARNING: proxy.directives.**",
+                "devices (vendor.com/camera=0)",
+                "backup.",
+                "sharing.",
+                "prune and",
+                "gpus.** Install",
+                "WARNING: egress of the groups stars.",
+            ],
+        ),
         (HUBS["several"], ["Nobody can log in yet: the chart has one authenticator"]),
     ],
-    ids=["plain", "rich", "azuread", "several"],
+    ids=["plain", "rich", "azuread", "ldap", "left", "several"],
 )
 def test_the_notes_say_what_stays_behind(keys: dict[str, Any], said: list[str]) -> None:
     notes = exported(**keys)["README.md"]
     assert [word for word in said if word not in notes] == []
+
+
+def test_the_notes_say_whose_files_are_whose() -> None:
+    notes = exported(**{**RICH, "blocked_users": ["mallory--uni-example"]})["README.md"]
+    assert "- `data/users/ada-2d-2duni-2dexample`: ada@uni.example\n" in notes
+    assert "WARNING: blocked_users (mallory--uni-example)." in notes
+    assert "## Names" not in exported()["README.md"]
 
 
 def test_notes_are_only_about_what_is_there() -> None:

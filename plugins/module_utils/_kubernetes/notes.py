@@ -7,8 +7,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ansible_collections.carrel.jupyter.plugins.module_utils._kubernetes.z2jh import NOT_PUSHED, shares
+from ansible_collections.carrel.jupyter.plugins.module_utils._kubernetes.z2jh import (
+    NOT_PUSHED,
+    called,
+    of_people,
+    shares,
+)
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.values import declared_name
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.escape import escape
 
 CHART = "4.4.0"
 CHART_HUB = "5.5.0"
@@ -20,6 +26,8 @@ _NOT_CARRIED = {
     "disk": "The size of a volume limits it: `singleuser.storage.capacity`, the same for all users.",
     "disk_warning": "The chart has no warning of this kind.",
     "pids": "Kubernetes limits processes for a node: `podPidsLimit` of the kubelet.",
+    "gpus": "Install your cards' device plugin, and set `singleuser.extraResource.limits`, for example "
+    '`nvidia.com/gpu: "1"`, the same for all users.',
 }
 
 
@@ -36,6 +44,7 @@ def notes(hub: Mapping[str, Any], reset: Mapping[str, Any], location: Mapping[st
         _list(_before(hub)),
         "## What is not carried over",
         _list(_left(hub, reset, location)),
+        *_names(hub),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -85,6 +94,13 @@ def _before(hub: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _left(hub: Mapping[str, Any], reset: Mapping[str, Any], location: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    if location["directives"]:
+        yield (
+            "WARNING: proxy.directives.",
+            "Apache's directives end. If they let in only some, set the same limits at your ingress controller first "
+            "(`ingress.annotations`): the hub is open to all who reach it.",
+        )
+    yield from _networks(hub)
     yield (
         "People's files.",
         "Restore a backup into the volumes: of each user's volume the folder `home`"
@@ -100,6 +116,28 @@ def _left(hub: Mapping[str, Any], reset: Mapping[str, Any], location: Mapping[st
         yield "users_view.", "Each home is a volume of its own: admins look at files through the user's server."
     if hub["sudo"]:
         yield "sudo.", "Set `singleuser.allowPrivilegeEscalation` and `singleuser.uid: 0` if your cluster allows root."
+    if hub["devices"]:
+        yield (
+            f"devices ({', '.join(hub['devices'])}).",
+            "Pods get devices from a device plugin of the cluster: `singleuser.extraResource.limits`.",
+        )
+    if hub["backups"]:
+        yield (
+            "backup.",
+            "Nothing is backed up, and people have no page for it: back up the volumes and the hub's database with a "
+            "program for Kubernetes, such as Velero.",
+        )
+    if hub["sharing"]:
+        yield (
+            "sharing.",
+            "Give the role `user` the scopes `self`, `shares!user`, `read:users:name` and `read:groups:name` in "
+            "`hub.loadRoles`.",
+        )
+    if hub["prune"] == "archive" or hub["delete_after_days"]:
+        yield (
+            "prune and delete_after_days.",
+            "Volumes of people who have left stay until you delete them: `kubectl get pvc`.",
+        )
     if hub["database"]["type"] == "postgresql":
         yield (
             "PostgreSQL.",
@@ -110,8 +148,6 @@ def _left(hub: Mapping[str, Any], reset: Mapping[str, Any], location: Mapping[st
     for key, words in (
         ("extra_config", "Put them into `hub.extraConfig`; the chart has no list of what they must leave alone."),
         ("extra_packages", "Build a hub's image with them and name it in `hub.image`."),
-        ("egress", "Set `singleuser.networkPolicy.egress`."),
-        ("group_egress", "The chart has one policy for all; label servers by group, and write a policy a label."),
         ("services", "Declare them in `hub.services` and `hub.loadRoles`."),
         ("provider_groups", "Set `manage_groups` and `auth_state_groups_key` of the authenticator."),
     ):
@@ -153,7 +189,20 @@ def _people(hub: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if hub["normalize_usernames"]:
         yield (
             "normalize_usernames.",
-            "Listed people keep their names (`username_map`). Others get the name that the provider has for them.",
+            "People have the provider's names there, in lower case: the chart would let in whoever has a shortened "
+            "name at the provider.",
+        )
+        raw = [name for name in hub["blocked_identities"] if name in hub["blocked_users"] and "--" in name]
+        if raw:
+            yield (
+                f"WARNING: blocked_users ({', '.join(raw)}).",
+                "If these are shortened names, they block nobody there: write them as the provider has them.",
+            )
+    if kind == "ldap":
+        yield (
+            "The directory's certificate.",
+            "It is checked, against the certificate authorities of the hub's image. Mount one of your own with "
+            "`hub.extraFiles`, and write its path into `ca_certs_file` in `tls_kwargs`.",
         )
     servers = [user["server_of"] for user in hub["users"] if user["server_of"]]
     if servers:
@@ -166,6 +215,39 @@ def _people(hub: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         "Export and upgrade again. Remove people on the hub's admin page, too: `load_groups` only adds, and sessions "
         "live on.",
     )
+
+
+def _networks(hub: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    policy = "singleuser.networkPolicy"
+    if hub["egress"]:
+        yield (
+            "egress.",
+            f"It is in `{policy}`, and holds if the cluster's network plugin enforces policies. Names can still be "
+            "looked up, with `allow: []`, too.",
+        )
+    else:
+        yield (
+            "Internal networks.",
+            "There, servers reach no private addresses (10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16), such as a "
+            f"database or a package mirror of yours: add them to `{policy}.egress`, or set "
+            f"`{policy}.egressAllowRules.privateIPs: true`.",
+        )
+    if hub["group_egress"]:
+        yield (
+            f"WARNING: egress of the groups {', '.join(sorted(hub['group_egress']))}.",
+            "The chart has one policy for all, here the hub's, and other policies can only add to it: a group's that "
+            "allows less limits nothing. For one that allows more, label servers by group, and write a policy for the "
+            "label.",
+        )
+
+
+def _names(hub: Mapping[str, Any]) -> Iterator[str]:
+    """Whose files are whose, where people have other names than here."""
+    changed = {here: there for here, there in called(of_people(hub)).items() if here != there}
+    if changed:
+        yield "## Names"
+        yield "Folders in a backup, and whose they are:"
+        yield "\n".join(f"- `data/users/{escape(here)}`: {there}" for here, there in sorted(changed.items()))
 
 
 def _limits(hub: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -27,6 +27,8 @@ MICROSOFT = {
     "china": "https://login.partner.microsoftonline.cn",
 }
 NOT_PUSHED = "registry.invalid"
+# The chart's LDAPAuthenticator does not check certificates by default; 2 is Python's ssl.CERT_REQUIRED.
+TLS = {"validate": 2, "ca_certs_file": "/etc/ssl/certs/ca-certificates.crt"}
 AUTHENTICATORS = {
     "native": ("native", "NativeAuthenticator"),
     "github": ("github", "GitHubOAuthenticator"),
@@ -141,14 +143,35 @@ def people(hub: Mapping[str, Any]) -> dict[str, Any]:
             sets.append(own)
         return sets.index(own)
 
-    everybody = number("")
+    everybody, names = number(""), called(hub)
     users: dict[str, dict[str, Any]] = {}
     for user in hub["users"]:
         limits = {key: user[key] for key in ("memory", "cpus") if user[key] != hub["limits"][key]}
         own = number(user["name"])
         if limits or own != everybody:
-            users[user["name"]] = {"mounts": own, **limits}
-    return {"volume": SHARED, "mounts": sets, "users": users}
+            users[names[user["name"]]] = {"mounts": own, **limits}
+    claim, unsaid = _verified(hub["authenticator"])
+    return {"volume": SHARED, "mounts": sets, "users": users, "verified": claim, "unsaid": unsaid}
+
+
+def called(hub: Mapping[str, Any]) -> dict[str, str]:
+    """People's names there, by those here.
+
+    The chart does not compare identities: under a shortened name, whoever has it at the provider would get in, too.
+    """
+    return {user["name"]: _lower(user["identity"]) for user in hub["users"]}
+
+
+def _lower(identity: str) -> str:
+    """As JupyterHub has a provider's name."""
+    return identity.strip().lower()
+
+
+def _verified(given: Mapping[str, Any]) -> tuple[str | None, bool]:
+    """The claim that says whether an address which is a name was verified, and what counts if it is missing."""
+    if given["type"] == "google":  # its class does not ask with allow_all
+        return "verified_email", False
+    return ("email_verified", True) if given["type"] == "oidc" and given["username_claim"] == "email" else (None, True)
 
 
 def login_page(hub: Mapping[str, Any]) -> str:
@@ -186,10 +209,12 @@ def _below_data(hub: Mapping[str, Any], mounts: list[dict[str, Any]] | None) -> 
 def _config(hub: Mapping[str, Any]) -> dict[str, Any]:
     kind = hub["authenticator"]["type"]
     name, section = authenticator_class(hub)
+    names = called(hub)
     hubs: dict[str, Any] = {
         "authenticator_class": name,
         "load_groups": {
-            group["name"]: {"users": sorted({*group["members"], *group["admins"]})} for group in hub["groups"]
+            group["name"]: {"users": sorted({names[user] for user in (*group["members"], *group["admins"])})}
+            for group in hub["groups"]
         },
     }
     if hub["authenticator"].get("allowed_organizations"):
@@ -200,14 +225,11 @@ def _config(hub: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "JupyterHub": hubs,
         "Authenticator": {
-            "allowed_users": [user["name"] for user in users],
-            "admin_users": [user["name"] for user in users if user["admin"]],
-            "blocked_users": hub["blocked_users"],
+            "allowed_users": [names[user["name"]] for user in users],
+            "admin_users": [names[user["name"]] for user in users if user["admin"]],
+            "blocked_users": sorted({*hub["blocked_users"], *map(_lower, hub["blocked_identities"])}),
             # Otherwise people who are removed from the list could still log in.
             "allow_existing_users": False,
-            "username_map": {
-                user["identity"].lower(): user["name"] for user in users if user["identity"].lower() != user["name"]
-            },
         },
         "KubeSpawner": {"http_timeout": hub["http_timeout_seconds"]},
         section: _authenticator(hub, kind),
@@ -234,7 +256,8 @@ def _traits(hub: Mapping[str, Any], given: Mapping[str, Any], kind: str) -> dict
     if kind in ("dummy", "custom", "several"):
         return {}
     if kind == "ldap":
-        return {"server_address": given["server_address"]}
+        own = given["settings"].get("tls_kwargs", {})
+        return {"server_address": given["server_address"], "tls_kwargs": {**TLS, **own}}
     traits: dict[str, Any] = {
         "client_id": given["client_id"],
         "oauth_callback_url": f"{hub['url']}hub/oauth_callback",
@@ -285,6 +308,10 @@ def _singleuser(hub: Mapping[str, Any]) -> dict[str, Any]:
             },
         },
     }
+    if hub["egress"]:
+        networks = [{"to": [{"ipBlock": {"cidr": network}}]} for network in hub["egress"]["allow"]]
+        # The chart's own rule allows every public address.
+        found["networkPolicy"] = {"egress": networks, "egressAllowRules": {"nonPrivateIPs": False}}
     if hub["owner"]:
         found["uid"], found["fsGid"] = owner
     files = {

@@ -206,6 +206,7 @@ class Hub(Instance):
         super().__init__(path, values)
         self.people: list[dict[str, Any]] = []
         self.held_users: list[dict[str, str]] = []
+        self.blocked_identities: list[str] = []
         self.teams: list[dict[str, Any]] = []
         self.extra_files: list[dict[str, str]] = []
 

@@ -51,6 +51,7 @@ class People:
         if not users and self._complete and not self._doubtful and hub.allow_no_users is False:
             problems.add(f"{hub.path}.users", "users_empty")
         self._check_users(users)
+        hub.blocked_identities = [name for name in known(hub.blocked_users) if given(name)]
         hub.blocked_users = self._blocked()
         members = self._members()
         self._groups_of: dict[str, list[Group]] = {}
@@ -65,6 +66,7 @@ class People:
         hub.people = [self._person(name, user) for name, user in sorted(self._users.items()) if name not in out]
         hub.held_users = [{"name": name, "identity": self._users[name].name} for name in sorted(held)]
         hub.blocked_users = sorted({*hub.blocked_users, *held})
+        hub.blocked_identities = sorted({*hub.blocked_identities, *(user["identity"] for user in hub.held_users)})
         hub.teams = [
             {
                 "name": name,

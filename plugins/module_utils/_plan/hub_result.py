@@ -21,6 +21,7 @@ def hub_data(hub: Hub) -> dict[str, Any]:
         "dummy_password": hub.authenticator.dummy_password,
         "users": hub.people,
         "held_users": hub.held_users,
+        "blocked_identities": hub.blocked_identities,
         "groups": hub.teams,
         "extra_config": hub.extra_files,
         "authenticator_secrets": hub.authenticator.secrets,
