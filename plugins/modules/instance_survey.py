@@ -89,6 +89,7 @@ engines:
 sites:
   description:
     - Virtual hosts of Apache and nginx that send requests to ports of the host itself.
+    - C(addresses) are those that it listens on, if not on all.
     - C(limits) are the directives that let in only some, C(unread) the files that it includes, C(unresolved) and
       C(elsewhere) backends that are not followed. C(shared) says that the file does more than this site.
   returned: success
@@ -102,6 +103,7 @@ sites:
       certificate: /etc/ssl/tao.pem
       private_key: /etc/ssl/tao.key
       backends: [9288]
+      addresses: []
       limits: []
       unread: []
       unresolved: []

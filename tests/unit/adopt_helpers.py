@@ -13,7 +13,7 @@ from plan_helpers import plan
 PASSWORD = "a pass{{word}} of Tao's"
 SITE = {
     "path": "/etc/apache2/sites-enabled/tao.conf", "names": ["tao.example.org"], "port": 443, "tls": True,
-    "limits": [], "unread": [], "unresolved": [], "elsewhere": False, "shared": False,
+    "addresses": [], "limits": [], "unread": [], "unresolved": [], "elsewhere": False, "shared": False,
     "certificate": "/etc/ssl/tao.pem", "private_key": "/etc/ssl/tao.key", "backends": [9288],
 }  # fmt: skip
 JOB = {"path": "/etc/cron.daily/reset_jupyter_tao", "at": "daily", "pull": False, "projects": ["tao"], "shared": False}

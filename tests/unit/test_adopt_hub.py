@@ -105,7 +105,8 @@ def test_the_files_say_whose_password_is_whose_and_what_to_do() -> None:
 
 def test_its_site_is_taken_over() -> None:
     site: dict[str, Any] = {
-        "path": SITE_FILE, "names": ["hub.example.org"], "port": 443, "tls": True, "limits": [], "unread": [],
+        "path": SITE_FILE, "names": ["hub.example.org"], "port": 443, "tls": True, "addresses": [], "limits": [],
+        "unread": [],
         "unresolved": [], "elsewhere": False, "shared": True, "certificate": "/etc/hub.pem",
         "private_key": "/etc/hub.key", "backends": [8000],
     }  # fmt: skip

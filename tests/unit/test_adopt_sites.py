@@ -230,3 +230,41 @@ def test_each_line_of_cron_is_a_job_of_its_own() -> None:
     ]
     found = cron.jobs("/etc/cron.d/tao", both.replace("30 2 * * * tao", "0 5 * * * geo"), ["tao", "geo"])
     assert [(job["at"], job["shared"]) for job in found] == [("02:25", True), ("05:00", True)]
+
+
+@pytest.mark.parametrize(
+    ("address", "addresses"),
+    [
+        ("10.8.0.1:443", ["10.8.0.1"]),
+        ("10.8.0.1:443 [fd00::1]:443", ["10.8.0.1", "[fd00::1]"]),
+        ('"10.8.0.1"', ["10.8.0.1"]),
+        ("tao.example.org:*", ["tao.example.org"]),
+        ("*:443", []),
+        ("*", []),
+        ("_default_:443", []),
+        ("0.0.0.0:443", []),
+        ("[::]:443", []),
+        ("10.8.0.1:443 *:443", []),
+    ],
+)
+def test_on_which_addresses_apache_listens(address: str, addresses: list[str]) -> None:
+    (site,) = apache((HOST % "").replace("*:443", address))
+    assert site["addresses"] == addresses
+
+
+@pytest.mark.parametrize(
+    ("listens", "addresses"),
+    [
+        ("listen 10.8.0.1:443 ssl;", ["10.8.0.1"]),
+        ("listen 10.8.0.1;", ["10.8.0.1"]),
+        ("listen 80; listen 10.8.0.1:443 ssl;", ["10.8.0.1"]),
+        ("listen [fd00::1]:443 ssl; listen 10.8.0.1:443 ssl;", ["[fd00::1]", "10.8.0.1"]),
+        ("listen 443 ssl; listen 10.8.0.1:443 ssl;", []),
+        ("listen *:443 ssl;", []),
+        ("listen [::]:443 ssl;", []),
+        ("", []),
+    ],
+)
+def test_on_which_addresses_nginx_listens(listens: str, addresses: list[str]) -> None:
+    (site,) = nginx((SERVER % "").replace("listen 80;", listens))
+    assert site["addresses"] == addresses

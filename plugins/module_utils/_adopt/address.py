@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,6 +14,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.url import Url, read_url
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104 - read, not opened
 _DEFAULT = {"http": 80, "https": 443}
 
 
@@ -42,7 +43,7 @@ def find(
     """HOST is the survey. Raises UnknownAddressError."""
     port = int(published["host"])
     sites = sorted((site for site in host["sites"] if port in site["backends"]), key=_rank)
-    notes += _restrictions(sites)
+    notes += [*_restrictions(sites), *_alone(container, port, sites)]
     wanted = _declared(container["environment"].get("JUPYTER_WEBURL", ""))
     named = [site for site in sites if wanted and wanted.host in site["names"]]
     site = next(iter(named or sites), None)
@@ -106,9 +107,28 @@ def _restrictions(sites: list[Mapping[str, Any]]) -> Iterator[str]:
                 "be open to all who reach the host, so write proxy.directives first (docs/howto/extend.md)"
             )
     for path in sorted({site["path"] for site in sites}):
+        addresses = dict.fromkeys(at for site in sites if site["path"] == path for at in site["addresses"])
+        if addresses:
+            yield _opened(path, addresses)
+    for path in sorted({site["path"] for site in sites}):
         unread = dict.fromkeys(file for site in sites if site["path"] == path for file in site["unread"])
         if unread:
             yield f"{path} includes {', '.join(unread)}, not read: look there for limits of access and certificates"
+
+
+def _alone(container: Mapping[str, Any], port: int, sites: list[Mapping[str, Any]]) -> Iterator[str]:
+    addresses = [published["address"] for published in container["ports"] if published["host"] == port]
+    narrow = dict.fromkeys(address for address in addresses if address not in LOOPBACK)
+    if narrow and not sites and not narrow.keys() & set(_EVERYWHERE):
+        yield _opened("its port", narrow)
+
+
+def _opened(what: str, addresses: Iterable[str]) -> str:
+    return (
+        f"WARNING: {what} is open on {', '.join(addresses)} alone, and that is not carried over: Apache listens on all "
+        "addresses of the host, so set apache_listen_address, which counts for all its sites, or write Require ip into "
+        "proxy.directives first (docs/howto/extend.md)"
+    )
 
 
 def _other_names(sites: list[Mapping[str, Any]], url: str) -> Iterator[str]:

@@ -19,6 +19,7 @@ _APACHE = re.compile(r"<VirtualHost\s+([^>\n]*)>(.*?)</VirtualHost>", re.IGNOREC
 _NGINX = re.compile(r"\bserver\s*\{")
 _UPSTREAM = re.compile(r"\bupstream\s+(\S+)\s*\{([^}]*)\}")
 _INCLUDE = re.compile(r"(?:^|[;{}])\s*Include(?:Optional)?\s+([^\s;]+)", re.IGNORECASE | re.MULTILINE)
+_EVERYWHERE = ("", "*", "_default_", "0.0.0.0", "[::]")  # noqa: S104 - read, not opened
 # Directives that let in only some.
 _APACHE_LIMIT = re.compile(
     r"^\s*((?:Require(?!\s+all\s+granted)|AuthType(?!\s+None)|SSLVerifyClient(?!\s+none)|Allow(?!\s+from\s+all)|Deny)\b.*)$",
@@ -34,8 +35,9 @@ _NGINX_LIMIT = re.compile(
 def sites(path: str, text: str) -> list[dict[str, Any]]:
     """Each virtual host that passes requests on: its names, its port, its certificate, the backends' ports.
 
-    `limits` are the directives that let in only some, `unread` the files that it includes, `unresolved` the backends
-    whose ports are not known, `shared` says that the file does more than this site.
+    `addresses` are those that it listens on, if not on all. `limits` are the directives that let in only some, `unread`
+    the files that it includes, `unresolved` the backends whose ports are not known, `shared` says that the file does
+    more than this site.
     """
     lines = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
     nginx = "/nginx/" in path
@@ -60,7 +62,8 @@ def _apache(address: str, block: str, outside: str) -> dict[str, Any]:
     on = re.search(r"^\s*SSLEngine\s+on\b", f"{block}\n{outside}", re.IGNORECASE | re.MULTILINE)
     tls = not off and bool(on or own or port == 443)
     names = _words(block, r"^\s*Server(?:Name|Alias)\s+(.+)$")
-    return {**_site(names, port, tls, certificate, key), **_passed(block, outside, _APACHE_LIMIT)}
+    passed = _passed(block, outside, _APACHE_LIMIT)
+    return {**_site(names, port, tls, certificate, key), "addresses": _addresses(address.split()), **passed}
 
 
 def _nginx(block: str, outside: str) -> dict[str, Any]:
@@ -75,12 +78,18 @@ def _nginx(block: str, outside: str) -> dict[str, Any]:
     port = encrypted[0][1] if encrypted else next((port for port, _rest in ports), 80)
     names = _words(block, r"\bserver_name\s+([^;]+);")
     passed = _passed(_resolved(block, outside), outside, _NGINX_LIMIT)
-    return {**_site(names, port, bool(encrypted), certificate, key), **passed}
+    addresses = _addresses([first for first, *_rest in listens if _port(first) == port])
+    return {**_site(names, port, bool(encrypted), certificate, key), "addresses": addresses, **passed}
 
 
 def _port(listen: str) -> int:
     found = re.search(r"(?:^|:)([0-9]{1,5})$", listen)
     return int(found[1]) if found else 80  # an address alone
+
+
+def _addresses(listens: list[str]) -> list[str]:
+    hosts = ["" if listen.isdigit() else re.sub(r":(?:[0-9]{1,5}|\*)$", "", listen.strip("\"'")) for listen in listens]
+    return [] if any(host in _EVERYWHERE for host in hosts) else list(dict.fromkeys(hosts))
 
 
 def _site(names: list[str], port: int, tls: bool, certificate: list[str], key: list[str]) -> dict[str, Any]:
