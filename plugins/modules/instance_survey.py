@@ -118,6 +118,15 @@ cron:
   elements: dict
   sample:
     - {path: /etc/cron.daily/reset_jupyter_tao, at: daily, pull: false, projects: [tao], shared: false}
+starters:
+  description:
+    - Crontabs of root and of the accounts, and services of systemd, that run docker for what is here. C(projects) as in
+      RV(cron).
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - {path: /var/spool/cron/crontabs/tao, projects: [tao]}
 stopped:
   description: Compose files without a container.
   returned: success

@@ -59,6 +59,11 @@ options:
             description: Whether O(state=returned) starts the container.
             type: bool
             default: true
+          stays:
+            description: Folders that the lab needs where they are. Notebooks that are or contain one are not moved.
+            type: list
+            elements: path
+            default: []
       files:
         description: Jobs of cron and sites of Apache and nginx that are moved away.
         type: list
@@ -125,6 +130,7 @@ INSTANCE = {
     "port": {"type": "int", "required": True},
     "container": {"type": "str", "required": True},
     "running": {"type": "bool", "default": True},
+    "stays": {"type": "list", "elements": "path", "default": []},
 }
 TAKEOVER = {
     "account": {"type": "str", "required": True},

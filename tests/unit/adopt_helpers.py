@@ -106,7 +106,7 @@ def engine(*containers: dict[str, Any], **more: Any) -> dict[str, Any]:
 def survey(*engines: dict[str, Any], **more: Any) -> dict[str, Any]:
     return {
         "hostname": "lab1.example.org", "base_dir": "/srv", "folders": ["base", "tao"], "instances": [],
-        "sites": [SITE], "cron": [JOB],
+        "sites": [SITE], "cron": [JOB], "starters": [],
         "engines": list(engines or [engine()]), "stopped": [], **more,
     }  # fmt: skip
 

@@ -35,6 +35,7 @@ def test_a_carto_lab_of_its_own_playbooks() -> None:
                 {
                     "name": "tao-lab", "notebooks": "/srv/tao/notebooks", "port": 9288,
                     "container": "lbsn-jupyterlab", "running": True,
+                    "stays": ["/srv/tao/jupyterlab", "/srv/tao/envs"],
                 }
             ],
             "files": ["/etc/apache2/sites-enabled/tao.conf", "/etc/cron.daily/reset_jupyter_tao"], "shared": [],
@@ -203,6 +204,43 @@ def test_labs_that_share_an_engine_have_their_projects_names() -> None:
     assert [of["name"] for of in adoption.takeovers[0]["instances"]] == ["jupyterlab", "geo"]
 
 
+@pytest.mark.parametrize("folder", ["/srv/tao/notebooks", "/srv/tao/notebooks/geo", "/srv/tao/note"])
+def test_two_labs_do_not_have_one_folder(folder: str) -> None:
+    other = container(
+        name="geo", project="geo",
+        environment={"JUPYTER_WEBURL": "https://geo.example.org"},
+        mounts=[mount(folder, "/home/jovyan/work")],
+        ports=[{"container": 8888, "address": "127.0.0.1", "host": 9289}],
+    )  # fmt: skip
+    if folder == "/srv/tao/note":
+        assert len(planned(adopt(survey(engine(container(), other))))) == 2
+        return
+    text = refused(engine(container(), other))
+    for name, path, both in (("lbsn-jupyterlab", "/srv/tao/notebooks", "geo"), ("geo", folder, "lbsn-jupyterlab")):
+        assert (
+            f"{name} of the engine of tao: its notebooks' folder {path} is also that of {both}, or one lies in the "
+            "other: give each a folder of its own, or make one of them `volumes`, and adopt again" in text
+        )
+
+
+@pytest.mark.parametrize(
+    ("folder", "inside", "more"),
+    [
+        ("/srv/tao", "/srv/tao", {}),
+        ("/srv", "/srv", {}),
+        ("/data/lab", "/data/lab/compose", {"directory": "/data/lab/compose"}),
+        ("/data/lab", "/data/lab/maps", {"mounts": [mount("/data/lab/maps", "/maps")]}),
+        ("/data/lab", "/data/lab", {"mounts": [mount("/data/lab", "/all")]}),
+    ],
+)
+def test_notebooks_lie_in_a_folder_of_their_own(folder: str, inside: str, more: dict[str, Any]) -> None:
+    mounts = [mount(folder, "/home/jovyan/work"), *more.pop("mounts", [])]
+    words = (
+        f"its notebooks' folder {folder} is or contains {inside}, which must stay where it is: mount a folder of its"
+    )
+    assert words in refused(engine(container(mounts=mounts, **more)))
+
+
 def test_other_containers_of_the_engine_are_named() -> None:
     telegraf = container(name="telegraf-tao", image="telegraf:alpine", ports=[], environment={}, image_environment=[])
     adoption = adopt(survey(engine(container(), telegraf)))
@@ -330,6 +368,26 @@ def test_limits_of_the_old_site_come_first() -> None:
     assert "it would be open to all who reach the host, so write proxy.directives first" in first
     assert "tao.conf includes staff.conf, not read: look there for limits of access" in text
     assert "its other names end, because an instance has one: www.example.org" in text
+
+
+def test_what_is_open_on_one_address_is_a_limit() -> None:
+    warned = "is open on 10.8.0.1 alone, and that is not carried over: Apache listens on all addresses of the host, so"
+    narrow = {**SITE, "addresses": ["10.8.0.1"]}
+    assert f"WARNING: {SITE['path']} {warned}" in adopt(survey(sites=[narrow])).notes["tao-lab"][0]
+    found = addressed(address="10.8.0.1")
+    assert f"WARNING: its port {warned}" in found.notes["tao-lab"][0] and found.instances
+    for address in ("0.0.0.0", "::", ""):
+        found = addressed(ports=[port(8888, 9288, "10.8.0.1"), port(8888, 9288, address)])
+        assert warned not in "".join(found.notes["tao-lab"])
+    assert warned not in "".join(addressed(SITE, address="10.8.0.1").notes["tao-lab"])  # only its web server's port
+
+
+def test_what_starts_it_again_and_stays_is_the_administrator_s_part() -> None:
+    crontab = {"path": "/var/spool/cron/crontabs/tao", "projects": ["tao"]}
+    other = {"path": "/etc/systemd/system/geo.service", "projects": ["/srv/geo"]}
+    text = plugin.files(survey(starters=[crontab, other]), "lab1")["lab1.md"]
+    assert f"- YOUR PART: {crontab['path']} runs docker for this, and stays where it is: take its part out by" in text
+    assert other["path"] not in text and "- YOUR PART: look for what else starts it again. Only /etc/" in text
 
 
 def test_files_that_do_more_are_edited_by_hand() -> None:

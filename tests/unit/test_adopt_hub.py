@@ -94,7 +94,8 @@ def test_the_files_say_whose_password_is_whose_and_what_to_do() -> None:
     (taken,) = yaml.load(text, Loader)["jupyter_adopted"]
     assert (taken["hub"], taken["account"]) == ("jupyterhub", None)
     steps = found["hub1.md"].partition("## To take over the hub jupyterhub\n\n")[2]
-    assert steps.splitlines()[2:] == [
+    assert steps.splitlines()[2].startswith("- YOUR PART: look for what else starts it again. Only ")
+    assert steps.splitlines()[3:] == [
         "- the container jupyterhub of Docker as root, and people's servers, are stopped; that container is not "
         "restarted any more",
         f"- what is in {VOLUMES}/jupyterhub-user-ada-40uni/_data is copied to "

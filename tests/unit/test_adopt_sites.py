@@ -84,6 +84,43 @@ def test_jobs_of_cron(path: str, text: str, expected: dict[str, Any] | None) -> 
     assert not expected or {key: found[0][key] for key in expected} == expected
 
 
+@pytest.mark.parametrize(
+    ("line", "projects"),
+    [
+        ("0 3 * * * cd ~/lab && docker compose up -d", {"tao"}),
+        ("@reboot /usr/bin/docker start lbsn-jupyterlab", {"tao"}),
+        ("0 3 * * * docker-compose -f /srv/tao/lab/compose.yml up", {"tao", "/srv/tao/lab"}),
+        ("# 0 3 * * * docker compose up -d", None),
+        ("0 3 * * * /usr/bin/dockerd-rootless.sh", None),
+    ],
+)
+def test_crontabs(line: str, projects: set[str] | None) -> None:
+    known, text = ["tao", "/srv/tao/lab", "other"], f"MAILTO=tao\n0 1 * * * true other\n{line}\n"
+    found = cron.crontab("/var/spool/cron/crontabs/tao", text, "tao", known)
+    assert [{*one["projects"]} for one in found] == ([projects] if projects else [])
+    named = (projects or set()) - {"tao"}
+    of_root = cron.crontab("/etc/crontab", text, None, known)
+    assert [{*one["projects"]} for one in of_root] == ([named] if named else [])
+
+
+SERVICE = "[Service]\nUser=tao\nWorkingDirectory=/srv/tao/lab\nExecStart=/usr/bin/docker compose \\\n  up -d\n"
+ENGINE = "[Unit]\nDescription=docker of tao\n[Service]\nExecStart=/usr/bin/dockerd-rootless.sh\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "projects"),
+    [
+        (SERVICE, ["tao", "/srv/tao/lab"]),
+        (SERVICE.replace("User=", "; User=").replace("WorkingDirectory", "#"), []),
+        (ENGINE, []),
+    ],
+)
+def test_services_of_systemd(text: str, projects: list[str]) -> None:
+    path = "/etc/systemd/system/lab.service"
+    found = [{"path": path, "projects": projects}] if projects else []
+    assert cron.service(path, text, None, ["tao", "/srv/tao/lab"]) == found
+
+
 def nginx(text: str) -> list[dict[str, Any]]:
     return web.sites("/etc/nginx/sites-enabled/tao.conf", text)
 

@@ -124,6 +124,37 @@ def test_an_account_s_socket_is_its_own(tmp_path: Path) -> None:
     assert problem.endswith("; start it, and adopt again")
 
 
+def test_crontabs_and_services_are_read_without_following_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, spool = tmp_path / "tao", tmp_path / "crontabs"
+    units = home / survey.OWN_UNITS
+    for folder in (spool, units, tmp_path / "system"):
+        folder.mkdir(parents=True)
+    (spool / "tao").write_text("@daily docker compose -f ~/lab/compose.yml up -d\n")
+    (spool / "root").write_text(f"@daily docker compose -f {home}/lab/compose.yml up -d\n")
+    (tmp_path / "crontab").write_text("0 1 * * * root true\n")
+    service = "[Service]\nExecStart=/usr/bin/docker start lab\n"
+    (units / "lab.service").write_text(service)
+    (units / "lab.timer").write_text("[Timer]\n")
+    (tmp_path / "system/other.service").write_text(service)
+    for name, value in (("CRONTABS", "crontabs"), ("CRONTAB", "crontab"), ("UNITS", "system")):
+        monkeypatch.setattr(survey, name, f"{tmp_path}/{value}")
+
+    def found() -> dict[str, list[str]]:
+        starters = survey._starters({str(home): "tao"}, ["tao", f"{home}/lab"])
+        return {os.path.relpath(one["path"], tmp_path): one["projects"] for one in starters}
+
+    own = f"tao/{survey.OWN_UNITS}/lab.service"
+    assert found() == {"crontabs/root": [f"{home}/lab"], "crontabs/tao": ["tao"], own: ["tao"]}
+    for path in (spool / "tao", units / "lab.service"):
+        path.rename(f"{path}.real")
+        path.symlink_to(f"{path}.real")
+    os.mkfifo(units / "pipe.service")
+    (units / "long.service").write_text(service + "#" * survey.LONGEST)
+    assert found() == {"crontabs/root": [f"{home}/lab"]}
+
+
 def test_ranges_of_subordinate_ids_are_counted() -> None:
     account = pwd.struct_passwd(("tao", "x", 1001, 1001, "", "/srv/tao", "/bin/sh"))
     assert survey._count("tao:1:2\n1001:5:2\nother:9:2\n", account) == 2

@@ -227,6 +227,24 @@ def test_jobs_and_sites_that_cannot_be_put_aside(world: World) -> None:
     assert "/etc/cron.d/all does more than what is taken over, or is of others: take its part out" in world.problem()
 
 
+def test_folders_that_cannot_be_moved_alone(world: World) -> None:
+    other = {**world.instance, "name": "geo-lab"}
+    world.entry["instances"] = [world.instance, other]
+    words = "is also that of geo-lab, or one lies in the other: give each a folder of its own, or make one of them"
+    assert f"tao-lab: its notebooks' folder {world.notebooks} {words}" in world.problem()
+    (world.notebooks / "geo").mkdir()
+    os.chown(world.notebooks / "geo", UID, UID)
+    other["notebooks"] = f"{world.notebooks}/geo"
+    assert words in world.problem()
+    world.entry["instances"] = [world.instance]
+    world.instance["stays"] = [f"{world.notebooks}/geo"]
+    words = f"is or contains {world.notebooks}/geo, which must stay where it is: mount a folder of its own, and run"
+    assert words in world.problem()
+    world.instance.update(notebooks=str(world.home), stays=[])
+    assert f"is or contains {world.home}, which must stay where it is" in world.problem()
+    assert world.did == []
+
+
 MOUNTED = """
 mount -t tmpfs tmpfs "$1"
 chown {uid}:{uid} "$1"
@@ -285,6 +303,34 @@ def test_what_cannot_be_given_back_says_what_to_do(world: World) -> None:
     with pytest.raises(takeover.TakeoverError, match="tao: docker start lab failed: no bus"):
         world.one().give_back()
     assert "tao is being given back: complete that first, with -e jupyter_takeover_back=true" in world.problem()
+
+
+def test_which_of_several_archives_comes_back_is_said_by_the_administrator(world: World) -> None:
+    archive = world.base / ".archive"
+    for name in ("tao-lab-20200101T000000Z", "tao-lab-20300102T000000Z"):
+        (archive / name / "data/notebooks").mkdir(parents=True)
+    world.one().take()
+    (world.base / "tao-lab").rename(archive / ARCHIVE)
+    later = archive / "tao-lab-20300102T000000Z/data/notebooks"
+    words = f"several archives have notebooks: {archive / ARCHIVE}/data/notebooks, {later}. Look which is the right one"
+    assert words in world.problem(back=True)
+    world.target.parent.mkdir(parents=True)
+    (archive / ARCHIVE / "data/notebooks").rename(world.target)
+    world.one().check_back()
+    world.one().give_back()
+    assert (world.notebooks / "mine.txt").exists() and later.exists()
+
+
+def test_an_archive_of_before_the_takeover_is_another_lab_s(world: World) -> None:
+    older = world.base / ".archive/tao-lab-20200101T000000Z/data/notebooks"
+    older.mkdir(parents=True)
+    world.one().take()
+    (world.base / "tao-lab").rename(world.root / "gone")
+    assert "cannot be given back, because it is neither at" in world.problem(back=True)
+    (world.root / "gone").rename(world.base / ".archive" / ARCHIVE)
+    world.one().check_back()
+    world.one().give_back()
+    assert (world.notebooks / "mine.txt").exists() and older.exists()
 
 
 @pytest.fixture

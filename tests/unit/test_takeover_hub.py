@@ -86,7 +86,7 @@ def test_only_a_policy_that_docker_has_is_kept() -> None:
 
 def test_archives_of_a_hub_before_the_takeover_are_another_ones() -> None:
     found = ["my-hub-20260101T000000Z", "my-hub-20260303T010000Z", "my-hub-20260303T010001Z"]
-    assert decide.since(found, "20260303T010000Z") == found[1:]
+    assert decide_all.since(found, "20260303T010000Z") == found[1:]
 
 
 def test_room_and_what_was_left() -> None:

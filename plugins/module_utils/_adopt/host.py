@@ -5,11 +5,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.carrel.jupyter.plugins.module_utils._adopt import hub, lab
+from ansible_collections.carrel.jupyter.plugins.module_utils._adopt import hub, lab, takeover
 from ansible_collections.carrel.jupyter.plugins.module_utils._adopt.address import UnknownAddressError
 from ansible_collections.carrel.jupyter.plugins.module_utils._engine.requirements import FIRST_ORDINARY_UID
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.names import read_name, taken
@@ -21,13 +21,17 @@ SECRETS = "vault_jupyter_adopted"
 
 @dataclass
 class Adoption:
-    """`notes` by instance; `left` is what is not adopted, and why; `takeovers` is the variable jupyter_adopted."""
+    """`notes` by instance; `left` is what is not adopted, and why; `takeovers` is the variable jupyter_adopted.
+
+    `starters` are files that start an old setup again and that a takeover leaves alone, by what it is called with.
+    """
 
     instances: list[dict[str, Any]] = field(default_factory=list)
     secrets: dict[str, dict[str, Any]] = field(default_factory=dict)
     takeovers: list[dict[str, Any]] = field(default_factory=list)
     notes: dict[str, list[str]] = field(default_factory=dict)
     left: list[str] = field(default_factory=list)
+    starters: dict[str, list[str]] = field(default_factory=dict)
 
 
 def adopt(survey: Mapping[str, Any]) -> Adoption:
@@ -87,6 +91,10 @@ def _engine(engine: Mapping[str, Any], survey: Mapping[str, Any], adoption: Adop
             adopted.append(_lab(engine, container, len(servers) == 1, survey, adoption))
         except (lab.Refusal, UnknownAddressError) as error:
             adoption.left.append(f"{container['name']} of {whose}: {error}")
+    for found, problem in [*_misplaced(adopted, engine, survey)]:
+        adoption.left.append(f"{found.old['container']} of {whose}: {problem}, and adopt again")
+        _drop(found, adoption)
+        adopted.remove(found)
     if not adopted:
         return
     if len(adopted) < len(servers) or hubs:
@@ -97,9 +105,7 @@ def _engine(engine: Mapping[str, Any], survey: Mapping[str, Any], adoption: Adop
             "stop and remove them"
         )
         for found in adopted:
-            adoption.instances = [entry for entry in adoption.instances if entry["name"] != found.entry["name"]]
-            adoption.secrets.pop(found.entry["name"], None)
-            adoption.notes.pop(found.entry["name"], None)
+            _drop(found, adoption)
         return
     rest = [container for container in containers if container not in servers]
     adoption.notes[adopted[0].entry["name"]] += lab.others(rest)
@@ -114,6 +120,23 @@ def _engine(engine: Mapping[str, Any], survey: Mapping[str, Any], adoption: Adop
             "shared": sorted(shared),
         }
     )
+    adoption.starters[account] = _starters({account, *(one["directory"] for one in servers)}, survey)
+
+
+def _misplaced(
+    adopted: list[lab.Found], engine: Mapping[str, Any], survey: Mapping[str, Any]
+) -> Iterator[tuple[lab.Found, str]]:
+    """Labs whose notebooks cannot be moved, and why."""
+    notebooks = {found.old["container"]: found.old["notebooks"] for found in adopted}
+    stays = [engine["home"], survey["base_dir"], *(path for found in adopted for path in found.old["stays"])]
+    for found in adopted:
+        problem = takeover.place_problem(found.old["container"], notebooks, stays)
+        if problem:
+            yield found, problem
+
+
+def _starters(projects: set[str | None], survey: Mapping[str, Any]) -> list[str]:
+    return [one["path"] for one in survey["starters"] if projects.intersection(one["projects"])]
 
 
 def _lab(
@@ -145,6 +168,7 @@ def _hub(
     found = hub.describe(name, container, engine, survey, SECRETS)
     _add(found, adoption)
     adoption.takeovers.append(found.old)
+    adoption.starters[name] = _starters({engine["account"], container["directory"]}, survey)
 
 
 def _not_taken(name: str) -> str:
@@ -157,6 +181,13 @@ def _add(found: lab.Found, adoption: Adoption) -> None:
     if found.secrets:
         adoption.secrets[name] = found.secrets
     adoption.notes[name] = found.notes
+
+
+def _drop(found: lab.Found, adoption: Adoption) -> None:
+    name = found.entry["name"]
+    adoption.instances = [entry for entry in adoption.instances if entry["name"] != name]
+    adoption.secrets.pop(name, None)
+    adoption.notes.pop(name, None)
 
 
 def _free(wanted: str, kind: str, survey: Mapping[str, Any], adoption: Adoption) -> str:

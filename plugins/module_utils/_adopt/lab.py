@@ -126,6 +126,7 @@ def describe(name: str, container: Mapping[str, Any], engine: Mapping[str, Any],
     old = {
         "name": name, "notebooks": root["source"], "port": published["host"], "container": container["name"],
         "running": container["running"],
+        "stays": [*filter(None, [container["directory"]]), *(volume["source"] for volume in volumes)],
     }  # fmt: skip
     return Found(entry, secrets, old, notes, [*where.sites, *jobs])
 

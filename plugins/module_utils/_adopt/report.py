@@ -28,19 +28,29 @@ def report(adoption: Adoption, host: str, base: str) -> str:
         title = f"the hub {entry['hub']}" if "hub" in entry else f"what {entry['account']} runs"
         steps = _hub_steps(entry, base) if "hub" in entry else _steps(entry, base)
         lines += ["", f"## To take over {title}", "", "docs/howto/adopt.md has the commands.", ""]
-        lines += [f"- {printable.line(step)}" for step in (*_parts(entry), *steps)]
+        lines += [f"- {printable.line(step)}" for step in (*_parts(entry, adoption), *steps)]
     if adoption.left:
         lines += ["", "## Not adopted", "", *(f"- {printable.line(text)}" for text in adoption.left)]
     return "\n".join(lines) + "\n"
 
 
-def _parts(entry: Mapping[str, Any]) -> Iterator[str]:
+def _parts(entry: Mapping[str, Any], adoption: Adoption) -> Iterator[str]:
     """The part of the administrator."""
     for path in entry["shared"]:
         yield (
             f"YOUR PART: {path} does more than this, or is of others: take its part out by hand, and "
             "remove the path from shared in jupyter_adopted"
         )
+    for path in adoption.starters[takeover.name_of(entry)]:
+        yield (
+            f"YOUR PART: {path} runs docker for this, and stays where it is: take its part out by hand, or it starts "
+            "the old setup again"
+        )
+    yield (
+        "YOUR PART: look for what else starts it again. Only /etc/cron.daily, /etc/cron.d, /etc/crontab, crontabs of "
+        "root and of accounts with an engine, and services in /etc/systemd/system and in ~/.config/systemd/user of "
+        "these accounts were read, and no program that they call"
+    )
     if any(path.startswith("/etc/nginx/") for path in (*entry["files"], *entry["shared"])):
         yield (
             "YOUR PART: Apache needs the ports of nginx: move its other sites to Apache, and stop it: systemctl "

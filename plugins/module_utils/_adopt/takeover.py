@@ -34,6 +34,31 @@ def target(base: str, name: str) -> str:
     return f"{base}/{name}/data/notebooks"
 
 
+def place_problem(name: str, notebooks: Mapping[str, str], stays: Iterable[str]) -> str | None:
+    """Why a lab's folder cannot be moved. NOTEBOOKS are the folders of all labs by name; what STAYS is not moved."""
+    path = notebooks[name]
+    inside = sorted(place for place in stays if _within(place, path))
+    if inside:
+        return (
+            f"its notebooks' folder {path} is or contains {inside[0]}, which must stay where it is: mount a folder of "
+            "its own"
+        )
+    both = [
+        other for other, place in notebooks.items() if other != name and (_within(place, path) or _within(path, place))
+    ]
+    if both:
+        return (
+            f"its notebooks' folder {path} is also that of {', '.join(both)}, or one lies in the other: give each a "
+            "folder of its own, or make one of them `volumes`"
+        )
+    return None
+
+
+def _within(path: str, folder: str) -> bool:
+    inner, outer = (f"{posixpath.normpath(one).rstrip('/')}/" for one in (path, folder))
+    return inner.startswith(outer)
+
+
 def moves(entry: Mapping[str, Any], base: str) -> dict[str, str]:
     """Where each folder and file of an entry of jupyter_adopted goes."""
     folders = {one["notebooks"]: target(base, one["name"]) for one in entry["instances"]}
@@ -85,6 +110,11 @@ def file_problem(entry: Mapping[str, Any], there: Mapping[str, bool], nginx_runs
             "--now nginx"
         )
     return None
+
+
+def since(archives: Iterable[str], began: str) -> list[str]:
+    """Those that were made after a takeover began. Names end with their times; older ones are of another instance."""
+    return [name for name in archives if name.rpartition("-")[2] >= began]
 
 
 def owner_problem(path: str, account: str, owner: tuple[int, int], ids: tuple[set[int], set[int]]) -> str | None:

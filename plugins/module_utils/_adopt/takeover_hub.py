@@ -53,11 +53,6 @@ def user_folder(place: str, user: str) -> str:
     return f"{place}/data/users/{escape(user)}"
 
 
-def since(archives: Iterable[str], began: str) -> list[str]:
-    """Those that were made after the takeover began. Names end with their times, and a hub before it had the same."""
-    return [name for name in archives if name.rpartition("-")[2] >= began]
-
-
 def no_home(user: str, hub: str, base: str) -> str:
     return (
         f"{user}: nothing was copied back, because neither {base}/{hub} nor an archive of it in {base}/.archive since "

@@ -25,6 +25,8 @@ ROOTFUL = "/var/run/docker.sock"
 COMPOSE = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")
 SITES = ("/etc/apache2/sites-enabled", "/etc/nginx/sites-enabled", "/etc/nginx/conf.d")
 JOBS = ("/etc/cron.daily", "/etc/cron.d")
+CRONTAB, CRONTABS = "/etc/crontab", "/var/spool/cron/crontabs"
+UNITS, OWN_UNITS = "/etc/systemd/system", ".config/systemd/user"
 OURS = "carrel"
 UNIT = "docker.service"
 MOST = 200  # files in a folder, containers in an engine and so on
@@ -47,6 +49,7 @@ def survey(base: str) -> dict[str, Any]:
         "engines": engines,
         "sites": [site for path in _paths(SITES) for site in web.sites(path, _text(path))],
         "cron": [job for path in _paths(JOBS) for job in cron.jobs(path, _text(path), projects)],
+        "starters": [*_starters(homes, projects)],
         "stopped": sorted(
             {path for path in _compose_files([base, *homes], ours) if os.path.dirname(path) not in running}
         ),
@@ -71,11 +74,23 @@ def _paths(folders: tuple[str, ...]) -> Iterator[str]:
 
 
 def _text(path: str) -> str:
-    """Read a file in /etc, where only root can write. Sites that are enabled are links."""
+    """Read a file. Sites that are enabled are links, in folders where only root can write."""
     with contextlib.suppress(files.UnsafePathError, OSError):
         file = files.read(os.path.realpath(path) if path.startswith(SITES) else path, LONGEST)
         return file.content.decode("utf-8", "replace") if file else ""
     return ""
+
+
+def _starters(homes: Mapping[str, str], projects: list[str]) -> Iterator[dict[str, Any]]:
+    """Yield crontabs and services that start projects. HOMES are accounts by their homes, in which they can write."""
+    crontabs = {CRONTAB: None, f"{CRONTABS}/root": None, **{f"{CRONTABS}/{name}": name for name in homes.values()}}
+    for path, owner in crontabs.items():
+        yield from cron.crontab(path, _text(path), owner, projects)
+    folders = {UNITS: None, **{f"{home}/{OWN_UNITS}": name for home, name in homes.items()}}
+    for folder, owner in folders.items():
+        for path in _paths((folder,)):
+            if path.endswith(".service"):
+                yield from cron.service(path, _text(path), owner, projects)
 
 
 def _compose_files(folders: list[str], ours: list[str]) -> Iterator[str]:

@@ -103,6 +103,7 @@ class Takeover(Begun):
             if os.path.lexists(folder):
                 raise TakeoverError(f"{folder} is there already: move it away")
             self._check_notebooks(instance["notebooks"], mount)
+        self._check_places()
         self._check_files()
 
     def _check_notebooks(self, path: str, mount: str) -> None:
@@ -124,6 +125,16 @@ class Takeover(Begun):
                 "folder on the same one, or declare a new lab and copy the files (docs/howto/adopt.md)"
             )
 
+    def _check_places(self) -> None:
+        notebooks = {one["name"]: one["notebooks"] for one in self.entry["instances"]}
+        home = self.account.entry.pw_dir
+        # Entries of an older version do not say what stays.
+        stays = [path for one in self.entry["instances"] for path in one.get("stays") or []]
+        for name in notebooks:
+            problem = decide.place_problem(name, notebooks, [home, os.path.realpath(home), self.base, *stays])
+            if problem:
+                raise TakeoverError(f"{name}: {problem}, and {decide.AGAIN}")
+
     def _ids(self, kind: str) -> set[int]:
         span = first_range(files.read_text(f"/etc/sub{kind}") or "", self.name, self.account.uid)
         own = self.account.uid if kind == "uid" else self.account.gid
@@ -140,6 +151,7 @@ class Takeover(Begun):
             os.close(descriptor)
 
     def take(self) -> None:
+        self.record.setdefault("began", now())
         self._write("taking")
         self._start_manager()
         self._systemctl("disable", "--now", self.entry["unit"])
@@ -175,6 +187,11 @@ class Takeover(Begun):
             kept, there = self._kept(new), os.path.lexists(old)
             if kept and there and self.state != "returning":
                 raise TakeoverError(f"{old} is there again, and would be replaced: move it away")
+            if len(kept) > 1 and not there:
+                raise TakeoverError(
+                    f"{old} cannot be given back, because several archives have notebooks: {', '.join(kept)}. Look "
+                    f"which is the right one, put it to {new} yourself, and run this again"
+                )
             if not kept and not there:
                 raise TakeoverError(
                     f"{old} cannot be given back, because it is neither at {new} nor in {self.base}/.archive: put it "
@@ -186,15 +203,18 @@ class Takeover(Begun):
         text = files.read_text(f"{RECORDS}/{name}/instance.json")
         return text is not None and parse_instance(text).get("engine") == self.name
 
-    def _kept(self, path: str) -> str | None:
-        """Where a folder or file is that was moved to PATH: there, or in the last archive of its instance."""
-        places = [path]
+    def _kept(self, path: str) -> list[str]:
+        """Where a folder or file is that was moved to PATH: there, or in archives of its instance since then."""
+        if os.path.lexists(path):
+            return [path]
+        places = []
         for instance in self.entry["instances"]:
             if path == decide.target(self.base, instance["name"]):
                 archive = f"{self.base}/.archive"
-                found = archives(instance["name"], names(archive))
-                places += [f"{archive}/{name}/data/notebooks" for name in reversed(found)]
-        return next((place for place in places if os.path.lexists(place)), None)
+                # Without the time of a takeover by an older version, all count.
+                found = decide.since(archives(instance["name"], names(archive)), self.record.get("began", ""))
+                places += [f"{archive}/{name}/data/notebooks" for name in found]
+        return [place for place in places if os.path.lexists(place)]
 
     def give_back(self) -> None:
         self._write("returning")
@@ -202,11 +222,11 @@ class Takeover(Begun):
             self._systemctl("stop", UNIT)
         own = os.path.dirname(config_path(self.name))
         if os.path.lexists(own):
-            rename(own, f"{decide.aside(self.name)}/engine-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
+            rename(own, f"{decide.aside(self.name)}/engine-{now()}")
         for old, new in self.moves.items():
             kept = self._kept(new)
             if kept and not os.path.lexists(old):
-                rename(kept, old)
+                rename(kept[0], old)
         for instance in self.entry["instances"]:
             data = os.path.dirname(decide.target(self.base, instance["name"]))
             for folder in (data, os.path.dirname(data)):
@@ -235,6 +255,11 @@ class Takeover(Begun):
     def _systemctl(self, *arguments: str) -> None:
         done = self.account.systemctl(*arguments, timeout=SECONDS)
         checked(done, f"{self.name}: systemctl --user {' '.join(arguments)}")
+
+
+def now() -> str:
+    """As names of archives end."""
+    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
 
 
 def checked(done: Done, what: str) -> None:

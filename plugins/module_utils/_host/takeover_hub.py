@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
-import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
@@ -127,7 +126,7 @@ class HubTakeover(takeover.Begun):
             found = self._container()
             self.record["policy"] = decide_hub.restart_policy(found["HostConfig"]["RestartPolicy"])
             self.record["running"] = bool(found["State"]["Running"])
-            self.record["began"] = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+            self.record["began"] = takeover.now()
             self._write("ending")
         # Before it stops, or a job could start it again.
         for place, aside in decide_hub.moves(self.entry).items():
@@ -269,7 +268,7 @@ class HubTakeover(takeover.Begun):
     def homes_since(self, user: str) -> list[str]:
         """A user's homes since the takeover, oldest first: in archives of the hub, and in the hub."""
         archive = f"{self.base}/.archive"
-        found = decide_hub.since(archives(self.name, takeover.names(archive)), self.record["began"])
+        found = decide.since(archives(self.name, takeover.names(archive)), self.record["began"])
         places = [*(f"{archive}/{one}" for one in found), self.folder]
         homes = [f"{decide_hub.user_folder(place, user)}/home" for place in places]
         return [home for home in homes if os.path.lexists(home)]
