@@ -423,6 +423,13 @@ def test_held_users_keep_their_folders_and_are_out() -> None:
     assert "state" not in result["users"][0]
 
 
+def test_who_is_blocked_keeps_the_name_that_the_provider_has() -> None:
+    users = ["ada@uni", {"name": "Bob@uni", "state": "held"}]
+    result = planned(users=users, blocked_users=["Eve@uni"], authenticator=OIDC, normalize_usernames=True)
+    assert result["blocked_users"] == ["bob--uni", "eve--uni"]
+    assert result["blocked_identities"] == ["Bob@uni", "Eve@uni"]
+
+
 def test_the_server_of_a_group_is_a_member_without_a_password() -> None:
     groups = {"Stat": {"members": ["ada"], "admins": ["prof"], "server": True, "memory": "4G"}, "geo": {"memory": "8G"}}
     people = [{"name": name, "password": PASSWORD} for name in ("ada", "prof")]
