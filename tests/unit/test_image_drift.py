@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
-from ansible_collections.carrel.jupyter.plugins.module_utils._host import image_drift, image_probe
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import files, image_cache, image_drift, image_probe
 from ansible_collections.carrel.jupyter.plugins.module_utils._images import build, declared
 from test_status_strangers import Say, engine, flood, silent
 
@@ -30,6 +30,7 @@ IMAGES = [
     {"name": "geo", "folder": "/control/geo"},
 ]
 SETTINGS = {"p:theme": {"theme": "Dark"}}
+UNKNOWN = "the settings of its base carrel/lab:1"
 JUPYTERLAB = {"settings": "/opt/lab/settings", "overrides": {}, "plugins": {"p:theme": ["theme"]}}
 
 
@@ -101,11 +102,21 @@ def test_settings_are_compared_with_what_a_run_has_found_out_about_the_base(tmp_
     images = [{"name": "s", "settings": SETTINGS}]
     server = image_probe.Server("2.0", "/t", "/opt/bin/python3", "")
     known = image_probe.Image("sha256:b", [], [], 1000, 100, [server], jupyterlab=JUPYTERLAB)
-    key = image_probe.Engine("", "", None, lambda _command, _text: (1, "", "")).cache_key(BASE)
-    (tmp_path / "examined.json").write_bytes(image_probe.extend_cache({}, key, known))
     (tag,) = tags(images, JUPYTERLAB)
-    (found,) = look(tmp_path, having({"carrel/lab:1": BASE, tag: BASE}), images)
-    assert (found["image"], found["reasons"]) == (tag, [])
+    for path, reasons in (tmp_path / "s", []), (tmp_path / "other", [f"no run has looked into {UNKNOWN}"]):
+        key = image_probe.Engine(str(path), "", None, lambda _command, _text: (1, "", "")).cache_key(BASE)
+        cached = image_cache.extend({}, key, image_probe.cache_entry(known))
+        (tmp_path / "examined.json").write_bytes(cached)
+        (found,) = look(tmp_path, having({"carrel/lab:1": BASE, tag: BASE}), images)
+        assert (found["image"], found["reasons"]) == (None if reasons else tag, reasons), "another engine may lie"
+        (tmp_path / "s").unlink()  # so that the engine can make it anew
+
+
+def test_a_cache_that_is_too_long_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "LONGEST", 10)
+    (tmp_path / "examined.json").write_text("{}" + 10 * " ")
+    (found,) = look(tmp_path, having({"carrel/lab:1": BASE}), [{"name": "s", "settings": SETTINGS}])
+    assert found["reasons"] == [f"no run has looked into {UNKNOWN}"]
 
 
 def test_an_engine_that_does_not_run(tmp_path: Path) -> None:

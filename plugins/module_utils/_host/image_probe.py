@@ -8,20 +8,27 @@ script on standard input, and RENDER, which runs in the image's own Python.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import inspect
 import json
+import secrets
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import File
-from ansible_collections.carrel.jupyter.plugins.module_utils._host import engine_socket, files, process, server_check
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import (
+    engine_socket,
+    files,
+    image_cache,
+    process,
+    server_check,
+)
 from ansible_collections.carrel.jupyter.plugins.module_utils._report import printable
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import server_settings
 
 MARK = "carrel-probe "
-CACHED_IMAGES = 64
 # jupyter-collaboration's module up to 1, since 2, and its successor's (jupyter-server-documents).
 COLLABORATION = '["jupyter_collaboration", "jupyter_server_ydoc", "jupyter_server_documents"]'
 ENGINE_OPTIONS: dict[str, dict[str, Any]] = {
@@ -191,6 +198,7 @@ Run = Callable[[list[str], str], "tuple[int, str, str]"]
 
 
 SECONDS = 300  # for one answer of a container
+MEMORY, PIDS = "1g", "512"  # of it, where the engine can limit them; it leaves out others with a warning
 
 
 class Engine:
@@ -231,15 +239,15 @@ class Engine:
             raise ProbeError(f"what image {self._image} reports about itself cannot be read: {error}") from error
 
     def _examine(self, cache: str | None, keep: bool, jupyterlab: bool) -> Image:
-        before = files.read(cache) if cache else None
-        cached = read_cache(before.content if before else None)
+        cached = image_cache.load(cache) if cache else {}
         inspected = self.inspect()
         key = self.cache_key(inspected)
         image = self.probe(inspected, cached)
         if jupyterlab and image.jupyterlab is None:
             image = replace(image, jupyterlab=self.jupyterlab(image.servers[0]))
-        if cache and keep and cached.get(key) != cache_entry(image):
-            files.write(cache, File(extend_cache(cached, key, image), mode=0o600))
+        entry = cache_entry(image)
+        if cache and keep and cached.get(key) != entry:
+            files.write(cache, File(image_cache.extend(cached, key, entry), mode=0o600))
         return image
 
     def inspect(self) -> dict[str, Any]:
@@ -263,7 +271,9 @@ class Engine:
     def known(self, inspected: dict[str, Any], cached: dict[str, Any]) -> Image | None:
         """Return only the cache's answer. No container is started."""
         entry = cached.get(self.cache_key(inspected))
-        return self._understood(inspected, entry) if entry else None
+        with contextlib.suppress(LookupError, TypeError, AttributeError):  # a damaged entry is none
+            return self._understood(inspected, entry) if entry else None
+        return None
 
     def _understood(self, inspected: dict[str, Any], known: dict[str, Any]) -> Image:
         ids = known["uid"], known["gid"]
@@ -289,8 +299,9 @@ class Engine:
         )
 
     def cache_key(self, inspected: dict[str, Any]) -> str:
+        """An engine says itself which id an image has, so no engine gets another one's answers."""
         programme = hashlib.sha256(PROBE.encode()).hexdigest()[:12]
-        return f"{inspected['Id']} {self._user or ''} {programme}"
+        return f"{self._socket} {inspected['Id']} {self._user or ''} {programme}"
 
     def jupyterlab(self, server: Server) -> dict[str, Any]:
         answer = marked(self._container(server.python, ["-c", JUPYTERLAB], ""))
@@ -320,10 +331,17 @@ class Engine:
         return pages
 
     def _container(self, entrypoint: str, arguments: list[str], standard_input: str) -> str:
-        command = ["run", "--rm", "--interactive", "--pull", "never", "--network", "none"]
+        name = f"carrel-probe-{secrets.token_hex(8)}"
+        command = ["run", "--rm", "--name", name, "--interactive", "--pull", "never", "--network", "none"]
         command += ["--log-driver", "none", "--no-healthcheck", "--entrypoint", entrypoint]
+        command += ["--memory", MEMORY, "--pids-limit", PIDS]
         command += ["--user", self._user] if self._user else []
-        status, output, error = self._run([*command, self._image, *arguments], standard_input)
+        try:
+            status, output, error = self._run([*command, self._image, *arguments], standard_input)
+        except ProbeError:  # at the deadline only the docker command was killed
+            with contextlib.suppress(ProbeError):
+                self._run(["rm", "--force", name], "")
+            raise
         if status != 0:
             raise ProbeError(f"a container of image {self._image} failed with status {status}: {error.strip()}")
         return output
@@ -346,23 +364,8 @@ def parse_probe(output: str) -> dict[str, Any]:
     return {**answers[0], "servers": list(servers.values())}
 
 
-def read_cache(content: bytes | None) -> dict[str, Any]:
-    """Read the cache. It is empty if the file is missing or damaged."""
-    try:
-        cached = json.loads(content or b"{}")
-    except ValueError:
-        return {}
-    return cached if isinstance(cached, dict) else {}
-
-
 def cache_entry(image: Image) -> dict[str, Any]:
     return {key: value for key, value in asdict(image).items() if key not in ("image_id", "repo_digests", "exposed")}
-
-
-def extend_cache(cached: dict[str, Any], key: str, image: Image) -> bytes:
-    """Return the cache with this image as the last one. The oldest ones are dropped."""
-    entries = [*((name, old) for name, old in cached.items() if name != key), (key, cache_entry(image))]
-    return json.dumps(dict(entries[-CACHED_IMAGES:]), indent=1).encode()
 
 
 def as_result(image: Image) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._host.drift import 
     Project,
     Surroundings,
     absent,
-    examined,
     install,
     unbuilt,
     url,
@@ -60,7 +59,7 @@ def _present(instance: Mapping[str, Any], around: Surroundings, found: Found) ->
     if moved:
         found.reasons.append(moved)
     state = STATE.format(instance["name"])
-    image = examined(name, instance["user"], f"{state}/image.json", inspected)
+    image = project.examined(name, instance["user"], f"{state}/image.json", inspected)
     if image is None:
         found.reasons.append(f"the image {name} is new: no run has inspected it yet")
         return

@@ -41,6 +41,7 @@ test -n "$prefix" || refuse "no conda environment with the kernel python3"
 BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 _REGISTRY = re.compile(r"(localhost|[a-z0-9-]+(\.[a-z0-9-]+)+|[a-z0-9-]+(?=:))(:[0-9]+)?(/[a-z0-9._-]+)*")
 NAME = re.compile(r"[a-z0-9]+(?:[._/-][a-z0-9]+)*")  # distribution/reference, without a registry's address
+_FOLDER = re.compile(r"/[^\s\"'\\$]+")
 # conda's NAME=VERSION[=BUILD]
 _EXACT = re.compile(r"(?:[^:\s]+::)?[A-Za-z0-9._-]+={1,2}[0-9][^\s=*<>,|]*(?:=[^\s=*<>,|]+)?")
 
@@ -271,8 +272,15 @@ def with_settings(build: Build, wanted: Mapping[str, Any], jupyterlab: Mapping[s
     """Return the build with overrides.json: the base's, and the wanted settings over them."""
     instance = {"settings": wanted}
     image = {"jupyterlab": jupyterlab}
+    folder = jupyterlab["settings"]
+    # An engine may report anything, and this becomes a line of the Dockerfile.
+    if folder is not None and not (isinstance(folder, str) and _FOLDER.fullmatch(folder)):
+        raise KernelError(
+            f"image {build.name}: JupyterLab in {build.base} reads its settings from {folder!r}, which is not an"
+            " absolute path without spaces and quotes; take another base"
+        )
     problems = list(hub_images.settings_problems(instance, [build.base], [image]))
     if problems:
         raise KernelError("\n".join(f"image {build.name}: {problem}" for problem in problems))
     content = json.dumps(hub_images.merged_settings(instance, [image]), indent=1, sort_keys=True) + "\n"
-    return replace(build, files=[*build.files, File(f"{jupyterlab['settings']}/overrides.json", content)])
+    return replace(build, files=[*build.files, File(f"{folder}/overrides.json", content)])
