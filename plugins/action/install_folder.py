@@ -16,13 +16,13 @@ from typing import IO, Any
 from ansible.errors import AnsibleActionFail, AnsibleFileNotFound
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
+from ansible_collections.carrel.jupyter.plugins.plugin_utils._folder import stays_link
 
 MODULE = "carrel.jupyter.install_folder"
 
 
 def pack(folder: Path, files: Mapping[str, str], stream: IO[bytes]) -> None:
     """Write the folder, and FILES by their paths in it, as an archive in which everything is root's."""
-    inside = folder.resolve()
 
     def member(name: str, mode: int) -> tarfile.TarInfo:
         info = tarfile.TarInfo(name)
@@ -34,7 +34,7 @@ def pack(folder: Path, files: Mapping[str, str], stream: IO[bytes]) -> None:
             name = path.relative_to(folder).as_posix()
             if "__pycache__" in path.parts or name in files:
                 continue
-            if path.is_symlink() and (inside in path.resolve().parents or not path.is_file()):
+            if stays_link(path, folder):
                 link = member(name, 0o777)
                 link.type, link.linkname = tarfile.SYMTYPE, str(path.readlink())
                 archive.addfile(link)

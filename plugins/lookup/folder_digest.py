@@ -10,6 +10,7 @@ version_added: 0.1.0
 description:
   - The same names, contents and executable bits give the same digest on every machine, so it can stand in the tag of an
     image that is built from the folder. What Python keeps in C(__pycache__) does not count.
+  - A link to a file outside of the folder counts as that file, other links by the names of their targets.
 options:
   _terms:
     description: Folders; relative ones are looked for in the role's C(files) and beside the playbook.

@@ -1,6 +1,6 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The digest of a folder on the control node."""
+"""The digest of a folder on the control node, of what install_folder packs."""
 
 from __future__ import annotations
 
@@ -8,12 +8,17 @@ import hashlib
 from pathlib import Path
 
 
+def stays_link(path: Path, folder: Path) -> bool:
+    """Whether a path in the folder is a link that is packed as one. A link to a file outside becomes a copy of it."""
+    return path.is_symlink() and (not path.is_file() or folder.resolve() in path.resolve().parents)
+
+
 def digest(folder: Path, salt: str) -> str:
-    """Return the digest of a folder's files; a symbolic link counts by its target's name."""
+    """Return the digest of a folder's files; a link that stays one counts by its target's name."""
     total = hashlib.sha256(salt.encode())
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if path.is_symlink():
+        if stays_link(path, folder):
             total.update(repr((name, "link", str(path.readlink()))).encode())
         elif path.is_file() and path.parent.name != "__pycache__":
             executable = bool(path.stat().st_mode & 0o100)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.carrel.jupyter.plugins.plugin_utils._folder import digest
 from test_plan_action import HERE, run
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="what is installed belongs to root")
@@ -62,6 +63,23 @@ def test_everything_arrives_once_and_is_root_s(tmp_path: Path, source: Path) -> 
     assert stat.S_IMODE(dest.stat().st_mode) == 0o700
     assert stat.S_IMODE((dest / "private").stat().st_mode) == 0o600
     assert {(path.lstat().st_uid, path.lstat().st_gid) for path in dest.rglob("*")} == {(0, 0)}
+
+
+def test_the_digest_is_of_what_arrives(tmp_path: Path, source: Path) -> None:
+    """A link out of the folder becomes a copy, so its target's content counts; that of others counts anyway."""
+    outside, found = tmp_path / "outside", [digest(source, "")]
+    outside.write_text("changed")
+    found.append(digest(source, ""))
+    outside.chmod(0o755)
+    found.append(digest(source, ""))
+    assert len(set(found)) == 3
+    (source / "outer").unlink()
+    (source / "outer").write_text("changed")
+    (source / "outer").chmod(0o755)
+    assert digest(source, "") == found[-1], "a link and its copy are the same image"
+    (source / "again").symlink_to("again")
+    (source / "broken").unlink()
+    assert digest(source, "") != found[-1], "links that lead nowhere count, too"
 
 
 def test_a_killed_run_is_completed_and_a_link_is_not_followed(tmp_path: Path, source: Path) -> None:
