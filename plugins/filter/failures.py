@@ -36,6 +36,7 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
+            "_failure_build": failures.build,
             "_failure_message": failures.message,
             "_failure_last_words": failures.last_words,
             "_failure_instances": failures.instances,

@@ -162,7 +162,7 @@ def test_roles_do_not_log_the_secrets_that_they_are_given() -> None:
 
 
 def test_tasks_that_pass_secrets_to_other_modules_are_not_logged() -> None:
-    secret = ("password", "token", "secret", "build.args")
+    secret = ("password", "token", "secret", "build.args", "build_args")
     tasks = [task for file in (ROOT / "roles").glob("*/tasks/*.yml") for task in yaml.safe_load(file.read_text()) or []]
     found = []
     for task in tasks + [inner for outer in tasks for inner in outer.get("block", [])]:
@@ -171,3 +171,6 @@ def test_tasks_that_pass_secrets_to_other_modules_are_not_logged() -> None:
                 found.append(task)
     assert {task["name"] for task in found} == {"Build | Build the image", "Log in to the registries"}
     assert all(task.get("no_log") for task in found)
+    builds = [task for task in found if task["name"].startswith("Build")]
+    assert len(builds) == 2, "of labs and of hubs"
+    assert all(task["failed_when"] is False and "register" in task for task in builds), "the next task says why"

@@ -175,16 +175,23 @@ def _without_samples(text: str) -> str:
 
 def test_roots_docker_commands_run_no_plugins_of_accounts() -> None:
     """docker looks for plugins beside its configuration first (docker/cli, cli-plugins/manager)."""
-    tasks = [
-        (file, task)
-        for role in ROLES
-        for file in (ROOT / "roles" / role / "tasks").glob("*.yml")
-        for task in load(file) or []
-        if "docker_environment" in str(task.get("environment")) or "DOCKER_CONFIG" in str(task.get("environment"))
+    files = [
+        file for role in ROLES for folder in ("tasks", "vars") for file in (ROOT / "roles" / role / folder).glob("*")
     ]
-    assert tasks
-    for file, task in tasks:
-        assert "community.docker.docker_image_pull" in task, f"{file}: {task['name']}"
+    found = {
+        value for file in files for value in re.findall(r"^ +DOCKER_CONFIG: (.*)$", file.read_text(), re.MULTILINE)
+    }
+    copies = {f"__{role}_login" for role in ("lab", "hub")}
+    # copies that belong to root, and a folder of root's for the role image
+    assert found == {f'"{{{{ {name}.directory }}}}"' for name in copies} | {'"{{ image_docker_config }}"'}
+    registered = {
+        task["register"]
+        for file in files
+        if file.parent.name == "tasks"
+        for task in all_tasks(load(file))
+        if "carrel.jupyter.docker_login_copy" in task
+    }
+    assert registered == copies
 
 
 def all_tasks(tasks: Any) -> Iterator[dict[str, Any]]:

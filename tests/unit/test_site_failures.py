@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.carrel.jupyter.plugins.module_utils._images.log import explain_transfer
 from ansible_collections.carrel.jupyter.plugins.module_utils._report import failures as _failures
 from plan_helpers import good, hub, lab
 from test_plan_action import HERE, ROOT, run
@@ -29,6 +30,13 @@ NO_API = (
     "Error connecting: Error while fetching server API version: ('Connection aborted.', "
     "OSError(40, 'Too many levels of symbolic links'))"
 )
+
+
+PRIVATE = (
+    "Error pulling image r.example.org/lab:1 - 500 Server Error for http+docker://localhost/images/create: Internal"
+    ' Server Error ("Head "https://r.example.org/v2/lab/manifests/1": no basic auth credentials")'
+)
+IN_IMAGE_BUILD = explain_transfer("pulling", "r.example.org/lab:1", "no basic auth credentials")
 
 
 def reserving(task: dict[str, Any], broken: set[str]) -> dict[str, Any]:
@@ -126,6 +134,9 @@ def test_apache_forwards_to_no_port_that_is_not_reserved(tmp_path: Path) -> None
         ({"msg": "Timed out.", "timedout": {"period": 5}}, f"Timed out.\n{_failures.TIMED_OUT}"),
         ({"msg": NO_API}, f"{NO_API}\n{_failures.SOCKET.format('UID')}"),
         ({"msg": NO_DAEMON}, f"{NO_DAEMON}\n{_failures.SOCKET.format('1001')}"),
+        ({"msg": PRIVATE}, f"{PRIVATE}\n{_failures.LOG_IN}"),
+        ({"msg": IN_IMAGE_BUILD}, IN_IMAGE_BUILD),
+        ({"msg": "Permission denied: '/srv'"}, "Permission denied: '/srv'"),
     ],
 )
 def test_the_message_is_that_of_the_task_or_its_items(result: dict[str, Any], text: str) -> None:
@@ -145,6 +156,16 @@ def test_the_message_is_that_of_the_task_or_its_items(result: dict[str, Any], te
 def test_the_last_words_are_what_the_program_printed(result: dict[str, Any], text: str) -> None:
     assert _failures.last_words(result) == text
     assert _failures.message({"msg": text}) == text  # nothing is said twice when a role reports it
+
+
+def test_a_failed_build_says_why() -> None:
+    failed = {"msg": "Building carrel/tao:1 failed", "failed": False, "stdout": ""}
+    log = "#5 [2/2] RUN apt-get install x\n#5 0.312 E: Unable to locate package \x1b]x\n------\n > [2/2]\n------\n"
+    said = _failures.build({**failed, "stderr": log})
+    assert said.startswith("there is no package ?]x; correct its name or version. The log ends with:")
+    assert "E: Unable to locate" in said and "[2/2]" not in said.splitlines()[-1]
+    assert _failures.build({**failed, "stderr": "#2 ERROR: pull access denied, denied"}).endswith(_failures.LOG_IN)
+    assert _failures.build({"msg": '"Dockerfile" is not an existing file'}) == '"Dockerfile" is not an existing file'
 
 
 def test_a_report_names_instance_step_and_cause_and_claims_nothing_of_others() -> None:

@@ -9,6 +9,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.carrel.jupyter.plugins.module_utils._images.log import explain
 from ansible_collections.carrel.jupyter.plugins.module_utils._report import printable
 
 NO_MESSAGE = "the task gave no message; run again with -v"
@@ -20,6 +21,16 @@ SOCKET = (
     LOOK + "/run/user/{}/docker.sock. If it is missing, the engine does not run. If it is a link,"
     " somebody has put it there as the engine's account, and nothing was asked. Then restart the engine, as its"
     " account: systemctl --user restart rootless-docker"
+)
+# What registries say of an image that is private or not there, through the docker command and docker-py.
+REFUSED = re.compile(
+    r"no basic auth credentials|\bunauthorized: |authentication required|pull access denied"
+    r"|requested access to the resource is denied",
+    re.IGNORECASE,
+)
+LOG_IN = (
+    "If the registry asks for a log-in: docker login REGISTRY, as the account of the instance's engine; see"
+    " docs/explanation/rootless-docker.md"
 )
 
 REPORT = re.compile(r"\d+ of \d+ instances of kind \w+ on .* failed:\n\n")
@@ -37,6 +48,13 @@ def message(result: Mapping[str, Any]) -> str:
     return "\n".join(filter(None, [said, TIMED_OUT if result.get("timedout") else "", _advice(said)])) or NO_MESSAGE
 
 
+def build(result: Mapping[str, Any]) -> str:
+    """Return why a build by the docker command failed, or the task's message if docker printed nothing."""
+    log = "".join(str(result.get(stream) or "")[-printable.LONGEST :] for stream in ("stdout", "stderr"))
+    said = printable.text(explain(log)) if log.strip() else ""
+    return "\n".join(filter(None, [said, _advice(said)])) or message(result)
+
+
 def last_words(result: Mapping[str, Any]) -> str:
     """Return the output of a failed task's program, or the task's message."""
     printed = [str(result.get(stream) or "")[-printable.LONGEST :] for stream in ("stdout", "stderr")]
@@ -47,7 +65,8 @@ def last_words(result: Mapping[str, Any]) -> str:
 
 def _advice(said: str) -> str:
     unreached = None if LOOK in said else UNREACHED.search(said)  # a role's report may have it already
-    return SOCKET.format(unreached[1] or "UID") if unreached else ""
+    refused = LOG_IN not in said and "image_registries" not in said and REFUSED.search(said)
+    return SOCKET.format(unreached[1] or "UID") if unreached else LOG_IN if refused else ""
 
 
 def instances(kind: str, host: str, number: int, failures: Sequence[Mapping[str, str]]) -> str:
