@@ -25,7 +25,7 @@ SOCKET = "/var/run/docker.sock"
 KERNELS = {path.stem: yaml.safe_load(path.read_text()) for path in (ROOT / "images" / "kernels").glob("*.yml")}
 CERTIFICATES = [path.read_text() for path in images.MACHINE_CERTIFICATES.glob("*.crt")]
 NAME = "carrel-testbed/declared"
-LABEL = {"carrel.test": "image-build"}
+LABEL = {"carrel.test": "image-build", "carrel.words": 'Büro "$HOME" \\'}
 SMALL = {"base": images.BASE, "files": [{"dest": "/etc/carrel-test", "content": "small"}], "extra_ca_certificates": []}
 COMMON: dict[str, Any] = {"name": NAME, "extra_ca_certificates": CERTIFICATES, "labels": LABEL}
 

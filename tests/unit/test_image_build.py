@@ -56,10 +56,21 @@ def test_every_step_is_valid_shell_and_prints_its_name():
     parts = [
         _image_log.failed_part(step[2].replace("echo '", "").replace("echo ", "").replace("'", "")) for step in steps
     ]
-    assert parts == ["extra_ca_certificates", "APT_MIRROR", "apt", "conda", "kernel bash", "pip", "npm", "files"]
+    assert parts == ["APT_MIRROR", "extra_ca_certificates", "apt", "conda", "kernel bash", "pip", "npm", "files"]
     for step in steps:
         assert step[:2] == ["/bin/sh", "-ec"]
         assert subprocess.run(["sh", "-n"], input=step[2], text=True, capture_output=True, check=False).stderr == ""
+
+
+def test_labels_are_words_that_docker_leaves_as_they_are():
+    """Docker replaces $NAME, and knows no \\u00fc."""
+    labels = {"org.example.vendor": "Büro \"$HOME\" \\ 'x'", "a$b": "", "plain": "GIS lab"}
+    lines = context(build(labels=labels), "")["Dockerfile"].decode().splitlines()
+    assert [line for line in lines if line.startswith("LABEL")] == [
+        r'''LABEL "a\$b"=""''',
+        r'''LABEL "org.example.vendor"="Büro \"\$HOME\" \\ 'x'"''',
+        'LABEL "plain"="GIS lab"',
+    ]
 
 
 def test_files_and_kernels_are_in_the_context():
@@ -72,6 +83,8 @@ def test_files_and_kernels_are_in_the_context():
 def test_the_same_declaration_has_the_same_tag():
     assert tag_of(pip=["a==1"]) == tag_of(pip=["a==1"])
     assert tag_of(build_args={"APT_MIRROR": "http://mirror/debian", "http_proxy": "http://proxy"}) == tag_of()
+    certificates = {"extra_ca_certificates": ["-----BEGIN CERTIFICATE-----\n"]}
+    assert tag_of(build_args={"APT_MIRROR": "http://mirror/debian"}, **certificates) == tag_of(**certificates)
     assert tag_of().startswith("lab:") and len(tag_of()) == len("lab:") + 12
 
 
@@ -127,6 +140,8 @@ def test_a_folders_tag_is_its_content_and_its_arguments():
         ),
         ({"build_args": {"DEBUG": False}, "folder": "/f"}, "image lab: build_args: DEBUG is not text"),
         ({"labels": {"version": 1.1}}, "image lab: labels: version is not text"),
+        ({"labels": {"version": "1\nRUN x"}}, "image lab: labels: 'version' has more than one line"),
+        ({"labels": {"a\rb": "1"}}, r"image lab: labels: 'a\rb' has more than one line"),
         (
             {"files": [{"dest": "/motd", "content": "", "mode": 420}]},
             "mode: 420 is not a mode; write octal digits in quotes",

@@ -110,6 +110,8 @@ def _text_problems(image: Mapping[str, Any]) -> Iterator[str]:
                 yield f"build_args: {key!r} is not the name of a variable"
             elif not isinstance(value, str):
                 yield f"{option}: {key} is not text, and YAML may have changed it; write it in quotes"
+            elif option == "labels" and re.search(r"[\r\n\0]", f"{key}{value}"):
+                yield f"labels: {key!r} has more than one line; write it in one"
 
 
 def _refused(check: Callable[..., object], *values: object) -> Iterator[str]:
@@ -141,11 +143,12 @@ def context(build: Build, user: str) -> dict[str, bytes]:
         lines.append("COPY certificates/ /usr/local/share/ca-certificates/")
         names = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_CERT", "NODE_EXTRA_CA_CERTS")
         lines.append("ENV " + " ".join(f"{name}={BUNDLE}" for name in names))
+    if "APT_MIRROR" in build.build_args:
+        lines.append(_apt_mirror())
+    if build.certificates:
         install = _kernels.apt(["ca-certificates"])
         trust = [f"test -x /usr/sbin/update-ca-certificates || {{ {install}; }}", "update-ca-certificates"]
         lines.append(run("extra_ca_certificates", trust))
-    if "APT_MIRROR" in build.build_args:
-        lines.append(_apt_mirror())
     if build.apt:
         lines.append(run("apt", [_kernels.apt(build.apt)]))
     if build.conda:
@@ -170,9 +173,14 @@ def context(build: Build, user: str) -> dict[str, bytes]:
     for number, file in enumerate(build.files):
         files[f"files/{number}"] = file.content.encode()
         lines += [f"COPY files/{number} {file.destination}", run("files", [f"chmod {file.mode} '{file.destination}'"])]
-    lines += [f"LABEL {json.dumps(key)}={json.dumps(value)}" for key, value in sorted(build.labels.items())]
+    lines += [f"LABEL {_quoted(key)}={_quoted(value)}" for key, value in sorted(build.labels.items())]
     lines.append(f"USER {user or 'root'}")
     return {"Dockerfile": ("\n".join(lines) + "\n").encode(), **files}
+
+
+def _quoted(text: str) -> str:
+    """Return a word of the Dockerfile in which Docker replaces no variables."""
+    return '"' + re.sub(r'["\\$]', r"\\\g<0>", text) + '"'
 
 
 def _apt_mirror() -> str:
