@@ -9,8 +9,10 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from ansible.errors import AnsibleFilterError
 from ansible_collections.carrel.jupyter.plugins.module_utils._images import build, declared
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.image_keys import IMAGE
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import MESSAGES
 
 DOCUMENTATION = r"""
 name: _images
@@ -37,6 +39,8 @@ def folders(images: list[dict[str, Any]], base: str) -> list[dict[str, Any]]:
     """Return images without nulls and keys that are not for the role; relative folders begin at `base`."""
     found = []
     for image in images:
+        if image["name"] in build.OWN_NAMES:
+            raise AnsibleFilterError(f"image_builds: {MESSAGES['declared_own'].format(value=repr(image['name']))}")
         given = {key: value for key, value in image.items() if value is not None and IMAGE[key].handed}
         if "folder" in given:
             given["folder"] = os.path.join(base, os.path.expanduser(given["folder"]))

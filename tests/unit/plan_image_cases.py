@@ -47,6 +47,8 @@ IMAGE_CASES: list[tuple[str, str, str, dict[str, Any]]] = [
         _declared("declare"),
     ),
     ("declared_name", "jupyter_images[0].name", "'Statistics:1' is not a name", {"images": [{"name": "Statistics:1"}]}),
+    ("declared_own", "jupyter_images[0].name", "choose another one", {"images": [{"name": "carrel/lab"}]}),
+    ("declared_own", "jupyter_images[0].name", "own image", {"images": [{"name": "carrel/hub", "folder": "lab"}]}),
     (
         "declared_twice",
         "jupyter_images[2].name",

@@ -6,6 +6,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+from ansible.errors import AnsibleFilterError
+from ansible_collections.carrel.jupyter.plugins.filter import declared_images
 from ansible_collections.carrel.jupyter.plugins.module_utils._images import declared
 from ansible_collections.carrel.jupyter.plugins.module_utils._images.declared import bind
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import hub_image
@@ -133,6 +136,13 @@ def test_where_nothing_was_built_roles_get_text_all_the_same() -> None:
     ]
     assert bound["hub_instances"][0]["images"][1]["image"] == "geo"
     assert [job["images"] for job in bound["reset_jobs"]] == [[], [], [], [], [PULLED], [PULLED]]
+
+
+@pytest.mark.parametrize("name", ["carrel/lab", "carrel/hub"])
+def test_the_role_refuses_the_collections_own_names(name: str) -> None:
+    """The plan does so, too."""
+    with pytest.raises(AnsibleFilterError, match="is the name of the collection's own image; choose another one"):
+        declared_images.folders([{"name": "geo"}, {"name": name, "folder": "own"}], "/inventory")
 
 
 def test_each_certificate_has_a_file_of_its_own() -> None:

@@ -41,6 +41,7 @@ test -n "$prefix" || refuse "no conda environment with the kernel python3"
 BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 _REGISTRY = re.compile(r"(localhost|[a-z0-9-]+(\.[a-z0-9-]+)+|[a-z0-9-]+(?=:))(:[0-9]+)?(/[a-z0-9._-]+)*")
 NAME = re.compile(r"[a-z0-9]+(?:[._/-][a-z0-9]+)*")  # distribution/reference, without a registry's address
+OWN_NAMES = ("carrel/lab", "carrel/hub")  # the lab image that entries without a base stand on, and that of hubs
 _FOLDER = re.compile(r"/[^\s\"'\\$]+")
 # conda's NAME=VERSION[=BUILD]
 _EXACT = re.compile(r"(?:[^:\s]+::)?[A-Za-z0-9._-]+={1,2}[0-9][^\s=*<>,|]*(?:=[^\s=*<>,|]+)?")

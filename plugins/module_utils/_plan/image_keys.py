@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.carrel.jupyter.plugins.module_utils._images.build import NAME
+from ansible_collections.carrel.jupyter.plugins.module_utils._images.build import NAME, OWN_NAMES
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan import hub_values, types, values
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.key import Key, Type, filled, record_of
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems, kind_of, show
@@ -23,6 +23,8 @@ def _name(value: Any, path: str, problems: Problems) -> str | Invalid:
     name: str | Invalid = text("a name in quotes")(value, path, problems)
     if isinstance(name, str) and not NAME.fullmatch(name):
         problems.add(path, "declared_name", value=show(name))
+    elif name in OWN_NAMES:
+        problems.add(path, "declared_own", value=show(name))
     return name
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from ansible_collections.carrel.jupyter.plugins.module_utils._images.build import NAME
+from ansible_collections.carrel.jupyter.plugins.module_utils._images.build import NAME, OWN_NAMES
 from ansible_collections.carrel.jupyter.plugins.module_utils._images.build import problems as wrong
 from ansible_collections.carrel.jupyter.plugins.module_utils._images.declared import completed
 from ansible_collections.carrel.jupyter.plugins.module_utils._images.kernels import Kernel, KernelError
@@ -27,7 +27,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.smoke import Images, read_notebooks
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.values import declared_name
 
-OWN_BASE = "carrel/lab"  # the collection's own lab image, whose tag the role computes
+OWN_BASE = OWN_NAMES[0]  # the role computes its tag
 
 
 def to_build(instances: Iterable[Instance], only: Collection[str] | None) -> set[str]:

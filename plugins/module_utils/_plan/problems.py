@@ -76,6 +76,7 @@ MESSAGES: dict[str, str] = {
     "build_pull": "nothing is pulled for an image that is built on the host; leave pull out",
     "declared_name": "{value} is not a name for an image; write lower-case letters and digits, between them '.', '_', "
     "'-' and '/'",
+    "declared_own": "{value} is the name of the collection's own image; choose another one",
     "declared_twice": "{value} is also the name of {other}; give each image a name of its own",
     "declared_unknown": "{value} is not one of jupyter_images{hint}; declare it there",
     "declared_image": "{problem}",
