@@ -17,103 +17,15 @@ description:
     pauses, only if the network failed.
 options:
   images:
-    description: The images.
-    type: list
-    elements: dict
+    description:
+      - The images, as JSON. A list of mappings with the keys of C(jupyter_images) without C(smoke), and with C(base) or
+        C(folder). What a key means, and what it is if it is missing, is in the documentation of the inventory.
+      - C(base) is pulled if it is missing. C(folder) is on the host, and requires C(folder_digest), a digest of its
+        content that becomes part of the tag, for example of the lookup P(carrel.jupyter.folder_digest#lookup).
+      - C(build_args) are also for proxies and mirrors. They stay readable in the image's history.
+      - It is one text, because declarations may contain secrets, and Ansible logs the secrets in a list.
+    type: str
     required: true
-    suboptions:
-      name:
-        description: Its name, without a registry and a tag.
-        type: str
-        required: true
-      base:
-        description: The base image; it is pulled if it is missing. Required without O(images[].folder).
-        type: str
-      folder:
-        description:
-          - A folder on the host with your own Dockerfile; only O(images[].build_args) is used with it.
-          - It requires O(images[].folder_digest), which becomes part of the tag.
-        type: path
-      folder_digest:
-        description: A digest of the folder's content, for example of the lookup P(carrel.jupyter.folder_digest#lookup).
-        type: str
-      dockerfile:
-        description: The Dockerfile's name in the folder.
-        type: str
-        default: Dockerfile
-      no_cache:
-        description: Whether to build without the layers of earlier builds.
-        type: bool
-        default: false
-      apt:
-        description: Debian packages.
-        type: list
-        elements: str
-        default: []
-      conda:
-        description:
-          - Conda packages, with versions, for the conda environment that has the kernel python3.
-          - The base must have C(mamba), C(conda) or C(micromamba). Its channels are used, unless the build argument
-            C(CONDA_CHANNELS) names others.
-        type: list
-        elements: str
-        default: []
-      pip:
-        description: Python packages for the kernel python3, with versions.
-        type: list
-        elements: str
-        default: []
-      npm:
-        description: npm packages, with versions.
-        type: list
-        elements: str
-        default: []
-      kernels:
-        description:
-          - Kernels of O(kernels) by name, or mappings with C(name), C(environment), C(title), C(apt), C(pip), C(npm).
-        type: list
-        elements: raw
-        default: []
-      settings:
-        description: JupyterLab's settings by plugin, which are merged into the base's C(overrides.json).
-        type: dict
-        default: {}
-      files:
-        description: More text files.
-        type: list
-        elements: dict
-        default: []
-        suboptions:
-          dest:
-            description: Its path in the image.
-            type: str
-            required: true
-          content:
-            description: Its text.
-            type: str
-            required: true
-          mode:
-            description: Its mode, octal digits in quotes.
-            type: raw
-            default: "0644"
-      build_args:
-        description:
-          - Build arguments, text in quotes, also for proxies and mirrors.
-          - They stay readable in the image's history.
-        type: dict
-        default: {}
-      labels:
-        description: Labels, text in quotes.
-        type: dict
-        default: {}
-      extra_ca_certificates:
-        description: The text of CA certificates (PEM) that are trusted during the build and in the image.
-        type: list
-        elements: str
-        default: []
-      push:
-        description: The registry (and path) to push to, such as C(registry.example.org/jupyter).
-        type: str
   kernels:
     description: Declarations of kernels by name, as in the collection's folder C(images/kernels).
     type: dict
@@ -161,6 +73,8 @@ EXAMPLES = r"""
         argv: [R, --no-echo, -e, "IRkernel::main()", --args, "{connection_file}"]
         smoke: {code: "cat(42)", output: "42"}
         tested: true
+    images: "{{ images | to_json }}"
+  vars:
     images:
       - name: statistics
         base: quay.io/jupyter/minimal-notebook:2025-03-14
@@ -203,6 +117,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.carrel.jupyter.plugins.module_utils._changes.tracker import Tracker
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import engine_socket, process
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.files import UnsafePathError
@@ -222,11 +137,11 @@ class Builder:
         if module.params["docker_config"]:
             self.environment["DOCKER_CONFIG"] = module.params["docker_config"]
 
-    def run(self, *command: str) -> tuple[int, str]:
+    def run(self, *command: str, environment: dict[str, str] | None = None) -> tuple[int, str]:
         """Run docker, again while the network fails; return the status and everything that was printed."""
         pause = self.module.params["pause_seconds"]
         for left in reversed(range(self.module.params["tries"])):
-            status, output, error = self._run([*command], BUILD_SECONDS)
+            status, output, error = self._run([*command], BUILD_SECONDS, environment=environment)
             log = output + error
             if status == 0 or not left or not _image_log.is_network(log):
                 break
@@ -234,9 +149,16 @@ class Builder:
             pause *= 2
         return status, log
 
-    def _run(self, command: list[str], seconds: float = SECONDS, data: str = "") -> tuple[int, str, str]:
+    def _run(
+        self,
+        command: list[str],
+        seconds: float = SECONDS,
+        data: str = "",
+        environment: dict[str, str] | None = None,
+    ) -> tuple[int, str, str]:
+        its = {**(environment or {}), **self.environment}
         try:
-            done = process.run([*self.docker, *command], seconds, environment=self.environment, data=data)
+            done = process.run([*self.docker, *command], seconds, environment=its, data=data)
         except (process.EndlessError, OSError) as error:
             raise ProbeError(str(error)) from error
         return done.code, done.output, done.errors
@@ -311,11 +233,12 @@ class Builder:
             self.build_in(folder, image, declared, build)
 
     def build_in(self, folder: Path, image: str, declared: dict[str, Any], build: _image_build.Build | None) -> None:
-        options = [f"--build-arg={key}={value}" for key, value in sorted(declared["build_args"].items())]
+        options, environment = _image_build.arguments(declared["build_args"])
         options += ["--no-cache"] if declared["no_cache"] else []
         file = str(folder / ("Dockerfile" if build else declared["dockerfile"]))
         # Without BuildKit, the container of a step that fails would stay.
-        status, log = self.run("build", "--force-rm", "--tag", image, "--file", file, *options, str(folder))
+        command = ["build", "--force-rm", "--tag", image, "--file", file, *options, str(folder)]
+        status, log = self.run(*command, environment=environment)
         if status:
             kernels = build.kernels if build else []
             raise ProbeError(f"image {declared['name']} could not be built: {_image_log.explain(log, kernels)}")
@@ -362,18 +285,32 @@ IMAGE = {
 }
 
 
+def read(module: AnsibleModule) -> list[dict[str, Any]]:
+    """Return the images with every key, as Ansible reads an option."""
+    one = [("base", "folder")]
+    validator = ArgumentSpecValidator(IMAGE, required_one_of=one, mutually_exclusive=one)
+    try:
+        given = json.loads(module.params["images"])
+    except ValueError:
+        given = None
+    if not isinstance(given, list) or not all(isinstance(image, dict) for image in given):
+        module.fail_json(msg="images must be a list of mappings as JSON")
+    results = [validator.validate(image) for image in given]
+    wrong = [f"images[{number}]: {text}" for number, result in enumerate(results) for text in result.error_messages]
+    wrong += [
+        f"images[{number}]: folder requires folder_digest"
+        for number, image in enumerate(given)
+        if image.get("folder") and not image.get("folder_digest")
+    ]
+    if wrong:
+        module.fail_json(msg="\n".join(wrong))
+    return [dict(result.validated_parameters) for result in results]
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "images": {
-                "type": "list",
-                "elements": "dict",
-                "required": True,
-                "options": IMAGE,
-                "required_one_of": [("base", "folder")],
-                "mutually_exclusive": [("base", "folder")],
-                "required_by": {"folder": ["folder_digest"]},
-            },
+            "images": {"type": "str", "required": True, "no_log": True},
             "kernels": {"type": "dict", "default": {}},
             "socket": {"type": "path", "required": True},
             "docker_config": {"type": "path"},
@@ -384,7 +321,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     module.get_bin_path("docker", required=True)
-    declared = module.params["images"]
+    declared = read(module)
     builds, problems = _image_build.read_all(declared, module.params["kernels"])
     if problems:
         module.fail_json(msg="\n".join(problems))

@@ -34,7 +34,8 @@ def ask(check: bool = False, tries: int = 3, **image: Any) -> dict[str, Any]:
     declared = {**COMMON, **image}
     if "folder" in image:
         declared.pop("extra_ca_certificates")
-    arguments = {"images": [declared], "kernels": KERNELS, "socket": SOCKET, "tries": tries, "pause_seconds": 1}
+    images_of_it = json.dumps([declared])
+    arguments = {"images": images_of_it, "kernels": KERNELS, "socket": SOCKET, "tries": tries, "pause_seconds": 1}
     return module_runner.run("image_build", arguments, check)
 
 
@@ -104,6 +105,16 @@ def test_a_folder_of_ones_own(base, tmp_path):
     assert not ask(**folder, build_args={"APP_VERSION": "1"})["changed"]
 
 
+def test_values_of_build_arguments_arrive_as_they_are(base, tmp_path):
+    """Those that docker itself would take for its own, too."""
+    given = {"http_proxy": "http://ada:p%20w@127.0.0.1:9/", "LD_TRIAL": "l", "DOCKER_TRIAL": "d", "TRIAL": 'a=b"$x'}
+    arguments = "".join(f"ARG {key}\n" for key in given if key != "http_proxy")
+    shown = " && ".join(f'echo "${key}"' for key in given)
+    (tmp_path / "Dockerfile").write_text(f"FROM {base}\nUSER root\n{arguments}RUN ({shown}) > /trial\n")
+    image = ask(folder=str(tmp_path), folder_digest="arguments", build_args=given)["images"][0]["image"]
+    assert inside(image, "cat", "/trial").splitlines() == [*given.values()]
+
+
 def failed_steps() -> set[str]:
     """Containers that ran a RUN's shell and have ended; other tests' builds commit theirs and remove them."""
     listed = run("docker", "ps", "--all", "--filter", "status=exited", "--no-trunc", "--format", "{{.ID}} {{.Command}}")
@@ -137,7 +148,8 @@ def test_a_failed_build_is_explained_in_a_few_lines(base, what, message):
 
 def test_a_failed_untested_kernel_is_reported_as_untested(base, tmp_path):
     out_of_reach = {**KERNELS["go"], "apt": [], "steps": ["echo 'go: proxy: connection refused' >&2; exit 1"]}
-    arguments = {"images": [{"name": NAME, "base": base, "kernels": ["go"]}], "kernels": {"go": out_of_reach}}
+    image = json.dumps([{"name": NAME, "base": base, "kernels": ["go"]}])
+    arguments = {"images": image, "kernels": {"go": out_of_reach}}
     answer = module_runner.run("image_build", {**arguments, "socket": SOCKET, "tries": 1})
     assert "kernel go: it could not be built. It is declared but not tested: gophernotes comes" in answer["msg"]
 
@@ -185,7 +197,7 @@ def test_push_and_pull_by_digest(base, registry, tmp_path_factory):
     config = tmp_path_factory.mktemp("docker")
     run("docker", "--config", config, "login", "--username", "ada", "--password-stdin", registry, input_text="secret")
     arguments = {
-        "images": [{**COMMON, **SMALL, "push": registry}],
+        "images": json.dumps([{**COMMON, **SMALL, "push": registry}]),
         "kernels": KERNELS, "socket": SOCKET, "docker_config": str(config),
     }  # fmt: skip
     answers = [module_runner.run("image_build", arguments, check) for check in (True, False, True, False)]

@@ -223,7 +223,7 @@ USER 1000
 
 def conda(mirror: Mirror, base: str, *packages: str) -> dict[str, Any]:
     image = {"name": NAME, "base": base, "conda": packages, "build_args": {"CONDA_CHANNELS": f"{mirror.url}/conda"}}
-    arguments = {"images": [image], "socket": "/var/run/docker.sock"}
+    arguments = {"images": json.dumps([image]), "socket": "/var/run/docker.sock"}
     return module_runner.run("image_build", arguments)
 
 

@@ -109,6 +109,23 @@ def test_a_base_that_moved_changes_the_tag():
     assert tag(made, context(made, ""), "sha256:1") != tag(made, context(made, ""), "sha256:2")
 
 
+def test_values_of_build_arguments_are_not_among_the_options_that_everybody_reads():
+    """But docker's own variables stay as they are."""
+    given = {
+        "https_proxy": "http://ada:secret@proxy",
+        "VERSION": "",
+        "PATH": "/x",
+        "DOCKER_HOST": "y",
+        "LD_PRELOAD": "z",
+    }
+    options, environment = _image_build.arguments(given)
+    assert options == [
+        "--build-arg=DOCKER_HOST=y", "--build-arg=LD_PRELOAD=z", "--build-arg=PATH=/x", "--build-arg=VERSION",
+        "--build-arg=https_proxy",
+    ]  # fmt: skip
+    assert environment == {"https_proxy": "http://ada:secret@proxy", "VERSION": ""}
+
+
 def test_a_folders_tag_is_its_content_and_its_arguments():
     one = _image_build.folder_tag(declared(folder="/f", folder_digest="a", build_args={"APP_VERSION": "1"}))
     assert one == _image_build.folder_tag(declared(folder="/g", folder_digest="a", build_args={"APP_VERSION": "1"}))

@@ -88,6 +88,16 @@ def cases(folder: Path, secret: str) -> dict[str, list[dict[str, Any]]]:
             for image in [declared.completed({"name": "s", "base": "debian", "build_args": {"TOKEN": secret}})]
             for more in ({}, {"build_args": {"TOKEN": [secret]}}, {"files": secret})
         ],
+        "image_build": [
+            {"images": json.dumps([{"name": "s", "base": "debian", **more}]), "socket": "/nowhere"}
+            for more in (
+                {"build_args": {"TOKEN": secret}},
+                {"build_args": {"TOKEN": [secret]}},
+                {"files": secret},
+                {"files": [secret]},
+                {"labels": {"token": [secret]}, "unknown": secret},
+            )
+        ],
         "instance_move": [{"step": "undo", "password": secret}],
         "server_config": [{**config, "password": secret}, {**config, "token": secret}],
     }
@@ -96,6 +106,7 @@ def cases(folder: Path, secret: str) -> dict[str, list[dict[str, Any]]]:
 MODULES = [
     "hub_access",
     "hub_secrets",
+    "image_build",
     "image_drift",
     "install_files",
     "instance_drift",

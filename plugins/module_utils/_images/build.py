@@ -41,6 +41,10 @@ test -n "$prefix" || refuse "no conda environment with the kernel python3"
 BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 _REGISTRY = re.compile(r"(localhost|[a-z0-9-]+(\.[a-z0-9-]+)+|[a-z0-9-]+(?=:))(:[0-9]+)?(/[a-z0-9._-]+)*")
 NAME = re.compile(r"[a-z0-9]+(?:[._/-][a-z0-9]+)*")  # distribution/reference, without a registry's address
+# Variables that the docker command needs for itself.
+_OF_DOCKER = re.compile(
+    "PATH|HOME|TMPDIR|GODEBUG|LANG|(?:BUILDKIT|BUILDX|DOCKER|LC|LD|OTEL|SSL_CERT|XDG)_.*|GOMEMLIMIT|GOMAXPROCS"
+)
 OWN_NAMES = ("carrel/lab", "carrel/hub")  # the lab image that entries without a base stand on, and that of hubs
 _FOLDER = re.compile(r"/[^\s\"'\\$]+")
 # conda's NAME=VERSION[=BUILD]
@@ -240,6 +244,17 @@ def pushed(inspected: Mapping[str, Any] | None, push: str, image: str) -> str | 
 def _content(build_args: Mapping[str, str]) -> list[tuple[str, str]]:
     """Return the build arguments that make a difference: the way to the network makes none."""
     return sorted((key, str(value)) for key, value in build_args.items() if key not in MIRRORS + PROXIES)
+
+
+def arguments(build_args: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
+    """Return docker's options for build arguments, and the variables that it takes their values from.
+
+    All accounts of a host can read the options of a program, and these may have a proxy's password.
+    """
+    hidden = {key: value for key, value in build_args.items() if not _OF_DOCKER.fullmatch(key)}
+    options = [f"--build-arg={key}" if key in hidden else f"--build-arg={key}={value}"
+               for key, value in sorted(build_args.items())]  # fmt: skip
+    return options, hidden
 
 
 def folder_tag(declared: Mapping[str, Any]) -> str:
