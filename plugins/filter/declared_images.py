@@ -59,6 +59,8 @@ class FilterModule:
             "_image_folder_tag": build.folder_tag,
             "_image_folders": folders,
             "_image_place": declared.place,
+            "_image_results": declared.results,
+            "_image_to_push": declared.to_push,
             "_images_differing": declared.differing,
             "_images_to_compare": declared.to_compare,
         }

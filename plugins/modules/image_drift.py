@@ -123,7 +123,7 @@ def main() -> None:
     except ValueError:
         module.fail_json(msg="jobs must be a list as JSON")
     with ThreadPoolExecutor(AT_ONCE) as threads:
-        images = [answer for answers in threads.map(look, jobs) for answer in answers]
+        images = image_drift.pushed_once([answer for answers in threads.map(look, jobs) for answer in answers])
     for image in images:
         image["reasons"] = bounded(image["reasons"])
     module.exit_json(changed=any(image["reasons"] for image in images), images=images)

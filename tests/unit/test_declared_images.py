@@ -125,6 +125,17 @@ def test_another_hosts_images_are_compared_by_digest() -> None:
     assert jobs[0]["images"] == [{"name": "statistics", "pulled": None}, {"name": "geo", "pulled": "geo@sha256:1"}]
 
 
+def test_each_engine_of_a_host_adds_to_its_results_and_one_pushes() -> None:
+    geo = {"name": "geo", "image": "geo:1", "image_id": "a", "digest": "r/geo@sha256:1"}
+    lab = {"name": "lab", "image": "lab:1", "image_id": "b", "digest": None}
+    found = declared.results({}, [geo, lab])
+    images = [{"name": "geo", "push": "r"}, {"name": "lab", "push": "r"}, {"name": "new", "push": "r"}]
+    assert [image["push"] for image in declared.to_push(images, found)] == [None, "r", "r"]
+    second = {**geo, "image_id": "c", "digest": None}
+    assert declared.results(found, [second]) == {"geo": {**second, "digest": geo["digest"]}, "lab": lab}
+    assert declared.results(found, [{**second, "digest": "r/geo@sha256:2"}])["geo"]["digest"] == "r/geo@sha256:2"
+
+
 def test_where_nothing_was_built_roles_get_text_all_the_same() -> None:
     bound = bind(planned(), [built("tao", "statistics", None)])
     assert [item["image"] for item in bound["lab_instances"]] == [

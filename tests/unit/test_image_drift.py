@@ -119,6 +119,21 @@ def test_a_cache_that_is_too_long_is_none(tmp_path: Path, monkeypatch: pytest.Mo
     assert found["reasons"] == [f"no run has looked into {UNKNOWN}"]
 
 
+def test_what_one_engine_has_pushed_the_others_need_not_push(tmp_path: Path) -> None:
+    """Each would push another image under the same tag."""
+    (tag,) = tags(IMAGES[:1])
+    pushed = {"Id": "sha256:s", "RepoDigests": ["registry.example.org/jupyter/statistics@sha256:1"]}
+    answers = []
+    for number, image in enumerate(({**BASE, "Id": "sha256:t"}, pushed)):
+        (tmp_path / str(number)).mkdir()
+        answers += look(tmp_path / str(number), having({"carrel/lab:1": BASE, tag: image}), IMAGES[:1])
+    assert [each["image"] for each in answers] == [None, tag]
+    found = image_drift.pushed_once(answers)
+    assert [(each["image"], each["reasons"]) for each in found] == [(tag, []), (tag, [])]
+    (alone,) = image_drift.pushed_once(answers[:1])
+    assert alone["image"] is None and set(alone) == set(found[0])
+
+
 def test_an_engine_that_does_not_run(tmp_path: Path) -> None:
     found = look(tmp_path, having({}), IMAGES, running=False)
     assert [each["reasons"] for each in found] == [["the engine tao does not run"]] * 2

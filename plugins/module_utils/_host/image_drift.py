@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.drift import TOLD, Project
@@ -30,6 +30,17 @@ def look(job: Mapping[str, Any], engine: Mapping[str, Any], kernels: Mapping[str
             answer["reasons"] = [f"it cannot be compared, because of a {type(error).__name__}"]
         answers.append(answer)
     return answers
+
+
+def pushed_once(answers: Sequence[Answer]) -> list[Answer]:
+    """Return the answers of all engines of a host. What one of them has pushed, the others need not push."""
+    pushed = {answer["name"] for answer in answers if answer["image"]}
+    found = []
+    for answer in answers:
+        image = answer.get("unpushed") if answer["name"] in pushed else None
+        known = {key: value for key, value in answer.items() if key != "unpushed"}
+        found.append({**known, "image": image, "reasons": []} if image else known)
+    return found
 
 
 def _look_at(
@@ -66,5 +77,6 @@ def _look_at(
         answer["reasons"] = [f"the engine does not have {image}, the image that its declaration makes"]
     elif declared["push"] and not decide.pushed(found, declared["push"], image):
         answer["reasons"] = [f"{image} was not pushed to {declared['push']}"]
+        answer["unpushed"] = image
     else:
         answer["image"] = image

@@ -90,6 +90,26 @@ def completed(entry: Entry) -> dict[str, Any]:
     return {**filled(IMAGE, entry), "folder_digest": entry.get("folder_digest"), "files": files}
 
 
+def results(before: Mapping[str, Entry], answers: Sequence[Entry]) -> dict[str, Entry]:
+    """Return the role's fact with what image_build answered for one engine, beside what it has of others.
+
+    An image that another engine of the host has pushed keeps that digest: this one was not pushed.
+    """
+    added = {}
+    for answer in answers:
+        digest = answer["digest"] or (before.get(answer["name"]) or {}).get("digest")
+        added[answer["name"]] = {**answer, "digest": digest}
+    return {**before, **added}
+
+
+def to_push(images: Sequence[Entry], before: Mapping[str, Entry]) -> list[Entry]:
+    """Return the images, without `push` if another engine of the host has pushed them.
+
+    What each engine builds has a digest of its own, and the registry would have the last one alone under the tag.
+    """
+    return [{**image, "push": None} if (before.get(image["name"]) or {}).get("digest") else image for image in images]
+
+
 def to_compare(jobs: Sequence[Entry], images: Sequence[Entry], pulled: Mapping[str, Entry] | None) -> list[Entry]:
     """Return the plan's image_jobs with the declared IMAGES, for image_drift.
 
