@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import json
 from pathlib import Path
@@ -142,6 +143,46 @@ def test_what_is_expired() -> None:
         for name, day in (("a", 31), ("b", 1), ("a", 1), ("c", 17), ("d", 16))
     ]
     assert images.expired(healthy, 14, now) == ["b", "d"]
+
+
+BUILT = "statistics:0f5a3c9d1e2b"
+
+
+@pytest.mark.parametrize(
+    ("own", "tags", "kept"),
+    [
+        ("lab:1", ["lab:1"], []),
+        ("lab:1", ["lab:1", "mine:1"], ["mine:1"]),
+        ("lab:1", ["r.example.org/lab:1"], ["r.example.org/lab:1"]),
+        ("docker.io/org/lab:1.0", ["org/lab:1.0"], []),
+        ("docker.io/library/debian:12", ["debian:12"], []),
+        (BUILT, [BUILT, f"r.example.org:5000/jupyter/{BUILT}"], []),
+        (BUILT, [BUILT, "r.example.org/statistics:latest"], ["r.example.org/statistics:latest"]),
+        (BUILT, [f"my{BUILT}"], [f"my{BUILT}"]),
+        ("r.example.org/lab@sha256:1", [], []),
+    ],
+)
+def test_an_unused_image_is_removed_with_all_its_own_tags(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, own: str, tags: list[str], kept: list[str]
+) -> None:
+    digests = ["r.example.org/lab@sha256:1"]
+
+    class Raw(FakeEngine):
+        def docker(self, *arguments: str, **options: Any) -> str:
+            super().docker(*arguments, **options)
+            return json.dumps([{"RepoTags": tags, "RepoDigests": digests}]) if arguments[1] == "inspect" else ""
+
+    bench.engine = Raw()
+    of_it = bench.run()
+    old = (datetime.datetime.now().astimezone() - datetime.timedelta(days=99)).isoformat()
+    of_it.state.content["healthy"] = [{"image": own, "id": "sha256:a", "since": old, "until": old, "digest": None}]
+    of_it.settings = dataclasses.replace(of_it.settings, prune_days=14)
+    monkeypatch.setattr(images, "_needed", lambda _run: set())
+    images.prune(of_it)
+    assert images.foreign(tags, [own]) == kept
+    removed = [call for call in bench.engine.calls if call.startswith("image rm")]
+    assert removed == ([] if kept else [" ".join(["image rm", *tags, *digests])])
+    assert bool(of_it.state.content["healthy"]) is bool(kept), "what stays is remembered"
 
 
 class Tags(FakeEngine):

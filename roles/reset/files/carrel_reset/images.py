@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from . import files
+from . import files, names
 from . import settings as settings_files
 from .engine import EngineError
 
@@ -26,6 +26,7 @@ _FINAL = re.compile(
     r"|no matching manifest|did not end within",
     re.IGNORECASE,
 )
+_BUILT = re.compile(r":[0-9a-f]{12}$")  # of _images/build.py: tag
 
 
 def pull(run: Run, deployed: list[str]) -> None:
@@ -157,11 +158,18 @@ def _remove(run: Run, image_id: str, own: set[str]) -> bool:
         return True
     (raw,) = json.loads(run.engine.docker("image", "inspect", image_id))
     tags = raw["RepoTags"] or []
-    if set(tags) - own:
+    if foreign(tags, own):
         return False
     run.step("prune", f"remove {image_id}")
     run.engine.docker("image", "rm", *([*tags, *(raw["RepoDigests"] or [])] or [image_id]))
     return True
+
+
+def foreign(tags: Iterable[str], own: Iterable[str]) -> list[str]:
+    """The tags from somebody else: neither OWN ones, nor those under which image_build has pushed them."""
+    ours = {names.familiar(tag) for tag in own}
+    pushed = tuple(f"/{tag}" for tag in ours if _BUILT.search(tag))
+    return [tag for tag in tags if names.familiar(tag) not in ours and not tag.endswith(pushed)]
 
 
 def expired(healthy: list[dict[str, Any]], days: int, now: datetime.datetime) -> list[str]:
