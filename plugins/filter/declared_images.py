@@ -13,6 +13,7 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.carrel.jupyter.plugins.module_utils._images import build, declared
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.image_keys import IMAGE
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import MESSAGES
+from ansible_collections.carrel.jupyter.plugins.module_utils._site import hub_image
 
 DOCUMENTATION = r"""
 name: _images
@@ -48,6 +49,10 @@ def folders(images: list[dict[str, Any]], base: str) -> list[dict[str, Any]]:
     return found
 
 
+def old_labs(images: list[dict[str, Any]], containers: list[dict[str, Any]], current: str) -> list[str]:
+    return hub_image.old(images, containers, current, hub_image.LAB_LABEL)
+
+
 class FilterModule:
     """For the playbooks site and plan and the role image alone, not part of the collection's interface."""
 
@@ -58,6 +63,7 @@ class FilterModule:
             "_image_entries": declared.entries,
             "_image_folder_tag": build.folder_tag,
             "_image_folders": folders,
+            "_image_old_labs": old_labs,
             "_image_place": declared.place,
             "_image_results": declared.results,
             "_image_to_push": declared.to_push,

@@ -7,7 +7,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.carrel.jupyter.plugins.module_utils._site.hub_image import LABEL, old
+from ansible_collections.carrel.jupyter.plugins.filter.declared_images import old_labs
+from ansible_collections.carrel.jupyter.plugins.module_utils._site.hub_image import LAB_LABEL, LABEL, old
 
 from testbed.run import ROOT
 
@@ -49,6 +50,15 @@ def test_images_of_a_lab_called_hub_and_declared_ones_are_others(labels: dict[st
     assert old([*IMAGES, theirs], [], NOW) == ["carrel/hub:b", "carrel/hub:a"]
     assert old([image(9, "carrel/hub:c"), *IMAGES[1:2], theirs, theirs], [], NOW) == []
     assert f"LABEL {LABEL}=" in (ROOT / "roles/hub/files/image/Dockerfile").read_text()
+
+
+def test_the_same_goes_for_lab_images_and_not_for_what_stands_on_them() -> None:
+    names = ("carrel/lab:a", "carrel/lab:b", "statistics:0f5a3c9d1e2b", "carrel/hub:x", "carrel/lab:now")
+    images = [{**image(number, name), "Labels": {LAB_LABEL: ""}} for number, name in enumerate(names)]
+    images.append(image(9, "carrel/lab:1.0"))
+    assert old_labs(images, [], "carrel/lab:now") == ["carrel/lab:a"], "the last one before is the way back"
+    assert old_labs(images, [{"ImageID": "sha256:0"}], "carrel/lab:now") == []
+    assert f"LABEL {LAB_LABEL}=" in (ROOT / "images/lab/Dockerfile").read_text()
 
 
 @pytest.mark.parametrize("names", [["mine:1"], ["carrel/hub:b", "mine:1"], ["carrel/hubs:b"], ["x/carrel/hub:b"], []])

@@ -10,6 +10,7 @@ from typing import Any
 
 SHARED = "ansible_collections/carrel/jupyter/plugins/module_utils/_shared"
 LABEL = "carrel.hub"  # of its Dockerfile
+LAB_LABEL = "carrel.lab"  # the same of the lab image
 
 
 def files(packages: Sequence[str], shared: Mapping[str, str], certificates: Sequence[str]) -> dict[str, str]:
@@ -21,8 +22,12 @@ def files(packages: Sequence[str], shared: Mapping[str, str], certificates: Sequ
     }
 
 
-def old(images: Sequence[Mapping[str, Any]], containers: Sequence[Mapping[str, Any]], current: str) -> list[str]:
+def old(
+    images: Sequence[Mapping[str, Any]], containers: Sequence[Mapping[str, Any]], current: str, label: str = LABEL
+) -> list[str]:
     """Return the names of the hubs' images to remove, by the engine's answers about its images and all containers.
+
+    With LAB_LABEL: the names of the collection's lab images. Images that stand on one have the label, too.
 
     Images with the label that no container uses are older builds. The newest of them stays as the way back. Those with
     a name of another kind stay as well, and those without the label, which a lab or jupyter_images may have named so.
@@ -33,7 +38,7 @@ def old(images: Sequence[Mapping[str, Any]], containers: Sequence[Mapping[str, A
     def is_ours(image: Mapping[str, Any]) -> bool:
         names = image["RepoTags"] or []
         named = bool(names) and all(name.rpartition(":")[0] == repository for name in names)
-        return named and LABEL in (image["Labels"] or {})
+        return named and label in (image["Labels"] or {})
 
     ours = sorted(filter(is_ours, images), key=lambda image: int(image["Created"]), reverse=True)
     spare = [image for image in ours if current not in image["RepoTags"] and image["Id"] not in used]
