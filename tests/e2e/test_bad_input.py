@@ -91,11 +91,13 @@ def test_a_certificate_that_cannot_be_read_and_a_login_page_that_would_have_no_f
 
 def test_a_dockerfile_that_fails(play: Play, geo: Site, tmp_path: Path) -> None:
     (tmp_path / "Dockerfile").write_text(
-        "FROM registry.carrel.test:5000/carrel/lab:carto\nRUN echo no such package: nonesuch >&2; exit 100\n"
+        "FROM registry.carrel.test:5000/carrel/lab:carto\nARG TRIAL\nRUN echo no such package: nonesuch >&2; exit 100\n"
     )
-    run = play(geo.host, lambda instances: instances[0].update(build=str(tmp_path)))
+    build = {"context": str(tmp_path), "args": {"TRIAL": "not-to-be-shown"}}
+    run = play(geo.host, lambda instances: instances[0].update(build=build))
     assert run.code != 0
-    assert "no such package: nonesuch" in run.output
+    assert "no such package: nonesuch" in run.output.partition("The log ends with:")[2]
+    assert "not-to-be-shown" not in run.output
     with geo.lab().login(geo.secret) as lab:
         assert lab.run("print(open('/opt/app-version').read())").strip() == "3.1"
 
