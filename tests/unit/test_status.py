@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 from datetime import datetime, timedelta, timezone
@@ -13,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 import status_samples as samples
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import quotas
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.instance_status import Instance, collect, locked
 from ansible_collections.carrel.jupyter.plugins.module_utils._report import backups, metrics, report, status
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.times import parse_time
@@ -450,6 +452,24 @@ def test_disk(tmp_path: Path) -> None:
     assert in_vain["directory_bytes"] is None and "not measured within 0 s" in in_vain["notes"][0]
     skipped = one(tmp_path, disk=False)["disk"]
     assert skipped["directory_bytes"] is None and skipped["notes"] == [] and skipped["free_bytes"] > 0
+
+
+def test_the_rest_of_the_disk_is_known_where_limits_may_not_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mock, because the file systems of test hosts have no project quotas."""
+    record(tmp_path)
+    write(tmp_path, "srv/tao/data/notebooks/a.ipynb", "{}")
+
+    def refused(folder: int) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(quotas, "examine", refused)
+    answer = one(tmp_path)
+    assert (
+        answer["disk"]["limit"] is None and answer["disk"]["free_bytes"] > 0 and answer["disk"]["directory_bytes"] > 0
+    )
+    assert "the disk cannot be read" not in texts(answer)
 
 
 def test_names(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ def replaced(uid: int, proc: str = "/proc") -> list[str]:
             with open(os.path.join(proc, pid, "cgroup"), encoding="utf-8", errors="replace") as stream:
                 group = stream.read()
         except OSError:
-            continue  # it has just ended
+            continue  # it has just ended, or this program may not look, as carrel-metrics (ptrace(2))
         name = os.path.basename(program.removesuffix(DELETED))
         if program.endswith(DELETED) and name in PROGRAMS and f"/user@{uid}.service/app.slice/{UNIT}" in group:
             found.add(name)

@@ -220,13 +220,18 @@ class Instance:
         return {"known": known, "servers": servers, "sizes": sizes or []}
 
     def limit(self, directory: str) -> dict[str, int] | None:
-        """Return the size and the limit of a lab's folders together, if the file system enforces it."""
+        """Return the size and the limit of a lab's folders together, if the file system enforces it.
+
+        The kernel tells them only to programs that may also set them (quotactl(2)). carrel-metrics may not.
+        """
         try:
             folder = files.open_directory(f"{directory}/data/notebooks")
         except FileNotFoundError:
             return None
         try:
             quota = quotas.examine(folder)
+        except PermissionError:
+            return None
         finally:
             os.close(folder)
         return {"bytes": quota.used, "most": quota.own_limit, "files": quota.files} if quota.own_limit else None
