@@ -43,7 +43,8 @@ PLAYBOOKS = (
     "jupyter_reset_serial", "jupyter_restore", "jupyter_restore_group", "jupyter_restore_image",
     "jupyter_restore_beside", "jupyter_restore_overwrite", "jupyter_restore_path", "jupyter_restore_snapshot",
     "jupyter_restore_stop", "jupyter_restore_user", "jupyter_backup_drill", "jupyter_backup_group",
-    "jupyter_backup_user", "jupyter_status_disk", "jupyter_status_html", "jupyter_status_strict",
+    "jupyter_backup_user", "jupyter_status_address", "jupyter_status_disk", "jupyter_status_html",
+    "jupyter_status_strict",
     "jupyter_z2jh_directory", "jupyter_move_address", "jupyter_move_instance", "jupyter_move_to",
     "jupyter_adopt_directory", "jupyter_adopted", "jupyter_takeover", "jupyter_takeover_back",
 )  # fmt: skip

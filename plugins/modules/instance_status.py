@@ -24,7 +24,9 @@ options:
     type: list
     elements: str
   connect_to:
-    description: The address to connect to for the public URLs. The port is the URL's.
+    description:
+      - The address to connect to for the public URLs. The port is the URL's.
+      - Empty for the address that the URL's name has in DNS.
     type: str
     default: 127.0.0.1
   timeout_seconds:

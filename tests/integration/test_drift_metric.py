@@ -37,7 +37,10 @@ class Host:
         run("docker", "tag", os.environ["CARREL_TEST_LAB_IMAGE"], self.tag)
         self.site = LabSite(self.directory, self.name, image=self.tag, password="correct horse")
         self.state = root / "var/lib/carrel" / self.name
-        settings = {"textfile_directory": str(root), "timeout_seconds": 10, "disk_timeout_seconds": 1, "top_users": 0}
+        settings = {
+            "textfile_directory": str(root), "health_address": "127.0.0.1", "timeout_seconds": 10,
+            "disk_timeout_seconds": 1, "top_users": 0,
+        }  # fmt: skip
         for folder in (root / "etc/carrel", root / "run/user/0"):
             folder.mkdir(parents=True)
         (root / "etc/carrel/monitoring.json").write_text(json.dumps(settings))

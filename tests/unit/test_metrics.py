@@ -161,7 +161,8 @@ def test_the_program_needs_only_what_the_role_installs(tmp_path: Path) -> None:
     (root / "etc/carrel").mkdir(parents=True)
     textfiles.mkdir()
     settings = {
-        "textfile_directory": str(textfiles), "timeout_seconds": 1, "disk_timeout_seconds": 10, "top_users": 3,
+        "textfile_directory": str(textfiles), "health_address": "127.0.0.1", "timeout_seconds": 1,
+        "disk_timeout_seconds": 10, "top_users": 3,
     }  # fmt: skip
     (root / "etc/carrel/monitoring.json").write_text(json.dumps(settings))
     record = root / "var/lib/carrel/class101/instance.json"

@@ -395,6 +395,12 @@ def test_an_instance_without_containers(tmp_path: Path) -> None:
     assert "the host has no account no-such-account" in texts(answer)
 
 
+def test_without_an_address_the_urls_own_name_is_asked(tmp_path: Path) -> None:
+    record(tmp_path)
+    assert "Nothing listens on 127.0.0.1:1" in texts(one(tmp_path))
+    assert "Nothing listens on localhost:1" in texts(one(tmp_path, connect_to=""))
+
+
 @pytest.mark.parametrize(("kept", "own"), [({}, []), ({"own": ["a\x1b[2Jb"]}, ["ab"]), ({"own": 5}, [])])
 def test_what_is_the_administrators_own(tmp_path: Path, kept: dict[str, Any], own: list[str]) -> None:
     """Older records have none."""

@@ -112,14 +112,15 @@ class Instance:
     def site(self) -> dict[str, Any]:
         asked = target(self.record["url"], PATHS[self.record["kind"]])
         start = time.monotonic()
-        seen = ask(asked, self.options["connect_to"], self.options["timeout_seconds"], validate=False)
+        connect_to = self.options["connect_to"] or asked.host
+        seen = ask(asked, connect_to, self.options["timeout_seconds"], validate=False)
         milliseconds = round(1000 * (time.monotonic() - start))
         answers = seen.status == 200
         return {
             "answers": answers,
             "status": seen.status,
             "milliseconds": milliseconds,
-            "error": None if answers else f"{seen}. {advice(seen, self.options['connect_to'], asked)}",
+            "error": None if answers else f"{seen}. {advice(seen, connect_to, asked)}",
             "certificate": self.attempt("the certificate", self.certificate, seen.certificate),
         }
 

@@ -45,7 +45,7 @@ def main(arguments: Sequence[str], root: str = "/") -> int:
 def text_of(what: str, settings: Mapping[str, Any], root: str) -> str:
     options = {
         "names": None,
-        "connect_to": "127.0.0.1",
+        "connect_to": settings["health_address"],
         "timeout_seconds": settings["timeout_seconds"],
         "disk": what == "disk",
         "drift": what == "health",
