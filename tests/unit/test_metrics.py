@@ -63,6 +63,13 @@ def test_a_healthy_instance() -> None:
     assert round((ends - samples.NOW.timestamp()) / 86400) == 60
     assert found["carrel_instance_outdated_containers"] == {labels(name="tao"): 0}
     assert sum(found["carrel_reset_last_result"].values()) == 1
+    assert found["carrel_reset_configured_timestamp_seconds"] == {labels(name="tao"): 1890813600}
+
+
+def test_one_without_a_schedule_is_not_configured_for_resets() -> None:
+    found = health(seen(schedule=None))
+    assert found["carrel_reset_scheduled"] == {labels(name="tao"): 0}
+    assert "carrel_reset_configured_timestamp_seconds" not in found
 
 
 def test_one_that_does_not_answer_is_down_and_has_no_time() -> None:

@@ -34,6 +34,7 @@ HEALTH = {
     "carrel_hub_users": "Users in a hub's roster.",
     "carrel_hub_running_servers": "Users' servers of a hub that run.",
     "carrel_reset_scheduled": "Whether an instance is reset each day.",
+    "carrel_reset_configured_timestamp_seconds": "When cron got the job of the resets.",
     "carrel_reset_last_start_timestamp_seconds": "When the last reset began.",
     "carrel_reset_last_result": "1 for the result of the last reset, 0 for the others.",
     "carrel_backup_scheduled": "Whether an instance is backed up each day.",
@@ -129,6 +130,7 @@ def _health(found: Instance) -> Iterator[Sample]:
         yield Sample("carrel_hub_users", name, found["users"]["known"])
         yield Sample("carrel_hub_running_servers", name, found["users"]["servers"])
     yield Sample("carrel_reset_scheduled", name, bool(found["state"] == "present" and found["schedule"]))
+    yield from _time("carrel_reset_configured_timestamp_seconds", name, (found["schedule"] or {}).get("since"))
     if found["reset"]:
         yield from _time("carrel_reset_last_start_timestamp_seconds", name, found["reset"]["started"])
         for result in OUTCOMES:
