@@ -21,6 +21,7 @@ from carrel_hub.roster import changes, memberships
 from dockerspawner import DockerSpawner
 from jupyterhub import orm
 from jupyterhub.app import JupyterHub
+from jupyterhub.spawner import SpawnException
 from jupyterhub.user import User
 from jupyterhub.utils import subdomain_hook_idna
 from traitlets import HasTraits
@@ -278,8 +279,12 @@ def test_a_start_waits_for_a_graphics_card_that_docker_is_freeing(monkeypatch: p
     monkeypatch.setattr(DockerSpawner, "create_object", made)
     monkeypatch.setattr(spawner, "LOOK_SECONDS", 0)
     assert asyncio.run(created([held["exited"]], [held["removing"]], [])) == "made"
-    with pytest.raises(spawning.SpawnRefused, match="none of this hub's are free"):
+    with pytest.raises(spawning.SpawnRefused, match="none of this hub's are free") as refused:
         asyncio.run(created([held["exited"]], [held["running"]]))
+    # JupyterHub's metrics count it as a failure (handlers/base.py), and it shows this text.
+    assert isinstance(refused.value, SpawnException) and refused.value.reason == "no-gpus"
+    assert "none of this hub's are free" in refused.value.jupyterhub_message == refused.value.message
+    assert not isinstance(spawning.SpawnRefused(spawning.NO_IMAGE), SpawnException), "a fault"
     monkeypatch.setattr(spawner, "REMOVED_WITHIN_SECONDS", 0)
     with pytest.raises(spawning.SpawnRefused):
         asyncio.run(created([held["dead"]]))

@@ -127,7 +127,7 @@ class CarrelSpawner(DockerSpawner):  # type: ignore[misc]
             self._give([*self._devices, *chosen], {spawning.GPUS: ",".join(chosen)})
             return True
         if late or len(spawning.free_gpus(self._gpu_devices, spawning.staying(containers))) < wanted:
-            raise spawning.SpawnRefused(spawning.no_gpus(wanted, len(free)))
+            raise spawning.SpawnDeclined(spawning.no_gpus(wanted, len(free)), "no-gpus", 429)
         return False
 
     def _give(self, devices: list[str], labels: dict[str, str]) -> None:
@@ -163,7 +163,7 @@ class CarrelSpawner(DockerSpawner):  # type: ignore[misc]
         problem = username_problem(name)
         if problem:  # older versions let such people in, and administrators may have put them into the database
             self.log.error("no server: %s", problem)
-            raise spawning.SpawnRefused(spawning.NO_NAME)
+            raise spawning.SpawnDeclined(spawning.NO_NAME, "name", 400)
         text = (DIRECTORY / "mounts.json").read_text(encoding="utf-8")
         self.image = config["images"][0]["image"]
         roster = read_roster()

@@ -10,6 +10,7 @@ from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.escape import escape
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.mounts import effective_mounts
+from jupyterhub.spawner import SpawnException
 
 NO_DIRECTORY = (
     "One of your directories is missing on this server, so your notebook server was not started. "
@@ -66,10 +67,17 @@ _SIGNS = {
 class SpawnRefused(Exception):
     """An error for the user. JupyterHub shows these two attributes on its page."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, **more: Any) -> None:
+        super().__init__(message, **more)
         self.jupyterhub_message = message
         self.jupyterhub_html_message = f"<p>{escape_html(message)}</p>"
+
+
+class SpawnDeclined(SpawnRefused, SpawnException):  # type: ignore[misc]
+    """A refusal without a fault of the hub. JupyterHub counts it as a failure with this REASON, and not as an error."""
+
+    def __init__(self, message: str, reason: str, status_code: int) -> None:
+        super().__init__(message, reason=reason, status_code=status_code)
 
 
 def explain(error: str) -> str | None:
