@@ -5,18 +5,23 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import status_samples as samples
 import yaml
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import metrics as program
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.disk_usage import subdirectories_bytes
 from ansible_collections.carrel.jupyter.plugins.module_utils._report import metrics
 from installed_modules import imported, install
 from prometheus_client.parser import text_string_to_metric_families
+
+from testbed.patience import until
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLE = ROOT / "roles" / "monitoring"
@@ -154,17 +159,19 @@ def installed(folder: Path) -> Path:
     return folder
 
 
-def run(library: Path, root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def command(library: Path, root: Path, *arguments: str) -> list[str]:
     program = (ROLE / "files/carrel-metrics").read_text()
     program = program.replace("/usr/local/lib/carrel/metrics", str(library))
     program = program.replace("main(sys.argv[1:])", f"main(sys.argv[1:], {str(root)!r})")
-    return subprocess.run(
-        [sys.executable, "-I", "-B", "-c", program, *arguments], capture_output=True, text=True, check=False
-    )
+    return [sys.executable, "-I", "-B", "-c", program, *arguments]
 
 
-def test_the_program_needs_only_what_the_role_installs(tmp_path: Path) -> None:
-    library, root, textfiles = installed(tmp_path / "library"), tmp_path / "root", tmp_path / "textfiles"
+def run(library: Path, root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(library, root, *arguments), capture_output=True, text=True, check=False)
+
+
+def host(root: Path, textfiles: Path) -> dict[str, Any]:
+    """A folder that stands for a host's root, with a hub; the settings."""
     (root / "etc/carrel").mkdir(parents=True)
     textfiles.mkdir()
     settings = {
@@ -181,6 +188,12 @@ def test_the_program_needs_only_what_the_role_installs(tmp_path: Path) -> None:
         "name": "class101", "kind": "hub", "engine": "nobody-here", "directory": "/srv/class101", "state": "present",
         "url": "http://127.0.0.1:9/", "port": 9,
     }))  # fmt: skip
+    return settings
+
+
+def test_the_program_needs_only_what_the_role_installs(tmp_path: Path) -> None:
+    library, root, textfiles = installed(tmp_path / "library"), tmp_path / "root", tmp_path / "textfiles"
+    settings = host(root, textfiles)
     for what in ("health", "disk"):
         done = run(library, root, what)
         assert (done.returncode, done.stderr) == (0, "")
@@ -200,6 +213,41 @@ def test_the_program_needs_only_what_the_role_installs(tmp_path: Path) -> None:
         assert found == {"carrel_collection_success": {labels(what=what): 0}}, "nothing of the last run stays"
 
 
+def test_a_run_has_one_end_for_all_that_it_measures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    host(tmp_path / "root", tmp_path / "textfiles")
+    file = tmp_path / "textfiles/carrel_disk.prom"
+    assert program.main(["disk"], str(tmp_path / "root")) == 0
+    assert "carrel_instance_disk_bytes" in read(file.read_text())
+    monkeypatch.setattr(program, "SECONDS", 0)
+    assert program.main(["disk"], str(tmp_path / "root")) == 0
+    assert read(file.read_text()) == {"carrel_collection_success": {labels(what="disk"): 1}}
+    unit = (ROLE / "templates/carrel-metrics@.service.j2").read_text()
+    assert "TimeoutStartSec=1h\n" in unit
+
+
+def test_a_run_that_is_told_to_end_leaves_no_old_values(tmp_path: Path) -> None:
+    """As systemd does after TimeoutStartSec."""
+    library, root, textfiles = installed(tmp_path / "library"), tmp_path / "root", tmp_path / "textfiles"
+    host(root, textfiles)
+    assert run(library, root, "disk").returncode == 0
+    file, began, ended = textfiles / "carrel_disk.prom", tmp_path / "began", tmp_path / "ended"
+    slow = tmp_path / "bin/du"
+    slow.parent.mkdir()
+    slow.write_text(f"#!/bin/sh\ntouch {began}\nsleep 9\ntouch {ended}\n")
+    slow.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{slow.parent}:{os.environ['PATH']}"}
+    disk = command(library, root, "disk")
+    with subprocess.Popen(disk, env=environment, stderr=subprocess.PIPE, text=True) as measuring:
+        until(began.exists, "it measures")
+        assert "carrel_instance_disk_bytes" in read(file.read_text())
+        measuring.terminate()
+        until(lambda: "carrel_instance" not in file.read_text(), "it writes that it failed")
+        assert not ended.exists(), "du is not waited for"
+        assert measuring.stderr is not None and "was told to end" in measuring.stderr.read()
+    assert measuring.returncode == 1
+    assert read(file.read_text()) == {"carrel_collection_success": {labels(what="disk"): 0}}
+
+
 def expressions() -> list[str]:
     asked = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
     rules = yaml.safe_load(RULES.read_text())["groups"][0]["rules"]
@@ -208,7 +256,7 @@ def expressions() -> list[str]:
 
 def test_dashboard_and_rules_ask_for_metrics_that_exist() -> None:
     used = {name for text in expressions() for name in re.findall(r"\b(?:carrel|node|jupyterhub)_\w+", text)}
-    ours = {name for name in used if name.startswith("carrel_")} - {"carrel_health", "carrel_"}
+    ours = {name for name in used if name.startswith("carrel_")} - {"carrel_health", "carrel_disk", "carrel_"}
     known = {**metrics.HEALTH, **metrics.DISK, **metrics.COLLECTIONS}
     assert ours <= set(known)
     assert set(known) - ours == {"carrel_filesystem_free_bytes"}

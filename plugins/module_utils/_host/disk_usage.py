@@ -17,7 +17,7 @@ def directory_bytes(directory: str, seconds: float, notes: list[str]) -> int | N
     try:
         said = run(command, seconds).output
     except EndlessError:
-        notes.append(f"{directory} was not measured within {seconds} s")
+        notes.append(f"{directory} was not measured within {seconds:.0f} s")
         return None
     # If a file disappears meanwhile, du reports an error, but still prints the sum.
     sums = said.split()

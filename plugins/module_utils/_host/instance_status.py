@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import pwd
 import subprocess
@@ -237,20 +238,29 @@ class Instance:
             os.close(folder)
         return {"bytes": quota.used, "most": quota.own_limit, "files": quota.files} if quota.own_limit else None
 
+    def disk_seconds(self) -> float:
+        """Return how long the next measurement may take. The run of carrel-metrics has an end of its own."""
+        return left(self.options["disk_timeout_seconds"], self.options.get("end", math.inf))
+
     def disk(self, api: EngineAPI | None) -> dict[str, Any]:
         directory = self.path(self.record["directory"].lstrip("/"))
         system = os.statvfs(directory)
         notes: list[str] = []
-        seconds = self.options["disk_timeout_seconds"]
+        measures = self.options["disk"]
         limit = self.limit(directory) if self.record["kind"] == "lab" else None
         return {
             "limit": limit,
-            "directory_bytes": directory_bytes(directory, seconds, notes) if self.options["disk"] else None,
-            "images_bytes": images_bytes(api.path, seconds, notes) if self.options["disk"] and api else None,
+            "directory_bytes": directory_bytes(directory, self.disk_seconds(), notes) if measures else None,
+            "images_bytes": images_bytes(api.path, self.disk_seconds(), notes) if measures and api else None,
             "free_bytes": system.f_bavail * system.f_frsize,
             "used_percent": _status.percent_used(system.f_bfree, system.f_blocks, system.f_bavail),
             "notes": notes,
         }
+
+
+def left(seconds: float, end: float) -> float:
+    """Return SECONDS, or less if the monotonic clock shows END before."""
+    return min(seconds, max(end - time.monotonic(), 0))
 
 
 def recorded(root: str) -> list[str]:
@@ -268,5 +278,9 @@ def collect(root: str, options: dict[str, Any], now: datetime, probe: Probe = la
     instances = [Instance(root, name, options, now) for name in names]
     records = [instance.record for instance in instances]
     options["open_ports"] = probe([port for record in records for port in instance_ports.recorded(record)])
-    with ThreadPoolExecutor(WORKERS) as pool:
+    pool = ThreadPoolExecutor(WORKERS)
+    try:
         return list(pool.map(Instance.status, instances))
+    finally:
+        # A program that is told to end does not wait for what is being measured.
+        pool.shutdown(wait=False, cancel_futures=True)
