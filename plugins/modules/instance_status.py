@@ -182,12 +182,22 @@ instances:
     disk:
       description:
         - The size of the instance's directory and of its engine's images in bytes; the free bytes and the used share
-          of the directory's file system; C(notes) about values that are left out.
+          of the directory's file system; C(files_percent), the used share of its inodes; C(notes) about values that are
+          left out.
+        - C(engine), for an engine whose data root is on another file system, has the C(directory) and the same facts.
         - C(limit), for a lab with an enforced limit, has the C(bytes) that its folders take, and may take at C(most),
           and the number of C(files).
       type: dict
       returned: always
-      sample: {directory_bytes: 1200, images_bytes: 569346289, free_bytes: 16777216000, used_percent: 41, notes: []}
+      sample:
+        directory_bytes: 1200
+        images_bytes: 569346289
+        free_bytes: 16777216000
+        used_percent: 41
+        files_percent: 7
+        engine: {directory: /srv/docker/tao, free_bytes: 33554432000, used_percent: 12, files_percent: 3}
+        limit: null
+        notes: []
 """
 
 from datetime import datetime, timezone

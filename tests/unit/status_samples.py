@@ -61,6 +61,8 @@ def disk(**changes: Any) -> dict[str, Any]:
         "images_bytes": 569_346_289,
         "free_bytes": 65_000_000_000,
         "used_percent": 40,
+        "files_percent": 10,
+        "engine": None,
         "notes": [],
         **changes,
     }

@@ -115,6 +115,17 @@ def test_one_that_cannot_be_told_is_down_and_leaves_the_others_their_metrics() -
     assert list(read(text)["carrel_instance_disk_bytes"]) == [labels(name="geo")]
 
 
+def test_an_engine_has_metrics_of_its_disk_only_if_it_is_another_one() -> None:
+    found = health(seen())
+    assert found["carrel_filesystem_used_ratio"] == {labels(name="tao"): 0.4}
+    assert found["carrel_filesystem_inodes_used_ratio"] == {labels(name="tao"): 0.1}
+    assert not [name for name in found if name.startswith("carrel_engine_filesystem")]
+    elsewhere = {"directory": "/docker/tao", "free_bytes": 1, "used_percent": 95, "files_percent": 3}
+    found = health(seen(disk=samples.disk(engine=elsewhere)))
+    assert found["carrel_engine_filesystem_used_ratio"] == {labels(engine="tao"): 0.95}
+    assert found["carrel_engine_filesystem_inodes_used_ratio"] == {labels(engine="tao"): 0.03}
+
+
 def test_the_users_who_have_most() -> None:
     sizes = {"class101": {"ada": 5, "grace": 7, 'bob"s': 1}}
     found = read(metrics.disk([seen()], sizes, 2))

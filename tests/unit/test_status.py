@@ -270,6 +270,12 @@ TWO = [samples.container(), samples.container("tao-lab-2-1")]
         ({"site": samples.site(13)}, "warning", "ends in 13 days"),
         ({"site": samples.site(-1)}, "error", "the certificate ended"),
         ({"disk": samples.disk(used_percent=91)}, "warning", "/srv/tao is 91 % full"),
+        ({"disk": samples.disk(files_percent=97)}, "warning", "/srv/tao has 97 % of its inodes in use"),
+        (
+            {"disk": samples.disk(engine={"directory": "/docker/tao", "used_percent": 95, "files_percent": 3})},
+            "warning",
+            "/docker/tao, the engine's data root, is 95 % full",
+        ),
         ({"containers": TWO}, "warning", "tao-lab-1-1 and tao-lab-2-1 run at once"),
         ({"containers": [samples.container(as_tagged=False)]}, "warning", "runs another image than registry"),
         ({"containers": [samples.container(as_tagged=None)]}, "warning", "no longer has registry"),
@@ -287,7 +293,8 @@ def test_a_problem(changes: dict[str, Any], level: str, words: str) -> None:
     [
         {"site": samples.site(14)},
         {"site": samples.site(certificate=None)},
-        {"disk": samples.disk(used_percent=90)},
+        {"disk": samples.disk(used_percent=90, files_percent=90)},
+        {"disk": samples.disk(engine={"directory": "/docker/tao", "used_percent": 12, "files_percent": 3})},
         {"reset": None, "schedule": None},
         {"reset": None, "schedule": samples.schedule("2030-01-10T11:00:00+00:00")},
         {"reset": samples.reset("running"), "containers": TWO},
@@ -458,6 +465,23 @@ def test_disk(tmp_path: Path) -> None:
     assert in_vain["directory_bytes"] is None and "not measured within 0 s" in in_vain["notes"][0]
     skipped = one(tmp_path, disk=False)["disk"]
     assert skipped["directory_bytes"] is None and skipped["notes"] == [] and skipped["free_bytes"] > 0
+
+
+def test_an_engines_data_root_on_another_file_system(tmp_path: Path) -> None:
+    record(tmp_path)
+    found = one(tmp_path)["disk"]
+    assert found["engine"] is None and 0 <= found["files_percent"] <= 100
+    write(tmp_path, "etc/rootless-docker/no-such-account/daemon.json", '{"data-root": "/docker/tao"}')
+    assert one(tmp_path)["disk"]["engine"] is None, "not there yet"
+    (tmp_path / "docker/tao").mkdir(parents=True)
+    assert one(tmp_path)["disk"]["engine"] is None, "on the same file system"
+    (tmp_path / "docker/tao").rmdir()
+    (tmp_path / "docker/tao").symlink_to("/proc")
+    found = one(tmp_path)["disk"]["engine"]
+    assert found == {"directory": "/docker/tao", "free_bytes": 0, "used_percent": 0, "files_percent": 0}
+    write(tmp_path, "etc/rootless-docker/no-such-account/daemon.json", "[")
+    answer = one(tmp_path)
+    assert answer["disk"]["engine"] is None and "the engine's disk is damaged" in texts(answer)
 
 
 def test_the_rest_of_the_disk_is_known_where_limits_may_not_be_read(

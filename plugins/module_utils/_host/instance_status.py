@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
+from ansible_collections.carrel.jupyter.plugins.module_utils._engine.rootless_docker import config_path
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import backup_state, files, instance_ports, quotas
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.deployed import Deployed
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.disk_usage import directory_bytes, images_bytes
@@ -244,7 +245,6 @@ class Instance:
 
     def disk(self, api: EngineAPI | None) -> dict[str, Any]:
         directory = self.path(self.record["directory"].lstrip("/"))
-        system = os.statvfs(directory)
         notes: list[str] = []
         measures = self.options["disk"]
         limit = self.limit(directory) if self.record["kind"] == "lab" else None
@@ -252,10 +252,29 @@ class Instance:
             "limit": limit,
             "directory_bytes": directory_bytes(directory, self.disk_seconds(), notes) if measures else None,
             "images_bytes": images_bytes(api.path, self.disk_seconds(), notes) if measures and api else None,
-            "free_bytes": system.f_bavail * system.f_frsize,
-            "used_percent": _status.percent_used(system.f_bfree, system.f_blocks, system.f_bavail),
+            **file_system(directory),
+            "engine": self.attempt("the engine's disk", self.engine_disk, directory),
             "notes": notes,
         }
+
+    def engine_disk(self, directory: str) -> dict[str, Any] | None:
+        """Describe the file system of the engine's data root, if it is another one than that of the DIRECTORY."""
+        text = read(self.path(config_path(str(self.record.get("engine"))).lstrip("/")))
+        root = parse_instance(text).get("data-root") if text else None
+        place = self.path(str(root).lstrip("/")) if root else None
+        if place is None or not os.path.isdir(place) or os.stat(place).st_dev == os.stat(directory).st_dev:
+            return None
+        return {"directory": str(root), **file_system(place)}
+
+
+def file_system(directory: str) -> dict[str, int]:
+    system = os.statvfs(directory)
+    return {
+        "free_bytes": system.f_bavail * system.f_frsize,
+        "used_percent": _status.percent_used(system.f_bfree, system.f_blocks, system.f_bavail),
+        # btrfs has no fixed number of files, and says 0
+        "files_percent": _status.percent_used(system.f_ffree, system.f_files, system.f_favail),
+    }
 
 
 def left(seconds: float, end: float) -> float:

@@ -46,6 +46,9 @@ HEALTH = {
     "carrel_drill_last_result": "1 for the result of the last drill of a restore, 0 for the others.",
     "carrel_filesystem_free_bytes": "Free space on the file system of an instance's directory.",
     "carrel_filesystem_used_ratio": "Used share of the file system of an instance's directory.",
+    "carrel_filesystem_inodes_used_ratio": "Used share of the inodes of that file system.",
+    "carrel_engine_filesystem_used_ratio": "Used share of the file system of an engine's data root, if another one.",
+    "carrel_engine_filesystem_inodes_used_ratio": "Used share of the inodes of that file system of an engine.",
 }
 DISK = {
     "carrel_instance_disk_bytes": "Size of an instance's directory.",
@@ -142,7 +145,14 @@ def _health(found: Instance) -> Iterator[Sample]:
     yield from _kept("drill", name, bool(backup.get("drilled")), backup.get("drill") or {})
     if found["disk"]:
         yield Sample("carrel_filesystem_free_bytes", name, found["disk"]["free_bytes"])
-        yield Sample("carrel_filesystem_used_ratio", name, found["disk"]["used_percent"] / 100)
+        yield from _used("carrel_filesystem", name, found["disk"])
+        if engine and found["disk"]["engine"]:
+            yield from _used("carrel_engine_filesystem", {"engine": str(engine["name"])}, found["disk"]["engine"])
+
+
+def _used(metric: str, labels: Mapping[str, str], system: Mapping[str, Any]) -> Iterator[Sample]:
+    yield Sample(f"{metric}_used_ratio", labels, system["used_percent"] / 100)
+    yield Sample(f"{metric}_inodes_used_ratio", labels, system["files_percent"] / 100)
 
 
 def _kept(what: str, name: Mapping[str, str], scheduled: bool, run: Mapping[str, Any]) -> Iterator[Sample]:

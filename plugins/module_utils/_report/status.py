@@ -302,8 +302,10 @@ def _certificate(found: Mapping[str, Any], now: datetime) -> Found:
 
 def _disk(found: Mapping[str, Any], now: datetime) -> Found:
     disk = found["disk"]
-    if disk and disk["used_percent"] is not None and disk["used_percent"] > FULL_PERCENT:
-        yield WARNING, f"the file system of {found['directory']} is {disk['used_percent']} % full"
+    if disk:
+        yield from _full(found["directory"], disk)
+    if disk and disk["engine"]:
+        yield from _full(f"{disk['engine']['directory']}, the engine's data root,", disk["engine"])
     limit = disk and disk.get("limit")
     if limit:
         use, limits = Use(limit["bytes"], "", limit["files"]), {"disk": limit["most"]}
@@ -313,6 +315,13 @@ def _disk(found: Mapping[str, Any], now: datetime) -> Found:
     if much:
         named = some([f"{entry['name']} ({entry['text']})" for entry in much], NAMED)
         yield WARNING, f"folders of users are nearly full: {named}"
+
+
+def _full(what: str, system: Mapping[str, Any]) -> Found:
+    if system["used_percent"] > FULL_PERCENT:
+        yield WARNING, f"the file system of {what} is {system['used_percent']} % full"
+    if system["files_percent"] > FULL_PERCENT:
+        yield WARNING, f"the file system of {what} has {system['files_percent']} % of its inodes in use: remove files"
 
 
 def _two_servers(found: Mapping[str, Any], now: datetime) -> Found:
