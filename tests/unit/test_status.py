@@ -16,6 +16,7 @@ import pytest
 import status_samples as samples
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import quotas
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.instance_status import Instance, collect, locked
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.version import VERSION
 from ansible_collections.carrel.jupyter.plugins.module_utils._report import backups, metrics, report, status
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.times import parse_time
 from carrel_reset.state import State
@@ -500,6 +501,19 @@ def test_the_rest_of_the_disk_is_known_where_limits_may_not_be_read(
         answer["disk"]["limit"] is None and answer["disk"]["free_bytes"] > 0 and answer["disk"]["directory_bytes"] > 0
     )
     assert "the disk cannot be read" not in texts(answer)
+
+
+@pytest.mark.parametrize(
+    ("version", "newer"), [(VERSION, False), ("0.1.0", False), (None, False), ("99.0.0", True), ("nonsense", False)]
+)
+def test_an_old_collector_leaves_out_the_drift_of_what_a_newer_version_deployed(
+    tmp_path: Path, version: str | None, newer: bool
+) -> None:
+    record(tmp_path, collection=version)
+    answer = one(tmp_path, drift=True)
+    assert (answer["drift"] is None) is newer
+    assert f'carrel_collector_outdated{{name="tao"}} {float(newer)}' in metrics.health([answer], {})
+    assert "carrel_collector_outdated" not in metrics.health([one(tmp_path)], {})
 
 
 def test_names(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._host.locks import 
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.process import EndlessError
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.request import ask
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.facts import parse_instance
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.version import VERSION, order
 from ansible_collections.carrel.jupyter.plugins.module_utils._report import printable
 from ansible_collections.carrel.jupyter.plugins.module_utils._report import status as _status
 from ansible_collections.carrel.jupyter.plugins.module_utils._site.health import advice, target
@@ -206,8 +207,13 @@ class Instance:
         tags = [entry["image"] for entry in config.get("images", [])]
         return [_status.image(tag, self.image(api, tag)) for tag in tags]
 
-    def drift(self, api: EngineAPI | None, listed: list[Any]) -> dict[str, int]:
-        """Return how much differs from what the site playbook last deployed, by what it is."""
+    def drift(self, api: EngineAPI | None, listed: list[Any]) -> dict[str, int] | None:
+        """Return how much differs from what the site playbook last deployed, by what it is.
+
+        None if a newer version of the collection deployed it, which may do so in another way than this one knows.
+        """
+        if order(str(self.record.get("collection"))) > order(VERSION):
+            return None
         deployed = Deployed(self.root, self.record)
         changed = self.attempt("what was deployed", deployed.changed_files)
         counted = self.attempt("the compose project", deployed.differences, api, listed) if api else None

@@ -28,6 +28,7 @@ HEALTH = {
     "carrel_instance_problems": "Problems in the status of an instance, by level.",
     "carrel_instance_outdated_containers": "Running containers whose image is not the one that its tag means now.",
     "carrel_instance_drift": "How much differs from what the site playbook last deployed, by what it is.",
+    "carrel_collector_outdated": "Whether a newer version of the collection than these metrics' set up an instance.",
     "carrel_certificate_expiry_timestamp_seconds": "When the certificate of the public URL ends.",
     "carrel_engine_up": "Whether an instance's engine answers.",
     "carrel_engine_memory_bytes": "Memory of all that an engine runs, as its control group counts it.",
@@ -127,6 +128,8 @@ def _health(found: Instance) -> Iterator[Sample]:
         running = [entry for entry in found["containers"] if entry["state"] == "running"]
         outdated = sum(not entry["as_tagged"] for entry in running)
         yield Sample("carrel_instance_outdated_containers", name, outdated)
+    if "drift" in found:
+        yield Sample("carrel_collector_outdated", name, found["drift"] is None)
     for what, count in (found.get("drift") or {}).items():
         yield Sample("carrel_instance_drift", {**name, "what": what}, count)
     if found["users"]:
