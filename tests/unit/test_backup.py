@@ -101,6 +101,13 @@ def test_what_a_run_came_to(code: int, said: str, state: dict[str, Any], message
     assert (outcome.failed, outcome.changed, outcome.warning) == flags
 
 
+@pytest.mark.parametrize("state", [{}, {"result": "failed", "message": "of an older version"}])
+def test_a_drill_before_the_first_backup_changes_nothing(state: dict[str, Any]) -> None:
+    outcome = backup.outcome("tao", "drill", 0, "", state)
+    assert outcome == backup.Outcome("drill of tao: there is no backup yet, so there is nothing to try")
+    assert backup.outcome("tao", "drill", 0, "", {"result": "done", "message": "ada"}).changed
+
+
 # What the status says
 
 

@@ -234,6 +234,8 @@ def arguments(options: Mapping[str, Any]) -> list[str]:
 def outcome(name: str, command: str, code: int, said: str, state: Mapping[str, Any]) -> Outcome:
     """Judge a run by its exit code, its standard error and the entry of state.json."""
     own = str(state.get("message") or "")
+    if code == DONE and command == "drill" and state.get("result") != "done":
+        return Outcome(f"drill of {name}: there is no backup yet, so there is nothing to try")
     if code == DONE:
         return Outcome(f"{command} of {name}: {own}", changed=True)
     if code == INCOMPLETE:

@@ -116,6 +116,10 @@ def main(argv: list[str]) -> int:
         return FAILED
     state = State(f"{settings.state_directory}/state.json", settings.name)
     run = Run(settings, account, Restic(settings, account, lock), journal, state, lock)
+    named = options.user or options.group or options.snapshot != "latest"
+    if what == "drill" and not named and drill.is_early(run):
+        journal.info("end", "there is no backup yet, so there is nothing to try")
+        return DONE
     return act(run, what, options)
 
 

@@ -16,6 +16,7 @@ from . import database, restore, shadow, targets
 from .backup import WHOLE, gib, is_database
 from .commands import CommandError
 from .manifest import Manifest
+from .restic import NO_REPOSITORY, ResticError
 from .run import DONE, INCOMPLETE, BackupError, Run
 from .snapshots import listed, ours, pick
 
@@ -56,6 +57,22 @@ def drill(run: Run, snapshot: str | None, user: str | None = None, group: str | 
     code = INCOMPLETE if run.state.entry["warnings"] else DONE
     run.state.finish("incomplete" if code else "done", text, code, snapshot=chosen["id"], of=who, server=seen)
     return code
+
+
+def is_early(run: Run) -> bool:
+    """Whether there is nothing to try: the first Sunday may come before the first backup."""
+    if run.state.begun is not None or run.state.last("backup"):
+        return False
+    try:
+        run.prepare()
+        run.check_server()
+        return not listed(run)
+    except ResticError as error:
+        return error.code == NO_REPOSITORY
+    except (BackupError, CommandError, OSError, ValueError, KeyError):
+        return False  # the drill says why
+    finally:
+        run.tidy()
 
 
 def choice(run: Run, everything: Sequence[Mapping[str, Any]], snapshot: str | None) -> Mapping[str, Any]:
