@@ -1,18 +1,18 @@
 # Copyright: the carrel.jupyter authors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filters of the role apache."""
+"""Filters about Apache."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.carrel.jupyter.plugins.module_utils._apache import refusals, vhosts
+from ansible_collections.carrel.jupyter.plugins.module_utils._apache import refusals, sites, vhosts
 
 DOCUMENTATION = r"""
 name: _apache
-short_description: For the role apache alone
+short_description: For the roles and playbooks of this collection alone
 description:
   - These filters are not part of the collection's interface. They may change with any release.
 author:
@@ -36,6 +36,7 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
+            "_apache_asked_at": sites.asked_at,
             "_apache_certificates": vhosts.certificates,
             "_apache_sites": vhosts.sites,
             "_apache_refused": refusals.report,

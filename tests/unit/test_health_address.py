@@ -55,3 +55,22 @@ def test_apache_is_asked_where_it_listens(tmp_path: Path, what: str) -> None:
     }
     done = run(tmp_path, hosts, tmp_path / "probe.yml")
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("role", ["lab", "hub"])
+def test_roles_ask_apache_where_it_listens(tmp_path: Path, role: str) -> None:
+    """Otherwise site fails on a host whose Apache has an address of its own."""
+    folder = ROOT / "roles" / role
+    variables = yaml.safe_load((folder / "vars/main.yml").read_text())[f"__{role}_health_address"]
+    probe = {
+        "hosts": "all",
+        "gather_facts": False,
+        "vars": {"__asked": variables, f"{role}_health_address": "{{ own | default(none) }}"},
+        "tasks": [{"ansible.builtin.assert": {"that": "__asked == wanted"}}],
+    }
+    (tmp_path / "probe.yml").write_text(yaml.safe_dump([probe]), encoding="utf-8")
+    hosts = {f"h{number}": {**HERE, **given, "wanted": wanted} for number, (given, wanted) in enumerate(CASES[:6])}
+    hosts["own"] = {**HERE, "apache_listen_address": "10.0.0.5", "own": "10.0.0.6", "wanted": "10.0.0.6"}
+    done = run(tmp_path, hosts, tmp_path / "probe.yml")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert yaml.safe_load((folder / "defaults/main.yml").read_text())[f"{role}_health_address"] is None

@@ -66,6 +66,12 @@ class Listen:
         return self.port == other.port and (self.bare == other.bare or "*" in (self.bare, other.bare))
 
 
+def asked_at(listen_address: str) -> str:
+    """Return where this host reaches an Apache that listens on an address of C(Listen), which may be all."""
+    usual = {"*": "127.0.0.1", "0.0.0.0": "127.0.0.1", "[::]": "::1"}  # noqa: S104  compared with, not bound
+    return usual.get(listen_address, listen_address.strip("[]"))
+
+
 def parse_listen(text: str, source: str = "") -> Listen:
     """Read `443`, `*:443`, `192.0.2.1:443` or `[2001:db8::1]:443`."""
     address, _colon, port = text.strip().rpartition(":")
