@@ -106,8 +106,8 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.carrel.jupyter.plugins.module_utils._changes.tracker import Tracker
-from ansible_collections.carrel.jupyter.plugins.module_utils._host import files, install
-from ansible_collections.carrel.jupyter.plugins.module_utils._site.quotas import ForeignProjectError
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import install
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.told import Told
 
 
 def main() -> None:
@@ -146,7 +146,7 @@ def main() -> None:
         work.run(given["directories"], given["files"], given["secret_contents"], given["absent"], given["limits"])
     except install.IncompleteError as error:
         module.fail_json(msg=str(error), paths=[])
-    except (files.UnsafePathError, install.ForeignOwnerError, ForeignProjectError) as error:
+    except Told as error:
         module.fail_json(msg=str(error), changed=tracker.changed, paths=work.changed)
     except OSError as error:
         module.fail_json(

@@ -18,6 +18,7 @@ import struct
 from dataclasses import dataclass
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import files
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.told import Told
 
 ACL = "system.posix_acl_default"
 # acl(5) in the kernel's form (linux/posix_acl_xattr.h): user::rwx group::rwx other::---. With it, the umask does not
@@ -30,7 +31,7 @@ NO_ACL = (errno.ENOTSUP, errno.EOPNOTSUPP)
 ROUNDS = 20
 
 
-class ForeignOwnerError(Exception):
+class ForeignOwnerError(Told):
     """A directory belongs to another account. The text says which one and what to do."""
 
 
@@ -73,10 +74,13 @@ def foreign(path: str, uid: int, gid: int, wanted: Wanted) -> str:
             f"{path} belongs to {uid}:{gid} but must belong to root, because it holds directories of other accounts: "
             "move it away"
         )
-    owner = f"{wanted.uid}:{wanted.gid}"
+    return of_another(path, f"{uid}:{gid}", f"{wanted.uid}:{wanted.gid}")
+
+
+def of_another(path: str, found: str, wanted: str) -> str:
     return (
-        f"{path} belongs to {uid}:{gid}, not to {owner}, and is left as it is. "
-        f"To change the owner of its content, run: chown -R --no-dereference {owner} {path}"
+        f"{path} belongs to {found}, not to {wanted}, and is left as it is. "
+        f"To change the owner of its content, run: chown -R --no-dereference {wanted} {path}"
     )
 
 

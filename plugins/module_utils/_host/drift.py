@@ -32,14 +32,14 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._host.image_probe i
     Image,
     ProbeError,
 )
-from ansible_collections.carrel.jupyter.plugins.module_utils._host.install import ForeignOwnerError, Installation
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.install import Installation
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.request import ask
 from ansible_collections.carrel.jupyter.plugins.module_utils._report import printable
-from ansible_collections.carrel.jupyter.plugins.module_utils._shared.login_page import LoginPageError
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.told import Told
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import drift, health
 
 # Errors whose texts say what to do and contain no secrets.
-TOLD = (files.UnsafePathError, ForeignOwnerError, EngineError, ProbeError, LoginPageError, OSError)
+TOLD = (Told, ProbeError, OSError)
 CALL_SECONDS = 20
 REGISTRY_SECONDS = 30
 # Bytes of an answer about a container, an image or a project's containers. Many engines are asked at once.

@@ -19,12 +19,13 @@ from urllib.parse import urlencode
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import engine_socket, sockets
 from ansible_collections.carrel.jupyter.plugins.module_utils._report import printable
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.told import Told
 
 TIMEOUT = 60
 LONGEST = 32 * 2**20  # bytes of an answer; a list of containers has 5,000 for each
 
 
-class EngineError(Exception):
+class EngineError(Told):
     """The engine refused a call."""
 
     def __init__(self, status: int, message: str) -> None:

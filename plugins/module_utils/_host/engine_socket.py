@@ -7,11 +7,13 @@ from __future__ import annotations
 import os
 import stat
 
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.told import Told
+
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 ALIAS, RUN = "/var/run/", "/run/"  # the first is a link of root's to the second
 
 
-class SocketError(Exception):
+class SocketError(Told):
     """The socket cannot be used. The text says what to do."""
 
 

@@ -21,13 +21,14 @@ import stat
 import time
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import File
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.told import Told
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 LEFTOVER_SECONDS = 3600
 LONGEST = 32 * 2**20  # bytes that are read of a file
 
 
-class UnsafePathError(Exception):
+class UnsafePathError(Told):
     """A path that root must not use. The text says why and what to do."""
 
 

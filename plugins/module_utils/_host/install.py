@@ -11,15 +11,12 @@ from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import File
 from ansible_collections.carrel.jupyter.plugins.module_utils._changes.tracker import Tracker
-from ansible_collections.carrel.jupyter.plugins.module_utils._host import files
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import directories, files
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.quotas import Quotas
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.told import Told
 
 
-class ForeignOwnerError(Exception):
-    """A directory belongs to another account."""
-
-
-class IncompleteError(Exception):
+class IncompleteError(Told):
     """A file has no content."""
 
 
@@ -33,7 +30,7 @@ class Installation:
 
     def run(
         self,
-        directories: Sequence[Mapping[str, Any]],
+        wanted_directories: Sequence[Mapping[str, Any]],
         wanted_files: Sequence[Mapping[str, Any]],
         secret_contents: Mapping[str, str],
         absent: Sequence[str],
@@ -45,7 +42,7 @@ class Installation:
             if (content is None) == (path not in secret_contents):
                 raise IncompleteError(f"{path} needs either content or an entry in secret_contents")
             contents.setdefault(path, content or "")
-        for wanted in directories:
+        for wanted in wanted_directories:
             if ensure_directory(wanted, self.tracker, self.check_mode):
                 self.changed.append(wanted["path"])
         for wanted in limits:
@@ -92,11 +89,10 @@ def ensure_directory(wanted: Mapping[str, Any], tracker: Tracker, check_mode: bo
         return True
     try:
         status = os.fstat(descriptor)
-        # Only root makes root's directories, so that their group is a former account's is nobody's claim to them.
+        # What root owns, only root has made. A wrong group, such as a former account's, is corrected below.
         if status.st_uid != owner or (owner != 0 and status.st_gid != group):
-            raise ForeignOwnerError(
-                f"{path} belongs to {status.st_uid}:{status.st_gid}, not to {owner}:{group}, and is left as it is. "
-                f"To change the owner of its content, run: chown -R --no-dereference {owner}:{group} {path}"
+            raise directories.ForeignOwnerError(
+                directories.of_another(path, f"{status.st_uid}:{status.st_gid}", f"{owner}:{group}")
             )
         before, after = f"mode {stat.S_IMODE(status.st_mode):04o}\n", f"mode {mode:04o}\n"
         if status.st_gid != group:

@@ -25,15 +25,16 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._host.engine_api im
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.user_backend import Backend
 from ansible_collections.carrel.jupyter.plugins.module_utils._people import user_volumes
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.escape import unescape
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.told import Told
 
 INSTANCE, USER, ARCHIVED = "carrel.instance", "carrel.user", "carrel.archived"
 
 
-class InUseError(Exception):
+class InUseError(Told):
     """A container uses the volume."""
 
 
-class EarlierHubError(Exception):
+class EarlierHubError(Told):
     """The engine has volumes of a hub of this name that was removed. Whose they are is in its archive."""
 
 

@@ -17,6 +17,8 @@ from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import parse_qs, urljoin, urlsplit
 
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.told import Told
+
 MAX_PAGE_BYTES = 1024 * 1024
 NOTICE_ID = "login-notice"
 # As wide as jupyter_server's message about tokens below it, and below the form, which floats.
@@ -51,7 +53,7 @@ _TOKEN = re.compile(
 _HINT = "give the whole page with `template` instead"
 
 
-class LoginPageError(Exception):
+class LoginPageError(Told):
     """A notice or a page that cannot be used; the text says what, where and what to do."""
 
 

@@ -3,7 +3,7 @@
 """The mounts file: who gets which directory of the host, where in the container and in which mode.
 
 docs/reference/hub-mounts.md describes the format. The module group_mounts writes it and a hub's spawn hook reads it at
-every spawn. Nothing but the standard library and escape.py is needed.
+every spawn.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.escape import escape
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.told import Told
 
 VERSION = 1
-MODES = ("none", "ro", "rw")
 
 
-class MountsError(Exception):
+class MountsError(Told):
     """The file cannot be used, or somebody would get two mounts on one target."""
 
 

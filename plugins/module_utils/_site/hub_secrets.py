@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import json_text
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.told import Told
 from ansible_collections.carrel.jupyter.plugins.module_utils._site.compose import dotenv
 
 HIDDEN = "********"
@@ -20,7 +21,7 @@ AUTHENTICATOR = "authenticator/"  # followed by a trait's name: its value
 _TOKEN = re.compile(r"[0-9a-f]{64}")  # the hub reads the cookie secret as hexadecimal digits
 
 
-class DamagedError(Exception):
+class DamagedError(Told):
     """A file of secrets cannot be read. New secrets would lock out people or the hub."""
 
 

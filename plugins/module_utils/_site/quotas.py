@@ -14,13 +14,14 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.disk import most_files
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.told import Told
 
 # The collection's projects. Other numbers belong to the administrator, and 0 cannot be limited.
 FIRST, COUNT = 0x43000000, 1 << 24
 BLOCK = 1024  # bytes, the kernel's unit for limits (quotactl(2))
 
 
-class ForeignProjectError(Exception):
+class ForeignProjectError(Told):
     """A directory cannot get its limit because of its project or its files. The text says what to do."""
 
 
