@@ -51,7 +51,7 @@ options:
   ports:
     description:
       - Ports of 127.0.0.1 behind the web server on which only O(account) may listen. If somebody else does, the module
-        fails at once and says who. They require O(account).
+        fails at once and says who. They require O(account), which must exist.
     type: list
     elements: int
   account:
@@ -100,11 +100,20 @@ elapsed:
 """
 
 import time
+from collections.abc import Collection
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import instance_ports
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.request import ask
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import health as decide
+
+
+def taken(ports: Collection[int], account: str) -> str:
+    """Say who else has the account's ports. Empty if nobody has."""
+    try:
+        return "; ".join(instance_ports.others(ports, account))
+    except KeyError:
+        return f"account: there is no account {account!r} on this host; make its engine first, or correct the name"
 
 
 def main() -> None:
@@ -134,7 +143,7 @@ def main() -> None:
         left = deadline - time.monotonic()
         seen = ask(target, given["connect_to"], min(10.0, max(1.0, left)), given["validate_certs"])
         tries += 1
-        others = "; ".join(instance_ports.others(given["ports"], given["account"])) if given["ports"] else ""
+        others = taken(given["ports"], given["account"]) if given["ports"] else ""
         healthy = seen.status in given["expect_status"] and not others
         pause = min(1.0, 0.1 * tries)
         if healthy or others or module.check_mode or time.monotonic() + pause > deadline:

@@ -110,6 +110,12 @@ def test_the_module_needs_an_account_only_with_ports(capsys: pytest.CaptureFixtu
     try:
         assert answer()["status"] == 302
         assert "account" in answer(ports=[1])["msg"]
+        # The site may answer all the same.
+        nobody = {"ports": [1], "account": "nobody-has-this"}
+        said = answer(**nobody)
+        assert said["failed"] and "there is no account 'nobody-has-this' on this host" in said["msg"]
+        tried = answer(**nobody, _ansible_check_mode=True)
+        assert (tried["healthy"], tried["status"], tried.get("failed")) == (False, 302, None)
     finally:
         server.shutdown()
 
