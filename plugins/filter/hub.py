@@ -16,6 +16,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._site import (
     hub_access,
     hub_image,
     hub_images,
+    hub_options,
     hub_smoke,
 )
 from ansible_collections.carrel.jupyter.plugins.plugin_utils._folder import digest
@@ -72,8 +73,10 @@ class FilterModule:
             "_hub_image_problems": hub_images.problems,
             "_hub_image_warnings": hub_images.warnings,
             "_hub_image_name": image_name,
+            "_hub_mount_options": hub_options.mounts,
             "_hub_named": named,
             "_hub_record": hub.hub_record,
+            "_hub_secret_options": hub_options.secrets,
             "_hub_smoke_before": hub_smoke.before,
             "_hub_smoke_due": hub_smoke.due,
             "_hub_smoke_files": hub_smoke.files,
@@ -81,4 +84,5 @@ class FilterModule:
             "_hub_smoke_passed": hub_smoke.with_passed,
             "_hub_smoke_refusal": hub_smoke.refusal,
             "_hub_smoke_untried": hub_smoke.untried,
+            "_hub_volume_options": hub_options.volumes,
         }

@@ -521,7 +521,7 @@ def test_an_image_differs_until_it_has_passed_the_smoke_notebooks(
 def test_warnings_about_users_directories_are_notes(tmp_path: Path) -> None:
     (tmp_path / "data" / "users" / "Nobody-s").mkdir(parents=True)
     (tmp_path / "hub").mkdir()
-    keys = {"targets": {}, "shared": None, "colab": None, "users_view": None, "prune": "keep", "groups": []}
+    keys = {"shared": None, "colab": None, "users_view": None, "groups": []}
     decided = {
         "uid": os.getuid(),
         "gid": os.getgid(),

@@ -53,7 +53,9 @@ def instance(**changes: Any) -> dict[str, Any]:
         "settings": {}, "extra_config": [], "extra_packages": [], "services": [], "provider_groups": {},
         "backups": False, "user_domains": False, "sharing": False, "egress": None, "group_egress": {},
         "login": {"notice": None, "notice_html": None, "template": None},
-        "start_timeout_seconds": 120, "server_settings": {}, "own": [], **changes,
+        "start_timeout_seconds": 120, "server_settings": {}, "own": [], "targets": [], "shared": True, "colab": True,
+        "users_view": "ro", "prune": "keep", "delete_after_days": None, "allow_no_users": False, "client_secret": None,
+        "dummy_password": None, "authenticator_secrets": {}, **changes,
     }  # fmt: skip
 
 
@@ -215,7 +217,7 @@ def test_unenforceable_limits_are_reported_once() -> None:
 
 def test_directories_of_the_users_own_are_bound_by_the_mounts_file() -> None:
     decided = project()
-    assert decided["user_directories"] == [{"name": "home"}, {"name": "settings"}]
+    assert decided["user_directories"] == [{"name": "home", "mode": "0700"}, {"name": "settings", "mode": "0700"}]
     assert decided["user_mounts"] == [
         {"name": "home", "target": "/home/jovyan/work"}, {"name": "settings", "target": "/home/jovyan/.jupyter/lab"},
     ]  # fmt: skip

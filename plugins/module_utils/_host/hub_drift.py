@@ -25,7 +25,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._host.named_volumes
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.user_backend import Backend
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.user_directories import UserDirectories
 from ansible_collections.carrel.jupyter.plugins.module_utils._people.group_mounts import Plan
-from ansible_collections.carrel.jupyter.plugins.module_utils._site import drift, hub, hub_images, hub_smoke
+from ansible_collections.carrel.jupyter.plugins.module_utils._site import drift, hub, hub_images, hub_options, hub_smoke
 
 STATE = "/var/lib/carrel/{}"
 # Paths below the instance's data. The files of the database that is not declared must be moved aside.
@@ -61,7 +61,8 @@ def _present(instance: Mapping[str, Any], engine: Mapping[str, Any], around: Sur
     decided = hub.project(instance, engine, images, instance["hub_image"])
     root = instance["directory"]
     install(found, {"directories": decided["directories"]})
-    texts = secret_files.apply(hub.secret_options(instance, engine, decided), True, found.tracker)
+    secrets = {**hub_options.secrets(instance, engine), "passwords": decided["passwords"]}
+    texts = secret_files.apply(secrets, True, found.tracker)
     roster = {"path": f"{root}/hub/roster.json", "content": decided["roster"], "group": engine["gid"], "mode": "0640"}
     install(found, {"files": [roster]})
     _people(instance, engine, decided, found, around.control_time)
@@ -138,7 +139,13 @@ def _people(
 ) -> None:
     account = instance["engine"]
     uid, gid = host_ids(account, decided["uid"], decided["gid"])
-    options = hub.volume_options(instance, engine, decided, control_time)
+    options = {
+        **hub_options.volumes(instance, engine),
+        "users": decided["users"],
+        "directories": decided["user_directories"],
+        "control_time": control_time,
+        "purge": False,
+    }
     work: Backend
     if instance["backend"] == "volumes":
         work = NamedVolumes(options, True, uid, gid, host_ids(account, 0, 0)[0])
@@ -150,7 +157,11 @@ def _people(
         work.problems.append(str(error))
     before, after = ("".join(f"{line}\n" for line in sorted(lines)) for lines in (work.before, work.after))
     found.tracker.note(work.where, before, after)
-    options = hub.mount_options(instance, decided, engine["gid"])
+    options = {
+        **hub_options.mounts(instance, engine),
+        "users": decided["members"],
+        "user_directories": decided["user_mounts"],
+    }
     made = group_directories.apply(options, Plan(options), uid, gid, True, found.tracker)
     found.reasons += [*work.problems, *made.problems]
     found.notes += [f"{instance['name']}: {warning}" for warning in drift.bounded([*work.warnings, *made.warnings()])]

@@ -73,7 +73,7 @@ def project(
             ),
             *({**user, "state": "held", "disk": None} for user in instance.get("held_users", [])),
         ],
-        "user_directories": [{"name": name} for name in _kept(instance)],
+        "user_directories": [{"name": name, "mode": "0700"} for name in _kept(instance)],
         **people(instance),
         "config": config_text,
         "files": [
@@ -92,7 +92,7 @@ def people(instance: Mapping[str, Any]) -> dict[str, Any]:
     """Return who may use the hub, and what they get. This does not depend on images."""
     named = instance["backend"] == "volumes"
     return {
-        "members": [{"name": user["name"], "admin": user["admin"]} for user in instance["users"]],
+        "members": [{"name": user["name"], "groups": [], "admin": user["admin"]} for user in instance["users"]],
         "user_mounts": [] if named else [{"name": name, "target": path} for name, path in _kept(instance).items()],
         "passwords": {user["name"]: user["password"] for user in instance["users"] if user["password"] is not None},
         "roster": json_text(roster(instance)),
@@ -346,58 +346,3 @@ def files(
 def hub_record(instance: Mapping[str, Any], database: str) -> str:
     """Return /var/lib/carrel/NAME/instance.json. DATABASE is the type that the hub really has."""
     return record("hub", instance, database=database, backend=instance["backend"])
-
-
-def secret_options(
-    instance: Mapping[str, Any], engine: Mapping[str, Any], decided: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Return the options of the module hub_secrets."""
-    return {
-        "directory": instance["directory"],
-        "owner": engine["uid"],
-        "group": engine["gid"],
-        "database": instance["database"]["type"] == "postgresql",
-        "client_secret": instance["client_secret"],
-        "dummy_password": instance["dummy_password"],
-        "services": [service["name"] for service in instance["services"]],
-        "authenticator_secrets": instance["authenticator_secrets"],
-        "passwords": decided["passwords"],
-    }
-
-
-def volume_options(
-    instance: Mapping[str, Any],
-    engine: Mapping[str, Any],
-    decided: Mapping[str, Any],
-    control_time: str | None,
-) -> dict[str, Any]:
-    """Return the options of the module user_volumes."""
-    named = instance["backend"] == "volumes"
-    return {
-        "backend": instance["backend"],
-        "path": None if named else f"{instance['directory']}/data/users",
-        "socket": engine["socket"] if named else None,
-        "prefix": instance["name"] if named else None,
-        "hub_directory": instance["directory"],
-        "users": decided["users"],
-        "directories": [{**leaf, "mode": "0700"} for leaf in decided["user_directories"]],
-        "prune": instance["prune"],
-        "delete_after_days": instance.get("delete_after_days"),
-        "control_time": control_time,
-        "purge": False,
-    }
-
-
-def mount_options(
-    instance: Mapping[str, Any], people_of_it: Mapping[str, Any], group: int | None = None
-) -> dict[str, Any]:
-    """Return the options of the module group_mounts. The plan has checked them already."""
-    return {
-        "path": f"{instance['directory']}/data",
-        "file": f"{instance['directory']}/hub/mounts.json",
-        "file_group": group,
-        "users": [{**member, "groups": []} for member in people_of_it["members"]],
-        "user_directories": people_of_it["user_mounts"],
-        "allow_empty": True,
-        **{key: instance[key] for key in ("home", "targets", "groups", "shared", "colab", "users_view")},
-    }

@@ -9,7 +9,7 @@ from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import json_text
 from ansible_collections.carrel.jupyter.plugins.module_utils._people.group_mounts import Plan
-from ansible_collections.carrel.jupyter.plugins.module_utils._site import hub
+from ansible_collections.carrel.jupyter.plugins.module_utils._site import hub, hub_options
 
 
 def access(instances: Sequence[Mapping[str, Any]], host: Mapping[str, Any]) -> dict[str, Any]:
@@ -23,6 +23,7 @@ def access(instances: Sequence[Mapping[str, Any]], host: Mapping[str, Any]) -> d
             continue
         people = hub.people(instance)
         passwords[instance["name"]] = people["passwords"]
+        options = {**hub_options.mounts(instance, engine), "users": people["members"]}
         hubs.append(
             {
                 "name": instance["name"],
@@ -30,7 +31,7 @@ def access(instances: Sequence[Mapping[str, Any]], host: Mapping[str, Any]) -> d
                 "owner": engine["uid"],
                 "group": engine["gid"],
                 "roster": people["roster"],
-                "mounts": json_text(Plan(hub.mount_options(instance, people)).content),
+                "mounts": json_text(Plan({**options, "user_directories": people["user_mounts"]}).content),
             }
         )
     return {"hubs": hubs, "passwords": passwords}

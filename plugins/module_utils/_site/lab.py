@@ -193,7 +193,7 @@ def smoke(instance: Mapping[str, Any]) -> str:
 def server_options(
     instance: Mapping[str, Any], engine: Mapping[str, Any], decided: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return the options of the module server_config."""
+    """Return the options of the module server_config, for the role and the comparison."""
     directory = f"{instance['directory']}/server"
     return {
         "path": f"{directory}/jupyter_server_config.json",
