@@ -101,6 +101,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._site import backup
 
 DU_SECONDS = 3600
 STATE = "/var/lib"
+CHANGES_NOTHING = ("measure", "probe")
 
 
 def measure(directory: str) -> dict[str, object]:
@@ -145,7 +146,7 @@ def main() -> None:
     if step == "measure":
         module.exit_json(changed=False, answer=measure(module.params["directory"]))
     if module.check_mode:
-        module.exit_json(changed=True, skipped=True, answer={})
+        module.exit_json(changed=step not in CHANGES_NOTHING, skipped=True, answer={})
     try:
         if files.read(backup.PROGRAM) is None:
             module.fail_json(msg=f"{backup.PROGRAM} is missing; run the site playbook first")
@@ -166,7 +167,7 @@ def main() -> None:
     kept = {"password": answer.pop("password")} if "password" in answer else {}
     for warning in answer.pop("warnings", []):
         module.warn(warning)
-    module.exit_json(changed=step not in ("begin", "probe"), answer=answer, **kept)
+    module.exit_json(changed=step not in CHANGES_NOTHING, answer=answer, **kept)
 
 
 if __name__ == "__main__":

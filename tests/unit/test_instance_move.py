@@ -19,10 +19,10 @@ def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     program = tmp_path / "carrel-backup"
     monkeypatch.setattr(instance_move.backup, "PROGRAM", str(program))
 
-    def answer(script: str, step: str = "receive") -> dict[str, Any]:
+    def answer(script: str, step: str = "receive", check: bool = False) -> dict[str, Any]:
         program.write_text(f"#!/bin/sh\ncat > /dev/null\n{script}\n")
         program.chmod(0o755)
-        with patch_module_args({"step": step}), pytest.raises(SystemExit):
+        with patch_module_args({"step": step, "_ansible_check_mode": check}), pytest.raises(SystemExit):
             instance_move.main()
         said: dict[str, Any] = json.loads(capsys.readouterr().out)
         return said
@@ -40,7 +40,14 @@ def test_warnings_of_a_step_are_warnings_of_the_module(ask: Any, monkeypatch: py
 
 def test_the_password_is_apart_from_the_answer(ask: Any) -> None:
     said = ask("""echo '{"have": [], "password": "one"}'""", "begin")
-    assert (said["answer"], said["password"], said["changed"]) == ({"have": []}, "one", False)
+    assert (said["answer"], said["password"], said["changed"]) == ({"have": []}, "one", True)
+
+
+@pytest.mark.parametrize(("step", "changes"), [("begin", True), ("probe", False), ("undo", True)])
+@pytest.mark.parametrize("check", [False, True])
+def test_check_mode_says_what_a_step_would_do(ask: Any, step: str, changes: bool, check: bool) -> None:
+    said = ask("echo '{}'", step, check)
+    assert (said["changed"], said.get("skipped", False)) == (changes, check)
 
 
 @pytest.mark.parametrize("output", ["", "{", "7", "[1]"])
