@@ -12,7 +12,8 @@ version_added: 0.1.0
 description:
   - Reads what P(carrel.jupyter.plan#module) must know about a host, so that existing instances keep their ports and
     accounts.
-  - Needs only Python on the host, and no special rights.
+  - Needs only Python on the host, and root's rights. Other accounts do not see which engines run, and cannot read the
+    record of a hub that was taken over; then the module fails.
 author:
   - the carrel.jupyter authors (@carrel)
 options:
@@ -292,6 +293,9 @@ def main() -> None:
         )
     except Broken as error:
         module.fail_json(msg=str(error))
+    except OSError as error:
+        more = ". This module needs root's rights; use become: true" if isinstance(error, PermissionError) else ""
+        module.fail_json(msg=f"{error.filename or 'a file'} cannot be read: {error.strerror}{more}")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,9 @@ import socket
 from pathlib import Path
 
 import pytest
+from ansible.module_utils.testing import patch_module_args
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.facts import listening_ports
+from ansible_collections.carrel.jupyter.plugins.modules import instance_info
 from ansible_collections.carrel.jupyter.plugins.modules.instance_info import Broken, collect, unknown_zones
 
 ACCOUNTS = {"tao": pwd.struct_passwd(("tao", "!", 1001, 1002, "", "/home/tao", "/bin/bash"))}
@@ -95,6 +97,21 @@ def test_a_broken_file_is_named(tmp_path: Path, text: str) -> None:
     write(tmp_path, "var/lib/carrel/tao/instance.json", text)
     with pytest.raises(Broken, match=r"/var/lib/carrel/tao/instance\.json is broken: .*Restore it"):
         collect(tmp_path, {})
+
+
+def test_a_file_of_root_s_asks_for_its_rights(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A stand-in for the file: root, who runs the tests, may read all."""
+
+    def refused(*_unused: object) -> dict[str, object]:
+        raise PermissionError(13, "Permission denied", "/etc/carrel/adopted/geo/record.json")
+
+    monkeypatch.setattr(instance_info, "collect", refused)
+    with patch_module_args({}), pytest.raises(SystemExit):
+        instance_info.main()
+    said = json.loads(capsys.readouterr().out)["msg"]
+    assert said.startswith("/etc/carrel/adopted/geo/record.json cannot be read") and "become: true" in said
 
 
 @pytest.mark.parametrize(("family", "address"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
