@@ -39,6 +39,5 @@ class FilterModule:
             "_reset_install": reset.install,
             "_reset_packages": reset.packages,
             "_reset_zones": reset.zones,
-            "_reset_unknown": reset.unknown,
             "_reset_report": reset.report,
         }

@@ -41,10 +41,6 @@ def decide(
         raise AnsibleFilterError(f"{error}. Nothing was touched.") from error
 
 
-def unknown(only: Sequence[str], plans: Sequence[Mapping[str, Any]]) -> list[str]:
-    return rollout.unknown_instances(only, plans)
-
-
 def serial(decided: Mapping[str, Any]) -> Any:
     """Return the play's C(serial); 0, all hosts at once, if there was no host to decide about."""
     return decided.get("serial", 0)
@@ -56,7 +52,6 @@ class FilterModule:
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
             "_rollout": decide,
-            "_rollout_unknown": unknown,
             "_rollout_serial": serial,
             "_rollout_begin": rollout.begin,
             "_rollout_outcome": rollout.outcome,

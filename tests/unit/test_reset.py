@@ -251,13 +251,6 @@ def test_cron_is_there_only_for_jobs_with_a_time(changes: dict[str, Any], wanted
     assert reset.packages([{**JOB, **changes}]) == wanted
 
 
-def test_unknown_names_with_the_nearest() -> None:
-    assert reset.unknown(["tao", "clas101", "zzz"], ["tao", "class101"]) == [
-        "clas101 is not an instance of these hosts; did you mean class101?",
-        "zzz is not an instance of these hosts",
-    ]
-
-
 def test_the_report_has_a_line_for_each_instance() -> None:
     registered = {
         "results": [

@@ -159,12 +159,6 @@ def test_instances_that_are_left_out_are_as_they_run() -> None:
     assert good(two({"state": "absent"}, {}), only=["geo"], current=HOST), "gone is gone"
 
 
-def test_names_that_nobody_has() -> None:
-    assert rollout.unknown_instances(["tao", "goe"], [{"instances": ["tao"]}, {"instances": ["geo"]}]) == [
-        "no instance is called 'goe'; did you mean geo?"
-    ]
-
-
 def site(folder: Path, hosts: dict[str, Any], *arguments: str) -> tuple[int, str]:
     """site.yml as far as it only reads: with a tag that no task has. Variables that are `...` are left out."""
     absent = {"jupyter_instances": [{"name": "tao", "state": "absent"}]}

@@ -32,12 +32,13 @@ module.exit_json(snapshots=[{
 """
 
 
-def snapshots(folder: Path, *names: str) -> tuple[int, str]:
+def snapshots(folder: Path, *names: str, only: str = "") -> tuple[int, str]:
     (play,) = yaml.safe_load((ROOT / "playbooks" / "snapshots.yml").read_text())
-    read, listed, *others = play["tasks"]
+    read, refused, listed, *others = play["tasks"]
     there: dict[str, Any] = {read["register"]: {"instances": {name: {} for name in names}}}
     tasks = [
         {"name": read["name"], "ansible.builtin.set_fact": there},
+        refused,
         {key.replace("carrel.jupyter.instance_snapshots", "stand_in"): value for key, value in listed.items()},
         *others,
     ]
@@ -45,7 +46,7 @@ def snapshots(folder: Path, *names: str) -> tuple[int, str]:
     (folder / "library" / "stand_in.py").write_text(MODULE, encoding="utf-8")
     playbook = folder / "snapshots.yml"
     playbook.write_text(yaml.safe_dump([{**play, "tasks": tasks}]), encoding="utf-8")
-    done = run(folder, {"h1": HERE}, playbook)
+    done = run(folder, {"h1": HERE}, playbook, *(["-e", f"jupyter_instances_only='{only}'"] if only else []))
     return done.returncode, " ".join((done.stdout + done.stderr).split())
 
 
@@ -54,6 +55,13 @@ def test_a_repository_that_cannot_be_read_hides_no_others(tmp_path: Path) -> Non
     assert code == 2 and "geogeoge 2030-01-10T12:00 whole" in said
     end = said.partition("TASK [Fail if snapshots could not be read]")[2]
     assert "snapshots of bad1 could not be read: no repository; snapshots of bad2 could not" in end
+
+
+def test_a_name_that_no_host_has_is_refused(tmp_path: Path) -> None:
+    code, said = snapshots(tmp_path, "geo", "tao", only="geo, toa")
+    assert code and "no instance is called 'toa'; did you mean tao?" in said and "geogeoge" not in said
+    code, said = snapshots(tmp_path, "geo", "tao", only="geo,")
+    assert not code and "geogeoge" in said and "taotaota" not in said
 
 
 def test_good_repositories_are_a_good_run(tmp_path: Path) -> None:

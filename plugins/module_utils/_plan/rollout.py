@@ -117,17 +117,6 @@ def decide(plans: Mapping[str, Mapping[str, Any]], groups: Mapping[str, Sequence
     return Rollout(first + others, later or _NOBODY, serial, max_failures, wanted["pause_seconds"])
 
 
-def unknown_instances(only: Sequence[str], plans: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return a text for each name that no instance of these hosts has."""
-    known = sorted({name for plan in plans for name in plan["instances"]})
-    found = []
-    for name in only:
-        if name not in known:
-            near = nearest(name, known)
-            found.append(f"no instance is called {show(name)}" + (f"; did you mean {near}?" if near else ""))
-    return found
-
-
 def begin(rollout: Mapping[str, Any], host: str, failed: Sequence[str], builders: Mapping[str, str]) -> str:
     """Return the message before the batch of HOST. FAILED are hosts of the batches before; BUILDERS as in `outcome`.
 

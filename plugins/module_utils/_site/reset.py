@@ -7,12 +7,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.names import shares_file_with
-from ansible_collections.carrel.jupyter.plugins.module_utils._plan.nearest import nearest
 from ansible_collections.carrel.jupyter.plugins.module_utils._site.cron import check_mailto, program_files
 
 PROGRAM = "/usr/local/sbin/carrel-reset"
@@ -212,16 +211,6 @@ def healthy(state: str) -> list[str]:
     except (ValueError, KeyError, TypeError, RecursionError):
         return []
     return sorted(filter(IMAGE_ID.fullmatch, found))
-
-
-def unknown(names: Iterable[str], known: Collection[str]) -> list[str]:
-    """Return a problem for each unknown name, with a suggestion."""
-    found = []
-    for name in names:
-        if name not in known:
-            near = nearest(name, known)
-            found.append(f"{name} is not an instance of these hosts" + (f"; did you mean {near}?" if near else ""))
-    return found
 
 
 def report(host: str, names: Sequence[str], registered: Mapping[str, Any]) -> list[dict[str, Any]]:
