@@ -67,6 +67,8 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import File
 from ansible_collections.carrel.jupyter.plugins.module_utils._changes.tracker import Tracker
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import directories, files, removal
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan import names
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.told import Told
 
 BACKUPS = ("state.json", "leaves.json")  # as in carrel_backup/state.py, which takes them back
 
@@ -123,6 +125,9 @@ def main() -> None:
         supports_check_mode=True,
     )
     name, directory = module.params["name"], module.params["directory"].rstrip("/")
+    wrong = names.refusal(name)
+    if wrong:
+        module.fail_json(msg=wrong)
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     target = f"{os.path.dirname(directory)}/.archive/{name}-{stamp}"
     state = removal.STATE.format(name)
@@ -153,7 +158,7 @@ def main() -> None:
         if tracker.changed and not module.check_mode:
             with contextlib.suppress(OSError):
                 os.rmdir(state)
-    except (directories.ForeignOwnerError, files.UnsafePathError, OSError, ValueError) as error:
+    except (Told, OSError, ValueError) as error:
         module.fail_json(msg=f"{name} was not archived: {error}")
     module.exit_json(**tracker.result(archive=target if moved else ""))
 

@@ -115,9 +115,9 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import files, process
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan import names
 from ansible_collections.carrel.jupyter.plugins.module_utils._report import printable
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import backup as decide
-from ansible_collections.carrel.jupyter.plugins.module_utils._site.reset import NAME
 
 
 def read_state(name: str, command: str) -> dict[str, Any]:
@@ -147,8 +147,9 @@ def main() -> None:
         supports_check_mode=True,
     )
     name, command = module.params["name"], module.params["command"]
-    if not NAME.fullmatch(name):
-        module.fail_json(msg=f"{name!r} is not a name for an instance", exit_code=None, state={})
+    wrong = names.refusal(name)
+    if wrong:
+        module.fail_json(msg=wrong, exit_code=None, state={})
     try:
         if files.read(decide.PROGRAM) is None or files.read(decide.SETTINGS.format(name)) is None:
             if command == "restore":  # a person who wants files back must not be told that all is well

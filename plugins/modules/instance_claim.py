@@ -100,6 +100,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import File
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import claims, files
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.locks import locked
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan import names
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import reset
 
 LOOK_SECONDS = 0.5
@@ -145,8 +146,9 @@ def main() -> None:
         supports_check_mode=True,
     )
     name: str = module.params["name"]
-    if not reset.NAME.fullmatch(name):
-        module.fail_json(msg=f"{name!r} is not a name for an instance")
+    wrong = names.refusal(name)
+    if wrong:
+        module.fail_json(msg=wrong)
     path, seconds, waited = claims.FILE.format(name), module.params["seconds"], 0
     try:
         if module.check_mode:

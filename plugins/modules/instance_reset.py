@@ -94,6 +94,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import files, process
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan import names
 from ansible_collections.carrel.jupyter.plugins.module_utils._report import printable
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import reset as decide
 
@@ -128,8 +129,9 @@ def main() -> None:
         supports_check_mode=True,
     )
     name: str = module.params["name"]
-    if not decide.NAME.fullmatch(name):
-        module.fail_json(msg=f"{name!r} is not a name for an instance", exit_code=None, put_off=False, state={})
+    wrong = names.refusal(name)
+    if wrong:
+        module.fail_json(msg=wrong, exit_code=None, put_off=False, state={})
     code = None
     try:
         if read_object(RECORD.format(name)).get("state") == "held":

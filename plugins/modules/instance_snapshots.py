@@ -53,9 +53,9 @@ import json
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import files, process
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan import names
 from ansible_collections.carrel.jupyter.plugins.module_utils._report import printable
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import backup as decide
-from ansible_collections.carrel.jupyter.plugins.module_utils._site.reset import NAME
 
 SECONDS = 660  # the program ends earlier by itself, and says why
 
@@ -63,8 +63,9 @@ SECONDS = 660  # the program ends earlier by itself, and says why
 def main() -> None:
     module = AnsibleModule(argument_spec={"name": {"type": "str", "required": True}}, supports_check_mode=True)
     name = module.params["name"]
-    if not NAME.fullmatch(name):
-        module.fail_json(msg=f"{name!r} is not a name for an instance")
+    wrong = names.refusal(name)
+    if wrong:
+        module.fail_json(msg=wrong)
     try:
         if files.read(decide.PROGRAM) is None or files.read(decide.SETTINGS.format(name)) is None:
             module.exit_json(changed=False, snapshots=[], skipped=True, msg=f"{name} has no backups")

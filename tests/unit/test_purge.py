@@ -18,9 +18,8 @@ import pytest
 import yaml
 from ansible_collections.carrel.jupyter.plugins.module_utils._changes.tracker import Tracker
 from ansible_collections.carrel.jupyter.plugins.module_utils._engine import subordinate_ids
-from ansible_collections.carrel.jupyter.plugins.module_utils._host import files
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import directories, files, purge
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import purge as _purge
-from ansible_collections.carrel.jupyter.plugins.modules import instance_purge
 from test_install_files import four_runs, run
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="archives are root's")
@@ -79,8 +78,23 @@ def test_nothing_is_deleted_before_it_is_archived(tmp_path: Path) -> None:
 
 
 def test_an_account_without_an_engine_is_not_touched(tmp_path: Path) -> None:
-    for name in ("root", "daemon", "../etc", ""):
+    for name in ("root", "daemon"):
         assert run("instance_purge", name=name, base_dir=str(tmp_path))["changed"] is False
+
+
+@pytest.mark.parametrize("name", ["", ".", "tao/.", "../etc", "Tao", "tao\n", "t" * 32])
+def test_what_is_no_instance_s_name_is_refused(tmp_path: Path, name: str) -> None:
+    """As a part of a path it would lead to all instances, or to another one's files."""
+    for module, more in (
+        ("instance_purge", {"base_dir": str(tmp_path)}),
+        ("instance_archive", {"directory": f"{tmp_path}/tao"}),
+        ("instance_backup", {}),
+        ("instance_claim", {"seconds": 60}),
+        ("instance_reset", {}),
+        ("instance_snapshots", {}),
+    ):
+        answer = run(module, name=name, **more)
+        assert answer["failed"] and answer["msg"] == f"{name!r} is not a name for an instance", module
 
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -103,14 +117,14 @@ class Host:
         self.backups = folder / "state" / "tao" / "backup"
         self.backups.mkdir(parents=True)
         (self.backups / "state.json").touch()
-        patch.setattr(instance_purge, "ENGINES", str(self.engine.parent))
-        patch.setattr(instance_purge, "STATE", str(folder / "state"))
-        patch.setattr(instance_purge, "LOG_INS", str(folder / "docker-log-ins"))
+        patch.setattr(purge, "ENGINES", str(self.engine.parent))
+        patch.setattr(purge, "STATE", str(folder / "state"))
+        patch.setattr(purge, "LOG_INS", str(folder / "docker-log-ins"))
         for kind in ("uid", "gid"):
             (folder / kind).write_text("other:200000:65536\ntao:300000:65536\n")
             patch.setitem(subordinate_ids.FILES, kind, str(folder / kind))
         patch.setattr(pwd, "getpwnam", lambda name: self.account())
-        patch.setattr(instance_purge, "run", lambda *command: self.commands.append(" ".join(command)))
+        patch.setattr(purge, "run", lambda *command: self.commands.append(" ".join(command)))
 
     def account(self) -> pwd.struct_passwd:
         return pwd.struct_passwd(("tao", "x", UID, UID, self.comment, str(self.home), "/bin/bash"))
@@ -119,7 +133,7 @@ class Host:
         (self.engine / "daemon.json").write_text(f'{{"data-root": "{data_root}"}}')
 
     def purge(self, check_mode: bool = False) -> tuple[list[str], list[str]]:
-        return instance_purge.purge("tao", str(self.archive), Tracker(), check_mode)
+        return purge.purge("tao", str(self.archive), Tracker(), check_mode)
 
 
 @pytest.fixture
@@ -198,7 +212,7 @@ def test_a_link_above_a_repository_is_followed(host: Host, tmp_path: Path) -> No
     assert (tmp_path / "disk" / "backup").stat().st_uid == 0
 
 
-@pytest.mark.parametrize("where", ["_files.open_directory", "os.fchown"])
+@pytest.mark.parametrize("where", ["files.open_directory", "os.fchown"])
 def test_a_repository_that_root_cannot_change_stops_no_purge(
     host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
@@ -209,7 +223,7 @@ def test_a_repository_that_root_cannot_change_stops_no_purge(
     (host.backups / "state.json").write_text(json.dumps({"repositories": [str(path)]}))
 
     module, name = where.split(".")
-    there = getattr(getattr(instance_purge, module), name)
+    there = getattr(getattr(purge, module), name)
 
     def refuse(what: str | int, *given: Any, **more: Any) -> Any:
         if what == str(path) or name == "fchown":
@@ -217,7 +231,7 @@ def test_a_repository_that_root_cannot_change_stops_no_purge(
         return there(what, *given, **more)
 
     with monkeypatch.context() as patch:
-        patch.setattr(f"{instance_purge.__name__}.{where}", refuse)
+        patch.setattr(f"{purge.__name__}.{where}", refuse)
         (said,) = host.purge()[1]
     assert said.startswith(f"the backup repository {path} was not given to root: [Errno 1] Operation not permitted.")
     assert path.stat().st_uid == UID and not host.home.exists()
@@ -273,7 +287,7 @@ def test_a_home_that_is_a_link_itself_is_refused_before_anything_is_deleted(host
 
 def test_a_relative_data_root_is_refused(host: Host) -> None:
     host.configure(Path("docker/tao"))
-    with pytest.raises(instance_purge.PurgeError, match="docker/tao is not an absolute path"):
+    with pytest.raises(purge.PurgeError, match="docker/tao is not an absolute path"):
         host.purge()
 
 
@@ -284,7 +298,7 @@ def test_nothing_is_deleted_while_a_disk_is_mounted_there(host: Host, tmp_path: 
     if subprocess.run(["mount", "-t", "tmpfs", "-o", owner, "unit-tests", tmp_path / point], check=False).returncode:
         pytest.skip("mounts need their capability")
     try:
-        with pytest.raises(instance_purge.PurgeError, match=f"mounted on {tmp_path}/{point}: unmount it first"):
+        with pytest.raises(purge.PurgeError, match=f"mounted on {tmp_path}/{point}: unmount it first"):
             host.purge()
     finally:
         subprocess.run(["umount", tmp_path / point], check=True)
@@ -326,7 +340,7 @@ def test_another_s_archive_keeps_the_account_that_its_files_belong_to(
     if not needed:
         assert "account tao" in host.purge()[0]
         return
-    with pytest.raises(instance_purge.PurgeError, match=f"the archive atlas-{STAMP} has files of the account tao"):
+    with pytest.raises(purge.PurgeError, match=f"the archive atlas-{STAMP} has files of the account tao"):
         host.purge()
     assert host.home.exists() and (host.archive / f"tao-{STAMP}").exists()
 
@@ -344,7 +358,7 @@ def test_an_archive_that_cannot_be_searched_is_named(host: Host) -> None:
             where = below
     finally:
         os.close(where)
-    with pytest.raises(instance_purge.PurgeError, match=f"the archive {archive} may have files of the account tao"):
+    with pytest.raises(purge.PurgeError, match=f"the archive {archive} may have files of the account tao"):
         host.purge()
     assert host.home.exists()
 
@@ -409,16 +423,16 @@ def test_what_a_killed_purge_left_hinders_no_other_purge(host: Host, monkeypatch
     (host.archive / f"atlas-{STAMP}" / "data").mkdir(parents=True)
     os.chown(host.archive / f"atlas-{STAMP}" / "data", UID, UID)
     with monkeypatch.context() as patch:
-        patch.setattr(instance_purge, "account_of", lambda name: None)
+        patch.setattr(purge, "account_of", lambda name: None)
         killed_at(2, patch)
         with pytest.raises(Kill):
-            instance_purge.purge("atlas", str(host.archive), Tracker(), False)
+            purge.purge("atlas", str(host.archive), Tracker(), False)
     assert os.listdir(host.archive / f".carrel-trash-atlas-{STAMP}")
     assert "account tao" in host.purge()[0]
     assert os.listdir(host.archive) == [f".carrel-trash-atlas-{STAMP}"]
     with monkeypatch.context() as patch:
-        patch.setattr(instance_purge, "account_of", lambda name: None)
-        done = instance_purge.purge("atlas", str(host.archive), Tracker(), False)
+        patch.setattr(purge, "account_of", lambda name: None)
+        done = purge.purge("atlas", str(host.archive), Tracker(), False)
     assert done == ([f"{host.archive}/atlas-{STAMP}"], []) and os.listdir(host.archive) == []
 
 
@@ -437,7 +451,7 @@ def test_a_folder_of_an_account_with_the_name_of_our_trash_is_not_emptied(host: 
     fake.mkdir()
     (fake / "file").touch()
     os.chown(fake, UID, UID)
-    with pytest.raises(instance_purge.directories.ForeignOwnerError, match=r"\.carrel-trash-tao belongs to 12345"):
+    with pytest.raises(directories.ForeignOwnerError, match=r"\.carrel-trash-tao belongs to 12345"):
         host.purge()
     assert (fake / "file").exists() and (host.home / "file").exists()
 
@@ -452,7 +466,7 @@ def test_an_archive_run_that_was_killed_in_the_resets_is_completed(monkeypatch: 
         with monkeypatch.context() as patch:
             killed_at(2, patch)
             with pytest.raises(Kill):
-                instance_purge.directories.remove_tree(str(resets))
+                directories.remove_tree(str(resets))
         assert sorted(os.listdir(state)) == [".carrel-trash-reset", "instance.json"]
         four_runs("instance_archive", name=state.name, directory=f"/srv/{state.name}")
         assert not state.exists()

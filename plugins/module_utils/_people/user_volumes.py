@@ -10,12 +10,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.names import is_name
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.shorten import some
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.escape import escape, username_problem
 
 # A volume is a directory, whose name has at most 255 bytes; an archived one's has the time at its end.
 ROOM = 255 - len(".archived-20261122T230102Z")
-PREFIX = re.compile(r"[a-z][a-z0-9-]{0,30}")
 STAMP = "%Y%m%dT%H%M%SZ"
 # No escaped name has a capital letter.
 ARCHIVE = re.compile(r"(.+)-(\d{8}T\d{6}Z)(?:-\d+)?")
@@ -97,7 +97,7 @@ def _path_problems(path: str) -> list[str]:
 
 def _volume_problems(parameters: Mapping[str, Any]) -> list[str]:
     prefix = parameters["prefix"]
-    if not PREFIX.fullmatch(prefix):
+    if not is_name(prefix):
         return [f"the prefix {prefix!r} must be a plain name, such as class101: at most 31 of a-z, 0-9 and -"]
     longest = max((len(leaf["name"]) for leaf in parameters["directories"]), default=0) + len(f"{prefix}__")
     return [

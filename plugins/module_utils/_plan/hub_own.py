@@ -10,6 +10,7 @@ from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan import types, values
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.key import Key, Type, filled, record_of
+from ansible_collections.carrel.jupyter.plugins.module_utils._plan.names import is_name
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.problems import Problems, kind_of, show
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.schema import (
     INVALID,
@@ -73,7 +74,7 @@ def _service_name(value: Any, path: str, problems: Problems) -> str | Invalid:
     checked: str | Invalid = text("a name, for example announcements")(value, path, problems)
     if checked is INVALID:
         return INVALID
-    if checked in _OUR_SERVICES or not re.fullmatch(r"[a-z][a-z0-9-]{0,30}", checked):
+    if checked in _OUR_SERVICES or not is_name(checked):
         problems.add(path, "service_name", value=show(checked), taken=", ".join(_OUR_SERVICES))
         return INVALID
     return checked

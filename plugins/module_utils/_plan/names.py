@@ -31,6 +31,16 @@ _RESERVED: dict[str, str] = {
 _REASONS = {name: reason for reason, names in _RESERVED.items() for name in names.split()}
 
 
+def is_name(name: str) -> bool:
+    """Whether the text can be the name of an instance, and so a part of a path."""
+    return _NAME.fullmatch(name) is not None
+
+
+def refusal(name: str) -> str | None:
+    """Return why a module does nothing with this name. None if it may."""
+    return None if is_name(name) else f"{name!r} is not a name for an instance"
+
+
 def reserved(name: str) -> str | None:
     """Return why no account of ours may have this name. None if it may."""
     if name.startswith("systemd-"):
@@ -58,7 +68,7 @@ def _suggest(value: str) -> str | None:
 def read_name(value: Any, path: str, problems: Problems) -> str | Invalid:
     if not isinstance(value, str):
         return wrong_type(value, 'a name in quotes, for example "geo"', path, problems)
-    if not _NAME.fullmatch(value) or value.endswith("-"):
+    if not is_name(value) or value.endswith("-"):
         suggestion = _suggest(value)
         problems.add(path, "name", value=show(value), hint=f", for example {suggestion}" if suggestion else "")
         return INVALID

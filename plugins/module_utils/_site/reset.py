@@ -24,7 +24,6 @@ TRIAL_SECONDS = 300  # until a throwaway server for smoke notebooks has started
 _AT_WORK = {"pull_timeout_seconds": 1800, "start_timeout_seconds": 120, "drain_seconds": 10}
 HEAD = "# Managed by carrel.jupyter, role reset\n"
 
-NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 IMAGE_ID = re.compile(r"sha256:[0-9a-f]{64}")
 USAGE, LOCKED, PUT_OFF = 2, 3, 4  # exit codes of the program
 
