@@ -102,17 +102,7 @@ def wait(pairs: list[Pair], seconds: int) -> dict[Pair, decide.Job]:
         time.sleep(0.5)
 
 
-def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            "names": {"type": "list", "elements": "str", "required": True},
-            "subdomains": {"type": "list", "elements": "str", "default": []},
-            "directory": {"type": "str", "required": True},
-            "ca_file": {"type": "str", "default": ""},
-            "seconds": {"type": "int", "default": 120},
-        },
-        supports_check_mode=True,
-    )
+def get(module: AnsibleModule) -> None:
     given = module.params
     pairs = [decide.pair(name, name in given["subdomains"]) for name in given["names"]]
     bad_ca = acme.bad_ca(given["ca_file"])
@@ -135,6 +125,23 @@ def main() -> None:
     module.exit_json(
         changed=bool(idle), missing=[decide.missing(pair, job, given, bad_ca) for pair, job in jobs.items()]
     )
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "names": {"type": "list", "elements": "str", "required": True},
+            "subdomains": {"type": "list", "elements": "str", "default": []},
+            "directory": {"type": "str", "required": True},
+            "ca_file": {"type": "str", "default": ""},
+            "seconds": {"type": "int", "default": 120},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        get(module)
+    except ApacheError as error:
+        module.fail_json(msg=str(error))
 
 
 if __name__ == "__main__":

@@ -352,7 +352,10 @@ class Sites:
         except (OSError, files.UnsafePathError, ApacheError) as error:
             for change in reversed(done):
                 write(change.path, change.before)
-            service.recover()
+            try:
+                service.recover()
+            except ApacheError as worse:
+                raise ApacheError(f"{error} Apache could not be started as before: {worse}") from error
             raise ApacheError(str(error)) from error
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
-import subprocess
 import time
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._apache.sites impor
 )
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import apache as host
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.apache import write
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.process import Done
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -253,6 +254,19 @@ def test_what_strangers_ask_for_is_no_complaint(tmp_path: Path, monkeypatch: pyt
         "[ssl:emerg] [pid 1] AH02572: c.test:443\n"
     )
     monkeypatch.setattr(host, "ERROR_LOG", str(log))
-    monkeypatch.setattr(host, "run", lambda command: subprocess.CompletedProcess(command, 0, "", ""))
+    monkeypatch.setattr(host, "run", lambda command: Done(0, "", ""))
     said = host.complaint(len("before\n"))
     assert "c.test" in said and "a.test" not in said and "b.test" not in said
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["yes"], "yes printed more than 16777216 bytes and was killed"),
+        (["sleep", "60"], "sleep did not end within 1 s and was killed"),
+        (["/nobody/has/this"], "/nobody/has/this cannot be run: No such file or directory"),
+    ],
+)
+def test_a_program_that_cannot_be_waited_for_is_an_error_with_a_message(command: list[str], said: str) -> None:
+    with pytest.raises(ApacheError, match=re.escape(said)):
+        host.run(command, seconds=1)

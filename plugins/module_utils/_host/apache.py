@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,17 +19,23 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._apache.sites impor
     relevant,
 )
 from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import File
-from ansible_collections.carrel.jupyter.plugins.module_utils._host import files
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import files, process
 
 ERROR_LOG = "/var/log/apache2/error.log"
 UNIT = "apache2.service"
 CERTIFICATES = "/var/lib/apache2/carrel-certificates.json"  # the certificates that Apache loaded last
+SECONDS = 120
+START_SECONDS = 300  # systemd itself waits 90 s for the end, and 90 s for the start
 PROPERTIES = ["ActiveState", "UnitFileState", "MainPID", "StateChangeTimestampMonotonic"]
 
 
-def run(command: Sequence[str], env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    full = {**os.environ, **(env or {})}
-    return subprocess.run(command, env=full, text=True, capture_output=True, stdin=subprocess.DEVNULL, check=False)
+def run(command: Sequence[str], env: dict[str, str] | None = None, seconds: float = SECONDS) -> process.Done:
+    try:
+        return process.run(command, seconds, environment=env)
+    except process.EndlessError as error:
+        raise ApacheError(f"{error}.") from error
+    except OSError as error:
+        raise ApacheError(f"{command[0]} cannot be run: {error.strerror}.") from error
 
 
 def write(path: str, node: Node) -> None:
@@ -111,9 +116,9 @@ class Service:
     @classmethod
     def read(cls) -> Service:
         result = run(["systemctl", "show", UNIT, f"--property={','.join(PROPERTIES)}"])
-        found = dict(line.split("=", 1) for line in result.stdout.splitlines() if "=" in line)
-        if result.returncode or not found:
-            raise ApacheError(f"systemd does not answer about {UNIT}: {result.stderr.strip()}")
+        found = dict(line.split("=", 1) for line in result.output.splitlines() if "=" in line)
+        if result.code or not found:
+            raise ApacheError(f"systemd does not answer about {UNIT}: {result.errors.strip()}")
         monotonic = int(found["StateChangeTimestampMonotonic"] or 0) / 1e6
         return cls(
             active=found["ActiveState"] in ("active", "reloading"),
@@ -154,9 +159,9 @@ class Service:
         before = children(self.main_pid) if self.active else set()
         if not self.active:
             run(["systemctl", "reset-failed", UNIT])
-        result = run(["systemctl", action, UNIT])
+        result = run(["systemctl", action, UNIT], seconds=START_SECONDS)
         deadline = time.monotonic() + 30
-        while result.returncode == 0 and time.monotonic() < deadline:
+        while result.code == 0 and time.monotonic() < deadline:
             now = Service.read()
             if not now.active:
                 break
@@ -170,15 +175,15 @@ class Service:
         if not self.active:
             return
         if Service.read().active:
-            run(["systemctl", "reload", UNIT])
+            run(["systemctl", "reload", UNIT], seconds=START_SECONDS)
         else:
             run(["systemctl", "reset-failed", UNIT])
-            run(["systemctl", "start", UNIT])
+            run(["systemctl", "start", UNIT], seconds=START_SECONDS)
 
     def enable(self) -> None:
         result = run(["systemctl", "enable", UNIT])
-        if result.returncode:
-            raise ApacheError(f"{UNIT} cannot be enabled: {result.stderr.strip()}")
+        if result.code:
+            raise ApacheError(f"{UNIT} cannot be enabled: {result.errors.strip()}")
 
 
 def holder(inode: int) -> str:
@@ -194,8 +199,8 @@ def holder(inode: int) -> str:
 def complaint(offset: int) -> str:
     """Return Apache's complaint: from its configuration test, or from its log since OFFSET."""
     test = run(["/usr/sbin/apache2ctl", "-t"])
-    if test.returncode:
-        return relevant(test.stderr)
+    if test.code:
+        return relevant(test.errors)
     try:
         with open(ERROR_LOG, encoding="utf-8", errors="replace") as stream:
             stream.seek(offset)
@@ -204,5 +209,5 @@ def complaint(offset: int) -> str:
     except OSError:
         lines = []
     if not lines:  # systemd may know more: for example, Apache has its own /tmp, so a file in ours is missing
-        lines = run(["journalctl", "-u", UNIT, "-n", "8", "-o", "cat", "--no-pager"]).stdout.splitlines(keepends=True)
+        lines = run(["journalctl", "-u", UNIT, "-n", "8", "-o", "cat", "--no-pager"]).output.splitlines(keepends=True)
     return relevant("".join(lines[-8:]))

@@ -39,7 +39,7 @@ def look_at(pair: tls.Pair) -> tls.Seen:
 
 def _check(certificate: str, name: str) -> tls.Seen:
     result = run(["openssl", "x509", "-in", certificate, *tls.check_arguments(name)])
-    return tls.read_check(result.stdout + result.stderr)
+    return tls.read_check(result.output + result.errors)
 
 
 def generate(directory: str, pair: tls.Pair) -> tls.Pair:
@@ -50,8 +50,8 @@ def generate(directory: str, pair: tls.Pair) -> tls.Pair:
     command = ["openssl", "req", "-x509", "-config", config, "-days", str(tls.VALID_DAYS), "-sha256", "-nodes"]
     command += ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-keyout", key, "-out", certificate]
     result = run(command)
-    if result.returncode:
-        raise ApacheError(f"{pair.server_name}: openssl could not make a certificate: {result.stderr.strip()}")
+    if result.code:
+        raise ApacheError(f"{pair.server_name}: openssl could not make a certificate: {result.errors.strip()}")
     return replace(pair, certificate=certificate, private_key=key)
 
 

@@ -40,7 +40,7 @@ def test(stage: str, desired: decide.Tree, stand_ins: Mapping[str, str]) -> tupl
             _put(path, root + path[len(CONFDIR) :], node, stand_ins)
     command = ["/usr/sbin/apache2ctl", "-C", INFO_MODULE, "-t", "-D", "DUMP_CONFIG"]
     result = run(command, env={"APACHE_CONFDIR": root, "LC_ALL": "C"})
-    return result.stdout, decide.relevant(result.stderr, root) if result.returncode else None
+    return result.output, decide.relevant(result.errors, root) if result.code else None
 
 
 def _put(path: str, staged: str, node: decide.Node, stand_ins: Mapping[str, str]) -> None:
@@ -61,4 +61,4 @@ def _put(path: str, staged: str, node: decide.Node, stand_ins: Mapping[str, str]
 def live_complaint() -> str | None:
     """Return Apache's complaint about the present configuration, if there is one."""
     result = run(["/usr/sbin/apache2ctl", "-t"])
-    return decide.relevant(result.stderr) if result.returncode else None
+    return decide.relevant(result.errors) if result.code else None

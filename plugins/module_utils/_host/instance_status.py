@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 import os
 import pwd
-import subprocess
+import ssl
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +23,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._host.disk_usage im
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.engine_api import EngineAPI, EngineError
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.engine_programs import replaced
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.locks import locked
-from ansible_collections.carrel.jupyter.plugins.module_utils._host.process import EndlessError
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.process import EndlessError, run
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.request import ask
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.facts import parse_instance
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.version import VERSION, order
@@ -33,6 +33,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._site.health import
 
 RECORDS = "var/lib/carrel"
 PATHS = {"lab": "api", "hub": "hub/api"}  # these need no log-in
+OPENSSL_SECONDS = 10
 WORKERS = 4
 ENGINE_SECONDS = 60  # for all calls to an engine about one instance
 Probe = Callable[[list[int]], list[int]]
@@ -60,7 +61,7 @@ class Instance:
         """Return the function's result. If it fails, return None and remember the reason."""
         try:
             return function(*arguments)
-        except (EngineError, EndlessError, files.UnsafePathError, OSError, subprocess.SubprocessError) as error:
+        except (EngineError, EndlessError, files.UnsafePathError, OSError) as error:
             self.unreadable.append(f"{what} cannot be read: {error}")
         except Exception as error:  # accounts, engines and web servers may write anything
             self.unreadable.append(f"{what} is damaged: {error}")
@@ -130,9 +131,11 @@ class Instance:
     def certificate(self, der: bytes) -> dict[str, Any] | None:
         if not der:
             return None
-        command = ["openssl", "x509", "-inform", "DER", "-noout", "-enddate"]
-        said = subprocess.run(command, input=der, capture_output=True, check=True, timeout=10).stdout
-        return _status.certificate(said.decode("ascii"), self.now)
+        text = ssl.DER_cert_to_PEM_cert(der)
+        done = run(["openssl", "x509", "-noout", "-enddate"], OPENSSL_SECONDS, data=text)
+        if done.code != 0:
+            raise ValueError(done.errors.strip())
+        return _status.certificate(done.output, self.now)
 
     def reset(self) -> dict[str, Any] | None:
         folder = self.path(RECORDS, self.name, "reset")
