@@ -77,7 +77,7 @@ options:
     description: For V(copy), the account of the new hub's engine. By default it is called as the hub.
     type: str
   user:
-    description: Whose files V(copy) and V(copy_back) copy, one of O(hub.homes).
+    description: Whose files are copied, one of O(hub.homes). Required with O(step=copy) and O(step=copy_back).
     type: str
   base_dir:
     description: Folder of the instances' folders.

@@ -30,7 +30,7 @@ options:
     description: Only this user of a hub.
     type: str
   group:
-    description: Only this group's directories of a hub.
+    description: Only this group's directories of a hub. Not together with O(user).
     type: str
   snapshot:
     description: The snapshot, as an id, a time (C(2030-01-31), C(2030-01-31T12:00)), or V(latest).

@@ -52,7 +52,7 @@ options:
     type: dict
     default: {}
   directory:
-    description: The instance's directory, for V(measure).
+    description: The instance's directory. Required with O(step=measure).
     type: path
 extends_documentation_fragment:
   - carrel.jupyter.attributes

@@ -35,10 +35,14 @@ options:
       - Neither HTML nor Jinja in it is interpreted.
     type: str
   notice_html:
-    description: Trusted HTML, shown below the form. Jinja in it is not interpreted.
+    description:
+      - Trusted HTML, shown below the form. Jinja in it is not interpreted.
+      - Not together with O(notice).
     type: str
   template:
-    description: The text of a whole page, a Jinja template, that replaces the image's.
+    description:
+      - The text of a whole page, a Jinja template, that replaces the image's.
+      - Not together with O(notice) and O(notice_html).
     type: str
 extends_documentation_fragment:
   - carrel.jupyter.attributes

@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import ast
 import copy
+import itertools
 import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -171,16 +173,59 @@ def test_check_mode_is_documented_as_it_is(module: str) -> None:
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_what_an_option_requires_is_documented(module: str) -> None:
+def test_what_an_option_requires_or_excludes_is_documented(module: str) -> None:
     options = documentation(module).get("options") or {}
     inner = {key: value for option in options.values() for key, value in option.get("suboptions", {}).items()}
     for node in ast.walk(ast.parse(MODULES[module])):
         pairs = list(zip(node.keys, node.values)) if isinstance(node, ast.Dict) else []
         pairs += [(ast.Constant(node.arg), node.value)] if isinstance(node, ast.keyword) else []
-        for rule in (value for key, value in pairs if isinstance(key, ast.Constant) and key.value == "required_by"):
-            for option, others in ast.literal_eval(rule).items():
-                said = str({**inner, **options}[option]["description"])
-                assert all(re.search(rf"O\((\w+\[\]\.)?{other}\)", said) for other in others), option
+        for kind, rule in ((key.value, value) for key, value in pairs if isinstance(key, ast.Constant)):
+            if kind in RULES:
+                told = {name: said(option) for name, option in {**inner, **options}.items()}
+                assert list(RULES[str(kind)](ast.literal_eval(rule), told)) == []
+
+
+def said(option: dict[str, Any]) -> str:
+    text = option["description"]
+    return text if isinstance(text, str) else " ".join(text)
+
+
+def named(option: str, text: str, before: str = "") -> bool:
+    """Whether a sentence names another option, with words BEFORE it."""
+    return re.search(rf"{before}[^.]*\bO\((\w+\[\]\.)?{option}\)", text) is not None
+
+
+def not_with(rule: list[tuple[str, ...]], told: dict[str, str]) -> Iterator[str]:
+    for one, other in (pair for group in rule for pair in itertools.combinations(group, 2)):
+        if not named(other, told[one], "[Nn]ot ") and not named(one, told[other], "[Nn]ot "):
+            yield f"{one} does not say that it is not allowed with {other}"
+
+
+def one_of(rule: list[tuple[str, ...]], told: dict[str, str]) -> Iterator[str]:
+    for group in rule:
+        required = [name for name in group if re.search(r"[Rr]equire", told[name])]
+        if not any(all(named(other, told[name]) for other in group if other != name) for name in required):
+            yield f"none of {group} says that it is required without the others"
+
+
+def needed_with(rule: list[tuple[str, str, list[str]]], told: dict[str, str]) -> Iterator[str]:
+    for option, value, others in rule:
+        for other in others:
+            if not named(f"{option}={value}", told[other], "[Rr]equired "):
+                yield f"{other} does not say that it is required with {option}={value}"
+
+
+def needed_by(rule: dict[str, list[str]], told: dict[str, str]) -> Iterator[str]:
+    for option, others in rule.items():
+        yield from (f"{option} does not name {other}" for other in others if not named(other, told[option]))
+
+
+RULES: dict[str, Callable[[Any, dict[str, str]], Iterator[str]]] = {
+    "mutually_exclusive": not_with,
+    "required_one_of": one_of,
+    "required_if": needed_with,
+    "required_by": needed_by,
+}
 
 
 @pytest.mark.parametrize("module", MODULES)
