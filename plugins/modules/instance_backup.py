@@ -99,7 +99,7 @@ msg:
   type: str
   returned: always
 exit_code:
-  description: The exit code of C(carrel-backup), see docs/howto/backup.md; null if it did not run.
+  description: The exit code of C(carrel-backup), see docs/reference/exit-codes.md; null if it did not run.
   type: int
   returned: always
   sample: 0

@@ -242,6 +242,16 @@ def test_every_task_that_asks_an_engine_has_a_time_limit() -> None:
     assert len(asking) > 20, "the tasks are found"
 
 
+def test_what_the_administrator_adds_is_tried_with_the_same_limits() -> None:
+    """A page can compute without end as well as a Python file."""
+    tries = []
+    for name in ("page", "own"):
+        task = load(ROOT / "roles" / "hub" / "tasks" / f"{name}.yml")[0]
+        argv = task["ansible.builtin.command"]["argv"]
+        tries.append(argv[: argv.index("-m")])
+    assert tries[0] == tries[1] and {"--network=none", "--cap-drop=ALL", "--memory=1g", "timeout"} <= set(tries[0])
+
+
 def tasks(within: Any) -> Iterator[dict[str, Any]]:
     """The tasks of a file, with those in blocks."""
     for task in within or []:
