@@ -66,7 +66,6 @@ open_ports:
 
 import contextlib
 import json
-import os
 import pwd
 from typing import Any
 
@@ -74,7 +73,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import File
 from ansible_collections.carrel.jupyter.plugins.module_utils._changes.tracker import Tracker
 from ansible_collections.carrel.jupyter.plugins.module_utils._engine import ports as decide
-from ansible_collections.carrel.jupyter.plugins.module_utils._host import files, instance_ports
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import files, install, instance_ports
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.port_probe import open_to_others
 
 
@@ -92,10 +91,7 @@ def write(module: AnsibleModule, wanted: dict[str, File], tracker: Tracker) -> N
         shown = (before.describe() if before else "", after.describe())
         if tracker.note(path, before, after, show=shown) and not module.check_mode:
             files.write(path, after)
-    linked = os.path.islink(decide.UNIT_LINK)
-    if tracker.note(decide.UNIT_LINK, "link\n" if linked else None, "link\n") and not module.check_mode:
-        os.makedirs(os.path.dirname(decide.UNIT_LINK), exist_ok=True)
-        os.symlink(decide.UNIT_PATH, decide.UNIT_LINK)
+    install.ensure_link(decide.UNIT_LINK, decide.UNIT_PATH, tracker, module.check_mode)
 
 
 def attach(module: AnsibleModule, tracker: Tracker) -> str | None:

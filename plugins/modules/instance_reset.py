@@ -75,8 +75,8 @@ msg:
   returned: always
 exit_code:
   description:
-    - The exit code of C(carrel-reset), see docs/reference/exit-codes.md. 2 also if the program or its settings are missing.
-    - Null if it did not run for another reason, such as check mode.
+    - The exit code of C(carrel-reset), see docs/reference/exit-codes.md.
+    - 2 also if the program or its settings are missing. Null if it did not run for another reason, such as check mode.
   type: int
   returned: always
   sample: 0

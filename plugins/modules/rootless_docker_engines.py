@@ -127,7 +127,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._changes.tracker im
 from ansible_collections.carrel.jupyter.plugins.module_utils._engine import programs
 from ansible_collections.carrel.jupyter.plugins.module_utils._engine import rootless_docker as decide
 from ansible_collections.carrel.jupyter.plugins.module_utils._engine.units import Unit
-from ansible_collections.carrel.jupyter.plugins.module_utils._host import engine_programs, file_times, files
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import engine_programs, file_times, files, install
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.account import Account
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.install import Installation
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.process import EndlessError
@@ -292,9 +292,7 @@ def write_host_files(module: AnsibleModule, tracker: Tracker) -> bool:
     state = "outdated\n" if "yes" in module.run_command(command)[1].split() else "current\n"
     if tracker.note("systemd's settings", state, "current\n") and not module.check_mode:
         module.run_command(["systemctl", "daemon-reload"], check_rc=True)
-    linked = os.path.islink(decide.UNIT_LINK)
-    if tracker.note(decide.UNIT_LINK, "link\n" if linked else None, "link\n") and not module.check_mode:
-        module.run_command(["systemctl", "--global", "enable", decide.UNIT], check_rc=True)
+    install.ensure_link(decide.UNIT_LINK, decide.UNIT_PATH, tracker, module.check_mode)
     return decide.UNIT_PATH in new
 
 

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.carrel.jupyter.plugins.module_utils._host import claims
+from ansible_collections.carrel.jupyter.plugins.module_utils._changes.tracker import Tracker
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import claims, files, install
 
 from testbed import leftovers
 from testbed.patience import until
@@ -363,3 +364,25 @@ def test_archive_refuses_a_link(tmp_path: Path, recorded: Path) -> None:
     (tmp_path / "tao").symlink_to(tmp_path / "victim")
     assert run("instance_archive", name=recorded.parent.name, directory=str(tmp_path / "tao"))["failed"]
     assert (tmp_path / "victim").exists()
+
+
+def test_a_link_that_leads_elsewhere_is_put_right(tmp_path: Path) -> None:
+    """A unit is enabled by a link to itself alone."""
+    link, unit = tmp_path / "default.target.wants" / "a.service", f"{tmp_path}/a.service"
+
+    def ensure(check: bool = False) -> bool:
+        tracker = Tracker()
+        assert install.ensure_link(str(link), unit, tracker, check) == tracker.changed
+        return tracker.changed
+
+    assert ensure(check=True) and not link.parent.exists()
+    assert ensure() and not ensure() and os.readlink(link) == unit
+    for other, changes in (("/dev/null", True), ("../b.service", True), ("../a.service", False)):
+        link.unlink()
+        link.symlink_to(other)
+        assert ensure(check=True) == changes and os.readlink(link) == other
+        assert ensure() == changes and os.path.normpath(link.parent / os.readlink(link)) == unit
+    link.unlink()
+    link.touch()
+    with pytest.raises(files.UnsafePathError, match="is not a symbolic link: move it away"):
+        ensure()

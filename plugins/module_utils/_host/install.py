@@ -122,6 +122,21 @@ def ensure_file(wanted: Mapping[str, Any], content: str, tracker: Tracker, check
     return True
 
 
+def ensure_link(path: str, target: str, tracker: Tracker, check_mode: bool) -> bool:
+    """Make one symbolic link, such as one that enables a unit. Return whether something changed."""
+    before = None
+    if os.path.lexists(path):
+        if not os.path.islink(path):
+            raise files.UnsafePathError(f"{path} exists and is not a symbolic link: move it away")
+        # systemctl may write a relative one.
+        before = os.path.normpath(os.path.join(os.path.dirname(path), os.readlink(path)))
+    if not tracker.note(path, before and f"link to {before}\n", f"link to {target}\n"):
+        return False
+    if not check_mode:
+        files.link(path, target)
+    return True
+
+
 def _shown(file: File | None, secret: bool, new: bool = False) -> str:
     if file is None:
         return ""
