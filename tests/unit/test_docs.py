@@ -163,8 +163,9 @@ def test_the_page_about_uninstalling_has_every_path_that_is_written() -> None:
         )
 
     assert [name for name in names if not gone(name)] == []
-    timers = yaml.safe_load((ROOT / "roles" / "monitoring" / "vars" / "main.yml").read_text())["__monitoring_timers"]
-    assert all(f"carrel-metrics-{timer}.timer" in page for timer in timers)
+    units = yaml.safe_load((ROOT / "roles" / "monitoring" / "vars" / "main.yml").read_text())["__monitoring_units"]
+    timers = [name for unit in units if (name := unit["path"].rpartition("/")[2]).endswith(".timer")]
+    assert timers and all(name in page for name in timers)
 
 
 def test_the_kernel_on_the_page_is_one() -> None:
