@@ -12,7 +12,7 @@ author: the carrel.jupyter authors (@carrel)
 description:
   - Finds the containers by their label C(carrel.instance). The hub's own containers do not have it.
   - Users' own directories are not touched. Stop the hub first, or it starts servers meanwhile.
-  - Before V(absent), remove the hub's containers. Docker starts none again whose networks are gone.
+  - Before V(absent), remove the hub's containers. Docker cannot start a stopped container whose network is gone.
 options:
   name:
     description: Name of the instance.
