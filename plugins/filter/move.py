@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.disk import size
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import move
 
 DOCUMENTATION = r"""
@@ -48,6 +49,7 @@ class FilterModule:
             "_move_hosts": move.hosts_of,
             "_move_problem": move.problem,
             "_move_room": move.room,
+            "_move_size": size,
             "_move_elsewhere": move.elsewhere,
             "_move_certificates": move.certificates,
             "_move_advice": move.advice,

@@ -134,7 +134,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._host.process impor
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.takeover import TakeoverError
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.takeover_hub import HubTakeover
 from ansible_collections.carrel.jupyter.plugins.module_utils._report import printable
-from ansible_collections.carrel.jupyter.plugins.module_utils._report.report import size
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.disk import size
 
 HOME = {"user": {"type": "str", "required": True}, "source": {"type": "path", "required": True}}
 HUB = {

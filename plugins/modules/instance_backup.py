@@ -107,7 +107,7 @@ state:
   description: What C(/var/lib/carrel/NAME/backup/state.json) says about the last such run.
   type: dict
   returned: always
-  sample: {result: done, message: "12 files, 0.01 GiB, of which 0.01 GiB are new", seconds: 21.4, warnings: []}
+  sample: {result: done, message: "12 files, 10.2 MiB, of which 9.8 MiB are new", seconds: 21.4, warnings: []}
 """
 
 import json

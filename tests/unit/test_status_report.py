@@ -46,8 +46,8 @@ def test_the_table() -> None:
     table = lines(samples.fleet())
     assert table[0].split() == " ".join(report.HEAD).split()
     assert table[2].split() == [
-        "geo1.example.org", "tao", "ok", "31", "ms", "lab:1.0", "d04401~", "done", "11", "h", "ago",
-        "01:25", "-", "1.2", "GB",
+        "geo1.example.org", "tao", "ok", "31", "ms", "lab:1.0", "d044~", "done", "11", "h", "ago",
+        "01:25", "-", "1.1", "GiB",
     ]  # fmt: skip
     assert [line.split()[2] for line in table[1:7]] == ["ERROR", "ok", "WARNING", "HELD", "UNREACHABLE", "empty"]
     assert table[7].startswith(

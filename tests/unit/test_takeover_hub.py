@@ -92,7 +92,8 @@ def test_archives_of_a_hub_before_the_takeover_are_another_ones() -> None:
 def test_room_and_what_was_left() -> None:
     assert decide.room(10, 10, "/srv") is None
     assert (
-        decide.room(2 * 10**9, 10**9, "/srv") == "people's files take 2.0 GB, and /srv has 1.0 GB free: make room first"
+        decide.room(2 << 30, 1 << 30, "/srv")
+        == "people's files take 2.0 GiB, and /srv has 1.0 GiB free: make room first"
     )
     assert decide.left_out("ada", "from /old", [], 0) is None
     assert decide.left_out("ada", "from /old", ["a is x", "b is x"], 12) == (

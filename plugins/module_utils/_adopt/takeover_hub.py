@@ -10,7 +10,7 @@ from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._adopt.takeover import aside
 from ansible_collections.carrel.jupyter.plugins.module_utils._engine.ids import container_id, mapped_id
-from ansible_collections.carrel.jupyter.plugins.module_utils._report.report import size
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.disk import size
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.escape import escape
 
 _GIVEN = {"base": "jupyter_base_dir", "engine": "engine"}

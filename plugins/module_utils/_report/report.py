@@ -12,6 +12,7 @@ from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._report import printable
 from ansible_collections.carrel.jupyter.plugins.module_utils._report.status import ERROR
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.disk import size
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.times import parse_time
 
 # Ansible indents lines by 8, and may add quotes and a comma. This way they fit into 120 columns.
@@ -126,9 +127,9 @@ def _instance(host: str, instance: Mapping[str, Any], now: datetime) -> Row:
         backup=_backup(instance["backup"] or {}, now),
         users=_users(instance["users"]),
         sizes=tuple(_sizes(instance["users"] or {})),
-        size=size(disk.get("directory_bytes")),
-        images_size=size(disk.get("images_bytes")),
-        free=size(disk.get("free_bytes")),
+        size=_size(disk.get("directory_bytes")),
+        images_size=_size(disk.get("images_bytes")),
+        free=_size(disk.get("free_bytes")),
         notes=tuple(printable.line(note) for note in disk.get("notes", [])),
         own=tuple(printable.line(text) for text in instance["own"]),
         problems=tuple(Problem(entry["level"], printable.line(entry["text"])) for entry in instance["problems"]),
@@ -216,19 +217,8 @@ def ago(past: timedelta) -> str:
     return "just now"
 
 
-def size(count: int | None) -> str:
-    """
-    >>> size(569346289)
-    '569 MB'
-    """
-    if count is None:
-        return NOTHING
-    value, unit = float(count), "B"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if value < 999.5:
-            break
-        value, unit = value / 1000, larger
-    return f"{value:.1f} {unit}" if unit != "B" and value < 9.95 else f"{value:.0f} {unit}"
+def _size(count: int | None) -> str:
+    return NOTHING if count is None else size(count)
 
 
 def summary(found: Sequence[Row]) -> str:

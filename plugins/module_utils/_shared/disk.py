@@ -113,11 +113,14 @@ def notice(use: Use, limits: Mapping[str, Any]) -> str | None:
     )
 
 
-def size(count: int) -> str:
+def size(count: float) -> str:
+    """Bytes as people read them. The inventory has a form of its own.
+
+    >>> size(0), size(1536), size(1536 << 20)
+    ('0 bytes', '1.5 KiB', '1.5 GiB')
     """
-    >>> size(1536 << 20)
-    '1.5 GiB'
-    """
+    if count < 1024:
+        return f"{count:.0f} bytes"
     power = 1
     while count >= 1024 ** (power + 1) and power < len(UNITS):
         power += 1

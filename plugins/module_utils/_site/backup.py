@@ -10,7 +10,7 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.carrel.jupyter.plugins.module_utils._report.report import size
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.disk import size
 from ansible_collections.carrel.jupyter.plugins.module_utils._site.cron import check_mailto, program_files
 
 PROGRAM = "/usr/local/sbin/carrel-backup"
@@ -202,11 +202,11 @@ def table(snapshots: Sequence[Mapping[str, Any]]) -> list[str]:
     shown = [(each["of"], each["on"] or "?") for each in snapshots]
     of, host = (min(max(map(len, column)), MOST_PADDING) for column in zip(("OF", "HOST"), *shown))
     head = f"{'ID':8}  {'TIME (UTC)':16}  {'OF':{of}}  {'HOST':{host}}"
-    head += f"  {'FILES':>9} {'NEW':>7} {'CHANGED':>7} {'SIZE':>9} {'ADDED':>9}"
+    head += f"  {'FILES':>9} {'NEW':>7} {'CHANGED':>7} {'SIZE':>10} {'ADDED':>10}"
     return [head] * bool(snapshots) + [
         f"{each['id'][:8]:8}  {each['time'][:16]:16}  {whose:{of}}  {on:{host}}"
-        f"  {each['files']:>9} {each['files_new']:>7} {each['files_changed']:>7} {size(each['bytes']):>9}"
-        f" {size(each['added_bytes']):>9}"
+        f"  {each['files']:>9} {each['files_new']:>7} {each['files_changed']:>7} {size(each['bytes']):>10}"
+        f" {size(each['added_bytes']):>10}"
         for each, (whose, on) in zip(snapshots, shown)
     ]
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.carrel.jupyter.plugins.module_utils._report.report import size
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.disk import size
 from ansible_collections.carrel.jupyter.plugins.module_utils._site.backup import on_host
 
 STATE_DIRECTORY = "/var/lib/carrel/{}/move"

@@ -20,8 +20,8 @@ from typing import Any
 
 from . import asked, files, owners, targets, trees
 from .asked import Asked, RefusedError
-from .backup import gib
 from .commands import Account, CommandError
+from .disk import size
 from .escape import escape
 from .inside import MISSING
 from .journal import Journal
@@ -218,8 +218,8 @@ def check_room(run: Run, snapshot: str, path: str) -> None:
     needed, free = run.restic.size(snapshot, [path]), room(run)
     if needed > free:
         raise RefusedError(
-            f"There is too little room: it has {gib(needed)}, and {gib(max(free, 0))} may be filled. Bring back a part"
-            " of it, or ask your administrator."
+            f"There is too little room: it has {size(needed)}, and {size(max(free, 0))} may be filled. Bring back a"
+            " part of it, or ask your administrator."
         )
 
 

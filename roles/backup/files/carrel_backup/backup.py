@@ -16,6 +16,7 @@ from typing import Any
 from . import database, files, restic, targets
 from . import images as of_images
 from .commands import CommandError
+from .disk import size
 from .escape import escape
 from .jobs import now
 from .restic import TAG, Answer, ResticError, host_of, host_tag, series_tags
@@ -27,7 +28,6 @@ WHOLE = "whole"
 MOST_NAMED = 20
 PRUNE_DAYS = 7
 MANIFEST = "stage/manifest.json"
-GIB = 2**30
 RETRY = "--retry-lock=2m"
 # No pattern of the administrator's leaves these out: a restore needs them to know whose all else is.
 ALWAYS = {
@@ -79,7 +79,7 @@ def backup(
         "bytes": answer.summary.get("total_bytes_processed"), "added_bytes": answer.summary.get("data_added_packed"),
     }  # fmt: skip
     complete = answer.code == 0 and not run.state.entry["warnings"]
-    text = f"{found['files']} files, {gib(found['bytes'])}, of which {gib(found['added_bytes'])} are new"
+    text = f"{found['files']} files, {told(found['bytes'])}, of which {told(found['added_bytes'])} are new"
     code = DONE if complete else INCOMPLETE
     run.state.finish("done" if complete else "incomplete", text, code, good=complete, **(found if whole else {}))
     return code
@@ -163,8 +163,9 @@ def tag(user: str | None, group: str | None) -> str:
     return f"user:{escape(user)}" if user is not None else f"group:{escape(group or '')}"
 
 
-def gib(number: object) -> str:
-    return f"{number / GIB:.2f} GiB" if isinstance(number, (int, float)) else "?"
+def told(number: object) -> str:
+    """What restic said of bytes, if it said something."""
+    return size(number) if isinstance(number, (int, float)) else "?"
 
 
 def is_data(leaf: str) -> bool:

@@ -13,8 +13,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import database, restore, shadow, targets
-from .backup import WHOLE, gib, is_database
+from .backup import WHOLE, is_database
 from .commands import CommandError
+from .disk import size
 from .manifest import Manifest
 from .restic import NO_REPOSITORY, ResticError
 from .run import DONE, INCOMPLETE, BackupError, Run
@@ -140,9 +141,11 @@ def choose(
         needed = run.restic.size(snapshot, [*(f"instance/{leaf}" for leaf in leaves), *extra])
         if needed <= free:
             return who, leaves
-        run.step("drill", f"{who} needs {gib(needed)}, but only {gib(max(free, 0))} may be used: trying something else")
+        run.step(
+            "drill", f"{who} needs {size(needed)}, but only {size(max(free, 0))} may be used: trying something else"
+        )
     raise BackupError(
-        f"nothing was tried: each of {min(len(found), MOST_TRIED)} directories needs more than the {gib(max(free, 0))}"
+        f"nothing was tried: each of {min(len(found), MOST_TRIED)} directories needs more than the {size(max(free, 0))}"
         f" that may be used below {run.settings.directory}; free some space"
     )
 

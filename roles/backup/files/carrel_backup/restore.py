@@ -11,8 +11,9 @@ from typing import Any
 
 from . import containers, credentials, database, images, owners, placing, targets
 from . import manifest as manifests
-from .backup import GIB, MANIFEST, gib, is_database, know_past
+from .backup import MANIFEST, is_database, know_past
 from .commands import CommandError
+from .disk import size
 from .inside import MISSING, REFUSED
 from .manifest import Manifest
 from .restic import Answer, ResticError
@@ -25,7 +26,7 @@ OTHERS = "is of somebody else who had the name before"
 ONE_PERSON = ": if both are one person, see docs/howto/leaving.md"
 BESIDE = "data/.restoring"
 MOVING = "move"  # the tree of a move to this host, beside those of restores
-RESERVE = 20, 10 * GIB  # space that stays free: a twentieth of the file system, but no more than this
+RESERVE = 20, 10 * 2**30  # space that stays free: a twentieth of the file system, but no more than this
 
 
 def restore(run: Run, snapshot: str, wanted: Wanted) -> int:
@@ -110,8 +111,8 @@ def check_room(run: Run, snapshot: str, paths: Sequence[str]) -> None:
     needed, free = run.restic.size(snapshot, paths), room(run)
     if needed > free:
         raise BackupError(
-            f"the restore needs {gib(needed)}, but only {gib(max(free, 0))} may be used below {run.settings.directory}:"
-            " free some space, or restore a part (--user, --path)"
+            f"the restore needs {size(needed)}, but only {size(max(free, 0))} may be used below"
+            f" {run.settings.directory}: free some space, or restore a part (--user, --path)"
         )
 
 

@@ -19,7 +19,7 @@ from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
-from ansible_collections.carrel.jupyter.plugins.module_utils._shared.disk import size as size_of
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.disk import size
 from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PrefixLoader
 from jupyterhub._data import DATA_FILES_PATH
 from jupyterhub.services.auth import HubOAuth, HubOAuthCallbackHandler, HubOAuthenticated
@@ -40,15 +40,6 @@ def shown(name: str) -> str:
     """Return a file's name as readable text on one line, whatever bytes it has."""
     text = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     return "".join(char if char.isprintable() else "\ufffd" for char in text)
-
-
-def size(number: int) -> str:
-    """Return bytes as people read them.
-
-    >>> size(0), size(1536), size(5 * 2**40)
-    ('0 bytes', '1.5 KiB', '5.0 TiB')
-    """
-    return f"{number} bytes" if number < 1024 else size_of(number)
 
 
 def query(**values: Any) -> str:
