@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 import pytest
 from carrel_reset.schedule import due
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 UTC = timezone.utc
@@ -59,6 +59,7 @@ def run(begin: datetime, days: int, at: str, zone: str, lead: int, late: list[in
 
 
 @settings(max_examples=80)
+@example(date(2008, 3, 1), "00:00", "America/Halifax", 10860, [0])
 @given(
     st.dates(FIRST, LAST_DAY),
     times,
@@ -78,7 +79,8 @@ def test_one_reset_a_local_day_at_the_time_set(day: date, at: str, zone: str, le
         assert len(on_that_day) == exists
     apart = [later.astimezone(UTC) - earlier.astimezone(UTC) for earlier, later in zip(met, met[1:])]
     assert all(timedelta(hours=19) < gap < timedelta(hours=29) for gap in apart)
-    assert len(met) in (8, 9)
+    # nine days by UTC have ten set times if one of the days has 23 hours
+    assert 8 <= len(met) <= 10
 
 
 # at, zone, what spring skips or autumn repeats, and when in UTC that day's reset is
