@@ -241,7 +241,8 @@ class Builder:
         status, log = self.run(*command, environment=environment)
         if status:
             kernels = build.kernels if build else []
-            raise ProbeError(f"image {declared['name']} could not be built: {_image_log.explain(log, kernels)}")
+            why = _image_log.explain(log, kernels) + _image_log.explain_base(log)
+            raise ProbeError(f"image {declared['name']} could not be built: {why}")
 
     def push(self, image: str, registry: str, found: dict[str, Any] | None) -> str | None:
         target = f"{registry}/{image}"

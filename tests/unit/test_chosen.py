@@ -19,7 +19,7 @@ def test_names_have_commas_between_them() -> None:
 
 def test_unknown_names_come_with_the_nearest() -> None:
     assert chosen.unknown(["tao", "clas101", "zzz"], ["tao", "class101"]) == [
-        "no instance is called 'clas101'; did you mean class101?",
+        "no instance is called 'clas101' (did you mean class101?)",
         "no instance is called 'zzz'",
     ]
     assert chosen.unknown(["tao"], ["class101"], "hub") == ["no hub is called 'tao'"]

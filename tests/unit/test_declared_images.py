@@ -131,6 +131,8 @@ def test_each_engine_of_a_host_adds_to_its_results_and_one_pushes() -> None:
     found = declared.results({}, [geo, lab])
     images = [{"name": "geo", "push": "r"}, {"name": "lab", "push": "r"}, {"name": "new", "push": "r"}]
     assert [image["push"] for image in declared.to_push(images, found)] == [None, "r", "r"]
+    there = [{"name": "lab", "image": "lab:1"}, {"name": "new", "image": None}]
+    assert [image["push"] for image in declared.to_push(images, found, there)] == [None, None, "r"]
     second = {**geo, "image_id": "c", "digest": None}
     assert declared.results(found, [second]) == {"geo": {**second, "digest": geo["digest"]}, "lab": lab}
     assert declared.results(found, [{**second, "digest": "r/geo@sha256:2"}])["geo"]["digest"] == "r/geo@sha256:2"

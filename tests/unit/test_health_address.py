@@ -27,6 +27,8 @@ CASES: list[tuple[dict[str, Any], str]] = [
     ({"lab_wait_for_url": "false"}, ""),
     ({"lab_wait_for_url": False, "monitoring_health_address": "10.0.0.8"}, "10.0.0.8"),
     ({"apache_listen_address": "10.0.0.5", "monitoring_health_address": ""}, ""),
+    ({"apache_listen_address": "10.0.0.5", "monitoring_health_address": None}, "10.0.0.5"),
+    ({"apache_listen_address": "10.0.0.5", "lab_health_address": None}, "10.0.0.5"),
 ]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.carrel.jupyter.plugins.module_utils._images.log import explain_transfer
+from ansible_collections.carrel.jupyter.plugins.module_utils._images import log as LOG
 from ansible_collections.carrel.jupyter.plugins.module_utils._report import failures as _failures
 from plan_helpers import good, hub, lab
 from test_plan_action import HERE, ROOT, run
@@ -36,7 +36,7 @@ PRIVATE = (
     "Error pulling image r.example.org/lab:1 - 500 Server Error for http+docker://localhost/images/create: Internal"
     ' Server Error ("Head "https://r.example.org/v2/lab/manifests/1": no basic auth credentials")'
 )
-IN_IMAGE_BUILD = explain_transfer("pulling", "r.example.org/lab:1", "no basic auth credentials")
+IN_IMAGE_BUILD = LOG.explain_transfer("pulling", "r.example.org/lab:1", "no basic auth credentials")
 
 
 def reserving(task: dict[str, Any], broken: set[str]) -> dict[str, Any]:
@@ -161,11 +161,19 @@ def test_the_last_words_are_what_the_program_printed(result: dict[str, Any], tex
 def test_a_failed_build_says_why() -> None:
     failed = {"msg": "Building carrel/tao:1 failed", "failed": False, "stdout": ""}
     log = "#5 [2/2] RUN apt-get install x\n#5 0.312 E: Unable to locate package \x1b]x\n------\n > [2/2]\n------\n"
-    said = _failures.build({**failed, "stderr": log})
+    said = _failures.build({**failed, "stderr": log}, {})
     assert said.startswith("there is no package ?]x; correct its name or version. The log ends with:")
     assert "E: Unable to locate" in said and "[2/2]" not in said.splitlines()[-1]
-    assert _failures.build({**failed, "stderr": "#2 ERROR: pull access denied, denied"}).endswith(_failures.LOG_IN)
-    assert _failures.build({"msg": '"Dockerfile" is not an existing file'}) == '"Dockerfile" is not an existing file'
+    assert _failures.build({**failed, "stderr": "#2 ERROR: pull access denied, denied"}, {}).endswith(_failures.LOG_IN)
+    printed = {**failed, "stderr": "#4 0.2 + curl https://x/?key=t0ken-long&k=t0ken\n#4 ERROR: exit code: 1"}
+    shown = _failures.build(printed, {"A": "t0ken", "B": "t0ken-long", "C": ""})
+    assert "key=********&k=********" in shown and "t0ken" not in shown
+    base = f"image stat could not be built: it failed. {LOG.explain_base('#2 ERROR: pull access denied')}"
+    assert _failures.message({"msg": base}).endswith("image_registries an entry for it.")
+    assert not LOG.explain_base("E: Permission denied: '/x'")
+    assert (
+        _failures.build({"msg": '"Dockerfile" is not an existing file'}, {}) == '"Dockerfile" is not an existing file'
+    )
 
 
 def test_a_report_names_instance_step_and_cause_and_claims_nothing_of_others() -> None:

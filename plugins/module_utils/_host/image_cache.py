@@ -9,7 +9,7 @@ from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import files
 
-IMAGES = 64
+IMAGES = 1024  # of all engines
 
 
 def load(path: str) -> dict[str, Any]:

@@ -86,7 +86,9 @@ def _starters(homes: Mapping[str, str], projects: list[str]) -> Iterator[dict[st
     crontabs = {CRONTAB: None, f"{CRONTABS}/root": None, **{f"{CRONTABS}/{name}": name for name in homes.values()}}
     for path, owner in crontabs.items():
         yield from cron.crontab(path, _text(path), owner, projects)
-    folders = {UNITS: None, **{f"{home}/{OWN_UNITS}": name for home, name in homes.items()}}
+    # links above a home are the administrator's
+    real = {f"{os.path.realpath(os.path.dirname(home))}/{os.path.basename(home)}": homes[home] for home in homes}
+    folders = {UNITS: None, **{f"{home}/{OWN_UNITS}": name for home, name in real.items()}}
     for folder, owner in folders.items():
         for path in _paths((folder,)):
             if path.endswith(".service"):

@@ -102,12 +102,15 @@ def results(before: Mapping[str, Entry], answers: Sequence[Entry]) -> dict[str, 
     return {**before, **added}
 
 
-def to_push(images: Sequence[Entry], before: Mapping[str, Entry]) -> list[Entry]:
+def to_push(images: Sequence[Entry], before: Mapping[str, Entry], there: Sequence[Entry] = ()) -> list[Entry]:
     """Return the images, without `push` if another engine of the host has pushed them.
 
+    BEFORE is the role's fact of this run, THERE what image_drift answered: what an engine has as declared is pushed.
     What each engine builds has a digest of its own, and the registry would have the last one alone under the tag.
     """
-    return [{**image, "push": None} if (before.get(image["name"]) or {}).get("digest") else image for image in images]
+    pushed = {name for name, entry in before.items() if (entry or {}).get("digest")}
+    pushed |= {answer["name"] for answer in there if answer.get("image")}
+    return [{**image, "push": None} if image["name"] in pushed else image for image in images]
 
 
 def to_compare(jobs: Sequence[Entry], images: Sequence[Entry], pulled: Mapping[str, Entry] | None) -> list[Entry]:

@@ -36,6 +36,12 @@ _MISSING = (
     re.compile(r"'([^']+)' is not in (?:this|the npm) registry"),
     re.compile(r"No matching version found for (\S+?)\.?\s"),
 )
+# What registries say of an image that is private or not there, through the docker command and docker-py.
+REFUSED = re.compile(
+    r"no basic auth credentials|\bunauthorized: |authentication required|pull access denied"
+    r"|requested access to the resource is denied",
+    re.IGNORECASE,
+)
 _LOGIN = re.compile(r"no basic auth credentials|unauthorized|authentication required|denied: ", re.IGNORECASE)
 _NO_MANIFEST = re.compile(r"manifest unknown|manifest for .* not found|repository does not exist", re.IGNORECASE)
 _PLATFORM = re.compile(r"no matching manifest for (\S+)|exec format error", re.IGNORECASE)
@@ -86,6 +92,15 @@ def explain(log: str, kernels: Sequence[Kernel] = ()) -> str:
         reason = "it failed"
     tail = "\n".join(f"  {line}" for line in last[-TAIL:])
     return f"{where}{reason}. The log ends with:\n{tail}"
+
+
+def explain_base(log: str) -> str:
+    """Return what to do if a registry refused the base of a declared image. Empty if none did."""
+    return (
+        "\nIf the base's registry asks for a login, give image_registries an entry for it."
+        if REFUSED.search(log)
+        else ""
+    )
 
 
 def explain_transfer(what: str, reference: str, log: str) -> str:

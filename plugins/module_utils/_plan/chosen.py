@@ -21,5 +21,5 @@ def unknown(chosen: Iterable[str], known: Collection[str], kind: str = "instance
     for name in chosen:
         if name not in known:
             near = nearest(name, sorted(known))
-            found.append(f"no {kind} is called {show(name)}" + (f"; did you mean {near}?" if near else ""))
+            found.append(f"no {kind} is called {show(name)}" + (f" (did you mean {near}?)" if near else ""))
     return found

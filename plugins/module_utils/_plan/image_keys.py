@@ -176,8 +176,8 @@ IMAGE: dict[str, Key] = {
     ),
     "smoke": Key(
         types.NOTEBOOKS,
-        "Notebooks of the control node that run in each new server of labs with this image, before their own, and in one "
-        "before a hub's users get it; if one fails, people keep the old image.",
+        "Notebooks of the control node that run in each new server of labs with this image, before their own, "
+        "and in one before a hub's users get it; if one fails, people keep the old image.",
         example=["files/notebooks/maps.ipynb"],
         default=[],
         handed=False,

@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.carrel.jupyter.plugins.module_utils._images.log import explain
+from ansible_collections.carrel.jupyter.plugins.module_utils._images.log import REFUSED, explain
 from ansible_collections.carrel.jupyter.plugins.module_utils._report import printable
 
 NO_MESSAGE = "the task gave no message; run again with -v"
@@ -22,17 +22,12 @@ SOCKET = (
     " somebody has put it there as the engine's account, and nothing was asked. Then restart the engine, as its"
     " account: systemctl --user restart rootless-docker"
 )
-# What registries say of an image that is private or not there, through the docker command and docker-py.
-REFUSED = re.compile(
-    r"no basic auth credentials|\bunauthorized: |authentication required|pull access denied"
-    r"|requested access to the resource is denied",
-    re.IGNORECASE,
-)
 LOG_IN = (
     "If the registry asks for a log-in: docker login REGISTRY, as the account of the instance's engine; see"
     " docs/explanation/rootless-docker.md"
 )
 
+HIDDEN = "********"
 REPORT = re.compile(r"\d+ of \d+ instances of kind \w+ on .* failed:\n\n")
 
 
@@ -48,9 +43,14 @@ def message(result: Mapping[str, Any]) -> str:
     return "\n".join(filter(None, [said, TIMED_OUT if result.get("timedout") else "", _advice(said)])) or NO_MESSAGE
 
 
-def build(result: Mapping[str, Any]) -> str:
-    """Return why a build by the docker command failed, or the task's message if docker printed nothing."""
+def build(result: Mapping[str, Any], secret: Mapping[str, str]) -> str:
+    """Return why a build by the docker command failed, or the task's message if docker printed nothing.
+
+    The values of SECRET, the build's arguments, are hidden: a step may print them.
+    """
     log = "".join(str(result.get(stream) or "")[-printable.LONGEST :] for stream in ("stdout", "stderr"))
+    for value in sorted(filter(None, secret.values()), key=len, reverse=True):
+        log = log.replace(value, HIDDEN)
     said = printable.text(explain(log)) if log.strip() else ""
     return "\n".join(filter(None, [said, _advice(said)])) or message(result)
 

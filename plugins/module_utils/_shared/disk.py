@@ -120,8 +120,8 @@ def size(count: float) -> str:
     ('0 bytes', '1.5 KiB', '1.5 GiB')
     """
     if count < 1024:
-        return f"{count:.0f} bytes"
+        return "1 byte" if count == 1 else f"{count:.0f} bytes"
     power = 1
-    while count >= 1024 ** (power + 1) and power < len(UNITS):
+    while round(count / 1024**power, 1) >= 1024 and power < len(UNITS):
         power += 1
     return f"{count / 1024**power:.1f} {UNITS[power - 1]}"

@@ -48,6 +48,6 @@ def mounts(instance: Mapping[str, Any], engine: Mapping[str, Any]) -> dict[str, 
         "file": f"{instance['directory']}/hub/mounts.json",
         "file_group": engine["gid"],
         "account": instance["engine"],
-        "allow_empty": instance["allow_no_users"],
+        "allow_empty": True,  # where all people are held, too
         **{key: instance[key] for key in ("home", "targets", "groups", "shared", "colab", "users_view")},
     }
