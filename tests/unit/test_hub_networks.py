@@ -14,7 +14,7 @@ import pytest
 import requests
 import yaml
 from carrel_hub import __main__ as hub
-from carrel_hub import egress, networks, provider_groups, spawner
+from carrel_hub import egress, networks, provider_groups, spawner, spawning
 from carrel_hub.people import Roster
 from docker.errors import APIError, NotFound
 from dockerspawner import DockerSpawner
@@ -350,3 +350,20 @@ def test_a_start_comes_to_its_end_if_the_network_fails(monkeypatch: pytest.Monke
     errors["start"] = ValueError("start")
     with pytest.raises(ValueError, match="start"):
         asyncio.run(started())
+
+
+def test_who_waits_too_long_for_a_server_reads_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    """JupyterHub gives up by asyncio's own TimeoutError, whose text is empty."""
+    ended: list[str] = []
+
+    class Spawner(spawner.CarrelSpawner):  # type: ignore[misc]
+        async def _start(self) -> tuple[str, int]:
+            try:
+                await asyncio.sleep(60)
+            finally:
+                ended.append(self.user.name)
+            return "198.18.0.4", 8888
+
+    with pytest.raises(spawning.SpawnRefused, match="did not answer in time") as told:
+        asyncio.run(Spawner(instance="class101", start_timeout=2, user=SimpleNamespace(name="ada")).start())
+    assert told.value.jupyterhub_message == spawning.TOO_SLOW and ended == ["ada"]

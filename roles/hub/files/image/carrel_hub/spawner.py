@@ -63,6 +63,17 @@ class CarrelSpawner(DockerSpawner):  # type: ignore[misc]
         return lambda template, spawner: template
 
     async def start(self) -> Any:
+        # If JupyterHub itself gives up, at start_timeout, the user reads nothing: its TimeoutError has no text.
+        seconds = max(1, self.start_timeout - 1)
+        try:
+            return await asyncio.wait_for(self._start(), seconds)
+        except asyncio.TimeoutError as error:
+            self.log.error(
+                "%s's server did not answer in %d seconds; see spawn_timeout_seconds", self.user.name, seconds
+            )
+            raise spawning.SpawnRefused(spawning.TOO_SLOW) from error
+
+    async def _start(self) -> tuple[str, int]:
         try:
             self._prepare()
         except (Unusable, MountsError, OSError) as error:
@@ -139,7 +150,7 @@ class CarrelSpawner(DockerSpawner):  # type: ignore[misc]
         """Return as soon as the server accepts connections.
 
         JupyterHub itself tries at random, growing intervals of up to 5 s (jupyterhub.utils.exponential_backoff), and
-        does not notice that a server has ended. start_timeout limits this wait.
+        does not notice that a server has ended.
         """
         checked = time.monotonic()
         while True:

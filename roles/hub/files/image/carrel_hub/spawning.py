@@ -36,6 +36,10 @@ ENDED = (
     "Your notebook server ended while it was starting. None of your files are touched. Please try again, and tell the "
     "administrator if that does not help."
 )
+TOO_SLOW = (
+    "Your notebook server did not answer in time, so its start was given up. Others may be starting at the same time. "
+    "None of your files are touched. Please try again in a minute, and tell the administrator if that does not help."
+)
 STILL_THERE = (
     "Your last notebook server has not been removed yet. Please try again in a minute, and tell the administrator if "
     "that does not help."
