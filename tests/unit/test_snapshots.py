@@ -59,7 +59,7 @@ def test_a_repository_that_cannot_be_read_hides_no_others(tmp_path: Path) -> Non
 
 def test_a_name_that_no_host_has_is_refused(tmp_path: Path) -> None:
     code, said = snapshots(tmp_path, "geo", "tao", only="geo, toa")
-    assert code and "no instance is called 'toa'; did you mean tao?" in said and "geogeoge" not in said
+    assert code and "no instance is called 'toa' (did you mean tao?)" in said and "geogeoge" not in said
     code, said = snapshots(tmp_path, "geo", "tao", only="geo,")
     assert not code and "geogeoge" in said and "taotaota" not in said
 

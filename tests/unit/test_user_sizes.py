@@ -212,7 +212,7 @@ def test_the_hub_tells_its_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     (tmp_path / "disk.json").write_text(json.dumps(disk.content(uses)))
     said = hub_disk.notice("ada")
     assert said and "10.0 GiB of 10.0 GiB on disk, as of 2030-01-09 03:37 UTC" in said
-    assert "921.6 MiB of 1.0 GiB" in str(hub_disk.notice("guest"))  # who is not listed has the hub's limits
+    assert "922 MiB of 1.0 GiB" in str(hub_disk.notice("guest"))  # who is not listed has the hub's limits
     assert hub_disk.notice_of(SimpleNamespace(name="ada")) == said and hub_disk.notice_of(None) is None
     assert hub_disk.notice("eve") is None and hub_disk.notice("nobody") is None
     # as JupyterHub does with what is callable in template_vars

@@ -116,12 +116,13 @@ def notice(use: Use, limits: Mapping[str, Any]) -> str | None:
 def size(count: float) -> str:
     """Bytes as people read them. The inventory has a form of its own.
 
-    >>> size(0), size(1536), size(1536 << 20)
-    ('0 bytes', '1.5 KiB', '1.5 GiB')
+    >>> size(1), size(1536), size(543 << 20), size((1 << 30) - 1)
+    ('1 byte', '1.5 KiB', '543 MiB', '1.0 GiB')
     """
     if count < 1024:
         return "1 byte" if count == 1 else f"{count:.0f} bytes"
     power = 1
-    while round(count / 1024**power, 1) >= 1024 and power < len(UNITS):
+    while round(count / 1024**power) >= 1024 and power < len(UNITS):
         power += 1
-    return f"{count / 1024**power:.1f} {UNITS[power - 1]}"
+    found = count / 1024**power
+    return f"{found:.{0 if found >= 100 else 1}f} {UNITS[power - 1]}"
