@@ -50,7 +50,7 @@ def main(arguments: Sequence[str], root: str = "/") -> int:
 
 def _end(number: int, frame: FrameType | None) -> None:
     """No fault of one instance may swallow this one."""
-    sys.exit("carrel-metrics was told to end, perhaps because it took too long")
+    raise SystemExit("carrel-metrics was told to end, perhaps because it took too long")
 
 
 def text_of(what: str, settings: Mapping[str, Any], root: str, end: float) -> str:
