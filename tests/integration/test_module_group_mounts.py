@@ -290,12 +290,12 @@ def test_without_acls_there_is_a_warning(tmp_path: Path) -> None:
         subprocess.run(["umount", disk], check=True)
 
 
-def test_the_reader_needs_only_its_two_files(hub: Path) -> None:
+def test_the_reader_needs_only_its_three_files(hub: Path) -> None:
     """A hub's image has no Ansible: the files at the same place below a folder on PYTHONPATH are enough."""
     run(hub)
     place = Path("ansible_collections/carrel/jupyter/plugins/module_utils/_shared")
     (hub / "lib" / place).mkdir(parents=True)
-    for name in ("mounts.py", "escape.py"):
+    for name in ("mounts.py", "escape.py", "told.py"):
         shutil.copy(Path(__file__).parents[2] / "plugins/module_utils/_shared" / name, hub / "lib" / place / name)
     code = (
         f"import json, sys; from {str(place).replace('/', '.')}.mounts import effective_mounts\n"
