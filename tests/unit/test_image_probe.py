@@ -230,6 +230,7 @@ def test_the_cache_spares_the_container() -> None:
 
 def test_the_cache_is_bounded_and_a_damaged_one_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
     cached: dict[str, object] = {}
+    monkeypatch.setattr(image_cache, "IMAGES", 64)
     for number in range(100):
         cached = image_cache.read(image_cache.extend(cached, str(number), {}))
     assert list(cached) == [str(number) for number in range(36, 100)]
