@@ -30,7 +30,6 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._host.engine_api im
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.image_probe import (
     Engine,
     Image,
-    ProbeError,
 )
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.install import Installation
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.request import ask
@@ -39,7 +38,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._shared.told import
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import drift, health
 
 # Errors whose texts say what to do and contain no secrets.
-TOLD = (Told, ProbeError, OSError)
+TOLD = (Told, OSError)
 CALL_SECONDS = 20
 REGISTRY_SECONDS = 30
 # Bytes of an answer about a container, an image or a project's containers. Many engines are asked at once.

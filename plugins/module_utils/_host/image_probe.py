@@ -26,6 +26,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._host import (
     server_check,
 )
 from ansible_collections.carrel.jupyter.plugins.module_utils._report import printable
+from ansible_collections.carrel.jupyter.plugins.module_utils._shared.told import Told
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import server_settings
 
 MARK = "carrel-probe "
@@ -158,7 +159,7 @@ print("{MARK}" + json.dumps(answer))
 """
 
 
-class ProbeError(Exception):
+class ProbeError(Told):
     """The image or the engine does not answer. The text says what to do."""
 
     def __init__(self, message: str) -> None:
