@@ -66,10 +66,13 @@ class Listen:
         return self.port == other.port and (self.bare == other.bare or "*" in (self.bare, other.bare))
 
 
-def asked_at(listen_address: str) -> str:
-    """Return where this host reaches an Apache that listens on an address of C(Listen), which may be all."""
+def asked_at(listen_address: str, *own: str | None) -> str:
+    """Return where this host reaches an Apache that listens on an address of C(Listen), which may be all.
+
+    That is the first of the administrator's OWN addresses that is set, if one is.
+    """
     usual = {"*": "127.0.0.1", "0.0.0.0": "127.0.0.1", "[::]": "::1"}  # noqa: S104  compared with, not bound
-    return usual.get(listen_address, listen_address.strip("[]"))
+    return next(filter(None, own), None) or usual.get(listen_address, listen_address.strip("[]"))
 
 
 def parse_listen(text: str, source: str = "") -> Listen:
