@@ -144,6 +144,8 @@ def _start(group: str, spec: str, image: str) -> str | None:
     for port in filter(None, ports.split(",")):
         outer, _unused, inner = port.partition(":")
         publish += ["--publish", f"127.0.0.1:{outer}:{inner or outer}"]
+    # If a removal was killed after the host, its disk is still there, and a new host would begin with it.
+    run("docker", "volume", "rm", "--force", f"{name}-srv")
     run(
         "docker", "run", "--detach", "--name", name, "--hostname", name, "--label", f"{LABEL}={group}",
         "--label", f"{CHECKOUT}={HERE}",
