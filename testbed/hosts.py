@@ -205,7 +205,6 @@ def replace(name: str) -> None:
     ports = [f"{outer['HostPort']}:{inner.partition('/')[0]}" for inner, outers in bound for outer in outers]
     with step(f"replacing {name}"):
         run("docker", "rm", "--force", "--volumes", name)
-        run("docker", "volume", "rm", "--force", f"{name}-srv")
     up(lost["Config"]["Labels"][LABEL], [f"{name}={','.join(ports)}"])
 
 

@@ -27,10 +27,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._host.compose_proje
     made_anew,
 )
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.engine_api import EngineAPI, EngineError
-from ansible_collections.carrel.jupyter.plugins.module_utils._host.image_probe import (
-    Engine,
-    Image,
-)
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.image_probe import Engine, Image
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.install import Installation
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.request import ask
 from ansible_collections.carrel.jupyter.plugins.module_utils._report import printable
