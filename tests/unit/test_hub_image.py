@@ -283,7 +283,8 @@ def test_a_start_waits_for_a_graphics_card_that_docker_is_freeing(monkeypatch: p
         asyncio.run(created([held["exited"]], [held["running"]]))
     # JupyterHub's metrics count it as a failure (handlers/base.py), and it shows this text.
     assert isinstance(refused.value, SpawnException) and refused.value.reason == "no-gpus"
-    assert "none of this hub's are free" in refused.value.jupyterhub_message == refused.value.message
+    assert refused.value.jupyterhub_message == refused.value.message
+    assert "none of this hub's are free" in refused.value.message
     assert not isinstance(spawning.SpawnRefused(spawning.NO_IMAGE), SpawnException), "a fault"
     monkeypatch.setattr(spawner, "REMOVED_WITHIN_SECONDS", 0)
     with pytest.raises(spawning.SpawnRefused):

@@ -42,7 +42,7 @@ def carrel_admit(authenticator: Any, handler: Any, model: Any) -> Any:
 
 
 # The chart's jupyterhub_config.py defines c, and a get_config of its own.
-# pylint: disable-next=undefined-variable
+# pylint: disable=undefined-variable
 c.KubeSpawner.pre_spawn_hook = carrel_prepare  # type: ignore[name-defined]  # noqa: F821
 if CARREL["verified"]:
     c.Authenticator.post_auth_hook = carrel_admit  # type: ignore[name-defined]  # noqa: F821
