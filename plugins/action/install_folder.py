@@ -16,7 +16,7 @@ from typing import IO, Any
 from ansible.errors import AnsibleActionFail, AnsibleFileNotFound
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
-from ansible_collections.carrel.jupyter.plugins.plugin_utils._folder import stays_link
+from ansible_collections.carrel.jupyter.plugins.plugin_utils._folder import mode, stays_link
 
 MODULE = "carrel.jupyter.install_folder"
 
@@ -24,9 +24,9 @@ MODULE = "carrel.jupyter.install_folder"
 def pack(folder: Path, files: Mapping[str, str], stream: IO[bytes]) -> None:
     """Write the folder, and FILES by their paths in it, as an archive in which everything is root's."""
 
-    def member(name: str, mode: int) -> tarfile.TarInfo:
+    def member(name: str, its_mode: int) -> tarfile.TarInfo:
         info = tarfile.TarInfo(name)
-        info.mode = mode
+        info.mode = its_mode
         return info
 
     with tarfile.open(fileobj=stream, mode="w") as archive:
@@ -43,7 +43,7 @@ def pack(folder: Path, files: Mapping[str, str], stream: IO[bytes]) -> None:
                 directory.type = tarfile.DIRTYPE
                 archive.addfile(directory)
             elif path.is_file():
-                info = member(name, path.stat().st_mode & 0o777)
+                info = member(name, mode(path))
                 info.size = path.stat().st_size
                 with path.open("rb") as content:
                     archive.addfile(info, content)

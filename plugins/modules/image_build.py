@@ -240,6 +240,7 @@ class Builder:
         command = ["build", "--force-rm", "--tag", image, "--file", file, *options, str(folder)]
         status, log = self.run(*command, environment=environment)
         if status:
+            log = _image_log.hidden(log, map(str, declared["build_args"].values()))
             kernels = build.kernels if build else []
             why = _image_log.explain(log, kernels) + _image_log.explain_base(log)
             raise ProbeError(f"image {declared['name']} could not be built: {why}")
@@ -251,6 +252,8 @@ class Builder:
             self.run("tag", image, target)
             status, log = self.run("push", "--quiet", target)
             if status:
+                # An engine that keeps images in containerd lists the digest of each tag, as if it were pushed.
+                self.run("image", "rm", "--no-prune", target)
                 raise ProbeError(_image_log.explain_transfer("pushing", target, log))
             digest = _image_build.pushed(self.inspect(image), registry, image)
         return digest

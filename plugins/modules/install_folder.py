@@ -13,8 +13,9 @@ description:
   - Sends the folder as one archive, however many files it has, and puts it in place completely or not at all.
   - A folder that exists is left as it is, so O(dest) should contain a digest of the content, from
     P(carrel.jupyter.folder_digest#lookup).
-  - Everything in it belongs to root, and only root can enter it. Files keep their modes; C(__pycache__) is left out. A
-    link out of the folder becomes a copy of the file that it leads to.
+  - Everything in it belongs to root, and only root can enter it. Files have mode 0755 if their owner may execute
+    them on the control node, otherwise 0644. C(__pycache__) is left out. A link out of the folder becomes a copy of the
+    file that it leads to.
 options:
   src:
     description:

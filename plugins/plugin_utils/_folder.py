@@ -13,14 +13,23 @@ def stays_link(path: Path, folder: Path) -> bool:
     return path.is_symlink() and (not path.is_file() or folder.resolve() in path.resolve().parents)
 
 
+def mode(path: Path) -> int:
+    """Return a file's mode in the archive. As in git, only whether its owner may execute it counts, not the umask."""
+    return 0o755 if path.stat().st_mode & 0o100 else 0o644
+
+
 def digest(folder: Path, salt: str) -> str:
-    """Return the digest of a folder's files; a link that stays one counts by its target's name."""
+    """Return the digest of what is packed; a link that stays one counts by its target's name."""
     total = hashlib.sha256(salt.encode())
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if stays_link(path, folder):
             total.update(repr((name, "link", str(path.readlink()))).encode())
-        elif path.is_file() and path.parent.name != "__pycache__":
-            executable = bool(path.stat().st_mode & 0o100)
+        elif "__pycache__" in path.parts:
+            continue
+        elif path.is_file():
+            executable = mode(path) == 0o755
             total.update(repr((name, executable, hashlib.sha256(path.read_bytes()).hexdigest())).encode())
+        elif path.is_dir() and not any(path.iterdir()):
+            total.update(repr((name, "empty")).encode())
     return total.hexdigest()[:12]

@@ -115,6 +115,13 @@ def test_values_of_build_arguments_arrive_as_they_are(base, tmp_path):
     assert inside(image, "cat", "/trial").splitlines() == [*given.values()]
 
 
+def test_a_failed_build_hides_the_values_of_build_arguments(base, tmp_path):
+    (tmp_path / "Dockerfile").write_text(f'FROM {base}\nARG KEY\nRUN echo "key $KEY, $https_proxy" >&2; false\n')
+    given = {"KEY": "s3cret", "https_proxy": "http://ada:pass-word@127.0.0.1:9/"}
+    text = ask(folder=str(tmp_path), folder_digest="hidden", build_args=given)["msg"]
+    assert "key ********, ********" in text and "s3cret" not in text and "pass-word" not in text
+
+
 def failed_steps() -> set[str]:
     """Containers that ran a RUN's shell and have ended; other tests' builds commit theirs and remove them."""
     listed = run("docker", "ps", "--all", "--filter", "status=exited", "--no-trunc", "--format", "{{.ID}} {{.Command}}")
@@ -212,3 +219,4 @@ def test_push_and_pull_by_digest(base, registry, tmp_path_factory):
 def test_a_registry_that_does_not_answer(base):
     text = said(tries=1, **SMALL, push="127.0.0.1:9")
     assert f"pushing 127.0.0.1:9/{NAME}:" in text and "failed: 127.0.0.1:9 did not answer" in text
+    assert not run("docker", "image", "ls", "--quiet", f"127.0.0.1:9/{NAME}"), "it would seem to be pushed"

@@ -439,7 +439,7 @@ def test_a_directory_that_no_record_names_is_not_a_remain(
     (note,) = found.notes
     assert not found.all_reasons() and note.startswith(f"shiny: {tmp_path} stays as it is") and "instance.json" in note
     # What is left in our own folder says nothing about the directory.
-    left = tmp_path / "state" / "shiny" / "image.json"
+    left = tmp_path / "state" / "shiny" / "reset"
     left.parent.mkdir(parents=True)
     left.touch()
     found = looked(look, shiny, around)
@@ -483,6 +483,7 @@ def test_an_image_differs_until_it_has_passed_the_smoke_notebooks(
 ) -> None:
     """The next run must try it again, although nothing else has changed."""
     monkeypatch.setattr(hub_drift, "STATE", str(tmp_path / "{}"))
+    monkeypatch.setattr(image_cache, "OF_ENGINE", str(tmp_path / "{}" / "image.json"))
     monkeypatch.setattr(hub_smoke, "RECORD", str(tmp_path / "{}" / "smoked.json"))
     (tmp_path / "class101").mkdir()
     server = image_probe.Server("2.0", "/t", "/opt/bin/python3", "", HUB_IMAGE["servers"][0]["jupyterhub"])

@@ -101,12 +101,22 @@ def test_whatever_is_in_the_image_changes_the_tag(change):
 
 
 def test_the_way_to_the_network_does_not_change_the_tag():
-    assert tag_of(build_args={"https_proxy": "http://proxy:3128", "PIP_INDEX_URL": "https://mirror/simple"}) == tag_of()
+    proxies = {"https_proxy": "http://proxy:3128", "HTTPS_PROXY": "http://ada:secret@proxy:3128", "all_proxy": "s://p"}
+    assert b"PROXY" not in context(build(build_args=proxies), "")["Dockerfile"], "or it would stay in the history"
+    assert tag_of(build_args={**proxies, "PIP_INDEX_URL": "https://mirror/simple"}) == tag_of()
 
 
 def test_a_base_that_moved_changes_the_tag():
     made = build()
     assert tag(made, context(made, ""), "sha256:1") != tag(made, context(made, ""), "sha256:2")
+
+
+def test_an_image_that_each_engine_builds_for_itself_counts_by_its_tag():
+    """Its id has the time of the build, but its tag is a digest of what is in it."""
+    made = build(base="carrel/lab:0123456789ab")
+    assert tag(made, context(made, ""), "sha256:1") == tag(made, context(made, ""), "sha256:2")
+    other = build(base="carrel/lab:0123456789ac")
+    assert tag(made, {}, "sha256:1") != tag(other, {}, "sha256:1")
 
 
 def test_values_of_build_arguments_are_not_among_the_options_that_everybody_reads():

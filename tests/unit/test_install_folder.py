@@ -61,7 +61,7 @@ def test_everything_arrives_once_and_is_root_s(tmp_path: Path, source: Path) -> 
     assert not (dest / "outer").is_symlink() and (dest / "outer").read_text() == "of the folder"
     assert (dest / "empty").is_dir()
     assert stat.S_IMODE(dest.stat().st_mode) == 0o700
-    assert stat.S_IMODE((dest / "private").stat().st_mode) == 0o600
+    assert stat.S_IMODE((dest / "private").stat().st_mode) == 0o644, "whatever the umask was"
     assert {(path.lstat().st_uid, path.lstat().st_gid) for path in dest.rglob("*")} == {(0, 0)}
 
 
@@ -77,6 +77,11 @@ def test_the_digest_is_of_what_arrives(tmp_path: Path, source: Path) -> None:
     (source / "outer").write_text("changed")
     (source / "outer").chmod(0o755)
     assert digest(source, "") == found[-1], "a link and its copy are the same image"
+    (source / "private").chmod(0o640)
+    assert digest(source, "") == found[-1], "modes that do not arrive make no difference"
+    (source / "deep" / "bare").mkdir()
+    assert digest(source, "") != found[-1], "an empty directory arrives, too"
+    (source / "deep" / "bare").rmdir()
     (source / "again").symlink_to("again")
     (source / "broken").unlink()
     assert digest(source, "") != found[-1], "links that lead nowhere count, too"

@@ -180,7 +180,7 @@ def install(found: Found, wanted: Mapping[str, Any]) -> None:
 def absent(instance: Mapping[str, Any], found: Found) -> None:
     name, directory = instance["name"], instance["directory"]
     state = removal.STATE.format(name)
-    left = [f"{state}/reset", f"{state}/image.json", f"{state}/instance.json"]
+    left = [f"{state}/reset", f"{state}/instance.json"]
     if removal.owns(name, directory):
         left.insert(0, directory)
     elif os.path.lexists(directory):

@@ -9,7 +9,12 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.carrel.jupyter.plugins.module_utils._host import files, group_directories, secret_files
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import (
+    files,
+    group_directories,
+    image_cache,
+    secret_files,
+)
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.drift import (
     Found,
     Project,
@@ -107,7 +112,7 @@ def _images(instance: Mapping[str, Any], project: Project, found: Found) -> list
         if moved:
             found.reasons.append(moved)
         if name in names:
-            image = project.examined(name, None, f"{STATE.format(instance['name'])}/image.json", inspected)
+            image = project.examined(name, None, image_cache.OF_ENGINE.format(instance["engine"]), inspected)
             if image is None or ((instance["settings"] or instance["backups"]) and image.jupyterlab is None):
                 found.reasons.append(f"the image {name} is new: no run has inspected it yet")
                 continue

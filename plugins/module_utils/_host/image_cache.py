@@ -9,7 +9,9 @@ from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import files
 
-IMAGES = 1024  # of all engines
+# A file for each engine, so that what one account's images answer neither displaces nor delays the others'.
+OF_ENGINE = "/var/lib/carrel/{}/image.json"
+IMAGES = 1024
 
 
 def load(path: str) -> dict[str, Any]:

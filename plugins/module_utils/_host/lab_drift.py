@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.carrel.jupyter.plugins.module_utils._host import server_settings
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import image_cache, server_settings
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.drift import (
     Found,
     Project,
@@ -59,7 +59,7 @@ def _present(instance: Mapping[str, Any], around: Surroundings, found: Found) ->
     if moved:
         found.reasons.append(moved)
     state = STATE.format(instance["name"])
-    image = project.examined(name, instance["user"], f"{state}/image.json", inspected)
+    image = project.examined(name, instance["user"], image_cache.OF_ENGINE.format(instance["engine"]), inspected)
     if image is None:
         found.reasons.append(f"the image {name} is new: no run has inspected it yet")
         return

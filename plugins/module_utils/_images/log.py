@@ -5,12 +5,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._images.kernels import MARK, Kernel
 
 NO_CONDA = "carrel-no-conda: the base has"
 TAIL = 8  # lines of the log that are shown
+HIDDEN = "********"
 _PREFIX = re.compile(r"^#\d+ [\d.]+ ")  # BuildKit's, before each line of a step
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _ADVICE = re.compile(r"^DEPRECATED: The legacy builder.*\n(?:[ \t].*\n|\n)*", re.MULTILINE)
@@ -45,6 +46,13 @@ REFUSED = re.compile(
 _LOGIN = re.compile(r"no basic auth credentials|unauthorized|authentication required|denied: ", re.IGNORECASE)
 _NO_MANIFEST = re.compile(r"manifest unknown|manifest for .* not found|repository does not exist", re.IGNORECASE)
 _PLATFORM = re.compile(r"no matching manifest for (\S+)|exec format error", re.IGNORECASE)
+
+
+def hidden(log: str, secret: Iterable[str]) -> str:
+    """Return the log without these values, which a step may print: those of the build's arguments."""
+    for value in sorted(filter(None, secret), key=len, reverse=True):
+        log = log.replace(value, HIDDEN)
+    return log
 
 
 def lines(log: str) -> list[str]:

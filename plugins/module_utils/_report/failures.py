@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.carrel.jupyter.plugins.module_utils._images.log import REFUSED, explain
+from ansible_collections.carrel.jupyter.plugins.module_utils._images.log import REFUSED, explain, hidden
 from ansible_collections.carrel.jupyter.plugins.module_utils._report import printable
 
 NO_MESSAGE = "the task gave no message; run again with -v"
@@ -27,7 +27,6 @@ LOG_IN = (
     " docs/explanation/rootless-docker.md"
 )
 
-HIDDEN = "********"
 REPORT = re.compile(r"\d+ of \d+ instances of kind \w+ on .* failed:\n\n")
 
 
@@ -49,9 +48,7 @@ def build(result: Mapping[str, Any], secret: Mapping[str, str]) -> str:
     The values of SECRET, the build's arguments, are hidden: a step may print them.
     """
     log = "".join(str(result.get(stream) or "")[-printable.LONGEST :] for stream in ("stdout", "stderr"))
-    for value in sorted(filter(None, secret.values()), key=len, reverse=True):
-        log = log.replace(value, HIDDEN)
-    said = printable.text(explain(log)) if log.strip() else ""
+    said = printable.text(explain(hidden(log, secret.values()))) if log.strip() else ""
     return "\n".join(filter(None, [said, _advice(said)])) or message(result)
 
 

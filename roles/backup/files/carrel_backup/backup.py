@@ -190,7 +190,7 @@ def staged(run: Run) -> list[str]:
 def write_manifest(run: Run, record: Mapping[str, Any], leaves: Sequence[str], dumped: str | None, brief: bool) -> None:
     """Record what restores and drills need to know, and what people may ask later."""
     state = os.path.dirname(run.settings.state_directory)
-    for path in (f"{state}/instance.json", f"{state}/image.json", run.settings.token_file):
+    for path in (f"{state}/instance.json", run.settings.token_file):
         if path and not path.startswith(f"{run.settings.directory}/") and os.path.lexists(path):
             try:
                 run.write(f"{run.stage}/files/{os.path.basename(path)}", files.read(path))
