@@ -89,6 +89,15 @@ HUBS: dict[str, dict[str, Any]] = {
     "several": {
         "authenticator": {"type": "several", "each": [{**UNI, "prefix": ""}, GIT]},
     },
+    "custom": {
+        "authenticator": {
+            "type": "custom",
+            "class": "ltiauthenticator.lti13.auth.LTI13Authenticator",
+            "settings": {"issuer": "https://platform.uni.example"},
+            "secret_settings": {"key": "a key of the tool"},
+        },
+        "extra_packages": ["jupyterhub-ltiauthenticator==1.6.2"],
+    },
     "domains": {"user_domains": True},
     "nothing shared": {"shared": False, "colab": False, "culler": {"idle_seconds": 0}, "persist": {}},
     "a page of its own": {"login": {"template": "login.html"}, "url": "http://example.org:8080/class/", "tls": ...},
@@ -194,6 +203,8 @@ class Pods:
             "mem_limit": single["memory"]["limit"],
             "mem_guarantee": single["memory"]["guarantee"],
             "cpu_limit": single["cpu"]["limit"],
+            "cpu_guarantee": single["cpu"]["guarantee"],
+            **self.values["hub"]["config"]["KubeSpawner"],
             "environment": single["extraEnv"],
             "cmd": single["cmd"],
             "uid": single["uid"],
@@ -258,7 +269,9 @@ def test_a_user_has_own_limits_and_mounts(tmp_path: Path) -> None:
     (container,) = pod.spec.containers
     assert container.image == "registry.example.org:5000/lab:1.0"
     assert container.resources.limits == {"memory": 512 << 20, "cpu": 0.5}
-    assert container.resources.requests["memory"] == 512 << 20
+    assert container.resources.requests == {"memory": 512 << 20, "cpu": 0.05}
+    variables = {entry.name: entry.value for entry in container.env}
+    assert variables["JUPYTERHUB_ROOT_DIR"] == "/home/jovyan/work", "what opens is what is kept"
     own = "volume-grace-uni-example---"
     assert {path: (name[: len(own)], *rest) for path, (name, *rest) in mounts(pod).items()} == {
         "/home/jovyan/work": (own, "home", None),
@@ -279,7 +292,7 @@ def test_everybody_else_has_the_hubs_limits_and_mounts(tmp_path: Path) -> None:
     for name in ("mary@uni.example", "somebody-else"):
         pod = pods.start(name)
         assert pod.spec.containers[0].resources.limits == {"memory": 2 * GIB, "cpu": 1}
-        assert pod.spec.containers[0].resources.requests["memory"] == GIB
+        assert pod.spec.containers[0].resources.requests == {"memory": GIB, "cpu": 0.05}
         assert {path for path in mounts(pod) if "groups" in path or path.startswith("/opt")} == set()
     assert mounts(pods.start("ada@uni.example"))["/home/jovyan/work/shared"][2] is False
 
@@ -400,7 +413,6 @@ ELSEWHERE = {
     "smoke_timeout_seconds": "of the site playbook",
     "allow_no_users": "of the plan",
     "own": "says in words what other keys have",
-    "held_users": "in blocked_identities",
     "gpu_devices": "in the limit gpus",
 }
 
@@ -414,10 +426,47 @@ def test_no_key_is_forgotten() -> None:
     assert ELSEWHERE.keys() <= keys
 
 
-def test_several_authenticators_let_nobody_in_there_and_no_secret_is_handed_on() -> None:
-    files = exported(**HUBS["several"])
+@pytest.mark.parametrize("kind", ["several", "custom"])
+def test_authenticators_that_are_not_exported_let_nobody_in_and_no_secret_is_handed_on(kind: str) -> None:
+    files = exported(**HUBS[kind])
     assert values(files)["hub"]["config"]["JupyterHub"]["authenticator_class"] == "null"
-    assert GIT["client_secret"] not in "".join(files.values())
+    for secret in (GIT["client_secret"], "platform.uni.example", "a key of the tool"):
+        assert secret not in "".join(files.values())
+    assert "Nobody can log in yet" in files["README.md"]
+
+
+def test_settings_that_admit_or_make_admins_count_no_more_than_here() -> None:
+    idp = {"https://idp.uni.example/shibboleth": {"username_derivation": {"username_claim": "eppn"}}}
+    admitting = {key: {**entry, "allowed_domains": ["uni.example"]} for key, entry in idp.items()}
+    cilogon = {"type": "cilogon", **CLIENT, "settings": {"allowed_idps": admitting}}
+    files = exported(authenticator=cilogon)
+    assert values(files)["hub"]["config"]["CILogonOAuthenticator"]["allowed_idps"] == idp
+    assert "Settings of the authenticator (allowed_idps)" in files["README.md"]
+    open_to_guests = values(exported(authenticator={**cilogon, "guests": True}))["hub"]["config"]
+    assert open_to_guests["CILogonOAuthenticator"]["allowed_idps"] == admitting
+    groups = {"admin_google_groups": {"uni.example": ["staff"]}, "hosted_domain": ["uni.example"]}
+    google = exported(authenticator={"type": "google", **CLIENT, "settings": groups})
+    found = values(google)["hub"]["config"]["GoogleOAuthenticator"]
+    assert "admin_google_groups" not in found and found["hosted_domain"] == ["uni.example"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "days"),
+    [
+        ({"authenticator": {"type": "oidc", **OIDC}}, None),
+        ({"authenticator": {"type": "oidc", **OIDC, "guests": True, "settings": {"allow_all": True}}}, 1),
+        (HUBS["github"], 1),
+        (
+            {
+                "authenticator": {"type": "oidc", **OIDC, "settings": {"auth_state_groups_key": "oauth_user.groups"}},
+                "groups": {"stars": {"provider_groups": ["staff"]}},
+            },
+            1,
+        ),
+    ],
+)
+def test_sessions_that_the_provider_decides_on_end_after_a_day(keys: dict[str, Any], days: int | None) -> None:
+    assert values(exported(**keys))["hub"]["config"]["JupyterHub"].get("cookie_max_age_days") == days
 
 
 def test_nobody_signs_up_under_the_name_of_another() -> None:
@@ -463,6 +512,10 @@ def test_the_notes_say_whose_files_are_whose() -> None:
     assert "- `data/users/ada-2d-2duni-2dexample`: ada@uni.example\n" in notes
     assert "WARNING: blocked_users (mallory--uni-example)." in notes
     assert "## Names" not in exported()["README.md"]
+    held = [*RICH["users"], {"name": "Lise@uni.example", "state": "held"}]
+    guests = {"type": "oidc", **OIDC, "guests": True, "settings": {"allow_all": True}}
+    notes = exported(**{**RICH, "users": held, "authenticator": guests})["README.md"]
+    assert "- `data/users/lise-2d-2duni-2dexample`: lise@uni.example\n" in notes and "WARNING: guests' folders" in notes
 
 
 def test_notes_are_only_about_what_is_there() -> None:

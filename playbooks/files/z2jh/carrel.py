@@ -15,6 +15,7 @@ from tornado import web
 
 CARREL: dict[str, Any] = json.loads((Path(__file__).resolve().parent / "carrel.json").read_text(encoding="utf-8"))
 CARREL_OWN = "carrel-"
+CARREL_PROCESSORS = 0.05
 CARREL_UNVERIFIED = "Your provider has not verified your e-mail address. Please verify it there, then try again."
 
 
@@ -31,6 +32,8 @@ def carrel_prepare(spawner: Any) -> None:
             spawner.mem_guarantee = min(spawner.mem_guarantee or 0, user["memory"])
     if "cpus" in user:
         spawner.cpu_limit = user["cpus"]
+        if user["cpus"]:  # without a guarantee, Kubernetes reserves the limit
+            spawner.cpu_guarantee = min(spawner.cpu_guarantee or CARREL_PROCESSORS, user["cpus"])
 
 
 def carrel_admit(authenticator: Any, handler: Any, model: Any) -> Any:

@@ -8,9 +8,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._kubernetes.z2jh import (
+    NOT_EXPORTED,
     NOT_PUSHED,
     called,
     of_people,
+    settings,
     shares,
 )
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.values import declared_name
@@ -149,7 +151,11 @@ def _left(hub: Mapping[str, Any], reset: Mapping[str, Any], location: Mapping[st
         ("extra_config", "Put them into `hub.extraConfig`; the chart has no list of what they must leave alone."),
         ("extra_packages", "Build a hub's image with them and name it in `hub.image`."),
         ("services", "Declare them in `hub.services` and `hub.loadRoles`."),
-        ("provider_groups", "Set `manage_groups` and `auth_state_groups_key` of the authenticator."),
+        (
+            "provider_groups",
+            "The provider's members of these groups do not become members there, and get no folders of theirs: list "
+            "them in `members`. JupyterHub's `manage_groups` would stop the hub, because the values have groups.",
+        ),
     ):
         if hub[key]:
             yield f"{key}.", words
@@ -180,6 +186,32 @@ def _people(hub: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             "The authenticators.",
             "Nobody can log in yet: the chart has one authenticator at a time. Let a broker such as Keycloak combine "
             "yours, and set it in `hub.config`; people's names begin with the prefixes that they have here.",
+        )
+    if kind == "custom":
+        yield (
+            "The authenticator.",
+            "Nobody can log in yet. Here, only listed people get in, and only by the class's own pages; there, the "
+            "class decides alone: one that expects signed claims, such as LTI 1.3's, believes what is sent to "
+            "/hub/login. Set one in `hub.config` only if it checks passwords or tokens itself and admits nobody else.",
+        )
+    dropped = (
+        []
+        if kind in NOT_EXPORTED
+        else sorted(
+            name
+            for name, setting in hub["authenticator"].get("settings", {}).items()
+            if settings(hub["authenticator"]).get(name) != setting
+        )
+    )
+    if dropped:
+        yield (
+            f"Settings of the authenticator ({', '.join(dropped)}).",
+            "What in them makes admins or admits people who are not listed is left out, because it has no effect here.",
+        )
+    if hub["authenticator"].get("guests"):
+        yield (
+            "Guests.",
+            "The provider is asked again after a day, when their session ends. API tokens that they made do not end.",
         )
     if kind == "azuread":
         yield (
@@ -212,8 +244,8 @@ def _people(hub: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         )
     yield (
         "Changes to users and groups.",
-        "Export and upgrade again. Remove people on the hub's admin page, too: `load_groups` only adds, and sessions "
-        "live on.",
+        "Export and upgrade again. On the hub's admin page, also remove people and take back admin rights: "
+        "`load_groups` and `admin_users` only add, and sessions live on.",
     )
 
 
@@ -243,11 +275,19 @@ def _networks(hub: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _names(hub: Mapping[str, Any]) -> Iterator[str]:
     """Whose files are whose, where people have other names than here."""
-    changed = {here: there for here, there in called(of_people(hub)).items() if here != there}
-    if changed:
+    users = [*of_people(hub)["users"], *hub["held_users"]]
+    changed = {here: there for here, there in called({"users": users}).items() if here != there}
+    guests = hub["normalize_usernames"] and hub["authenticator"].get("guests")
+    if changed or guests:
         yield "## Names"
+    if changed:
         yield "Folders in a backup, and whose they are:"
         yield "\n".join(f"- `data/users/{escape(here)}`: {there}" for here, there in sorted(changed.items()))
+    if guests:
+        yield (
+            "WARNING: guests' folders have shortened names, too, and under such a name the provider may have somebody "
+            "else. `data/hub/identities.json` says whose they are: restore none of them without looking there."
+        )
 
 
 def _limits(hub: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -39,8 +39,16 @@ AUTHENTICATORS = {
     "cilogon": ("cilogon", "CILogonOAuthenticator"),
     "ldap": ("ldapauthenticator.LDAPAuthenticator", "LDAPAuthenticator"),
     "dummy": ("dummy", "DummyAuthenticator"),
-    "several": ("null", "NullAuthenticator"),  # nobody gets in until the notes have been read
+    # Nobody gets in until the notes have been read: there, a class decides alone whom it believes.
+    "several": ("null", "NullAuthenticator"),
+    "custom": ("null", "NullAuthenticator"),
 }
+NOT_EXPORTED = ("several", "custom")
+# What admits people beyond the list. Here, without `guests`, it admits nobody.
+ADMITTING = ("allow_all", "allowed_domains", "allowed_domains_claim")
+# Docker shares processors; Kubernetes reserves as many as the limit, unless a pod asks for less.
+PROCESSORS = 0.05
+START_SECONDS = 300  # the chart's own: a node may have to start, and pull the image
 
 
 def of_people(hub: Mapping[str, Any]) -> dict[str, Any]:
@@ -100,8 +108,8 @@ def secrets(hub: Mapping[str, Any]) -> dict[str, Any]:
     secret = {
         "client_secret": hub["client_secret"], "password": hub["dummy_password"], **hub["authenticator_secrets"],
     }  # fmt: skip
-    several = hub["authenticator"]["type"] == "several"
-    given = {key: text for key, text in secret.items() if text and not several}
+    exported = hub["authenticator"]["type"] not in NOT_EXPORTED
+    given = {key: text for key, text in secret.items() if text and exported}
     if given:
         found["hub"] = {"config": {section: given}}
     return found
@@ -217,8 +225,9 @@ def _config(hub: Mapping[str, Any]) -> dict[str, Any]:
             for group in hub["groups"]
         },
     }
-    if hub["authenticator"].get("allowed_organizations"):
-        hubs["cookie_max_age_days"] = 1  # GitHub is asked at the log-in only
+    given = hub["authenticator"]
+    if given.get("allowed_organizations") or given.get("guests") or hub["provider_groups"]:
+        hubs["cookie_max_age_days"] = 1  # the provider is asked at the log-in only
     if hub["user_domains"]:
         hubs |= {"subdomain_host": hub["url"].rstrip("/"), "cookie_host_prefix_enabled": True}
     users = hub["users"]
@@ -231,29 +240,41 @@ def _config(hub: Mapping[str, Any]) -> dict[str, Any]:
             # Otherwise people who are removed from the list could still log in.
             "allow_existing_users": False,
         },
-        "KubeSpawner": {"http_timeout": hub["http_timeout_seconds"]},
+        # Only what is in the home outlives the pod.
+        "KubeSpawner": {"http_timeout": hub["http_timeout_seconds"], "notebook_dir": hub["home"]},
         section: _authenticator(hub, kind),
     }
 
 
 def authenticator_class(hub: Mapping[str, Any]) -> tuple[str, str]:
     """How the chart calls it, and the section with its traits."""
-    given = hub["authenticator"]
-    if given["type"] == "custom":
-        return given["class"], given["class"].rpartition(".")[2]
-    return AUTHENTICATORS[given["type"]]
+    return AUTHENTICATORS[hub["authenticator"]["type"]]
 
 
 def _authenticator(hub: Mapping[str, Any], kind: str) -> dict[str, Any]:
     given = hub["authenticator"]
-    return {**given.get("settings", {}), **_traits(hub, given, kind)}
+    return {} if kind in NOT_EXPORTED else {**settings(given), **_traits(hub, given, kind)}
+
+
+def settings(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the class's settings without those that make admins or, without `guests`, admit people, who are listed."""
+    found = {name: setting for name, setting in given.get("settings", {}).items() if not name.startswith("admin_")}
+    if not given.get("guests"):
+        for name in ("allowed_idps", "idps"):
+            if isinstance(found.get(name), Mapping):
+                found[name] = {provider: _identifying(entry) for provider, entry in found[name].items()}
+    return found
+
+
+def _identifying(entry: Any) -> Any:
+    return {key: each for key, each in entry.items() if key not in ADMITTING} if isinstance(entry, Mapping) else entry
 
 
 def _traits(hub: Mapping[str, Any], given: Mapping[str, Any], kind: str) -> dict[str, Any]:
     if kind == "native":
         # There, anyone who signs up with an allowed name gets in: nobody may before the notes have been read.
         return {"enable_signup": False, "minimum_password_length": 8}
-    if kind in ("dummy", "custom", "several"):
+    if kind == "dummy":
         return {}
     if kind == "ldap":
         own = given["settings"].get("tls_kwargs", {})
@@ -282,7 +303,7 @@ def _traits(hub: Mapping[str, Any], given: Mapping[str, Any], kind: str) -> dict
 
 
 def _singleuser(hub: Mapping[str, Any]) -> dict[str, Any]:
-    memory = hub["limits"]["memory"]
+    memory, processors = hub["limits"]["memory"], hub["limits"]["cpus"]
     owner = [int(part) for part in hub["owner"].split(":")] if hub["owner"] else [None, None]
     home = "volume-{user_server}"
     found: dict[str, Any] = {
@@ -290,10 +311,10 @@ def _singleuser(hub: Mapping[str, Any]) -> dict[str, Any]:
         "profileList": _profiles(hub["images"]),
         "cmd": hub["command"],
         "defaultUrl": hub["default_url"],
-        "startTimeout": hub["spawn_timeout_seconds"],
+        "startTimeout": max(hub["spawn_timeout_seconds"], START_SECONDS),
         # Kubernetes refuses a guarantee above the limit; the chart's own is 1G.
         "memory": {"limit": memory and size_text(memory), "guarantee": size_text(min(memory or GIB, GIB))},
-        "cpu": {"limit": hub["limits"]["cpus"]},
+        "cpu": {"limit": processors, "guarantee": processors and min(processors, PROCESSORS)},
         "storage": {
             "homeMountPath": hub["home"],
             "dynamic": {"subPath": "home"},
