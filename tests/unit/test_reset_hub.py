@@ -11,12 +11,16 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import carrel_reset.hub
+import carrel_reset.images
 import pytest
 from carrel_reset import servers
 from carrel_reset.api import Api, ApiError
+from carrel_reset.engine import Container
 from carrel_reset.servers import HubApi, Server, ServerError, Unfinished, busy
 
 from testbed.patience import SOON
@@ -43,6 +47,7 @@ class Site:
         self.answers: dict[str, list[Answer]] = {}  # the last one is repeated
         self.asked: list[str] = []
         self.tokens: set[str | None] = set()
+        self.hosts: set[str | None] = set()
         site = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -50,6 +55,7 @@ class Site:
                 what = f"{self.command} {urlsplit(self.path).path}"
                 site.asked.append(f"{self.command} {self.path}")
                 site.tokens.add(self.headers["Authorization"])
+                site.hosts.add(self.headers["Host"])
                 left = site.answers.get(what, [answer({"message": "nothing there"}, 404)])
                 (left.pop(0) if len(left) > 1 else left[0])(self)
 
@@ -213,7 +219,7 @@ def test_a_server_that_is_never_ready_is_given_up(site: Site) -> None:
 def look(site: Site, kernels: Any, terminals: Any, status: int = 200) -> bool:
     site.answers["GET /user/ada/api/kernels"] = [answer(kernels)]
     site.answers["GET /user/ada/api/terminals"] = [answer(terminals, status)]
-    return busy(Server("ada", "c1", "lab:1", "i1", "/user/ada/", "her own"), site.port)
+    return busy(Server("ada", "c1", "lab:1", "i1", "", "/user/ada/", "her own"), site.port)
 
 
 def terminal(**ago: float) -> list[dict[str, str]]:
@@ -233,6 +239,19 @@ def test_idle_kernels_and_forgotten_terminals_are_no_work(site: Site) -> None:
     assert all("no_track_activity" in path for path in site.asked)
 
 
+def test_a_server_with_a_domain_of_its_own_is_asked_under_its_name(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = "https://ada.class.example:8443/user/ada/"
+    hub = reset_hub(monkeypatch, "skip", {"ada": [False]})
+    api: Any = SimpleNamespace(active=lambda: {"ada": {"url": url}})
+    monkeypatch.undo()
+    monkeypatch.setattr(hub, "_containers", lambda: [CONTAINERS["ada"]])
+    monkeypatch.setattr(hub, "_token", lambda _container: "her own")
+    (server,) = hub._servers(api, {"c-ada"})
+    site.answers["GET /user/ada/api/kernels"] = [answer(kernel("idle"))]
+    site.answers["GET /user/ada/api/terminals"] = [answer([])]
+    assert not busy(server, site.port) and site.hosts == {"ada.class.example:8443"}
+
+
 def test_a_busy_kernel_or_a_terminal_used_lately_is_work(site: Site) -> None:
     assert look(site, kernel("busy"), [])
     assert look(site, [], terminal(minutes=59))
@@ -243,6 +262,80 @@ def test_what_cannot_be_read_counts_as_work(site: Site, lie: Any) -> None:
     assert look(site, lie, [])
     assert look(site, [], lie)
     assert look(site, [], [], 500)
+
+
+CONTAINERS = {
+    name: Container(f"c-{name}", name, True, None, "i1", "lab:1", {"carrel.user": name}, {})
+    for name in ("ada", "grace", "zoe")
+}
+
+
+def reset_hub(monkeypatch: pytest.MonkeyPatch, people: str, at_work: dict[str, list[bool]]) -> Any:
+    """A hub's reset. AT_WORK: what each server answers, in turns; the last answer is repeated."""
+    told: list[str] = []
+    settings = SimpleNamespace(name="class", ports=[1], state_directory="/dev/full")
+    run = SimpleNamespace(
+        settings=settings, options=SimpleNamespace(people=people), warn=told.append, told=told,
+        step=lambda *_words: None,
+    )  # fmt: skip
+    hub: Any = carrel_reset.hub.Hub(run)  # type: ignore[arg-type]
+
+    def servers_of(_api: object, old: set[str]) -> list[Server]:
+        found = [each for each in CONTAINERS.values() if each.id in old]
+        return [Server(each.labels["carrel.user"], each.id, "lab:1", "i1", "", "/", "t") for each in found]
+
+    def asked(server: Server, _port: int) -> bool:
+        left = at_work[server.user]
+        return left.pop(0) if len(left) > 1 else left[0]
+
+    monkeypatch.setattr(hub, "_servers", servers_of)
+    monkeypatch.setattr(carrel_reset.hub, "busy", asked)
+    return hub
+
+
+class Hubs:
+    def __init__(self) -> None:
+        self.stopped: list[str] = []
+        self.fails: set[str] = set()
+
+    def stop(self, user: str) -> None:
+        self.stopped.append(user)
+
+    def start(self, user: str) -> None:
+        if user in self.fails:
+            raise ServerError(f"the server of {user} does not start")
+
+
+@pytest.mark.parametrize("new", ["i1", "i2"], ids=["the same image", "a new image"])
+def test_who_begins_to_work_before_the_turn_comes_is_not_cut_off(monkeypatch: pytest.MonkeyPatch, new: str) -> None:
+    hub = reset_hub(monkeypatch, "skip", {"ada": [False, True], "grace": [False], "zoe": [True]})
+    monkeypatch.setattr(hub, "_id", lambda _tag: new)
+    monkeypatch.setattr(carrel_reset.images, "known_good", lambda *_unused: ["i1"])
+    api = Hubs()
+    monkeypatch.setattr(hub, "_api", lambda: api)
+    hub._renew_servers({each.id for each in CONTAINERS.values()})
+    assert api.stopped == ["grace"]
+    assert hub.run.told == ["2 servers stay as they are, because people are at work there: ada, zoe"]
+
+
+def test_nobody_gets_an_image_that_no_server_could_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    hub = reset_hub(monkeypatch, "skip", {name: [False, True, False] for name in CONTAINERS})
+    monkeypatch.setattr(hub, "_id", lambda _tag: "i2")
+    monkeypatch.setattr(carrel_reset.images, "known_good", lambda *_unused: ["i1"])
+    api = Hubs()
+    monkeypatch.setattr(hub, "_api", lambda: api)
+    hub._renew_servers({each.id for each in CONTAINERS.values()})
+    assert api.stopped == [] and "3 servers stay" in hub.run.told[0]
+
+
+def test_the_deadline_cuts_off_also_who_has_just_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    hub = reset_hub(monkeypatch, "ignore", {name: [True] for name in CONTAINERS})
+    monkeypatch.setattr(hub, "_id", lambda _tag: "i1")
+    monkeypatch.setattr(carrel_reset.images, "known_good", lambda *_unused: ["i1"])
+    api = Hubs()
+    monkeypatch.setattr(hub, "_api", lambda: api)
+    hub._renew_servers({each.id for each in CONTAINERS.values()})
+    assert sorted(api.stopped) == ["ada", "grace", "zoe"]
 
 
 def test_users_without_a_server_are_remembered_after_a_kill(tmp_path: Path) -> None:

@@ -9,9 +9,10 @@ import json
 import time
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
-from carrel_reset import claims, lab, run, settings
+from carrel_reset import claims, images, lab, run, settings
 from carrel_reset.engine import Container, Engine, EngineError, Image
 from carrel_reset.journal import Journal
 from carrel_reset.run import CannotTell, Options, ResetError, Run
@@ -178,6 +179,53 @@ def test_the_pull_begins_at_once(bench: Bench) -> None:
     assert bench.engine.calls[1] == "pull --quiet lab:1" and bench.kind.calls[1] == "sleep 300"
 
 
+@pytest.mark.parametrize(("seconds", "late"), [(100, 0), (190, 0), (250, 70), (900, 720)])
+def test_a_slow_pull_does_not_shorten_the_notice(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, seconds: int, late: int
+) -> None:
+    bench.content.update(pull=True, notice_seconds=120)
+    docker = bench.engine.docker
+
+    def slow(*arguments: str, **more: Any) -> str:
+        bench.clock += seconds if arguments[0] == "pull" else 0
+        return docker(*arguments, **more)
+
+    monkeypatch.setattr(bench.engine, "docker", slow)
+    began = bench.clock
+    at = datetime.datetime(2026, 11, 27, 1, 25, tzinfo=datetime.timezone.utc)
+    assert bench.reset(lead_seconds=300, set_time=at)[0] == 0
+    assert bench.clock - began == pytest.approx(300 + late, abs=1)
+    assert bench.kind.calls[bench.kind.calls.index("tell") + 1] in ("sleep 120", "sleep 110")
+
+
+def test_the_latest_time_is_right_in_the_night_when_clocks_change(bench: Bench) -> None:
+    bench.content["deadline_seconds"] = 3600
+    at = datetime.datetime(2026, 10, 25, 2, 30, tzinfo=ZoneInfo("Europe/Berlin"))
+    text = run.notice(bench.run(lead_seconds=300, set_time=at))
+    assert "is reset at 02:30 CEST" in text and "at 02:30 CET at the latest" in text
+
+
+def test_a_reset_by_hand_keeps_the_time_of_the_last_scheduled_one(bench: Bench) -> None:
+    """Otherwise a clock that is set back would cause that one again."""
+    path = str(bench.directory / "state.json")
+    State(path, "tao", "lab").begin("2026-11-27T01:25:00+01:00")
+    State(path, "tao", "lab").begin(None)
+    assert State(path, "tao", "lab").last_scheduled == "2026-11-27T01:25:00+01:00"
+
+
+def test_the_record_of_images_stays_short_if_none_are_removed(bench: Bench) -> None:
+    state = State(str(bench.directory / "state.json"), "tao", "lab")
+    for number in range(images.KNOWN + 5):
+        state.runs(1, {tag: {"id": f"{tag}-{number}", "digest": None} for tag in ("a:1", "b:1")})
+    run_ = bench.run()
+    run_.state = state
+    images.prune(run_)
+    assert len(state.content["healthy"]) == 2 * images.KNOWN
+    assert {entry["id"] for entry in state.content["healthy"][:2]} == {
+        f"{tag}-{images.KNOWN + 4}" for tag in ("a:1", "b:1")
+    }
+
+
 def test_an_image_that_is_not_deployed_is_not_pulled(bench: Bench) -> None:
     """The settings are ahead of the instance after a run that failed."""
     bench.content.update(pull=True, images=["lab:2", "lab:1"])
@@ -213,10 +261,14 @@ def test_ignore(bench: Bench) -> None:
     assert "people" not in bench.kind.calls
 
 
-def test_a_reset_goes_ahead_if_activity_is_unknown(bench: Bench, capsys: Any) -> None:
+def test_a_server_that_cannot_be_asked_counts_as_work(bench: Bench) -> None:
     bench.kind.cannot_tell = True
-    assert bench.reset()[0] == 0
-    assert "cannot find out whether people are at work; the reset goes ahead: 403" in capsys.readouterr().err
+    unknown = "it cannot be found out whether people are at work: 403"
+    code, state = bench.reset(people="skip")
+    assert code == run.PUT_OFF and unknown in state["message"] and "renew" not in bench.kind.calls
+    code, state = bench.reset()
+    assert code == 0 and state["warnings"] == [f"the deadline has passed; the reset cuts off: {unknown}"]
+    assert bench.reset(people="ignore")[0] == 0
 
 
 def test_nobody_is_waited_for_where_nothing_answers(bench: Bench) -> None:

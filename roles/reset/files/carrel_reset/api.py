@@ -21,10 +21,11 @@ class ApiError(Exception):
 class Api:
     """An API below a URL. Each request sends the token, but never to another place: redirects are not followed."""
 
-    def __init__(self, url: str, token: str, seconds: float = 30) -> None:
+    def __init__(self, url: str, token: str, seconds: float = 30, host: str = "") -> None:
+        """HOST is what the server is called, if it is not the URL's own name."""
         self.url = url
         self.seconds = seconds
-        self._headers = {"Authorization": f"token {token}"} if token else {}
+        self._headers = {**({"Authorization": f"token {token}"} if token else {}), **({"Host": host} if host else {})}
 
     def call(self, method: str, path: str, accept: str = "application/json") -> Any:
         """Return the answer's JSON, None for an empty answer. Raises ApiError."""

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.parse import urlsplit
 
 from . import files, images, trial, web
 from .api import ApiError
@@ -34,6 +35,10 @@ exec $python -c "$@" >/dev/null 2>&1
 _RANDOM = secrets.SystemRandom()
 
 
+class AtWorkError(Exception):
+    """Somebody has begun to work in a server that was idle."""
+
+
 class Hub:
     """See Kind in run.py."""
 
@@ -42,6 +47,7 @@ class Hub:
         self._unfinished = Unfinished(f"{run.settings.state_directory}/unfinished.json")
         self._passed: set[str] = set()  # ids of new images that this reset has checked
         self._proven: set[str] = set()  # ids of new images that a server has started from
+        self._cut_off = run.options.people == "ignore"  # whether servers are renewed in which people are at work
 
     def images(self) -> list[str]:
         try:
@@ -233,12 +239,15 @@ class Hub:
         api.start(user)
         self._unfinished.remove(user)
 
-    def _each(self, users: Iterable[str], act: Callable[[str], None]) -> None:
-        """Act on a few users at once. Failures are warnings."""
+    def _each(self, users: Iterable[str], act: Callable[[str], None]) -> set[str]:
+        """Act on a few users at once, and return who has begun to work meanwhile. Failures are warnings."""
+        begun: set[str] = set()
 
         def attempt(user: str) -> str | None:
             try:
                 act(user)
+            except AtWorkError:
+                begun.add(user)
             except ServerError as error:
                 self._unfinished.remove(user)
                 return str(error)
@@ -251,6 +260,7 @@ class Hub:
             for problem in pool.map(attempt, users):
                 if problem:
                     self.run.warn(problem)
+        return begun
 
     def _renew_servers(self, old: set[str]) -> None:
         """Renew servers with OLD containers: idle ones now, the others once they are idle, or at the deadline."""
@@ -261,12 +271,13 @@ class Hub:
             at_work = self._at_work(servers)
             if at_work and run.options.people == "wait" and time.monotonic() >= run.deadline:
                 run.warn(f"the deadline has passed; the reset cuts off: {', '.join(at_work)}")
-                at_work = []
+                at_work, self._cut_off = [], True
             turn = [server for server in servers if server.user not in at_work]
             if turn:
                 run.step("stop", f"renew the servers of {', '.join(server.user for server in turn)}")
-                self._renew(api, turn)
-                old -= {server.container for server in turn}
+                begun = self._renew(api, turn)
+                old -= {server.container for server in turn if server.user not in begun}
+                at_work = sorted({*at_work, *begun})
             if not at_work:
                 return
             if run.options.people == "skip":
@@ -295,7 +306,9 @@ class Hub:
                 token = self._token(container)
             except EngineError:
                 continue  # the server has just ended
-            found.append(Server(user, container.id, container.image, container.image_id, active[user]["url"], token))
+            url = urlsplit(active[user]["url"])
+            image = container.image, container.image_id
+            found.append(Server(user, container.id, *image, url.netloc, url.path, token))
         return sorted(found, key=lambda server: server.user)
 
     def _notice(self, action: str, text: str = "") -> list[str]:
@@ -322,33 +335,45 @@ class Hub:
         return next((line[len(start) :] for line in lines.splitlines() if line.startswith(start)), "")
 
     def _at_work(self, servers: list[Server]) -> list[str]:
-        if self.run.options.people == "ignore":
+        if self._cut_off:
             return []
         port = self.run.settings.ports[0]
         with ThreadPoolExecutor(AT_ONCE) as pool:
             answers = list(pool.map(lambda server: busy(server, port), servers))
         return [server.user for server, answer in zip(servers, answers) if answer]
 
-    def _renew(self, api: HubApi, servers: list[Server]) -> None:
-        """Renew one server with a new image alone: if neither it nor others start, the rest keep their image."""
+    def _renew(self, api: HubApi, servers: list[Server]) -> set[str]:
+        """Renew one server with a new image alone: if neither it nor others start, the rest keep their image.
+
+        Return whose servers are left for later, because they have begun to work there.
+        """
         rest = {server.user: server for server in servers}
+        begun: set[str] = set()
         for tag in sorted({server.image for server in servers}):
             new = self._id(tag)
             if new and new not in [*self._proven, *images.known_good(self.run, tag, None)]:
                 its = [server for server in servers if server.image == tag]
                 # At random: otherwise the same few users, by their names, would decide each night.
-                for user in self._try(api, _RANDOM.sample(its, min(JUDGES, len(its))), new):
+                tried = self._try(api, _RANDOM.sample(its, len(its)), new)
+                if tried:
+                    self._proven.add(new)
+                else:
+                    tried = [server.user for server in its]
+                    begun.update(tried)
+                for user in tried:
                     del rest[user]
-                self._proven.add(new)
-        self._each(rest, lambda user: self._renew_one(api, user))
+        return begun | self._each(rest, lambda user: self._renew_one(api, rest[user]))
 
-    def _renew_one(self, api: HubApi, user: str) -> None:
-        self._unfinished.add(user)
-        api.stop(user)
-        self._start(api, user)
+    def _renew_one(self, api: HubApi, server: Server) -> None:
+        # Long after all were asked, because the others before it took their time.
+        if not self._cut_off and busy(server, self.run.settings.ports[0]):
+            raise AtWorkError
+        self._unfinished.add(server.user)
+        api.stop(server.user)
+        self._start(api, server.user)
 
     def _try(self, api: HubApi, servers: list[Server], new: str) -> list[str]:
-        """Renew servers whose image has changed until one starts; return whose were tried.
+        """Renew servers whose image has changed until one starts; return whose were tried, none if all are at work.
 
         A server that does not start may be the fault of its home, as users can write there what stops it. If none
         starts, everybody gets the image from before. So does everybody with another pulled image of which no server
@@ -356,8 +381,12 @@ class Hub:
         """
         failed: dict[str, ServerError] = {}
         for server in servers:
+            if len(failed) == JUDGES:
+                break
             try:
-                self._renew_one(api, server.user)
+                self._renew_one(api, server)
+            except AtWorkError:
+                continue
             except ServerError as error:
                 failed[server.user] = error
                 continue
@@ -365,6 +394,8 @@ class Hub:
                 self._unfinished.remove(user)
                 self.run.warn(f"{why}; the one of {server.user} starts from the new image, so look at {user}'s home")
             return [*failed, server.user]
+        if not failed:
+            return []
         tag = servers[0].image
         good = images.known_good(self.run, tag, new) or [servers[0].image_id]
         others = [other for other in self._untried() if other != tag]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .run import Run
 
 RETRY_AFTER_SECONDS = (5, 20)
+KNOWN = 30  # images of a tag that are remembered if none are removed
 # Errors that another try does not fix; all others may be the network's.
 _FINAL = re.compile(
     r"manifest (for .* )?(unknown|not found)|not found: |denied|unauthorized|no space left|disk quota|invalid reference"
@@ -139,6 +140,7 @@ def known_good(run: Run, tag: str, but: str | None) -> list[str]:
 def prune(run: Run) -> None:
     """Remove images that the instance has not used for prune_days, and that nothing else refers to."""
     if not run.settings.prune_days:
+        run.state.keep_newest(KNOWN)
         return
     run.step("prune", f"remove images that nobody has used for {run.settings.prune_days} days")
     healthy = run.state.content["healthy"]

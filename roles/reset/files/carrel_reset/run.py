@@ -19,6 +19,7 @@ from .settings import Settings
 from .state import State
 
 LOOK_EVERY_SECONDS = 15
+SHORTER_SECONDS = 30  # by which people may get less notice
 HELD = "the instance is held: nothing to do"
 
 DONE, FAILED, USAGE, LOCKED, PUT_OFF, DOWN = range(6)  # exit codes
@@ -56,6 +57,7 @@ class Run:
     journal: Journal
     state: State
     began: float = dataclasses.field(default_factory=time.monotonic)
+    late_seconds: float = 0  # after the set time, because the pull took the time of the notice
     # Tags to which this reset's pull gave new images: the ids of the image from before and of the new one.
     pulled: dict[str, tuple[str, str]] = dataclasses.field(default_factory=dict)
 
@@ -82,7 +84,7 @@ class Run:
     @property
     def time_set(self) -> float:
         """When the reset is due, by time.monotonic, which changes of the clock do not affect."""
-        return self.began + self.options.lead_seconds
+        return self.began + self.options.lead_seconds + self.late_seconds
 
     @property
     def deadline(self) -> float:
@@ -215,9 +217,15 @@ def _steps(run: Run, kind: Kind) -> str:
 
 
 def _warn_people(run: Run, kind: Kind) -> None:
-    """Show the notice, as long before the set time as the settings say, and wait for that time."""
+    """Show the notice, as long before the set time as the settings say, and wait for that time.
+
+    If a pull took that long, a reset at a set time is later: people get the time that they were promised.
+    """
     settings, options = run.settings, run.options
     if options.notice and settings.notice_seconds > 0:
+        missing = settings.notice_seconds - (run.time_set - time.monotonic())
+        if options.set_time is not None and missing > SHORTER_SECONDS:
+            run.late_seconds = missing
         run.sleep_until(run.time_set - settings.notice_seconds)
         text = notice(run)
         run.step("tell", text)
@@ -230,10 +238,13 @@ def notice(run: Run) -> str:
     seconds = max(run.time_set - time.monotonic(), 0)
     at = datetime.datetime.now().astimezone() + datetime.timedelta(seconds=seconds)
     if run.options.set_time is not None:
-        at = run.options.set_time
+        # In the zone of the setting; to the minute, unless the reset is late.
+        at = at.astimezone(run.options.set_time.tzinfo) if run.late_seconds else run.options.set_time
     text = f"This Jupyter is reset {f'at {at:%H:%M %Z}' if seconds else 'now'}"
     if run.options.people == "wait" and run.settings.deadline_seconds > 0:
-        latest = at + datetime.timedelta(seconds=run.settings.deadline_seconds)
+        # In UTC: otherwise the result is an hour wrong if clocks change meanwhile.
+        latest = at.astimezone(datetime.timezone.utc) + datetime.timedelta(seconds=run.settings.deadline_seconds)
+        latest = latest.astimezone(at.tzinfo)
         text += f", or once nothing is running any more, at {latest:%H:%M %Z} at the latest"
     return (
         f"{text}. Kernels and terminals end then. Save your work; files in your directories are kept, nothing else is."
@@ -249,8 +260,7 @@ def _wait_for_people(run: Run, kind: Kind) -> None:
         try:
             reasons = kind.people()
         except CannotTell as error:
-            run.warn(f"cannot find out whether people are at work; the reset goes ahead: {error}")
-            return
+            reasons = [f"it cannot be found out whether people are at work: {error}"]
         if not reasons:
             return
         if run.options.people == "skip":

@@ -40,6 +40,7 @@ class Server:
     container: str  # id
     image: str  # its tag in the hub's config.json
     image_id: str
+    host: str  # of its URL, if the hub gives each user a domain, otherwise empty
     path: str  # of its URL
     token: str  # the server's own token, which it may see
 
@@ -129,7 +130,7 @@ def busy(server: Server, port: int) -> bool:
 
     The user may have replaced the server, so it is sent nothing but its own token.
     """
-    api = Api(f"http://{LOCAL}:{port}{server.path}", server.token, ASK_SECONDS)
+    api = Api(f"http://{LOCAL}:{port}{server.path}", server.token, ASK_SECONDS, server.host)
     try:
         kernels = api.call("GET", "api/kernels?no_track_activity=1")
         try:

@@ -70,7 +70,9 @@ class State:
 
     def begin(self, scheduled_for: str | None) -> None:
         self._began = time.monotonic()
-        self.content.update(result="running", step="begin", message="", started=now(), scheduled_for=scheduled_for)
+        self.content.update(result="running", step="begin", message="", started=now())
+        # A reset by hand keeps the time of the last scheduled one, which a clock that is set back would cause again.
+        self.content["scheduled_for"] = scheduled_for or self.last_scheduled
         self.write()
 
     def step(self, step: str, message: str) -> None:
@@ -112,6 +114,15 @@ class State:
     def pulls(self, tags: dict[str, str]) -> None:
         """Record what the tags of untried images meant before the pull, for the next reset if this one is killed."""
         self.content["pulled"] = tags
+        self.write()
+
+    def keep_newest(self, most: int) -> None:
+        """Forget the oldest images of each tag, if there are more."""
+        kept: list[dict[str, Any]] = []
+        for entry in self.content["healthy"]:
+            if [other["image"] for other in kept].count(entry["image"]) < most:
+                kept.append(entry)
+        self.content["healthy"] = kept
         self.write()
 
     def forget(self, image_id: str) -> None:
