@@ -6,12 +6,15 @@ from __future__ import annotations
 
 import json
 import subprocess
+import threading
+import time
 
 import pytest
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import image_probe
 from own_images import inside, lab_image, server
 
-from testbed.run import run
+from testbed.patience import until
+from testbed.run import ROOT, run
 
 AS_ROOT = ("--user", "root")
 
@@ -48,6 +51,26 @@ def test_terminals_and_login_shells_find_the_kernels_python(image):
         "/opt/kernels/python/bin/pip",
         "/opt/server/bin/jupyter-lab",
     ]
+
+
+def test_a_kernel_that_prints_nothing_keeps_its_server_active(image):
+    """Or a hub's culler would end a computation, once its page is closed."""
+    config = ROOT / "roles" / "hub" / "files" / "server" / "jupyter_config.py"
+    with server(image, "--volume", f"{config}:/etc/jupyter/jupyter_config.py:ro") as (_name, session):
+
+        def last_activity() -> str:
+            return str(session.request("GET", "api/status", params={"no_track_activity": "1"}).json()["last_activity"])
+
+        kernel = session.kernel()
+        kernel.run("import time")
+        idle = last_activity()
+        time.sleep(1)
+        assert last_activity() == idle
+        threading.Thread(target=kernel.run, args=("time.sleep(20)",), daemon=True).start()
+        until(lambda: last_activity() > idle, "the computation has begun")
+        begun = last_activity()
+        time.sleep(1)
+        assert last_activity() > begun
 
 
 def test_it_becomes_healthy(lab):

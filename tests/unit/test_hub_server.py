@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import importlib.util
 import json
 import sys
@@ -13,7 +14,7 @@ import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -39,6 +40,29 @@ def config(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     yield module
     HubAuth._check_hub_authorization = before
     del HubAuth.carrel_memory
+
+
+LONG_AGO = datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc)
+
+
+@pytest.mark.parametrize(
+    ("states", "active"), [([], False), (["idle"], False), (["idle", "busy"], True), (None, False)]
+)
+def test_a_server_is_active_while_a_kernel_computes(config: ModuleType, states: list[str] | None, active: bool) -> None:
+    """tests/integration/test_image_lab.py has a real one. None: another manager of kernels, without a list."""
+
+    class ServerWebApplication:
+        def __init__(self) -> None:
+            kernels = SimpleNamespace(list_kernels=lambda: [{"execution_state": state} for state in states or ()])
+            self.settings = {"kernel_manager": kernels if states is not None else object()}
+
+        def last_activity(self) -> datetime.datetime:
+            return LONG_AGO
+
+    for _time in range(2):  # several of Jupyter's programs may read the file in one process
+        config.count_busy_kernels(SimpleNamespace(ServerWebApplication=ServerWebApplication))
+    assert (ServerWebApplication().last_activity() != LONG_AGO) == active
+    config.count_busy_kernels(None)
 
 
 class FakeHub:

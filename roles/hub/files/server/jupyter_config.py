@@ -1,6 +1,8 @@
 # Copyright: the carrel.jupyter authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Keep users' servers usable while the hub restarts. All of Jupyter's programs in users' containers read this file.
+"""Keep users' servers usable while the hub restarts, and running while they compute.
+
+All of Jupyter's programs in users' containers read this file.
 
 A server asks the hub every ten seconds who somebody is (HubOAuth.cache_max_age), so people who are removed lose access
 soon. While the hub does not answer, its last answer counts, for as long as a restart may take. A new answer counts at
@@ -10,6 +12,8 @@ once.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import datetime
 import os
 import sys
 import time
@@ -83,6 +87,28 @@ def install() -> None:
         auth._check_hub_authorization = auth.carrel_memory.wrap(ask)
 
 
+def count_busy_kernels(server: Any) -> None:
+    """Let a server be active while a kernel computes, or the culler would stop what prints nothing for a while.
+
+    SERVER is jupyter_server's module. It counts what kernels send, not what they do (kernelmanager.py,
+    start_watching_activity).
+    """
+    application: Any = getattr(server, "ServerWebApplication", None)
+    last = getattr(application, "last_activity", None)
+    if last is None or hasattr(application, "carrel_last_activity"):
+        return
+
+    def last_activity(self: Any) -> datetime.datetime:
+        with contextlib.suppress(Exception):  # another manager of kernels may have no such list
+            if any(kernel["execution_state"] == "busy" for kernel in self.settings["kernel_manager"].list_kernels()):
+                return datetime.datetime.now(datetime.timezone.utc)
+        found: datetime.datetime = last(self)
+        return found
+
+    application.carrel_last_activity = last
+    application.last_activity = last_activity
+
+
 def delete_for_good_if_full(config: Any, folder: str) -> None:
     """Delete files for good if the disk is nearly full, because JupyterLab's trash needs room and cannot be emptied.
 
@@ -99,6 +125,7 @@ def delete_for_good_if_full(config: Any, folder: str) -> None:
 
 
 install()
+count_busy_kernels(sys.modules.get("jupyter_server.serverapp"))
 if "get_config" in globals():  # Jupyter defines it in configuration files
     folder = os.environ.get("JUPYTERHUB_ROOT_DIR") or os.path.expanduser("~")
     delete_for_good_if_full(globals()["get_config"](), folder)
