@@ -280,7 +280,8 @@ TWO = [samples.container(), samples.container("tao-lab-2-1")]
         ({"containers": TWO}, "warning", "tao-lab-1-1 and tao-lab-2-1 run at once"),
         ({"containers": [samples.container(as_tagged=False)]}, "warning", "runs another image than registry"),
         ({"containers": [samples.container(as_tagged=None)]}, "warning", "no longer has registry"),
-        ({"unreadable": ["reset/state.json is damaged"]}, "warning", "damaged"),
+        ({"unreadable": [("warning", "reset/state.json is damaged")]}, "warning", "damaged"),
+        ({"unreadable": [("error", "the backup's state is damaged")]}, "error", "damaged"),
     ],
 )
 def test_a_problem(changes: dict[str, Any], level: str, words: str) -> None:
@@ -318,7 +319,7 @@ def test_what_is_held_need_not_answer() -> None:
 def test_the_worst_comes_first() -> None:
     judged = samples.instance(
         containers=[samples.container(as_tagged=False)], site={**samples.refused(), "certificate": None},
-        disk=samples.disk(used_percent=99), reset=samples.reset("failed"), unreadable=["x"],
+        disk=samples.disk(used_percent=99), reset=samples.reset("failed"), unreadable=[("warning", "x")],
     )  # fmt: skip
     words = [problem["text"].split()[0:3] for problem in judged["problems"]]
     assert [text[0] for text in words] == ["https://example.org/tao/", "the", "the", "tao-lab-1-1", "x"]

@@ -29,7 +29,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.facts import 
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.version import VERSION, order
 from ansible_collections.carrel.jupyter.plugins.module_utils._report import printable
 from ansible_collections.carrel.jupyter.plugins.module_utils._report import status as _status
-from ansible_collections.carrel.jupyter.plugins.module_utils._site.health import advice, target
+from ansible_collections.carrel.jupyter.plugins.module_utils._site.health import advice, target, version
 
 RECORDS = "var/lib/carrel"
 PATHS = {"lab": "api", "hub": "hub/api"}  # these need no log-in
@@ -50,21 +50,24 @@ class Instance:
 
     def __init__(self, root: str, name: str, options: dict[str, Any], now: datetime) -> None:
         self.root, self.name, self.options, self.now = root, name, options, now
-        self.unreadable: list[str] = []
+        self.unreadable: list[tuple[str, str]] = []  # levels and texts
         record = f"/{RECORDS}/{self.name}/instance.json"
         self.record: dict[str, Any] = self.attempt(record, self.read_record) or {}
 
     def path(self, *parts: str) -> str:
         return os.path.join(self.root, *parts)
 
-    def attempt(self, what: str, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Return the function's result. If it fails, return None and remember the reason."""
+    def attempt(self, what: str, function: Callable[..., Any], *arguments: Any, level: str = _status.WARNING) -> Any:
+        """Return the function's result. If it fails, return None and remember the reason.
+
+        It is an ERROR where nothing else would report that something has ended, such as backups.
+        """
         try:
             return function(*arguments)
         except (EngineError, EndlessError, files.UnsafePathError, OSError) as error:
-            self.unreadable.append(f"{what} cannot be read: {error}")
+            self.unreadable.append((level, f"{what} cannot be read: {error}"))
         except Exception as error:  # accounts, engines and web servers may write anything
-            self.unreadable.append(f"{what} is damaged: {error}")
+            self.unreadable.append((level, f"{what} is damaged: {error}"))
         return None
 
     def status(self) -> dict[str, Any]:
@@ -75,7 +78,7 @@ class Instance:
         except Exception as error:
             said = f"its status is unknown, because of a {type(error).__name__}: {error}"
             known = {key: self.record.get(key) for key in ("kind", "url", "directory")}
-            found = {**_status.unknown(self.name), **known, "unreadable": [*self.unreadable, said]}
+            found = {**_status.unknown(self.name), **known, "unreadable": [*self.unreadable, (_status.ERROR, said)]}
             examined = printable.clean(_status.examine(found, self.now))
         return examined
 
@@ -89,8 +92,8 @@ class Instance:
             own=[str(text) for text in own] if isinstance(own, list) else [],
             site=self.attempt("the URL", self.site) if present else None,
             reset=self.attempt(f"/{RECORDS}/{self.name}/reset/state.json", self.reset),
-            schedule=self.attempt(f"/etc/carrel/reset/{self.name}.json", self.schedule),
-            backup=self.attempt("the backup's state", backup_state.read, self.root, self.name),
+            schedule=self.attempt(f"/etc/carrel/reset/{self.name}.json", self.schedule, level=_status.ERROR),
+            backup=self.attempt("the backup's state", backup_state.read, self.root, self.name, level=_status.ERROR),
             engine=engine,
             ports=self.attempt("the ports", instance_ports.read, self.root, self.record, self.options["open_ports"]),
             containers=self.attempt("the containers", self.containers, api, containers) if api else None,
@@ -119,7 +122,8 @@ class Instance:
         connect_to = self.options["connect_to"] or asked.host
         seen = ask(asked, connect_to, self.options["timeout_seconds"], validate=False)
         milliseconds = round(1000 * (time.monotonic() - start))
-        answers = seen.status == 200
+        # Another program at the port, or a page of another server in front, may answer 200, too.
+        answers = seen.status == 200 and version(seen.body) is not None
         return {
             "answers": answers,
             "status": seen.status,

@@ -22,6 +22,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._shared.times impor
 CERTIFICATE_DAYS = 14
 FULL_PERCENT = 90
 MOST_SIZES = 1000
+MOST = 20  # warnings of a reset
 NAMED = 5
 OVERDUE = timedelta(hours=49)  # a daily reset may wait for people until its deadline
 STATES = ("present", "held", "absent")
@@ -44,7 +45,7 @@ def reset(text: str, locked: bool) -> dict[str, Any]:
     return {
         "result": "interrupted" if result == "running" and not locked else result,
         **{key: _text(state.get(key)) for key in ("step", "message", "started", "ended")},
-        "warnings": [str(warning) for warning in _list(state.get("warnings"))],
+        "warnings": _some(_list(state.get("warnings"))),
         "commands": _commands(state.get("commands")),
         "smoke": _text(state.get("smoke")),
         "put_off": max(_leading_put_offs(_list(history)), 1) if result == "put off" else 0,
@@ -53,7 +54,13 @@ def reset(text: str, locked: bool) -> dict[str, Any]:
 
 def _commands(ran: object) -> list[str]:
     """Describe how the administrator's commands before and after the reset ended."""
-    return [f"{when}: {how}" for when, how in ran.items()] if isinstance(ran, dict) else []
+    return _some([f"{when}: {how}" for when, how in list(ran.items())[: MOST + 1]]) if isinstance(ran, dict) else []
+
+
+def _some(values: Sequence[object]) -> list[str]:
+    """Limit how many there are: each becomes a problem in the status of the whole fleet."""
+    left = len(values) - MOST
+    return [*map(str, values[:MOST]), *([f"and {left} more"] if left > 0 else [])]
 
 
 def _text(value: object) -> str | None:
@@ -201,8 +208,7 @@ def examine(found: Mapping[str, Any], now: datetime) -> dict[str, Any]:
     )
     problems = [{"level": level, "text": text} for check in checks for level, text in check(found, now)]
     # Without a state, its record could not be read.
-    level = WARNING if found["state"] else ERROR
-    problems += [{"level": level, "text": text} for text in found["unreadable"]]
+    problems += [{"level": level if found["state"] else ERROR, "text": text} for level, text in found["unreadable"]]
     problems.sort(key=lambda problem: problem["level"] != ERROR)
     kept = {key: value for key, value in found.items() if key != "unreadable"}
     return {**kept, "health": _health(found["state"], problems), "problems": problems}
