@@ -457,6 +457,10 @@ def test_why_a_folder_cannot_be_the_notebooks() -> None:
     text = refused(engine(container(mounts=[linked])))
     assert "/srv/link/notebooks, mounted at /home/jovyan/work, is no folder, or lies below a link" in text
     assert "its notebooks end with it" not in text
+    options = mount("/home/tao/.local/share/docker/volumes/w/_data", "/home/jovyan/work", "other", name="w")
+    assert "the volume w with another driver or options" in refused(engine(container(mounts=[options])))
+    cache = mount("/srv/tao/cache", "/home/jovyan/.cache")
+    assert "no folder of the host is mounted at" in refused(engine(container(mounts=[cache])))
     assert "is read-only, and a lab's notebooks are not" in refused(
         engine(container(mounts=[{**NOTEBOOKS, "read_only": True}]))
     )

@@ -228,6 +228,8 @@ def test_upstreams_of_nginx_with_one_server() -> None:
         HOST % "ProxyPass /geo http://localhost:9289/",
         HOST % "RewriteRule ^/wiki/(.*) http://wiki.internal/$1 [P,L]",
         "Listen 8080\n" + HOST % "",
+        HOST.replace("ProxyPass / ", "ProxyPass /jupyter ") % "",
+        HOST.replace(PASS, "<Location /jupyter>\nProxyPass http://localhost:9288/jupyter\n</Location>") % "",
     ],
 )
 def test_a_file_of_apache_that_does_more(text: str) -> None:

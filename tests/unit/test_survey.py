@@ -59,6 +59,7 @@ def test_what_is_mounted_is_looked_at_without_following_links(tmp_path: Path) ->
 ENGINE = {
     "/containers/json?all=1": [{"Id": "a"}],
     "/images/b/json": {"Config": {"Env": None, "Cmd": None}},
+    "/volumes": {"Volumes": [{"Name": "plain", "Mountpoint": "/v/plain", "Driver": "local", "Options": None}]},
     "/containers/a/json": {
         "Name": "/lab", "Image": "b", "State": {"Running": True, "StartedAt": "1970-01-01T00:01:00.5Z"},
         "Mounts": [{**MOUNT, "Source": "/none"}],
@@ -109,10 +110,18 @@ def test_what_an_engine_says_has_the_right_types(monkeypatch: pytest.MonkeyPatch
         (("HostConfig", "PortBindings"), {"8888/tcp": [{"HostIp": 3, "HostPort": "1"}]}),
         (("HostConfig", "PortBindings"), {"8888/tcp": [{"HostIp": "", "HostPort": "99999"}]}),
         (("Mounts",), [{**MOUNT, "Source": 5}]),
+        (("Config", "Labels", "com.docker.compose.project.working_dir"), 5000 * "a"),
     ):
         found = said(monkeypatch, *keys, value=value)
         assert not found["containers"], keys
         assert found["problem"] == "the engine at /run/user/999/docker.sock does not answer as Docker does", keys
+
+
+def test_a_volume_that_only_the_engine_sees_is_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For one with options, Docker names a folder that is empty on the host."""
+    for name, kind in {"plain": "folder", "with-options": "other", "": "folder"}.items():
+        found = said(monkeypatch, "Mounts", value=[{**MOUNT, "Source": str(tmp_path), "Name": name}])
+        assert found["problem"] is None and found["containers"][0]["mounts"][0]["kind"] == kind, name
 
 
 def test_an_account_s_socket_is_its_own(tmp_path: Path) -> None:

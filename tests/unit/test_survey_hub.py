@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import struct
 import time
 import tracemalloc
 from pathlib import Path
@@ -78,6 +79,19 @@ def test_what_is_not_yet_in_the_file_itself_counts(tmp_path: Path) -> None:
     writer.close()
     assert found and time.time() - 600 < found["written"] <= time.time()
     assert found and [user["name"] for user in found["users"]] == ["prof", "ada", "new"]
+
+
+def test_a_journal_deletes_no_file(tmp_path: Path) -> None:
+    """SQLite deletes the super-journal that a journal names at its end, as root, whatever file that is."""
+    made(tmp_path)
+    victim = tmp_path / "victim"
+    victim.write_text("of somebody else")
+    name = str(victim).encode()
+    journal = name + struct.pack(">II", len(name), sum(name)) + bytes.fromhex("d9d505f920a163d7")
+    (tmp_path / f"{survey_hub.DATABASE}-journal").write_bytes(journal)
+    found = read(tmp_path)
+    assert victim.read_text() == "of somebody else"
+    assert found and found["users"] == [] and "names a file that SQLite would delete" in found["problem"]
 
 
 def test_of_two_databases_none_is_read(tmp_path: Path) -> None:

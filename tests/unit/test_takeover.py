@@ -261,6 +261,14 @@ def test_another_mount_is_refused(world: World) -> None:
     assert "is on another mount than /proc/none, and nothing is copied here: set jupyter_base_dir" in world.problem()
 
 
+def test_a_disk_mounted_in_the_notebooks_is_refused(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would move along, and be at its old place again after the next boot."""
+    mounts = world.root / "mountinfo"
+    mounts.write_text(f"1 2 8:17 / {world.notebooks}/big\\040data rw - ext4 /dev/sdb1 rw\n")
+    monkeypatch.setattr(takeover, "MOUNTS", mounts)
+    assert f"{world.notebooks}/big data is mounted in {world.notebooks}" in world.problem()
+
+
 def test_an_engine_that_does_not_stop_keeps_its_notebooks(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(takeover, "SECONDS", 0)
     monkeypatch.setattr(takeover.Account, "info", lambda account: {})

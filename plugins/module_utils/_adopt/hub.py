@@ -59,7 +59,7 @@ def describe(
     image = container["environment"].get(_IMAGE) or _usual([one["image"] for one in servers])
     if not image:
         raise lab.Refusal("the image of people's servers is not known: start a server, and adopt again")
-    home = container["environment"].get(_FOLDER) or _HOME
+    home = container["environment"].get(_FOLDER) or _mounted_home(servers) or _HOME
     people, hashes = _people(database, secrets, name, notes)
     entry: dict[str, Any] = {
         "name": name, "kind": "hub", "url": where.url, "image": lab.usable(image), "tls": where.tls,
@@ -190,6 +190,17 @@ def _people(
             "approves them then"
         )
     return people, hashes
+
+
+def _mounted_home(servers: Sequence[Mapping[str, Any]]) -> str | None:
+    """Where all running servers have their users' volumes, if that is one place."""
+    targets = {
+        mount["target"].rstrip("/")
+        for server in servers
+        for mount in server["mounts"]
+        if mount["name"].startswith(_PREFIX)
+    }
+    return targets.pop() if len(targets) == 1 else None
 
 
 def _homes(

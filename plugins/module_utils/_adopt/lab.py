@@ -90,6 +90,10 @@ def describe(name: str, container: Mapping[str, Any], engine: Mapping[str, Any],
     if ending:
         notes.append(f"its other ports on the host end: {', '.join(map(str, ending))}")
     root = _notebooks(container, said.root)
+    if root["target"].rstrip("/") not in (*_HOMES, (said.root or "").rstrip("/")):
+        notes.append(
+            f"its notebooks are taken to be in {root['target']}; what lies elsewhere in the container ends with it"
+        )
     entry: dict[str, Any] = {
         "name": name, "url": where.url, **({"engine": engine["account"]} if name != engine["account"] else {}),
         "image": usable(container["image"]), "tls": where.tls, "notebooks": root["target"],
@@ -215,7 +219,10 @@ def _notebooks(container: Mapping[str, Any], root: str | None) -> Mapping[str, A
         for mount in mounts:
             if mount["target"].rstrip("/") == target.rstrip("/"):
                 return mount
-    below = [mount for mount in mounts if mount["target"].startswith(("/home/", "/root/"))]
+    # Not ~/.cache and the like: then the notebooks are in the container.
+    below = [
+        mount for mount in mounts if mount["target"].startswith(("/home/", "/root/")) and "/." not in mount["target"]
+    ]
     if root or len(below) != 1:
         place = root or " or ".join(_HOMES)
         for mount in container["mounts"]:
@@ -230,6 +237,11 @@ def _notebooks(container: Mapping[str, Any], root: str | None) -> Mapping[str, A
 
 def _unusable(mount: Mapping[str, Any]) -> str:
     where = f"{mount['source']}, mounted at {mount['target']},"
+    if mount["name"] and mount["kind"] == "other":
+        return (
+            f"{where} is the volume {mount['name']} with another driver or options, which only its engine sees: mount "
+            "its folder itself in the compose file, start it again, and adopt again"
+        )
     if mount["kind"] == "folder":
         return f"{where} is read-only, and a lab's notebooks are not: mount it without :ro, or declare a new lab"
     return (

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
+LONGEST = 4096  # characters of a path, since programs of the host are searched for it
 _TEXT = {"name", "image", "user"}
 _TEXT_OR_NONE = {"project", "directory"}
 _TEXTS = {"words", "image_environment", "privileged"}
@@ -24,6 +25,8 @@ def checked(container: dict[str, Any]) -> dict[str, Any]:
     texts += [mount[key] for mount in container["mounts"] for key in _MOUNT]
     if not all(isinstance(text, str) for text in texts):
         raise TypeError("a text is none")
+    if any(len(container[key] or "") > LONGEST for key in _TEXT_OR_NONE):
+        raise ValueError("a folder or a project has too long a name")
     "".join(texts).encode()  # JSON has halves of characters, which no file takes
     numbers = [(container[key], kind) for key, kind in _NUMBERS.items() if container[key] is not None]
     if any(not isinstance(number, kind) or isinstance(number, bool) for number, kind in numbers):

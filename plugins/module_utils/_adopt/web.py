@@ -14,6 +14,12 @@ _PASSED = re.compile(
     r"[ \t]+[\"']?([^\s;\"']+)",
     re.IGNORECASE | re.MULTILINE,
 )
+# Paths that Apache passes on: of the directive, or of the section that it is in.
+_PATH = re.compile(
+    r"(?:^\s*ProxyPass(?:Match)?[ \t]+|<Location(?:Match)?[ \t]+)([\"']?[/^][^\s>]*)(?=[ \t]+[\"']?\w+://|>[^<]*\bProxyPass)",
+    re.IGNORECASE | re.MULTILINE,
+)
+_REWRITTEN = re.compile(r"^\s*RewriteRule[ \t].*\[[^\]]*\bP\b", re.IGNORECASE | re.MULTILINE)
 _FILES = re.compile(r"(?:^|[;{}])\s*(?:alias|root|try_files|fastcgi_pass|uwsgi_pass)\s", re.MULTILINE)  # of nginx
 _APACHE = re.compile(r"<VirtualHost\s+([^>\n]*)>(.*?)</VirtualHost>", re.IGNORECASE | re.DOTALL)
 _NGINX = re.compile(r"\bserver\s*\{")
@@ -50,6 +56,12 @@ def sites(path: str, text: str) -> list[dict[str, Any]]:
     ]
 
 
+def _whole(block: str) -> bool:
+    """Whether all paths go to backends, as far as their directives say, and not only some below others' content."""
+    paths = [path.strip("\"'") for path in _PATH.findall(block)]
+    return not paths or any(path.startswith("^") or path == "/" for path in paths) or bool(_REWRITTEN.search(block))
+
+
 def _apache(address: str, block: str, outside: str) -> dict[str, Any]:
     found = re.search(r":([0-9]{1,5})\b", address)
     port = int(found[1]) if found else 80
@@ -63,6 +75,7 @@ def _apache(address: str, block: str, outside: str) -> dict[str, Any]:
     tls = not off and bool(on or own or port == 443)
     names = _words(block, r"^\s*Server(?:Name|Alias)\s+(.+)$")
     passed = _passed(block, outside, _APACHE_LIMIT)
+    passed["elsewhere"] = passed["elsewhere"] or not _whole(block)
     return {**_site(names, port, tls, certificate, key), "addresses": _addresses(address.split()), **passed}
 
 

@@ -9,7 +9,7 @@ import os
 import pwd
 import socket
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -143,11 +143,21 @@ def _containers(path: str, advice: str) -> dict[str, Any]:
         hubs = [container for container in found if lab.is_hub(container)]
         for hub in hubs:
             hub["database"] = survey_hub.database(hub["mounts"])
-        return {"containers": found, "volumes": survey_hub.volumes(engine) if hubs else [], "problem": None}
+        volumes = survey_hub.volumes(engine) if found else []
+        for container in found:
+            _tell_volumes(container, {volume["name"] for volume in volumes})
+        return {"containers": found, "volumes": volumes if hubs else [], "problem": None}
     except EngineError as error:
         return {**nothing, "problem": f"{error}; {advice}, and adopt again"}
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError):
         return {**nothing, "problem": f"the engine at {path} does not answer as Docker does"}
+
+
+def _tell_volumes(container: Mapping[str, Any], plain: Collection[str]) -> None:
+    """Only the engine sees what is in a volume with another driver or options. The host sees an empty folder."""
+    for mount in container["mounts"]:
+        if mount["name"] and mount["name"] not in plain:
+            mount["kind"] = "other"
 
 
 def _container(engine: EngineAPI, identity: str) -> dict[str, Any]:

@@ -20,6 +20,9 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._host.engine_api im
 
 DATABASE = "jupyterhub.sqlite"
 BESIDE = ("-journal", "-wal")
+# How a journal ends that names a super-journal, which SQLite would open and delete, wherever it is. JupyterHub makes
+# none: https://www.sqlite.org/fileformat.html#the_rollback_journal, readSuperJournal in SQLite's pager.c
+SUPER = bytes.fromhex("d9d505f920a163d7")
 LARGEST = 128 << 20  # bytes of a database
 MOST = 5000  # people
 STEPS = 10_000_000  # of SQLite's virtual machine
@@ -92,6 +95,8 @@ def _copied(path: str, content: bytes) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         copy = os.path.join(folder, DATABASE)
         beside = {end: files.read(path + end, LARGEST) for end in BESIDE}
+        if any(file and file.content.endswith(SUPER) for file in beside.values()):
+            raise _Strange(f"what is beside {path} names a file that SQLite would delete, which JupyterHub does not do")
         for end, text in {"": content, **{end: file.content for end, file in beside.items() if file}}.items():
             with open(copy + end, "xb") as stream:
                 stream.write(text)

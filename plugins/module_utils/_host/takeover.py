@@ -14,6 +14,7 @@ import os
 import pwd
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._adopt import takeover as decide
@@ -23,10 +24,11 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._host import files
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.account import Account
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.process import Done, run
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.facts import first_range, parse_instance
-from ansible_collections.carrel.jupyter.plugins.module_utils._site.purge import archives
+from ansible_collections.carrel.jupyter.plugins.module_utils._site.purge import archives, mounted
 
 SECONDS = 180
 RECORDS = "/var/lib/carrel"
+MOUNTS = Path("/proc/self/mountinfo")
 
 
 class TakeoverError(Exception):
@@ -112,17 +114,23 @@ class Takeover(Begun):
         except FileNotFoundError:
             raise TakeoverError(f"{path} does not exist any more: {decide.AGAIN}") from None
         try:
-            status, mounted = os.fstat(descriptor), _mount(descriptor)
+            status, its_mount = os.fstat(descriptor), _mount(descriptor)
         finally:
             os.close(descriptor)
         owner, ids = (status.st_uid, status.st_gid), (self._ids("uid"), self._ids("gid"))
         problem = decide.owner_problem(path, self.name, owner, ids)
         if problem:
             raise TakeoverError(problem)
-        if mounted != mount:
+        if its_mount != mount:
             raise TakeoverError(
                 f"{path} is on another mount than {self.base}, and nothing is copied here: set jupyter_base_dir to a "
                 "folder on the same one, or declare a new lab and copy the files (docs/howto/adopt.md)"
+            )
+        below = mounted(MOUNTS.read_text(errors="surrogateescape"), [path])
+        if below:
+            raise TakeoverError(
+                f"{', '.join(below)} is mounted in {path}, and would not be at its new place after the next boot: "
+                "unmount it, and mount it below the lab's new folder afterwards (docs/howto/adopt.md)"
             )
 
     def _check_places(self) -> None:
@@ -291,6 +299,9 @@ def rename(old: str, new: str) -> None:
         target = files.open_directory(os.path.dirname(new), create=True)
         try:
             os.rename(os.path.basename(old), os.path.basename(new), src_dir_fd=source, dst_dir_fd=target)
+            # The record, which may be on another file system, must not say more than what a power cut leaves.
+            os.fsync(target)
+            os.fsync(source)
         finally:
             os.close(target)
     finally:

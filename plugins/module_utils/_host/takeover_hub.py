@@ -226,6 +226,7 @@ class HubTakeover(takeover.Begun):
             _sync(home, f"{folder}/home")
             os.fchmod(home, 0o700)
             os.fchown(home, *owner)
+            os.fsync(home)
             return done
         finally:
             os.close(home)
