@@ -11,7 +11,7 @@ import sys
 
 from testbed.run import ROOT, Failure
 
-from . import backup, carto, domains, fleet, images, log_ins, networks, scale, site, user_volumes, whole_hub
+from . import backup, capacity, carto, domains, fleet, images, log_ins, networks, scale, site, user_volumes, whole_hub
 
 PARTS = {
     "site": site.measure,
@@ -21,6 +21,7 @@ PARTS = {
     "networks": networks.measure,
     "domains": domains.measure,
     "hub": whole_hub.measure,
+    "capacity": capacity.measure,
     "rival": carto.measure,
     "volumes": user_volumes.measure,
     "images": images.measure,

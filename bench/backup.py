@@ -13,6 +13,7 @@ import os
 import sys
 from typing import Any
 
+from testbed import engine, hosts
 from testbed.run import ROOT, step
 
 USERS = int(os.environ.get("BACKUP_USERS", "1000"))
@@ -53,12 +54,16 @@ def measure() -> dict[str, Any]:
     sys.path.insert(0, str(ROOT / "tests" / "integration"))
     from backup_site import started
 
-    with started(SECONDS) as machine:
-        machine.seconds = SECONDS
-        with step(f"backups of {megabytes} MB in {files} files"):
-            tree = compare(machine, megabytes, files)
-        with step(f"the restore of one of {USERS} users"):
-            return {"tree": tree, "one_user": one_user(machine)}
+    try:
+        with engine.up(), started(SECONDS) as machine:
+            machine.seconds = SECONDS
+            with step(f"backups of {megabytes} MB in {files} files"):
+                tree = compare(machine, megabytes, files)
+            with step(f"the restore of one of {USERS} users"):
+                return {"tree": tree, "one_user": one_user(machine)}
+    finally:
+        if not hosts.containers():
+            engine.down()
 
 
 def timed(machine: Any, *command: str, repository: str = "") -> dict[str, Any]:
