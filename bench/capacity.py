@@ -143,7 +143,7 @@ def idle(url: str, everybody: Mapping[str, str], counts: Sequence[int]) -> dict[
 def working(url: str, names: Mapping[str, str]) -> dict[str, Any]:
     """These people run a cell each second."""
     with step(f"{len(names)} people who run a cell each second"):
-        process = people(url, names, 2 * SECONDS)
+        process = people(url, names, SETTLE + 2 * SECONDS)
         came(process)
         found = in_a_minute()
         ended(process)

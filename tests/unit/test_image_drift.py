@@ -77,8 +77,8 @@ def test_what_is_there_by_its_tag_is_as_declared(tmp_path: Path) -> None:
         (IMAGES[:1], {}, "the engine does not have its base carrel/lab:1"),
         (IMAGES[:1], {"carrel/lab:1": BASE}, ", the image that its declaration makes"),
         (
-            IMAGES[:1],
-            {"carrel/lab:1": {**BASE, "Id": "sha256:newer"}, "TAG": BASE},
+            [{"name": "statistics", "base": "registry.example.org/lab:1", "pip": ["a==1"]}],
+            {"registry.example.org/lab:1": {**BASE, "Id": "sha256:newer"}, "TAG": BASE},
             "the engine does not have statistics:",
         ),
         (IMAGES[:1], {"carrel/lab:1": BASE, "TAG": BASE}, "was not pushed to registry.example.org/jupyter"),

@@ -288,7 +288,7 @@ def test_a_new_image_that_fails_takes_back_none_that_was_accepted_before(
 
 
 def server(tag: str, image_id: str, user: str = "ada") -> Server:
-    return Server(user, f"container of {user}", tag, image_id, f"/class/user/{user}/", "secret")
+    return Server(user, f"container of {user}", tag, image_id, "", f"/class/user/{user}/", "secret")
 
 
 class Starts:
@@ -308,6 +308,7 @@ class Starts:
             raise ServerError(f"the server of {user} does not start")
 
     def renew(self, hub: Hub) -> None:
+        hub._cut_off = True  # nobody can be asked here whether people are at work
         hub._renew(self, [server(tag, self.engine.old[tag], user) for user, tag in self.users.items()])  # type: ignore[arg-type]
 
 
