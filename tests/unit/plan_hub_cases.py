@@ -255,6 +255,24 @@ HUB_CASES: list[tuple[str, str, str, dict[str, Any]]] = [
         login(AZURE, username_claim="name"),
     ),
     (
+        "claim_not_unique",
+        f"{CLASS}.authenticator.settings.username_claim",
+        "two people could share an account",
+        login({"type": "google", **CLIENT, "settings": {"username_claim": "name"}}),
+    ),
+    (
+        "claim_not_unique",
+        f"{CLASS}.authenticator.settings.allowed_idps.uni.username_derivation.username_claim",
+        "two people could share an account",
+        login(
+            {
+                "type": "cilogon",
+                **CLIENT,
+                "settings": {"allowed_idps": {"uni": {"username_derivation": {"username_claim": "nickname"}}}},
+            }
+        ),
+    ),
+    (
         "endpoint",
         f"{CLASS}.authenticator.token_url",
         "is not an address",

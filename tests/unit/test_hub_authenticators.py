@@ -170,6 +170,27 @@ def test_github_is_asked_again_and_people_who_left_lose_all_tokens(gate: Gate, g
     assert gate.log_in("bob") and gate.lets(bob)
 
 
+def test_github_is_asked_about_its_own_names(gate: Gate, github: GitHub) -> None:
+    """Among several authenticators names have a prefix, and git-bob may be another person at GitHub."""
+    gate.authenticator.prefix = "git-"
+
+    def log_in(identity: str) -> bool:
+        model = {"identity": f"git-{identity}", "name": f"git-{identity}", "admin": False, "auth_state": STATE}
+        return bool(asyncio.run(gate.authenticator.check_allowed(f"git-{identity}", model)))
+
+    assert log_in("Bob")
+    assert gate.lets(Guest("git-Bob"), LATER)
+    github.asked.clear()
+    github.members.clear()
+    assert not gate.lets(Guest("git-Bob"), LATER)
+    assert "/orgs/uni/members/bob" in github.asked and not any("git-" in path for path in github.asked)
+    # An outsider of this name does not become the member whose name begins with the prefix.
+    github.members = {"bob"}
+    gate.authenticator.prefix = "b"
+    model = {"identity": "bob", "name": "bob", "admin": False, "auth_state": STATE}
+    assert not asyncio.run(gate.authenticator.allow_guest("bob", model)) and github.asked[-1].endswith("/ob")
+
+
 @pytest.mark.parametrize("status", [403, 429, 500, 503])
 def test_while_github_is_out_of_order_its_last_word_counts_for_a_day(gate: Gate, github: GitHub, status: int) -> None:
     assert gate.log_in("bob")

@@ -111,6 +111,21 @@ def test_logging_in_takes_one_bcrypt_also_after_a_restart_of_the_hub(
     assert len(hashed) == 2
 
 
+def test_who_is_removed_while_the_password_is_set_has_no_account(
+    gate: CarrelNativeAuthenticator, desk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With many log-ins, the hash waits. An account would stay, and count as a guest's."""
+    compute = gate.passwords.hash
+
+    async def late(password: str) -> bytes:
+        declare(desk, {}, "prof")
+        return await compute(password)
+
+    monkeypatch.setattr(gate.passwords, "hash", late)
+    assert login(gate, "grace", "from the inventory") is None
+    assert gate.get_user("grace") is None and not (desk / native.APPLIED).exists()
+
+
 def test_a_changed_password_survives_a_new_key_and_the_state_of_older_versions(
     gate: CarrelNativeAuthenticator, desk: Path
 ) -> None:

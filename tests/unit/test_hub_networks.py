@@ -191,10 +191,12 @@ def test_bridges_keep_their_names_when_networks_change() -> None:
 
 def test_a_hub_sets_the_rules_of_all_who_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     people = {"a": ["ada", "grace"], "b": ["grace"], "not declared": ["alan"]}
-    monkeypatch.setattr(hub, "read_roster", lambda: Roster({}, frozenset(), people, {"a": ["cn=a"]}))
+    monkeypatch.setattr(hub, "read_roster", lambda: Roster({}, frozenset(), people, {"a": ["cn=a"], "b": ["cn=b"]}))
     monkeypatch.setattr(provider_groups, "recent", lambda: {"linus": ["cn=a"], "alan": ["cn=z"]})
+    # Her server has run since she was in the group, two days ago.
+    monkeypatch.setattr(provider_groups, "ever", lambda: {**provider_groups.recent(), "mary": ["cn=b"]})
     config: dict[str, Any] = {"name": "class", "egress": HUB, "group_egress": {"a": MIRROR, "b": WEB}}
-    assert hub.limits(config) == {egress.limit(config, groups) for groups in ([], ["a"], ["a", "b"])}
+    assert hub.limits(config) == {egress.limit(config, groups) for groups in ([], ["a"], ["b"], ["a", "b"])}
     assert provider_groups.by_person(hub.read_roster())["linus"] == {"a"}
     config["group_egress"] = {}
     monkeypatch.setattr(hub, "read_roster", lambda: pytest.fail("no group needs it"))

@@ -111,13 +111,26 @@ def _tenant(value: Any, path: str, problems: Problems) -> str | Invalid:
     return tenant
 
 
+# Two people with the same name would share an account (jupyterhub/oauthenticator#213), and people choose these names.
+_NOT_UNIQUE = ("name", "given_name", "family_name", "nickname")
+
+
 def _claim(value: Any, path: str, problems: Problems) -> str | Invalid:
     checked: str | Invalid = text("the name of a claim, for example preferred_username")(value, path, problems)
-    # Two people with the same name would share an account (jupyterhub/oauthenticator#213).
-    if checked in ("name", "given_name", "family_name", "nickname"):
+    if checked in _NOT_UNIQUE:
         problems.add(path, "claim_not_unique", value=checked)
         return INVALID
     return checked
+
+
+def _check_claims(settings: Any, path: str, problems: Problems) -> None:
+    """The same of claims that the class's own traits name, at any depth, as CILogon's are."""
+    if isinstance(settings, Mapping):
+        for name, setting in settings.items():
+            if name in ("username_claim", "username_key") and setting in _NOT_UNIQUE:
+                problems.add(f"{path}.{name}", "claim_not_unique", value=setting)
+            else:
+                _check_claims(setting, f"{path}.{name}", problems)
 
 
 _CLIENT: dict[str, Key] = {
@@ -304,6 +317,7 @@ def one(parts: dict[str, Any], keys: Mapping[str, Key], path: str, problems: Pro
     for key in _ENDPOINTS:
         if given(parts.get(key)) and not insecure and not _is_safe(parts[key]):
             problems.add(f"{path}.{key}", "endpoint_http")
+    _check_claims(parts.get("settings"), f"{path}.settings", problems)
     parts = {"type": parts["type"], **filled(keys, parts)}
     public = {key: item for key, item in parts.items() if key not in _PRIVATE}
     secrets = parts.get("secret_settings", {})

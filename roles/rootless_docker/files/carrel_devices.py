@@ -44,8 +44,19 @@ def main() -> int:
     stopped = docker(
         "ps", "--all", "--quiet", "--no-trunc", "--filter=status=exited", "--filter=status=created"
     ).split()
-    for identifier in failed(json.loads(docker("inspect", *stopped))) if stopped else []:
+    return max(map(start, failed(json.loads(docker("inspect", *stopped))) if stopped else []), default=0)
+
+
+def start(identifier: str) -> int:
+    """Return 1 if it does not start, and say why: the others may have devices that work."""
+    try:
         docker("start", identifier)
+    except subprocess.TimeoutExpired as error:
+        print(f"{identifier[:12]}: {error}", file=sys.stderr)
+        return 1
+    except subprocess.CalledProcessError as error:
+        print(f"{identifier[:12]}: {error.stderr.strip()}", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -55,7 +55,8 @@ def take_over(url: str) -> None:
 
 def limits(config: Mapping[str, Any]) -> set[egress.Limit]:
     """Return the hub's limit, and those of all members of groups, so that changes also count for servers that run."""
-    members = provider_groups.by_person(read_roster()).values() if config["group_egress"] else ()
+    groups = config["group_egress"]
+    members = provider_groups.by_person(read_roster(), provider_groups.ever()).values() if groups else ()
     return {egress.limit(config), *(egress.limit(config, groups) for groups in members)}
 
 

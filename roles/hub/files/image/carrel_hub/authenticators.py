@@ -251,8 +251,13 @@ class IdentityMixin(RosterMixin):
         if not self.guests:
             return False
         # Ask the provider's class. With `everybody` its answer does not matter, but it may raise.
-        allowed = await maybe_future(super(RosterMixin, self).check_allowed(username, authentication))
+        name = self.name_there(username, authentication["identity"])
+        allowed = await maybe_future(super(RosterMixin, self).check_allowed(name, authentication))
         return self.everybody or bool(allowed)
+
+    def name_there(self, username: str, identity: str) -> str:
+        """Return the name for which the class may ask the provider: there, the hub's can be another person's."""
+        return identity.removeprefix(self.prefix).lower() if self.prefix or self.normalized else username
 
     def is_guest(self, name: str) -> bool:
         return bool(self.guests) and time.time() - owners.member_at(name) < GUEST_SECONDS
@@ -335,7 +340,8 @@ class CarrelGitHubAuthenticator(OAuthMixin, GitHubOAuthenticator):  # type: igno
     async def allow_guest(self, username: str, authentication: dict[str, Any]) -> bool:
         if not self.guests and not self.allowed_organizations:
             return False
-        allowed = await GitHubOAuthenticator.check_allowed(self, username, authentication)
+        name = self.name_there(username, authentication["identity"])
+        allowed = await GitHubOAuthenticator.check_allowed(self, name, authentication)
         return bool(allowed or (self.guests and self.everybody))
 
     def is_guest(self, name: str) -> bool:
@@ -357,7 +363,8 @@ class CarrelGitHubAuthenticator(OAuthMixin, GitHubOAuthenticator):  # type: igno
         if not state:  # from an older version
             return remembered
         try:
-            member = await self.allow_guest(user.name, {"admin": False, "auth_state": state})
+            identity = owners.guests().get(user.name, user.name)
+            member = await self.allow_guest(user.name, {"identity": identity, "admin": False, "auth_state": state})
             if not member:  # GitHub's outage looks like a no, too
                 await self.token_to_user(state["token_response"])
         except (OSError, HTTPClientError) as error:

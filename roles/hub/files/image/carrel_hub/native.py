@@ -94,7 +94,8 @@ class CarrelNativeAuthenticator(RosterMixin, NativeAuthenticator):  # type: igno
         """Check the password. bcrypt runs once, whether the account exists or not."""
         first = self._first_password(name)
         if first is not None and not await self._is_applied(name, first):
-            await self._apply(name, first)
+            if not await self._apply(name, first):
+                return False
             if not is_bcrypt(first):
                 return hmac.compare_digest(password.encode(), first.encode())
         account = self.get_user(name)
@@ -137,14 +138,18 @@ class CarrelNativeAuthenticator(RosterMixin, NativeAuthenticator):  # type: igno
         write_state(APPLIED, {**read_state(APPLIED), name: {**known, "hmac": fingerprint}})
         return True
 
-    async def _apply(self, name: str, first: str) -> None:
+    async def _apply(self, name: str, first: str) -> bool:
+        """Whether the person still has this password: meanwhile the list may have changed, or another request came."""
         hashed = first.encode() if is_bcrypt(first) else await self.passwords.hash(first)
-        if self._is_known(name, first):  # another request of this user was faster
-            return
+        if self._first_password(name) != first:
+            return False
+        if self._is_known(name, first):
+            return True
         self._store(name, hashed, approved=True)
         known = {"bcrypt": hashed.decode(), "hmac": self._fingerprint(name, first)}
         write_state(APPLIED, {**read_state(APPLIED), name: known})
         self.log.info("%s has the password of the inventory now", name)
+        return True
 
     def _store(self, name: str, hashed: bytes, approved: bool) -> None:
         account = self.get_user(name)

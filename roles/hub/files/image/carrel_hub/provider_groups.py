@@ -27,9 +27,9 @@ def remember(name: str, groups: Iterable[str]) -> None:
         write_state(FILE, {**known, name: {"groups": found, "at": time.time()}})
 
 
-def memberships(roster: Roster) -> Mapping[str, set[str]]:
-    """Return members by group who are not in the inventory's list of members."""
-    known = recent()
+def memberships(roster: Roster, known: Mapping[str, list[str]] | None = None) -> Mapping[str, set[str]]:
+    """Return members by group who are not in the inventory's list of members. KNOWN: by default the recent groups."""
+    known = recent() if known is None else known
     return {
         group: {name for name, groups in known.items() if not wanted.isdisjoint(groups)}
         for group, wanted in ((group, set(names)) for group, names in roster.provider_groups.items())
@@ -38,15 +38,23 @@ def memberships(roster: Roster) -> Mapping[str, set[str]]:
 
 def recent() -> dict[str, list[str]]:
     """Return the provider's groups of people who have logged in within the last day."""
+    return _since(time.time() - REMEMBERED_SECONDS)
+
+
+def ever() -> dict[str, list[str]]:
+    """Return the last known groups of everybody. Servers outlive log-ins."""
+    return _since(0)
+
+
+def _since(moment: float) -> dict[str, list[str]]:
     known: dict[str, Any] = read_state(FILE)
-    since = time.time() - REMEMBERED_SECONDS
-    return {name: entry["groups"] for name, entry in known.items() if isinstance(entry, dict) and entry["at"] > since}
+    return {name: entry["groups"] for name, entry in known.items() if isinstance(entry, dict) and entry["at"] > moment}
 
 
-def by_person(roster: Roster) -> dict[str, set[str]]:
-    """Return the groups of everybody who is in one, by the inventory or by the provider."""
+def by_person(roster: Roster, known: Mapping[str, list[str]] | None = None) -> dict[str, set[str]]:
+    """Return the groups of everybody who is in one, by the inventory or by the provider. KNOWN: as in memberships."""
     found: dict[str, set[str]] = {}
-    for members in (roster.groups, memberships(roster)):
+    for members in (roster.groups, memberships(roster, known)):
         for group, names in members.items():
             for name in names:
                 found.setdefault(name, set()).add(group)
