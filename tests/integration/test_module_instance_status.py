@@ -41,8 +41,9 @@ def docker(*arguments: str) -> str:
 class Answer(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         found = self.path in ("/tao/api", "/tao/hub/api")
-        self.send_response(200 if found else 404)
+        self.send_response(200 if found or self.path == "/other/api" else 404)
         self.end_headers()
+        self.wfile.write(b'{"version": "2.0"}' if found else b"<html>We are working on it")
 
     def log_message(self, *arguments: Any) -> None:
         pass
@@ -156,6 +157,12 @@ def test_a_lab_that_runs(host: Host) -> None:
         "service": "lab-1", "state": "running", "image": host.tag, "image_id": image, "as_tagged": True,
     }  # fmt: skip
     assert status["disk"]["images_bytes"] > 0 and status["disk"]["notes"] == []
+
+
+def test_a_page_of_something_else_is_no_answer(host: Host) -> None:
+    host.record["url"] = str(host.record["url"]).replace("/tao/", "/other/")
+    host.start("lab-1")
+    assert any("something else than Jupyter answers there" in problem for problem in host.problems())
 
 
 def test_a_tag_that_moved_and_one_that_is_gone(host: Host) -> None:

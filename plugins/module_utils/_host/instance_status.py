@@ -29,7 +29,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.facts import 
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.version import VERSION, order
 from ansible_collections.carrel.jupyter.plugins.module_utils._report import printable
 from ansible_collections.carrel.jupyter.plugins.module_utils._report import status as _status
-from ansible_collections.carrel.jupyter.plugins.module_utils._site.health import advice, target, version
+from ansible_collections.carrel.jupyter.plugins.module_utils._site.health import Seen, Target, advice, target, version
 
 RECORDS = "var/lib/carrel"
 PATHS = {"lab": "api", "hub": "hub/api"}  # these need no log-in
@@ -128,9 +128,14 @@ class Instance:
             "answers": answers,
             "status": seen.status,
             "milliseconds": milliseconds,
-            "error": None if answers else f"{seen}. {advice(seen, connect_to, asked)}",
+            "error": None if answers else self.why(seen, connect_to, asked),
             "certificate": self.attempt("the certificate", self.certificate, seen.certificate),
         }
+
+    def why(self, seen: Seen, connect_to: str, asked: Target) -> str:
+        if seen.status == 200:
+            return "something else than Jupyter answers there, such as another account's program or a page of a proxy"
+        return f"{seen}. {advice(seen, connect_to, asked)}"
 
     def certificate(self, der: bytes) -> dict[str, Any] | None:
         if not der:
