@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 
 # The same as in galaxy.yml, which an installed collection does not have.
-VERSION = "0.2.0"
+VERSION = "0.3.0"
 
 
 def order(version: str) -> tuple[int, ...]:
