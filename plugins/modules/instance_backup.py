@@ -40,7 +40,7 @@ options:
     description:
       - Restore only this file or folder; with O(user) or O(group) relative to their directory, otherwise as
         C(data/notebooks/FILE).
-    type: path
+    type: str
   overwrite:
     description: Whether a restore may move existing files aside.
     type: bool
@@ -137,7 +137,7 @@ def main() -> None:
             "user": {"type": "str"},
             "group": {"type": "str"},
             "snapshot": {"type": "str", "default": "latest"},
-            "path": {"type": "path"},
+            "path": {"type": "str"},
             "overwrite": {"type": "bool", "default": False},
             "beside": {"type": "bool", "default": False},
             "stop": {"type": "bool", "default": False},
