@@ -9,28 +9,25 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from testbed import __main__ as testbed
 from testbed import pki
 from testbed.run import ROOT, Failure, run, step
 
 from . import stays
-from .site import IMAGE, inventory, site
+from .site import hub_host
 
 HOST, PORT, NAME = "carrel-bench-8", 8479, "benchroom"
 COUNTS = [int(each) for each in os.environ.get("CAPACITY_USERS", "10,100,300").split(",")]
 AT_WORK = 10
 SETTLE, SECONDS = 20, 60
 SPARE = 2048  # MiB that stay free
-# By the first of these texts that a process's command line has. Whatever else runs as the account is the engine's.
+# By the first of these texts that a process's command line has. Other processes are not counted.
 KINDS = {
     "kernels": ("ipykernel_launcher",),
     "servers": ("jupyterhub-singleuser", "jupyter-labhub", "jupyterhub.singleuser"),
@@ -151,16 +148,6 @@ def working(url: str, names: Mapping[str, str]) -> dict[str, Any]:
 
 
 def measure() -> dict[str, Any]:
-    everybody = {f"student{number}": secrets.token_hex(12) for number in range(max(COUNTS))}
-    declared = {
-        "name": NAME, "kind": "hub", "url": f"https://localhost:{PORT}/", "image": IMAGE,
-        "users": [{"name": name, "password": password} for name, password in everybody.items()],
-    }  # fmt: skip
-    testbed.up("bench", [f"{HOST}={PORT}"])
-    try:
-        with tempfile.TemporaryDirectory() as scratch, step(f"site.yml with a hub of {len(everybody)} people"):
-            site(inventory(Path(scratch) / "hub.json", [declared], HOST))
-        at_work = working(str(declared["url"]), dict(list(everybody.items())[:AT_WORK]))
-        return {"at_work": {str(AT_WORK): at_work}, "idle": idle(str(declared["url"]), everybody, sorted(COUNTS))}
-    finally:
-        testbed.down("bench")
+    with hub_host(HOST, PORT, NAME, max(COUNTS)) as (url, everybody):
+        at_work = working(url, dict(list(everybody.items())[:AT_WORK]))
+        return {"at_work": {str(AT_WORK): at_work}, "idle": idle(url, everybody, sorted(COUNTS))}

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
 import statistics
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +54,22 @@ def site(inventory_file: Path) -> float:
     began = time.perf_counter()
     run(Path(sys.executable).parent / "ansible-playbook", "-i", inventory_file, ROOT / "playbooks" / "site.yml")
     return time.perf_counter() - began
+
+
+@contextlib.contextmanager
+def hub_host(host: str, port: int, name: str, count: int) -> Iterator[tuple[str, dict[str, str]]]:
+    """Bring up a host with a hub of so many people; yield its URL and their passwords, and take the host down."""
+    people = {f"student{number}": secrets.token_hex(12) for number in range(count)}
+    url = f"https://localhost:{port}/"
+    users = [{"name": person, "password": password} for person, password in people.items()]
+    declared = {"name": name, "kind": "hub", "url": url, "image": IMAGE, "users": users}
+    testbed.up("bench", [f"{host}={port}"])
+    try:
+        with tempfile.TemporaryDirectory() as scratch, step(f"site.yml with a hub of {count} people"):
+            site(inventory(Path(scratch) / "hub.json", [declared], host))
+        yield url, people
+    finally:
+        testbed.down("bench")
 
 
 def second_run(folder: Path, password: str, instances: int) -> tuple[float, float]:

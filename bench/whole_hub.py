@@ -13,20 +13,18 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from testbed import __main__ as testbed
 from testbed import deploy_docker, pki
 from testbed.patience import until
 from testbed.run import ROOT, Failure, run, step, succeeds
 
 from .figures import summary, times
-from .site import IMAGE, inventory, site
+from .site import IMAGE, hub_host
 
 HOST, PORT, NAME = "carrel-bench-5", 8475, "benchclass"
 OTHER, OTHER_PORT, PROJECT, ENGINE = "benchother", 8000, "/srv/benchother", "/srv/benchother-engine"
@@ -80,23 +78,13 @@ def visits(hubs: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
 
 
 def measure() -> dict[str, Any]:
-    people = {f"student{number}": secrets.token_hex(12) for number in range(USERS)}
-    declared = {
-        "name": NAME, "kind": "hub", "url": f"https://localhost:{PORT}/", "image": IMAGE,
-        "users": [{"name": name, "password": password} for name, password in people.items()],
-    }  # fmt: skip
-    testbed.up("bench", [f"{HOST}={PORT}"])
-    try:
-        with tempfile.TemporaryDirectory() as scratch, step(f"site.yml with a hub of {USERS} people"):
-            site(inventory(Path(scratch) / "hub.json", [declared], HOST))
+    with hub_host(HOST, PORT, NAME, USERS) as (url, people):
         found = visits(
             {
-                "ours": {"url": declared["url"], "ca": str(pki.CA), "sign_up": False, "people": people},
+                "ours": {"url": url, "ca": str(pki.CA), "sign_up": False, "people": people},
                 "other": {"url": other_hub(), "ca": None, "sign_up": True, "people": people},
             }
         )
-    finally:
-        testbed.down("bench")
     ours, other = summary(found["ours"]), summary(found["other"])
     return {
         "at_once": WAVE, "limits": "none", "this_collection": ours, "dockerspawner_on_a_rootful_engine": other,

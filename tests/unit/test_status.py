@@ -55,6 +55,15 @@ def test_how_often_it_was_put_off_in_a_row() -> None:
     assert status.reset(state(result="done", history=history), False)["put_off"] == 0
 
 
+@pytest.mark.parametrize("number", [3, 20, 21, 1000])
+def test_one_account_does_not_fill_the_status_of_the_fleet(number: int) -> None:
+    texts = [str(each) for each in range(number)]
+    found = status.reset(state(result="done", warnings=texts, commands=dict.fromkeys(texts, "done")), False)
+    more = [f"and {number - 20} more"] if number > 20 else []
+    assert found["warnings"] == [*texts[:20], *more]
+    assert found["commands"] == [*(f"{text}: done" for text in texts[:20]), *more]
+
+
 def test_what_the_program_writes_is_understood(tmp_path: Path) -> None:
     """The program's own state file, from its beginning to its end, and the next one after a kill."""
     path = tmp_path / "state.json"

@@ -194,16 +194,9 @@ def _people(hub: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             "class decides alone: one that expects signed claims, such as LTI 1.3's, believes what is sent to "
             "/hub/login. Set one in `hub.config` only if it checks passwords or tokens itself and admits nobody else.",
         )
-    dropped = (
-        []
-        if kind in NOT_EXPORTED
-        else sorted(
-            name
-            for name, setting in hub["authenticator"].get("settings", {}).items()
-            if settings(hub["authenticator"]).get(name) != setting
-        )
-    )
-    if dropped:
+    given, exported = hub["authenticator"].get("settings", {}), settings(hub["authenticator"])
+    dropped = sorted(name for name, setting in given.items() if exported.get(name) != setting)
+    if dropped and kind not in NOT_EXPORTED:
         yield (
             f"Settings of the authenticator ({', '.join(dropped)}).",
             "What in them makes admins or admits people who are not listed is left out, because it has no effect here.",

@@ -18,11 +18,11 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._plan.shorten impor
 from ansible_collections.carrel.jupyter.plugins.module_utils._report import backups
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.disk import Use, is_much, taken, uses
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.times import parse_time
+from ansible_collections.carrel.jupyter.plugins.module_utils._site.drift import bounded
 
 CERTIFICATE_DAYS = 14
 FULL_PERCENT = 90
 MOST_SIZES = 1000
-MOST = 20  # warnings of a reset
 NAMED = 5
 OVERDUE = timedelta(hours=49)  # a daily reset may wait for people until its deadline
 STATES = ("present", "held", "absent")
@@ -45,7 +45,8 @@ def reset(text: str, locked: bool) -> dict[str, Any]:
     return {
         "result": "interrupted" if result == "running" and not locked else result,
         **{key: _text(state.get(key)) for key in ("step", "message", "started", "ended")},
-        "warnings": _some(_list(state.get("warnings"))),
+        # Each becomes a problem in the status of the whole fleet.
+        "warnings": bounded([str(warning) for warning in _list(state.get("warnings"))]),
         "commands": _commands(state.get("commands")),
         "smoke": _text(state.get("smoke")),
         "put_off": max(_leading_put_offs(_list(history)), 1) if result == "put off" else 0,
@@ -54,13 +55,7 @@ def reset(text: str, locked: bool) -> dict[str, Any]:
 
 def _commands(ran: object) -> list[str]:
     """Describe how the administrator's commands before and after the reset ended."""
-    return _some([f"{when}: {how}" for when, how in list(ran.items())[: MOST + 1]]) if isinstance(ran, dict) else []
-
-
-def _some(values: Sequence[object]) -> list[str]:
-    """Limit how many there are: each becomes a problem in the status of the whole fleet."""
-    left = len(values) - MOST
-    return [*map(str, values[:MOST]), *([f"and {left} more"] if left > 0 else [])]
+    return bounded([f"{when}: {how}" for when, how in ran.items()]) if isinstance(ran, dict) else []
 
 
 def _text(value: object) -> str | None:
