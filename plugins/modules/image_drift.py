@@ -98,7 +98,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import image_drift
-from ansible_collections.carrel.jupyter.plugins.module_utils._site.drift import bounded
+from ansible_collections.carrel.jupyter.plugins.module_utils._report.printable import bounded
 
 AT_ONCE = 8
 

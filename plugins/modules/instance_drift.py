@@ -131,7 +131,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import compose_project, drift, hub_drift, lab_drift
-from ansible_collections.carrel.jupyter.plugins.module_utils._site.drift import bounded
+from ansible_collections.carrel.jupyter.plugins.module_utils._report.printable import bounded
 
 # Engines, registries and Apache are waited for, and one that does not answer must keep few of the others waiting.
 AT_ONCE = 16

@@ -36,6 +36,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._host.drift import 
     strangers,
 )
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.engine_api import EngineError
+from ansible_collections.carrel.jupyter.plugins.module_utils._report import printable
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import container, drift, hub, hub_smoke, lab
 from ansible_collections.carrel.jupyter.plugins.modules import instance_drift
 from test_hub_project import IMAGE as HUB_IMAGE
@@ -614,7 +615,7 @@ def test_records_of_recreation_are_removed_once_all_is_as_declared(tmp_path: Pat
 
 
 def test_answers_of_an_engine_are_shortened() -> None:
-    texts = drift.bounded([f"{number}\x1b[2J" + "x" * 30_000 for number in range(100)])
+    texts = printable.bounded([f"{number}\x1b[2J" + "x" * 30_000 for number in range(100)])
     assert len(texts) == 21 and texts[-1] == "and 80 more" and "\x1b" not in texts[0]
     assert max(map(len, texts)) <= 20_000
-    assert drift.bounded(["a"] * 20) == ["a"] * 20
+    assert printable.bounded(["a"] * 20) == ["a"] * 20

@@ -18,6 +18,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._host.compose_proje
 )
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.engine_api import EngineAPI
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.facts import parse_instance
+from ansible_collections.carrel.jupyter.plugins.module_utils._report import printable
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import deployed, drift
 
 LONGEST = 4 * 2**20  # bytes of a file that is parsed
@@ -104,7 +105,7 @@ class Deployed:
                 found["images"] += seen.state is None
                 continue
             made_of_another = seen.differences.made is not None and not seen.differences.image
-            others = drift.bounded(seen.differences.others)
+            others = printable.bounded(seen.differences.others)
             found["images"] += bool(seen.differences.image)
             found["containers"] += made_of_another or (bool(others) and others not in in_vain)
         found["containers"] += len(drift.orphans(self.name, services, own))

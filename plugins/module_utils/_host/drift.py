@@ -145,7 +145,7 @@ class Project(ComposeProject):
         if seen.differences is None:
             return [seen.state] if seen.state else []  # the caller reports an image that is not there
         differences = seen.differences.texts
-        by_hand = drift.bounded(seen.differences.by_hand)
+        by_hand = printable.bounded(seen.differences.by_hand)
         # If a difference comes back, the engine makes it, or this comparison is wrong. In a lab, the other service may
         # have it by now.
         if by_hand and by_hand in found.made_anew.values():
@@ -209,6 +209,6 @@ def strangers(engine: Mapping[str, Any], names: Sequence[str]) -> list[str]:
         return []
     try:
         listed = EngineAPI(engine["socket"], CALL_SECONDS).call("GET", "/containers/json?all=1")
-        return drift.bounded(drift.strangers(names, listed))
+        return printable.bounded(drift.strangers(names, listed))
     except (EngineError, LookupError, TypeError, AttributeError) as error:
         return [f"not known: {printable.text(str(error))}"]

@@ -30,6 +30,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._host.named_volumes
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.user_backend import Backend
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.user_directories import UserDirectories
 from ansible_collections.carrel.jupyter.plugins.module_utils._people.group_mounts import Plan
+from ansible_collections.carrel.jupyter.plugins.module_utils._report import printable
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import drift, hub, hub_images, hub_options, hub_smoke
 
 STATE = "/var/lib/carrel/{}"
@@ -169,7 +170,9 @@ def _people(
     }
     made = group_directories.apply(options, Plan(options), uid, gid, True, found.tracker)
     found.reasons += [*work.problems, *made.problems]
-    found.notes += [f"{instance['name']}: {warning}" for warning in drift.bounded([*work.warnings, *made.warnings()])]
+    found.notes += [
+        f"{instance['name']}: {warning}" for warning in printable.bounded([*work.warnings, *made.warnings()])
+    ]
 
 
 def _held(instance: Mapping[str, Any], engine: Mapping[str, Any], found: Found) -> None:

@@ -5,10 +5,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 COLOUR = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")  # and any other sequence of this form, as ECMA-48 defines it
 LONGEST = 20_000  # characters of one text
+MOST = 20  # texts of one list
 
 
 def line(value: object) -> str:
@@ -30,6 +32,12 @@ def clean(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [clean(item) for item in value]
     return value
+
+
+def bounded(texts: Sequence[str]) -> list[str]:
+    """Limit the number and the length of texts, because an engine may answer anything."""
+    shown = [text(item[:LONGEST]) for item in texts[:MOST]]
+    return [*shown, f"and {len(texts) - MOST} more"] if len(texts) > MOST else shown
 
 
 def _clean(value: str, allowed: str) -> str:

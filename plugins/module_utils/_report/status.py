@@ -16,9 +16,9 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._engine.programs im
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.facts import parse_instance
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.shorten import some
 from ansible_collections.carrel.jupyter.plugins.module_utils._report import backups
+from ansible_collections.carrel.jupyter.plugins.module_utils._report.printable import bounded
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.disk import Use, is_much, taken, uses
 from ansible_collections.carrel.jupyter.plugins.module_utils._shared.times import parse_time
-from ansible_collections.carrel.jupyter.plugins.module_utils._site.drift import bounded
 
 CERTIFICATE_DAYS = 14
 FULL_PERCENT = 90

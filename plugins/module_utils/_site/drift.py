@@ -8,11 +8,9 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file import File
-from ansible_collections.carrel.jupyter.plugins.module_utils._report import printable
 
 PROJECT = "com.docker.compose.project"
 SERVICE = "com.docker.compose.service"
-MOST = 20
 # Labels of an instance's containers, of its users' containers, and of those of a drill and of smoke notebooks.
 OF_INSTANCE = (PROJECT, "carrel.instance", "carrel.drill", "carrel.smoke")
 ONE_OFF = "com.docker.compose.oneoff"
@@ -38,12 +36,6 @@ def file_reason(path: str, before: object, after: object) -> str:
     if isinstance(before, str) and isinstance(after, str) and before.startswith("mode "):
         return f"{path} has {before.strip()} instead of {after.strip()[5:]}"
     return f"{path} has other content"
-
-
-def bounded(texts: Sequence[str]) -> list[str]:
-    """Limit the number and the length of texts, because an engine may answer anything."""
-    shown = [printable.text(text[: printable.LONGEST]) for text in texts[:MOST]]
-    return [*shown, f"and {len(texts) - MOST} more"] if len(texts) > MOST else shown
 
 
 def orphans(name: str, services: Collection[str], containers: Sequence[Mapping[str, Any]]) -> list[str]:
