@@ -40,7 +40,8 @@ PREFIX = "jupyter_"
 # Read by the playbooks alone.
 PLAYBOOKS = (
     "jupyter_hosts", "jupyter_instances_only", "jupyter_purge", "jupyter_reset_pause_seconds", "jupyter_reset_people",
-    "jupyter_reset_serial", "jupyter_restore", "jupyter_restore_group", "jupyter_restore_image",
+    "jupyter_reset_serial", "jupyter_restore", "jupyter_restore_accept_damaged",
+    "jupyter_restore_accept_size", "jupyter_restore_group", "jupyter_restore_image",
     "jupyter_restore_beside", "jupyter_restore_overwrite", "jupyter_restore_path", "jupyter_restore_snapshot",
     "jupyter_restore_stop", "jupyter_restore_user", "jupyter_backup_drill", "jupyter_backup_group",
     "jupyter_backup_user", "jupyter_status_address", "jupyter_status_disk", "jupyter_status_html",

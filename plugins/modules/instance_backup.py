@@ -63,6 +63,21 @@ options:
         image gets its tag back, and the site playbook recreates the containers from it.
     type: bool
     default: false
+  accept_damaged:
+    description:
+      - Whether a restore may leave out files that are damaged in the repository, or whose paths are too long to be
+        written beside the instance. Warnings name them. Otherwise nothing is restored.
+    type: bool
+    default: false
+    version_added: 0.3.0
+  accept_size:
+    description:
+      - Whether a restore may begin though the sizes of its files exceed the space that it may use, because they are
+        sparse (V(true) for disk images of virtual machines, for example). If the disk becomes full nevertheless,
+        nothing is restored.
+    type: bool
+    default: false
+    version_added: 0.3.0
 extends_documentation_fragment:
   - carrel.jupyter.attributes
 attributes:
@@ -142,6 +157,8 @@ def main() -> None:
             "beside": {"type": "bool", "default": False},
             "stop": {"type": "bool", "default": False},
             "image": {"type": "bool", "default": False},
+            "accept_damaged": {"type": "bool", "default": False},
+            "accept_size": {"type": "bool", "default": False},
         },
         mutually_exclusive=[("user", "group")],
         supports_check_mode=True,

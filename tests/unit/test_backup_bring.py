@@ -20,7 +20,7 @@ import yaml
 from carrel_backup import answer, asked, inside, trees
 from carrel_backup.asked import RefusedError
 from carrel_backup.commands import Account
-from carrel_backup.restic import Answer, Restic
+from carrel_backup.restic import Answer, Needed, Restic, is_full
 from carrel_backup.run import INCOMPLETE
 from test_backup_shadow import Engine, engine_of
 from test_plan_action import HERE
@@ -40,11 +40,12 @@ class Repository(Restic):
     def read(self, *_arguments: str, **_more: Any) -> str:
         return json.dumps({"nodes": [{"name": "thesis", "type": "file", "mtime": SNAPSHOT["time"]}]})
 
-    def size(self, snapshot: str, paths: Sequence[str]) -> int:
-        return 50
+    def size(self, snapshot: str, paths: Sequence[str]) -> Needed:
+        return Needed(50)
 
     def call(self, *_arguments: str, **_more: Any) -> Answer:
-        return Answer(0, {}, list(self.errors), [])
+        full = any(is_full(what) for _path, what in self.errors)
+        return Answer(0, {}, list(self.errors), [], full)
 
 
 @pytest.fixture

@@ -47,7 +47,7 @@ def test_a_restore_and_a_reset_are_not_at_work_at_once(
 ) -> None:
     monkeypatch.setattr(claims, "FILE", f"{tmp_path}/claim-{{}}")
     monkeypatch.setattr(containers, "RESET_SECONDS", 1)
-    monkeypatch.setattr(restore, "fetch", lambda *_arguments: None)
+    monkeypatch.setattr(restore, "fetch", lambda *_arguments, **_more: None)
     monkeypatch.setattr(restore, "check_room", lambda *_arguments: None)
 
     def restored() -> str:

@@ -68,7 +68,9 @@ def test_a_move_goes_on_without_what_the_snapshot_lacks_and_names_it_once(
     monkeypatch.setattr(receiving, "listed", lambda _run: [{"id": "abc", "series": None}])
     monkeypatch.setattr(restore, "check_room", lambda *_given: None)
     monkeypatch.setattr(
-        restore, "fetch", lambda _run, _snapshot, _paths, tree, *_options: os.makedirs(f"{tree}/instance/data/groups/g")
+        restore,
+        "fetch",
+        lambda _run, _snapshot, _paths, tree, *_options, **_more: os.makedirs(f"{tree}/instance/data/groups/g"),
     )
     (tmp_path / "pack").touch()
     monkeypatch.setattr(containers, "resets_kept_out", lambda _run: contextlib.nullcontext())
@@ -119,5 +121,5 @@ def test_a_database_of_another_type_is_refused_before_anything_is_fetched(
 
 def test_a_drill_of_what_the_snapshot_lacks_fails(tmp_path: Path) -> None:
     below = "instance/data/users/ada/home"
-    found = inside.compare(str(tmp_path), {"nodes": [], "samples": [], "below": [below]})
+    found = inside.compare(str(tmp_path), {"nodes": [], "samples": [], "below": [below], "whole": True})
     assert found["problems"] == [f"{below}: it is not in the snapshot, though its list names it"]

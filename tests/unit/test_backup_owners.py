@@ -72,7 +72,7 @@ def owner_now(hub: Engine) -> Owner:
 def fetched(monkeypatch: pytest.MonkeyPatch, owner: Owner | str | None) -> Callable[..., None]:
     """The snapshot's homes, and its record."""
 
-    def fetch(_run: object, _snapshot: str, paths: Sequence[str], tree: str, *_options: str) -> None:
+    def fetch(_run: object, _snapshot: str, paths: Sequence[str], tree: str, *_options: str, **_more: Any) -> None:
         for path in paths:
             if path.startswith("instance/data/"):
                 Path(tree, path).mkdir(parents=True)
@@ -153,7 +153,7 @@ def test_who_had_the_name_before_does_not_come_back_with_the_hub_s_database(
     record(hub, NEW)
     homes = fetched(monkeypatch, None)
 
-    def fetch(run: object, snapshot: str, paths: Sequence[str], tree: str, *options: str) -> None:
+    def fetch(run: object, snapshot: str, paths: Sequence[str], tree: str, *options: str, **_more: Any) -> None:
         homes(run, snapshot, paths, tree, *options)
         Path(tree, "instance/data/hub", hub_owners.LISTED).write_text(json.dumps({"names": ["ada", NAME]}))
 

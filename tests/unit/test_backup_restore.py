@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import sys
@@ -17,9 +18,9 @@ from backup_helpers import (
     STOP,
     Engine,
 )
-from carrel_backup import containers, drill, inside, manifest, restore, targets
+from carrel_backup import containers, drill, inside, manifest, placing, restore, targets
 from carrel_backup.commands import Account
-from carrel_backup.restic import Restic, ResticError
+from carrel_backup.restic import Answer, Needed, Restic, ResticError
 from carrel_backup.run import BackupError
 from carrel_backup.wanted import Wanted
 
@@ -139,10 +140,17 @@ def test_the_tree_of_a_move_to_this_host_is_left_alone(engine: Engine, tmp_path:
 
 
 def test_a_refusal_keeps_no_copy_of_what_was_fetched(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(restore, "fetch", lambda *_arguments: None)  # restic is in the integration tests
-    with pytest.raises(containers.InUseError), restore.fetched(engine, "abc", []):
+    monkeypatch.setattr(restore, "fetch", lambda *_arguments, **_more: None)  # restic is in the integration tests
+    beside = f"{engine.settings.directory}/data/.restoring"
+    with pytest.raises(containers.InUseError), restore.fetched(engine, "abc", [], exchanged=True):
         raise containers.InUseError("ada uses it")
-    assert os.listdir(f"{engine.settings.directory}/data/.restoring") == []
+    assert os.listdir(beside) == []
+    with pytest.raises(OSError), restore.fetched(engine, "abc", []):
+        raise OSError("a link is in the way")
+    assert os.listdir(beside) == []
+    with pytest.raises(OSError), restore.fetched(engine, "abc", [], exchanged=True):
+        raise OSError("the old files are there by now")
+    assert len(os.listdir(beside)) == 1
 
 
 # Room
@@ -150,8 +158,8 @@ def test_a_refusal_keeps_no_copy_of_what_was_fetched(engine: Engine, monkeypatch
 
 def sizes(engine: Engine, **found: int) -> None:
     class Sizes(Restic):
-        def size(self, snapshot: str, paths: Sequence[str]) -> int:
-            return sum(size for name, size in found.items() for path in paths if name in path)
+        def size(self, snapshot: str, paths: Sequence[str]) -> Needed:
+            return Needed(sum(size for name, size in found.items() for path in paths if name in path), 5, "big.img")
 
     engine.restic = Sizes(engine.settings, engine.account)
 
@@ -162,8 +170,11 @@ def test_a_restore_and_a_drill_leave_room_to_people(engine: Engine, monkeypatch:
     assert free < status.f_frsize * status.f_bavail
     monkeypatch.setattr(restore, "room", lambda _run: 100)
     sizes(engine, ada=101, grace=60, database=30)
-    with pytest.raises(BackupError, match="free some space, or restore a part"):
-        restore.check_room(engine, "abc", ["instance/data/users/ada/home"])
+    home = ["instance/data/users/ada/home"]
+    with pytest.raises(BackupError, match=r"free some space, or restore a part.*big.img with 5 bytes.*--accept-size"):
+        restore.check_room(engine, "abc", home)
+    restore.check_room(engine, "abc", home, accept=True)
+    assert "needs 101 bytes, but only 100 bytes may be used" in engine.state.entry["message"]
     restore.check_room(engine, "abc", ["instance/data/users/grace/home", "stage/database/x"])
     leaves = ["data/users/ada/home", "data/users/grace/home"]
     for _unused in range(10):
@@ -188,8 +199,11 @@ def test_a_whole_restore_and_a_part_ask_for_room_before_they_fetch(engine: Engin
 LS = """
 import json, sys
 print(json.dumps({"message_type": "snapshot", "size": 1000}))
-for kind, size in (("dir", 4096), ("file", 3), ("file", 2**40), ("symlink", 7), ("file", None)):
-    print(json.dumps({"message_type": "node", "type": kind, "path": sys.argv[-1], "size": size}))
+found = [("dir", 4096, 1), ("file", 3, 2), ("file", 3, 2), ("file", 2**40, 3), ("symlink", 7, 4), ("file", None, 5)]
+found += [("file", 2**40, 3), ("file", 2**20, 3), ("file", 2**20, 6), ("file", 2**20, 0), ("file", 2**20, 0)]
+for kind, size, inode in found:
+    path = f"{sys.argv[-1]}/{size}"
+    print(json.dumps({"message_type": "node", "type": kind, "path": path, "size": size, "inode": inode}))
 if sys.argv[-1] == "/missing":
     sys.exit("no such snapshot")
 """
@@ -204,7 +218,9 @@ class Process(Account):
 
 def test_the_size_of_what_a_snapshot_has(engine: Engine) -> None:
     asked = Restic(engine.settings, Process("root", os.getuid(), os.getgid(), "/", frozenset(), ()))
-    assert asked.size("abc", ["instance/data"]) == 2**40 + 3
+    found = asked.size("abc", ["instance/data"])
+    assert found.bytes == 2**40 + 6 + 4 * 2**20, "one of two links of a large file"
+    assert (found.largest, found.path) == (2**40, f"instance/data/{2**40}")
     with pytest.raises(ResticError, match="no such snapshot"):
         asked.size("abc", ["missing"])
 
@@ -214,7 +230,8 @@ import json
 for number in range(300_000):
     path = f"/instance/data/users/ada/home/{number:0200}"
     print(json.dumps({"message_type": "node", "type": "file", "path": path, "uid": 1, "inode": 1, "name": path}))
-print(json.dumps({"message_type": "node", "type": "dir", "path": "/instance/data/users/ada/homes"}))
+for name in ("home", "homes"):
+    print(json.dumps({"message_type": "node", "type": "dir", "path": f"/instance/data/users/ada/{name}"}))
 """
 
 
@@ -223,10 +240,137 @@ class Large(Account):
         return [sys.executable, "-c", MANY]
 
 
-def test_a_drill_compares_however_many_files_there_are(engine: Engine) -> None:
+@pytest.mark.parametrize("most", [100, 200_000, 299_999, 300_000])
+def test_a_drill_chooses_among_however_many_files_there_are(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr(drill, "MOST_COMPARED", most)
     engine.restic = Restic(engine.settings, Large("root", os.getuid(), os.getgid(), "/", frozenset(), ()))
-    found = drill.contents(engine, "abc", ["instance/data/users/ada/home"])
-    assert len(found) == 300_000 and set(found[0]) == {"type", "path", "uid"}
+    home = "/instance/data/users/ada/home"
+    found, number = drill.contents(engine, "abc", [home.lstrip("/")])
+    assert number == 300_001 and len(found) == most + 1 and found[0] == {"type": "dir", "path": home}
+    assert len({node["path"] for node in found}) == len(found) and set(found[1]) == {"type", "path", "uid"}
+    places = [int(node["path"].rsplit("/", 1)[1]) for node in found[1:]]
+    assert 75_000 < sum(places) / most < 225_000, "from the beginning to the end"
+
+
+def test_a_drill_of_too_many_files_compares_those_that_were_chosen(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    for name in ("a", "b", "c", "d.ipynb"):
+        (home / name).write_text("x")
+    owner = {"uid": os.getuid(), "gid": os.getgid(), "mode": 0o600}
+    nodes = [{"path": "/home", "type": "dir", **owner, "mode": home.stat().st_mode & 0o777}]
+    nodes += [{"path": f"/home/{name}", "type": "file", "size": 1, **owner} for name in ("a", "gone")]
+    (home / "a").chmod(0o600)
+    found = inside.compare(str(tmp_path), {"nodes": nodes, "samples": [], "below": ["home"], "whole": False})
+    assert found["problems"] == ["home/gone: it was not restored"], "b, c and d are not among those that were chosen"
+    assert found["files"] == 5 and found["broken"] == ["home/d.ipynb"]
+    assert drill.found_as(5, 3, 3) == "5 files as in the snapshot"
+    assert drill.found_as(500, 3, 499) == "500 files, 3 of them, chosen at random, as in the snapshot"
+
+
+# Damage
+
+
+@pytest.mark.parametrize(
+    ("answer", "accept", "said"),
+    [
+        (Answer(0, {"x": 1}, [], []), None, None),
+        (Answer(1, {"x": 1}, [("/srv/x/tree/a", "damaged")], []), True, ""),
+        (Answer(1, {"x": 1}, [("/srv/x/tree/a", "damaged")], []), False, "a: damaged; accept_damaged"),
+        (Answer(1, {"x": 1}, [("/srv/x/tree/a", "damaged")], []), None, "a: damaged$"),
+        (Answer(1, {}, [("/srv/x/tree/a", "damaged")], []), True, "a: damaged$"),
+        (Answer(1, {"x": 1}, [("/srv/x/tree/a", "damaged")], [], full=True), True, "a: damaged$"),
+        (Answer(1, {"x": 1}, [], ["no"]), True, "exit code 1: no$"),
+    ],
+)
+def test_what_is_damaged_is_left_out_only_if_that_is_accepted(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, answer: Answer, accept: bool | None, said: str | None
+) -> None:
+    """Not if the disk was full, or if restic did not come to its end."""
+    monkeypatch.setattr(engine.restic, "call", lambda *_given, **_more: answer)
+    if said:
+        with pytest.raises(BackupError, match=said):
+            restore.fetch(engine, "abc", ["instance/x"], "/tree", accept=accept)
+    else:
+        restore.fetch(engine, "abc", ["instance/x"], "/tree", accept=accept)
+    warned = ["not restored, or not whole: a: damaged"] if said == "" else []
+    assert engine.state.entry["warnings"] == warned
+
+
+FULL = """
+import json, sys
+for number in range(1500):
+    what = "no space left on device" if number == 1400 else "damaged"
+    print(json.dumps({"message_type": "error", "item": f"/tree/{number}", "error": {"message": what}}))
+print(json.dumps({"message_type": "summary", "files_restored": 1}))
+"""
+
+
+class Full(Account):
+    def mapped(self) -> list[str]:
+        return [sys.executable, "-c", FULL]
+
+
+def test_a_full_disk_is_seen_among_however_many_errors(engine: Engine) -> None:
+    answer = Restic(engine.settings, Full("root", os.getuid(), os.getgid(), "/", frozenset(), ())).call("restore")
+    assert answer.full and len(answer.errors) == 1000
+
+
+SLOW = """
+import json, time
+status = {"message_type": "status", "current_files": ["/run/view/instance/data/users/eve/home/huge.img"]}
+print(json.dumps(status), flush=True)
+time.sleep(30)
+"""
+
+
+class Slow(Account):
+    def mapped(self) -> list[str]:
+        return [sys.executable, "-c", SLOW]
+
+
+def test_a_backup_that_takes_too_long_names_the_file(engine: Engine) -> None:
+    settings = dataclasses.replace(engine.settings, deadline_seconds=1)
+    asked = Restic(settings, Slow("root", os.getuid(), os.getgid(), "/", frozenset(), ()))
+    with pytest.raises(ResticError, match=r"killed, at instance/data/users/eve/home/huge\.img$"):
+        asked.call("backup")
+
+
+# Disks of their own
+
+MOUNTS = """\
+22 1 254:0 / / rw,relatime - ext4 /dev/vda rw
+40 22 254:1 / /srv/tao rw shared:1 - ext4 /dev/vdb rw
+41 40 254:2 / /srv/tao/data/users rw - ext4 /dev/vdc rw
+42 40 254:0 /x /srv/tao/data/groups/a\\040b rw - ext4 /dev/vda rw
+43 22 254:0 / /srv/tao/database rw - ext4 /dev/vda rw
+"""
+
+
+@pytest.mark.parametrize(
+    ("leaf", "mount"),
+    [
+        ("data/users/ada/home", "data/users"),
+        ("data/groups/a b", "data/groups/a b"),
+        ("data/groups/a", None),
+        ("data/usersx", None),
+        ("data/notebooks", None),
+    ],
+)
+def test_no_restore_begins_that_cannot_put_in_place(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, leaf: str, mount: str | None
+) -> None:
+    listed = tmp_path / "mountinfo"
+    listed.write_text(MOUNTS)
+    monkeypatch.setattr(placing, "MOUNTS", str(listed))
+    engine.settings = dataclasses.replace(engine.settings, directory="/srv/tao")
+    if mount is None:
+        placing.check_places(engine, ["data/notebooks", leaf])
+        return
+    with pytest.raises(BackupError, match=f"/srv/tao/{mount} is a mount of its own, so {leaf} cannot be put in place"):
+        placing.check_places(engine, ["data/notebooks", leaf])
 
 
 def test_a_file_without_permissions_is_compared(tmp_path: Path) -> None:

@@ -199,6 +199,31 @@ def test_a_host_goes_on_with_its_own_past_alone(
     assert said is None if refused is None else refused in str(said)
 
 
+FIRST = {"snapshot": "abc", "ended": "2030-01-02T02:31:00+00:00"}
+
+
+@pytest.mark.parametrize(
+    ("last", "snapshots", "refused"),
+    [
+        (FIRST, [("old", BEFORE, "geo1")], True),
+        (FIRST, [("old", BEFORE, "geo1"), ("abc", BEGUN, "geo1")], False),
+        (FIRST, [("old", BEFORE, "geo1"), ("removed?", AFTER, "geo1")], False),
+        (FIRST, [("old", BEFORE, "geo1"), ("other", AFTER, "geo2")], True),
+        (FIRST, [], False),
+        (None, [("old", BEFORE, "geo1")], False),
+        ({"snapshot": "abc", "ended": "2030-01-01T02:31:00+00:00"}, [("old", BEFORE, "geo1")], False),
+    ],
+)
+def test_a_host_does_not_go_on_in_the_repository_that_it_did_not_begin(
+    engine: Engine, last: dict[str, Any] | None, snapshots: list[tuple[str, str, str]], refused: bool
+) -> None:
+    """As after a loss: a nightly run began below the mount point, and then the disk was mounted."""
+    engine.state.content.update(begun=BEGUN, backup={"taken": last})
+    found = [{"id": name, **taken(moment, host)} for name, moment, host in snapshots]
+    said = carrel_backup.backup.another_repository(found, "geo1", engine.state)
+    assert (said is not None) is refused and (not refused or "not this host's last one, abc" in str(said))
+
+
 @pytest.mark.parametrize("ahead", [timedelta(minutes=5), timedelta(hours=30), timedelta(days=3), timedelta(days=4000)])
 @pytest.mark.parametrize("moved", [True, False])
 def test_a_host_goes_on_though_the_other_one_s_clock_was_ahead(

@@ -67,7 +67,9 @@ def test_a_drill_compares_deep_folders_to_the_last(homes: Path) -> None:
     owner = {"uid": os.getuid(), "gid": os.getgid()}
     nodes = [{"path": path, "type": "dir", "mode": (homes / "eve").stat().st_mode, **owner} for path in paths]
     nodes.append({"path": f"{paths[-1]}/gone", "type": "file"})
-    found = few_descriptors("compare", str(homes), given={"nodes": nodes, "samples": [], "below": ["eve"]})
+    found = few_descriptors(
+        "compare", str(homes), given={"nodes": nodes, "samples": [], "below": ["eve"], "whole": True}
+    )
     assert found["files"] == DEEP + 3
     assert set(found["problems"]) == {
         "eve/notes.txt: it is not in the snapshot",
@@ -86,7 +88,28 @@ def test_a_file_that_became_something_else_fails_no_drill(homes: Path, kind: str
         os.mkfifo(homes / "eve/notes.txt")
     else:
         (homes / "eve/notes.txt").mkdir()
-    assert inside.compare(str(homes), {"nodes": [], "samples": samples, "below": ["eve", "ada"]})["compared"] == 1
+    expected = {"nodes": [], "samples": samples, "below": ["eve", "ada"], "whole": True}
+    assert inside.compare(str(homes), expected)["compared"] == 1
+
+
+@pytest.mark.parametrize("kind", ["link", "file", "deep"])
+def test_nothing_is_put_through_a_link(homes: Path, kind: str) -> None:
+    (homes / "staged").write_text("restored")
+    (homes / "ada/folder").mkdir()
+    path = "folder/x"
+    if kind == "link":
+        (homes / "eve/folder").symlink_to(homes / "ada/folder")
+    elif kind == "file":
+        (homes / "eve/folder").touch()
+    else:
+        (homes / "eve/other").mkdir()
+        (homes / "eve/other/folder").symlink_to(homes / "ada/folder")
+        path = "other/folder/x"
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(NotADirectoryError, match="a link or a file is in the way; nothing was restored: 'folder'"):
+        inside.put(str(homes / "staged"), str(homes / "eve"), path, True)
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert (homes / "staged").exists() and not os.listdir(homes / "ada/folder")
 
 
 @pytest.mark.parametrize("levels", [DEEP, 3 * DEEP])

@@ -228,7 +228,8 @@ def arguments(options: Mapping[str, Any]) -> list[str]:
     for key in ("user", "group", "snapshot", "path"):
         if options.get(key) is not None:
             found += [f"--{key}={options[key]}"]
-    return found + [f"--{key}" for key in ("overwrite", "stop", "image", "beside") if options.get(key)]
+    switches = ("overwrite", "stop", "image", "beside", "accept_damaged", "accept_size")
+    return found + [f"--{key.replace('_', '-')}" for key in switches if options.get(key)]
 
 
 def outcome(name: str, command: str, code: int, said: str, state: Mapping[str, Any]) -> Outcome:

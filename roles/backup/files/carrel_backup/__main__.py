@@ -58,6 +58,12 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--beside", action="store_true", help="restore into a new folder restored-DATE; touch nothing else"
     )
+    parser.add_argument(
+        "--accept-damaged", action="store_true", help="restore: leave out what is damaged, or has too long a path"
+    )
+    parser.add_argument(
+        "--accept-size", action="store_true", help="restore: there is room, because the largest files are sparse"
+    )
     parser.add_argument("--stop", action="store_true", help="stop containers that use the files")
     parser.add_argument("--image", action="store_true", help="restore: a whole instance with the image of that time")
     parser.add_argument(
@@ -72,6 +78,8 @@ def arguments(argv: list[str]) -> argparse.Namespace:
         parser.error("--image is for the restore of a whole instance")
     if options.accept_missing and (options.command != "run" or options.user or options.group):
         parser.error("--accept-missing is for the backup of a whole instance")
+    if (options.accept_damaged or options.accept_size) and options.command != "restore":
+        parser.error("--accept-damaged and --accept-size are for restores")
     return options
 
 
@@ -148,6 +156,8 @@ def act(run: Run, what: str, options: argparse.Namespace) -> int:
                 options.stop,
                 options.image,
                 options.beside,
+                options.accept_damaged,
+                options.accept_size,
             )
             code = restore.restore(run, options.snapshot, wanted)
         else:

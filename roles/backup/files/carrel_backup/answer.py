@@ -198,7 +198,7 @@ def bring(run: Run, wanted: Asked, snapshot: Mapping[str, Any], tell: Tell) -> d
             allowed=range(256),
             tell=lambda status: tell({"percent": round(100 * float(status.get("percent_done") or 0))}),
         )  # fmt: skip
-        if any(is_full(what) for _unused, what in restored.errors):
+        if restored.full:
             raise RefusedError(FULL)
         refuse_partial(restored)
         name_of_folder = label(snapshot["time"])
@@ -209,13 +209,8 @@ def bring(run: Run, wanted: Asked, snapshot: Mapping[str, Any], tell: Tell) -> d
     return {"folder": folder}
 
 
-def is_full(problem: str) -> bool:
-    """Whether a home's quota is used up; XFS reports this as a full disk."""
-    return any(text in problem.lower() for text in ("quota", "no space left on device"))
-
-
 def check_room(run: Run, snapshot: str, path: str) -> None:
-    needed, free = run.restic.size(snapshot, [path]), room(run)
+    needed, free = run.restic.size(snapshot, [path]).bytes, room(run)
     if needed > free:
         raise RefusedError(
             f"There is too little room: it has {size(needed)}, and {size(max(free, 0))} may be filled. Bring back a"

@@ -96,6 +96,7 @@ def check_past(run: Run, anew: bool) -> None:
             snapshots = []
         know_past(run.state, [described(each) for each in snapshots])
         refused = another_past(snapshots, run.settings.host, run.state.begun, utc(), run.state.known or ())
+        refused = refused or another_repository(snapshots, run.settings.host, run.state)
         ahead = [each["id"][:8] for each in snapshots if is_ahead(each["time"], utc())]
         if ahead:
             run.journal.warning(
@@ -151,6 +152,27 @@ def another_past(
     if whose != host and datetime.datetime.fromisoformat(newest) > datetime.datetime.fromisoformat(begun):
         return f"the last backup in its repository, of {newest[:19]}, is another host's: {whose or '?'}, not {host}"
     return None
+
+
+def another_repository(snapshots: Sequence[Mapping[str, Any]], host: str, state: State) -> str | None:
+    """Why this cannot be the repository with this host's last backup; None if it can be.
+
+    After a loss, a run whose disk is not mounted yet begins a new repository below the mount point. Once the disk is
+    there, the next backup of what may be an empty instance would become the latest one of the old repository.
+    """
+    taken, begun = state.last("backup").get("taken") or {}, state.begun
+    if begun is None or not taken or not snapshots or parsed(taken["ended"]) < parsed(begun):
+        return None
+    last = str(taken["snapshot"])
+    if any(each["id"] == last for each in snapshots):
+        return None
+    own = [each for each in snapshots if host_of(each.get("tags") or []) == host]
+    if any(parsed(str(each["time"])) >= parsed(begun) for each in own):
+        return None  # somebody removed it alone
+    return (
+        f"the repository has backups of it, but not this host's last one, {last[:8]}, nor others since {begun[:19]}:"
+        " they are in another repository, perhaps below a disk that was mounted only afterwards"
+    )
 
 
 def own_tags(run: Run) -> list[str]:

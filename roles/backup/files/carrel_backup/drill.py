@@ -12,7 +12,7 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import database, restore, shadow, targets
+from . import database, placing, restore, shadow, targets
 from .backup import WHOLE, is_database
 from .commands import CommandError
 from .disk import size
@@ -24,6 +24,7 @@ from .snapshots import listed, ours, pick
 RECENT = 10
 MOST_TRIED = 10
 MOST_NAMED = 20
+MOST_COMPARED = 200_000  # files and folders, some 150 MB in memory; of more, as many are chosen at random
 
 
 def drill(run: Run, snapshot: str | None, user: str | None = None, group: str | None = None) -> int:
@@ -34,15 +35,17 @@ def drill(run: Run, snapshot: str | None, user: str | None = None, group: str | 
     who, leaves = choose(run, chosen["id"], candidates(manifest, user, group), extra)
     paths = [f"instance/{leaf}" for leaf in leaves]
     run.step("drill", f"restore {who} from the snapshot {chosen['id'][:8]} of {chosen['time'][:19]}")
-    nodes = contents(run, chosen["id"], paths)
+    placing.check_places(run, leaves)
+    nodes, number = contents(run, chosen["id"], paths)
     restore.put_old_aside(run)
     samples = [each for each in manifest.samples if any(each["path"].startswith(f"{path}/") for path in paths)]
     try:
-        with restore.fetched(run, chosen["id"], [*paths, *extra], "--verify", throwaway=shadow.MARK) as tree:
+        with restore.fetched(run, chosen["id"], [*paths, *extra], "--verify", mark=shadow.MARK) as tree:
             if dumped:
                 check_database(run, f"{tree}/stage/database", dumped)
             run.step("compare", f"compare {len(nodes)} files and directories")
-            result = run.inside("compare", tree, given={"nodes": nodes, "samples": samples, "below": paths})
+            given = {"nodes": nodes, "samples": samples, "below": paths, "whole": len(nodes) == number}
+            result = run.inside("compare", tree, given=given)
             if result["problems"]:
                 raise BackupError("; ".join(map(str, result["problems"][:MOST_NAMED])))
             seen = show(run, manifest, tree, leaves, nodes)
@@ -51,7 +54,7 @@ def drill(run: Run, snapshot: str | None, user: str | None = None, group: str | 
     for path in result["broken"][:MOST_NAMED]:
         run.step("compare", f"{path} is not a valid notebook, and was not when it was backed up")
     text = (
-        f"{who} restored from {chosen['time'][:19]}: {result['files']} files as in the snapshot,"
+        f"{who} restored from {chosen['time'][:19]}: {found_as(result['files'], len(nodes), number)},"
         f" {result['compared']} of them compared with hashes from before the backup, {result['notebooks']} notebooks"
         f"{', and the database' if dumped else ''}; {said(seen)}"
     )
@@ -111,6 +114,12 @@ def show(
     return shadow.look(run, manifest.server, tree, *place)
 
 
+def found_as(files: int, compared: int, number: int) -> str:
+    if compared == number:
+        return f"{files} files as in the snapshot"
+    return f"{files} files, {compared} of them, chosen at random, as in the snapshot"
+
+
 def said(seen: dict[str, Any] | None) -> str:
     if seen is None:
         return "no server was started on them"
@@ -138,7 +147,7 @@ def choose(
     """The first one that leaves enough space on the disk on which people work."""
     free = restore.room(run)
     for who, leaves in found[:MOST_TRIED]:
-        needed = run.restic.size(snapshot, [*(f"instance/{leaf}" for leaf in leaves), *extra])
+        needed = run.restic.size(snapshot, [*(f"instance/{leaf}" for leaf in leaves), *extra]).bytes
         if needed <= free:
             return who, leaves
         run.step(
@@ -150,19 +159,32 @@ def choose(
     )
 
 
-def contents(run: Run, snapshot: str, paths: Sequence[str]) -> list[dict[str, Any]]:
-    """The snapshot's files below these paths."""
+def contents(run: Run, snapshot: str, paths: Sequence[str]) -> tuple[list[dict[str, Any]], int]:
+    """The snapshot's files below these paths, or as many as may be compared, and how many there are.
+
+    Each has the same chance (Vitter's algorithm R); the directories at these paths are always among them.
+    """
     keys = ("path", "type", "uid", "gid", "mode", "size")
     wanted = tuple(f"/{path}" for path in paths)
     below = tuple(f"{path}/" for path in wanted)
+    tops: list[dict[str, Any]] = []
     nodes: list[dict[str, Any]] = []
+    number = 0
 
     def take(node: Mapping[str, Any]) -> None:
-        if node["path"] in wanted or node["path"].startswith(below):
-            nodes.append({key: node[key] for key in keys if key in node})
+        nonlocal number
+        kept = {key: node[key] for key in keys if key in node}
+        if node["path"] in wanted:
+            tops.append(kept)
+        elif node["path"].startswith(below):
+            number += 1
+            if len(nodes) < MOST_COMPARED:
+                nodes.append(kept)
+            elif (place := random.randrange(number)) < MOST_COMPARED:  # noqa: S311 - no secret
+                nodes[place] = kept
 
     run.restic.walk(snapshot, paths, take)
-    return nodes
+    return [*tops, *nodes], len(tops) + number
 
 
 def check_database(run: Run, folder: str, dumped: str) -> None:

@@ -36,6 +36,7 @@ LISTED_BEFORE = f".{LISTED}.before"
 NOBODY = ""  # the same identity as no other
 AT_FDCWD, RENAME_NOREPLACE = -100, 1
 MARK = "\ufffd"
+NOTEBOOK = ".ipynb"
 LONGEST_PATH = 4096  # PATH_MAX: restic neither reads nor writes what is deeper
 MISSING, REFUSED = "/missing", "/refused"  # not the name of a file
 
@@ -71,7 +72,7 @@ def _samples(leaf: str) -> Iterator[dict[str, Any]]:
     found: list[tuple[bool, str]] = []
     for (path, status, _folder), _unused in zip(walk(leaf), range(LOOKED_THROUGH)):
         if stat.S_ISREG(status.st_mode) and status.st_size <= LONGEST_SAMPLE:
-            found.append((not path.endswith(".ipynb"), path))
+            found.append((not path.endswith(NOTEBOOK), path))
             if len(found) > LOOKED_AT:
                 break
     for _other, path in sorted(found)[:SAMPLES]:
@@ -103,30 +104,33 @@ def facts(path: str, folder: int | None = None) -> dict[str, Any]:
 
 
 def compare(tree: str, expected: dict[str, Any]) -> dict[str, Any]:
-    """The differences between a restored tree, the snapshot's list, and the manifest's samples."""
+    """The differences between a restored tree, the snapshot's list, and the manifest's samples.
+
+    If there are too many files, the list has only some of them.
+    """
     problems: list[str] = []
-    present = {}
-    for below in expected["below"]:
-        root = os.path.join(tree, below)
-        if os.path.lexists(root):
-            present[as_listed(below)] = os.lstat(root)
-            # as restic's JSON writes names that are not UTF-8
-            present |= {as_listed(os.path.join(below, path)): status for path, status, _folder in walk(root)}
     listed = {node["path"].lstrip("/"): node for node in expected["nodes"]}
+    only = None if expected["whole"] else listed.keys() | {sample["path"] for sample in expected["samples"]}
+    present, files = {}, 0
+    for path, status in _restored(tree, expected["below"]):
+        files += 1
+        if only is None or path in only or path.endswith(NOTEBOOK):
+            present[path] = status
     absent = [below for below in expected["below"] if as_listed(below) not in listed]
     problems += [f"{below}: it is not in the snapshot, though its list names it" for below in absent]
     for path, node in listed.items():
-        status = present.get(path)
-        if status is None:
+        there = present.get(path)
+        if there is None:
             if node["type"] != "socket":
                 problems.append(f"{path}: it was not restored")
             continue
-        problems += [f"{path}: {what}" for what in different(node, status)]
-    problems += [f"{path}: it is not in the snapshot" for path in present.keys() - listed.keys()]
+        problems += [f"{path}: {what}" for what in different(node, there)]
+    if only is None:
+        problems += [f"{path}: it is not in the snapshot" for path in present.keys() - listed.keys()]
     compared = 0
     for sample in expected["samples"]:
-        status = present.get(sample["path"])
-        now = facts(os.path.join(tree, sample["path"])) if status and stat.S_ISREG(status.st_mode) else None
+        there = present.get(sample["path"])
+        now = facts(os.path.join(tree, sample["path"])) if there and stat.S_ISREG(there.st_mode) else None
         if now is None or (now["mtime_ns"], now["size"]) != (sample["mtime_ns"], sample["size"]):
             continue  # it changed between the manifest and the snapshot
         compared += 1
@@ -135,9 +139,19 @@ def compare(tree: str, expected: dict[str, Any]) -> dict[str, Any]:
         ]
     notebooks, broken = parse_notebooks(tree, present)
     return {
-        "files": len(present), "compared": compared, "notebooks": notebooks, "broken": broken[:MOST_PROBLEMS],
+        "files": files, "compared": compared, "notebooks": notebooks, "broken": broken[:MOST_PROBLEMS],
         "problems": problems[:MOST_PROBLEMS],
     }  # fmt: skip
+
+
+def _restored(tree: str, roots: list[str]) -> Iterator[tuple[str, os.stat_result]]:
+    """All that was restored, by its path as restic's JSON writes names that are not UTF-8."""
+    for below in roots:
+        root = os.path.join(tree, below)
+        if os.path.lexists(root):
+            yield as_listed(below), os.lstat(root)
+            for path, status, _folder in walk(root):
+                yield as_listed(os.path.join(below, path)), status
 
 
 def different(node: dict[str, Any], status: os.stat_result) -> Iterator[str]:
@@ -227,7 +241,7 @@ def parse_notebooks(tree: str, present: dict[str, os.stat_result]) -> tuple[int,
     """How many notebooks there are, and which of them are not JSON with cells."""
     number, broken = 0, []
     for path, status in present.items():
-        if not path.endswith(".ipynb") or not stat.S_ISREG(status.st_mode) or status.st_size > LONGEST_NOTEBOOK:
+        if not path.endswith(NOTEBOOK) or not stat.S_ISREG(status.st_mode) or status.st_size > LONGEST_NOTEBOOK:
             continue
         number += 1
         try:
@@ -247,7 +261,9 @@ def put(staged: str, leaf: str, path: str, overwrite: bool) -> str:
     descriptor = os.open(leaf, DIRECTORY)
     try:
         for folder in folders:
-            descriptor = enter(descriptor, folder)
+            below = enter(descriptor, folder)
+            os.close(descriptor)
+            descriptor = below
         kept = ""
         if exists(name, descriptor):
             if not overwrite:
@@ -301,15 +317,15 @@ def rename_beside(path: str, folder: int, name: str) -> None:
 
 
 def enter(above: int, name: str) -> int:
-    """Open a folder and close ABOVE; a missing folder is made with the owner of the one above."""
+    """Open a folder; a missing one is made with the owner of the one above."""
+    if not exists(name, above):
+        like = os.fstat(above)
+        os.mkdir(name, 0o700, dir_fd=above)
+        os.chown(name, like.st_uid, like.st_gid, dir_fd=above, follow_symlinks=False)
     try:
-        if not exists(name, above):
-            like = os.fstat(above)
-            os.mkdir(name, 0o700, dir_fd=above)
-            os.chown(name, like.st_uid, like.st_gid, dir_fd=above, follow_symlinks=False)
         return os.open(name, DIRECTORY, dir_fd=above)
-    finally:
-        os.close(above)
+    except NotADirectoryError as error:
+        raise NotADirectoryError(error.errno, "a link or a file is in the way; nothing was restored", name) from error
 
 
 def write(folder: str, contents: dict[str, str]) -> None:

@@ -7,13 +7,17 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import stat
 import time
+from collections.abc import Iterable, Sequence
 
-from . import containers, owners, projects, targets
+from . import containers, files, owners, projects, targets
 from .run import BackupError, Run
 
 KEPT = "data/.kept"
+MOUNTS = "/proc/self/mountinfo"
+OCTAL = re.compile(r"\\([0-7]{3})")  # in place of a space and the like
 
 
 def kept_folder(run: Run) -> str:
@@ -26,6 +30,26 @@ def kept_folder(run: Run) -> str:
 
 def stamp() -> str:
     return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+
+
+def check_places(run: Run, leaves: Iterable[str]) -> None:
+    """Refuse directories on a disk of their own: what a restore wrote cannot be renamed to there."""
+    apart = mounts(f"{run.settings.directory}/data", files.read(MOUNTS))
+    for leaf in leaves:
+        path = f"{run.settings.directory}/{leaf}"
+        found = next((each for each in apart if path == each or path.startswith(f"{each}/")), None)
+        if found:
+            raise BackupError(
+                f"{found} is a mount of its own, so {leaf} cannot be put in place from {run.settings.directory}/data:"
+                f" mount the disk at {run.settings.directory}, with all that is in it"
+            )
+
+
+def mounts(above: str, listed: str) -> Sequence[str]:
+    """Where something is mounted below a directory, by proc_pid_mountinfo(5)."""
+    points = [line.split(" ")[4] for line in listed.splitlines()]
+    found = [OCTAL.sub(lambda code: chr(int(code[1], 8)), point) for point in points]
+    return [point for point in found if point.startswith(f"{above}/")]
 
 
 def place_database(run: Run, tree: str) -> None:

@@ -33,6 +33,7 @@ def receive(move: Move) -> dict[str, Any]:
     leaves = restore.data_leaves(manifest.leaves, dumped)
     secrets = credentials.of(run.settings, manifest.leaves)
     paths = restore.paths_of(leaves, dumped)
+    placing.check_places(run, leaves)
     # A failed try has moved this directory's content into place, so it is restored again.
     missing = [path for path in paths if not os.path.lexists(f"{move.tree}/{path}")]
     if missing:

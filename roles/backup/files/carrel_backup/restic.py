@@ -26,6 +26,7 @@ ADVICE = {
     INTERRUPTED: "restic was interrupted",
 }
 MOST_ERRORS = 1000
+SMALL = 2**16  # bytes; the hard links of smaller files are not looked for
 TAG = "carrel"
 ON, SINCE = "on:", "since:"
 SERIES = re.compile(rf"{SINCE}([0-9T:+-]{{1,40}})")  # as now() in jobs.py, for the account can write tags
@@ -65,6 +66,21 @@ class Answer:
     summary: dict[str, Any]
     errors: list[tuple[str, str]]  # the path and what is wrong with it
     said: list[str]
+    full: bool = False  # whether there was no room for something
+
+
+@dataclasses.dataclass
+class Needed:
+    """The room that files of a snapshot may take; sparse files take less."""
+
+    bytes: int = 0
+    largest: int = 0
+    path: str = ""  # of the largest
+
+
+def is_full(problem: str) -> bool:
+    """Whether a quota is used up, or the disk; XFS reports a used quota as a full disk."""
+    return any(text in problem.lower() for text in ("quota", "no space left on device"))
 
 
 def item(raw: str) -> str:
@@ -99,17 +115,20 @@ class Restic:
     ) -> Answer:
         """Run a command; with PATHS, it runs in the view and reads these. TELL gets progress."""
         answer = Answer(0, {}, [], [])
+        at: list[str] = []  # the files that it reads
 
         def line(text: str, error: bool) -> None:
             message = _object(text)
             kind = message.get("message_type")
             if kind == "error":
+                what = str((message.get("error") or {}).get("message", ""))
+                answer.full = answer.full or is_full(what)
                 if len(answer.errors) < MOST_ERRORS:
-                    what = message.get("error") or {}
-                    answer.errors.append((item(str(message.get("item", ""))), str(what.get("message", ""))))
+                    answer.errors.append((item(str(message.get("item", ""))), what))
             elif kind == "exit_error" or (error and not message and text.strip()):
                 answer.said.append(str(message.get("message", text)).strip())
             elif kind == "status":
+                at[:] = message.get("current_files") or at
                 if tell:
                     tell(message)
             elif kind == "summary":
@@ -128,7 +147,8 @@ class Restic:
                 stdin=stdin, environment=self._environment, line=line, lock=self._lock,
             )  # fmt: skip
         except CommandError as error:
-            raise ResticError(str(error), 1) from error
+            reading = f", at {', '.join(item(str(path)) for path in at[:2])}" if at else ""
+            raise ResticError(f"{error}{reading}", 1) from error
         finally:
             if stdin >= 0:
                 os.close(stdin)
@@ -158,17 +178,26 @@ class Restic:
             raise ResticError(self._explain(arguments[0], code, said, []), code)
         return output
 
-    def size(self, snapshot: str, paths: Sequence[str]) -> int:
-        """The size of the snapshot's files at these paths; sparse and linked ones count in full."""
-        total = 0
+    def size(self, snapshot: str, paths: Sequence[str]) -> Needed:
+        """The size of the snapshot's files at these paths; sparse ones count in full, hard links of one file once."""
+        found = Needed()
+        seen: set[int] = set()
 
         def add(node: Mapping[str, Any]) -> None:
-            nonlocal total
-            if node.get("type") == "file":
-                total += int(node.get("size") or 0)
+            size = int(node.get("size") or 0)
+            if node.get("type") != "file":
+                return
+            if size >= SMALL and node.get("inode"):
+                same = hash((node["inode"], size, node.get("mtime")))
+                if same in seen:
+                    return
+                seen.add(same)
+            found.bytes += size
+            if size > found.largest:
+                found.largest, found.path = size, item(str(node.get("path", "")))
 
         self.walk(snapshot, paths, add)
-        return total
+        return found
 
     def walk(self, snapshot: str, paths: Sequence[str], take: Message) -> None:
         """Give TAKE each file and directory of the snapshot at these paths, one by one: there may be millions."""

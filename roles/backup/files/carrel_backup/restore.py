@@ -16,7 +16,7 @@ from .commands import CommandError
 from .disk import size
 from .inside import MISSING, REFUSED
 from .manifest import Manifest
-from .restic import Answer, ResticError
+from .restic import MOST_ERRORS, Answer, ResticError
 from .run import DONE, INCOMPLETE, BackupError, Run
 from .settings import Settings
 from .snapshots import label, listed, parsed, pick
@@ -107,29 +107,46 @@ def room(run: Run) -> int:
     return found.f_frsize * found.f_bavail - min(found.f_frsize * found.f_blocks // share, most)
 
 
-def check_room(run: Run, snapshot: str, paths: Sequence[str]) -> None:
+def check_room(run: Run, snapshot: str, paths: Sequence[str], accept: bool = False) -> None:
+    """ACCEPT a size that the files only seem to have: a snapshot does not tell how much of a sparse file is used."""
     needed, free = run.restic.size(snapshot, paths), room(run)
-    if needed > free:
-        raise BackupError(
-            f"the restore needs {size(needed)}, but only {size(max(free, 0))} may be used below"
-            f" {run.settings.directory}: free some space, or restore a part (--user, --path)"
-        )
+    if needed.bytes <= free:
+        return
+    text = (
+        f"the restore needs {size(needed.bytes)}, but only {size(max(free, 0))} may be used below"
+        f" {run.settings.directory}"
+    )
+    if accept:
+        run.step("restore", f"{text}; accepted")
+        return
+    raise BackupError(
+        f"{text}: free some space, or restore a part (--user, --path). The largest file is {needed.path} with"
+        f" {size(needed.largest)}; if it is sparse, it needs less, and accept_size (--accept-size) restores it"
+    )
 
 
 @contextlib.contextmanager
-def fetched(run: Run, snapshot: str, paths: Sequence[str], *options: str, throwaway: str = "") -> Iterator[str]:
+def fetched(
+    run: Run,
+    snapshot: str,
+    paths: Sequence[str],
+    *options: str,
+    mark: str = "",
+    exchanged: bool = False,
+    accept: bool | None = None,
+) -> Iterator[str]:
     """Restore these paths of a snapshot into a separate tree, which is removed if that fails.
 
-    Once a part of it is in place, it holds the old files, and stays if the rest fails. A THROWAWAY tree has a mark by
-    which the next run finds it.
+    EXCHANGED: once a part of it is in place, it holds the old files, and stays if the rest fails. By the MARK the next
+    run finds a tree of one that was killed.
     """
-    beside = make_beside(run, throwaway)
+    beside = make_beside(run, mark)
     try:
-        fetch(run, snapshot, paths, f"{beside}/tree", *options)
+        fetch(run, snapshot, paths, f"{beside}/tree", *options, accept=accept)
     except (BackupError, ResticError, CommandError, OSError):
         remove_beside(run, beside)
         raise
-    done = bool(throwaway)
+    done = not exchanged
     try:
         yield f"{beside}/tree"
         done = True
@@ -141,7 +158,11 @@ def fetched(run: Run, snapshot: str, paths: Sequence[str], *options: str, throwa
             remove_beside(run, beside)
 
 
-def fetch(run: Run, snapshot: str, paths: Sequence[str], tree: str, *options: str) -> None:
+def fetch(run: Run, snapshot: str, paths: Sequence[str], tree: str, *options: str, accept: bool | None = None) -> None:
+    """ACCEPT that some files are damaged in the repository, or have paths too long to be written; they are named.
+
+    None: nobody is asked.
+    """
     run.step("restore", f"restore {len(paths)} paths of the snapshot {snapshot[:8]}")
     patterns = f"{run.settings.run_directory}/paths.{os.getpid()}"
     include = [f"--include=/{literal(path)}" for path in paths]
@@ -157,14 +178,30 @@ def fetch(run: Run, snapshot: str, paths: Sequence[str], tree: str, *options: st
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(patterns)
-    refuse_partial(answer)
+    # Without a summary, it did not come to its end.
+    partial = bool(answer.errors and answer.summary and not answer.full)
+    if partial and accept:
+        name_damaged(run, answer)
+        return
+    asked = partial and accept is not None
+    refuse_partial(answer, "; accept_damaged (--accept-damaged) restores the rest" if asked else "")
 
 
-def refuse_partial(answer: Answer) -> None:
+def name_damaged(run: Run, answer: Answer) -> None:
+    for each in damaged(answer):
+        run.warn(f"not restored, or not whole: {each}")
+    if len(answer.errors) == MOST_ERRORS:
+        run.warn("there may be more that was not restored: restic reported too many errors")
+
+
+def damaged(answer: Answer) -> list[str]:
+    return [f"{path.rpartition('/tree/')[2] or path}: {what}" for path, what in answer.errors]
+
+
+def refuse_partial(answer: Answer, advice: str = "") -> None:
     """Raise BackupError if restic did not restore everything."""
     if answer.errors:
-        named = [f"{path.rpartition('/tree/')[2] or path}: {what}" for path, what in answer.errors[:5]]
-        raise BackupError(f"{len(answer.errors)} could not be restored: {'; '.join(named)}")
+        raise BackupError(f"{len(answer.errors)} could not be restored: {'; '.join(damaged(answer)[:5])}{advice}")
     if answer.code:
         raise BackupError(
             f"restic restore ended with exit code {answer.code}: {'; '.join(answer.said) or 'no reason given'}"
@@ -186,9 +223,10 @@ def restore_path(run: Run, found: Mapping[str, Any], wanted: Wanted, manifest: M
     theirs = owners.others(owners.recorded(run.settings), {}, parsed(found["time"]).timestamp(), begun=True)
     if targets.user_of(leaf) in theirs:
         raise BackupError(f"{path} in the snapshot {snapshot[:8]} {OTHERS}{ONE_PERSON}")
-    check_room(run, snapshot, [f"instance/{path}"])
+    placing.check_places(run, [leaf])
+    check_room(run, snapshot, [f"instance/{path}"], wanted.accept_size)
     place = f"{run.settings.directory}/{leaf}"
-    with fetched(run, snapshot, [f"instance/{path}"]) as tree:
+    with fetched(run, snapshot, [f"instance/{path}"], accept=wanted.accept_damaged) as tree:
         placing.join_project(tree, place)
         if wanted.beside:
             kept = run.inside("bring", tree, f"instance/{path}", place, label(found["time"]), given=False)
@@ -223,9 +261,10 @@ def restore_leaves(
     paths = [*paths_of(leaves, dumped), *secrets]
     if dumped == database.POSTGRESQL:
         database.server(run)
-    check_room(run, snapshot, paths)
+    placing.check_places(run, leaves)
+    check_room(run, snapshot, paths, wanted.accept_size)
     present = owners.recorded(run.settings)
-    with fetched(run, snapshot, paths) as tree:
+    with fetched(run, snapshot, paths, exchanged=True, accept=wanted.accept_damaged) as tree:
         take_sqlite(run, tree, dumped)
         moment, begun = parsed(found["time"]).timestamp(), run.state.begun is not None
         theirs = owners.others(present, credentials.record_in(tree), moment, begun)

@@ -21,6 +21,8 @@ class Wanted:
     stop: bool = False
     image: bool = False
     beside: bool = False
+    accept_damaged: bool = False  # and put the rest in place
+    accept_size: bool = False  # of files that are sparse
 
 
 def tags(wanted: Wanted) -> list[str]:
