@@ -29,9 +29,10 @@ SETTLE, SECONDS = 20, 60
 SPARE = 2048  # MiB that stay free
 # By the first of these texts that a process's command line has. Other processes are not counted.
 KINDS = {
+    # first: docker-init has the command that it runs in its own
+    "engine": ("containerd", "dockerd", "rootlesskit", "slirp4netns", "docker-proxy", "docker-init", "pasta"),
     "kernels": ("ipykernel_launcher",),
     "servers": ("jupyterhub-singleuser", "jupyter-labhub", "jupyterhub.singleuser"),
-    "engine": ("containerd", "dockerd", "rootlesskit", "slirp4netns", "docker-proxy", "docker-init", "pasta"),
     "proxy": ("configurable-http-proxy", "traefik"),
     "hub": ("jupyterhub",),
     "apache": ("apache2",),

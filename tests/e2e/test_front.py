@@ -128,6 +128,19 @@ def test_wrong_logins_of_an_address_are_slowed_down(site_front: Front) -> None:
     until(lambda: site_front.get("/login?status=302", "POST").status == 302, "log-ins work again")
 
 
+def test_no_page_uses_up_the_log_ins_of_those_who_look_at_it(site_front: Front) -> None:
+    """A page of somebody else can send forms, and have images fetched. Tools cannot hide tries like this either."""
+    wrong = {"method": "POST", "path": "/lower/login?status=401"}
+    forms = [{**wrong, "headers": {"Sec-Fetch-Site": where}} for where in ("cross-site", "Same-Site")]
+    images = [{"path": "/lower/hub/api/login?status=403"}, {"path": "/lower/login?status=401"}]
+    answers = site_front.ask(*(forms + images) * (2 * TRIES))
+    assert {answer.status for answer in answers[::4]} | {answer.status for answer in answers[1::4]} == {400}
+    assert [answer.status for answer in answers[2:4]] == [403, 401]
+    own = {"method": "POST", "path": "/lower/login?status=302"}
+    asked = [{**own, "headers": {"Sec-Fetch-Site": where}} for where in ("same-origin", "none")]
+    assert [answer.status for answer in site_front.ask(own, *asked)] == [302] * 3
+
+
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
 def test_a_starting_server_gets_a_page_that_says_so(site_front: Front, method: str) -> None:
     answer = site_front.get("/lower/lab?close", method)
