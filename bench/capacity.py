@@ -42,6 +42,8 @@ PROBE = """
 import json, os, pathlib, sys
 kinds, found, ticks = json.loads(sys.argv[1]), {}, os.sysconf("SC_CLK_TCK")
 for process in pathlib.Path("/proc").glob("[0-9]*"):
+    if process.name == str(os.getpid()):  # its arguments name all kinds
+        continue
     try:
         command = (process / "cmdline").read_bytes().decode(errors="replace")
         kind = next((kind for kind, texts in kinds.items() if any(text in command for text in texts)), None)
