@@ -73,8 +73,8 @@ options:
   accept_size:
     description:
       - Whether a restore may begin though the sizes of its files exceed the space that it may use, because they are
-        sparse (V(true) for disk images of virtual machines, for example). If the disk becomes full nevertheless,
-        nothing is restored.
+        sparse, such as disk images of virtual machines, or hard links of each other. If too little space is left
+        nevertheless, the restore ends, and nothing is restored.
     type: bool
     default: false
     version_added: 0.3.0

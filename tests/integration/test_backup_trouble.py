@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 
 import pytest
@@ -13,11 +14,33 @@ DAMAGE = """
 import glob
 subprocess.run(["chmod", "-R", "u+w", repository], check=True)
 packs = sorted(glob.glob(f"{repository}/data/*/*"), key=os.path.getsize)
-with open(packs[-1], "r+b") as stream:
+with open(packs[which], "r+b") as stream:
     stream.seek(1000)
     stream.write(b"damage")
 """
-# A path that fits where it is, and not below the longer name of the tree of a restore.
+# Removes the pack with what is in a folder of the last snapshot.
+TREES = """
+import glob
+restic = ["restic", "--no-lock", "--no-cache", "--json", "-r", repository]
+def ask(*arguments):
+    environment = {**os.environ, "RESTIC_PASSWORD": "secret"}
+    return json.loads(subprocess.run([*restic, *arguments], env=environment, capture_output=True, check=True).stdout)
+snapshot = ask("cat", "snapshot", ask("snapshots")[-1]["id"])
+tree, path = snapshot["tree"], folder.strip("/").split("/")
+for name in path:
+    tree = next(node["subtree"] for node in ask("cat", "blob", tree)["nodes"] if node["name"] == name)
+for index in glob.glob(f"{repository}/index/*"):
+    for pack in ask("cat", "index", os.path.basename(index))["packs"]:
+        if any(blob["id"] == tree for blob in pack["blobs"]):
+            blob = next(blob for blob in pack["blobs"] if blob["id"] == tree)
+            path = f"{repository}/data/{pack['id'][:2]}/{pack['id']}"
+            os.chmod(path, 0o600)
+            with open(path, "r+b") as stream:
+                stream.seek(blob["offset"] + 20)
+                stream.write(b"damage")
+            print(path)
+"""
+# A path that fits where it is and where restic reads it, and not below the longer name of the tree of a restore.
 DEEP = """
 home = os.getcwd()
 above = f"{directory}/data/users/ada/home"
@@ -25,7 +48,7 @@ parts = []
 while len(above) + sum(len(part) + 1 for part in parts) < 3800: parts.append("d" * 200)
 for part in parts:
     os.mkdir(part); os.chown(part, uid, gid); os.chdir(part)
-name = "n" * (4090 - len(above) - sum(len(part) + 1 for part in parts) - 1)
+name = "n" * (4060 - len(above) - sum(len(part) + 1 for part in parts) - 1)
 with open(name, "w") as stream: stream.write("deep")
 os.chown(name, uid, gid)
 os.chdir(home)
@@ -63,17 +86,40 @@ def test_one_damaged_file_keeps_nothing_else_back_once_that_is_accepted(machine:
     assert site.backup()[0] == DONE
     site.python("open('notes', 'w').write('changed')")
     before = site.python(LISTING)
-    machine.python(DAMAGE, repository=f"/srv/repositories/{site.name}")
+    machine.python(DAMAGE, repository=f"/srv/repositories/{site.name}", which=-1)
     part = [] if whole else ["--user", "ada"]
     code, message, _unused = restore(site, *part)
     assert code == FAILED and "home/thesis: " in message and "--accept-damaged" in message, message
     assert site.python(LISTING) == before
     assert_nothing_is_left(site)
     code, message, warnings = restore(site, *part, "--accept-damaged")
-    assert code == INCOMPLETE and any("not whole" in each and "home/thesis: " in each for each in warnings), warnings
-    assert site.python("print(os.path.getsize('notes'))") == "10"
+    assert code == INCOMPLETE and any("not restored: " in each and "home/thesis: " in each for each in warnings), (
+        warnings
+    )
+    assert site.python("print(os.listdir(), os.path.getsize('notes'))") == "['notes'] 10", "no file with holes"
     code, entry = site.command("drill", "--user", "ada")
     assert code == FAILED and "thesis" in entry["message"] and "accept" not in entry["message"], entry
+
+
+def test_a_damaged_folder_keeps_nothing_else_back_once_that_is_accepted(machine: Machine) -> None:
+    """Where restic keeps what is in the folders; it cannot even list them."""
+    site = machine.site("folders")
+    write(site)
+    assert site.backup()[0] == DONE
+    site.python("for n in range(50): os.mkdir(f'{n:0200}'); os.chown(f'{n:0200}', uid, gid)")
+    assert site.backup()[0] == DONE
+    before = site.python(LISTING)
+    packs = machine.python(TREES, repository=f"/srv/repositories/{site.name}", folder="/instance/data/users/ada")
+    assert packs
+    machine.run("rm", "-r", "/var/lib/carrel/folders/backup/cache")  # as after a loss
+    code, message, _unused = restore(site)
+    assert code == FAILED and "--accept-damaged" in message, message
+    assert site.python(LISTING) == before
+    code, message, warnings = restore(site, "--accept-damaged")
+    assert code == INCOMPLETE, message
+    assert any("the size is not known" in each for each in warnings), warnings
+    assert any("not restored: instance/data/users/ada" in each for each in warnings), warnings
+    assert machine.run("ls", f"{site.directory}/data/users").stdout.split() == ["ada", "grace-40uni-2eexample"]
 
 
 def test_a_path_that_is_too_long_beside_keeps_nothing_else_back(machine: Machine) -> None:
@@ -84,36 +130,67 @@ def test_a_path_that_is_too_long_beside_keeps_nothing_else_back(machine: Machine
     assert code == DONE, entry
     site.python("os.unlink('notes')")
     code, message, _unused = restore(site, "--user", "ada")
-    assert code == FAILED and "file name too long" in message and "--accept-damaged" in message, message
+    assert code == FAILED and "1 paths are too long" in message and "--accept-damaged" in message, message
     code, message, warnings = restore(site, "--user", "ada", "--accept-damaged")
     assert code == INCOMPLETE and any("file name too long" in each for each in warnings), warnings
     assert site.python("print(os.path.getsize('notes'), os.path.getsize('thesis'))") == "10 5000000"
 
 
-def test_sparse_and_linked_files_are_restored_where_there_is_room_for_what_they_have(machine: Machine) -> None:
-    site = machine.site("sparse")
-    machine.run("mount", "-t", "tmpfs", "-o", "size=80m,mode=711", "tmpfs", f"{site.directory}/data")
-    machine.python(
-        "for path in (f'{directory}/data/users', f'{directory}/data/users/ada'): os.mkdir(path, 0o751)\n"
-        "os.mkdir(home, 0o700); os.chown(home, uid, gid)",
-        directory=site.directory, home=site.home, uid=site.first + 999, gid=site.first + 99,
-    )  # fmt: skip
-    write(site)
-    site.python("for n in range(20): os.link('thesis', f'link-{n}')")
-    assert site.backup()[0] == DONE
-    before = site.python(LISTING)
-    code, message, _unused = restore(site, "--user", "ada")
-    assert code == DONE, f"21 links of 5 MB are no 105 MB: {message}"
-    assert site.python("print(os.stat('thesis').st_nlink)") == "21" and site.python(LISTING) == before
-    site.python("open('disk.img', 'w').truncate(1 << 30); os.chown('disk.img', uid, gid)")
-    assert site.backup()[0] == DONE
-    before = site.python(LISTING)
-    code, message, _unused = restore(site, "--user", "ada")
-    assert code == FAILED and "home/disk.img with 1.0 GiB; if it is sparse" in message, message
-    code, message, _unused = restore(site, "--user", "ada", "--accept-size")
-    assert code == DONE, message
-    assert site.python(LISTING) == before and site.python("print(os.stat('disk.img').st_blocks < 100)") == "True"
-    machine.run("umount", f"{site.directory}/data")
+@contextlib.contextmanager
+def mounted(machine: Machine, path: str, *options: str) -> Iterator[None]:
+    machine.run("mount", *options, path)
+    try:
+        yield
+    finally:
+        machine.run("umount", path)
+
+
+@pytest.mark.parametrize("kind", ["sparse", "linked"])
+def test_sparse_and_linked_files_are_restored_where_there_is_room_for_what_they_have(
+    machine: Machine, kind: str
+) -> None:
+    site = machine.site(kind)
+    with mounted(machine, f"{site.directory}/data", "-t", "tmpfs", "-o", "size=80m,mode=711", "tmpfs"):
+        machine.python(
+            "for path in (f'{directory}/data/users', f'{directory}/data/users/ada'): os.mkdir(path, 0o751)\n"
+            "os.mkdir(home, 0o700); os.chown(home, uid, gid)",
+            directory=site.directory, home=site.home, uid=site.first + 999, gid=site.first + 99,
+        )  # fmt: skip
+        write(site)
+        if kind == "linked":
+            site.python("for n in range(20): os.link('thesis', f'link-{n}')")
+        else:
+            site.python("open('disk.img', 'w').truncate(1 << 30); os.chown('disk.img', uid, gid)")
+        assert site.backup()[0] == DONE
+        before = site.python(LISTING)
+        code, message, _unused = restore(site, "--user", "ada")
+        assert code == FAILED and "if it is sparse or linked" in message and "--accept-size" in message, message
+        assert kind == "linked" or "home/disk.img with 1.0 GiB" in message
+        code, message, _unused = restore(site, "--user", "ada", "--accept-size")
+        assert code == DONE, message
+        assert site.python(LISTING) == before
+        if kind == "linked":
+            assert site.python("print(os.stat('thesis').st_nlink)") == "21"
+        else:
+            assert site.python("print(os.stat('disk.img').st_blocks < 100)") == "True"
+
+
+def test_a_file_that_is_not_sparse_does_not_take_the_room_of_people(machine: Machine) -> None:
+    """Whoever accepts the size may be wrong: restic ends before the disk is full."""
+    site = machine.site("dense")
+    with mounted(machine, f"{site.directory}/data", "-t", "tmpfs", "-o", "size=300m,mode=711", "tmpfs"):
+        machine.python(
+            "for path in (f'{directory}/data/users', f'{directory}/data/users/ada'): os.mkdir(path, 0o751)\n"
+            "os.mkdir(home, 0o700); os.chown(home, uid, gid); os.chdir(home)\n"
+            "with open('thesis', 'wb') as stream:\n  for n in range(160): stream.write(os.urandom(1_000_000))\n"
+            "os.chown('thesis', uid, gid)",
+            directory=site.directory, home=site.home, uid=site.first + 999, gid=site.first + 99,
+        )  # fmt: skip
+        assert site.backup()[0] == DONE
+        code, message, _unused = restore(site, "--user", "ada", "--accept-size")
+        assert code == FAILED and ("too little free space" in message or "no space left" in message), message
+        assert site.python("print(os.path.getsize('thesis'))") == "160000000"
+        assert_nothing_is_left(site)
 
 
 def test_a_disk_of_its_own_below_the_data_is_refused_before_anything_is_touched(machine: Machine) -> None:
@@ -125,40 +202,52 @@ def test_a_disk_of_its_own_below_the_data_is_refused_before_anything_is_touched(
     )  # fmt: skip
     write(site)
     users = f"{site.directory}/data/users"
-    machine.run("sh", "-c", f"mkdir /srv/aside && cp -a {users}/. /srv/aside && mount --bind /srv/aside {users}")
-    assert site.backup()[0] == DONE
-    site.python("os.unlink('notes')")
-    before = site.python(LISTING, folder=f"{site.directory}/data")
-    for options in [], ["--user", "ada"], ["--user", "ada", "--path", "notes"]:
-        code, message, _unused = restore(site, *options)
-        assert code == FAILED and f"{users} is a mount of its own" in message, message
-    code, entry = site.command("drill", "--user", "ada")
-    assert code == FAILED and f"{users} is a mount of its own" in entry["message"], entry
-    assert restore(site, "--group", "statistics")[0] == DONE
-    assert site.python(LISTING, folder=users) in before
-    machine.run("umount", users)
-    machine.run("rm", "-r", "/srv/aside")
+    machine.run("sh", "-c", f"mkdir /srv/aside && cp -a {users}/. /srv/aside && chmod 751 /srv/aside")
+    with mounted(machine, users, "--bind", "/srv/aside"):
+        assert site.backup()[0] == DONE
+        site.python("os.unlink('notes')")
+        before = site.python(LISTING, folder=f"{site.directory}/data")
+        for options in [], ["--user", "ada"], ["--user", "ada", "--path", "notes"]:
+            code, message, _unused = restore(site, *options)
+            assert code == FAILED and "is on another mount than" in message, message
+        code, entry = site.command("drill", "--user", "ada")
+        assert code == FAILED and "is on another mount than" in entry["message"], entry
+        assert site.python(LISTING, folder=f"{site.directory}/data") == before
+        assert restore(site, "--group", "statistics")[0] == DONE
     code, message, _unused = restore(site)
     assert code == DONE and site.python("print(os.path.getsize('notes'))") == "10", message
+    # a disk that is hidden below another one does not count
+    with mounted(machine, users, "--bind", "/srv/aside"):
+        machine.run("sh", "-c", f"mkdir -p /srv/all && cp -a {site.directory}/. /srv/all")
+        with mounted(machine, site.directory, "--bind", "/srv/all"):
+            machine.run("chmod", "711", site.directory)
+            code, message, _unused = restore(site)
+            assert code == DONE, message
 
 
-def test_a_run_before_the_disk_was_mounted_hides_no_backup(machine: Machine) -> None:
+@pytest.mark.parametrize("failed", [False, True])
+def test_a_run_before_the_disk_was_mounted_hides_no_backup(machine: Machine, failed: bool) -> None:
     """The host is set up again, and cron is faster than the administrator."""
-    site = machine.site("early")
+    site = machine.site(f"early-{str(failed).lower()}")
+    repository, state = f"/srv/repositories/{site.name}", f"/var/lib/carrel/{site.name}/backup"
     write(site)
     assert site.backup()[0] == DONE
-    machine.run("mv", "/srv/repositories/early", "/srv/disk")
-    machine.run("rm", "-r", "/var/lib/carrel/early/backup")
+    machine.run("mv", repository, f"/srv/disk-{site.name}")
+    machine.run("rm", "-r", state)
     site.python("os.unlink('thesis'); os.unlink('notes')")
-    assert site.backup()[0] == DONE, "a new repository, of an empty instance"
-    machine.run("mount", "--bind", "/srv/disk", "/srv/repositories/early")
-    code, entry = site.backup()
-    assert code == FAILED and "below a disk that was mounted only afterwards" in entry["message"], entry
-    code, message, _unused = restore(site)
-    assert code == DONE, message
-    assert site.python("print(os.path.getsize('notes'))") == "10"
-    assert site.backup()[0] == DONE
-    machine.run("umount", "/srv/repositories/early")
+    if failed:
+        machine.run("mkdir", repository)
+        assert site.backup()[0] == FAILED, "the mount point belongs to root"
+    else:
+        assert site.backup()[0] == DONE, "a new repository, of an empty instance"
+    with mounted(machine, repository, "--bind", f"/srv/disk-{site.name}"):
+        for _unused in range(2):
+            code, entry = site.backup()
+            assert code == FAILED and "disk that was mounted only afterwards" in entry["message"], entry
+        code, message, _warnings = restore(site)
+        assert code == DONE, message
+        assert site.python("print(os.path.getsize('notes'))") == "10"
+        assert site.backup()[0] == DONE
 
 
 def test_nothing_is_restored_through_a_link(machine: Machine) -> None:

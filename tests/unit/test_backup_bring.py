@@ -20,7 +20,7 @@ import yaml
 from carrel_backup import answer, asked, inside, trees
 from carrel_backup.asked import RefusedError
 from carrel_backup.commands import Account
-from carrel_backup.restic import Answer, Needed, Restic, is_full
+from carrel_backup.restic import FULL, Answer, Needed, Restic, reason
 from carrel_backup.run import INCOMPLETE
 from test_backup_shadow import Engine, engine_of
 from test_plan_action import HERE
@@ -44,7 +44,7 @@ class Repository(Restic):
         return Needed(50)
 
     def call(self, *_arguments: str, **_more: Any) -> Answer:
-        full = any(is_full(what) for _path, what in self.errors)
+        full = any(reason(what) in FULL for _path, what in self.errors)
         return Answer(0, {}, list(self.errors), [], full)
 
 

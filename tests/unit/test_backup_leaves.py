@@ -121,5 +121,5 @@ def test_a_database_of_another_type_is_refused_before_anything_is_fetched(
 
 def test_a_drill_of_what_the_snapshot_lacks_fails(tmp_path: Path) -> None:
     below = "instance/data/users/ada/home"
-    found = inside.compare(str(tmp_path), {"nodes": [], "samples": [], "below": [below], "whole": True})
+    found = inside.compare(str(tmp_path), {"nodes": [], "samples": [], "below": [below], "number": 0})
     assert found["problems"] == [f"{below}: it is not in the snapshot, though its list names it"]

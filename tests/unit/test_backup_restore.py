@@ -17,9 +17,11 @@ from backup_helpers import (
     AFTER,
     STOP,
     Engine,
+    Repository,
 )
 from carrel_backup import containers, drill, inside, manifest, placing, restore, targets
 from carrel_backup.commands import Account
+from carrel_backup.programs import EndlessError
 from carrel_backup.restic import Answer, Needed, Restic, ResticError
 from carrel_backup.run import BackupError
 from carrel_backup.wanted import Wanted
@@ -158,7 +160,7 @@ def test_a_refusal_keeps_no_copy_of_what_was_fetched(engine: Engine, monkeypatch
 
 def sizes(engine: Engine, **found: int) -> None:
     class Sizes(Restic):
-        def size(self, snapshot: str, paths: Sequence[str]) -> Needed:
+        def size(self, snapshot: str, paths: Sequence[str], room: int | None = None) -> Needed:
             return Needed(sum(size for name, size in found.items() for path in paths if name in path), 5, "big.img")
 
     engine.restic = Sizes(engine.settings, engine.account)
@@ -173,7 +175,7 @@ def test_a_restore_and_a_drill_leave_room_to_people(engine: Engine, monkeypatch:
     home = ["instance/data/users/ada/home"]
     with pytest.raises(BackupError, match=r"free some space, or restore a part.*big.img with 5 bytes.*--accept-size"):
         restore.check_room(engine, "abc", home)
-    restore.check_room(engine, "abc", home, accept=True)
+    restore.check_room(engine, "abc", home, Wanted(accept_size=True))
     assert "needs 101 bytes, but only 100 bytes may be used" in engine.state.entry["message"]
     restore.check_room(engine, "abc", ["instance/data/users/grace/home", "stage/database/x"])
     leaves = ["data/users/ada/home", "data/users/grace/home"]
@@ -219,8 +221,10 @@ class Process(Account):
 def test_the_size_of_what_a_snapshot_has(engine: Engine) -> None:
     asked = Restic(engine.settings, Process("root", os.getuid(), os.getgid(), "/", frozenset(), ()))
     found = asked.size("abc", ["instance/data"])
-    assert found.bytes == 2**40 + 6 + 4 * 2**20, "one of two links of a large file"
-    assert (found.largest, found.path) == (2**40, f"instance/data/{2**40}")
+    assert found.bytes == 2 * 2**40 + 6 + 4 * 2**20, "equal inodes may be those of two file systems"
+    assert (found.largest, found.path, found.long) == (2**40, f"instance/data/{2**40}", 0)
+    found = asked.size("abc", ["instance/data"], len(f"instance/data/{2**20}"))
+    assert (found.long, found.longest) == (2, f"instance/data/{2**40}")
     with pytest.raises(ResticError, match="no such snapshot"):
         asked.size("abc", ["missing"])
 
@@ -263,64 +267,149 @@ def test_a_drill_of_too_many_files_compares_those_that_were_chosen(tmp_path: Pat
     nodes = [{"path": "/home", "type": "dir", **owner, "mode": home.stat().st_mode & 0o777}]
     nodes += [{"path": f"/home/{name}", "type": "file", "size": 1, **owner} for name in ("a", "gone")]
     (home / "a").chmod(0o600)
-    found = inside.compare(str(tmp_path), {"nodes": nodes, "samples": [], "below": ["home"], "whole": False})
+    expected = {"nodes": nodes, "samples": [], "below": ["home"], "number": 5}
+    found = inside.compare(str(tmp_path), expected)
     assert found["problems"] == ["home/gone: it was not restored"], "b, c and d are not among those that were chosen"
-    assert found["files"] == 5 and found["broken"] == ["home/d.ipynb"]
-    assert drill.found_as(5, 3, 3) == "5 files as in the snapshot"
-    assert drill.found_as(500, 3, 499) == "500 files, 3 of them, chosen at random, as in the snapshot"
+    assert found["files"] == 5
+    found = inside.compare(str(tmp_path), {**expected, "number": 6})
+    assert "5 files and folders were restored, and the snapshot has 6" in found["problems"]
+    assert drill.found_as(5, 5) == drill.found_as(5, 6) == "5 files as in the snapshot"
+    assert drill.found_as(500, 3) == "3 files, chosen at random from 500, as in the snapshot"
 
 
 # Damage
 
 
+HOME = "instance/data/users/ada/home"
+DAMAGED = (f"tree/{HOME}/thesis", "ciphertext verification failed")
+
+
+def answered(*errors: tuple[str, str], summary: bool = True, **more: Any) -> Answer:
+    return Answer(1, {"files_restored": 1} if summary else {}, list(errors), ["no"], **more)
+
+
 @pytest.mark.parametrize(
-    ("answer", "accept", "said"),
+    ("answer", "accept", "refused"),
     [
-        (Answer(0, {"x": 1}, [], []), None, None),
-        (Answer(1, {"x": 1}, [("/srv/x/tree/a", "damaged")], []), True, ""),
-        (Answer(1, {"x": 1}, [("/srv/x/tree/a", "damaged")], []), False, "a: damaged; accept_damaged"),
-        (Answer(1, {"x": 1}, [("/srv/x/tree/a", "damaged")], []), None, "a: damaged$"),
-        (Answer(1, {}, [("/srv/x/tree/a", "damaged")], []), True, "a: damaged$"),
-        (Answer(1, {"x": 1}, [("/srv/x/tree/a", "damaged")], [], full=True), True, "a: damaged$"),
-        (Answer(1, {"x": 1}, [], ["no"]), True, "exit code 1: no$"),
+        (Answer(0, {}, [], []), None, None),
+        (answered(DAMAGED), True, None),
+        (answered(DAMAGED), False, "home/thesis: ciphertext verification failed; accept_damaged"),
+        (answered(DAMAGED), None, "home/thesis: ciphertext verification failed$"),
+        (answered(DAMAGED, summary=False), True, "verification failed$"),
+        (answered(DAMAGED, full=True), True, "verification failed$"),
+        (answered(DAMAGED, broken=True), True, "verification failed$"),
+        (answered(DAMAGED, unnamed=1), True, "2 files are damaged, too many to be named"),
+        (answered(), True, "exit code 1: no$"),
+        (answered(DAMAGED, ("tree/stage/database/x", "damaged")), True, "stage/database/x: damaged. .*without it"),
+        (answered(DAMAGED, ("tree/instance/data/hub/x", "damaged")), True, "without it"),
+        (answered(("tree/instance/hub/identities.json", "damaged")), True, "without it"),
+        (answered(("tree/instance/data", "damaged")), True, "without it"),
     ],
 )
 def test_what_is_damaged_is_left_out_only_if_that_is_accepted(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch, answer: Answer, accept: bool | None, said: str | None
-) -> None:
-    """Not if the disk was full, or if restic did not come to its end."""
-    monkeypatch.setattr(engine.restic, "call", lambda *_given, **_more: answer)
-    if said:
-        with pytest.raises(BackupError, match=said):
-            restore.fetch(engine, "abc", ["instance/x"], "/tree", accept=accept)
-    else:
-        restore.fetch(engine, "abc", ["instance/x"], "/tree", accept=accept)
-    warned = ["not restored, or not whole: a: damaged"] if said == "" else []
-    assert engine.state.entry["warnings"] == warned
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, answer: Answer, accept: bool | None,
+    refused: str | None,
+) -> None:  # fmt: skip
+    """Not if the disk was full or went away, if restic did not come to its end, or if the rest needs it."""
+    tree = tmp_path / "tree"
+    (tree / HOME).mkdir(parents=True)
+    for name in ("thesis", "notes"):
+        (tree / HOME / name).touch()
+    engine.restic = Repository(engine)
+    errors = [(f"{tmp_path}/{path}".lstrip("/"), what) for path, what in [*answer.errors, *answer.errors]]
+    monkeypatch.setattr(engine.restic, "call", lambda *_given, **_more: dataclasses.replace(answer, errors=errors))
+    monkeypatch.setattr(
+        engine, "inside", lambda _command, where, given: inside.leave_out(where, given)
+    )  # as the account in its map
+    if refused:
+        with pytest.raises(BackupError, match=refused):
+            restore.fetch(engine, "abc", [HOME], str(tree), accept=accept)
+        return
+    restore.fetch(engine, "abc", [HOME], str(tree), accept=accept)
+    if answer.errors:
+        first, second = engine.state.entry["warnings"]
+        assert first.startswith("1 files or folders were not restored")
+        assert second == f"not restored: {HOME}/thesis: ciphertext verification failed"
+        assert os.listdir(tree / HOME) == ["notes"]
 
 
-FULL = """
+MANY_ERRORS = """
 import json, sys
-for number in range(1500):
-    what = "no space left on device" if number == 1400 else "damaged"
+for number in range(30_000):
+    what = LAST if number == 29_000 else f"open /tree/quota/timeout/{number}: file name too long"
     print(json.dumps({"message_type": "error", "item": f"/tree/{number}", "error": {"message": what}}))
 print(json.dumps({"message_type": "summary", "files_restored": 1}))
 """
 
 
-class Full(Account):
-    def mapped(self) -> list[str]:
-        return [sys.executable, "-c", FULL]
+@pytest.mark.parametrize(
+    ("last", "found"),
+    [
+        ("open /tree/x: file name too long", (False, False, 0)),
+        ("write /tree/x: No space left on device", (True, False, 0)),
+        ("write /tree/x: disk quota exceeded", (True, False, 0)),
+        ("ReadFull(<data/ab>): read tcp 1.2.3.4:5->6.7.8.9:443: connection reset by peer", (False, True, 1)),
+        ("read /srv/x: input/output error", (False, True, 1)),
+        ("ciphertext verification failed", (False, False, 1)),
+    ],
+)
+def test_the_kind_of_each_of_many_errors_is_seen(engine: Engine, last: str, found: tuple[bool, bool, int]) -> None:
+    """Whatever names people gave to their files."""
+
+    class Failing(Account):
+        def mapped(self) -> list[str]:
+            return [sys.executable, "-c", MANY_ERRORS.replace("LAST", repr(last))]
+
+    asked = Restic(engine.settings, Failing("root", os.getuid(), os.getgid(), "/", frozenset(), ()))
+    answer = asked.call("restore")
+    full, broken, unnamed = found
+    assert (answer.full, answer.broken, answer.unnamed) == (full, broken, unnamed + (full and 1))
+    assert len(answer.errors) == 20_000
 
 
-def test_a_full_disk_is_seen_among_however_many_errors(engine: Engine) -> None:
-    answer = Restic(engine.settings, Full("root", os.getuid(), os.getgid(), "/", frozenset(), ())).call("restore")
-    assert answer.full and len(answer.errors) == 1000
+def test_restic_ends_once_people_have_too_little_room(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    rooms = [5, 0, -1]
+    monkeypatch.setattr(restore, "room", lambda _run: rooms.pop(0))
+    told: list[Any] = []
+    take = restore.guarded(engine, told.append)
+    take({"percent_done": 0.1})
+    take({"percent_done": 0.2})
+    with pytest.raises(EndlessError, match="left too little free space"):
+        take({"percent_done": 0.3})
+    assert len(told) == 2
+
+
+@pytest.mark.parametrize("accept", [True, False])
+def test_a_damaged_list_of_files_is_named_and_may_be_accepted(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, accept: bool
+) -> None:
+    def size(*_given: Any) -> Needed:
+        raise ResticError("restic ls ended with exit code 2: panic", 2)
+
+    monkeypatch.setattr(engine.restic, "size", size)
+    if accept:
+        restore.check_room(engine, "abc", [HOME], Wanted(accept_damaged=True))
+        assert "the size is not known" in engine.state.entry["warnings"][0]
+    else:
+        with pytest.raises(BackupError, match=r"panic\. accept_damaged \(--accept-damaged\) restores what is left"):
+            restore.check_room(engine, "abc", [HOME])
+
+
+@pytest.mark.parametrize("accept", [True, False])
+def test_paths_that_are_too_long_are_refused_before_anything_is_fetched(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, accept: bool
+) -> None:
+    monkeypatch.setattr(engine.restic, "size", lambda *_given: Needed(5, 5, "x", 3, "y" * 4000))
+    if accept:
+        restore.check_room(engine, "abc", [HOME], Wanted(accept_damaged=True))
+    else:
+        with pytest.raises(BackupError, match=r"3 paths are too long .*, such as yyy"):
+            restore.check_room(engine, "abc", [HOME])
 
 
 SLOW = """
 import json, time
-status = {"message_type": "status", "current_files": ["/run/view/instance/data/users/eve/home/huge.img"]}
+status = {"message_type": "status", "current_files": [VIEW + "/view/instance/data/users/eve/home/huge.img"]}
 print(json.dumps(status), flush=True)
 time.sleep(30)
 """
@@ -328,57 +417,51 @@ time.sleep(30)
 
 class Slow(Account):
     def mapped(self) -> list[str]:
-        return [sys.executable, "-c", SLOW]
+        return [sys.executable, "-c", SLOW.replace("VIEW", repr(self.home))]
 
 
 def test_a_backup_that_takes_too_long_names_the_file(engine: Engine) -> None:
     settings = dataclasses.replace(engine.settings, deadline_seconds=1)
-    asked = Restic(settings, Slow("root", os.getuid(), os.getgid(), "/", frozenset(), ()))
+    asked = Restic(settings, Slow("root", os.getuid(), os.getgid(), settings.run_directory, frozenset(), ()))
     with pytest.raises(ResticError, match=r"killed, at instance/data/users/eve/home/huge\.img$"):
         asked.call("backup")
 
 
 # Disks of their own
 
-MOUNTS = """\
-22 1 254:0 / / rw,relatime - ext4 /dev/vda rw
-40 22 254:1 / /srv/tao rw shared:1 - ext4 /dev/vdb rw
-41 40 254:2 / /srv/tao/data/users rw - ext4 /dev/vdc rw
-42 40 254:0 /x /srv/tao/data/groups/a\\040b rw - ext4 /dev/vda rw
-43 22 254:0 / /srv/tao/database rw - ext4 /dev/vda rw
-"""
+OWN = {"data/users": "7", "data/groups/a b": "8", "data/.kept": "1", "data": "1"}
 
 
 @pytest.mark.parametrize(
-    ("leaf", "mount"),
+    ("leaf", "apart"),
     [
-        ("data/users/ada/home", "data/users"),
-        ("data/groups/a b", "data/groups/a b"),
-        ("data/groups/a", None),
-        ("data/usersx", None),
-        ("data/notebooks", None),
+        ("data/users/ada/home", True),
+        ("data/groups/a b", True),
+        ("data/groups/a", False),
+        ("data/usersx", False),
+        ("data/notebooks", False),
     ],
 )
 def test_no_restore_begins_that_cannot_put_in_place(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, leaf: str, mount: str | None
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, leaf: str, apart: bool
 ) -> None:
-    listed = tmp_path / "mountinfo"
-    listed.write_text(MOUNTS)
-    monkeypatch.setattr(placing, "MOUNTS", str(listed))
-    engine.settings = dataclasses.replace(engine.settings, directory="/srv/tao")
-    if mount is None:
+    def mount_of(path: str) -> str:
+        below = path.removeprefix(f"{engine.settings.directory}/")
+        return OWN.get(below) or mount_of(os.path.dirname(path))
+
+    monkeypatch.setattr(placing, "mount_of", mount_of)
+    if not apart:
         placing.check_places(engine, ["data/notebooks", leaf])
         return
-    with pytest.raises(BackupError, match=f"/srv/tao/{mount} is a mount of its own, so {leaf} cannot be put in place"):
+    with pytest.raises(BackupError, match=f"{leaf} is on another mount than .*/data, so nothing can be put in place"):
         placing.check_places(engine, ["data/notebooks", leaf])
 
 
-def test_a_file_without_permissions_is_compared(tmp_path: Path) -> None:
-    path = tmp_path / "closed"
-    path.touch(mode=0o000)
-    path.chmod(0)
-    status = path.stat()
-    node = {"type": "file", "path": "/closed", "uid": status.st_uid, "gid": status.st_gid}
-    assert list(inside.different(node, status)) == []
-    path.chmod(0o600)
-    assert list(inside.different(node, path.stat())) == ["its mode is 0600, not 0000"]
+def test_the_mount_of_a_path_is_that_of_what_is_there(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("/proc")
+    (tmp_path / "file").touch()
+    here = placing.mount_of(str(tmp_path))
+    assert {placing.mount_of(f"{tmp_path}/{name}") for name in ("gone/x", "link", "link/self", "file", "file/x")} == {
+        here
+    }
+    assert placing.mount_of("/proc/self") != here

@@ -24,7 +24,7 @@ from backup_helpers import (
     taken,
 )
 from carrel_backup import __main__ as program
-from carrel_backup import drill, manifest, restore, snapshots
+from carrel_backup import drill, manifest, past, restore, snapshots
 from carrel_backup.restic import ResticError
 from carrel_backup.run import FAILED, BackupError
 from carrel_backup.state import State, bring_back
@@ -38,7 +38,7 @@ SNAPSHOTS = [
 ]
 
 
-def past(begun: str | None = "2030-01-01T02:30:00+00:00", series: str | None = None, *hosts: str) -> State:
+def begun_as(begun: str | None = "2030-01-01T02:30:00+00:00", series: str | None = None, *hosts: str) -> State:
     found = State("", "tao")
     found.content.update(begun=begun, series=series, past=list(hosts))
     return found
@@ -57,17 +57,17 @@ def past(begun: str | None = "2030-01-01T02:30:00+00:00", series: str | None = N
     ],
 )
 def test_the_snapshot_that_is_meant(wanted: str, tags: list[str], found: str) -> None:
-    assert snapshots.pick(SNAPSHOTS, wanted, tags, "geo1", past())["id"] == found
+    assert snapshots.pick(SNAPSHOTS, wanted, tags, "geo1", begun_as())["id"] == found
 
 
 @pytest.mark.parametrize("wanted", ["2029-12-31", "eeeeee", "aaa", "cccccccc", "yesterday"])
 def test_no_snapshot_is_meant(wanted: str) -> None:
     with pytest.raises(BackupError, match=f"no snapshot {wanted} of whole; carrel-backup snapshots lists them"):
-        snapshots.pick(SNAPSHOTS, wanted, ["whole"], "geo1", past())
+        snapshots.pick(SNAPSHOTS, wanted, ["whole"], "geo1", begun_as())
 
 
 def test_after_a_move_the_other_hosts_count() -> None:
-    assert snapshots.pick(SNAPSHOTS, "latest", ["whole"], "geo3", past())["id"] == "dddddddd44"
+    assert snapshots.pick(SNAPSHOTS, "latest", ["whole"], "geo3", begun_as())["id"] == "dddddddd44"
 
 
 def test_a_snapshot_of_the_future_is_not_the_latest() -> None:
@@ -79,7 +79,7 @@ def test_a_snapshot_of_the_future_is_not_the_latest() -> None:
     )
 
     def picked(found: list[dict[str, Any]], wanted: str = "latest") -> object:
-        return snapshots.pick(found, wanted, ["whole"], "geo1", past())["id"]
+        return snapshots.pick(found, wanted, ["whole"], "geo1", begun_as())["id"]
 
     assert picked([soon, ahead]) == "a" * 10, "clocks may differ a little"
     assert picked([ahead]) == "b" * 10, "or this host's clock is slow"
@@ -90,7 +90,7 @@ def test_a_backup_names_snapshots_of_the_future(engine: Engine, capsys: pytest.C
     ahead = datetime.now(timezone.utc) + timedelta(days=400)
     engine.restic = Repository(engine, {"id": "abcdefghij", **taken(ahead.isoformat(), "geo2")})
     engine.state.begin_past()
-    carrel_backup.backup.check_past(engine, anew=False)
+    past.check_past(engine, anew=False)
     assert "snapshots of the future, by the clock of this host: abcdefgh." in capsys.readouterr().err
 
 
@@ -163,11 +163,11 @@ def test_a_series_has_its_own_snapshots_alone() -> None:
     def latest(state: State, found: Sequence[dict[str, Any]] = ()) -> object:
         return snapshots.pick(found or everything, "latest", ["whole"], "geo1", state)["id"]
 
-    assert latest(past(series=BEGUN)) == "eeeeeeee55" and latest(past()) == "aaaaaaaa11"
-    assert latest(past(begun=None)) == "eeeeeeee55", "a host that was lost may be restored from everything"
+    assert latest(begun_as(series=BEGUN)) == "eeeeeeee55" and latest(begun_as()) == "aaaaaaaa11"
+    assert latest(begun_as(begun=None)) == "eeeeeeee55", "a host that was lost may be restored from everything"
     with pytest.raises(BackupError, match=r"whole in this series; .* \(before --anew\): name one by its id"):
-        latest(past(series=BEGUN), SNAPSHOTS)
-    by_id = snapshots.pick(everything, "aaaaaaaa", ["whole"], "geo1", past(series=BEGUN))
+        latest(begun_as(series=BEGUN), SNAPSHOTS)
+    by_id = snapshots.pick(everything, "aaaaaaaa", ["whole"], "geo1", begun_as(series=BEGUN))
     assert by_id["id"] == "aaaaaaaa11", "who names it gets it"
     tags = ["carrel", "on:geo1", f"since:{BEGUN}", "whole"]
     found = snapshots.described({"id": "x", "time": BEFORE, "tags": tags})
@@ -195,33 +195,45 @@ def test_a_host_goes_on_with_its_own_past_alone(
     snapshots: list[dict[str, Any]], begun: str | None, refused: str | None
 ) -> None:
     snapshots = [{"id": "abc", **each} for each in snapshots]
-    said = carrel_backup.backup.another_past(snapshots, "geo1", begun, NOW)
+    said = past.another_past(snapshots, "geo1", begun, NOW)
     assert said is None if refused is None else refused in str(said)
 
 
 FIRST = {"snapshot": "abc", "ended": "2030-01-02T02:31:00+00:00"}
+EARLIER = {"snapshot": "abc", "ended": "2030-01-01T02:31:00+00:00"}
+OLD = ("old", BEFORE, "geo1")
 
 
 @pytest.mark.parametrize(
-    ("last", "snapshots", "refused"),
+    ("last", "snapshots", "hosts", "refused"),
     [
-        (FIRST, [("old", BEFORE, "geo1")], True),
-        (FIRST, [("old", BEFORE, "geo1"), ("abc", BEGUN, "geo1")], False),
-        (FIRST, [("old", BEFORE, "geo1"), ("removed?", AFTER, "geo1")], False),
-        (FIRST, [("old", BEFORE, "geo1"), ("other", AFTER, "geo2")], True),
-        (FIRST, [], False),
-        (None, [("old", BEFORE, "geo1")], False),
-        ({"snapshot": "abc", "ended": "2030-01-01T02:31:00+00:00"}, [("old", BEFORE, "geo1")], False),
+        (FIRST, [OLD], [], "not this host's last one, abc"),
+        (FIRST, [OLD], ["geo1"], "not this host's last one, abc"),
+        (FIRST, [OLD, ("abc", BEGUN, "geo1")], [], None),
+        (FIRST, [OLD, ("removed?", AFTER, "geo1")], [], None),
+        (FIRST, [OLD, ("other", AFTER, "geo2")], [], "not this host's last one, abc"),
+        (FIRST, [], [], None),
+        (None, [OLD], [], "when this host began, at 2030-01-02T02:30:00, there were none"),
+        (None, [OLD], ["geo1"], None),
+        (None, [("own", AFTER, "geo1")], [], None),
+        (EARLIER, [OLD], ["geo1"], None),
     ],
 )
 def test_a_host_does_not_go_on_in_the_repository_that_it_did_not_begin(
-    engine: Engine, last: dict[str, Any] | None, snapshots: list[tuple[str, str, str]], refused: bool
+    engine: Engine,
+    last: dict[str, Any] | None,
+    snapshots: list[tuple[str, str, str]],
+    hosts: list[str],
+    refused: str | None,
 ) -> None:
-    """As after a loss: a nightly run began below the mount point, and then the disk was mounted."""
-    engine.state.content.update(begun=BEGUN, backup={"taken": last})
+    """As after a loss: a nightly run began below the mount point, or failed there, and then the disk was mounted.
+
+    HOSTS: the instance was restored from their backups.
+    """
+    engine.state.content.update(begun=BEGUN, past=hosts, backup={"taken": last})
     found = [{"id": name, **taken(moment, host)} for name, moment, host in snapshots]
-    said = carrel_backup.backup.another_repository(found, "geo1", engine.state)
-    assert (said is not None) is refused and (not refused or "not this host's last one, abc" in str(said))
+    said = past.another_repository(found, "geo1", engine.state)
+    assert said is None if refused is None else refused in str(said)
 
 
 @pytest.mark.parametrize("ahead", [timedelta(minutes=5), timedelta(hours=30), timedelta(days=3), timedelta(days=4000)])
@@ -233,15 +245,15 @@ def test_a_host_goes_on_though_the_other_one_s_clock_was_ahead(
         return {"id": identity, **taken(moment.isoformat(), host)}
 
     def later_on(days: float) -> None:
-        monkeypatch.setattr(carrel_backup.backup, "utc", lambda: start + timedelta(days=days))
+        monkeypatch.setattr(past, "utc", lambda: start + timedelta(days=days))
         engine.state = State(engine.state.path, "tao")
-        carrel_backup.backup.check_past(engine, anew=False)
+        past.check_past(engine, anew=False)
 
     start = datetime.now(timezone.utc)
     engine.restic = repository = Repository(engine, made("last", "geo2", start + ahead))
     engine.state.go_on("geo2", None)
     if not moved:  # a restore has seen what there is
-        carrel_backup.backup.know_past(engine.state, snapshots.listed(engine))
+        past.know_past(engine.state, snapshots.listed(engine))
     for days in (0.5, ahead.days, ahead.days + 30):
         later_on(days)
     repository.there.append(made("own", engine.settings.host, start + timedelta(days=1)))
@@ -259,18 +271,18 @@ def test_what_a_third_host_has_made_is_another_past(engine: Engine) -> None:
     engine.restic = Repository(engine, {"id": "abc", **taken(moment.isoformat(), "geo3")})
     for _unused in range(2):
         with pytest.raises(BackupError, match="another host's: geo3"):
-            carrel_backup.backup.check_past(engine, anew=False)
+            past.check_past(engine, anew=False)
 
 
 def test_a_backup_after_a_restore_is_another_past(engine: Engine) -> None:
     """The other host works on."""
     engine.restic = repository = Repository(engine)
     engine.state.go_on("geo2", None)
-    carrel_backup.backup.know_past(engine.state, snapshots.listed(engine))
+    past.know_past(engine.state, snapshots.listed(engine))
     moment = datetime.now(timezone.utc) + timedelta(minutes=5)
     repository.there = [{"id": "abc", **taken(moment.isoformat(), "geo2")}]
     with pytest.raises(BackupError, match="another host's: geo2"):
-        carrel_backup.backup.check_past(engine, anew=False)
+        past.check_past(engine, anew=False)
 
 
 def test_the_state_remembers_what_was_good_and_what_was_interrupted(tmp_path: Path) -> None:
@@ -322,13 +334,13 @@ def test_a_table_of_snapshots_has_whole_names() -> None:
 def test_a_new_host_begins_beside_an_old_past_only_if_told(engine: Engine) -> None:
     engine.restic = Repository(engine, {"id": "abc", **taken(AFTER, "geo1")})
     with pytest.raises(BackupError, match="--anew"):
-        carrel_backup.backup.check_past(engine, anew=False)
+        past.check_past(engine, anew=False)
     assert State(engine.state.path, "tao").begun is None
     engine.state.content["past"] = ["geo2"]
-    carrel_backup.backup.check_past(engine, anew=True)
+    past.check_past(engine, anew=True)
     state = State(engine.state.path, "tao")
     assert state.begun and state.series and state.past == []
-    carrel_backup.backup.check_past(engine, anew=False)
+    past.check_past(engine, anew=False)
     assert State(engine.state.path, "tao").content == state.content
 
 
@@ -337,7 +349,7 @@ def test_a_new_series_forgets_neither_local_repositories_nor_stopped_containers(
     engine.restic = Repository(engine)
     engine.state.note_repository("/srv/old/tao")
     engine.state.owe({"c0ffee": "tao-lab-1"})
-    carrel_backup.backup.check_past(engine, anew=True)
+    past.check_past(engine, anew=True)
     engine.state.note_repository("/srv/new/tao")
     state = State(engine.state.path, "tao")
     assert state.content["repositories"] == ["/srv/old/tao", "/srv/new/tao"] and state.owed == {"c0ffee": "tao-lab-1"}

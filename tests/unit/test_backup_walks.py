@@ -68,7 +68,7 @@ def test_a_drill_compares_deep_folders_to_the_last(homes: Path) -> None:
     nodes = [{"path": path, "type": "dir", "mode": (homes / "eve").stat().st_mode, **owner} for path in paths]
     nodes.append({"path": f"{paths[-1]}/gone", "type": "file"})
     found = few_descriptors(
-        "compare", str(homes), given={"nodes": nodes, "samples": [], "below": ["eve"], "whole": True}
+        "compare", str(homes), given={"nodes": nodes, "samples": [], "below": ["eve"], "number": len(nodes)}
     )
     assert found["files"] == DEEP + 3
     assert set(found["problems"]) == {
@@ -88,8 +88,21 @@ def test_a_file_that_became_something_else_fails_no_drill(homes: Path, kind: str
         os.mkfifo(homes / "eve/notes.txt")
     else:
         (homes / "eve/notes.txt").mkdir()
-    expected = {"nodes": [], "samples": samples, "below": ["eve", "ada"], "whole": True}
+    expected = {"nodes": [], "samples": samples, "below": ["eve", "ada"], "number": 0}
     assert inside.compare(str(homes), expected)["compared"] == 1
+
+
+def test_a_damaged_file_is_left_out_with_its_hard_links(homes: Path) -> None:
+    for name in ("damaged", "b\udcff", "good"):
+        (homes / "eve" / name).write_text(name, errors="surrogateescape")
+    (homes / "eve/folder").mkdir()
+    os.link(homes / "eve/damaged", homes / "eve/folder/link")
+    os.link(homes / "eve/good", homes / "eve/folder/other")
+    (homes / "eve/symlink").symlink_to("damaged")
+    paths = ["eve/damaged", "eve/b\ufffd", "eve/gone", "eve/folder", "eve/symlink/x"]
+    assert few_descriptors("leave_out", str(homes), given=paths) == ["eve/folder/link"]
+    assert sorted(os.listdir(homes / "eve")) == ["folder", "good", "notes.txt", "symlink"]
+    assert os.listdir(homes / "eve/folder") == ["other"]
 
 
 @pytest.mark.parametrize("kind", ["link", "file", "deep"])

@@ -59,10 +59,14 @@ def arguments(argv: list[str]) -> argparse.Namespace:
         "--beside", action="store_true", help="restore into a new folder restored-DATE; touch nothing else"
     )
     parser.add_argument(
-        "--accept-damaged", action="store_true", help="restore: leave out what is damaged, or has too long a path"
+        "--accept-damaged",
+        action="store_true",
+        help="restore: leave out damaged files, and paths that are too long",
     )
     parser.add_argument(
-        "--accept-size", action="store_true", help="restore: there is room, because the largest files are sparse"
+        "--accept-size",
+        action="store_true",
+        help="restore: begin without enough room: files are sparse or linked",
     )
     parser.add_argument("--stop", action="store_true", help="stop containers that use the files")
     parser.add_argument("--image", action="store_true", help="restore: a whole instance with the image of that time")

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from . import asked, files, owners, targets, trees
+from . import asked, files, owners, partial, targets, trees
 from .asked import Asked, RefusedError
 from .commands import Account, CommandError
 from .disk import size
@@ -27,7 +27,7 @@ from .inside import MISSING
 from .journal import Journal
 from .placing import join_project
 from .restic import Restic, ResticError
-from .restore import literal, refuse_partial, remove_beside, room
+from .restore import guarded, literal, remove_beside, room
 from .run import DONE, FAILED, BackupError, Run
 from .settings import Settings
 from .snapshots import described, label
@@ -196,11 +196,11 @@ def bring(run: Run, wanted: Asked, snapshot: Mapping[str, Any], tell: Tell) -> d
             "restore", f"{snapshot['id']}:/{'/'.join(above)}", f"--target={tree}/restored",
             f"--include=/{literal(name)}", "--no-lock", "--sparse",
             allowed=range(256),
-            tell=lambda status: tell({"percent": round(100 * float(status.get("percent_done") or 0))}),
+            tell=guarded(run, lambda status: tell({"percent": round(100 * float(status.get("percent_done") or 0))})),
         )  # fmt: skip
         if restored.full:
             raise RefusedError(FULL)
-        refuse_partial(restored)
+        partial.refuse(restored, f"{tree}/restored")
         name_of_folder = label(snapshot["time"])
         folder = run.inside("bring", tree, f"restored/{name}", home, name_of_folder, given=not wanted.parts)
         if folder == MISSING:

@@ -11,8 +11,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .backup import WHOLE, tag
+from .backup import tag
 from .escape import escape, username_problem
+from .restic import WHOLE
 from .snapshots import ours, parsed
 from .state import State
 

@@ -13,11 +13,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import database, placing, restore, shadow, targets
-from .backup import WHOLE, is_database
+from .backup import is_database
 from .commands import CommandError
 from .disk import size
 from .manifest import Manifest
-from .restic import NO_REPOSITORY, ResticError
+from .restic import NO_REPOSITORY, WHOLE, ResticError
 from .run import DONE, INCOMPLETE, BackupError, Run
 from .snapshots import listed, ours, pick
 
@@ -44,7 +44,7 @@ def drill(run: Run, snapshot: str | None, user: str | None = None, group: str | 
             if dumped:
                 check_database(run, f"{tree}/stage/database", dumped)
             run.step("compare", f"compare {len(nodes)} files and directories")
-            given = {"nodes": nodes, "samples": samples, "below": paths, "whole": len(nodes) == number}
+            given = {"nodes": nodes, "samples": samples, "below": paths, "number": number}
             result = run.inside("compare", tree, given=given)
             if result["problems"]:
                 raise BackupError("; ".join(map(str, result["problems"][:MOST_NAMED])))
@@ -54,8 +54,8 @@ def drill(run: Run, snapshot: str | None, user: str | None = None, group: str | 
     for path in result["broken"][:MOST_NAMED]:
         run.step("compare", f"{path} is not a valid notebook, and was not when it was backed up")
     text = (
-        f"{who} restored from {chosen['time'][:19]}: {found_as(result['files'], len(nodes), number)},"
-        f" {result['compared']} of them compared with hashes from before the backup, {result['notebooks']} notebooks"
+        f"{who} restored from {chosen['time'][:19]}: {found_as(result['files'], len(nodes))}, {result['compared']} of"
+        f" them compared with hashes from before the backup, {result['notebooks']} notebooks"
         f"{', and the database' if dumped else ''}; {said(seen)}"
     )
     code = INCOMPLETE if run.state.entry["warnings"] else DONE
@@ -114,10 +114,10 @@ def show(
     return shadow.look(run, manifest.server, tree, *place)
 
 
-def found_as(files: int, compared: int, number: int) -> str:
-    if compared == number:
+def found_as(files: int, compared: int) -> str:
+    if compared >= files:
         return f"{files} files as in the snapshot"
-    return f"{files} files, {compared} of them, chosen at random, as in the snapshot"
+    return f"{compared} files, chosen at random from {files}, as in the snapshot"
 
 
 def said(seen: dict[str, Any] | None) -> str:
@@ -160,7 +160,7 @@ def choose(
 
 
 def contents(run: Run, snapshot: str, paths: Sequence[str]) -> tuple[list[dict[str, Any]], int]:
-    """The snapshot's files below these paths, or as many as may be compared, and how many there are.
+    """The snapshot's files below these paths, or as many as may be compared, and how many a restore makes.
 
     Each has the same chance (Vitter's algorithm R); the directories at these paths are always among them.
     """
@@ -176,7 +176,7 @@ def contents(run: Run, snapshot: str, paths: Sequence[str]) -> tuple[list[dict[s
         kept = {key: node[key] for key in keys if key in node}
         if node["path"] in wanted:
             tops.append(kept)
-        elif node["path"].startswith(below):
+        elif node["path"].startswith(below) and node["type"] != "socket":  # which restic does not restore
             number += 1
             if len(nodes) < MOST_COMPARED:
                 nodes.append(kept)

@@ -7,17 +7,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import re
 import stat
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from . import containers, files, owners, projects, targets
 from .run import BackupError, Run
 
 KEPT = "data/.kept"
-MOUNTS = "/proc/self/mountinfo"
-OCTAL = re.compile(r"\\([0-7]{3})")  # in place of a space and the like
 
 
 def kept_folder(run: Run) -> str:
@@ -33,23 +30,36 @@ def stamp() -> str:
 
 
 def check_places(run: Run, leaves: Iterable[str]) -> None:
-    """Refuse directories on a disk of their own: what a restore wrote cannot be renamed to there."""
-    apart = mounts(f"{run.settings.directory}/data", files.read(MOUNTS))
-    for leaf in leaves:
-        path = f"{run.settings.directory}/{leaf}"
-        found = next((each for each in apart if path == each or path.startswith(f"{each}/")), None)
-        if found:
+    """Refuse directories on a disk of their own: what a restore wrote cannot be renamed to there.
+
+    Nor from there to where the old ones are kept.
+    """
+    directory = run.settings.directory
+    here = mount_of(f"{directory}/data")
+    for path in (KEPT, *leaves):
+        if mount_of(f"{directory}/{path}") != here:
             raise BackupError(
-                f"{found} is a mount of its own, so {leaf} cannot be put in place from {run.settings.directory}/data:"
-                f" mount the disk at {run.settings.directory}, with all that is in it"
+                f"{directory}/{path} is on another mount than {directory}/data, so nothing can be put in place there in"
+                f" one step: mount the disk at {directory}, with all that is in it"
             )
 
 
-def mounts(above: str, listed: str) -> Sequence[str]:
-    """Where something is mounted below a directory, by proc_pid_mountinfo(5)."""
-    points = [line.split(" ")[4] for line in listed.splitlines()]
-    found = [OCTAL.sub(lambda code: chr(int(code[1], 8)), point) for point in points]
-    return [point for point in found if point.startswith(f"{above}/")]
+def mount_of(path: str) -> str:
+    """The id of the mount that has a path, or else the directory above it (proc_pid_fdinfo(5)).
+
+    Devices do not tell bind mounts apart, and mountinfo also has those that are hidden below others.
+    """
+    try:
+        descriptor = targets.opened(path, os.O_PATH)
+    except OSError as error:
+        if path == "/" or error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES):
+            raise
+        return mount_of(os.path.dirname(path))
+    try:
+        found = files.read(f"/proc/self/fdinfo/{descriptor}")
+        return next(line.split()[1] for line in found.splitlines() if line.startswith("mnt_id:"))
+    finally:
+        os.close(descriptor)
 
 
 def place_database(run: Run, tree: str) -> None:

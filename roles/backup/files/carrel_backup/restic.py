@@ -15,6 +15,7 @@ from typing import Any
 from . import commands
 from .commands import Account, CommandError
 from .escape import escape, unescape
+from .inside import MARK
 from .settings import Settings
 
 # restic's exit codes, since 0.17; all others are failures.
@@ -25,9 +26,11 @@ ADVICE = {
     WRONG_PASSWORD: "the password is not that of the repository {repository}, which keeps the one it began with",
     INTERRUPTED: "restic was interrupted",
 }
-MOST_ERRORS = 1000
-SMALL = 2**16  # bytes; the hard links of smaller files are not looked for
-TAG = "carrel"
+MOST_ERRORS = 20_000  # that are kept; a damaged pack has parts of many files
+TOO_LONG = "file name too long"
+FULL = ("disk quota exceeded", "no space left on device")  # XFS reports a used quota as a full disk
+BROKEN = ("input/output error", "read-only file system", "connection", "timeout", "broken pipe", "no route to host")
+TAG, WHOLE = "carrel", "whole"
 ON, SINCE = "on:", "since:"
 SERIES = re.compile(rf"{SINCE}([0-9T:+-]{{1,40}})")  # as now() in jobs.py, for the account can write tags
 
@@ -67,25 +70,28 @@ class Answer:
     errors: list[tuple[str, str]]  # the path and what is wrong with it
     said: list[str]
     full: bool = False  # whether there was no room for something
+    broken: bool = False  # whether a disk or a connection failed
+    unnamed: int = 0  # errors that were not kept, except for paths that are too long
 
 
 @dataclasses.dataclass
 class Needed:
-    """The room that files of a snapshot may take; sparse files take less."""
+    """The room that files of a snapshot may take; sparse and linked files take less."""
 
     bytes: int = 0
     largest: int = 0
     path: str = ""  # of the largest
+    long: int = 0  # how many paths are too long to be written
+    longest: str = ""  # one of these
 
 
-def is_full(problem: str) -> bool:
-    """Whether a quota is used up, or the disk; XFS reports a used quota as a full disk."""
-    return any(text in problem.lower() for text in ("quota", "no space left on device"))
+def reason(problem: str) -> str:
+    """What is wrong, without the path: people choose that.
 
-
-def item(raw: str) -> str:
-    """A path as people know it: without the view's folder."""
-    return raw.partition("/view/")[2] or raw.lstrip("/")
+    >>> reason("open /srv/x/quota/connection: File name too long")
+    'file name too long'
+    """
+    return problem.rpartition(": ")[2].strip().lower()
 
 
 class Restic:
@@ -122,13 +128,17 @@ class Restic:
             kind = message.get("message_type")
             if kind == "error":
                 what = str((message.get("error") or {}).get("message", ""))
-                answer.full = answer.full or is_full(what)
+                why = reason(what)
+                answer.full = answer.full or why in FULL
+                answer.broken = answer.broken or any(text in why for text in BROKEN)
                 if len(answer.errors) < MOST_ERRORS:
-                    answer.errors.append((item(str(message.get("item", ""))), what))
+                    answer.errors.append((self.named(str(message.get("item", ""))), what))
+                else:
+                    answer.unnamed += why != TOO_LONG
             elif kind == "exit_error" or (error and not message and text.strip()):
                 answer.said.append(str(message.get("message", text)).strip())
             elif kind == "status":
-                at[:] = message.get("current_files") or at
+                at[:] = message.get("current_files") or []
                 if tell:
                     tell(message)
             elif kind == "summary":
@@ -147,7 +157,7 @@ class Restic:
                 stdin=stdin, environment=self._environment, line=line, lock=self._lock,
             )  # fmt: skip
         except CommandError as error:
-            reading = f", at {', '.join(item(str(path)) for path in at[:2])}" if at else ""
+            reading = f", at {', '.join(self.named(str(path)) for path in at[:2])}" if at else ""
             raise ResticError(f"{error}{reading}", 1) from error
         finally:
             if stdin >= 0:
@@ -155,6 +165,10 @@ class Restic:
         if answer.code not in allowed:
             raise ResticError(self._explain(arguments[0], answer.code, answer.said, answer.errors), answer.code)
         return answer
+
+    def named(self, path: str) -> str:
+        """A path as people know it: without the view's folder."""
+        return path.removeprefix(f"{self.settings.run_directory}/view/").lstrip("/")
 
     def _explain(self, command: str, code: int, said: list[str], errors: list[tuple[str, str]]) -> str:
         known = ADVICE.get(code)
@@ -178,23 +192,23 @@ class Restic:
             raise ResticError(self._explain(arguments[0], code, said, []), code)
         return output
 
-    def size(self, snapshot: str, paths: Sequence[str]) -> Needed:
-        """The size of the snapshot's files at these paths; sparse ones count in full, hard links of one file once."""
+    def size(self, snapshot: str, paths: Sequence[str], room: int | None = None) -> Needed:
+        """The size of the snapshot's files at these paths, and which paths have more bytes than there is ROOM for.
+
+        Sparse and linked files count in full. Equal inodes do not show that they are linked: snapshots of btrfs have
+        them, too, and restic's list does not name the device.
+        """
         found = Needed()
-        seen: set[int] = set()
 
         def add(node: Mapping[str, Any]) -> None:
-            size = int(node.get("size") or 0)
-            if node.get("type") != "file":
-                return
-            if size >= SMALL and node.get("inode"):
-                same = hash((node["inode"], size, node.get("mtime")))
-                if same in seen:
-                    return
-                seen.add(same)
-            found.bytes += size
-            if size > found.largest:
-                found.largest, found.path = size, item(str(node.get("path", "")))
+            path, size = str(node.get("path", "")).lstrip("/"), int(node.get("size") or 0)
+            # The mark stands for one byte that is not UTF-8.
+            if room is not None and len(path.replace(MARK, "?").encode("utf-8", "replace")) > room:
+                found.long, found.longest = found.long + 1, found.longest or path
+            if node.get("type") == "file":
+                found.bytes += size
+                if size > found.largest:
+                    found.largest, found.path = size, path
 
         self.walk(snapshot, paths, add)
         return found

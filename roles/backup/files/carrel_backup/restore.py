@@ -9,14 +9,16 @@ import os
 from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
 
-from . import containers, credentials, database, images, owners, placing, targets
+from . import containers, credentials, database, images, owners, partial, placing, targets
 from . import manifest as manifests
-from .backup import MANIFEST, is_database, know_past
+from .backup import MANIFEST, is_database
 from .commands import CommandError
 from .disk import size
-from .inside import MISSING, REFUSED
+from .inside import LONGEST_PATH, MISSING, REFUSED
 from .manifest import Manifest
-from .restic import MOST_ERRORS, Answer, ResticError
+from .past import know_past
+from .programs import EndlessError
+from .restic import Message, ResticError
 from .run import DONE, INCOMPLETE, BackupError, Run
 from .settings import Settings
 from .snapshots import label, listed, parsed, pick
@@ -101,27 +103,47 @@ def is_arriving(settings: Settings) -> bool:
 
 
 def room(run: Run) -> int:
-    """How many bytes a restore may use on the instance's file system, on which people work."""
-    found = os.statvfs(run.settings.directory)
+    """How many bytes a restore may use on the file system of the instance's data, on which people work."""
+    data = f"{run.settings.directory}/data"
+    found = os.statvfs(data if os.path.isdir(data) else run.settings.directory)
     share, most = RESERVE
     return found.f_frsize * found.f_bavail - min(found.f_frsize * found.f_blocks // share, most)
 
 
-def check_room(run: Run, snapshot: str, paths: Sequence[str], accept: bool = False) -> None:
-    """ACCEPT a size that the files only seem to have: a snapshot does not tell how much of a sparse file is used."""
-    needed, free = run.restic.size(snapshot, paths), room(run)
+def check_room(run: Run, snapshot: str, paths: Sequence[str], wanted: Wanted | None = None) -> None:
+    """Refuse what cannot be written, unless it is WANTED nevertheless.
+
+    A snapshot does not tell how much of a sparse file is used. Paths are longer beside the instance.
+    """
+    wanted = wanted or Wanted()
+    beside = f"{run.settings.directory}/{BESIDE}/{placing.stamp()}/tree/"
+    free = room(run)
+    try:
+        needed = run.restic.size(snapshot, paths, LONGEST_PATH - 1 - len(os.fsencode(beside)))
+    except ResticError as error:
+        if not wanted.accept_damaged:
+            raise BackupError(
+                f"the snapshot's list of files: {error}. {partial.OPTION} restores what is left"
+            ) from error
+        run.warn(f"the size is not known, because the snapshot's list of files is damaged: {error}")
+        return
+    if needed.long and not wanted.accept_damaged:
+        raise BackupError(
+            f"{needed.long} paths are too long to be written below {beside}, such as {needed.longest}:"
+            f" {partial.OPTION} restores the rest"
+        )
     if needed.bytes <= free:
         return
     text = (
         f"the restore needs {size(needed.bytes)}, but only {size(max(free, 0))} may be used below"
         f" {run.settings.directory}"
     )
-    if accept:
+    if wanted.accept_size:
         run.step("restore", f"{text}; accepted")
         return
     raise BackupError(
         f"{text}: free some space, or restore a part (--user, --path). The largest file is {needed.path} with"
-        f" {size(needed.largest)}; if it is sparse, it needs less, and accept_size (--accept-size) restores it"
+        f" {size(needed.largest)}; if it is sparse or linked, it needs less: accept_size (--accept-size) restores it"
     )
 
 
@@ -173,39 +195,27 @@ def fetch(run: Run, snapshot: str, paths: Sequence[str], tree: str, *options: st
     try:
         answer = run.restic.call(
             "restore", snapshot, f"--target={tree}", *include, "--no-lock", "--sparse", *options,
-            tell=run.progress, allowed=range(256),
+            tell=guarded(run, run.progress), allowed=range(256),
         )  # fmt: skip
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(patterns)
-    # Without a summary, it did not come to its end.
-    partial = bool(answer.errors and answer.summary and not answer.full)
-    if partial and accept:
-        name_damaged(run, answer)
+    if accept and partial.is_acceptable(answer):
+        partial.leave_out(run, answer, tree)
         return
-    asked = partial and accept is not None
-    refuse_partial(answer, "; accept_damaged (--accept-damaged) restores the rest" if asked else "")
+    asked = accept is not None and partial.is_acceptable(answer)
+    partial.refuse(answer, tree, f"; {partial.OPTION} restores the rest" if asked else "")
 
 
-def name_damaged(run: Run, answer: Answer) -> None:
-    for each in damaged(answer):
-        run.warn(f"not restored, or not whole: {each}")
-    if len(answer.errors) == MOST_ERRORS:
-        run.warn("there may be more that was not restored: restic reported too many errors")
+def guarded(run: Run, tell: Message) -> Message:
+    """End restic if it leaves too little room to people: sparse files may be full, and others work meanwhile."""
 
+    def take(status: Mapping[str, Any]) -> None:
+        if room(run) < 0:
+            raise EndlessError("left too little free space")
+        tell(status)
 
-def damaged(answer: Answer) -> list[str]:
-    return [f"{path.rpartition('/tree/')[2] or path}: {what}" for path, what in answer.errors]
-
-
-def refuse_partial(answer: Answer, advice: str = "") -> None:
-    """Raise BackupError if restic did not restore everything."""
-    if answer.errors:
-        raise BackupError(f"{len(answer.errors)} could not be restored: {'; '.join(damaged(answer)[:5])}{advice}")
-    if answer.code:
-        raise BackupError(
-            f"restic restore ended with exit code {answer.code}: {'; '.join(answer.said) or 'no reason given'}"
-        )
+    return take
 
 
 def literal(path: str) -> str:
@@ -223,8 +233,8 @@ def restore_path(run: Run, found: Mapping[str, Any], wanted: Wanted, manifest: M
     theirs = owners.others(owners.recorded(run.settings), {}, parsed(found["time"]).timestamp(), begun=True)
     if targets.user_of(leaf) in theirs:
         raise BackupError(f"{path} in the snapshot {snapshot[:8]} {OTHERS}{ONE_PERSON}")
-    placing.check_places(run, [leaf])
-    check_room(run, snapshot, [f"instance/{path}"], wanted.accept_size)
+    placing.check_places(run, [leaf if wanted.beside else os.path.dirname(path)])
+    check_room(run, snapshot, [f"instance/{path}"], wanted)
     place = f"{run.settings.directory}/{leaf}"
     with fetched(run, snapshot, [f"instance/{path}"], accept=wanted.accept_damaged) as tree:
         placing.join_project(tree, place)
@@ -262,7 +272,7 @@ def restore_leaves(
     if dumped == database.POSTGRESQL:
         database.server(run)
     placing.check_places(run, leaves)
-    check_room(run, snapshot, paths, wanted.accept_size)
+    check_room(run, snapshot, paths, wanted)
     present = owners.recorded(run.settings)
     with fetched(run, snapshot, paths, exchanged=True, accept=wanted.accept_damaged) as tree:
         take_sqlite(run, tree, dumped)
@@ -329,7 +339,12 @@ def directories(
 def take_sqlite(run: Run, tree: str, dumped: str | None) -> None:
     """Put a consistent copy of the database at the hub's path, in a tree that is not in place yet."""
     if dumped == database.SQLITE:
-        run.inside("integrity", f"{tree}/stage/database/{dumped}")
+        try:
+            run.inside("integrity", f"{tree}/stage/database/{dumped}")
+        except CommandError as error:
+            raise containers.UntouchedError(
+                f"the database in the snapshot, so nothing was restored: {error}"
+            ) from error
         run.inside("move", f"{tree}/stage/database/{dumped}", f"{tree}/instance/data/hub/{dumped}")
 
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 import dataclasses
 import os
 
-from .backup import WHOLE, tag
+from .backup import tag
 from .escape import escape
+from .restic import WHOLE
 from .run import BackupError
 
 
