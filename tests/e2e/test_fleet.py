@@ -67,8 +67,8 @@ def test_a_bad_image_stops_at_the_canary_and_a_lost_host_stops_nobody(tao: Site,
     assert corrected.code and "gone failed, 1 of 2 hosts in this batch." in said
     assert re.search(DONE.format(re.escape(tao.host)), said), "the host beside the lost one is done"
     assert re.search(DONE.format("last"), said), "the batch after it is done"
-    again = re.search(r"For the failed hosts alone: (--limit) (\S+?)['\"]?(?= |$)", said)
-    assert again and again[2] == "gone"
+    again = re.search(r"For the failed hosts after the canaries: (--limit) (\S+?)['\"]?(?= |$)", said)
+    assert again and again[2] == f"{tao.host},gone"
     assert tao.started(tao.container_name()) == before
 
     finished = ansible_playbook(tmp_path, fleet({"ansible_host": tao.host}, ["gone"]), SITE, again[1], again[2])

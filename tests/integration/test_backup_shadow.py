@@ -185,6 +185,7 @@ def test_the_database_of_a_held_hub_comes_back_or_nothing_does(
         received = {"leaves": found.leaves, "database": database.POSTGRESQL}
         Path(hub.settings.state_directory).mkdir(exist_ok=True)
         Path(hub.settings.state_directory, "received.json").write_text(json.dumps(received))
+        Path(hub.settings.state_directory, "move.json").write_text(json.dumps({"from": "lab1"}))
         receiving.place(move)
         assert os.listdir(folder) == ["then"] and hub.state.owed == {}
         database.wait(hub, identity)

@@ -141,6 +141,33 @@ def test_nothing_is_given_away_once_requests_wait_no_more(engine: Engine, monkey
     assert "moved_from" not in engine.record(), "it is elsewhere now"
 
 
+def test_a_playbook_that_waits_for_the_switch_does_not_start_the_old_copy(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its plan is from before."""
+    monkeypatch.setattr(sending, "probe", lambda _move: None)
+    monkeypatch.setattr("carrel_backup.claims.claimant", lambda _name: "a playbook")
+    one = Move(engine, {"target": TARGET})
+    Path(one.folder, "hold").touch()
+    with pytest.raises(BackupError, match="a playbook is waiting to change its containers"):
+        sending.commit(one)
+    assert engine.running == ["tao"] and "moved_to" not in engine.record()
+    assert not os.path.exists(f"{one.folder}/go")
+
+
+def test_the_new_host_knows_where_its_instance_is_from_before_requests_come(engine: Engine) -> None:
+    """Until then, the site playbook of a host whose inventory lacks it would take its address down."""
+    one = Move(engine, {})
+    state = Path(engine.settings.state_directory)
+    (state / "move.json").write_text(json.dumps({"from": "lab1", "to": "lab2", "password": "x"}))
+    (state / "received.json").write_text(json.dumps({"leaves": [], "database": None}))
+    engine.running = []
+    receiving.place(one)
+    assert engine.record()["moved_from"] == "lab1"
+    receiving.pause(one)
+    assert "moved_from" not in engine.record() and engine.record()["state"] == "held", "the move was undone"
+
+
 def test_whoever_came_before_the_locks_goes_before(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     claimed: list[str] = []
     monkeypatch.setattr(sending, "open_gate", lambda *_given: claimed.append("a playbook"))

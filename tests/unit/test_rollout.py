@@ -28,16 +28,16 @@ def decided(hosts: str = "abcde", **keys: Any) -> rollout.Rollout:
 
 def test_without_a_rollout_all_go_at_once() -> None:
     plans = dict.fromkeys("ab", good([lab()]))
-    assert rollout.decide(plans, GROUPS) == rollout.Rollout(["a", "b"], ["!all"], [0], 100, 0)
+    assert rollout.decide(plans, GROUPS) == rollout.Rollout(["a", "b"], ["!all"], [0], 100, 0, None)
 
 
 def test_without_instances_nobody_goes() -> None:
-    assert rollout.decide({}, GROUPS) == rollout.Rollout(["!all"], ["!all"], [0], 100, 0)
+    assert rollout.decide({}, GROUPS) == rollout.Rollout(["!all"], ["!all"], [0], 100, 0, None)
 
 
 def test_canaries_go_first() -> None:
     found = decided(canaries=["e", "early"], batch="30%", max_failures="10%", pause_seconds=5)
-    assert found == rollout.Rollout(["c", "d", "e", "a", "b"], ["!all"], [3, 1], 10, 5)
+    assert found == rollout.Rollout(["c", "d", "e", "a", "b"], ["!all"], [3, 1], 10, 5, ["c", "d", "e"])
 
 
 def test_hubs_after_the_first_batch_get_access_before_it() -> None:
@@ -55,13 +55,24 @@ def test_a_batch_has_one_host_at_least() -> None:
 
 
 def test_canaries_that_are_left_out_of_a_run_are_no_mistake() -> None:
-    assert decided("ab", canaries=["early"], batch=1) == rollout.Rollout(["a", "b"], ["!all"], [1], 0, 0)
+    without = decided("ab", canaries=["early"], batch=1)
+    assert without == rollout.Rollout(["a", "b"], ["!all"], [1], 0, 0, [])
+    assert "Batch 1 of 2: a. None of the canaries is in this run. If" in rollout.begin(without._asdict(), "a", [], {})
+    assert "canaries" not in rollout.begin(without._asdict(), "b", [], {}), "once is enough"
+    assert "canaries" not in rollout.begin(decided("ab", batch=1)._asdict(), "a", [], {}), "there are none"
     assert decided("cd", canaries=["early"], batch=1).serial == [2]
 
 
 def test_a_canary_that_no_host_has() -> None:
     with pytest.raises(ValueError, match="no host and no group 'erly'; did you mean early"):
         decided(canaries=["erly"])
+
+
+def test_a_group_of_canaries_without_hosts() -> None:
+    """As of a dynamic inventory that found none: all would go at once."""
+    with pytest.raises(ValueError, match="canaries: ungrouped has no hosts"):
+        decided(canaries=["ungrouped"])
+    assert decided(canaries=["ungrouped", "a"]).canaries == ["a"]
 
 
 def test_a_rollout_is_the_same_for_all() -> None:
@@ -80,22 +91,28 @@ def test_a_batch_with_failures() -> None:
     assert rollout.outcome(chosen, "b", [], {}, {}) == ""
     assert rollout.outcome(chosen, "b", ["a"], {}, {}) == ""  # of a batch before
     within = rollout.outcome(chosen, "c", ["b"], {}, {})
-    assert "b failed, 1 of 2 hosts" in within and within.endswith("For the failed hosts alone: --limit b")
+    assert "b failed, 1 of 2 hosts" in within and within.endswith(
+        "For the failed hosts after the canaries: --limit a,b"
+    )
     assert not rollout.stops(chosen, "c", ["b"])
     beyond = rollout.outcome(chosen, "c", ["b", "c"], {}, {})
-    assert "the rollout stops, 2 hosts stay as they are" in beyond and beyond.endswith("--limit b,c,d,e")
+    assert "the rollout stops, 2 hosts stay as they are" in beyond and beyond.endswith(
+        "For the rest after the canaries: --limit a,b,c,d,e"
+    )
     assert rollout.stops(chosen, "c", ["b", "c"]) and rollout.stops(chosen, "a", ["a"])
-    assert not rollout.stops(rollout.Rollout(["a"], ["!all"], [0], 100, 0)._asdict(), "a", ["a"])
-    assert rollout.outcome(chosen, "d", ["b", "e"], {}, {}).endswith("For the failed hosts alone: --limit b,e")
+    assert not rollout.stops(rollout.Rollout(["a"], ["!all"], [0], 100, 0, None)._asdict(), "a", ["a"])
+    assert rollout.outcome(chosen, "d", ["b", "e"], {}, {}).endswith("--limit a,b,e")
 
 
 def test_before_a_batch_it_is_said_how_to_go_on_without_its_hosts() -> None:
     chosen = decided(canaries=["a"], batch=2, max_failures="50%")._asdict()
     first = rollout.begin(chosen, "a", [], {})
-    assert first.startswith("Batch 1 of 3: a. If the run ends") and first.endswith("--limit a,b,c,d,e")
+    assert first.startswith("Batch 1 of 3: a. If the run ends") and first.endswith(
+        "For the rest alone: --limit a,b,c,d,e"
+    )
     last = rollout.begin(chosen, "e", ["b"], {"d": "build"})
-    assert last.startswith("Batch 3 of 3: d, e. ") and last.endswith("For the rest alone: --limit b,d,e,build")
-    assert rollout.begin(rollout.Rollout(["a"], ["!all"], [0], 100, 0)._asdict(), "a", [], {}).startswith(
+    assert last.startswith("Batch 3 of 3: d, e. ") and last.endswith("after the canaries: --limit a,b,d,e,build")
+    assert rollout.begin(rollout.Rollout(["a"], ["!all"], [0], 100, 0, None)._asdict(), "a", [], {}).startswith(
         "Batch 1 of 1"
     )
 
@@ -159,14 +176,16 @@ def test_instances_that_are_left_out_are_as_they_run() -> None:
     assert good(two({"state": "absent"}, {}), only=["geo"], current=HOST), "gone is gone"
 
 
-def site(folder: Path, hosts: dict[str, Any], *arguments: str) -> tuple[int, str]:
+def site(
+    folder: Path, hosts: dict[str, Any], *arguments: str, playbook: Path = ROOT / "playbooks/site.yml"
+) -> tuple[int, str]:
     """site.yml as far as it only reads: with a tag that no task has. Variables that are `...` are left out."""
     absent = {"jupyter_instances": [{"name": "tao", "state": "absent"}]}
     shown = {
         name: {key: value for key, value in {**absent, **keys}.items() if value is not ...}
         for name, keys in hosts.items()
     }
-    done = run(folder, shown, ROOT / "playbooks/site.yml", "--tags", "reads_only", "-f", "2", *arguments)
+    done = run(folder, shown, playbook, "--tags", "reads_only", "-f", "2", *arguments)
     return done.returncode, " ".join((done.stdout + done.stderr).split())
 
 
@@ -182,7 +201,7 @@ def test_a_broken_canary_stops_the_rollout_with_advice(tmp_path: Path) -> None:
     assert code and gone_through(said) == ["h3", "h4"]
     assert "h3 failed, 1 of 2 hosts in this batch. That is more than 0%: the rollout stops" in said
     assert "2 hosts stay as they are. Correct" in said, "there are no hubs"
-    assert "--limit h3,h1,h2" in said
+    assert "For the rest after the canaries: --limit h4,h3,h1,h2" in said
 
 
 def test_hosts_go_in_batches_and_failures_within_the_limit_stop_nobody(tmp_path: Path) -> None:
@@ -193,7 +212,7 @@ def test_hosts_go_in_batches_and_failures_within_the_limit_stop_nobody(tmp_path:
     assert said.count("PLAY [Set up the instances]") == 2
     first = said.partition("PLAY [Set up the instances]")[2].partition("PLAY [Set up the instances]")[0]
     assert "[h3]" in first and "[h1]" not in first
-    assert "h2 failed, 1 of 2 hosts in this batch" in said and "--limit h2" in said
+    assert "h2 failed, 1 of 2 hosts in this batch" in said and "--limit h3,h2" in said
 
 
 NONE = {"jupyter_instances": ...}
@@ -228,8 +247,8 @@ def test_a_batch_that_failed_as_a_whole_is_reported(tmp_path: Path) -> None:
     [
         ({"batch": 2, "max_failures": "50%"}, ["h2", "h3"], "For the failed hosts alone: --limit h1"),
         # Alone in its batch: nobody is left who could say it afterwards.
-        ({"canaries": ["h2"], "batch": 1}, ["h2"], "For the rest alone: --limit h1,h3"),
-        ({"batch": 2, "canaries": ["h2", "h3"]}, ["h2", "h3"], "For the rest alone: --limit h1"),
+        ({"canaries": ["h2"], "batch": 1}, ["h2"], "For the rest after the canaries: --limit h2,h1,h3"),
+        ({"batch": 2, "canaries": ["h2", "h3"]}, ["h2", "h3"], "For the rest after the canaries: --limit h2,h3,h1"),
     ],
 )
 def test_a_host_that_is_lost_in_the_middle_is_one_failure(
@@ -243,7 +262,29 @@ def test_a_host_that_is_lost_in_the_middle_is_one_failure(
     assert "fatal: [h1]: UNREACHABLE!" in said.partition("TASK [Read what is on the host now]")[2]
     ends = re.findall(r"TASK \[Record whether this host failed\] (.*?) (?:TASK|PLAY)", said)
     assert sorted(re.findall(r"ok: \[(h\d)\]", " ".join(ends))) == done
-    assert advice in re.findall(r"For the [a-z ]+ alone: --limit [h0-9,]+", said)
+    assert advice in re.findall(r"For the [a-z ]+: --limit [h0-9,]+", said)
+
+
+WRAPPED = """
+- hosts: all
+  gather_facts: false
+  tasks: [{{fail: {{msg: lost}}, when: inventory_hostname == "h1", tags: [always]}}]
+- import_playbook: {site}
+"""
+
+
+@pytest.mark.parametrize("batches", [True, False])
+def test_a_host_that_failed_in_an_earlier_play_is_left_out_or_stops_the_rollout(tmp_path: Path, batches: bool) -> None:
+    """As in a playbook that builds images first."""
+    keys = {"jupyter_rollout": {"canaries": ["h1"], "batch": 1}} if batches else {}
+    hosts = {name: {**HERE, **keys} for name in ("h1", "h2", "h3")}
+    (tmp_path / "wrapped.yml").write_text(WRAPPED.format(site=ROOT / "playbooks/site.yml"))
+    code, said = site(tmp_path, hosts, playbook=tmp_path / "wrapped.yml")
+    assert code
+    if batches:
+        assert "h1 failed earlier in this run, so the rollout does not begin" in said and gone_through(said) == []
+    else:
+        assert gone_through(said) == ["h2", "h3"] and "has no attribute" not in said
 
 
 def test_what_to_do_next_is_said_once(tmp_path: Path) -> None:

@@ -83,6 +83,7 @@ class Rollout(NamedTuple):
     serial: list[str | int]
     max_fail_percentage: int
     pause_seconds: int
+    canaries: list[str] | None  # those in this run; None if none are declared
 
 
 def decide(plans: Mapping[str, Mapping[str, Any]], groups: Mapping[str, Sequence[str]]) -> Rollout:
@@ -97,7 +98,7 @@ def decide(plans: Mapping[str, Mapping[str, Any]], groups: Mapping[str, Sequence
         if plan["rollout"] != wanted:
             raise ValueError(f"jupyter_rollout is another for {host} than for {hosts[0]}; write it in group_vars/all")
     if wanted is None:
-        return Rollout(hosts or _NOBODY, _NOBODY, [0], 100, 0)
+        return Rollout(hosts or _NOBODY, _NOBODY, [0], 100, 0, None)
     known = {*groups, *(host for members in groups.values() for host in members)}
     canaries: set[str] = set()
     for name in wanted["canaries"]:
@@ -106,6 +107,8 @@ def decide(plans: Mapping[str, Mapping[str, Any]], groups: Mapping[str, Sequence
             hint = f"; did you mean {near}?" if near else ""
             raise ValueError(f"jupyter_rollout.canaries: the inventory has no host and no group {show(name)}{hint}")
         canaries.update(groups.get(name, [name]))
+    if wanted["canaries"] and not canaries:
+        raise ValueError(f"jupyter_rollout.canaries: {', '.join(wanted['canaries'])} has no hosts")
     first = [host for host in hosts if host in canaries]
     others = [host for host in hosts if host not in canaries]
     batch = wanted["batch"]
@@ -114,7 +117,8 @@ def decide(plans: Mapping[str, Mapping[str, Any]], groups: Mapping[str, Sequence
     serial = [*([len(first)] if first else []), *([batch] if others else [])]
     later = [host for host in (first + others)[serial[0] :] if plans[host]["hub_instances"]]
     max_failures = int(wanted["max_failures"].rstrip("%"))
-    return Rollout(first + others, later or _NOBODY, serial, max_failures, wanted["pause_seconds"])
+    declared = first if wanted["canaries"] else None
+    return Rollout(first + others, later or _NOBODY, serial, max_failures, wanted["pause_seconds"], declared)
 
 
 def begin(rollout: Mapping[str, Any], host: str, failed: Sequence[str], builders: Mapping[str, str]) -> str:
@@ -124,10 +128,10 @@ def begin(rollout: Mapping[str, Any], host: str, failed: Sequence[str], builders
     """
     batches = _batches(rollout)
     batch, after = _batch(rollout, host)
-    left = _limit([*failed, *batch, *after], builders)
+    none = "" if rollout["canaries"] != [] or batch != batches[0] else "None of the canaries is in this run. "
     return (
-        f"Batch {batches.index(batch) + 1} of {len(batches)}: {', '.join(batch)}. "
-        f"If the run ends without saying how to go on: {_AGAIN} For the rest alone: {left}"
+        f"Batch {batches.index(batch) + 1} of {len(batches)}: {', '.join(batch)}. {none}"
+        f"If the run ends without saying how to go on: {_AGAIN} {_rest(rollout, [*failed, *batch, *after], builders)}"
     )
 
 
@@ -151,17 +155,20 @@ def outcome(
         return ""
     text = f"{', '.join(bad)} failed, {len(bad)} of {len(batch)} hosts in this batch."
     if not stops(rollout, host, failed):
-        return f"{text} {_AGAIN} For the failed hosts alone: {_limit(failed, builders)}"
+        return f"{text} {_AGAIN} {_rest(rollout, failed, builders, 'the failed hosts')}"
     extent = "the whole batch" if len(bad) == len(batch) else f"more than {rollout['max_fail_percentage']}%"
     return (
         f"{text} That is {extent}: the rollout stops, {_untouched(after, access)}. {_AGAIN} "
-        f"For the rest alone: {_limit([*failed, *after], builders)}"
+        f"{_rest(rollout, [*failed, *after], builders)}"
     )
 
 
-def _limit(hosts: Sequence[str], builders: Mapping[str, str]) -> str:
+def _rest(rollout: Mapping[str, Any], hosts: Sequence[str], builders: Mapping[str, str], whom: str = "the rest") -> str:
+    """Return how to go on with these hosts alone. The correction may be one for all, so the canaries try it first."""
+    canaries = [host for host in rollout["canaries"] or [] if host not in hosts]
+    after = " after the canaries" if canaries else " alone"
     builds = [builder for host in hosts if (builder := builders.get(host))]
-    return f"--limit {','.join(dict.fromkeys([*hosts, *builds]))}"
+    return f"For {whom}{after}: --limit {','.join(dict.fromkeys([*canaries, *hosts, *builds]))}"
 
 
 def _untouched(hosts: Sequence[str], access: Mapping[str, bool | str]) -> str:

@@ -102,7 +102,9 @@ def like_the_role(path: str, group: int) -> None:
 def pause(move: Move) -> dict[str, Any]:
     """Stop the new host's containers, now that they have run. No reset starts them until the move ends."""
     stop(move)
-    write_record(move, {**move.run.record(), "state": "held"})
+    content = {**move.run.record(), "state": "held"}
+    content.pop("moved_from", None)
+    write_record(move, content)
     return {}
 
 
@@ -110,6 +112,9 @@ def place(move: Move) -> None:
     """Put the received files in place, and start the instance."""
     run = move.run
     stop(move)
+    # Before the old host forwards requests: the site playbook must not take down what its inventory does not have yet.
+    begun = json.loads(files.read(f"{run.settings.state_directory}/move.json"))
+    write_record(move, {**run.record(), "moved_from": begun["from"]})
     received = last_received(move)
     dumped = received["database"]
     restore.take_sqlite(run, move.tree, dumped)

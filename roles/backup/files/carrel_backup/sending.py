@@ -121,6 +121,9 @@ def commit(move: Move) -> dict[str, Any]:
     probe(move)
     if not os.path.exists(f"{move.folder}/hold"):
         raise BackupError("requests do not wait any more, so people may have written meanwhile; try again")
+    who = claims.claimant(move.run.settings.name)  # with a plan from before: it would start the old copy again
+    if who is not None:
+        raise BackupError(f"{who} is waiting to change its containers; try again later")
     stop(move)
     content = {**move.run.record(), "state": "held", "moved_to": move.given["target"]["address"]}
     content.pop("moved_from", None)
