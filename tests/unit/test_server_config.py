@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import server_settings
 from ansible_collections.carrel.jupyter.plugins.module_utils._site import server_config
 
 
@@ -94,3 +95,15 @@ def test_other_credentials() -> None:
 @pytest.mark.parametrize(("token", "good"), [("a" * 48, True), ("", False), ("short", False), ("a" * 20 + " ", False)])
 def test_what_is_a_generated_token(token: str, good: bool) -> None:
     assert bool(server_config.GENERATED.fullmatch(token)) is good
+
+
+def test_a_hash_that_takes_hours_is_replaced_without_being_verified() -> None:
+    """The account of the lab can write the file, and root compares it on every run."""
+    present = server_settings.hash_password("correct horse", "")
+    assert server_settings.hash_password("correct horse", present) == present
+    for cost in ("t=4294967295", "t=11"):
+        endless = present.replace("t=10", cost)
+        assert endless != present
+        again = server_settings.hash_password("correct horse", endless)
+        assert again != endless and "t=10," in again
+    assert server_settings.hash_password("correct horse", "argon2:x") != "argon2:x"

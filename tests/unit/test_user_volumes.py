@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import pytest
 from ansible_collections.carrel.jupyter.plugins.module_utils._engine.ids import host_id
-from ansible_collections.carrel.jupyter.plugins.module_utils._host import named_volumes
+from ansible_collections.carrel.jupyter.plugins.module_utils._host import named_volumes, user_directories
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.directories import (
     ForeignOwnerError,
     Found,
@@ -218,3 +218,37 @@ def test_volumes_of_others_do_not_make_a_hub_an_earlier_one(tmp_path: Path, monk
 
 def test_without_the_hub_s_directory_nothing_is_known_of_earlier_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     named(monkeypatch, None, EARLIER).run()
+
+
+@pytest.mark.parametrize("check_mode", [True, False])
+def test_archives_are_read_once_however_many_users_are_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, check_mode: bool
+) -> None:
+    """A change of semester: thousands leave, thousands come, and some come back."""
+    (tmp_path / ".archive").mkdir(mode=0o700)
+    for name in ("ada-20300101T000000Z", "ada-20300102T000000Z", "eve-20300101T000000Z"):
+        (tmp_path / ".archive" / name).mkdir()
+    users = [{"name": name, "state": "present"} for name in ("ada", "eve", *(f"new{number}" for number in range(50)))]
+    parameters = {
+        "path": str(tmp_path), "users": users, "purge": False, "directories": [{"name": "home", "mode": "0700"}],
+        "identities_file": None, "control_time": None, "delete_after_days": None, "keep": {},
+    }  # fmt: skip
+    backend = user_directories.UserDirectories(parameters, check_mode, os.getuid(), os.getgid())
+    read: list[str] = []
+    names = backend._archived
+    monkeypatch.setattr(backend, "_archived", lambda: [*names(), *(read.append("x") or ())])
+    monkeypatch.setattr(backend, "since", lambda _user: 0)
+    monkeypatch.setattr(backend, "_ensure", lambda *_given: None)
+    monkeypatch.setattr(backend, "_limit", lambda *_given: None)
+    backend.base = os.open(tmp_path, os.O_RDONLY)
+    for user in users:
+        backend.make(user["name"], user["name"])
+    os.close(backend.base)
+    assert read == ["x"]
+    assert backend.after == ["ada", "eve"]
+    left = (
+        {"ada-20300101T000000Z"}
+        if not check_mode
+        else {"ada-20300101T000000Z", "ada-20300102T000000Z", "eve-20300101T000000Z"}
+    )
+    assert set(os.listdir(tmp_path / ".archive")) == left

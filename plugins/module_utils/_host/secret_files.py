@@ -17,14 +17,15 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._site import hub_se
 
 SECRETS = "hub/secrets.json"
 READ_BY_COMPOSE = "proxy.env"  # as root, so the account may not write it
+LONGEST = 2**20  # the account can write it, and JSON takes a hundred times its size in memory
 
 
 def apply(params: Mapping[str, Any], check_mode: bool, tracker: Tracker) -> dict[str, str | None]:
     """Compare, then write. Return each file's text by its name."""
-    before = files.read(f"{params['directory']}/{SECRETS}")
+    before = files.read(f"{params['directory']}/{SECRETS}", LONGEST)
     known = hub_secrets.parse(f"{params['directory']}/{SECRETS}", before.content if before else None)
     password = f"{params['directory']}/{hub_secrets.DATABASE_PASSWORD}"
-    file = files.read(password)
+    file = files.read(password, LONGEST)
     known = hub_secrets.with_database_password(known, password, file.content if file else None)
     given = {name: params[name] for name in ("client_secret", "dummy_password")}
     given |= {hub_secrets.AUTHENTICATOR + name: value for name, value in params["authenticator_secrets"].items()}

@@ -23,6 +23,8 @@ except ImportError:
     ARGON2_ERROR = traceback.format_exc()
 
 COOKIE_SECRET_BYTES = 32
+# Files that the account can write. JSON takes a hundred times its size in memory.
+LONGEST, LONGEST_SECRET = 2**20, 2**12
 
 
 def hash_password(password: str, present: str) -> str:
@@ -31,7 +33,8 @@ def hash_password(password: str, present: str) -> str:
     algorithm, _unused, encoded = present.partition(":")
     if algorithm == "argon2":
         try:
-            if hasher.verify(encoded, password) and not hasher.check_needs_rehash(encoded):
+            # In this order: the account can write a hash that takes hours to verify.
+            if not hasher.check_needs_rehash(encoded) and hasher.verify(encoded, password):
                 return present
         except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHash):
             pass
@@ -39,7 +42,7 @@ def hash_password(password: str, present: str) -> str:
 
 
 def kept_token(path: str) -> str | None:
-    file = files.read(path)
+    file = files.read(path, LONGEST_SECRET)
     if file is None:
         return None
     token = file.content.decode("ascii", "replace").strip()
@@ -58,7 +61,7 @@ def generation(present: dict[str, object], token: str) -> str:
 
 def keep_cookie_secret(params: Mapping[str, Any], check_mode: bool, tracker: Tracker, renew: bool) -> None:
     path = params["cookie_secret_file"]
-    before = files.read(path)
+    before = files.read(path, LONGEST_SECRET)
     content = before.content if before and len(before.content) >= COOKIE_SECRET_BYTES and not renew else None
     content = content or (secrets.token_hex(COOKIE_SECRET_BYTES) + "\n").encode()
     file = File(content, 0o400, params["owner"], params["group"])
@@ -68,7 +71,7 @@ def keep_cookie_secret(params: Mapping[str, Any], check_mode: bool, tracker: Tra
 
 def apply(params: Mapping[str, Any], check_mode: bool, tracker: Tracker) -> tuple[str, bool]:
     """Compare, then write. Return the checksum for a label, and whether the token is a generated one."""
-    before = files.read(params["path"])
+    before = files.read(params["path"], LONGEST)
     present = server_config.parse(before.content if before else None)
     hashed = ""
     if params["password"] is not None:
@@ -80,7 +83,7 @@ def apply(params: Mapping[str, Any], check_mode: bool, tracker: Tracker) -> tupl
 
     if generated:
         file = File((token + "\n").encode(), 0o600, params["account_owner"], params["account_group"])
-        current = files.read(params["token_file"])
+        current = files.read(params["token_file"], LONGEST_SECRET)
         if tracker.note(params["token_file"], current, file, show=hidden(current, file)) and not check_mode:
             files.write(params["token_file"], file)
 
@@ -95,7 +98,7 @@ def apply(params: Mapping[str, Any], check_mode: bool, tracker: Tracker) -> tupl
         files.write(params["path"], file)
 
     if not generated and params["token_file"]:
-        current = files.read(params["token_file"])
+        current = files.read(params["token_file"], LONGEST_SECRET)
         if tracker.note(params["token_file"], current, None, show=hidden(current, None)) and not check_mode:
             files.remove(params["token_file"])
     return server_config.checksum(config), generated

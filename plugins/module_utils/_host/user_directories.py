@@ -30,6 +30,7 @@ class UserDirectories(Backend):
         self.base: Any = None  # a descriptor, as soon as the directory exists
         self.quotas = Quotas(check_mode)
         self.limits = {user["name"]: user.get("disk") for user in parameters["users"]}
+        self._archives: dict[str, list[str]] | None = None  # by the user's directory; None: not read yet
 
     def run(self) -> None:
         super().run()
@@ -95,16 +96,32 @@ class UserDirectories(Backend):
         finally:
             os.close(archive)
 
+    def _archives_of(self, directory: str) -> list[str]:
+        """The names of one user's archives. All are read once: a class may have thousands."""
+        if self._archives is None:
+            self._archives = {}
+            for name, (of, _moment) in archives(self._archived()).items():
+                self._archives.setdefault(of, []).append(name)
+        return self._archives.get(directory, [])
+
+    def _is_there(self, directory: str) -> bool:
+        try:
+            os.stat(directory, dir_fd=self.base, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return True
+
     def has_archive(self, directory: str) -> bool:
-        return newest(self._archived(), directory) is not None
+        return newest(self._archives_of(directory), directory) is not None
 
     def _bring_back(self, directory: str, user: str) -> bool:
         """Give users who are listed again their last archive."""
-        if self.base is None or directory in os.listdir(self.base):
+        if self.base is None or self._is_there(directory):
             return False
-        name = newest(self._archived(), directory, self.since(user))
+        name = newest(self._archives_of(directory), directory, self.since(user))
         if name is None:
             return False
+        self._archives_of(directory).remove(name)
         self.before.append(f"{ARCHIVE}/{name}")
         self.after.append(directory)
         if not self.check_mode:
@@ -116,6 +133,7 @@ class UserDirectories(Backend):
         return True
 
     def expire(self, before: float, keep: Mapping[str, str]) -> None:
+        self._archives = None
         found = archives(self._archived()).items()
         old = [(name, of) for name, (of, moment) in found if self.expired(moment, before, keep.get(of))]
         # left over from a killed run
@@ -164,6 +182,7 @@ class UserDirectories(Backend):
         self.after.append(f"{ARCHIVE}/{directory}-TIME")
         if not self.check_mode:
             self._move(directory, ARCHIVE, name)
+            self._archives = None
         self.archived[user] = f"{self.path}/{ARCHIVE}/{name}"
 
     def delete(self, directory: str, user: str) -> None:

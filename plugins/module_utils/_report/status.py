@@ -71,16 +71,6 @@ def _leading_put_offs(history: Sequence[Any]) -> int:
     return next((number for number, result in enumerate(results) if result != "put off"), len(results))
 
 
-def locked_inodes(proc_locks: str) -> set[int]:
-    """Return the inodes that somebody has locked with flock(2) (proc_locks(5)).
-
-    Nothing here takes the lock itself: a reset that starts at this moment would believe that another one runs. Device
-    numbers do not count, because on btrfs and overlayfs they differ from those of stat(2).
-    """
-    found = re.findall(r"^\d+: FLOCK +\S+ +\S+ +\d+ [0-9a-f]+:[0-9a-f]+:(\d+) ", proc_locks, re.MULTILINE)
-    return {int(inode) for inode in found}
-
-
 def next_time(at: object, now: datetime, zone: tzinfo) -> str | None:
     """Return when the next reset at HH:MM is due. None with cron.daily or without a time."""
     found = re.fullmatch(r"([01]\d|2[0-3]):([0-5]\d)", str(at))
