@@ -41,6 +41,7 @@ for number in range(users):
 """
 TIMED = """
 import resource, time
+os.sync()  # what the one before has written is not this one's work
 began = time.monotonic()
 done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True)
 if done.returncode: sys.exit(f"{command}: {done.returncode} {done.stdout[-1000:]} {done.stderr[-1000:]}")

@@ -127,7 +127,7 @@ def idle(url: str, everybody: Mapping[str, str], counts: Sequence[int]) -> dict[
     """More and more servers without kernels, as long as there is memory for them."""
     names, found, there = list(everybody), {}, 0
     for count in counts:
-        each = found[str(there)]["servers"]["each_MiB"] if there else 0.0
+        each = found[str(there)]["servers"]["MiB"] / there if there else 0.0
         if (count - there) * each > free() - SPARE:
             return {**found, "no_memory_for": count}
         with step(f"{count} people with servers"):
