@@ -66,7 +66,7 @@ def test_a_move_goes_on_without_what_the_snapshot_lacks_and_names_it_once(
     monkeypatch.setattr(restore, "manifest_of", lambda *_given: listed)
     monkeypatch.setattr(receiving, "as_account", lambda *_given, **_more: "")
     monkeypatch.setattr(receiving, "listed", lambda _run: [{"id": "abc", "series": None}])
-    monkeypatch.setattr(restore, "check_room", lambda *_given: None)
+    monkeypatch.setattr(restore, "check_room", lambda *_given, **_more: None)
     monkeypatch.setattr(
         restore,
         "fetch",

@@ -53,7 +53,7 @@ OLD, NEW = Owner(SCHMIDT, 0), Owner(MUELLER, SINCE)
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
     """In 2030, long after the name was given to somebody else."""
     monkeypatch.setattr(time, "time", lambda: 1893456000.0)
-    monkeypatch.setattr(restore, "check_room", lambda *_given: None)
+    monkeypatch.setattr(restore, "check_room", lambda *_given, **_more: None)
     for folder in ("hub", HOME, ADA, "run"):
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "hub/secrets.json").write_text('{"cookie_secret": "now"}')

@@ -299,6 +299,8 @@ def answered(*errors: tuple[str, str], summary: bool = True, **more: Any) -> Ans
         (answered(DAMAGED, full=True), True, "verification failed$"),
         (answered(DAMAGED, broken=True), True, "verification failed$"),
         (answered(DAMAGED, unnamed=1), True, "2 files are damaged, too many to be named"),
+        (answered(DAMAGED, unnamed=2, long=1), True, "too many to be named"),
+        (answered(DAMAGED, unnamed=2, long=2), True, None),
         (answered(), True, "exit code 1: no$"),
         (answered(DAMAGED, ("tree/stage/database/x", "damaged")), True, "stage/database/x: damaged. .*without it"),
         (answered(DAMAGED, ("tree/instance/data/hub/x", "damaged")), True, "without it"),
@@ -329,6 +331,7 @@ def test_what_is_damaged_is_left_out_only_if_that_is_accepted(
     if answer.errors:
         first, second = engine.state.entry["warnings"]
         assert first.startswith("1 files or folders were not restored")
+        assert ("2 more whose paths are too long" in first) is (answer.long == 2)
         assert second == f"not restored: {HOME}/thesis: ciphertext verification failed"
         assert os.listdir(tree / HOME) == ["notes"]
 
@@ -345,26 +348,31 @@ print(json.dumps({"message_type": "summary", "files_restored": 1}))
 @pytest.mark.parametrize(
     ("last", "found"),
     [
-        ("open /tree/x: file name too long", (False, False, 0)),
-        ("write /tree/x: No space left on device", (True, False, 0)),
-        ("write /tree/x: disk quota exceeded", (True, False, 0)),
-        ("ReadFull(<data/ab>): read tcp 1.2.3.4:5->6.7.8.9:443: connection reset by peer", (False, True, 1)),
-        ("read /srv/x: input/output error", (False, True, 1)),
-        ("ciphertext verification failed", (False, False, 1)),
+        ("open /tree/x: file name too long", (False, False)),
+        ("write /tree/x: No space left on device", (True, False)),
+        ("write /tree/x: disk quota exceeded", (True, False)),
+        ("ReadFull(<data/ab>): read tcp 1.2.3.4:5->6.7.8.9:443: connection reset by peer", (False, True)),
+        ("Get https://x/data/ab: dial tcp: lookup x: no such host", (False, True)),
+        ("open /mnt/x/data/ab: stale NFS file handle", (False, True)),
+        ("context deadline exceeded", (False, True)),
+        ("write /tree/x: input/output error", (False, True)),
+        ("ReadFull(<data/ab>): read /srv/repository/data/ab: input/output error", (False, False)),
+        ("ciphertext verification failed", (False, False)),
     ],
 )
-def test_the_kind_of_each_of_many_errors_is_seen(engine: Engine, last: str, found: tuple[bool, bool, int]) -> None:
+def test_the_kind_of_each_of_many_errors_is_seen(engine: Engine, last: str, found: tuple[bool, bool]) -> None:
     """Whatever names people gave to their files."""
 
     class Failing(Account):
         def mapped(self) -> list[str]:
             return [sys.executable, "-c", MANY_ERRORS.replace("LAST", repr(last))]
 
-    asked = Restic(engine.settings, Failing("root", os.getuid(), os.getgid(), "/", frozenset(), ()))
+    settings = dataclasses.replace(engine.settings, repository="/srv/repository")
+    asked = Restic(settings, Failing("root", os.getuid(), os.getgid(), "/", frozenset(), ()))
     answer = asked.call("restore")
-    full, broken, unnamed = found
-    assert (answer.full, answer.broken, answer.unnamed) == (full, broken, unnamed + (full and 1))
-    assert len(answer.errors) == 20_000
+    assert (answer.full, answer.broken) == found
+    assert (len(answer.errors), answer.unnamed) == (20_000, 10_000)
+    assert answer.long == (10_000 if last.endswith("too long") else 9_999)
 
 
 def test_restic_ends_once_people_have_too_little_room(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -391,8 +399,10 @@ def test_a_damaged_list_of_files_is_named_and_may_be_accepted(
         restore.check_room(engine, "abc", [HOME], Wanted(accept_damaged=True))
         assert "the size is not known" in engine.state.entry["warnings"][0]
     else:
-        with pytest.raises(BackupError, match=r"panic\. accept_damaged \(--accept-damaged\) restores what is left"):
-            restore.check_room(engine, "abc", [HOME])
+        with pytest.raises(BackupError, match=r"panic; accept_damaged \(--accept-damaged\) restores the rest"):
+            restore.check_room(engine, "abc", [HOME], Wanted())
+        with pytest.raises(BackupError, match=r"panic$"):
+            restore.check_room(engine, "abc", [HOME], tree="/srv/tao/data/.restoring/move/tree")
 
 
 @pytest.mark.parametrize("accept", [True, False])
@@ -403,8 +413,10 @@ def test_paths_that_are_too_long_are_refused_before_anything_is_fetched(
     if accept:
         restore.check_room(engine, "abc", [HOME], Wanted(accept_damaged=True))
     else:
-        with pytest.raises(BackupError, match=r"3 paths are too long .*, such as yyy"):
-            restore.check_room(engine, "abc", [HOME])
+        with pytest.raises(BackupError, match=r"3 paths are too long .*, such as y+; accept_damaged"):
+            restore.check_room(engine, "abc", [HOME], Wanted())
+        with pytest.raises(BackupError, match=r"3 paths are too long to be written below /tree/, such as y+$"):
+            restore.check_room(engine, "abc", [HOME], tree="/tree")
 
 
 SLOW = """

@@ -254,7 +254,7 @@ def test_there_must_be_room_for_what_is_not_here_yet(
     measured: list[tuple[str, list[str]]] = []
     listing = SimpleNamespace(leaves=["data/home/ada", "data/home/ben"], database=None, database_type=None)
     monkeypatch.setattr(restore, "manifest_of", lambda *_given: listing)
-    monkeypatch.setattr(restore, "check_room", lambda _run, snapshot, paths: measured.append((snapshot, paths)))
+    monkeypatch.setattr(restore, "check_room", lambda _run, snapshot, paths, tree: measured.append((snapshot, paths)))
     monkeypatch.setattr(restore, "fetch", lambda *_given: None)
     sent = sending.send(Move(engine, FIRST))
     one = Move(engine, {**sent, "place": False})

@@ -252,8 +252,8 @@ MESSAGES: dict[str, str] = {
     "moved_away": "is missing: the instance was moved to {to}, and people's work is there; write moved_to: {to}, or "
     "state: absent once its address leads there",
     "moved_not": "the host does not know of a move; run the playbook move, which says what to write here afterwards",
-    "moved_here": "{name} was moved here from {source} and is not declared; copy what {source} says of it, without "
-    "moved_to, or write state: absent",
+    "moved_here": "{name} was moved here from {source} and is not declared; if the move has ended, copy what {source} "
+    "says of it, without moved_to, or write state: absent; if not, run it again or give it up (docs/howto/move.md)",
     "left_out_differs": "is {new}, and on the host still {old}, while jupyter_instances_only leaves {name} out; choose "
     "{name}, too, or take the change back for now",
     "cpus_host": "{value} is more than the host's processors, and Docker refuses that; write at most {cpus}",

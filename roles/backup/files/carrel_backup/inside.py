@@ -13,6 +13,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import secrets
 import sqlite3
 import stat
@@ -36,6 +37,7 @@ LISTED_BEFORE = f".{LISTED}.before"
 NOBODY = ""  # the same identity as no other
 AT_FDCWD, RENAME_NOREPLACE = -100, 1
 MARK = "\ufffd"
+NOT_UTF8 = re.compile("[\udc80-\udcff]")  # as os.fsdecode has these bytes
 NOTEBOOK = ".ipynb"
 LONGEST_PATH = 4096  # PATH_MAX: restic neither reads nor writes what is deeper
 MISSING, REFUSED = "/missing", "/refused"  # not the name of a file
@@ -177,7 +179,8 @@ def different(node: dict[str, Any], status: os.stat_result) -> Iterator[str]:
 
 
 def as_listed(path: str) -> str:
-    return os.fsencode(path).decode("utf-8", "replace")
+    """The path as Go writes it in JSON: a mark for each byte that is not UTF-8."""
+    return NOT_UTF8.sub(MARK, path)
 
 
 def walk(tree: str | int) -> Iterator[tuple[str, os.stat_result, int]]:
@@ -428,7 +431,7 @@ def leave_out(tree: str, paths: list[str]) -> list[str]:
 def _remove(above: int, parts: list[str], linked: set[tuple[int, int]]) -> None:
     try:
         name, *below = parts
-        alike = [each for each in os.listdir(above) if MARK in as_listed(each)] if MARK in name else [name]
+        alike = [each for each in os.listdir(above) if as_listed(each) == name] if MARK in name else [name]
         for each in alike:
             with contextlib.suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
                 if below:

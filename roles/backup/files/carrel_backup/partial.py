@@ -44,7 +44,7 @@ def leave_out(run: Run, answer: Answer, tree: str) -> None:
             f"{needed}: {found[needed]}. The rest cannot be put in place without it: restore an earlier snapshot"
             " (--snapshot), or parts (--user, --group, --path)"
         )
-    if answer.unnamed:
+    if answer.unnamed > answer.long:
         raise BackupError(
             f"{len(found) + answer.unnamed} files are damaged, too many to be named: restore an earlier snapshot"
             " (--snapshot), or parts (--user, --group, --path)"
@@ -52,7 +52,8 @@ def leave_out(run: Run, answer: Answer, tree: str) -> None:
     run.restic.snapshots()  # raises ResticError if the repository went away meanwhile
     links = run.inside("leave_out", tree, given=[path for path, what in found.items() if not what.endswith(TOO_LONG)])
     found |= dict.fromkeys(links, "it is a hard link of a damaged file")
-    run.warn(f"{len(found)} files or folders were not restored, or not whole; the journal names them all")
+    more = f", and {answer.long} more whose paths are too long" if answer.long else ""
+    run.warn(f"{len(found)} files or folders were not restored, or not whole; the journal names them{more}")
     for path, what in found.items():
         run.warn(f"not restored: {path}: {what}")
 

@@ -95,12 +95,11 @@ def another_repository(snapshots: Sequence[Mapping[str, Any]], host: str, state:
     if begun is None or not snapshots:
         return None
     start = parsed(begun)
+    mine = [each for each in snapshots if host_of(each.get("tags") or []) == host]
+    if any(parsed(each["time"]) >= start for each in mine):
+        return None  # it has made others here, and perhaps somebody removed the last one
     if taken and parsed(taken["ended"]) >= start:
-        own = [each for each in snapshots if host_of(each.get("tags") or []) == host]
-        # If it has others since then, somebody removed the last one.
-        if any(each["id"] == taken["snapshot"] for each in snapshots) or any(
-            parsed(each["time"]) >= start for each in own
-        ):
+        if any(each["id"] == taken["snapshot"] for each in snapshots):
             return None
         lacks = f"not this host's last one, {taken['snapshot'][:8]}, nor others since {begun[:19]}"
     elif state.past or state.series:  # a restore, a move or --anew began

@@ -37,7 +37,7 @@ def receive(move: Move) -> dict[str, Any]:
     # A failed try has moved this directory's content into place, so it is restored again.
     missing = [path for path in paths if not os.path.lexists(f"{move.tree}/{path}")]
     if missing:
-        restore.check_room(run, snapshot, missing)
+        restore.check_room(run, snapshot, missing, tree=move.tree)
     restore.fetch(run, snapshot, [*paths, *secrets], move.tree, "--delete", f"--overwrite={prepare_tree(move)}")
     # The old host's inventory may have been an older one.
     theirs = owners.others(owners.recorded(run.settings), credentials.record_in(move.tree), math.inf, begun=False)

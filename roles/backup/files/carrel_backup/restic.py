@@ -29,7 +29,11 @@ ADVICE = {
 MOST_ERRORS = 20_000  # that are kept; a damaged pack has parts of many files
 TOO_LONG = "file name too long"
 FULL = ("disk quota exceeded", "no space left on device")  # XFS reports a used quota as a full disk
-BROKEN = ("input/output error", "read-only file system", "connection", "timeout", "broken pipe", "no route to host")
+BAD_DISK = "input/output error"
+BROKEN = (
+    "read-only file system", "stale", "connection", "not connected", "timeout", "deadline", "broken pipe", "no route",
+    "unreachable", "no such host", "service unavailable", "bad gateway",
+)  # fmt: skip
 TAG, WHOLE = "carrel", "whole"
 ON, SINCE = "on:", "since:"
 SERIES = re.compile(rf"{SINCE}([0-9T:+-]{{1,40}})")  # as now() in jobs.py, for the account can write tags
@@ -71,7 +75,8 @@ class Answer:
     said: list[str]
     full: bool = False  # whether there was no room for something
     broken: bool = False  # whether a disk or a connection failed
-    unnamed: int = 0  # errors that were not kept, except for paths that are too long
+    unnamed: int = 0  # errors that were not kept
+    long: int = 0  # of these, paths that are too long
 
 
 @dataclasses.dataclass
@@ -130,11 +135,12 @@ class Restic:
                 what = str((message.get("error") or {}).get("message", ""))
                 why = reason(what)
                 answer.full = answer.full or why in FULL
-                answer.broken = answer.broken or any(text in why for text in BROKEN)
+                answer.broken = answer.broken or any(text in why for text in BROKEN) or self._is_target(why, what)
                 if len(answer.errors) < MOST_ERRORS:
                     answer.errors.append((self.named(str(message.get("item", ""))), what))
                 else:
-                    answer.unnamed += why != TOO_LONG
+                    answer.unnamed += 1
+                    answer.long += why == TOO_LONG
             elif kind == "exit_error" or (error and not message and text.strip()):
                 answer.said.append(str(message.get("message", text)).strip())
             elif kind == "status":
@@ -169,6 +175,10 @@ class Restic:
     def named(self, path: str) -> str:
         """A path as people know it: without the view's folder."""
         return path.removeprefix(f"{self.settings.run_directory}/view/").lstrip("/")
+
+    def _is_target(self, why: str, what: str) -> bool:
+        """Whether the disk with the instance is bad, not the one with the repository."""
+        return why == BAD_DISK and f"read {self.settings.repository}/" not in what
 
     def _explain(self, command: str, code: int, said: list[str], errors: list[tuple[str, str]]) -> str:
         known = ADVICE.get(code)

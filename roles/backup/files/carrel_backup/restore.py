@@ -51,7 +51,7 @@ def restore(run: Run, snapshot: str, wanted: Wanted) -> int:
             raise BackupError(f"the snapshot {found['id'][:8]} has nothing of {wanted.user or wanted.group}")
         restore_leaves(run, found, wanted, manifest, leaves)
         if whole:
-            run.state.go_on(found["on"], found["series"])
+            run.state.go_on(found["on"] or run.settings.host, found["series"])
             know_past(run.state, everything)
     if server is not None:
         images.use(run, server)
@@ -110,27 +110,27 @@ def room(run: Run) -> int:
     return found.f_frsize * found.f_bavail - min(found.f_frsize * found.f_blocks // share, most)
 
 
-def check_room(run: Run, snapshot: str, paths: Sequence[str], wanted: Wanted | None = None) -> None:
-    """Refuse what cannot be written, unless it is WANTED nevertheless.
+def check_room(
+    run: Run, snapshot: str, paths: Sequence[str], wanted: Wanted | None = None, tree: str | None = None
+) -> None:
+    """Refuse what cannot be written, unless it is WANTED nevertheless; None: nobody is asked, as in a move.
 
-    A snapshot does not tell how much of a sparse file is used. Paths are longer beside the instance.
+    A snapshot does not tell how much of a sparse file is used. Paths are longer in the TREE beside the instance.
     """
+    beside = f"{tree or f'{run.settings.directory}/{BESIDE}/{placing.stamp()}/tree'}/"
+    advice = f"; {partial.OPTION} restores the rest" if wanted else ""
     wanted = wanted or Wanted()
-    beside = f"{run.settings.directory}/{BESIDE}/{placing.stamp()}/tree/"
     free = room(run)
     try:
         needed = run.restic.size(snapshot, paths, LONGEST_PATH - 1 - len(os.fsencode(beside)))
     except ResticError as error:
         if not wanted.accept_damaged:
-            raise BackupError(
-                f"the snapshot's list of files: {error}. {partial.OPTION} restores what is left"
-            ) from error
+            raise BackupError(f"the snapshot's list of files: {error}{advice}") from error
         run.warn(f"the size is not known, because the snapshot's list of files is damaged: {error}")
         return
     if needed.long and not wanted.accept_damaged:
         raise BackupError(
-            f"{needed.long} paths are too long to be written below {beside}, such as {needed.longest}:"
-            f" {partial.OPTION} restores the rest"
+            f"{needed.long} paths are too long to be written below {beside}, such as {needed.longest}{advice}"
         )
     if needed.bytes <= free:
         return
