@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -99,6 +100,8 @@ LEAF, SHARED, ROOTS = Wanted(7, 8, 0o700), Wanted(7, 8, 0o2770, enforce=True, ac
         (LEAF, Found(7, 8, 0o700), Step.NOTHING),
         (LEAF, Found(7, 9, 0o000), Step.NOTHING),
         (LEAF, Found(0, 0, 0o700, empty=True), Step.MAKE),
+        (replace(ROOTS, enforce=False), Found(0, 0, 0o700, empty=True), Step.MAKE),
+        (replace(ROOTS, enforce=False), Found(0, 0, 0o700), Step.NOTHING),
         (IN_VOLUME, Found(1001, 1001, 0o755, empty=True), Step.MAKE),
         (SHARED, Found(7, 8, 0o2770, acl=True), Step.NOTHING),
         (SHARED, Found(7, 8, 0o2770, acl=None), Step.NOTHING),
@@ -252,3 +255,26 @@ def test_archives_are_read_once_however_many_users_are_new(
         else {"ada-20300101T000000Z", "ada-20300102T000000Z", "eve-20300101T000000Z"}
     )
     assert set(os.listdir(tmp_path / ".archive")) == left
+
+
+@pytest.mark.parametrize("mode", [0o711, 0o700])
+def test_a_directory_of_root_s_that_a_killed_run_began_is_finished(tmp_path: Path, mode: int) -> None:
+    """Otherwise nobody could pass it, and no run would say so."""
+    wanted = Wanted(0, os.getgid(), mode)
+    if os.getuid() != 0:
+        pytest.skip("root's own directories need root")
+    parent = os.open(tmp_path, os.O_RDONLY)
+    try:
+        (tmp_path / "groups").mkdir(mode=0o700)
+        for before in ("" if mode == 0o711 else f"{wanted}", f"{wanted}"):
+            descriptor, found, after = ensure(parent, "groups", "/x/groups", wanted, False)
+            assert descriptor is not None and (found, after) == (before, str(wanted))
+            assert os.fstat(descriptor).st_mode & 0o777 == mode
+            os.close(descriptor)
+        (tmp_path / "groups/x").touch()
+        (tmp_path / "groups").chmod(0o700)
+        descriptor, found, after = ensure(parent, "groups", "/x/groups", wanted, False)
+        assert descriptor is not None and found == after, "an administrator's choice stays"
+        os.close(descriptor)
+    finally:
+        os.close(parent)

@@ -4,6 +4,7 @@
 
 A directory's owner is set last, so a directory with the right owner is complete. An empty one that still belongs to
 root is left over from a killed run. Any other directory with a foreign owner belongs to somebody, and is reported.
+One of root's own is begun with a mode that it does not keep.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ GROUP_ACL = struct.pack("<I", 2) + b"".join(
 TRASH = ".carrel-trash-"  # and the name of what is deleted: administrators and other purges have other names
 NO_ACL = (errno.ENOTSUP, errno.EOPNOTSUPP)
 ROUNDS = 20
+UNFINISHED = 0o700
 
 
 class ForeignOwnerError(Told):
@@ -60,7 +62,7 @@ class Found:
     uid: int
     gid: int
     mode: int
-    empty: bool = False  # only read if it belongs to the maker
+    empty: bool = False  # only read if a killed run may have begun it
     acl: bool | None = None  # None: the file system has no ACLs, or they do not matter
 
     def __str__(self) -> str:
@@ -92,6 +94,8 @@ def decide(path: str, found: Found | None, wanted: Wanted) -> Step:
         if found.uid == wanted.maker and found.empty:
             return Step.MAKE
         raise ForeignOwnerError(foreign(path, found.uid, found.gid, wanted))
+    if found.empty:
+        return Step.MAKE
     if wanted.enforce and ((found.gid, found.mode) != (wanted.gid, wanted.mode) or (wanted.acl and found.acl is False)):
         return Step.REPAIR
     return Step.NOTHING
@@ -128,9 +132,12 @@ def has_acls(descriptor: int) -> bool:
 
 def examine(descriptor: int, wanted: Wanted) -> Found:
     status = os.fstat(descriptor)
-    empty = status.st_uid == wanted.maker != wanted.uid and not os.listdir(descriptor)
+    mode = stat.S_IMODE(status.st_mode)
+    of_maker = status.st_uid == wanted.maker != wanted.uid
+    of_root = status.st_uid == wanted.uid == wanted.maker == 0 and mode == UNFINISHED != wanted.mode
+    empty = (of_maker or of_root) and not os.listdir(descriptor)
     acl = _acl(descriptor) if wanted.acl else None
-    return Found(status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode), empty, acl)
+    return Found(status.st_uid, status.st_gid, mode, empty, acl)
 
 
 def ensure(parent: int | None, name: str, path: str, wanted: Wanted, check_mode: bool) -> tuple[int | None, str, str]:
@@ -151,7 +158,7 @@ def ensure(parent: int | None, name: str, path: str, wanted: Wanted, check_mode:
         if parent is not None and not check_mode:
             try:
                 if descriptor is None:
-                    os.mkdir(name, 0o700, dir_fd=parent)
+                    os.mkdir(name, UNFINISHED, dir_fd=parent)
                     descriptor = open_child(parent, name, path)
                     # Only root can write in PARENT, so this must be the new directory. Otherwise it is left alone.
                     decide(path, examine(descriptor, wanted), wanted)
