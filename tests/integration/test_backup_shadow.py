@@ -144,7 +144,7 @@ def test_the_database_of_a_held_hub_comes_back_or_nothing_does(
             "exec", identity, "psql", "--username=jupyterhub", "--tuples-only", f"--command={query}"
         ).strip()
 
-    def fetch(_run: Run, _snapshot: str, _paths: object, tree: str) -> None:
+    def fetch(_run: Run, _snapshot: str, _paths: object, tree: str, **_more: Any) -> None:
         """Stands in for restic, which the other tests of restores have."""
         for path in ("instance/data/groups/g", "stage/database"):
             Path(tree, path).mkdir(parents=True)
@@ -186,6 +186,7 @@ def test_the_database_of_a_held_hub_comes_back_or_nothing_does(
         Path(hub.settings.state_directory).mkdir(exist_ok=True)
         Path(hub.settings.state_directory, "received.json").write_text(json.dumps(received))
         Path(hub.settings.state_directory, "move.json").write_text(json.dumps({"from": "lab1"}))
+        Path(tmp_path, "instance.json").write_text(json.dumps({"state": "held"}))
         receiving.place(move)
         assert os.listdir(folder) == ["then"] and hub.state.owed == {}
         database.wait(hub, identity)
