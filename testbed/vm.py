@@ -152,7 +152,7 @@ def cut_power() -> None:
         if not (former and pid):
             raise Failure("the virtual machine does not run")
         os.kill(pid, signal.SIGKILL)
-        until(lambda: not _pid(), f"qemu (pid {pid}) ends", error=Failure)
+        until(lambda: _has_ended(pid), f"qemu (pid {pid}) ends", error=Failure)
     _start()
     wait(former)
 
@@ -164,8 +164,16 @@ def down() -> None:
         return
     with step("ending the virtual machine"):
         os.kill(pid, signal.SIGTERM)
-        until(lambda: not _pid(), f"qemu (pid {pid}) ends", error=Failure)
+        until(lambda: _has_ended(pid), f"qemu (pid {pid}) ends", error=Failure)
     WRITTEN.unlink(missing_ok=True)
+
+
+def _has_ended(pid: int) -> bool:
+    """Whether a process is gone, or only its exit code is left. Before that, its files may still be locked."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
 
 
 def _pid() -> int | None:
