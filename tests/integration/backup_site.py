@@ -100,6 +100,14 @@ class Machine:
         text = f"import json, os, subprocess, sys\nglobals().update(json.loads({json.dumps(given)!r}))\n{code}"
         return self.run("python3", "-", text=text).stdout.strip()
 
+    @contextlib.contextmanager
+    def mounted(self, path: str, *options: str) -> Iterator[None]:
+        self.run("mount", *options, path)
+        try:
+            yield
+        finally:
+            self.run("umount", path)
+
     def install(self) -> None:
         """The program as the role puts it: links of the checkout are files there."""
         stream = io.BytesIO()
@@ -154,6 +162,18 @@ class Site:
         self.machine, self.name, self.first = machine, name, first
         self.directory = f"/srv/{name}"
         self.home = f"{self.directory}/data/users/ada/home"
+
+    @contextlib.contextmanager
+    def on_disk(self, megabytes: int) -> Iterator[None]:
+        """The instance's data on a disk of its own, with an empty home of ada's."""
+        options = ["-t", "tmpfs", "-o", f"size={megabytes}m,mode=711", "tmpfs"]
+        with self.machine.mounted(f"{self.directory}/data", *options):
+            self.machine.python(
+                "for path in (f'{directory}/data/users', f'{directory}/data/users/ada'): os.mkdir(path, 0o751)\n"
+                "os.mkdir(home, 0o700); os.chown(home, uid, gid)",
+                directory=self.directory, home=self.home, uid=self.first + 999, gid=self.first + 99,
+            )  # fmt: skip
+            yield
 
     def backup(self, *options: str) -> tuple[int, dict[str, Any]]:
         return self.command("run", *options)

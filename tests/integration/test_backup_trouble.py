@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 
 import pytest
@@ -136,26 +135,12 @@ def test_a_path_that_is_too_long_beside_keeps_nothing_else_back(machine: Machine
     assert site.python("print(os.path.getsize('notes'), os.path.getsize('thesis'))") == "10 5000000"
 
 
-@contextlib.contextmanager
-def mounted(machine: Machine, path: str, *options: str) -> Iterator[None]:
-    machine.run("mount", *options, path)
-    try:
-        yield
-    finally:
-        machine.run("umount", path)
-
-
 @pytest.mark.parametrize("kind", ["sparse", "linked"])
 def test_sparse_and_linked_files_are_restored_where_there_is_room_for_what_they_have(
     machine: Machine, kind: str
 ) -> None:
     site = machine.site(kind)
-    with mounted(machine, f"{site.directory}/data", "-t", "tmpfs", "-o", "size=80m,mode=711", "tmpfs"):
-        machine.python(
-            "for path in (f'{directory}/data/users', f'{directory}/data/users/ada'): os.mkdir(path, 0o751)\n"
-            "os.mkdir(home, 0o700); os.chown(home, uid, gid)",
-            directory=site.directory, home=site.home, uid=site.first + 999, gid=site.first + 99,
-        )  # fmt: skip
+    with site.on_disk(80):
         write(site)
         if kind == "linked":
             site.python("for n in range(20): os.link('thesis', f'link-{n}')")
@@ -178,14 +163,11 @@ def test_sparse_and_linked_files_are_restored_where_there_is_room_for_what_they_
 def test_a_file_that_is_not_sparse_does_not_take_the_room_of_people(machine: Machine) -> None:
     """Whoever accepts the size may be wrong: restic ends before the disk is full."""
     site = machine.site("dense")
-    with mounted(machine, f"{site.directory}/data", "-t", "tmpfs", "-o", "size=300m,mode=711", "tmpfs"):
-        machine.python(
-            "for path in (f'{directory}/data/users', f'{directory}/data/users/ada'): os.mkdir(path, 0o751)\n"
-            "os.mkdir(home, 0o700); os.chown(home, uid, gid); os.chdir(home)\n"
+    with site.on_disk(300):
+        site.python(
             "with open('thesis', 'wb') as stream:\n  for n in range(160): stream.write(os.urandom(1_000_000))\n"
-            "os.chown('thesis', uid, gid)",
-            directory=site.directory, home=site.home, uid=site.first + 999, gid=site.first + 99,
-        )  # fmt: skip
+            "os.chown('thesis', uid, gid)"
+        )
         assert site.backup()[0] == DONE
         code, message, _unused = restore(site, "--user", "ada", "--accept-size")
         assert code == FAILED and ("too little free space" in message or "no space left" in message), message
@@ -203,7 +185,7 @@ def test_a_disk_of_its_own_below_the_data_is_refused_before_anything_is_touched(
     write(site)
     users = f"{site.directory}/data/users"
     machine.run("sh", "-c", f"mkdir /srv/aside && cp -a {users}/. /srv/aside && chmod 751 /srv/aside")
-    with mounted(machine, users, "--bind", "/srv/aside"):
+    with machine.mounted(users, "--bind", "/srv/aside"):
         assert site.backup()[0] == DONE
         site.python("os.unlink('notes')")
         before = site.python(LISTING, folder=f"{site.directory}/data")
@@ -217,9 +199,9 @@ def test_a_disk_of_its_own_below_the_data_is_refused_before_anything_is_touched(
     code, message, _unused = restore(site)
     assert code == DONE and site.python("print(os.path.getsize('notes'))") == "10", message
     # a disk that is hidden below another one does not count
-    with mounted(machine, users, "--bind", "/srv/aside"):
+    with machine.mounted(users, "--bind", "/srv/aside"):
         machine.run("sh", "-c", f"mkdir -p /srv/all && cp -a {site.directory}/. /srv/all")
-        with mounted(machine, site.directory, "--bind", "/srv/all"):
+        with machine.mounted(site.directory, "--bind", "/srv/all"):
             machine.run("chmod", "711", site.directory)
             code, message, _unused = restore(site)
             assert code == DONE, message
@@ -240,7 +222,7 @@ def test_a_run_before_the_disk_was_mounted_hides_no_backup(machine: Machine, fai
         assert site.backup()[0] == FAILED, "the mount point belongs to root"
     else:
         assert site.backup()[0] == DONE, "a new repository, of an empty instance"
-    with mounted(machine, repository, "--bind", f"/srv/disk-{site.name}"):
+    with machine.mounted(repository, "--bind", f"/srv/disk-{site.name}"):
         for _unused in range(2):
             code, entry = site.backup()
             assert code == FAILED and "disk that was mounted only afterwards" in entry["message"], entry
