@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """How what people ask for is brought back: what killed runs left, full homes, locks, and long folders.
 
-A stand-in answers for restic; the real one is in tests/integration/test_backup_answer.py.
+A stand-in answers for restic; the real one is in tests/integration/test_backup_page.py.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 import yaml
-from carrel_backup import answer, asked, inside, trees
+from carrel_backup import answer, asked, inside, restore, trees
 from carrel_backup.asked import RefusedError
 from carrel_backup.commands import Account
 from carrel_backup.restic import FULL, Answer, Needed, Restic, reason
@@ -80,6 +80,27 @@ def test_what_a_killed_run_left_takes_no_room(hub: Engine, tmp_path: Path, monke
 def test_a_full_home_is_told_whatever_the_file_system_calls_it(hub: Engine, said: str) -> None:
     hub.restic.errors = [("x", said)]  # type: ignore[attr-defined]  # a stand-in, which is no Restic
     assert bring(hub) == answer.FULL
+
+
+WORKING = """
+import json, time
+print(json.dumps({"message_type": "status", "percent_done": 0.5}), flush=True)
+time.sleep(60)  # at work, until it is ended
+"""
+
+
+class Working(Account):
+    """restic is a program that has come half-way."""
+
+    def mapped(self) -> list[str]:
+        return [sys.executable, "-c", WORKING]
+
+
+def test_a_host_that_fills_up_meanwhile_is_told(hub: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    working = Restic(hub.settings, Working("root", os.getuid(), os.getgid(), "/", frozenset(), ()))
+    monkeypatch.setattr(hub.restic, "call", working.call)
+    monkeypatch.setattr(restore, "room", lambda _run: -1)
+    assert bring(hub) == answer.CROWDED
 
 
 def test_a_name_without_a_home_leaves_no_file(hub: Engine, tmp_path: Path) -> None:

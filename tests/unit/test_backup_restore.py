@@ -174,6 +174,8 @@ def test_a_restore_and_a_drill_leave_room_to_people(engine: Engine, monkeypatch:
     sizes(engine, ada=101, grace=60, database=30)
     home = ["instance/data/users/ada/home"]
     with pytest.raises(BackupError, match=r"free some space, or restore a part.*big.img with 5 bytes.*--accept-size"):
+        restore.check_room(engine, "abc", home, Wanted())
+    with pytest.raises(BackupError, match=r"free some space$"):
         restore.check_room(engine, "abc", home)
     restore.check_room(engine, "abc", home, Wanted(accept_size=True))
     assert "needs 101 bytes, but only 100 bytes may be used" in engine.state.entry["message"]
@@ -222,9 +224,9 @@ def test_the_size_of_what_a_snapshot_has(engine: Engine) -> None:
     asked = Restic(engine.settings, Process("root", os.getuid(), os.getgid(), "/", frozenset(), ()))
     found = asked.size("abc", ["instance/data"])
     assert found.bytes == 2 * 2**40 + 6 + 4 * 2**20, "equal inodes may be those of two file systems"
-    assert (found.largest, found.path, found.long) == (2**40, f"instance/data/{2**40}", 0)
+    assert (found.largest, found.path, found.too_long) == (2**40, f"instance/data/{2**40}", 0)
     found = asked.size("abc", ["instance/data"], len(f"instance/data/{2**20}"))
-    assert (found.long, found.longest) == (2, f"instance/data/{2**40}")
+    assert (found.too_long, found.example) == (2, f"instance/data/{2**40}")
     with pytest.raises(ResticError, match="no such snapshot"):
         asked.size("abc", ["missing"])
 
@@ -423,7 +425,7 @@ SLOW = """
 import json, time
 status = {"message_type": "status", "current_files": [VIEW + "/view/instance/data/users/eve/home/huge.img"]}
 print(json.dumps(status), flush=True)
-time.sleep(30)
+time.sleep(30)  # it hangs, until it is ended
 """
 
 

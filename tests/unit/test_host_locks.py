@@ -26,9 +26,9 @@ MOUNTS = """\
 
 def test_the_kernel_s_list() -> None:
     assert locks.held(LISTED) == {((254, 0), 2150), ((0, 266), 2151)}
-    assert locks.device("pos:\t0\nflags:\t02\nmnt_id:\t40\nino:\t1\n", MOUNTS) == (0, 30)
-    assert locks.device("mnt_id:\t140\n", MOUNTS) == (0, 266)
-    assert locks.device("mnt_id:\t4\n", MOUNTS) is None and locks.device("", MOUNTS) is None
+    assert locks.device("40", MOUNTS) == (0, 30)
+    assert locks.device("140", MOUNTS) == (0, 266)
+    assert locks.device("4", MOUNTS) is None and locks.device("", MOUNTS) is None
 
 
 def test_a_lock_is_seen_as_long_as_somebody_holds_it(tmp_path: Path) -> None:

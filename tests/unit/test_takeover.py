@@ -250,7 +250,7 @@ mount -t tmpfs tmpfs "$1"
 chown {uid}:{uid} "$1"
 exec "$2" -c 'import os, sys
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import takeover
-print(takeover._mount(os.open(sys.argv[1], 0)) == takeover._mount(os.open(os.path.dirname(sys.argv[1]), 0)))' "$1"
+print(takeover.mount_id(os.open(sys.argv[1], 0)) == takeover.mount_id(os.open(os.path.dirname(sys.argv[1]), 0)))' "$1"
 """
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.mount_ids import mount_id
 from ansible_collections.carrel.jupyter.plugins.module_utils._report import locks
 
 
@@ -17,10 +18,8 @@ def locked(path: str) -> bool:
         return False
     try:
         inode = os.fstat(descriptor).st_ino
-        device = locks.device(
-            Path(f"/proc/self/fdinfo/{descriptor}").read_text(encoding="ascii"),
-            Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace"),
-        )
+        mountinfo = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
+        device = locks.device(mount_id(descriptor), mountinfo)
     finally:
         os.close(descriptor)
     return (device, inode) in locks.held(Path("/proc/locks").read_text(encoding="ascii"))

@@ -22,6 +22,7 @@ from ansible_collections.carrel.jupyter.plugins.module_utils._changes.file impor
 from ansible_collections.carrel.jupyter.plugins.module_utils._engine.rootless_docker import UNIT, config_path
 from ansible_collections.carrel.jupyter.plugins.module_utils._host import files
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.account import Account
+from ansible_collections.carrel.jupyter.plugins.module_utils._host.mount_ids import mount_id
 from ansible_collections.carrel.jupyter.plugins.module_utils._host.process import Done, run
 from ansible_collections.carrel.jupyter.plugins.module_utils._plan.facts import first_range, parse_instance
 from ansible_collections.carrel.jupyter.plugins.module_utils._site.purge import archives, mounted
@@ -114,7 +115,7 @@ class Takeover(Begun):
         except FileNotFoundError:
             raise TakeoverError(f"{path} does not exist any more: {decide.AGAIN}") from None
         try:
-            status, its_mount = os.fstat(descriptor), _mount(descriptor)
+            status, its_mount = os.fstat(descriptor), mount_id(descriptor)
         finally:
             os.close(descriptor)
         owner, ids = (status.st_uid, status.st_gid), (self._ids("uid"), self._ids("gid"))
@@ -154,7 +155,7 @@ class Takeover(Begun):
             there = os.path.dirname(there)
         descriptor = files.open_directory(there)
         try:
-            return _mount(descriptor)
+            return mount_id(descriptor)
         finally:
             os.close(descriptor)
 
@@ -284,12 +285,6 @@ def names(folder: str) -> list[str]:
 
 def active(unit: str) -> bool:
     return run(["systemctl", "is-active", "--quiet", unit], SECONDS).code == 0
-
-
-def _mount(descriptor: int) -> str:
-    """The id of the mount, since a rename to another one fails, even on the same file system."""
-    with open(f"/proc/self/fdinfo/{descriptor}", encoding="ascii") as file:
-        return next(line for line in file if line.startswith("mnt_id:"))
 
 
 def rename(old: str, new: str) -> None:

@@ -30,7 +30,7 @@ class UserDirectories(Backend):
         self.base: Any = None  # a descriptor, as soon as the directory exists
         self.quotas = Quotas(check_mode)
         self.limits = {user["name"]: user.get("disk") for user in parameters["users"]}
-        self._archives: dict[str, list[str]] | None = None  # by the user's directory; None: not read yet
+        self._archives: dict[str, dict[str, float]] | None = None  # by the user's directory; None: not read yet
 
     def run(self) -> None:
         super().run()
@@ -96,13 +96,13 @@ class UserDirectories(Backend):
         finally:
             os.close(archive)
 
-    def _archives_of(self, directory: str) -> list[str]:
-        """The names of one user's archives. All are read once: a class may have thousands."""
+    def _archives_of(self, directory: str) -> dict[str, float]:
+        """One user's archives and their times. All are read once: a class may have thousands."""
         if self._archives is None:
             self._archives = {}
-            for name, (of, _moment) in archives(self._archived()).items():
-                self._archives.setdefault(of, []).append(name)
-        return self._archives.get(directory, [])
+            for name, (of, moment) in archives(self._archived()).items():
+                self._archives.setdefault(of, {})[name] = moment
+        return self._archives.get(directory, {})
 
     def _is_there(self, directory: str) -> bool:
         try:
@@ -112,16 +112,16 @@ class UserDirectories(Backend):
         return True
 
     def has_archive(self, directory: str) -> bool:
-        return newest(self._archives_of(directory), directory) is not None
+        return newest(self._archives_of(directory)) is not None
 
     def _bring_back(self, directory: str, user: str) -> bool:
         """Give users who are listed again their last archive."""
         if self.base is None or self._is_there(directory):
             return False
-        name = newest(self._archives_of(directory), directory, self.since(user))
+        name = newest(self._archives_of(directory), self.since(user))
         if name is None:
             return False
-        self._archives_of(directory).remove(name)
+        del self._archives_of(directory)[name]
         self.before.append(f"{ARCHIVE}/{name}")
         self.after.append(directory)
         if not self.check_mode:

@@ -134,10 +134,10 @@ def archives(names: Iterable[str]) -> dict[str, tuple[str, float]]:
     return found
 
 
-def newest(names: Iterable[str], directory: str, since: float = 0) -> str | None:
-    """The last archive of a user's directory. Those until SINCE are of somebody else who had the name."""
-    own = {name: moment for name, (of, moment) in archives(names).items() if of == directory and moment > since}
-    return max(own, key=lambda name: (own[name], len(name), name), default=None)
+def newest(found: Mapping[str, float], since: float = 0) -> str | None:
+    """The last of one user's archives, of which FOUND has the times. Those until SINCE are of an earlier owner."""
+    own = [name for name, moment in found.items() if moment > since]
+    return max(own, key=lambda name: (found[name], len(name), name), default=None)
 
 
 def by_directory(users: Iterable[Mapping[str, Any]], *states: str) -> dict[str, str]:

@@ -128,7 +128,7 @@ def begin(rollout: Mapping[str, Any], host: str, failed: Sequence[str], builders
     """
     batches = _batches(rollout)
     batch, after = _batch(rollout, host)
-    none = "" if rollout["canaries"] != [] or batch != batches[0] else "None of the canaries is in this run. "
+    none = "None of the canaries is in this run. " if rollout["canaries"] == [] and batch == batches[0] else ""
     return (
         f"Batch {batches.index(batch) + 1} of {len(batches)}: {', '.join(batch)}. {none}"
         f"If the run ends without saying how to go on: {_AGAIN} {_rest(rollout, [*failed, *batch, *after], builders)}"

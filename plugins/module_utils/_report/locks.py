@@ -22,17 +22,14 @@ def held(proc_locks: str) -> set[tuple[Device, int]]:
     return {((int(major, 16), int(minor, 16)), int(inode)) for major, minor, inode in found}
 
 
-def device(fdinfo: str, mountinfo: str) -> Device | None:
-    """Return the device of an open file's mount, as the list of locks has it; None if the mount is gone.
+def device(mount: str, mountinfo: str) -> Device | None:
+    """Return the device of a mount with this id, as the list of locks has it; None if the mount is gone.
 
     On btrfs and overlayfs, stat(2) returns another one. Inodes alone do not do: whoever has a file system of their own,
     such as a container's /dev/shm, gets any number there.
 
-    >>> device("pos: 0\\nmnt_id:\\t40\\n", "40 22 254:1 / /srv rw - ext4 /dev/vdb rw\\n")
+    >>> device("40", "40 22 254:1 / /srv rw - ext4 /dev/vdb rw\\n")
     (254, 1)
     """
-    mount = re.search(r"^mnt_id:\s*(\d+)", fdinfo, re.MULTILINE)
-    if mount is None:
-        return None
-    found = re.search(rf"^{mount[1]} \d+ (\d+):(\d+) ", mountinfo, re.MULTILINE)
+    found = re.search(rf"^{mount} \d+ (\d+):(\d+) ", mountinfo, re.MULTILINE)
     return None if found is None else (int(found[1]), int(found[2]))

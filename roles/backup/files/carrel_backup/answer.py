@@ -40,6 +40,7 @@ BRINGING = "data/.bringing"
 UNREADABLE = "The backups cannot be read at the moment. Your administrator finds the reason in the journal of the host."
 ABSENT = "It is not in this backup."
 BUSY = "Another restore is running for you. Wait until it has ended."
+CROWDED = "The host has too little free space. Bring back a part of it, or ask your administrator."
 FULL = "It does not fit into your home: bring back a part of it, or make room first."
 NO_HOME = "Your home is not there yet. Start your server once, and try again."
 
@@ -190,13 +191,17 @@ def bring(run: Run, wanted: Asked, snapshot: Mapping[str, Any], tell: Tell) -> d
         raise RefusedError(ABSENT)
     what = "/".join(wanted.parts) or "the whole home"
     run.journal.info("bring", f"{wanted.user} brings back {what} of the snapshot {snapshot['id'][:8]}")
+
+    def percent(status: Mapping[str, Any]) -> None:
+        tell({"percent": round(100 * float(status.get("percent_done") or 0))})
+
     with beside(run, escape(wanted.user), home) as tree:
         check_room(run, snapshot["id"], "/".join(wanted.inside))  # what killed runs left is gone by now
         restored = run.restic.call(
             "restore", f"{snapshot['id']}:/{'/'.join(above)}", f"--target={tree}/restored",
             f"--include=/{literal(name)}", "--no-lock", "--sparse",
             allowed=range(256),
-            tell=guarded(run, lambda status: tell({"percent": round(100 * float(status.get("percent_done") or 0))})),
+            tell=guarded(run, percent, RefusedError(CROWDED)),
         )  # fmt: skip
         if restored.full:
             raise RefusedError(FULL)

@@ -4,13 +4,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-from .restic import TOO_LONG, Answer
+from .restic import TOO_LONG, Answer, reason
 from .run import BackupError, Run
 
 MOST_SHOWN = 5
-OPTION = "accept_damaged (--accept-damaged)"
+ADVICE = "; accept_damaged (--accept-damaged) restores the rest"
 # Without these a restore would not know whose the rest is, or its database would be broken.
 ESSENTIAL = ("instance/data/hub", "instance/data/database")
 PEOPLE = "instance/data/"
@@ -50,7 +48,7 @@ def leave_out(run: Run, answer: Answer, tree: str) -> None:
             " (--snapshot), or parts (--user, --group, --path)"
         )
     run.restic.snapshots()  # raises ResticError if the repository went away meanwhile
-    links = run.inside("leave_out", tree, given=[path for path, what in found.items() if not what.endswith(TOO_LONG)])
+    links = run.inside("leave_out", tree, given=[path for path, what in found.items() if reason(what) != TOO_LONG])
     found |= dict.fromkeys(links, "it is a hard link of a damaged file")
     more = f", and {answer.long} more whose paths are too long" if answer.long else ""
     run.warn(f"{len(found)} files or folders were not restored, or not whole; the journal names them{more}")
@@ -72,8 +70,4 @@ def is_essential(path: str) -> bool:
     >>> is_essential("instance/data/users/ada/home/x"), is_essential("stage/database/x"), is_essential("instance/data")
     (False, True, True)
     """
-    return not path.startswith(PEOPLE) or _is_in(path, ESSENTIAL)
-
-
-def _is_in(path: str, folders: Iterable[str]) -> bool:
-    return any(path == folder or path.startswith(f"{folder}/") for folder in folders)
+    return not path.startswith(PEOPLE) or any(f"{path}/".startswith(f"{folder}/") for folder in ESSENTIAL)

@@ -11,7 +11,8 @@ import stat
 import time
 from collections.abc import Iterable
 
-from . import containers, files, owners, projects, targets
+from . import containers, owners, projects, targets
+from .mount_ids import mount_id
 from .run import BackupError, Run
 
 KEPT = "data/.kept"
@@ -45,10 +46,7 @@ def check_places(run: Run, leaves: Iterable[str]) -> None:
 
 
 def mount_of(path: str) -> str:
-    """The id of the mount that has a path, or else the directory above it (proc_pid_fdinfo(5)).
-
-    Devices do not tell bind mounts apart, and mountinfo also has those that are hidden below others.
-    """
+    """The id of the mount that has a path, or else the directory above it."""
     try:
         descriptor = targets.opened(path, os.O_PATH)
     except OSError as error:
@@ -56,8 +54,7 @@ def mount_of(path: str) -> str:
             raise
         return mount_of(os.path.dirname(path))
     try:
-        found = files.read(f"/proc/self/fdinfo/{descriptor}")
-        return next(line.split()[1] for line in found.splitlines() if line.startswith("mnt_id:"))
+        return mount_id(descriptor)
     finally:
         os.close(descriptor)
 

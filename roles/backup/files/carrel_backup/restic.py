@@ -86,8 +86,8 @@ class Needed:
     bytes: int = 0
     largest: int = 0
     path: str = ""  # of the largest
-    long: int = 0  # how many paths are too long to be written
-    longest: str = ""  # one of these
+    too_long: int = 0  # how many paths are too long to be written
+    example: str = ""  # one of these
 
 
 def reason(problem: str) -> str:
@@ -214,7 +214,7 @@ class Restic:
             path, size = str(node.get("path", "")).lstrip("/"), int(node.get("size") or 0)
             # The mark stands for one byte that is not UTF-8.
             if room is not None and len(path.replace(MARK, "?").encode("utf-8", "replace")) > room:
-                found.long, found.longest = found.long + 1, found.longest or path
+                found.too_long, found.example = found.too_long + 1, found.example or path
             if node.get("type") == "file":
                 found.bytes += size
                 if size > found.largest:

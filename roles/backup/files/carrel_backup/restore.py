@@ -118,8 +118,8 @@ def check_room(
     A snapshot does not tell how much of a sparse file is used. Paths are longer in the TREE beside the instance.
     """
     beside = f"{tree or f'{run.settings.directory}/{BESIDE}/{placing.stamp()}/tree'}/"
-    advice = f"; {partial.OPTION} restores the rest" if wanted else ""
-    wanted = wanted or Wanted()
+    asked, wanted = wanted is not None, wanted or Wanted()
+    advice = partial.ADVICE if asked else ""
     free = room(run)
     try:
         needed = run.restic.size(snapshot, paths, LONGEST_PATH - 1 - len(os.fsencode(beside)))
@@ -128,9 +128,9 @@ def check_room(
             raise BackupError(f"the snapshot's list of files: {error}{advice}") from error
         run.warn(f"the size is not known, because the snapshot's list of files is damaged: {error}")
         return
-    if needed.long and not wanted.accept_damaged:
+    if needed.too_long and not wanted.accept_damaged:
         raise BackupError(
-            f"{needed.long} paths are too long to be written below {beside}, such as {needed.longest}{advice}"
+            f"{needed.too_long} paths are too long to be written below {beside}, such as {needed.example}{advice}"
         )
     if needed.bytes <= free:
         return
@@ -141,6 +141,8 @@ def check_room(
     if wanted.accept_size:
         run.step("restore", f"{text}; accepted")
         return
+    if not asked:
+        raise BackupError(f"{text}: free some space")
     raise BackupError(
         f"{text}: free some space, or restore a part (--user, --path). The largest file is {needed.path} with"
         f" {size(needed.largest)}; if it is sparse or linked, it needs less: accept_size (--accept-size) restores it"
@@ -200,19 +202,19 @@ def fetch(run: Run, snapshot: str, paths: Sequence[str], tree: str, *options: st
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(patterns)
-    if accept and partial.is_acceptable(answer):
+    acceptable = partial.is_acceptable(answer)
+    if acceptable and accept:
         partial.leave_out(run, answer, tree)
         return
-    asked = accept is not None and partial.is_acceptable(answer)
-    partial.refuse(answer, tree, f"; {partial.OPTION} restores the rest" if asked else "")
+    partial.refuse(answer, tree, partial.ADVICE if acceptable and accept is not None else "")
 
 
-def guarded(run: Run, tell: Message) -> Message:
+def guarded(run: Run, tell: Message, error: Exception | None = None) -> Message:
     """End restic if it leaves too little room to people: sparse files may be full, and others work meanwhile."""
 
     def take(status: Mapping[str, Any]) -> None:
         if room(run) < 0:
-            raise EndlessError("left too little free space")
+            raise error or EndlessError("left too little free space")
         tell(status)
 
     return take
